@@ -1,0 +1,58 @@
+"""Residual networks with pre-activation (He et al. 2016, arXiv 1603.05027).
+
+A block computes x + conv(relu(bn(conv(relu(bn(x)))))). Wide ResNets and PreActResNet are this one
+network with different widths and depths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def preactivation_body(*, stem: int, widths: Sequence[int], blocks: int) -> nn.Sequential:
+    """3x3 convolution to `stem` channels, one stage of `blocks` blocks per width, batch norm, ReLU.
+
+    Every stage but the first halves the image: (N, 3, H, W) -> (N, widths[-1], H/r, W/r) with
+    r = 2^(len(widths) - 1).
+    """
+    layers: list[nn.Module] = [_conv3x3(3, stem, stride=1)]
+    channels = stem
+    for stage, width in enumerate(widths):
+        for block in range(blocks):
+            halve = stage > 0 and block == 0
+            layers.append(PreActivationBlock(channels, width, stride=2 if halve else 1))
+            channels = width
+    return nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def _conv3x3(in_channels: int, out_channels: int, *, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+
+
+class PreActivationBlock(nn.Module):
+    """Two 3x3 convolutions, each after batch norm and ReLU, added to the input.
+
+    Where the shape changes, the shortcut is a 1x1 convolution of the activated input.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = _conv3x3(in_channels, out_channels, stride=stride)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.conv2 = _conv3x3(out_channels, out_channels, stride=1)
+        self.shortcut = (
+            nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            if stride != 1 or in_channels != out_channels
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)."""
+        activated = F.relu(self.bn1(x))
+        shortcut = x if self.shortcut is None else self.shortcut(activated)
+        residual: Tensor = self.conv2(F.relu(self.bn2(self.conv1(activated))))
+        return residual + shortcut
