@@ -1,0 +1,1 @@
+"""REST routes: parse, call a service, return a contract."""

@@ -1,0 +1,69 @@
+"""Kinds and states of a job, the allowed transitions, and the names of tasks and queues."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobKind(StrEnum):
+    """What a job does. The values appear in the API and in the database."""
+
+    IMPORT = "import"
+    """Bring a dataset into the lab: an archive, a torchvision dataset, or the drawn `shapes`."""
+    TRAIN = "train"
+    """Train one model and register it."""
+    EVALUATE = "evaluate"
+    """Measure models under one attack: accuracy against epsilon and against steps."""
+    EXPLAIN = "explain"
+    """Attack one uploaded image and show what teacher and student look at."""
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. Three states are final."""
+
+    QUEUED = "queued"
+    """Written and waiting for a worker; also after a worker was lost, until the next one."""
+    RUNNING = "running"
+    """A worker holds the lease."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Ended with an error that says why and what to do."""
+    CANCELLED = "cancelled"
+    """Ended because someone asked for it; a training job leaves a usable checkpoint."""
+
+    @property
+    def is_final(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
+    JobStatus.RUNNING: frozenset(
+        {JobStatus.QUEUED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+    ),
+    JobStatus.SUCCEEDED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+}
+
+MAX_ATTEMPTS = 3
+"""How often a job is started before a lost worker makes it fail."""
+
+
+class Queue(StrEnum):
+    """One queue for each kind of waiting: hours, minutes, seconds."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    LIVE = "live"
+
+
+QUEUE_OF: dict[JobKind, Queue] = {
+    JobKind.IMPORT: Queue.EVALUATE,
+    JobKind.TRAIN: Queue.TRAIN,
+    JobKind.EVALUATE: Queue.EVALUATE,
+    JobKind.EXPLAIN: Queue.LIVE,
+}
+
+TASK_OF: dict[Queue, str] = {queue: f"lab.{queue}" for queue in Queue}
+"""The Celery task of each queue; its one argument is a job id."""

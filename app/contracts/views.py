@@ -1,0 +1,112 @@
+"""What the lab says about a job, a model or a dataset: the bodies of the REST answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.results import DatasetReport, ModelCard
+
+
+T = TypeVar("T")
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Progress(_View):
+    """How far a job is, in its own unit; `share` is `done / total`."""
+
+    done: int
+    total: int
+    share: float
+    phase: str
+    eta_s: float | None
+
+
+class Failure(_View):
+    """Why a job failed and what to do about it."""
+
+    title: str
+    detail: str
+    hint: str
+
+
+class JobView(_View):
+    """A job as the API and the pages show it. Times are UTC."""
+
+    id: str
+    kind: JobKind
+    status: JobStatus
+    queue: Queue
+    title: str
+    """What the job is about, in a few words; outside text, to be escaped."""
+    params: dict[str, Any]
+    progress: Progress | None
+    attempt: int
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    waiting_because: str | None
+    """For a queued job: why it is not running yet."""
+    failure: Failure | None
+    has_result: bool
+
+
+class Page(_View, Generic[T]):
+    """One page of a list, newest first."""
+
+    items: tuple[T, ...]
+    total: int
+    page: int
+    page_size: int
+
+    @property
+    def pages(self) -> int:
+        return max(1, -(-self.total // self.page_size))
+
+
+class DatasetView(_View):
+    """A dataset that is ready to use."""
+
+    id: str
+    name: str
+    source: str
+    created_at: datetime
+    job: str
+    report: DatasetReport
+
+
+class ModelView(_View):
+    """A registered model."""
+
+    id: str
+    name: str
+    created_at: datetime
+    job: str | None
+    sha256: str
+    """Of the safetensors file."""
+    size_bytes: int
+    card: ModelCard
+
+
+class QueueHealth(_View):
+    queue: Queue
+    waiting: int
+    running: int
+    workers: int
+
+
+class Health(_View):
+    """Whether the lab's parts answer. `ok` when all do and each queue has a worker."""
+
+    ok: bool
+    version: str
+    database: bool
+    broker: bool
+    queues: tuple[QueueHealth, ...]

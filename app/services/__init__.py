@@ -1,0 +1,1 @@
+"""What the product does for a user; the only callers of the store and the queue."""

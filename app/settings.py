@@ -1,0 +1,41 @@
+"""Facts of the environment, read from LAB_* variables. No hyper-parameters."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the lab listens, keeps its files and finds its services."""
+
+    model_config = SettingsConfigDict(env_prefix="LAB_", env_ignore_empty=True)
+
+    port: int = Field(8000, ge=1, le=65535)
+    data_dir: Path = Path("data")
+    redis_url: str | None = None
+    """A Redis or Valkey for the queue; the lab starts its own where none is given."""
+    database_url: str | None = None
+    """An SQLAlchemy URL; SQLite in the data folder where none is given."""
+    max_upload_mb: int = Field(1024, ge=1)
+    """The largest dataset archive accepted."""
+    lease_s: float = Field(30.0, gt=0)
+    """A running job whose worker has not renewed its lease for this long is given to another."""
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def sql_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'lab.sqlite3'}"
+
+
+@lru_cache
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""Tables and files: the only place that speaks SQL. No FastAPI, no torch."""

@@ -1,0 +1,1 @@
+"""HTML routes: one documented context for each template."""
