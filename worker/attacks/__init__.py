@@ -1,0 +1,10 @@
+"""Attacks, one family a file: `(model, x, y, *, ...) -> x_adv`, images in [0, 1], logits out.
+
+No budget has a default: a lost epsilon is a TypeError.
+"""
+
+from worker.attacks.fgsm import fgsm
+from worker.attacks.norms import Budget, Norm
+from worker.attacks.pgd import FirstBreak, Model, pgd, pgd_first_break
+
+__all__ = ["Budget", "FirstBreak", "Model", "Norm", "fgsm", "pgd", "pgd_first_break"]

@@ -1,0 +1,192 @@
+"""Projected gradient descent (Madry et al., ICLR 2018, arXiv 1706.06083).
+
+With L the cross-entropy, u the unit step of steepest ascent in the norm, P the projection onto the
+ball of radius eps around x and onto [0, 1]:
+
+    untargeted   x_{t+1} = P(x_t + step_size * u(grad L(model(x_t), y)))     y: the true class
+    targeted     x_{t+1} = P(x_t - step_size * u(grad L(model(x_t), y)))     y: the class to reach
+
+The model is called as it is: put it in eval mode first, or its batch norms see the attack. Only
+the gradient for the images is computed, none for parameters. Images keep their memory format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from worker.attacks.norms import (
+    Budget,
+    Norm,
+    check_budget,
+    check_norm,
+    per_image,
+    project,
+    steepest,
+    uniform_in_ball,
+)
+
+Model = Callable[[Tensor], Tensor]
+
+
+class FirstBreak(NamedTuple):
+    """When an attack first reached its goal, image by image."""
+
+    x_adv: Tensor
+    """(N, C, H, W): the first iterate that reached the goal, else the last iterate."""
+    first_break: Tensor
+    """(N,) int64: 0 where the clean image already meets the goal, s where s steps were needed,
+    steps + 1 where the goal was not reached. Accuracy after s steps: (first_break > s).mean()."""
+
+
+def pgd(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: Budget,
+    step_size: Budget,
+    steps: int,
+    norm: Norm,
+    targeted: bool,
+    random_start: bool,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The last iterate of projected gradient descent, (N, C, H, W).
+
+    Args:
+        model: images in [0, 1] -> logits (N, K).
+        x: images (N, C, H, W) in [0, 1]; the range is not checked.
+        y: classes (N,), int64: the true ones, or if targeted those to reach.
+        eps: radius of the ball in units of [0, 1]; a number, or (N,) for one per image.
+        step_size: length of a step in the same norm and unit; a number, or (N,).
+        steps: at least 1.
+        norm: "linf" or "l2".
+        random_start: start uniformly in the ball instead of at x.
+        generator: of the random start, on x's device; it may be None without one.
+
+    Raises:
+        ValueError: an argument outside these bounds.
+    """
+    _check(x, y, eps, step_size, steps, norm, random_start, generator)
+    x_adv = _start(x, eps, norm, random_start, generator)
+    for _ in range(steps):
+        gradient, _ = _gradient(model, x_adv, y)
+        x_adv = _step(x_adv, gradient, x, eps, step_size, norm, targeted)
+    return x_adv
+
+
+def pgd_first_break(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: Budget,
+    step_size: Budget,
+    steps: int,
+    norm: Norm,
+    targeted: bool,
+    random_start: bool,
+    generator: torch.Generator | None,
+) -> FirstBreak:
+    """Projected gradient descent that stops for each image at the first iterate to reach the goal.
+
+    The goal: a class other than y, or y itself if targeted. The iterates are those of `pgd`, so one
+    run answers for every smaller number of steps. A random start that meets the goal by itself
+    counts as one step. Images that met the goal leave the batch, which waits for the device once
+    a step. Arguments and errors are those of `pgd`.
+    """
+    _check(x, y, eps, step_size, steps, norm, random_start, generator)
+    with torch.no_grad():
+        met = _goal_met(model(x), y, targeted)
+    first_break = torch.where(met, 0, steps + 1)
+    best = x.clone()
+    left = (~met).nonzero().squeeze(1)  # (M,): the images still under attack
+    x_adv = _start(x, eps, norm, random_start, generator)[left]
+    for step in range(1, steps + 1):
+        if len(left) == 0:
+            return FirstBreak(best, first_break)
+        gradient, logits = _gradient(model, x_adv, y[left])  # after step - 1 steps
+        met = _goal_met(logits, y[left], targeted)
+        best[left[met]] = x_adv[met]
+        first_break[left[met]] = max(step - 1, 1)
+        left, x_adv, gradient = left[~met], x_adv[~met], gradient[~met]  # (N, ...) -> (M, ...)
+        radius, length = _of(eps, left), _of(step_size, left)
+        x_adv = _step(x_adv, gradient, x[left], radius, length, norm, targeted)
+    if len(left) > 0:
+        best[left] = x_adv
+        with torch.no_grad():
+            met = _goal_met(model(x_adv), y[left], targeted)
+        first_break[left[met]] = steps
+    return FirstBreak(best, first_break)
+
+
+def _check(
+    x: Tensor,
+    y: Tensor,
+    eps: Budget,
+    step_size: Budget,
+    steps: int,
+    norm: Norm,
+    random_start: bool,
+    generator: torch.Generator | None,
+) -> None:
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f"x must be float images (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
+    if y.shape != (len(x),) or y.dtype != torch.int64:
+        raise ValueError(f"y must be int64 ({len(x)},), not {y.dtype} {tuple(y.shape)}")
+    check_norm(norm)
+    check_budget("eps", eps, x)
+    check_budget("step_size", step_size, x)
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    if random_start and generator is None:
+        raise ValueError("a random start needs a generator")
+
+
+def _start(
+    x: Tensor, eps: Budget, norm: Norm, random_start: bool, generator: torch.Generator | None
+) -> Tensor:
+    x = x.detach()
+    if not random_start:
+        return x
+    assert generator is not None
+    return (x + uniform_in_ball(x, eps, norm, generator)).clamp(0, 1)
+
+
+def _gradient(model: Model, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of each image's cross-entropy against y, (N, C, H, W), and the logits (N, K)."""
+    x_adv = x_adv.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(x_adv)
+        loss = F.cross_entropy(logits, y, reduction="sum")  # a sum keeps images independent
+    (gradient,) = torch.autograd.grad(loss, x_adv)
+    return gradient, logits.detach()
+
+
+def _step(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    eps: Budget,
+    step_size: Budget,
+    norm: Norm,
+    targeted: bool,
+) -> Tensor:
+    ascent = per_image(step_size, x) * steepest(gradient, norm)
+    moved = x_adv - ascent if targeted else x_adv + ascent
+    return (x + project(moved - x, eps, norm)).clamp(0, 1)
+
+
+def _goal_met(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
+    predicted = logits.argmax(dim=1)
+    return predicted == y if targeted else predicted != y
+
+
+def _of(budget: Budget, images: Tensor) -> Budget:
+    """The budget of some images of the batch."""
+    return budget[images] if isinstance(budget, Tensor) else budget
