@@ -1,0 +1,23 @@
+"""Datasets: import, storage, splits, sampling and augmentation."""
+
+from worker.data.augment import random_crop_flip, to_float
+from worker.data.errors import DatasetError
+from worker.data.sampling import ClassIndex, EpochSampler, SamplerState
+from worker.data.splits import Split, TensorSplit, stratified_holdout
+from worker.data.store_format import Dataset, DatasetInfo, load_dataset, write_dataset
+
+__all__ = [
+    "ClassIndex",
+    "Dataset",
+    "DatasetError",
+    "DatasetInfo",
+    "EpochSampler",
+    "SamplerState",
+    "Split",
+    "TensorSplit",
+    "load_dataset",
+    "random_crop_flip",
+    "stratified_holdout",
+    "to_float",
+    "write_dataset",
+]
