@@ -22,8 +22,12 @@ def check_norm(norm: str) -> None:
         raise ValueError(f"norm is one of {', '.join(get_args(Norm))}, not {norm!r}")
 
 
-def check_budget(name: str, budget: Budget, x: Tensor) -> None:
-    """Raises ValueError unless the budget is finite, not negative, and fits the batch x."""
+def per_image(name: str, budget: Budget, x: Tensor) -> Tensor:
+    """The budget as one number per image of x, in a shape that broadcasts: (N, 1, 1, 1).
+
+    Raises:
+        ValueError: the budget `name` is not finite, is negative, or does not fit the batch.
+    """
     if isinstance(budget, Tensor):
         if budget.shape != (len(x),):
             raise ValueError(
@@ -31,17 +35,13 @@ def check_budget(name: str, budget: Budget, x: Tensor) -> None:
                 f"not a tensor of shape {tuple(budget.shape)}"
             )
         valid = bool((budget.isfinite() & (budget >= 0)).all())
+        numbers = budget.to(x)
     else:
         valid = math.isfinite(budget) and budget >= 0
+        numbers = x.new_full((len(x),), budget)
     if not valid:
         raise ValueError(f"{name} must be finite and not negative, not {budget}")
-
-
-def per_image(budget: Budget, x: Tensor) -> Budget:
-    """The budget in a shape that broadcasts over images: (N,) -> (N, 1, 1, 1)."""
-    if isinstance(budget, Tensor):
-        return budget.to(x).view(-1, *[1] * (x.dim() - 1))
-    return budget
+    return _broadcast(numbers)
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
@@ -52,30 +52,32 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     return gradient / torch.where(length > 0, length, 1.0)
 
 
-def project(delta: Tensor, eps: Budget, norm: Norm) -> Tensor:
-    """The point of the ball |delta| <= eps nearest to delta, per image."""
-    eps = per_image(eps, delta)
+def project(delta: Tensor, eps: Tensor, norm: Norm) -> Tensor:
+    """The point of the ball |delta| <= eps nearest to delta; eps is (N, 1, 1, 1)."""
     if norm == "linf":
         return delta.clamp(-eps, eps)
     length = _length(delta)
     return delta * torch.where(length > eps, eps / length, 1.0)
 
 
-def uniform_in_ball(x: Tensor, eps: Budget, norm: Norm, generator: torch.Generator) -> Tensor:
-    """A perturbation for every image of x, uniform in the ball of radius eps.
+def uniform_in_ball(x: Tensor, eps: Tensor, norm: Norm, generator: torch.Generator) -> Tensor:
+    """A perturbation for every image of x, uniform in the ball of radius eps, (N, 1, 1, 1).
 
     For L2 the direction is that of a normal vector and the radius eps * u^(1/d), d = C * H * W.
     """
-    eps = per_image(eps, x)
     if norm == "linf":
         noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return eps * (2 * noise - 1)
     noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     uniform = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
-    radius = per_image(uniform ** (1 / math.prod(x.shape[1:])), x)
-    return eps * radius * steepest(noise, "l2")
+    dimensions = math.prod(x.shape[1:])
+    return eps * _broadcast(uniform.pow(1 / dimensions)) * steepest(noise, "l2")
+
+
+def _broadcast(numbers: Tensor) -> Tensor:
+    return numbers.view(-1, 1, 1, 1)  # (N,) -> (N, 1, 1, 1)
 
 
 def _length(delta: Tensor) -> Tensor:
     """Euclidean norm of every image, (N, C, H, W) -> (N, 1, 1, 1)."""
-    return torch.linalg.vector_norm(delta, dim=tuple(range(1, delta.dim())), keepdim=True)
+    return torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)

@@ -22,7 +22,6 @@ from torch.nn import functional as F
 from worker.attacks.norms import (
     Budget,
     Norm,
-    check_budget,
     check_norm,
     per_image,
     project,
@@ -72,11 +71,12 @@ def pgd(
     Raises:
         ValueError: an argument outside these bounds.
     """
-    _check(x, y, eps, step_size, steps, norm, random_start, generator)
-    x_adv = _start(x, eps, norm, random_start, generator)
+    _check(x, y, steps, norm, random_start, generator)
+    radius, length = per_image("eps", eps, x), per_image("step_size", step_size, x)
+    x_adv = _start(x, radius, norm, random_start, generator)
     for _ in range(steps):
         gradient, _ = _gradient(model, x_adv, y)
-        x_adv = _step(x_adv, gradient, x, eps, step_size, norm, targeted)
+        x_adv = _step(x_adv, gradient, x, radius, length, norm, targeted)
     return x_adv
 
 
@@ -100,13 +100,14 @@ def pgd_first_break(
     counts as one step. Images that met the goal leave the batch, which waits for the device once
     a step. Arguments and errors are those of `pgd`.
     """
-    _check(x, y, eps, step_size, steps, norm, random_start, generator)
+    _check(x, y, steps, norm, random_start, generator)
+    radius, length = per_image("eps", eps, x), per_image("step_size", step_size, x)
     with torch.no_grad():
         met = _goal_met(model(x), y, targeted)
     first_break = torch.where(met, 0, steps + 1)
     best = x.clone()
     left = (~met).nonzero().squeeze(1)  # (M,): the images still under attack
-    x_adv = _start(x, eps, norm, random_start, generator)[left]
+    x_adv = _start(x, radius, norm, random_start, generator)[left]
     for step in range(1, steps + 1):
         if len(left) == 0:
             return FirstBreak(best, first_break)
@@ -115,8 +116,7 @@ def pgd_first_break(
         best[left[met]] = x_adv[met]
         first_break[left[met]] = max(step - 1, 1)
         left, x_adv, gradient = left[~met], x_adv[~met], gradient[~met]  # (N, ...) -> (M, ...)
-        radius, length = _of(eps, left), _of(step_size, left)
-        x_adv = _step(x_adv, gradient, x[left], radius, length, norm, targeted)
+        x_adv = _step(x_adv, gradient, x[left], radius[left], length[left], norm, targeted)
     if len(left) > 0:
         best[left] = x_adv
         with torch.no_grad():
@@ -128,8 +128,6 @@ def pgd_first_break(
 def _check(
     x: Tensor,
     y: Tensor,
-    eps: Budget,
-    step_size: Budget,
     steps: int,
     norm: Norm,
     random_start: bool,
@@ -140,8 +138,6 @@ def _check(
     if y.shape != (len(x),) or y.dtype != torch.int64:
         raise ValueError(f"y must be int64 ({len(x)},), not {y.dtype} {tuple(y.shape)}")
     check_norm(norm)
-    check_budget("eps", eps, x)
-    check_budget("step_size", step_size, x)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     if random_start and generator is None:
@@ -149,13 +145,13 @@ def _check(
 
 
 def _start(
-    x: Tensor, eps: Budget, norm: Norm, random_start: bool, generator: torch.Generator | None
+    x: Tensor, radius: Tensor, norm: Norm, random_start: bool, generator: torch.Generator | None
 ) -> Tensor:
     x = x.detach()
     if not random_start:
         return x
     assert generator is not None
-    return (x + uniform_in_ball(x, eps, norm, generator)).clamp(0, 1)
+    return (x + uniform_in_ball(x, radius, norm, generator)).clamp(0, 1)
 
 
 def _gradient(model: Model, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,21 +168,16 @@ def _step(
     x_adv: Tensor,
     gradient: Tensor,
     x: Tensor,
-    eps: Budget,
-    step_size: Budget,
+    radius: Tensor,
+    length: Tensor,
     norm: Norm,
     targeted: bool,
 ) -> Tensor:
-    ascent = per_image(step_size, x) * steepest(gradient, norm)
+    ascent = length * steepest(gradient, norm)
     moved = x_adv - ascent if targeted else x_adv + ascent
-    return (x + project(moved - x, eps, norm)).clamp(0, 1)
+    return (x + project(moved - x, radius, norm)).clamp(0, 1)
 
 
 def _goal_met(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
     predicted = logits.argmax(dim=1)
     return predicted == y if targeted else predicted != y
-
-
-def _of(budget: Budget, images: Tensor) -> Budget:
-    """The budget of some images of the batch."""
-    return budget[images] if isinstance(budget, Tensor) else budget
