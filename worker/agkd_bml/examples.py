@@ -1,0 +1,69 @@
+"""The two adversarial examples of a training step: towards the most confusing class, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.attacks import Model, pgd
+
+
+def most_confusing_class(logits: Tensor, y: Tensor) -> Tensor:
+    """y' = argmax over c != y of logits_c, (N,) int64; logits (N, K), true classes y (N,)."""
+    return logits.scatter(1, y[:, None], -torch.inf).argmax(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingAttack:
+    """The targeted Linf PGD, with a random start, that makes both examples."""
+
+    eps: float
+    """Radius of the ball, in units of [0, 1]."""
+    step_size: float
+    """Length of a step, in units of [0, 1]."""
+    steps: int
+    """At least 1."""
+
+
+def forward_and_backward_examples(
+    student: Model,
+    x: Tensor,
+    y: Tensor,
+    x_prime: Tensor,
+    y_prime: Tensor,
+    *,
+    attack: TrainingAttack,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Forward example x_f: from x towards y'. Backward example x_b: from x' towards y.
+
+    Both come from one attack on a batch of 2N. The student is called as it is: put it in eval
+    mode first.
+
+    Args:
+        x, y: images (N, 3, H, W) in [0, 1] and their classes (N,).
+        x_prime, y_prime: images of the most confusing classes, and these classes.
+        generator: of the random starts, on x's device.
+
+    Returns:
+        x_f and x_b, (N, 3, H, W) each.
+
+    Raises:
+        ValueError: arguments that `pgd` refuses.
+    """
+    examples = pgd(
+        student,
+        torch.cat([x, x_prime]),
+        torch.cat([y_prime, y]),
+        eps=attack.eps,
+        step_size=attack.step_size,
+        steps=attack.steps,
+        norm="linf",
+        targeted=True,
+        random_start=True,
+        generator=generator,
+    )
+    x_f, x_b = examples.chunk(2)
+    return x_f, x_b
