@@ -34,6 +34,14 @@ class Settings(BaseSettings):
     def sql_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'lab.sqlite3'}"
 
+    @property
+    def celery_url(self) -> str:
+        """`redis_url` as Celery writes it: `unix:///s.sock?db=0` is `redis+socket:///s.sock?...`."""
+        url = self.redis_url or ""
+        if url.startswith("unix://"):
+            return url.replace("unix://", "redis+socket://", 1).replace("db=", "virtual_host=")
+        return url
+
 
 @lru_cache
 def settings() -> Settings:

@@ -67,3 +67,15 @@ QUEUE_OF: dict[JobKind, Queue] = {
 
 TASK_OF: dict[Queue, str] = {queue: f"lab.{queue}" for queue in Queue}
 """The Celery task of each queue; its one argument is a job id."""
+
+BELL = "lab:bell"
+"""The Redis channel on which a job's id says: there are new events in SQL."""
+
+
+def presence_key(queue: Queue) -> str:
+    """The Redis sorted set of a queue's workers, scored by when they last said so."""
+    return f"lab:workers:{queue}"
+
+
+PRESENCE_EVERY_S = 5.0
+PRESENCE_TTL_S = 20.0

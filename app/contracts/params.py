@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     StringConstraints,
     field_validator,
     model_validator,
@@ -53,7 +54,7 @@ def knob(
 ) -> Any:
     """A pydantic `Field` with what a form needs to show it."""
     source = {"default_factory": default} if callable(default) else {"default": default}
-    extra = {"unit": unit, "group": group}
+    extra: dict[str, JsonValue] = {"unit": unit, "group": group}
     return Field(title=title, description=help, json_schema_extra=extra, **source, **bounds)
 
 

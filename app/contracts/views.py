@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.results import DatasetReport, ModelCard
 
-
 T = TypeVar("T")
 
 

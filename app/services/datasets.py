@@ -1,0 +1,59 @@
+"""Datasets: list, look, and sample images for the pages."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+
+import numpy as np
+from PIL import Image
+
+from app.contracts.results import DatasetReport
+from app.contracts.views import DatasetView
+from app.errors import NotFound
+from app.services.lab import Lab
+from app.store import catalogue
+from app.store.tables import DatasetRow
+
+SAMPLES_PER_CLASS = 8
+
+
+def all_datasets(lab: Lab) -> list[DatasetView]:
+    """All datasets, newest first."""
+    return [_view(row) for row in catalogue.datasets(lab.database)]
+
+
+def get(lab: Lab, dataset_id: str) -> DatasetView:
+    """One dataset. Raises NotFound."""
+    row = catalogue.dataset(lab.database, dataset_id)
+    if row is None:
+        raise NotFound("There is no such dataset.", hint="See the datasets page.")
+    return _view(row)
+
+
+def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:
+    """A PNG strip of the first test images of one class, side by side. Raises NotFound."""
+    view = get(lab, dataset_id)
+    if not 0 <= class_index < len(view.report.classes):
+        raise NotFound("The dataset has no such class.")
+    folder = lab.files.dataset(dataset_id)
+    labels = np.load(folder / "test_labels.npy", mmap_mode="r")
+    images = np.load(folder / "test_images.npy", mmap_mode="r")
+    chosen = np.flatnonzero(labels == class_index)[:SAMPLES_PER_CLASS]
+    if not len(chosen):
+        raise NotFound("The class has no test images.")
+    strip = np.concatenate([images[i] for i in chosen], axis=1)  # (H, 8 W, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(strip).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _view(row: DatasetRow) -> DatasetView:
+    return DatasetView(
+        id=row.id,
+        name=row.name,
+        source=row.source,
+        created_at=datetime.fromtimestamp(row.created_at, UTC),
+        job=row.job_id,
+        report=DatasetReport.model_validate(row.report),
+    )

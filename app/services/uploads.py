@@ -1,0 +1,112 @@
+"""Files from outside: checked once, here, and stored under a name that the lab chose."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+import uuid
+import warnings
+from pathlib import PurePath
+from typing import BinaryIO
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from app.errors import InvalidInput, TooLarge, UnsupportedMedia
+from app.services.lab import Lab
+from app.store import catalogue
+from app.store.files import atomic_write
+from app.store.tables import UploadRow
+
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_IMAGE_BYTES = 10 * 2**20
+MAX_IMAGE_PIXELS = 24_000_000
+_STORED_SIDE = 512
+"""Longest side kept; models see at most 64 pixels, and pages need no more."""
+_CHUNK = 2**20
+
+
+def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
+    """Store a dataset archive; its content is checked by the import job. Returns the upload's id.
+
+    Raises TooLarge and InvalidInput (an empty file).
+    """
+    upload_id, limit = uuid.uuid4().hex, lab.settings.max_upload_mb * 2**20
+    digest, size = hashlib.sha256(), 0
+    with atomic_write(lab.files.upload(upload_id)) as target:
+        while chunk := stream.read(_CHUNK):
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(
+                    f"The archive is larger than {lab.settings.max_upload_mb} MB.",
+                    hint="Raise LAB_MAX_UPLOAD_MB, or import fewer images.",
+                    field="file",
+                )
+            digest.update(chunk)
+            target.write(chunk)
+        if size == 0:
+            raise InvalidInput("The archive is empty.", field="file")
+    _register(lab, upload_id, filename, digest.hexdigest(), size)
+    return upload_id
+
+
+def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
+    """Check, decode and re-encode a picture as PNG; nothing of the sent bytes is kept.
+
+    Returns the upload's id. Raises TooLarge, UnsupportedMedia, InvalidInput.
+    """
+    data = stream.read(MAX_IMAGE_BYTES + 1)
+    if len(data) > MAX_IMAGE_BYTES:
+        raise TooLarge(
+            f"The image is larger than {MAX_IMAGE_BYTES // 2**20} MB.",
+            hint="The models see at most 64 × 64 pixels: send a smaller one.",
+            field="image",
+        )
+    png = _reencode(data)
+    upload_id = uuid.uuid4().hex
+    with atomic_write(lab.files.upload(upload_id)) as target:
+        target.write(png)
+    _register(lab, upload_id, filename, hashlib.sha256(png).hexdigest(), len(png))
+    return upload_id
+
+
+def _reencode(data: bytes) -> bytes:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+            # The header is read, no pixel is decoded yet.
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise TooLarge(
+                    f"The image has {image.width} × {image.height} pixels.",
+                    hint=f"At most {MAX_IMAGE_PIXELS // 10**6} million pixels are accepted.",
+                    field="image",
+                )
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        raise UnsupportedMedia(
+            "The file is not a PNG, JPEG or WebP image.",
+            hint="Send one of these formats.",
+            field="image",
+        ) from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError,
+            Image.DecompressionBombWarning) as error:  # fmt: skip
+        raise InvalidInput(
+            "The image is damaged and cannot be decoded.",
+            hint="Open it in an image editor and save it again.",
+            field="image",
+        ) from error
+    upright.thumbnail((_STORED_SIDE, _STORED_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    upright.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _register(lab: Lab, upload_id: str, filename: str, sha256: str, size: int) -> None:
+    """The file's own name is only shown, never used as a path."""
+    name = PurePath(filename.replace("\\", "/")).name
+    shown = "".join(c for c in name if c.isprintable())[:200] or "upload"
+    row = UploadRow(
+        id=upload_id, filename=shown, sha256=sha256, size_bytes=size, created_at=time.time()
+    )
+    catalogue.add_upload(lab.database, row)

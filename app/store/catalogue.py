@@ -1,0 +1,77 @@
+"""Datasets, models and uploads: rows that name complete files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from sqlalchemy import delete, func, select, update
+
+from app.store.db import Database
+from app.store.tables import DatasetRow, ModelRow, UploadRow
+
+
+def datasets(database: Database) -> list[DatasetRow]:
+    """All datasets, newest first."""
+    with database.reading() as session:
+        return list(session.scalars(select(DatasetRow).order_by(DatasetRow.created_at.desc())))
+
+
+def dataset(database: Database, dataset_id: str) -> DatasetRow | None:
+    with database.reading() as session:
+        return session.get(DatasetRow, dataset_id)
+
+
+def dataset_named(database: Database, name: str) -> DatasetRow | None:
+    with database.reading() as session:
+        return session.scalars(select(DatasetRow).where(DatasetRow.name == name)).one_or_none()
+
+
+def models(
+    database: Database, *, deleted: bool = False, offset: int = 0, limit: int = 1000
+) -> tuple[list[ModelRow], int]:
+    """Registered models, newest first, and how many there are; or those in the bin."""
+    gone = ModelRow.deleted_at.is_not(None)
+    query = select(ModelRow).where(gone if deleted else ~gone)
+    with database.reading() as session:
+        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        newest = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc())
+        return list(session.scalars(newest.offset(offset).limit(limit))), total
+
+
+def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelRow | None:
+    """A registered model; one in the bin only when `deleted`."""
+    with database.reading() as session:
+        row = session.get(ModelRow, model_id)
+    return row if row is not None and (row.deleted_at is not None) == deleted else None
+
+
+def models_by_id(database: Database, ids: Sequence[str]) -> dict[str, ModelRow]:
+    """The registered models among `ids`, in one query."""
+    query = select(ModelRow).where(ModelRow.id.in_(ids), ModelRow.deleted_at.is_(None))
+    with database.reading() as session:
+        return {row.id: row for row in session.scalars(query)}
+
+
+def set_model_deleted(database: Database, model_id: str, *, deleted: bool) -> None:
+    """Move a model into the bin, or back."""
+    value = time.time() if deleted else None
+    with database.writing() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == model_id).values(deleted_at=value))
+
+
+def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
+    """Forget models that have been in the bin for so long; returns their ids."""
+    old = ModelRow.deleted_at < time.time() - older_than_s
+    with database.writing() as session:
+        return list(session.scalars(delete(ModelRow).where(old).returning(ModelRow.id)))
+
+
+def add_upload(database: Database, row: UploadRow) -> None:
+    with database.writing() as session:
+        session.add(row)
+
+
+def upload(database: Database, upload_id: str) -> UploadRow | None:
+    with database.reading() as session:
+        return session.get(UploadRow, upload_id)

@@ -1,0 +1,76 @@
+"""The connection to SQL: short transactions, SQLite in WAL mode by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.orm import Session
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """WAL lets readers and one writer work at once; BEGIN is ours, so that writers queue up.
+
+    A deferred transaction that reads and then writes fails at once when another wrote in between;
+    `BEGIN IMMEDIATE` waits for its turn instead.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=15000",
+                       "foreign_keys=ON"):  # fmt: skip
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        writes = connection.get_execution_options().get("lab_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class Database:
+    """Two kinds of transaction: `reading` and `writing`, each committed when its block ends."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if self._engine.dialect.name == "sqlite":
+            _tune_sqlite(self._engine)
+        self._writer = self._engine.execution_options(lab_writes=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        with Session(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; safe to run by several processes in turn."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with self._engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def answers(self) -> bool:
+        """Whether a trivial query succeeds."""
+        try:
+            with self.reading() as session:
+                session.execute(text("SELECT 1"))
+        except Exception:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._engine.dispose()

@@ -1,0 +1,71 @@
+"""Files of the lab: a row names a file only after the file is complete on disk."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import BaseModel
+
+
+class Files:
+    """The folders below `LAB_DATA_DIR`. Names are ids that the lab made, never a user's text."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self) -> None:
+        """Create the folders. Raises OSError where the data folder cannot be written."""
+        for folder in ("uploads", "datasets", "models", "results", "checkpoints"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+    def upload(self, id: str) -> Path:
+        return self.root / "uploads" / id
+
+    def dataset(self, id: str) -> Path:
+        return self.root / "datasets" / id
+
+    def weights(self, model_id: str) -> Path:
+        return self.root / "models" / f"{model_id}.safetensors"
+
+    def result(self, job_id: str) -> Path:
+        return self.root / "results" / f"{job_id}.json"
+
+    def checkpoints(self, job_id: str) -> Path:
+        """The folder where a training job keeps what it needs to go on."""
+        return self.root / "checkpoints" / job_id
+
+    def write_result(self, job_id: str, result: BaseModel) -> str:
+        """Write a job's result; returns the file's name for the row."""
+        path = self.result(job_id)
+        with atomic_write(path) as stream:
+            stream.write(result.model_dump_json().encode())
+        return path.name
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content appears under `path` whole, or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; nothing to remove is fine."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,321 @@
+"""The truth about jobs. Every transition is one conditional UPDATE on (id, status, fence)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, func, insert, or_, select, update
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.contracts.events import Event, LogEvent, LogLevel, ProgressEvent, StateEvent
+from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobKind, JobStatus, Queue
+from app.store.db import Database
+from app.store.tables import EventRow, JobRow
+
+_LOST_WORKER = {
+    "title": "The job failed",
+    "detail": f"Its worker was lost {MAX_ATTEMPTS} times.",
+    "hint": "The worker may run out of memory: try a smaller batch size, and look at its log.",
+}
+
+
+class LeaseLost(Exception):
+    """The job belongs to another worker now, or is over; stop without touching it."""
+
+
+class DuplicateKey(Exception):
+    """The idempotency key belongs to `job` already."""
+
+    def __init__(self, job: JobRow) -> None:
+        super().__init__(job.id)
+        self.job = job
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run a job for a while. `fence` proves it in every later write."""
+
+    job_id: str
+    kind: JobKind
+    params: dict[str, Any]
+    attempt: int
+    fence: int
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    seq: int
+    at: float
+    body: dict[str, Any]
+
+
+def add(database: Database, job: JobRow) -> None:
+    """Write a new queued job. Raises DuplicateKey when its idempotency key is taken."""
+    try:
+        with database.writing() as session:
+            session.add(job)
+            session.flush()
+            _append(session, job.id, [StateEvent(status=JobStatus.QUEUED)])
+    except IntegrityError as error:
+        if job.idempotency_key is None:
+            raise
+        with database.reading() as session:
+            taken = session.scalars(
+                select(JobRow).where(JobRow.idempotency_key == job.idempotency_key)
+            ).one()
+        raise DuplicateKey(taken) from error
+
+
+def get(database: Database, job_id: str) -> JobRow | None:
+    with database.reading() as session:
+        return session.get(JobRow, job_id)
+
+
+def _filtered(kinds: Sequence[JobKind], statuses: Sequence[JobStatus]) -> Select[JobRow]:
+    query = select(JobRow)
+    if kinds:
+        query = query.where(JobRow.kind.in_(kinds))
+    if statuses:
+        query = query.where(JobRow.status.in_(statuses))
+    return query
+
+
+def page(
+    database: Database,
+    *,
+    kinds: Sequence[JobKind] = (),
+    statuses: Sequence[JobStatus] = (),
+    offset: int,
+    limit: int,
+) -> tuple[list[JobRow], int]:
+    """Jobs, newest first, and how many there are in all."""
+    query = _filtered(kinds, statuses)
+    with database.reading() as session:
+        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
+        rows = session.scalars(newest.offset(offset).limit(limit)).all()
+    return list(rows), total
+
+
+def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
+    """How many jobs are queued or running in each queue."""
+    query = (
+        select(JobRow.queue, JobRow.status, func.count())
+        .where(JobRow.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
+        .group_by(JobRow.queue, JobRow.status)
+    )
+    with database.reading() as session:
+        return {(Queue(q), JobStatus(s)): n for q, s, n in session.execute(query)}
+
+
+def events_after(database: Database, job_id: str, seq: int, limit: int = 500) -> list[StoredEvent]:
+    """The job's events with a number above `seq`, in order, at most `limit`."""
+    query = (
+        select(EventRow.seq, EventRow.at, EventRow.body)
+        .where(EventRow.job_id == job_id, EventRow.seq > seq)
+        .order_by(EventRow.seq)
+        .limit(limit)
+    )
+    with database.reading() as session:
+        return [StoredEvent(*row) for row in session.execute(query)]
+
+
+def events_of_type(database: Database, job_id: str, types: Sequence[str]) -> list[StoredEvent]:
+    """All of a job's events of some types, in order: its charts and its log."""
+    query = (
+        select(EventRow.seq, EventRow.at, EventRow.body)
+        .where(EventRow.job_id == job_id, EventRow.type.in_(types))
+        .order_by(EventRow.seq)
+    )
+    with database.reading() as session:
+        return [StoredEvent(*row) for row in session.execute(query)]
+
+
+def _append(session: Session, job_id: str, events: Sequence[Event]) -> None:
+    """Number and write events; the UPDATE of the counter keeps numbers free of gaps."""
+    last = session.execute(
+        update(JobRow)
+        .where(JobRow.id == job_id)
+        .values(last_event=JobRow.last_event + len(events))
+        .returning(JobRow.last_event)
+        .execution_options(synchronize_session=False)
+    ).scalar_one()
+    now, first = time.time(), last - len(events) + 1
+    rows = [
+        {"job_id": job_id, "seq": first + i, "type": e.type, "at": now, "body": e.model_dump()}
+        for i, e in enumerate(events)
+    ]
+    session.execute(insert(EventRow), rows)
+
+
+def _move(
+    session: Session, job_id: str, old: JobStatus, new: JobStatus, *conditions: Any, **values: Any
+) -> bool:
+    """The one transition: changes nothing unless the job is in `old` and `conditions` hold."""
+    assert new in TRANSITIONS[old], f"{old} -> {new}"
+    statement = (
+        update(JobRow)
+        .where(JobRow.id == job_id, JobRow.status == old, *conditions)
+        .values(status=new, **values)
+        .execution_options(synchronize_session=False)
+    )
+    return _touched(session, statement)
+
+
+def _touched(session: Session, statement: Any) -> bool:
+    result = session.execute(statement)
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
+
+
+def claim(database: Database, job_id: str, *, lease_s: float) -> Claim | None:
+    """Take a queued job; None when it is not queued (a repeated or late message)."""
+    now = time.time()
+    with database.writing() as session:
+        taken = _move(
+            session,
+            job_id,
+            JobStatus.QUEUED,
+            JobStatus.RUNNING,
+            attempt=JobRow.attempt + 1,
+            fence=JobRow.fence + 1,
+            lease_until=now + lease_s,
+            started_at=func.coalesce(JobRow.started_at, now),
+        )
+        if not taken:
+            return None
+        job = session.get_one(JobRow, job_id)
+        _append(session, job_id, [StateEvent(status=JobStatus.RUNNING, attempt=job.attempt)])
+        return Claim(job.id, JobKind(job.kind), job.params, job.attempt, job.fence)
+
+
+def _held(claim: Claim) -> tuple[Any, ...]:
+    return (
+        JobRow.id == claim.job_id,
+        JobRow.status == JobStatus.RUNNING,
+        JobRow.fence == claim.fence,
+    )
+
+
+def renew(database: Database, claim: Claim, *, lease_s: float) -> None:
+    """Hold the job for another `lease_s`. Raises LeaseLost."""
+    statement = update(JobRow).where(*_held(claim)).values(lease_until=time.time() + lease_s)
+    with database.writing() as session:
+        if not _touched(session, statement):
+            raise LeaseLost
+
+
+def cancel_requested(database: Database, claim: Claim) -> bool:
+    """Whether someone asked for the job's end. Raises LeaseLost."""
+    with database.reading() as session:
+        flag = session.scalar(select(JobRow.cancel_requested).where(*_held(claim)))
+    if flag is None:
+        raise LeaseLost
+    return flag
+
+
+def report(database: Database, claim: Claim, events: Sequence[Event]) -> None:
+    """Append events; the last progress among them becomes the row's. Raises LeaseLost."""
+    values: dict[str, Any] = {"fence": claim.fence}
+    for event in events:
+        if isinstance(event, ProgressEvent):
+            values["progress"] = event.model_dump(exclude={"type"})
+    with database.writing() as session:
+        if not _touched(session, update(JobRow).where(*_held(claim)).values(**values)):
+            raise LeaseLost
+        _append(session, claim.job_id, events)
+
+
+def settle(
+    database: Database,
+    claim: Claim,
+    status: JobStatus,
+    *,
+    failure: dict[str, Any] | None = None,
+    result_file: str | None = None,
+    rows: Sequence[Any] = (),
+) -> None:
+    """End the job, and write the rows that its success brings, in one transaction.
+
+    Raises LeaseLost, and then writes nothing; SQLAlchemy's IntegrityError when a row clashes.
+    """
+    values: dict[str, Any] = {"failure": failure, "result_file": result_file}
+    with database.writing() as session:
+        ended = _move(
+            session,
+            claim.job_id,
+            JobStatus.RUNNING,
+            status,
+            JobRow.fence == claim.fence,
+            finished_at=time.time(),
+            lease_until=None,
+            **values,
+        )
+        if not ended:
+            raise LeaseLost
+        session.add_all(rows)
+        _append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])
+
+
+def request_cancel(database: Database, job_id: str) -> bool:
+    """End a queued job, or ask a running one to end. False when it is over already."""
+    now = time.time()
+    with database.writing() as session:
+        if _move(session, job_id, JobStatus.QUEUED, JobStatus.CANCELLED,
+                 finished_at=now, cancel_requested=True):  # fmt: skip
+            _append(session, job_id, [StateEvent(status=JobStatus.CANCELLED)])
+            return True
+        asked = (
+            update(JobRow)
+            .where(JobRow.id == job_id, JobRow.status == JobStatus.RUNNING)
+            .values(cancel_requested=True)
+        )
+        return _touched(session, asked)
+
+
+def mark_sent(database: Database, job_id: str) -> None:
+    with database.writing() as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(sent_at=time.time()))
+
+
+def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:
+    """Queued jobs that the broker was not told about, or so long ago that it may have forgotten."""
+    query = select(JobRow.id, JobRow.queue).where(
+        JobRow.status == JobStatus.QUEUED,
+        or_(JobRow.sent_at.is_(None), JobRow.sent_at < time.time() - older_than_s),
+    )
+    with database.reading() as session:
+        return [(job_id, Queue(queue)) for job_id, queue in session.execute(query)]
+
+
+def release_expired(database: Database) -> list[str]:
+    """Take jobs from workers that stopped renewing: back to the queue, or to their end."""
+    now = time.time()
+    expired = select(JobRow).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_until < now)
+    with database.reading() as session:
+        lost = list(session.scalars(expired))
+    return [job.id for job in lost if _release(database, job, now)]
+
+
+def _release(database: Database, job: JobRow, now: float) -> bool:
+    values: dict[str, Any] = {"lease_until": None, "sent_at": None}
+    if job.cancel_requested:
+        new = JobStatus.CANCELLED
+        values |= {"finished_at": now}
+    elif job.attempt >= MAX_ATTEMPTS:
+        new = JobStatus.FAILED
+        values |= {"finished_at": now, "failure": _LOST_WORKER}
+    else:
+        new = JobStatus.QUEUED
+    lost = LogEvent(level=LogLevel.WARNING, text=f"The worker of attempt {job.attempt} was lost.")
+    still = (JobRow.fence == job.fence, JobRow.lease_until < now)
+    with database.writing() as session:
+        if not _move(session, job.id, JobStatus.RUNNING, new, *still, **values):
+            return False
+        _append(session, job.id, [lost, StateEvent(status=new, attempt=job.attempt)])
+        return True
