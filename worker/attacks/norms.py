@@ -80,4 +80,5 @@ def _broadcast(numbers: Tensor) -> Tensor:
 
 def _length(delta: Tensor) -> Tensor:
     """Euclidean norm of every image, (N, C, H, W) -> (N, 1, 1, 1)."""
-    return torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
+    return length
