@@ -1,7 +1,9 @@
 """Datasets: import, storage, splits, sampling and augmentation."""
 
+from worker.data.archive import ImportReport, Progress, SkippedFile, import_archive
 from worker.data.augment import random_crop_flip, to_float
 from worker.data.errors import DatasetError
+from worker.data.images import UnreadableImageError, decode_image
 from worker.data.sampling import ClassIndex, EpochSampler, SamplerState
 from worker.data.splits import Split, TensorSplit, stratified_holdout
 from worker.data.store_format import Dataset, DatasetInfo, load_dataset, write_dataset
@@ -12,9 +14,15 @@ __all__ = [
     "DatasetError",
     "DatasetInfo",
     "EpochSampler",
+    "ImportReport",
+    "Progress",
     "SamplerState",
+    "SkippedFile",
     "Split",
     "TensorSplit",
+    "UnreadableImageError",
+    "decode_image",
+    "import_archive",
     "load_dataset",
     "random_crop_flip",
     "stratified_holdout",
