@@ -1,0 +1,381 @@
+"""FGSM and PGD: the analytic optimum, foolbox as the oracle, and what holds for any input."""
+
+from collections.abc import Callable
+from typing import Any
+
+import foolbox
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from worker.attacks import fgsm, pgd
+
+NORMS = ["linf", "l2"]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = seeded(seed)
+    x = torch.rand(n, 3, 8, 8, generator=generator, dtype=torch.float64)
+    return x, torch.randint(4, (n,), generator=generator)
+
+
+def size(delta: Tensor, norm: str) -> Tensor:
+    delta = delta.flatten(1)
+    return delta.abs().amax(dim=1) if norm == "linf" else delta.square().sum(dim=1).sqrt()
+
+
+class Linear(nn.Module):
+    """Two classes, logits (w . x, 0): the best attack on class 0 goes straight along -w."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3 * 4 * 4, generator=seeded(), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = x.flatten(1) @ self.w
+        return torch.stack([score, torch.zeros_like(score)], dim=1)
+
+    def optimum(self, x: Tensor, eps: float, norm: str) -> Tensor:
+        direction = self.w.sign() if norm == "linf" else self.w / self.w.square().sum().sqrt()
+        return x - eps * direction.detach().view(3, 4, 4)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_optimum_of_a_linear_model(norm: Any, targeted: bool, random_start: bool) -> None:
+    model, eps = Linear(), 0.2
+    x = 0.3 + 0.4 * torch.rand(5, 3, 4, 4, generator=seeded(1), dtype=torch.float64)
+    x_adv = pgd(
+        model,
+        x,
+        torch.full((5,), 1 if targeted else 0),
+        eps=eps,
+        step_size=eps / 4,
+        steps=200,
+        norm=norm,
+        targeted=targeted,
+        random_start=random_start,
+        generator=seeded() if random_start else None,
+    )
+    torch.testing.assert_close(x_adv, model.optimum(x, eps, norm), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_optimum_of_a_linear_model_at_the_edge_of_the_box(targeted: bool) -> None:
+    model, eps = Linear(), 0.6
+    x = torch.rand(5, 3, 4, 4, generator=seeded(1), dtype=torch.float64)
+    x_adv = pgd(
+        model,
+        x,
+        torch.full((5,), 1 if targeted else 0),
+        eps=eps,
+        step_size=0.1,
+        steps=10,
+        norm="linf",
+        targeted=targeted,
+        random_start=False,
+        generator=None,
+    )
+    expected = model.optimum(x, eps, "linf").clamp(0, 1)
+    assert ((expected == 0) | (expected == 1)).any()
+    torch.testing.assert_close(x_adv, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("targeted", [False, True])
+def test_fgsm_of_a_linear_model(norm: Any, targeted: bool) -> None:
+    model, y = Linear(), torch.full((5,), 1 if targeted else 0)
+    x = 0.3 + 0.4 * torch.rand(5, 3, 4, 4, generator=seeded(1), dtype=torch.float64)
+    x_adv = fgsm(model, x, y, eps=0.2, norm=norm, targeted=targeted)
+    torch.testing.assert_close(x_adv, model.optimum(x, 0.2, norm), rtol=0, atol=1e-9)
+
+
+def start_of(model: nn.Module, x: Tensor, y: Tensor, **arguments: Any) -> Tensor:
+    """The random start: an attack whose only step has no length stays there."""
+    return pgd(model, x, y, **(arguments | {"steps": 1, "step_size": 0.0}))
+
+
+def foolbox_pgd(
+    model: nn.Module, x: Tensor, y: Tensor, start: Tensor, norm: str, eps: float, targeted: bool
+) -> Tensor:
+    base: Any = foolbox.attacks.LinfPGD if norm == "linf" else foolbox.attacks.L2PGD
+
+    class Started(base):  # type: ignore[misc]
+        def get_random_start(self, x0: Any, epsilon: float) -> Any:
+            return type(x0)(start)
+
+    attack = Started(abs_stepsize=eps / 4, steps=20, random_start=True)
+    criterion: Any = (
+        foolbox.criteria.TargetedMisclassification
+        if targeted
+        else (foolbox.criteria.Misclassification)
+    )
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    _, clipped, _ = attack(wrapped, x, criterion(y), epsilons=eps)
+    return clipped
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 8 / 255), ("linf", 0.3), ("l2", 0.5)])
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_pgd_20_equals_foolbox(
+    network: nn.Module, norm: Any, eps: float, targeted: bool, random_start: bool
+) -> None:
+    x, y = batch(16)
+    arguments: dict[str, Any] = {
+        "eps": eps,
+        "step_size": eps / 4,
+        "steps": 20,
+        "norm": norm,
+        "targeted": targeted,
+        "random_start": random_start,
+    }
+    start = start_of(network, x, y, generator=seeded(), **arguments)
+    assert torch.equal(start, x) != random_start
+    x_adv = pgd(network, x, y, generator=seeded(), **arguments)
+    expected = foolbox_pgd(network, x, y, start, norm, eps, targeted)
+    torch.testing.assert_close(x_adv, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("norm", "oracle"),
+    [
+        ("linf", foolbox.attacks.LinfFastGradientAttack),
+        ("l2", foolbox.attacks.L2FastGradientAttack),
+    ],
+)
+def test_fgsm_equals_foolbox(network: nn.Module, norm: Any, oracle: Any) -> None:
+    x, y = batch(16)
+    wrapped = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
+    _, expected, _ = oracle()(wrapped, x, y, epsilons=0.1)
+    x_adv = fgsm(network, x, y, eps=0.1, norm=norm, targeted=False)
+    torch.testing.assert_close(x_adv, expected, rtol=0, atol=1e-6)
+
+
+any_attack = {
+    "norm": st.sampled_from(NORMS),
+    "targeted": st.booleans(),
+    "random_start": st.booleans(),
+    "eps": st.floats(0, 2),
+    "step_size": st.floats(0, 2),
+    "steps": st.integers(1, 4),
+}
+
+
+@given(seed=st.integers(0, 1000), **any_attack)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_stays_in_the_ball_and_in_the_box(network: nn.Module, seed: int, **attack: Any) -> None:
+    x, y = batch(3, seed)
+    x, before = x.float(), x.float()
+    x_adv = pgd(network.float(), x, y, generator=seeded(seed), **attack)
+    assert (size(x_adv - x, attack["norm"]) <= attack["eps"] + 1e-6).all()
+    assert x_adv.min() >= 0
+    assert x_adv.max() <= 1
+    assert not x_adv.requires_grad
+    assert torch.equal(x, before)
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+    again = pgd(network, x, y, generator=seeded(seed), **attack)
+    assert torch.equal(x_adv, again)
+
+
+@given(
+    eps=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    step_size=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    norm=st.sampled_from(NORMS),
+    targeted=st.booleans(),
+)
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_budget_per_image_equals_separate_runs(
+    network: nn.Module, eps: list[float], step_size: list[float], norm: Any, targeted: bool
+) -> None:
+    x, y = batch(3)
+
+    def attack(x: Tensor, y: Tensor, eps: Any, step_size: Any) -> Tensor:
+        return pgd(
+            network,
+            x,
+            y,
+            eps=eps,
+            step_size=step_size,
+            steps=3,
+            norm=norm,
+            targeted=targeted,
+            random_start=False,
+            generator=None,
+        )
+
+    together = attack(x, y, torch.tensor(eps).double(), torch.tensor(step_size).double())
+    for i in range(3):
+        one = slice(i, i + 1)
+        eps_i, step_i = (torch.tensor(value[i]).double().item() for value in (eps, step_size))
+        alone = attack(x[one], y[one], eps_i, step_i)
+        torch.testing.assert_close(together[one], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_random_starts_are_uniform_in_the_ball(norm: Any) -> None:
+    """Linf: each coordinate uniform. L2: (radius / eps)^d uniform, mean 1/2, variance 1/12."""
+    x, y = torch.full((2000, 3, 2, 2), 0.5, dtype=torch.float64), torch.zeros(2000).long()
+    start = start_of(
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 2).double()),
+        x,
+        y,
+        eps=0.2,
+        norm=norm,
+        targeted=False,
+        random_start=True,
+        generator=seeded(),
+    )
+    delta = (start - x) / 0.2
+    assert delta.mean().item() == pytest.approx(0, abs=0.02)
+    uniform = (delta + 1) / 2 if norm == "linf" else size(delta, "l2") ** 12
+    assert uniform.mean().item() == pytest.approx(1 / 2, abs=0.02)
+    assert uniform.var().item() == pytest.approx(1 / 12, abs=0.005)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_zero_gradient_moves_nothing(norm: Any) -> None:
+    def constant(x: Tensor) -> Tensor:
+        return (0 * x).flatten(1)[:, :4]
+
+    x, y = batch(3)
+    assert torch.equal(fgsm(constant, x, y, eps=0.1, norm=norm, targeted=False), x)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_keeps_channels_last(network: nn.Module, norm: Any) -> None:
+    x, y = batch(4)
+    arguments: dict[str, Any] = {
+        "eps": 0.1,
+        "step_size": 0.03,
+        "steps": 3,
+        "norm": norm,
+        "targeted": False,
+        "random_start": True,
+    }
+    expected = pgd(network, x, y, generator=seeded(), **arguments)
+    x = x.contiguous(memory_format=torch.channels_last)
+    x_adv = pgd(network, x, y, generator=seeded(), **arguments)
+    assert x_adv.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(x_adv, expected, rtol=0, atol=1e-9)
+
+
+def test_works_where_gradients_are_off_and_leaves_the_mode_alone(network: nn.Module) -> None:
+    x, y = batch(4)
+    expected = fgsm(network, x, y, eps=0.1, norm="linf", targeted=False)
+    with torch.no_grad():
+        inside = fgsm(network, x, y, eps=0.1, norm="linf", targeted=False)
+    assert torch.equal(inside, expected)
+    assert not torch.equal(expected, x)
+    network.train()
+    fgsm(network, x, y, eps=0.1, norm="linf", targeted=False)
+    assert network.training
+
+
+class Recorder(TorchDispatchMode):
+    """Every operation that runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, Any]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.calls.append((str(func), args))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_computes_no_parameter_gradient_and_waits_for_no_device(
+    network: nn.Module, norm: Any
+) -> None:
+    x, y = batch(4)
+    with Recorder() as recorder:
+        pgd(
+            network,
+            x,
+            y,
+            eps=0.1,
+            step_size=0.03,
+            steps=3,
+            norm=norm,
+            targeted=False,
+            random_start=True,
+            generator=seeded(),
+        )
+    names = [name for name, _ in recorder.calls]
+    masks = [args[-1] for name, args in recorder.calls if "convolution_backward" in name]
+    assert masks == [[True, False, False]] * (2 * 3)  # 2 convolutions, 3 steps: input only
+    assert not any("_local_scalar_dense" in name or "nonzero" in name for name in names)
+
+
+valid: dict[str, Any] = {
+    "eps": 0.1,
+    "step_size": 0.03,
+    "steps": 3,
+    "norm": "linf",
+    "targeted": False,
+    "random_start": False,
+    "generator": None,
+}
+
+
+@pytest.mark.parametrize("name", valid)
+def test_nothing_has_a_default(network: nn.Module, name: str) -> None:
+    x, y = batch(2)
+    with pytest.raises(TypeError, match=name):
+        pgd(network, x, y, **{key: value for key, value in valid.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"eps": -0.1}, "eps must be finite and not negative"),
+        ({"eps": float("nan")}, "eps must be finite"),
+        ({"eps": torch.tensor([0.1, -0.1])}, "eps must be finite and not negative"),
+        ({"eps": torch.tensor([0.1, 0.1, 0.1])}, "one number per image"),
+        ({"eps": torch.tensor(0.1)}, "one number per image"),
+        ({"step_size": float("inf")}, "step_size must be finite"),
+        ({"step_size": torch.tensor([0.1, float("nan")])}, "step_size must be finite"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"norm": "l1"}, "norm is one of linf, l2"),
+        ({"random_start": True}, "needs a generator"),
+    ],
+)
+def test_refused_arguments(network: nn.Module, arguments: dict[str, Any], message: str) -> None:
+    x, y = batch(2)
+    with pytest.raises(ValueError, match=message):
+        pgd(network, x, y, **(valid | arguments))
+
+
+@pytest.mark.parametrize(
+    ("change_x", "change_y", "message"),
+    [
+        (lambda x: x[0], lambda y: y, "float images"),
+        (lambda x: (255 * x).to(torch.uint8), lambda y: y, "float images"),
+        (lambda x: x, lambda y: y[:1], "y must be int64"),
+        (lambda x: x, lambda y: y.float(), "y must be int64"),
+    ],
+)
+def test_refused_batches(
+    network: nn.Module,
+    change_x: Callable[[Tensor], Tensor],
+    change_y: Callable[[Tensor], Tensor],
+    message: str,
+) -> None:
+    x, y = batch(2)
+    with pytest.raises(ValueError, match=message):
+        pgd(network, change_x(x), change_y(y), **valid)
