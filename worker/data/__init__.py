@@ -1,12 +1,14 @@
 """Datasets: import, storage, splits, sampling and augmentation."""
 
-from worker.data.archive import ImportReport, Progress, SkippedFile, import_archive
+from worker.data.archive import ImportReport, SkippedFile, import_archive
 from worker.data.augment import random_crop_flip, to_float
+from worker.data.builtin import import_torchvision
 from worker.data.errors import DatasetError
 from worker.data.images import UnreadableImageError, decode_image
 from worker.data.sampling import ClassIndex, EpochSampler, SamplerState
+from worker.data.shapes import draw_shapes
 from worker.data.splits import Split, TensorSplit, stratified_holdout
-from worker.data.store_format import Dataset, DatasetInfo, load_dataset, write_dataset
+from worker.data.store_format import Dataset, DatasetInfo, Progress, load_dataset, write_dataset
 
 __all__ = [
     "ClassIndex",
@@ -22,7 +24,9 @@ __all__ = [
     "TensorSplit",
     "UnreadableImageError",
     "decode_image",
+    "draw_shapes",
     "import_archive",
+    "import_torchvision",
     "load_dataset",
     "random_crop_flip",
     "stratified_holdout",

@@ -1,7 +1,7 @@
 """Import of an archive of class folders."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,13 @@ from worker.data.images import UnreadableImageError, decode_image
 from worker.data.layout import ImageFile, Layout, find_layout, name_list, printable
 from worker.data.members import Archive, open_archive
 from worker.data.splits import stratified_holdout
-from worker.data.store_format import remove_partial, write_dataset
+from worker.data.store_format import Progress, remove_partial, write_dataset
 
 IMAGE_SIZES = (32, 64)
 TEST_FRACTION = 0.2
 MIN_TRAIN = 2  # images a class: one to train on, one to validate on
 NAMED = 20  # skipped files that a report names
 REPORT_EVERY = 100  # images between two calls of `progress`
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

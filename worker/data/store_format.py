@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ VALIDATION_SEED = 20210806
 _BLOCK = 4096  # images worked on at a time, to keep memory small
 
 SplitName = Literal["train", "validation", "test"]
+Progress = Callable[[int, int], None]  # steps done, steps in all
 Arrays = dict[str, NDArray[Any]]
 
 
