@@ -5,6 +5,35 @@ Under /api they become RFC 9457 problem details, elsewhere a page.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+_ENVELOPE = {"body", "query", "path", "header", "cookie", "params"}
+"""Parts of an error's location that say where an input travelled, not which one it is."""
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Pairs of field and message of pydantic's errors.
+
+    A rule over several fields names the one to change (`app.contracts.params.misfit`).
+    """
+    return [(_field(error), error["msg"].removeprefix("Value error, ")) for error in errors]
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    if error["type"] == "misfit":
+        return str(error["ctx"]["field"])
+    if error["type"] == "json_invalid":
+        return "body"
+    path = list(error["loc"])
+    if len(path) > 2 and path[0] == "body" and path[2] == "params":
+        del path[1]  # the tag that tells one kind of request from another
+    while len(path) > 1 and path[0] in _ENVELOPE:
+        del path[0]
+    return ".".join(str(part) for part in path) or "body"
+
 
 class LabError(Exception):
     """An error with its HTTP status, a title, what happened, and what to do about it.
@@ -29,6 +58,24 @@ class InvalidInput(LabError):
     title = "The input is not valid"
 
 
+class InvalidFields(InvalidInput):
+    """Several inputs are wrong at once; `errors` are pairs of field and message."""
+
+    def __init__(self, errors: Sequence[tuple[str, str]], *, hint: str = "") -> None:
+        super().__init__("; ".join(f"{field}: {message}" for field, message in errors), hint=hint)
+        self.errors = tuple(errors)
+
+    @classmethod
+    def of(cls, error: ValidationError) -> Self:
+        """From the validation of parameters that came from outside."""
+        return cls(field_errors(error.errors()))
+
+
+class Forbidden(LabError):
+    status = 403
+    title = "Refused"
+
+
 class NotFound(LabError):
     status = 404
     title = "Not found"
@@ -44,6 +91,13 @@ class Conflict(LabError):
 class TooLarge(LabError):
     status = 413
     title = "Too large"
+
+
+class Misdirected(LabError):
+    """The request was meant for another host name."""
+
+    status = 421
+    title = "Not a name of this lab"
 
 
 class UnsupportedMedia(LabError):

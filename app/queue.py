@@ -9,6 +9,7 @@ import time
 
 import redis
 from celery import Celery
+from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from app.contracts.jobs import BELL, PRESENCE_TTL_S, TASK_OF, Queue, presence_key
@@ -33,7 +34,7 @@ class Broker:
         """Tell a queue about a job; whether the broker took the message."""
         try:
             self._celery.send_task(TASK_OF[queue], args=[job_id], queue=queue.value, retry=False)
-        except (OSError, RedisError, self._celery.connection_for_write().connection_errors):
+        except (OSError, RedisError, KombuError):
             return False
         return True
 

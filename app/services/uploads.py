@@ -7,6 +7,8 @@ import io
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import BinaryIO
 
@@ -68,6 +70,17 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
         target.write(png)
     _register(lab, upload_id, filename, hashlib.sha256(png).hexdigest(), len(png))
     return upload_id
+
+
+@contextmanager
+def kept_if_used(lab: Lab, upload_id: str) -> Iterator[str]:
+    """Submit the upload's job inside; when that is refused, the upload goes too."""
+    try:
+        yield upload_id
+    except BaseException:
+        lab.files.upload(upload_id).unlink(missing_ok=True)
+        catalogue.drop_upload(lab.database, upload_id)
+        raise
 
 
 def _reencode(data: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import delete, func, select, update
 
@@ -75,3 +75,19 @@ def add_upload(database: Database, row: UploadRow) -> None:
 def upload(database: Database, upload_id: str) -> UploadRow | None:
     with database.reading() as session:
         return session.get(UploadRow, upload_id)
+
+
+def drop_upload(database: Database, upload_id: str) -> None:
+    with database.writing() as session:
+        session.execute(delete(UploadRow).where(UploadRow.id == upload_id))
+
+
+def drop_uploads(database: Database, *, older_than_s: float, keep: Collection[str]) -> list[str]:
+    """Forget uploads that are so old and that no unfinished job needs; returns their ids."""
+    old = UploadRow.created_at < time.time() - older_than_s
+    with database.reading() as session:
+        found = set(session.scalars(select(UploadRow.id).where(old))) - set(keep)
+    if found:
+        with database.writing() as session:
+            session.execute(delete(UploadRow).where(UploadRow.id.in_(found)))
+    return sorted(found)

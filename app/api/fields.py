@@ -1,0 +1,67 @@
+"""Inputs that several routes share, checked at the border."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Header, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
+
+from app.contracts.params import Params
+from app.errors import InvalidFields
+
+IdPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
+PageNumber = Annotated[int, Query(ge=1, le=1_000_000, description="From 1")]
+PageSize = Annotated[int, Query(ge=1, le=100)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same key with the same body gives the same job; with another one, 409.",
+    ),
+]
+
+
+P = TypeVar("P", bound=Params)
+
+
+def params_from(kind: type[P], values: dict[str, Any]) -> P:
+    """Parameters from a form's fields. Raises InvalidFields."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InvalidFields.of(error) from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    body = dict(pairs)
+    if len(body) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidFields([(repeated[:80], "appears twice")], hint="Name each field once.")
+    return body
+
+
+def strict_json(adapter: TypeAdapter[Any]) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses what the framework lets pass.
+
+    Repeated keys, of which the last one would win; numbers written as strings. NaN and infinity
+    are refused by the fields themselves, which then are named.
+    """
+
+    async def check(request: Request) -> None:
+        body = await request.body()
+        if body:
+            json.loads(body, object_pairs_hook=_without_repeats)
+        try:
+            adapter.validate_json(body, strict=True)
+        except ValidationError as error:
+            located = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+            raise RequestValidationError(located) from None
+
+    return check

@@ -1,0 +1,93 @@
+"""Jobs: submit, look, cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from app.api.fields import IdempotencyKey, IdPath, PageNumber, PageSize, strict_json
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import EvaluateParams, TrainParams
+from app.contracts.results import JobResult
+from app.contracts.views import JobView, Page
+from app.deps import LabDep
+from app.services import jobs
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+class TrainRequest(BaseModel):
+    """Train one model and register it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal[JobKind.TRAIN]
+    params: TrainParams
+
+
+class EvaluateRequest(BaseModel):
+    """Measure models under one attack."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal[JobKind.EVALUATE]
+    params: EvaluateParams
+
+
+JobRequest = Annotated[TrainRequest | EvaluateRequest, Field(discriminator="kind")]
+_JOB_REQUEST: TypeAdapter[TrainRequest | EvaluateRequest] = TypeAdapter(JobRequest)
+
+
+def accepted(response: Response, job: JobView) -> JobView:
+    """Say where to follow a job that was taken on."""
+    response.headers["Location"] = f"/api/jobs/{job.id}"
+    return job
+
+
+@router.post("", status_code=202, dependencies=[Depends(strict_json(_JOB_REQUEST))])
+def submit(
+    lab: LabDep,
+    response: Response,
+    body: Annotated[JobRequest, Body()],
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
+    """Submit a training or an evaluation job; follow it at `Location`.
+
+    Imports start at `POST /api/datasets`, live attacks at `POST /api/live`.
+    """
+    job = jobs.submit(lab, body.kind, body.params, idempotency_key=idempotency_key)
+    return accepted(response, job)
+
+
+@router.get("")
+def page(
+    lab: LabDep,
+    kind: Annotated[list[JobKind] | None, Query(max_length=4)] = None,
+    status: Annotated[list[JobStatus] | None, Query(max_length=5)] = None,
+    page: PageNumber = 1,
+    page_size: PageSize = 20,
+) -> Page[JobView]:
+    """Jobs, newest first; `kind` and `status` may be repeated."""
+    return jobs.page(
+        lab, kinds=kind or (), statuses=status or (), page=page, page_size=page_size
+    )
+
+
+@router.get("/{job_id}")
+def one(lab: LabDep, job_id: IdPath) -> JobView:
+    """One job, with its progress, and why it waits or failed."""
+    return jobs.get(lab, job_id)
+
+
+@router.get("/{job_id}/result", response_model=JobResult)
+def result(lab: LabDep, job_id: IdPath) -> Response:
+    """What a finished job left, as the worker wrote it; 409 while there is nothing."""
+    return Response(jobs.result_json(lab, job_id), media_type="application/json")
+
+
+@router.post("/{job_id}/cancel", status_code=202)
+def cancel(lab: LabDep, job_id: IdPath) -> JobView:
+    """End a queued job, or ask a running one to end at its next step; 409 when it is over."""
+    return jobs.cancel(lab, job_id)
