@@ -107,6 +107,8 @@ class ImportParams(Params):
     def _archive_has_upload(self) -> Self:
         if (self.source is Source.ARCHIVE) != (self.upload is not None):
             raise misfit("upload", "an archive needs an uploaded file, and only an archive has one")
+        if self.source not in (Source.ARCHIVE, Source.SHAPES) and self.image_size != 32:
+            raise misfit("image_size", f"the images of {self.source} have 32 pixels a side")
         return self
 
 
@@ -229,6 +231,11 @@ class TrainParams(Params):
     start_from_teacher: bool = knob(
         True, title="Start from the teacher", group="Objective",
         help="Initialise the student with the teacher's weights (same architecture only).",
+    )  # fmt: skip
+    continue_from: Id | None = knob(
+        None, title="Continue from", group="Resume",
+        help="A cancelled or failed training job with the same parameters: go on from its last "
+        "checkpoint.",
     )  # fmt: skip
 
     @field_validator("milestones")

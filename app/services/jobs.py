@@ -26,13 +26,14 @@ from app.contracts.results import JobResult
 from app.contracts.views import Failure, Health, JobView, Page, Progress, QueueHealth
 from app.errors import Conflict, InvalidInput, NotFound
 from app.services.lab import Lab
+from app.settings import VERSION
 from app.store import catalogue, jobs
 from app.store.jobs import StoredEvent
 from app.store.tables import DatasetRow, JobRow, ModelRow
-from app.version import VERSION
 
 _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
 _RESEND_AFTER_S = 30.0
+_UPLOAD_KEPT_S = 3600.0
 _BIN_KEPT_S = 7 * 24 * 3600.0
 
 
@@ -134,7 +135,51 @@ def _check_train(lab: Lab, params: Params) -> str:
         teacher = _model(lab, params.teacher, "teacher")
         other = f"the dataset “{dataset.name}”"
         _same_classes(teacher, dataset.report["classes"], "teacher", other)
+        _same_family(teacher, params)
+    if params.continue_from is not None:
+        _check_continue(lab, params)
     return f"Train {params.name} on {dataset.name}"
+
+
+def _same_family(teacher: ModelRow, params: TrainParams) -> None:
+    """Attention maps are compared position by position, so they need one resolution."""
+    theirs, ours = teacher.card["architecture"], params.architecture
+    if theirs.split("-")[0] != ours.split("-")[0]:
+        raise InvalidInput(
+            f"The teacher is a {theirs}, whose attention maps do not fit those of a {ours}.",
+            hint="Choose an architecture of the teacher's family.",
+            field="architecture",
+        )
+    if params.start_from_teacher and theirs != ours:
+        raise InvalidInput(
+            f"A {ours} cannot start from the weights of a {theirs}.",
+            hint=f"Switch “Start from the teacher” off, or use {theirs}.",
+            field="start_from_teacher",
+        )
+
+
+def _check_continue(lab: Lab, params: TrainParams) -> None:
+    assert params.continue_from is not None
+    row = jobs.get(lab.database, params.continue_from)
+    if row is None or row.kind != JobKind.TRAIN:
+        raise InvalidInput("There is no such training job.", field="continue_from")
+    if not JobStatus(row.status).is_final or row.status == JobStatus.SUCCEEDED:
+        raise InvalidInput(
+            f"That job is {row.status}; only a cancelled or failed one can be continued.",
+            field="continue_from",
+        )
+    if not any(lab.files.checkpoints(row.id).glob("*.pt")):
+        raise InvalidInput(
+            "That job left no checkpoint.", hint="Train from the start.", field="continue_from"
+        )
+    free = {"name", "continue_from"}
+    if TrainParams.model_validate(row.params).model_dump(exclude=free) != params.model_dump(
+        exclude=free
+    ):
+        raise InvalidInput(
+            "A continued job keeps its parameters; only the name may change.",
+            field="continue_from",
+        )
 
 
 def _check_evaluate(lab: Lab, params: Params) -> str:
@@ -307,10 +352,8 @@ def cancel(lab: Lab, job_id: str) -> JobView:
 
 def uses_model(lab: Lab, model_id: str) -> JobRow | None:
     """An unfinished job that needs a model, if there is one."""
-    rows, _ = jobs.page(
-        lab.database, statuses=[JobStatus.QUEUED, JobStatus.RUNNING], offset=0, limit=10_000
-    )
-    return next((row for row in rows if model_id in json.dumps(row.params)), None)
+    unfinished = jobs.unfinished(lab.database)
+    return next((row for row in unfinished if model_id in json.dumps(row.params)), None)
 
 
 def reconcile(lab: Lab) -> None:
@@ -321,6 +364,9 @@ def reconcile(lab: Lab) -> None:
         # A message that still waits needs no copy; without this, a long queue would fill up.
         if lab.broker.waiting(queue) == 0:
             _wake(lab, job_id, queue)
+    needed = [row.params.get("upload") or "" for row in jobs.unfinished(lab.database)]
+    for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
+        lab.files.upload(upload_id).unlink(missing_ok=True)
     for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_BIN_KEPT_S):
         lab.files.weights(model_id).unlink(missing_ok=True)
 

@@ -102,6 +102,13 @@ def page(
     return list(rows), total
 
 
+def unfinished(database: Database) -> list[JobRow]:
+    """Every job that is queued or running."""
+    active = [JobStatus.QUEUED, JobStatus.RUNNING]
+    with database.reading() as session:
+        return list(session.scalars(select(JobRow).where(JobRow.status.in_(active))))
+
+
 def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
     """How many jobs are queued or running in each queue."""
     query = (
@@ -260,6 +267,27 @@ def settle(
             raise LeaseLost
         session.add_all(rows)
         _append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])
+
+
+def give_back(database: Database, claim: Claim) -> None:
+    """Return a job to the queue because its worker is being stopped; not counted as an attempt.
+
+    Raises LeaseLost.
+    """
+    with database.writing() as session:
+        returned = _move(
+            session,
+            claim.job_id,
+            JobStatus.RUNNING,
+            JobStatus.QUEUED,
+            JobRow.fence == claim.fence,
+            attempt=JobRow.attempt - 1,
+            lease_until=None,
+            sent_at=None,
+        )
+        if not returned:
+            raise LeaseLost
+        _append(session, claim.job_id, [StateEvent(status=JobStatus.QUEUED)])
 
 
 def request_cancel(database: Database, job_id: str) -> bool:

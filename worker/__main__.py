@@ -1,0 +1,166 @@
+"""The lab's jobs with no broker, for clusters and batch systems.
+
+    python -m worker import params.json --archive images.tar.xz
+    python -m worker train params.json
+    python -m worker evaluate params.json
+    python -m worker resume JOB
+
+`params.json` holds what the REST API takes as `params`. The job runs in this process, against the
+data folder of `LAB_DATA_DIR`; its row, its events and what it leaves are those of any other job, so
+a lab that uses the folder shows them. Ctrl-C leaves a checkpoint and a queued job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.contracts.events import EVENT, LogEvent, ProgressEvent
+from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus
+from app.contracts.params import PARAMS_OF, Params
+from app.errors import InvalidInput, LabError
+from app.settings import Settings, settings
+from app.store import catalogue, jobs
+from app.store.db import Database
+from app.store.files import Files
+from app.store.tables import JobRow, UploadRow
+from worker.job_run import run_job
+from worker.jobs.context import WorkerLab
+
+_KINDS = (JobKind.IMPORT, JobKind.TRAIN, JobKind.EVALUATE)
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one job to its end; 0 when it succeeded."""
+    options = _parser().parse_args(arguments)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        lab = _open(settings())
+        job_id = options.job if options.command == "resume" else _submit(lab, options)
+    except (LabError, OSError, ValidationError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"job {job_id}", flush=True)
+    return _conclude(lab, job_id, run_job(lab, job_id, stopping=stopping.is_set))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+    for kind in _KINDS:
+        command = commands.add_parser(kind, help=f"run one {kind} job")
+        command.add_argument("params", type=Path, help="a JSON file")
+        if kind is JobKind.IMPORT:
+            command.add_argument("--archive", type=Path, help="an archive of class folders")
+    resume = commands.add_parser("resume", help="go on with a queued job")
+    resume.add_argument("job", help="its id")
+    return parser
+
+
+def _open(facts: Settings) -> WorkerLab:
+    files = Files(facts.data_dir)
+    files.prepare()
+    database = Database(facts.sql_url)
+    database.migrate()
+    return WorkerLab(facts, database, files, _Echo(database))
+
+
+class _Echo:
+    """Prints a job's new events where a bell would ring."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen = 0
+
+    def __call__(self, job_id: str) -> None:
+        for stored in jobs.events_after(self._database, job_id, self._seen):
+            self._seen = stored.seq
+            event = EVENT.validate_python(stored.body)
+            if isinstance(event, LogEvent):
+                print(event.text, flush=True)
+            elif isinstance(event, ProgressEvent):
+                left = "" if event.eta_s is None else f", {event.eta_s:.0f} s left"
+                print(f"{event.phase}: {event.done} of {event.total}{left}", flush=True)
+
+
+def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
+    kind = JobKind(options.command)
+    text = options.params.read_text(encoding="utf-8")
+    params = PARAMS_OF[kind].model_validate_json(text)
+    if getattr(options, "archive", None) is not None:
+        upload = _keep_archive(lab, options.archive)
+        params = PARAMS_OF[kind].model_validate(params.model_dump() | upload)
+    row = _job_row(kind, params)
+    jobs.add(lab.database, row)
+    return row.id
+
+
+def _keep_archive(lab: WorkerLab, archive: Path) -> dict[str, str]:
+    """Copy the archive to where an upload would be, so that the job is one like any other."""
+    if not archive.is_file():
+        raise InvalidInput(f"There is no file {archive}.", field="archive")
+    upload_id = uuid.uuid4().hex
+    target = lab.files.upload(upload_id)
+    shutil.copyfile(archive, target)
+    with target.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    row = UploadRow(
+        id=upload_id,
+        filename=archive.name,
+        sha256=digest,
+        size_bytes=target.stat().st_size,
+        created_at=time.time(),
+    )
+    catalogue.add_upload(lab.database, row)
+    return {"source": "archive", "upload": upload_id}
+
+
+def _job_row(kind: JobKind, params: Params) -> JobRow:
+    return JobRow(
+        id=uuid.uuid4().hex,
+        kind=kind,
+        status=JobStatus.QUEUED,
+        queue=QUEUE_OF[kind],
+        title=f"{kind} from the command line",
+        params=params.model_dump(mode="json"),
+        created_at=time.time(),
+        # Claimed at once by this process: a worker that hears of it first may just as well run it.
+        sent_at=time.time(),
+        attempt=0,
+        fence=0,
+        cancel_requested=False,
+        last_event=0,
+    )
+
+
+def _conclude(lab: WorkerLab, job_id: str, status: JobStatus | None) -> int:
+    row = jobs.get(lab.database, job_id)
+    if row is None:
+        print("There is no such job.", file=sys.stderr)
+        return 2
+    if status is None:
+        print(f"The job is {row.status}; this process does not run it.", file=sys.stderr)
+        return _INTERRUPTED
+    if row.failure is not None:
+        print(f"{row.failure['detail']} {row.failure['hint']}", file=sys.stderr)
+    elif row.result_file is not None:
+        print(f"result: {lab.files.result(job_id)}")
+    return 0 if status is JobStatus.SUCCEEDED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The Celery side of a worker: JSON only, one task at a time, acknowledged early.
+
+SQL is the truth about jobs, so a lost or repeated message changes nothing. This module runs in the
+parent of the worker's child processes: importing torch here is safe and saves each child the time,
+but no torch operation and no database connection may come before the fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from functools import lru_cache
+from multiprocessing import Event
+from typing import Any
+
+import redis
+from celery import Celery, signals
+from redis.exceptions import RedisError
+
+from app.contracts.jobs import BELL, PRESENCE_EVERY_S, PRESENCE_TTL_S, Queue, presence_key
+from app.settings import settings
+from app.store.db import Database
+from app.store.files import Files
+from worker.jobs.context import WorkerLab
+
+_log = logging.getLogger(__name__)
+_SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
+
+app = Celery("worker", broker=settings().celery_url, include=["worker.tasks"])
+app.conf.update(
+    accept_content=["json"],
+    task_serializer="json",
+    task_ignore_result=True,
+    task_acks_late=False,
+    worker_prefetch_multiplier=1,
+    worker_concurrency=1,
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options=_SOCKET,
+)
+
+stopping = Event()
+"""Set in the parent when the worker is asked to stop; its child sees it at the next step."""
+
+
+@lru_cache
+def lab() -> WorkerLab:
+    """This child's lab; the first task opens it."""
+    facts = settings()
+    files = Files(facts.data_dir)
+    files.prepare()
+    bell = redis.Redis.from_url(facts.redis_url or "", **_SOCKET)
+
+    def ring(job_id: str) -> None:
+        try:
+            bell.publish(BELL, job_id)
+        except RedisError:
+            _log.debug("the bell was not heard")
+
+    return WorkerLab(facts, Database(facts.sql_url), files, ring)
+
+
+@signals.worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    stopping.set()
+
+
+@signals.worker_ready.connect
+def _announce(sender: Any, **_: Any) -> None:
+    """Say every few seconds that this worker serves its queues, in the parent's own thread."""
+    queues = [Queue(name) for name in sender.app.amqp.queues.consume_from]
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    threading.Thread(target=_stay_present, args=(queues, name), daemon=True).start()
+
+
+def _stay_present(queues: list[Queue], name: str) -> None:
+    connection = redis.Redis.from_url(settings().redis_url or "", **_SOCKET)
+    while not stopping.is_set():
+        now = time.time()
+        try:
+            for queue in queues:
+                connection.zadd(presence_key(queue), {name: now})
+                connection.zremrangebyscore(presence_key(queue), 0, now - PRESENCE_TTL_S)
+        except RedisError:
+            _log.debug("the broker does not answer")
+        stopping.wait(PRESENCE_EVERY_S)
+    for queue in queues:
+        connection.zrem(presence_key(queue), name)

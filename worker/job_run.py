@@ -1,0 +1,116 @@
+"""One attempt of one job: claim it, hold its lease, run it, settle the outcome."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from sqlalchemy.exc import IntegrityError
+
+from app.contracts.events import LogLevel
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import PARAMS_OF
+from app.errors import JobError, LabError
+from app.store import jobs
+from app.store.jobs import Claim, LeaseLost
+from worker.jobs import evaluation, explain, importing, training
+from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
+
+_log = logging.getLogger(__name__)
+
+_RUN: Mapping[JobKind, Callable[[JobContext, Any], Outcome]] = {
+    JobKind.IMPORT: importing.run,
+    JobKind.TRAIN: training.run,
+    JobKind.EVALUATE: evaluation.run,
+    JobKind.EXPLAIN: explain.run,
+}
+
+
+def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> JobStatus | None:
+    """Run a queued job to its end; None when it was not ours to run, or was given back."""
+    claim = jobs.claim(lab.database, job_id, lease_s=lab.settings.lease_s)
+    if claim is None:
+        _log.info("job %s is not queued; nothing to do", job_id)
+        return None
+    lab.ring(job_id)
+    try:
+        with _lease(lab, claim):
+            return _attempt(lab, claim, stopping)
+    except LeaseLost:
+        _log.warning("job %s: the lease was lost; another worker has it", job_id)
+        return None
+    finally:
+        lab.ring(job_id)
+
+
+@contextmanager
+def _lease(lab: WorkerLab, claim: Claim) -> Iterator[None]:
+    """Renew the lease in a thread until the block ends; a lost one is noticed by the next write."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(lab.settings.lease_s / 3):
+            try:
+                jobs.renew(lab.database, claim, lease_s=lab.settings.lease_s)
+            except LeaseLost:
+                return
+            except Exception:
+                # A busy or restarting database: the lease outlives two missed renewals.
+                _log.exception("job %s: the lease was not renewed", claim.job_id)
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
+    context = JobContext(lab, claim, stopping)
+    try:
+        params = PARAMS_OF[claim.kind].model_validate(claim.params)
+        outcome = _RUN[claim.kind](context, params)
+        file = lab.files.write_result(claim.job_id, outcome.result)
+        status = JobStatus.SUCCEEDED
+        jobs.settle(lab.database, claim, status, result_file=file, rows=outcome.rows)
+    except Cancelled:
+        status = JobStatus.CANCELLED
+        jobs.settle(lab.database, claim, status)
+    except Interrupted:
+        jobs.give_back(lab.database, claim)
+        return None
+    except LeaseLost:
+        raise
+    except Exception as error:
+        status = JobStatus.FAILED
+        failure = _explain(error, claim)
+        context.log(f"{failure['detail']} {failure['hint']}".strip()[:2000], LogLevel.ERROR)
+        jobs.settle(lab.database, claim, status, failure=failure)
+    return status
+
+
+def _explain(error: Exception, claim: Claim) -> dict[str, str]:
+    """Say it in words that a user can act on; what nobody foresaw goes to the worker's log."""
+    if isinstance(error, LabError):
+        known = error
+    elif isinstance(error, torch.OutOfMemoryError | MemoryError):
+        known = JobError(
+            "The memory of the device is not enough.", hint="Use a smaller batch size."
+        )
+    elif isinstance(error, IntegrityError):
+        known = JobError(
+            "The name was taken while the job ran.", hint="Submit it again under another name."
+        )
+    else:
+        _log.error("job %s failed", claim.job_id, exc_info=error)
+        known = JobError(
+            f"An unexpected error: {type(error).__name__}: {error}"[:500],
+            hint="The worker's log has the details.",
+        )
+    return {"title": known.title, "detail": known.detail, "hint": known.hint}

@@ -1,0 +1,99 @@
+"""What a running job may do besides its work: read the lab, report, and notice that it must end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
+from app.contracts.results import JobResult
+from app.settings import Settings
+from app.store import jobs
+from app.store.db import Database
+from app.store.files import Files
+from app.store.jobs import Claim
+
+_PROGRESS_EVERY_S = 1.0
+
+
+class Cancelled(Exception):
+    """Someone asked for the job's end."""
+
+
+class Interrupted(Exception):
+    """The worker is being stopped; the job goes back to the queue."""
+
+
+@dataclass(frozen=True)
+class WorkerLab:
+    """The worker's way to SQL, to files and to the bell; opened after the fork, never before."""
+
+    settings: Settings
+    database: Database
+    files: Files
+    ring: Callable[[str], None]
+    """Tells followers of a job that its events grew."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished job leaves: its result, and the rows that make it part of the lab."""
+
+    result: JobResult
+    rows: Sequence[Any] = ()
+
+
+@dataclass
+class JobContext:
+    """One attempt of one job."""
+
+    lab: WorkerLab
+    claim: Claim
+    stopping: Callable[[], bool]
+    """Whether this worker was asked to stop."""
+    started: float = field(default_factory=time.monotonic)
+    _first_progress: tuple[float, int] | None = None
+    _last_progress: float = -_PROGRESS_EVERY_S
+
+    @property
+    def seconds(self) -> float:
+        """Since this attempt began."""
+        return time.monotonic() - self.started
+
+    def check(self) -> None:
+        """Call at every step. Raises Cancelled, Interrupted or LeaseLost when the job must end."""
+        if jobs.cancel_requested(self.lab.database, self.claim):
+            raise Cancelled
+        if self.stopping():
+            raise Interrupted
+
+    def progress(self, done: int, total: int, phase: str) -> None:
+        """Report how far the job is, at most once a second, and check whether it must end."""
+        self.check()
+        now = time.monotonic()
+        if self._first_progress is None:
+            self._first_progress = (now, done)
+        if now - self._last_progress < _PROGRESS_EVERY_S and done < total:
+            return
+        self._last_progress = now
+        since, before = self._first_progress
+        pace = (now - since) / (done - before) if done > before else None
+        eta = None if pace is None else round(pace * (total - done), 1)
+        self.report(ProgressEvent(done=done, total=total, phase=phase, eta_s=eta))
+
+    def metrics(
+        self, series: Literal["step", "epoch", "curve"], step: int, values: dict[str, float]
+    ) -> None:
+        """A point of the job's charts."""
+        self.report(MetricsEvent(series=series, step=step, values=values))
+
+    def log(self, text: str, level: LogLevel = LogLevel.INFO) -> None:
+        """A line for people."""
+        self.report(LogEvent(level=level, text=text))
+
+    def report(self, *events: Event) -> None:
+        """Append events to the job. Raises LeaseLost."""
+        jobs.report(self.lab.database, self.claim, events)
+        self.lab.ring(self.claim.job_id)

@@ -1,0 +1,113 @@
+"""Models and datasets of the lab, as a worker sees them: rows of the store, loaded with torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import uuid
+from functools import lru_cache
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from app.contracts.results import Environment, Lineage
+from app.errors import JobError
+from app.settings import code_version
+from app.store import catalogue
+from app.store.db import Database
+from app.store.files import Files, atomic_write
+from app.store.tables import DatasetRow, ModelRow
+from worker.data import Dataset, DatasetError, load_dataset
+from worker.models import Classifier, build
+
+
+def id_within(job_id: str, part: str) -> str:
+    """An id that every attempt of a job finds again, so that a retry overwrites its own files."""
+    return uuid.uuid5(uuid.UUID(job_id), part).hex
+
+
+@lru_cache
+def device() -> torch.device:
+    """The GPU where there is one. Called in the child: no CUDA call may come before a fork."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def environment(seconds: float) -> Environment:
+    """What a figure depends on besides its parameters."""
+    cuda = device().type == "cuda"
+    return Environment(
+        code_version=code_version(),
+        torch=torch.__version__,
+        device=torch.cuda.get_device_name() if cuda else f"CPU ({platform.machine()})",
+        threads=torch.get_num_threads(),
+        seconds=round(seconds, 3),
+    )
+
+
+def dataset(database: Database, files: Files, dataset_id: str) -> tuple[DatasetRow, Dataset]:
+    """A dataset and its row. Raises JobError where either is missing or damaged."""
+    row = catalogue.dataset(database, dataset_id)
+    if row is None:
+        raise JobError("The dataset is not in the lab any more.", hint="Import it again.")
+    try:
+        return row, load_dataset(files.dataset(dataset_id))
+    except DatasetError as error:
+        raise JobError(error.detail, hint=error.hint) from error
+
+
+def model_row(database: Database, model_id: str) -> ModelRow:
+    """Raises JobError where the model was deleted since the job was submitted."""
+    row = catalogue.model(database, model_id)
+    if row is None:
+        raise JobError("A model of this job was deleted.", hint="Restore it, or choose another.")
+    return row
+
+
+def load_model(files: Files, row: ModelRow) -> Classifier:
+    """The registered model, on the device, channels-last, in eval mode, without gradients.
+
+    Raises JobError where its file is missing or is not the one that was registered.
+    """
+    try:
+        data = files.weights(row.id).read_bytes()
+    except OSError as error:
+        raise JobError(f"The weights of “{row.name}” cannot be read.") from error
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise JobError(
+            f"The weights of “{row.name}” are not those that were registered.",
+            hint="The file was changed or damaged: train the model again.",
+        )
+    # The stored buffers bring their own normalisation.
+    model = build(
+        row.card["architecture"],
+        num_classes=len(row.card["classes"]),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+    try:
+        model.load_state_dict(safetensors.torch.load(data))
+    except (SafetensorError, RuntimeError) as error:
+        raise JobError(f"The weights of “{row.name}” do not fit its architecture.") from error
+    model = model.to(device()).to(memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)
+
+
+def save_weights(
+    files: Files, model_id: str, weights: dict[str, torch.Tensor], facts: dict[str, object]
+) -> tuple[str, int]:
+    """Write a model as safetensors, its facts in the header; returns SHA-256 and size in bytes."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    data = safetensors.torch.save(plain, {"lab": json.dumps(facts)})
+    with atomic_write(files.weights(model_id)) as stream:
+        stream.write(data)
+    return hashlib.sha256(data).hexdigest(), len(data)
+
+
+def lineage_of_model(row: ModelRow) -> Lineage:
+    return Lineage(id=row.id, name=row.name, sha256=row.sha256)
+
+
+def lineage_of_dataset(row: DatasetRow) -> Lineage:
+    return Lineage(id=row.id, name=row.name, sha256=row.report["checksum"])
