@@ -1,0 +1,86 @@
+"""Makes pictures and archives for the tests of the import."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from worker.data import Dataset, ImportReport, import_archive, load_dataset
+
+KINDS = ("zip", "tar", "tar.gz", "tar.xz")
+_TAR_MODES = {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}
+
+
+def pixels(seed: int, height: int = 32, width: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png(seed: int) -> bytes:
+    return encode(pixels(seed))
+
+
+def class_folders(
+    prefix: str, counts: Mapping[str, int], *, first_seed: int = 0
+) -> dict[str, bytes]:
+    """`counts` random PNGs for each class, as prefix + class/number.png."""
+    files = {}
+    for name, count in counts.items():
+        for number in range(count):
+            files[f"{prefix}{name}/{number}.png"] = png(first_seed + len(files))
+    return files
+
+
+def train_and_test(prefix: str = "", **counts: int) -> dict[str, bytes]:
+    """Class folders under train and test, two test images a class."""
+    test = dict.fromkeys(counts, 2)
+    return class_folders(f"{prefix}train/", counts) | class_folders(
+        f"{prefix}test/", test, first_seed=10_000
+    )
+
+
+def pack(path: Path, files: Mapping[str, bytes], kind: str = "zip") -> Path:
+    """Write an archive; a name that ends in a slash makes a folder."""
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return path
+    with tarfile.open(path, _TAR_MODES[kind]) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def import_path(
+    path: Path, folder: Path, *, image_size: int = 32, seed: int = 0
+) -> tuple[ImportReport, Dataset]:
+    report = import_archive(
+        path,
+        folder,
+        image_size=image_size,
+        seed=seed,
+        label="Test",
+        source=path.name,
+        progress=lambda done, total: None,
+    )
+    return report, load_dataset(folder)
+
+
+def import_files(
+    tmp_path: Path, files: Mapping[str, bytes], kind: str = "zip", **options: int
+) -> tuple[ImportReport, Dataset]:
+    return import_path(pack(tmp_path / "archive", files, kind), tmp_path / "dataset", **options)
