@@ -1,0 +1,27 @@
+"""`python -m app`: the whole lab on one machine."""
+
+from __future__ import annotations
+
+import sys
+
+from app.run import checks
+from app.run.supervisor import Supervisor
+
+
+def main() -> int:
+    """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run."""
+    try:
+        settings = checks.read_settings()
+        checks.prepare_folder(settings.data_dir)
+        lock_fd = checks.lock(settings.data_dir)
+        checks.check_port(settings.port)
+        if settings.redis_url is not None:
+            checks.check_redis(settings.redis_url)
+        return Supervisor(settings, lock_fd).run()
+    except checks.CannotStart as error:
+        print(f"AGKD-BML Lab cannot start: {error}.", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

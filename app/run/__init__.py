@@ -1,0 +1,1 @@
+"""How the lab is started, watched and stopped on one machine."""

@@ -1,0 +1,138 @@
+"""What must hold before the lab starts; each failure is one line that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+from pydantic import ValidationError
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from app.run.commands import LOOPBACK
+from app.run.console import say
+from app.settings import Settings
+
+REDIS_ANSWERS_WITHIN_S = 3.0
+_PREDECESSOR_GONE_WITHIN_S = 30.0
+
+
+class CannotStart(Exception):
+    """One line for the person who started the lab."""
+
+
+def read_settings() -> Settings:
+    """The environment's facts. Raises CannotStart naming the wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"LAB_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"]
+        )
+        raise CannotStart(f"the settings are not valid: {wrong}") from None
+
+
+def prepare_folder(folder: Path) -> None:
+    """Create the data folder and write to it. Raises CannotStart."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CannotStart(
+            f"the data folder {folder} cannot be written ({error.strerror}); "
+            "set LAB_DATA_DIR to one that can"
+        ) from None
+
+
+def lock(folder: Path) -> int:
+    """Claim the data folder for this lab; returns the lock's file descriptor.
+
+    The processes of a lab that was killed hold the lock until they are gone, so a folder whose
+    supervisor is dead is worth waiting for. Raises CannotStart.
+    """
+    fd = os.open(folder / "lab.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _PREDECESSOR_GONE_WITHIN_S
+    told = False
+    while not _locked(fd):
+        owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
+        if _runs(owner) or time.monotonic() > deadline:
+            os.close(fd)
+            raise CannotStart(
+                f"another lab (process {owner or 'unknown'}) uses the data folder {folder}; "
+                "stop it, or set LAB_DATA_DIR to another folder"
+            )
+        if not told:
+            say("waiting for the processes of the lab that ran here before")
+            told = True
+        time.sleep(0.1)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _runs(pid: str) -> bool:
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def check_port(port: int) -> None:
+    """Raises CannotStart when something listens there, or the port may not be used."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As uvicorn does: a port whose last connections linger in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            reason = (
+                "is in use"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used ({error.strerror})"
+            )
+            raise CannotStart(
+                f"port {port} on {LOOPBACK} {reason}; set LAB_PORT to another one"
+            ) from None
+
+
+def check_redis(url: str) -> None:
+    """Raises CannotStart when no Redis answers a PING in time."""
+    shown = re.sub(r"//[^@/]*@", "//…@", url)
+    seconds = REDIS_ANSWERS_WITHIN_S
+    try:
+        connection = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=seconds,
+            socket_timeout=seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+        connection.ping()
+        connection.close()
+    except (RedisError, OSError, ValueError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CannotStart(
+            f"the Redis of LAB_REDIS_URL ({shown}) does not answer: {why.rstrip('.')}; "
+            "start it, or unset LAB_REDIS_URL to use the embedded one"
+        ) from None

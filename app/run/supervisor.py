@@ -1,0 +1,191 @@
+"""The lab on one machine: a broker, the web and a worker for each queue, kept alive and ended."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+from app.contracts.jobs import Queue
+from app.run import groups
+from app.run.broker import Broker
+from app.run.checks import CannotStart
+from app.run.commands import LOOPBACK, web_command, worker_command
+from app.run.console import announce, say
+from app.run.processes import ROOT, Child
+from app.run.watchdog import GRACE_S
+from app.settings import Settings
+
+_TICK_S = 0.2
+_WEB_STARTS_WITHIN_S = 60.0
+_WORKERS_START_WITHIN_S = 30.0
+_WEB_GRACE_S = 6.0
+_BROKER_GRACE_S = 5.0
+
+
+class Supervisor:
+    """Starts everything in order, restarts what dies, stops everything in the reverse order."""
+
+    def __init__(self, settings: Settings, lock_fd: int) -> None:
+        self._settings = settings
+        self._lock_fd = lock_fd
+        self._broker: Broker | None = None
+        self._web: Child | None = None
+        self._workers: list[Child] = []
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._stop_requests = 0
+
+    def run(self) -> int:
+        """Run until SIGINT, SIGTERM or SIGHUP; returns the exit code. Raises CannotStart."""
+        self._catch_signals()
+        try:
+            environment = self._start_broker()
+            if self._start_web(environment):
+                self._start_workers(environment)
+                self._watch()
+        finally:
+            self._stop()
+        return 0 if self._stop_requests < 2 else 130
+
+    def _catch_signals(self) -> None:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # `nohup` ignores SIGHUP for the lab, and that must stay so.
+            if signum is not signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self._request_stop)
+
+    def _request_stop(self, _signum: int, _frame: object) -> None:
+        self._stop_requests += 1
+
+    def _start_broker(self) -> dict[str, str]:
+        """Returns the environment of the lab's processes."""
+        url = self._settings.redis_url
+        if url is None:
+            self._broker = Broker(self._settings.data_dir / "valkey")
+            self._broker.child.start()
+            self._tell_watchdog()
+            self._broker.wait()
+            url = self._broker.url
+        return os.environ | {
+            "LAB_REDIS_URL": url,
+            "LAB_DATA_DIR": str(self._settings.data_dir),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _start_web(self, environment: Mapping[str, str]) -> bool:
+        """Whether it answers; it also brings the database's schema up to date for the workers."""
+        command = [sys.executable, *web_command(self._settings.port)]
+        self._web = Child("web", command, environment)
+        self._web.start()
+        self._tell_watchdog()
+        deadline = time.monotonic() + _WEB_STARTS_WITHIN_S
+        while self._health() is None:
+            if self._stop_requests:
+                return False
+            if self._web.ended() or time.monotonic() > deadline:
+                raise CannotStart("the web process did not start; its lines above say why")
+            time.sleep(_TICK_S)
+        return True
+
+    def _start_workers(self, environment: Mapping[str, str]) -> None:
+        for queue in Queue:
+            command = [sys.executable, *worker_command(queue)]
+            self._workers.append(Child(queue.value, command, environment))
+            self._workers[-1].start()
+        self._tell_watchdog()
+
+    def _watch(self) -> None:
+        ready, patient_until = False, time.monotonic() + _WORKERS_START_WITHIN_S
+        while not self._stop_requests:
+            changed = [child.tend() for child in self._children()]
+            if any(changed) or self._watchdog_ended():
+                self._tell_watchdog()
+            if not ready:
+                ready = self._announce(even_without_workers=time.monotonic() > patient_until)
+            time.sleep(_TICK_S)
+
+    def _children(self) -> list[Child]:
+        """Every process, in the order in which they end."""
+        first = [self._web] if self._web is not None else []
+        last = [self._broker.child] if self._broker is not None else []
+        return [*first, *self._workers, *last]
+
+    def _announce(self, *, even_without_workers: bool) -> bool:
+        health = self._health()
+        if health is None or not (health.get("ok") or even_without_workers):
+            return False
+        announce(f"AGKD-BML Lab is ready: http://{LOOPBACK}:{self._settings.port}")
+        return True
+
+    def _health(self) -> dict[str, object] | None:
+        """What the web says of the lab; None while it does not answer."""
+        connection = http.client.HTTPConnection(LOOPBACK, self._settings.port, timeout=2.0)
+        try:
+            connection.request("GET", "/api/health")
+            answer = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
+        finally:
+            connection.close()
+        return answer if isinstance(answer, dict) else None
+
+    def _watchdog_ended(self) -> bool:
+        return self._watchdog is None or self._watchdog.poll() is not None
+
+    def _tell_watchdog(self) -> None:
+        """Name the running groups to the watchdog; start one where there is none."""
+        if self._watchdog_ended():
+            self._watchdog = subprocess.Popen(
+                [sys.executable, "-m", "app.run.watchdog"],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                pass_fds=[self._lock_fd],
+                start_new_session=True,
+            )
+        assert self._watchdog is not None
+        assert self._watchdog.stdin is not None
+        broker = [self._broker.child] if self._broker is not None else []
+        web = [self._web] if self._web is not None else []
+        stages = [_pids(web), _pids(self._workers), _pids(broker)]
+        try:
+            # One write of less than a pipe's atomic size: the watchdog sees all of it or nothing.
+            os.write(self._watchdog.stdin.fileno(), json.dumps(stages).encode() + b"\n")
+        except BrokenPipeError:
+            say("the watchdog ended; another one takes over")
+
+    def _stop(self) -> None:
+        if self._stop_requests:
+            say("stopping; once more Ctrl-C to stop at once")
+        broker = [self._broker.child] if self._broker is not None else []
+        web = [self._web] if self._web is not None else []
+        for children, grace_s in (
+            (web, _WEB_GRACE_S),
+            (self._workers, GRACE_S),
+            (broker, _BROKER_GRACE_S),
+        ):
+            self._stop_stage(children, grace_s)
+        if self._broker is not None:
+            self._broker.clean()
+        if self._watchdog is not None and self._watchdog.stdin is not None:
+            self._tell_watchdog()
+            self._watchdog.stdin.close()
+            self._watchdog.wait()
+
+    def _stop_stage(self, children: list[Child], grace_s: float) -> None:
+        running = {child.pid: child for child in children if child.pid is not None}
+        groups.stop(
+            list(running),
+            grace_s=grace_s,
+            is_gone=lambda pid: running[pid].ended(),
+            hurry=lambda: self._stop_requests > 1,
+        )
+        for child in running.values():
+            child.forget()
+
+
+def _pids(children: list[Child]) -> list[int]:
+    return [child.pid for child in children if child.pid is not None]
