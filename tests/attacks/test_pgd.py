@@ -255,6 +255,19 @@ def test_a_zero_gradient_moves_nothing(norm: Any) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e-30])
+def test_the_length_of_the_gradient_changes_nothing(norm: Any, scale: float) -> None:
+    """In single precision, where the squares of such gradients are 0."""
+    model = Linear().float()
+    x = 0.3 + 0.4 * torch.rand(5, 3, 4, 4, generator=seeded(1))
+    expected = model.optimum(x, 0.2, norm)
+    with torch.no_grad():
+        model.w.mul_(scale)
+    x_adv = fgsm(model, x, torch.zeros(5).long(), eps=0.2, norm=norm, targeted=False)
+    torch.testing.assert_close(x_adv, expected)
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_keeps_channels_last(network: nn.Module, norm: Any) -> None:
     x, y = batch(4)
     arguments: dict[str, Any] = {

@@ -48,8 +48,10 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     """Direction of unit norm that ascends fastest: sign(g), or g / |g|_2; zero where g is zero."""
     if norm == "linf":
         return gradient.sign()
-    length = _length(gradient)
-    return gradient / torch.where(length > 0, length, 1.0)
+    # Scaled to a largest entry of 1 first: squares of a confident model's gradients underflow.
+    largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
+    scaled = gradient / torch.where(largest > 0, largest, 1.0)
+    return scaled / _length(scaled).clamp(min=1)  # at least 1, or 0 where the gradient is zero
 
 
 def project(delta: Tensor, eps: Tensor, norm: Norm) -> Tensor:
