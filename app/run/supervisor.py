@@ -23,7 +23,6 @@ from app.settings import Settings
 
 _TICK_S = 0.2
 _WEB_STARTS_WITHIN_S = 60.0
-_WORKERS_START_WITHIN_S = 30.0
 _WEB_GRACE_S = 6.0
 _BROKER_GRACE_S = 5.0
 
@@ -47,6 +46,7 @@ class Supervisor:
             environment = self._start_broker()
             if self._start_web(environment):
                 self._start_workers(environment)
+                announce(f"AGKD-BML Lab is ready: http://{LOOPBACK}:{self._settings.port}")
                 self._watch()
         finally:
             self._stop()
@@ -83,7 +83,7 @@ class Supervisor:
         self._web.start()
         self._tell_watchdog()
         deadline = time.monotonic() + _WEB_STARTS_WITHIN_S
-        while self._health() is None:
+        while not self._web_answers():
             if self._stop_requests:
                 return False
             if self._web.ended() or time.monotonic() > deadline:
@@ -99,13 +99,10 @@ class Supervisor:
         self._tell_watchdog()
 
     def _watch(self) -> None:
-        ready, patient_until = False, time.monotonic() + _WORKERS_START_WITHIN_S
         while not self._stop_requests:
             changed = [child.tend() for child in self._children()]
             if any(changed) or self._watchdog_ended():
                 self._tell_watchdog()
-            if not ready:
-                ready = self._announce(even_without_workers=time.monotonic() > patient_until)
             time.sleep(_TICK_S)
 
     def _children(self) -> list[Child]:
@@ -114,24 +111,16 @@ class Supervisor:
         last = [self._broker.child] if self._broker is not None else []
         return [*first, *self._workers, *last]
 
-    def _announce(self, *, even_without_workers: bool) -> bool:
-        health = self._health()
-        if health is None or not (health.get("ok") or even_without_workers):
-            return False
-        announce(f"AGKD-BML Lab is ready: http://{LOOPBACK}:{self._settings.port}")
-        return True
-
-    def _health(self) -> dict[str, object] | None:
-        """What the web says of the lab; None while it does not answer."""
+    def _web_answers(self) -> bool:
         connection = http.client.HTTPConnection(LOOPBACK, self._settings.port, timeout=2.0)
         try:
             connection.request("GET", "/api/health")
-            answer = json.loads(connection.getresponse().read())
-        except (OSError, http.client.HTTPException, ValueError):
-            return None
+            connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            return False
         finally:
             connection.close()
-        return answer if isinstance(answer, dict) else None
+        return True
 
     def _watchdog_ended(self) -> bool:
         return self._watchdog is None or self._watchdog.poll() is not None
