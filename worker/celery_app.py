@@ -21,7 +21,7 @@ from celery import Celery, signals
 from redis.exceptions import RedisError
 
 from app.contracts.jobs import BELL, PRESENCE_EVERY_S, PRESENCE_TTL_S, Queue, presence_key
-from app.settings import settings
+from app.settings import code_version, settings
 from app.store.db import Database
 from app.store.files import Files
 from worker.jobs.context import WorkerLab
@@ -42,6 +42,9 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options=_SOCKET,
 )
+
+# Read now: by the end of a long job the checkout may have moved on from the code that runs.
+code_version()
 
 stopping = Event()
 """Set in the parent when the worker is asked to stop; its child sees it at the next step."""
