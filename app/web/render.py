@@ -1,0 +1,80 @@
+"""From a context to a page: the template environment, the page's shell and its headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app.contracts.units import format_255
+from app.errors import LabError
+from app.settings import VERSION
+from app.web import words
+from app.web.contexts import Context, ErrorContext
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+
+_HEADERS = {
+    # Plotly adds its own style elements; nothing else may be inline.
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Shell:
+    """What the frame around every page needs; `shell` in the templates."""
+
+    path: str
+    """Of the request: the menu marks where one is."""
+    version: str
+    """Of the lab."""
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=words.percent,
+        interval=words.interval,
+        count=words.count,
+        size=words.size,
+        duration=words.duration,
+        ago=words.ago,
+        clock=words.clock,
+        role=words.role,
+        json_block=words.json_block,
+        of_255=format_255,
+    )
+    return environment
+
+
+ENVIRONMENT = _environment()
+
+
+def render(request: Request, context: Context, *, status: int = 200) -> HTMLResponse:
+    """The page of a context. Every field of the context is a variable of its template."""
+    values = {field.name: getattr(context, field.name) for field in fields(context)}
+    shell = Shell(path=request.url.path, version=VERSION)
+    html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
+    return HTMLResponse(html, status_code=status, headers=_HEADERS)
+
+
+def error_page(request: Request, error: LabError) -> HTMLResponse:
+    """An error as a page, with its status and what to do about it."""
+    context = ErrorContext(
+        status=error.status, title=error.title, detail=error.detail, hint=error.hint
+    )
+    return render(request, context, status=error.status)

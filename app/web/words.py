@@ -1,0 +1,79 @@
+"""Numbers, sizes and times as people read them; the filters of the templates."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from app.contracts.params import Recipe
+from app.contracts.results import Accuracy
+
+_NBSP = "\N{NO-BREAK SPACE}"
+_UNSAFE_IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def percent(share: float) -> str:
+    """0.7102 -> `71.0 %`, with a space that does not break."""
+    return f"{100 * share:.1f}{_NBSP}%"
+
+
+def interval(accuracy: Accuracy) -> str:
+    """The 95 % interval as `68.1–73.7 %`."""
+    return f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f}{_NBSP}%"
+
+
+def count(number: int) -> str:
+    """45000 -> `45,000`."""
+    return f"{number:,}"
+
+
+def size(bytes_: int) -> str:
+    """1234567 -> `1.2 MB`."""
+    amount = float(bytes_)
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 1000:
+            break
+        amount /= 1000
+    else:
+        unit = "GB"
+    return f"{amount:.0f}{_NBSP}{unit}" if unit == "bytes" else f"{amount:.1f}{_NBSP}{unit}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in at most two units: `45 s`, `3 min`, `2 h 5 min`, `4 d 3 h`."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return f"{whole}{_NBSP}s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes}{_NBSP}min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}{_NBSP}h" + (f" {minutes}{_NBSP}min" if minutes else "")
+    days, hours = divmod(hours, 24)
+    return f"{days}{_NBSP}d" + (f" {hours}{_NBSP}h" if hours else "")
+
+
+def ago(when: datetime) -> str:
+    """`3 min ago`; times in the future (clocks differ) count as now."""
+    seconds = (datetime.now(UTC) - when).total_seconds()
+    return "just now" if seconds < 5 else f"{duration(seconds)} ago"
+
+
+def clock(when: datetime) -> str:
+    """`2025-11-22 17:32 UTC`."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def role(recipe: Recipe) -> str:
+    """What a model of this recipe is in the method: `teacher` or `student`."""
+    return "teacher" if recipe is Recipe.CLEAN else "student"
+
+
+def json_block(value: Any) -> Markup:
+    """JSON for a `<script type="application/json">` block, which no text inside can leave."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(_UNSAFE_IN_SCRIPT))  # noqa: S704

@@ -1,0 +1,24 @@
+// Small behaviours that every page shares.
+
+// A form with data-confirm asks before it is sent; a sent form cannot be sent twice.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  const question = event.submitter?.dataset.confirm ?? form.dataset.confirm;
+  if (question && !window.confirm(question)) {
+    event.preventDefault();
+    return;
+  }
+  if (form.method === "post" && !event.defaultPrevented) {
+    for (const button of form.querySelectorAll("button")) button.setAttribute("aria-busy", "true");
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  }
+});
+
+// Coming back by the browser's back button finds the form usable again.
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) {
+    delete form.dataset.sent;
+    for (const button of form.querySelectorAll("button")) button.removeAttribute("aria-busy");
+  }
+});
