@@ -1,0 +1,63 @@
+# AGKD-BML Lab: everything that is done with it from a terminal. `make` alone lists it.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV ?= uv
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format lock install install-dev
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "make VENV=path <target> uses another environment than .venv"
+
+run: install ## Install what is missing, and start the lab on http://127.0.0.1:8000
+	@exec $(BIN)/python -m app
+
+test: install-dev ## Run every test: the fast ones first
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+
+lint: install-dev ## Check style and types
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: install-dev ## Rewrite the code in the house style
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
+	$(COMPILE) -o requirements/web.txt
+	$(COMPILE) --extra worker -c requirements/web.txt -o requirements/lab.txt
+	$(COMPILE) --extra worker --group dev -c requirements/lab.txt -o requirements/dev.txt
+
+COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --generate-hashes --no-header \
+	--python-version 3.11
+
+install: $(BIN)/pip
+	@$(call install-lock,lab)
+
+# What the tests need contains what the lab needs, in the same versions.
+install-dev: $(BIN)/pip
+	@$(call install-lock,dev)
+	@cp requirements/lab.txt $(VENV)/installed-lab.txt
+
+# A copy of the lock is kept in the environment: as long as they agree, there is nothing to do.
+define install-lock
+cmp -s requirements/$(1).txt $(VENV)/installed-$(1).txt || { \
+	echo "Installing requirements/$(1).txt into $(VENV); this takes some minutes."; \
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		--require-hashes -r requirements/$(1).txt \
+	&& cp requirements/$(1).txt $(VENV)/installed-$(1).txt; }
+endef
+
+# pip is the last thing that a new environment gets, so its presence means a complete one.
+$(BIN)/pip:
+	@for python in python3.13 python3.12 python3.11 python3; do \
+		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+			2>/dev/null; then \
+			echo "Creating $(VENV) with $$python"; exec $$python -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "AGKD-BML Lab needs Python 3.11, 3.12 or 3.13, and none is on the PATH." >&2; exit 1
