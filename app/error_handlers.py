@@ -14,14 +14,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from app.errors import InvalidFields, LabError, field_errors
+from app.errors import InvalidFields, LabError, TooLarge, field_errors
+from app.web.render import error_page
 
 _LOG = logging.getLogger("lab.web")
 _HINTS = {
     400: "Check the request's form: JSON or multipart, complete and well-formed.",
     404: "The API is described at /docs.",
     405: "The API is described at /docs.",
-    413: "Send less.",
 }
 
 
@@ -50,8 +50,6 @@ class Problem(BaseModel):
 def render(request: Request, error: LabError, headers: dict[str, str] | None = None) -> Response:
     """The one place where an error becomes an answer."""
     if not request.url.path.startswith("/api"):
-        from app.web.render import error_page
-
         page = error_page(request, error)
         page.headers.update(headers or {})
         return page
@@ -100,6 +98,8 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code < 400:
         return await http_exception_handler(request, error)
+    if error.status_code == 413:
+        return render(request, TooLarge(error.detail, hint="Send less."))
     plain = LabError(str(error.detail), hint=_HINTS.get(error.status_code, ""))
     plain.status = error.status_code
     plain.title = HTTPStatus(error.status_code).phrase
@@ -109,11 +109,10 @@ async def _http(request: Request, error: Exception) -> Response:
     return render(request, plain, headers)
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+def unexpected(request: Request, error: Exception) -> Response:
+    """The answer to a fault of the lab: nothing about it but a number to find it in the log."""
     incident = secrets.token_hex(4)
-    _LOG.error(
-        "incident %s: %s %s", incident, request.method, request.url.path, exc_info=error
-    )
+    _LOG.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
     return render(
         request,
         LabError(
@@ -124,8 +123,7 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of `app`."""
+    """Answer the errors that `app` expects."""
     app.add_exception_handler(LabError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)

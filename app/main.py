@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from app import error_handlers
-from app.api import datasets, health, jobs, models
+from app.api import datasets, events, health, jobs, live, models
+from app.bell import Bell
+from app.border import Border
 from app.services.jobs import reconcile
 from app.services.lab import Lab
+from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import VERSION, Settings
 from app.settings import settings as environment
 
 _LOG = logging.getLogger("lab.web")
 _STATIC = Path(__file__).resolve().parent.parent / "static"
 _RECONCILE_EVERY_S = 2.0
-_JSON_BYTES = 256 * 2**10
-_FORM_BYTES = 2**20
-"""What a multipart body may hold beside its file."""
+_SMALL_BODY = 2**20
+"""Bytes of a body that holds no file, or of what comes with a file."""
 
 
 async def _reconcile_for_ever(lab: Lab) -> None:
@@ -35,17 +42,49 @@ async def _reconcile_for_ever(lab: Lab) -> None:
         await asyncio.sleep(_RECONCILE_EVERY_S)
 
 
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    lab = Lab.open(app.state.settings)
-    app.state.lab = lab
-    reconciler = asyncio.create_task(_reconcile_for_ever(lab))
+@contextmanager
+def _ends_with_the_server(bell: Bell) -> Iterator[None]:
+    """Close the bell at the signal that stops the server.
+
+    The server waits for open streams before it tells the application to end, so the application
+    has to hear of the signal itself.
+    """
+    loop = asyncio.get_running_loop()
+    previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(bell.close)
+        previous[number](number, frame)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                previous[number] = handler
+                signal.signal(number, stop)
     try:
         yield
     finally:
-        reconciler.cancel()
-        with suppress(asyncio.CancelledError):
-            await reconciler
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    lab = Lab.open(app.state.settings)
+    assert lab.settings.redis_url is not None
+    bell = Bell(lab.settings.redis_url)
+    app.state.lab, app.state.bell = lab, bell
+    beside = [asyncio.create_task(_reconcile_for_ever(lab)), asyncio.create_task(bell.hear())]
+    try:
+        with _ends_with_the_server(bell):
+            yield
+    finally:
+        bell.close()
+        for task in beside:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         lab.close()
 
 
@@ -61,20 +100,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
-        max_body_size=_JSON_BYTES,
     )
     app.state.settings = facts
+    app.add_middleware(Border, limit_of=_body_limits(facts))
     error_handlers.install(app)
-    _include_api(app, facts)
+    _include_api(app)
+    app.add_api_route("/docs", _docs, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app
 
 
-def _include_api(app: FastAPI, facts: Settings) -> None:
+def _body_limits(facts: Settings) -> Callable[[str], int]:
+    """The largest body of each path: two take files, under /api and as a page's form."""
+    files = {"/datasets": facts.max_upload_mb * 2**20, "/live": MAX_IMAGE_BYTES}
+
+    def limit_of(path: str) -> int:
+        return files.get(path.removeprefix("/api"), 0) + _SMALL_BODY
+
+    return limit_of
+
+
+def _include_api(app: FastAPI) -> None:
     api = APIRouter(prefix="/api")
-    for router in (jobs.router, models.router, health.router):
-        api.include_router(router)
-    api.include_router(
-        datasets.router, max_body_size=facts.max_upload_mb * 2**20 + _FORM_BYTES
-    )
+    for part in (jobs, events, datasets, models, live, health):
+        api.include_router(part.router)
     app.include_router(api)
+
+
+def _docs() -> FileResponse:
+    return FileResponse(_STATIC / "docs" / "index.html")

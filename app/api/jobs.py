@@ -70,9 +70,7 @@ def page(
     page_size: PageSize = 20,
 ) -> Page[JobView]:
     """Jobs, newest first; `kind` and `status` may be repeated."""
-    return jobs.page(
-        lab, kinds=kind or (), statuses=status or (), page=page, page_size=page_size
-    )
+    return jobs.page(lab, kinds=kind or (), statuses=status or (), page=page, page_size=page_size)
 
 
 @router.get("/{job_id}")

@@ -1,0 +1,81 @@
+"""A job's events as they happen (server-sent events).
+
+Rows in SQL are the log, and their numbers are the events' ids; so a client that comes back with the
+last id it saw misses nothing and sees nothing twice, whatever happened in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from app.api.fields import IdPath
+from app.contracts.jobs import JobStatus
+from app.deps import BellDep, LabDep
+from app.services import jobs
+from app.store.jobs import StoredEvent
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_LOOK_AGAIN_S = 1.0
+"""How late an event comes when the bell is silent."""
+_LAST_SEQ = 2**53 - 1
+
+
+def _position(
+    lab: LabDep,
+    job_id: IdPath,
+    after: Annotated[int, Query(ge=0, le=_LAST_SEQ, description="Start after this event.")] = 0,
+    last_event_id: Annotated[
+        int | None,
+        Header(ge=0, le=_LAST_SEQ, description="What a reconnecting client saw last."),
+    ] = None,
+) -> int:
+    """Where the stream starts; nothing at all (204) when the client has seen the job's end."""
+    seen = after if last_event_id is None else last_event_id
+    if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
+        raise HTTPException(204)
+    return seen
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses={204: {"description": "The job is over and the client has seen all its events."}},
+)
+async def events(
+    lab: LabDep, bell: BellDep, job_id: IdPath, seen: Annotated[int, Depends(_position)]
+) -> AsyncIterator[ServerSentEvent]:
+    """The job's events from the beginning, or after `Last-Event-ID`, until the job is over.
+
+    `event` is the kind (`state`, `progress`, `metrics`, `log`), `id` its number in the job, `data`
+    the event with the Unix time `at`.
+    """
+    with bell.listening(job_id) as news:
+        while not bell.closed:
+            news.clear()  # before reading: a ring in between is then not lost
+            batch = await run_in_threadpool(jobs.events, lab, job_id, seen)
+            for event in batch:
+                yield _sent(event)
+                if _is_last(event):
+                    return
+                seen = event.seq
+            if not batch:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), _LOOK_AGAIN_S)
+
+
+def _sent(event: StoredEvent) -> ServerSentEvent:
+    return ServerSentEvent(
+        event=event.body["type"], id=str(event.seq), data={**event.body, "at": event.at}
+    )
+
+
+def _is_last(event: StoredEvent) -> bool:
+    return event.body["type"] == "state" and JobStatus(event.body["status"]).is_final

@@ -1,0 +1,122 @@
+"""What every request passes first, and what every answer carries.
+
+The lab has no login: it trusts whoever reaches it, so only this machine may. Browsers run other
+sites' code on this machine too; these rules keep it out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.error_handlers import render, unexpected
+from app.errors import Forbidden, LabError, Misdirected, TooLarge
+
+_OWN_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_HEADERS = {
+    # Plotly and Swagger UI write style attributes; nothing else is inline or from elsewhere.
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def _refusal(request: Request, limit: int) -> LabError | None:
+    host = request.headers.get("host", "")
+    if not _OWN_NAME.fullmatch(host):
+        # Another name that leads here is DNS rebinding: a foreign site posing as this lab.
+        return Misdirected(
+            "The lab answers only to localhost, 127.0.0.1 and [::1].",
+            hint="Open it under one of these names, with its port.",
+        )
+    if request.method not in _SAFE and _is_foreign(request, host):
+        return Forbidden(
+            "The request comes from another site.", hint="Use the lab's own pages, or no browser."
+        )
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > limit:
+        return _too_large(limit)
+    return None
+
+
+def _is_foreign(request: Request, host: str) -> bool:
+    own = f"{request.url.scheme}://{host}".lower()
+    site = request.headers.get("sec-fetch-site", "none")
+    return site not in ("same-origin", "none") or request.headers.get("origin", own).lower() != own
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The request is larger than {limit:,} bytes.", hint="Send less.")
+
+
+class Border:
+    """Refuses foreign, misdirected and too large requests; answers what nobody expected.
+
+    Args:
+        limit_of: The largest body, in bytes, that a path takes.
+    """
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+        self.app = app
+        self.limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request, answer = Request(scope), _Answer(scope, send)
+        limit = self.limit_of(request.url.path)
+        refusal = _refusal(request, limit)
+        if refusal is not None:
+            await render(request, refusal)(scope, receive, answer.send)
+            return
+        try:
+            await self.app(scope, _limited(receive, limit), answer.send)
+        except Exception as error:
+            if answer.started:
+                raise
+            await unexpected(request, error)(scope, receive, answer.send)
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Stops reading a body of unknown length at the limit."""
+    total = 0
+
+    async def receive_some() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > limit:
+            # The framework lets only its own errors out of the reading of a body.
+            raise HTTPException(413, _too_large(limit).detail)
+        return message
+
+    return receive_some
+
+
+class _Answer:
+    """Adds the headers that no route has set."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._path, self._send = scope["path"], send
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            fresh = "no-cache" if self._path.startswith("/static/") else "no-store"
+            headers.setdefault("Cache-Control", fresh)
+        await self._send(message)
