@@ -36,6 +36,7 @@ from app.store.files import Files
 from app.store.tables import JobRow, UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
+from worker.memory import keep_freed_memory
 
 _KINDS = (JobKind.IMPORT, JobKind.TRAIN, JobKind.EVALUATE)
 _INTERRUPTED = 130
@@ -44,6 +45,7 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job to its end; 0 when it succeeded."""
     options = _parser().parse_args(arguments)
+    keep_freed_memory()
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

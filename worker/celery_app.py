@@ -25,6 +25,7 @@ from app.settings import code_version, settings
 from app.store.db import Database
 from app.store.files import Files
 from worker.jobs.context import WorkerLab
+from worker.memory import keep_freed_memory
 
 _log = logging.getLogger(__name__)
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
@@ -43,6 +44,7 @@ app.conf.update(
     broker_transport_options=_SOCKET,
 )
 
+keep_freed_memory()
 # Read now: by the end of a long job the checkout may have moved on from the code that runs.
 code_version()
 
