@@ -25,6 +25,7 @@ from app.services.lab import Lab
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import VERSION, Settings
 from app.settings import settings as environment
+from app.web import routes as pages
 
 _LOG = logging.getLogger("lab.web")
 _STATIC = Path(__file__).resolve().parent.parent / "static"
@@ -50,11 +51,11 @@ def _ends_with_the_server(bell: Bell) -> Iterator[None]:
     has to hear of the signal itself.
     """
     loop = asyncio.get_running_loop()
-    previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    previous: dict[signal.Signals, Callable[[int, FrameType | None], Any]] = {}
 
     def stop(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(bell.close)
-        previous[number](number, frame)
+        previous[signal.Signals(number)](number, frame)
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Border, limit_of=_body_limits(facts))
     error_handlers.install(app)
     _include_api(app)
+    app.include_router(pages.router)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from app.contracts.views import JobView
+from app.web.forms import FormView
+
 
 @dataclass(frozen=True)
 class Context:
@@ -32,3 +35,31 @@ class ErrorContext(Context):
     """What happened; may quote outside text."""
     hint: str
     """What to do about it; empty where there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class TrainContext(Context):
+    """The form of a new training job."""
+
+    template: ClassVar[str] = "train.html"
+
+    form: FormView
+    """Made from `TrainParams`."""
+    has_dataset: bool
+    """Whether there is anything to train on."""
+    again: JobView | None
+    """The job whose parameters fill the form."""
+
+
+@dataclass(frozen=True)
+class EvaluateContext(Context):
+    """The form of a new evaluation job."""
+
+    template: ClassVar[str] = "evaluate.html"
+
+    form: FormView
+    """Made from `EvaluateParams`."""
+    has_model: bool
+    """Whether there is anything to evaluate."""
+    again: JobView | None
+    """The job whose parameters fill the form."""

@@ -1,4 +1,4 @@
-"""From a context to a page: the template environment, the page's shell and its headers."""
+"""From a context to a page: the template environment and the page's shell."""
 
 from __future__ import annotations
 
@@ -16,16 +16,6 @@ from app.web import words
 from app.web.contexts import Context, ErrorContext
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
-
-_HEADERS = {
-    # Plotly adds its own style elements; nothing else may be inline.
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 @dataclass(frozen=True)
@@ -57,6 +47,7 @@ def _environment() -> Environment:
         role=words.role,
         json_block=words.json_block,
         of_255=format_255,
+        code=words.code,
     )
     return environment
 
@@ -69,7 +60,7 @@ def render(request: Request, context: Context, *, status: int = 200) -> HTMLResp
     values = {field.name: getattr(context, field.name) for field in fields(context)}
     shell = Shell(path=request.url.path, version=VERSION)
     html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
-    return HTMLResponse(html, status_code=status, headers=_HEADERS)
+    return HTMLResponse(html, status_code=status)
 
 
 def error_page(request: Request, error: LabError) -> HTMLResponse:

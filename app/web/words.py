@@ -77,3 +77,12 @@ def json_block(value: Any) -> Markup:
     """JSON for a `<script type="application/json">` block, which no text inside can leave."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(_UNSAFE_IN_SCRIPT))  # noqa: S704
+
+
+def code(text: str) -> Markup:
+    """Escaped text in which what stands between backticks becomes `<code>`."""
+    pieces = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if i % 2 and i < len(pieces) - 1 else piece
+        for i, piece in enumerate(pieces)
+    )

@@ -1,0 +1,54 @@
+"""What the lab holds, as choices of a form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import Recipe
+from app.contracts.views import DatasetView, ModelView
+from app.services import datasets, jobs, models
+from app.services.lab import Lab
+from app.web.specs import Choice
+from app.web.words import percent
+
+_MODELS_SHOWN = 500
+
+
+def all_models(lab: Lab) -> tuple[ModelView, ...]:
+    """The newest models, as many as a form can hold."""
+    return models.page(lab, page_size=_MODELS_SHOWN).items
+
+
+def dataset_choices(lab: Lab) -> tuple[Choice, ...]:
+    return tuple(Choice(view.id, _dataset_label(view)) for view in datasets.all_datasets(lab))
+
+
+def _dataset_label(view: DatasetView) -> str:
+    report = view.report
+    return f"{view.name} · {len(report.classes)} classes, {report.train_images:,} training images"
+
+
+def model_choices(views: Sequence[ModelView]) -> tuple[Choice, ...]:
+    """Models, clean ones apart from those trained to resist."""
+    return tuple(Choice(view.id, _model_label(view), _model_group(view)) for view in views)
+
+
+def _model_group(view: ModelView) -> str:
+    clean = view.card.params.recipe is Recipe.CLEAN
+    return "Clean models" if clean else "Robust models"
+
+
+def _model_label(view: ModelView) -> str:
+    card = view.card
+    figures = f"validation: clean {percent(card.validation_clean.value)}"
+    if card.validation_robust is not None:
+        figures += f", robust {percent(card.validation_robust.value)}"
+    return f"{view.name} · {card.architecture} · {card.dataset.name} · {figures}"
+
+
+def resumable_jobs(lab: Lab) -> tuple[Choice, ...]:
+    """Training jobs that ended early and may have left a checkpoint."""
+    ended = [JobStatus.CANCELLED, JobStatus.FAILED]
+    page = jobs.page(lab, kinds=[JobKind.TRAIN], statuses=ended, page_size=50)
+    return tuple(Choice(job.id, f"{job.title} ({job.status})") for job in page.items)

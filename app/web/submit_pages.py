@@ -1,0 +1,118 @@
+"""New training and evaluation jobs: forms that lose nothing of what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import EvaluateParams, Params, TrainParams
+from app.contracts.views import JobView
+from app.deps import LabDep
+from app.errors import InvalidInput
+from app.services import jobs
+from app.services.lab import Lab
+from app.web import forms
+from app.web.border import Posted
+from app.web.choices import all_models, dataset_choices, model_choices, resumable_jobs
+from app.web.contexts import EvaluateContext, TrainContext
+from app.web.render import render
+
+router = APIRouter()
+
+Entries = Mapping[str, Sequence[str]]
+AgainFrom = Annotated[str | None, Query(alias="from", pattern=r"^[0-9a-f]{32}$")]
+P = TypeVar("P", bound=Params)
+
+
+def submit(lab: Lab, kind: JobKind, params: type[P], entries: Entries) -> JobView:
+    """Start the job that was typed. Raises Rejected with a message for each wrong field."""
+    try:
+        return jobs.submit(lab, kind, forms.read(params, entries))
+    except InvalidInput as error:
+        raise forms.rejected_by_service(params, error) from None
+
+
+def _prefilled(
+    lab: Lab, request: Request, kind: JobKind, params: type[P], again: str | None
+) -> tuple[dict[str, tuple[str, ...]], JobView | None]:
+    """Entries from an earlier job, then from the address; and that job."""
+    entries: dict[str, tuple[str, ...]] = {}
+    job = None
+    if again is not None:
+        job = jobs.get(lab, again)
+        if job.kind is not kind:
+            raise InvalidInput(
+                f"That is no {kind} job.", hint="Open the job and choose “Run again” there."
+            )
+        entries = forms.entries_of(params, job.params)
+    return entries | forms.posted_entries(params, request.query_params), job
+
+
+@router.get("/train")
+def train(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
+    entries, job = _prefilled(lab, request, JobKind.TRAIN, TrainParams, again)
+    return _train_page(lab, request, entries, again=job)
+
+
+@router.post("/train")
+def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
+    entries = forms.posted_entries(TrainParams, posted)
+    try:
+        job = submit(lab, JobKind.TRAIN, TrainParams, entries)
+    except forms.Rejected as rejected:
+        return _train_page(lab, request, entries, errors=rejected.messages)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+def _train_page(
+    lab: Lab,
+    request: Request,
+    entries: Entries,
+    *,
+    again: JobView | None = None,
+    errors: Mapping[str, str] | None = None,
+) -> Response:
+    datasets = dataset_choices(lab)
+    choices = {
+        "dataset": datasets,
+        "teacher": model_choices(all_models(lab)),
+        "continue_from": resumable_jobs(lab),
+    }
+    form = forms.form(TrainParams, entries=entries, choices=choices, errors=errors)
+    context = TrainContext(form=form, has_dataset=bool(datasets), again=again)
+    return render(request, context, status=422 if errors else 200)
+
+
+@router.get("/evaluate")
+def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
+    entries, job = _prefilled(lab, request, JobKind.EVALUATE, EvaluateParams, again)
+    return _evaluate_page(lab, request, entries, again=job)
+
+
+@router.post("/evaluate")
+def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
+    entries = forms.posted_entries(EvaluateParams, posted)
+    try:
+        job = submit(lab, JobKind.EVALUATE, EvaluateParams, entries)
+    except forms.Rejected as rejected:
+        return _evaluate_page(lab, request, entries, errors=rejected.messages)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+def _evaluate_page(
+    lab: Lab,
+    request: Request,
+    entries: Entries,
+    *,
+    again: JobView | None = None,
+    errors: Mapping[str, str] | None = None,
+) -> Response:
+    models = model_choices(all_models(lab))
+    choices = {"dataset": dataset_choices(lab), "models": models}
+    form = forms.form(EvaluateParams, entries=entries, choices=choices, errors=errors)
+    context = EvaluateContext(form=form, has_model=bool(models), again=again)
+    return render(request, context, status=422 if errors else 200)
