@@ -54,6 +54,7 @@ def pgd(
     targeted: bool,
     random_start: bool,
     generator: torch.Generator | None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """The last iterate of projected gradient descent, (N, C, H, W).
 
@@ -67,13 +68,15 @@ def pgd(
         norm: "linf" or "l2".
         random_start: start uniformly in the ball instead of at x.
         generator: of the random start, on x's device; it may be None without one.
+        noise: a point of the unit ball for every image, (N, C, H, W); eps times it is the random
+            start, and nothing is drawn.
 
     Raises:
         ValueError: an argument outside these bounds.
     """
-    _check(x, y, steps, norm, random_start, generator)
+    _check(x, y, steps, norm, random_start, generator, noise)
     radius, length = per_image("eps", eps, x), per_image("step_size", step_size, x)
-    x_adv = _start(x, radius, norm, random_start, generator)
+    x_adv = _start(x, radius, norm, random_start, generator, noise)
     for _ in range(steps):
         gradient, _ = _gradient(model, x_adv, y)
         x_adv = _step(x_adv, gradient, x, radius, length, norm, targeted)
@@ -92,27 +95,31 @@ def pgd_first_break(
     targeted: bool,
     random_start: bool,
     generator: torch.Generator | None,
+    noise: Tensor | None = None,
+    true_class: Tensor | None = None,
 ) -> FirstBreak:
     """Projected gradient descent that stops for each image at the first iterate to reach the goal.
 
-    The goal: a class other than y, or y itself if targeted. The iterates are those of `pgd`, so one
-    run answers for every smaller number of steps. A random start that meets the goal by itself
-    counts as one step. Images that met the goal leave the batch, which waits for the device once
-    a step. Arguments and errors are those of `pgd`.
+    The goal: a class other than y, or y itself if targeted. With `true_class`, (N,) int64, the goal
+    of a targeted attack is any class but that one, so that it is measured like an untargeted one.
+    The iterates are those of `pgd`, so one run answers for every smaller number of steps. A random
+    start that meets the goal by itself counts as one step. Images that met the goal leave the
+    batch, which waits for the device once a step. Other arguments and errors are those of `pgd`.
     """
-    _check(x, y, steps, norm, random_start, generator)
+    _check(x, y, steps, norm, random_start, generator, noise)
     radius, length = per_image("eps", eps, x), per_image("step_size", step_size, x)
+    goal, reach = (y, targeted) if true_class is None else (true_class, False)
     with torch.no_grad():
-        met = _goal_met(model(x), y, targeted)
+        met = _goal_met(model(x), goal, reach)
     first_break = torch.where(met, 0, steps + 1)
     best = x.clone()
     left = (~met).nonzero().squeeze(1)  # (M,): the images still under attack
-    x_adv = _start(x, radius, norm, random_start, generator)[left]
+    x_adv = _start(x, radius, norm, random_start, generator, noise)[left]
     for step in range(1, steps + 1):
         if len(left) == 0:
             return FirstBreak(best, first_break)
         gradient, logits = _gradient(model, x_adv, y[left])  # after step - 1 steps
-        met = _goal_met(logits, y[left], targeted)
+        met = _goal_met(logits, goal[left], reach)
         best[left[met]] = x_adv[met]
         first_break[left[met]] = max(step - 1, 1)
         left, x_adv, gradient = left[~met], x_adv[~met], gradient[~met]  # (N, ...) -> (M, ...)
@@ -120,7 +127,7 @@ def pgd_first_break(
     if len(left) > 0:
         best[left] = x_adv
         with torch.no_grad():
-            met = _goal_met(model(x_adv), y[left], targeted)
+            met = _goal_met(model(x_adv), goal[left], reach)
         first_break[left[met]] = steps
     return FirstBreak(best, first_break)
 
@@ -132,6 +139,7 @@ def _check(
     norm: Norm,
     random_start: bool,
     generator: torch.Generator | None,
+    noise: Tensor | None,
 ) -> None:
     if x.dim() != 4 or not x.is_floating_point():
         raise ValueError(f"x must be float images (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
@@ -140,16 +148,25 @@ def _check(
     check_norm(norm)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
-    if random_start and generator is None:
-        raise ValueError("a random start needs a generator")
+    if random_start and generator is None and noise is None:
+        raise ValueError("a random start needs a generator or noise")
+    if noise is not None and noise.shape != x.shape:
+        raise ValueError(f"noise must be like x, {tuple(x.shape)}, not {tuple(noise.shape)}")
 
 
 def _start(
-    x: Tensor, radius: Tensor, norm: Norm, random_start: bool, generator: torch.Generator | None
+    x: Tensor,
+    radius: Tensor,
+    norm: Norm,
+    random_start: bool,
+    generator: torch.Generator | None,
+    noise: Tensor | None,
 ) -> Tensor:
     x = x.detach()
     if not random_start:
         return x
+    if noise is not None:
+        return (x + radius * noise).clamp(0, 1)
     assert generator is not None
     return (x + uniform_in_ball(x, radius, norm, generator)).clamp(0, 1)
 
