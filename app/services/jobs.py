@@ -45,15 +45,17 @@ def submit(
     Raises InvalidInput when the parameters do not fit what the lab has; Conflict when the key
     belongs to another request.
     """
-    title = _TITLE_OF[kind](lab, params)
-    queue = QUEUE_OF[kind]
-    body = params.model_dump(mode="json")
+    body, queue = params.model_dump(mode="json"), QUEUE_OF[kind]
+    digest = _digest(kind, body)
+    # Before the checks: what fitted then may not fit now, and the answer stays the same.
+    if idempotency_key and (first := jobs.with_key(lab.database, idempotency_key)):
+        return _repeated(lab, first, digest)
     row = JobRow(
         id=uuid.uuid4().hex,
         kind=kind,
         status=JobStatus.QUEUED,
         queue=queue,
-        title=title,
+        title=_TITLE_OF[kind](lab, params),
         params=body,
         created_at=time.time(),
         attempt=0,
@@ -61,12 +63,12 @@ def submit(
         cancel_requested=False,
         last_event=0,
         idempotency_key=idempotency_key,
-        request_digest=_digest(kind, body),
+        request_digest=digest,
     )
     try:
         jobs.add(lab.database, row)
     except jobs.DuplicateKey as taken:
-        return _repeated(lab, taken.job, row)
+        return _repeated(lab, taken.job, digest)
     _wake(lab, row.id, queue)
     return get(lab, row.id)
 
@@ -76,8 +78,8 @@ def _digest(kind: JobKind, body: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _repeated(lab: Lab, first: JobRow, again: JobRow) -> JobView:
-    if first.request_digest != again.request_digest:
+def _repeated(lab: Lab, first: JobRow, digest: str) -> JobView:
+    if first.request_digest != digest:
         raise Conflict(
             "This Idempotency-Key was used for another request.", hint="Use a new key for each job."
         )

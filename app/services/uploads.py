@@ -6,7 +6,6 @@ import hashlib
 import io
 import time
 import uuid
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -14,7 +13,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from app.errors import InvalidInput, TooLarge, UnsupportedMedia
+from app.errors import InvalidInput, LabError, TooLarge, Unavailable, UnsupportedMedia
 from app.services.lab import Lab
 from app.store import catalogue
 from app.store.files import atomic_write
@@ -31,11 +30,11 @@ _CHUNK = 2**20
 def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
     """Store a dataset archive; its content is checked by the import job. Returns the upload's id.
 
-    Raises TooLarge and InvalidInput (an empty file).
+    Raises TooLarge, InvalidInput (an empty file), Unavailable (a full disk).
     """
     upload_id, limit = uuid.uuid4().hex, lab.settings.max_upload_mb * 2**20
     digest, size = hashlib.sha256(), 0
-    with atomic_write(lab.files.upload(upload_id)) as target:
+    with _stored(lab, upload_id) as target:
         while chunk := stream.read(_CHUNK):
             size += len(chunk)
             if size > limit:
@@ -55,7 +54,7 @@ def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
 def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     """Check, decode and re-encode a picture as PNG; nothing of the sent bytes is kept.
 
-    Returns the upload's id. Raises TooLarge, UnsupportedMedia, InvalidInput.
+    Returns the upload's id. Raises TooLarge, UnsupportedMedia, InvalidInput, Unavailable.
     """
     data = stream.read(MAX_IMAGE_BYTES + 1)
     if len(data) > MAX_IMAGE_BYTES:
@@ -64,12 +63,26 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
             hint="The models see at most 64 × 64 pixels: send a smaller one.",
             field="image",
         )
+    if not data:
+        raise InvalidInput("The image is empty.", field="image")
     png = _reencode(data)
     upload_id = uuid.uuid4().hex
-    with atomic_write(lab.files.upload(upload_id)) as target:
+    with _stored(lab, upload_id) as target:
         target.write(png)
     _register(lab, upload_id, filename, hashlib.sha256(png).hexdigest(), len(png))
     return upload_id
+
+
+@contextmanager
+def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
+    try:
+        with atomic_write(lab.files.upload(upload_id)) as target:
+            yield target
+    except OSError as error:
+        raise Unavailable(
+            f"The file cannot be stored: {error.strerror}.",
+            hint="Make room in the lab's data folder.",
+        ) from error
 
 
 @contextmanager
@@ -77,42 +90,70 @@ def kept_if_used(lab: Lab, upload_id: str) -> Iterator[str]:
     """Submit the upload's job inside; when that is refused, the upload goes too."""
     try:
         yield upload_id
-    except BaseException:
+    except LabError:
         lab.files.upload(upload_id).unlink(missing_ok=True)
         catalogue.drop_upload(lab.database, upload_id)
         raise
 
 
 def _reencode(data: bytes) -> bytes:
+    """PNG bytes of the picture (the first one of an animation) and nothing else of the file."""
+    picture = _upright(_opened(data))
+    picture.thumbnail((_STORED_SIDE, _STORED_SIDE), Image.Resampling.LANCZOS)
+    picture.info.clear()  # colour profile, comments, EXIF
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _opened(data: bytes) -> Image.Image:
+    """Read the header; no pixel is decoded yet."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-            # The header is read, no pixel is decoded yet.
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise TooLarge(
-                    f"The image has {image.width} × {image.height} pixels.",
-                    hint=f"At most {MAX_IMAGE_PIXELS // 10**6} million pixels are accepted.",
-                    field="image",
-                )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
     except UnidentifiedImageError:
         raise UnsupportedMedia(
             "The file is not a PNG, JPEG or WebP image.",
             hint="Send one of these formats.",
             field="image",
         ) from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError,
-            Image.DecompressionBombWarning) as error:  # fmt: skip
-        raise InvalidInput(
-            "The image is damaged and cannot be decoded.",
-            hint="Open it in an image editor and save it again.",
-            field="image",
-        ) from error
-    upright.thumbnail((_STORED_SIDE, _STORED_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    upright.save(buffer, "PNG")
-    return buffer.getvalue()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_many_pixels("far too many") from None
+    except Exception as error:
+        raise _damaged() from error
+    if image.width * image.height > MAX_IMAGE_PIXELS:
+        raise _too_many_pixels(f"{image.width} × {image.height}")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Decode into RGB, turned as the camera was held, on white where it is transparent."""
+    try:
+        turned = ImageOps.exif_transpose(image)
+        if turned.mode.startswith("I"):  # 16 bits of grey, which a plain conversion would clip
+            turned = turned.convert("I").point(lambda level: level / 257).convert("L")
+        if turned.has_transparency_data:
+            picture = turned.convert("RGBA")
+            white = Image.new("RGBA", picture.size, "white")
+            return Image.alpha_composite(white, picture).convert("RGB")
+        return turned.convert("RGB")
+    except Exception as error:  # hostile bytes make the decoders fail in every way there is
+        raise _damaged() from error
+
+
+def _too_many_pixels(count: str) -> TooLarge:
+    return TooLarge(
+        f"The image has {count} pixels.",
+        hint=f"At most {MAX_IMAGE_PIXELS // 10**6} million pixels are accepted.",
+        field="image",
+    )
+
+
+def _damaged() -> InvalidInput:
+    return InvalidInput(
+        "The image is damaged and cannot be decoded.",
+        hint="Open it in an image editor and save it again.",
+        field="image",
+    )
 
 
 def _register(lab: Lab, upload_id: str, filename: str, sha256: str, size: int) -> None:

@@ -64,11 +64,17 @@ def add(database: Database, job: JobRow) -> None:
     except IntegrityError as error:
         if job.idempotency_key is None:
             raise
-        with database.reading() as session:
-            taken = session.scalars(
-                select(JobRow).where(JobRow.idempotency_key == job.idempotency_key)
-            ).one()
+        taken = with_key(database, job.idempotency_key)
+        if taken is None:
+            raise
         raise DuplicateKey(taken) from error
+
+
+def with_key(database: Database, idempotency_key: str) -> JobRow | None:
+    """The job that was submitted under a key."""
+    query = select(JobRow).where(JobRow.idempotency_key == idempotency_key)
+    with database.reading() as session:
+        return session.scalars(query).one_or_none()
 
 
 def get(database: Database, job_id: str) -> JobRow | None:
