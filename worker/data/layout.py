@@ -169,7 +169,7 @@ def _check_names(class_names: tuple[str, ...]) -> None:
     for name in class_names:
         if len(name) > MAX_NAME or not name.strip() or not all(_is_shown(c) for c in name):
             raise DatasetError(
-                f"A class folder's name cannot be shown: {printable(name)!r}.",
+                f'A class folder\'s name cannot be shown: "{printable(name)}".',
                 f"Rename it: 1 to {MAX_NAME} characters, in UTF-8, without control characters.",
             )
     if len(class_names) == 1:

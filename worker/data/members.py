@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worker.data.errors import DatasetError
-from worker.data.layout import Member, split_path
+from worker.data.layout import Member, printable, split_path
 
 MAX_MEMBERS = 250_000
 MAX_TOTAL = 4 * 2**30  # bytes, uncompressed
@@ -176,7 +176,7 @@ def _explained() -> Iterator[None]:
         raise
     except Exception as error:  # parsers of hostile bytes raise nearly anything
         raise DatasetError(
-            f"The archive is damaged or cut short ({error}).",
+            f"The archive is damaged or cut short ({printable(str(error))}).",
             "Pack it again, or upload it again: not all of it may have arrived.",
         ) from error
 
