@@ -1,0 +1,156 @@
+"""The whole lab as a person starts it: `python -m app` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 600.0
+"""Longer than anything takes on a busy machine; only a failing test waits so long."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
+    """The condition's first true value. Fails, naming `what`, when there is none in time."""
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {within_s:.0f} s in vain: {what}")
+        time.sleep(0.1)
+    return value
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    parent: int
+    group: int
+    command: str
+
+
+def processes() -> dict[int, Process]:
+    """Everything that runs, by process id; a zombie runs no more."""
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,pgid=,stat=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {}
+    for line in listed.stdout.splitlines():
+        pid, parent, group, state, *command = line.split(None, 4)
+        if not state.startswith("Z"):
+            found[int(pid)] = Process(int(pid), int(parent), int(group), "".join(command))
+    return found
+
+
+class LabProcess:
+    """A lab on a free port. Its lines are kept in `output`."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.output: list[str] = []
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app"],
+            cwd=ROOT,
+            env=clean
+            | {"LAB_PORT": str(self.port), "LAB_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"}
+            | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            for line in stream:
+                self.output.append(line.rstrip("\n"))
+
+    def wait_ready(self) -> LabProcess:
+        """Wait until it says so and every queue has its worker."""
+        wait_until(lambda: self._ended() or self._says_ready(), f"ready: {self.output}")
+        assert not self._ended(), self.output
+        wait_until(lambda: self.health().get("ok"), f"a worker for each queue: {self.output}")
+        return self
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def _says_ready(self) -> bool:
+        return any(line == f"AGKD-BML Lab is ready: {self.url}" for line in self.output)
+
+    def health(self) -> dict[str, Any]:
+        """What the lab says of itself; empty while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/health", timeout=10) as answer:
+                body: dict[str, Any] = json.load(answer)
+        except urllib.error.HTTPError as error:
+            body = json.load(error)
+        except OSError:
+            return {}
+        return body
+
+    def workers(self, queue: str) -> int:
+        """How many workers the lab sees on a queue."""
+        queues = self.health().get("queues", [])
+        return next((int(q["workers"]) for q in queues if q["queue"] == queue), 0)
+
+    def descendants(self) -> dict[int, Process]:
+        """Every process that the lab started, and what those started."""
+        running = processes()
+        found = {self.process.pid: running[self.process.pid]}
+        while True:
+            more = {p.pid: p for p in running.values() if p.parent in found} | found
+            if len(more) == len(found):
+                del found[self.process.pid]
+                return found
+            found = more
+
+    def named(self, text: str) -> Process | None:
+        """The direct child of the lab whose command contains `text`, if it runs."""
+        children = [p for p in self.descendants().values() if p.parent == self.process.pid]
+        return next((p for p in children if text in p.command), None)
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to stop; returns the exit code."""
+        self.process.send_signal(signum)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end and for the last line; returns the exit code."""
+        code = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return code
+
+    def clean_up(self) -> None:
+        """End what a failing test left."""
+        if self._ended():
+            return
+        for process in self.descendants().values():
+            os.kill(process.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()

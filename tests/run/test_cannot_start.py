@@ -1,0 +1,97 @@
+"""What stops the lab from starting: one line that says what to do, and an exit code."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.lab_process import LabProcess, free_port
+
+Refuses = Callable[..., str]
+
+
+@pytest.fixture
+def refuses(tmp_path: Path) -> Iterator[Refuses]:
+    """Start a lab that must not start; returns the one line that it said."""
+
+    started: list[LabProcess] = []
+
+    def start(data_dir: Path = tmp_path / "data", **environment: str) -> str:
+        lab = LabProcess(data_dir, **environment)
+        started.append(lab)
+        assert lab.wait() == 1
+        assert len(lab.output) == 1, lab.output
+        return lab.output[0]
+
+    yield start
+    for lab in started:
+        lab.clean_up()
+
+
+def test_a_port_in_use(refuses: Refuses) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        line = refuses(LAB_PORT=str(port))
+    assert f"port {port} on 127.0.0.1 is in use" in line
+    assert "LAB_PORT" in line
+
+
+def test_a_data_folder_that_cannot_be(refuses: Refuses, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    line = refuses(tmp_path / "file" / "data")
+    assert f"{tmp_path / 'file' / 'data'} cannot be written" in line
+    assert "LAB_DATA_DIR" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
+def test_a_data_folder_without_permission(refuses: Refuses, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o500)
+    assert "cannot be written (Permission denied)" in refuses(tmp_path / "data")
+
+
+def test_a_redis_that_is_not_there(refuses: Refuses) -> None:
+    line = refuses(LAB_REDIS_URL=f"redis://:secret@127.0.0.1:{free_port()}/0")
+    assert "does not answer" in line
+    assert "LAB_REDIS_URL" in line
+    assert "secret" not in line
+
+
+def test_a_redis_that_hangs(refuses: Refuses) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        line = refuses(LAB_REDIS_URL=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+    assert "does not answer: Timeout" in line
+
+
+def test_a_redis_that_refuses_the_password(refuses: Refuses, broker_url: str) -> None:
+    socket_path = broker_url.split("@")[1]
+    line = refuses(LAB_REDIS_URL=f"unix://:wrong@{socket_path}")
+    assert "does not answer" in line
+    assert "wrong" not in line.replace("WRONGPASS", "")
+
+
+def test_a_redis_url_that_is_none(refuses: Refuses) -> None:
+    assert "LAB_REDIS_URL" in refuses(LAB_REDIS_URL="ftp://127.0.0.1")
+
+
+def test_a_setting_that_is_none(refuses: Refuses) -> None:
+    line = refuses(LAB_PORT="eighty")
+    assert "LAB_PORT" in line
+    assert "valid integer" in line
+
+
+def test_a_data_folder_in_use(refuses: Refuses, tmp_path: Path) -> None:
+    with (tmp_path / "lab.lock").open("w") as lock:
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        line = refuses(tmp_path)
+    assert f"another lab (process {os.getpid()}) uses the data folder {tmp_path}" in line
