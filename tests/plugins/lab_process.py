@@ -38,6 +38,18 @@ def wait_until(condition: Callable[[], Any], what: str, within_s: float = PATIEN
     return value
 
 
+def read_health(url: str) -> dict[str, Any]:
+    """What a lab says of itself; empty while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{url}/api/health", timeout=10) as answer:
+            body: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        body = json.load(error)
+    except OSError:
+        return {}
+    return body
+
+
 @dataclass(frozen=True)
 class Process:
     pid: int
@@ -104,15 +116,7 @@ class LabProcess:
         return any(line == f"AGKD-BML Lab is ready: {self.url}" for line in self.output)
 
     def health(self) -> dict[str, Any]:
-        """What the lab says of itself; empty while it does not answer."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/api/health", timeout=10) as answer:
-                body: dict[str, Any] = json.load(answer)
-        except urllib.error.HTTPError as error:
-            body = json.load(error)
-        except OSError:
-            return {}
-        return body
+        return read_health(self.url)
 
     def workers(self, queue: str) -> int:
         """How many workers the lab sees on a queue."""

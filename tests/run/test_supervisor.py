@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,10 @@ def _pid(lab: LabProcess, name: str) -> int | None:
     return found.pid if found is not None else None
 
 
+def _replaced(lab: LabProcess, name: str, before: int | None) -> bool:
+    return _pid(lab, name) not in (None, before)
+
+
 def test_it_replaces_what_dies_and_stops_clean(start: Start) -> None:
     lab = start().wait_ready()
     before = {name: _pid(lab, name) for name in ("-Q train", "uvicorn", "valkey-server")}
@@ -49,7 +54,7 @@ def test_it_replaces_what_dies_and_stops_clean(start: Start) -> None:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
     for name, pid in before.items():
-        wait_until(lambda n=name, p=pid: _pid(lab, n) not in (None, p), f"a new {name}")
+        wait_until(partial(_replaced, lab, name, pid), f"a new {name}")
     wait_until(lambda: lab.health().get("ok"), "the lab is well again")
     assert sum("it starts again in" in line for line in lab.output) == 3
     assert not processes().keys() & pool, "a killed worker's child lives on"

@@ -1,0 +1,31 @@
+# Two images: `web` has no torch, `worker` has it. docker-compose.yml has their commands.
+
+FROM python:3.11-slim-bookworm AS base
+ENV PATH=/opt/lab/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+RUN groupadd --gid 10001 lab \
+    && useradd --uid 10001 --gid lab --no-create-home --shell /usr/sbin/nologin lab \
+    && install -d -o lab -g lab -m 0700 /data /run/lab
+WORKDIR /srv/lab
+
+FROM base AS web-packages
+COPY requirements/web.txt /tmp/
+RUN python -m venv /opt/lab \
+    && /opt/lab/bin/pip install --no-cache-dir --require-hashes -r /tmp/web.txt
+
+FROM base AS worker-packages
+COPY requirements/lab.txt /tmp/
+RUN python -m venv /opt/lab \
+    && /opt/lab/bin/pip install --no-cache-dir --require-hashes -r /tmp/lab.txt
+
+FROM base AS web
+COPY --from=web-packages /opt/lab /opt/lab
+COPY app app
+COPY static static
+COPY templates templates
+USER lab
+
+FROM base AS worker
+COPY --from=worker-packages /opt/lab /opt/lab
+COPY app app
+COPY worker worker
+USER lab
