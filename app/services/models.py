@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def page(
 def get(lab: Lab, model_id: str) -> ModelView:
     """One model. Raises NotFound."""
     return _view(_row(lab, model_id))
+
+
+def by_id(lab: Lab, ids: Sequence[str]) -> dict[str, ModelView]:
+    """The registered models among `ids`, in one query."""
+    rows = catalogue.models_by_id(lab.database, ids)
+    return {model_id: _view(row) for model_id, row in rows.items()}
 
 
 def _row(lab: Lab, model_id: str, *, deleted: bool = False) -> ModelRow:

@@ -7,10 +7,74 @@ A test checks that a template uses exactly the fields of its context. Beside the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from app.contracts.views import JobView
-from app.web.forms import FormView
+from app.contracts.results import EvaluationResult, ImportResult, TrainResult
+from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
+from app.web.forms import FieldView, FormView
+from app.web.readable import RowGroup
+from app.web.tables import AccuracyTable
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of a newcomer's first steps."""
+
+    title: str
+    help: str
+    done: bool
+    now: bool
+    """Whether this is the next one to take."""
+    href: str
+    """Where it is taken; empty for what a form on the spot does."""
+    action: str
+    """What the link or the button says."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One choice of the list's filters."""
+
+    label: str
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class JobList:
+    """A page of jobs, its filters and neighbours."""
+
+    page: Page[JobView]
+    kinds: tuple[Filter, ...]
+    statuses: tuple[Filter, ...]
+    address: str
+    """Where this very list is fetched anew."""
+    newer: str
+    """Address of the page before; empty on the first."""
+    older: str
+    """Address of the page after; empty on the last."""
+    unfinished: bool
+    """Whether a job in the list still changes."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A dataset that torchvision fetches."""
+
+    source: str
+    label: str
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Test images of one dataset: the addresses of one image a class."""
+
+    dataset: str
+    name: str
+    """Outside text."""
+    classes: tuple[str, ...]
+    """Outside text."""
+    images: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,3 +127,147 @@ class EvaluateContext(Context):
     """Whether there is anything to evaluate."""
     again: JobView | None
     """The job whose parameters fill the form."""
+
+
+@dataclass(frozen=True)
+class JobStateContext(Context):
+    """One job's state, as the dashboard and the job's page show it."""
+
+    template: ClassVar[str] = "_job.html"
+
+    job: JobView
+    """In any state."""
+
+
+@dataclass(frozen=True)
+class JobContext(Context):
+    """One job with all that belongs to it."""
+
+    template: ClassVar[str] = "job.html"
+
+    job: JobView
+    """In any state."""
+    params: tuple[RowGroup, ...]
+    """What was asked for."""
+    again: str
+    """Address of a form filled with the same parameters; empty for kinds without a form."""
+    resume: str
+    """Address of the form that goes on from the last checkpoint; empty where there is none."""
+    evaluation: EvaluationResult | None
+    """What an evaluation left."""
+    table: AccuracyTable | None
+    """The evaluation's figures."""
+    trained: TrainResult | None
+    """What a training left."""
+    imported: ImportResult | None
+    """What an import left."""
+    explained: bool
+    """Whether there is something for the live page to show."""
+
+
+@dataclass(frozen=True)
+class DashboardContext(Context):
+    """Where the lab stands."""
+
+    template: ClassVar[str] = "dashboard.html"
+
+    health: Health
+    """Workers of each queue, broker and database."""
+    steps: tuple[Step, ...]
+    """What a newcomer does first; empty once all of it is done."""
+    latest: JobView | None
+    """The latest finished evaluation."""
+    figures: dict[str, Any]
+    """The latest evaluation's charts as Plotly JSON, by name."""
+    table: AccuracyTable | None
+    """The latest evaluation's figures."""
+    jobs: JobList
+    """The jobs asked for."""
+
+
+@dataclass(frozen=True)
+class JobListContext(Context):
+    """The jobs of the dashboard, which fetches them anew while one is unfinished."""
+
+    template: ClassVar[str] = "_jobs.html"
+
+    jobs: JobList
+    """The jobs asked for."""
+
+
+@dataclass(frozen=True)
+class ModelsContext(Context):
+    """The registered models, or those in the bin."""
+
+    template: ClassVar[str] = "models.html"
+
+    models: Page[ModelView]
+    """Newest first."""
+    bin: bool
+    """Whether these are in the bin."""
+    binned: int
+    """How many models are in the bin."""
+
+
+@dataclass(frozen=True)
+class ModelContext(Context):
+    """One model."""
+
+    template: ClassVar[str] = "model.html"
+
+    model: ModelView
+    """With its card."""
+    params: tuple[RowGroup, ...]
+    """What it was trained with."""
+    evaluations: tuple[JobView, ...]
+    """Recent jobs that measured it."""
+
+
+@dataclass(frozen=True)
+class DatasetsContext(Context):
+    """The datasets, and the ways to add one."""
+
+    template: ClassVar[str] = "datasets.html"
+
+    datasets: tuple[DatasetView, ...]
+    """Newest first."""
+    imports: tuple[JobView, ...]
+    """Imports that are not finished."""
+    archive: FormView
+    """Import an archive; made from `ImportParams`."""
+    drawn: FormView
+    """Draw `shapes`; made from `ImportParams`."""
+    downloads: tuple[Download, ...]
+    """Datasets that torchvision fetches."""
+    file_error: str
+    """What is wrong with the archive that was sent."""
+    max_upload_mb: int
+    """The largest archive accepted."""
+
+
+@dataclass(frozen=True)
+class DatasetContext(Context):
+    """One dataset with samples of each class."""
+
+    template: ClassVar[str] = "dataset.html"
+
+    dataset: DatasetView
+    """With the report of its import."""
+
+
+@dataclass(frozen=True)
+class LiveContext(Context):
+    """The live view: an image, two models, an attack."""
+
+    template: ClassVar[str] = "live.html"
+
+    fields: dict[str, FieldView]
+    """Made from `ExplainParams`, by name."""
+    ready: bool
+    """Whether there is a model to attack."""
+    samples: tuple[SampleSet, ...]
+    """Test images to try, a set for each dataset."""
+    job: str
+    """The id of an earlier explain job to show; empty for none."""
+    settings: dict[str, Any]
+    """What the script needs: the colour table of attention maps, and the classes of each model."""

@@ -68,6 +68,8 @@ class FieldView:
     error: str
     shown_when: tuple[str, str] | None
     """The field and the value that this one belongs to."""
+    prefix: str = "field"
+    """Tells fields of two forms on one page apart."""
 
     @property
     def entry(self) -> str:
@@ -75,7 +77,7 @@ class FieldView:
 
     @property
     def id(self) -> str:
-        return "field-" + self.spec.name.replace(".", "-")
+        return f"{self.prefix}-{self.spec.name.replace('.', '-')}"
 
     @property
     def input_type(self) -> str:
@@ -116,9 +118,12 @@ class FormView:
     """What belongs to no single field."""
 
     @property
+    def fields(self) -> tuple[FieldView, ...]:
+        return tuple(field for group in self.groups for field in group.fields)
+
+    @property
     def has_errors(self) -> bool:
-        fields = (field for group in self.groups for field in group.fields)
-        return bool(self.errors) or any(field.error for field in fields)
+        return bool(self.errors) or any(field.error for field in self.fields)
 
 
 class Rejected(Exception):
@@ -136,6 +141,7 @@ def form(
     choices: Mapping[str, Sequence[Choice]],
     errors: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
+    prefix: str = "field",
 ) -> FormView:
     """The form for `params`; fields that `entries` leaves out show their defaults."""
     messages = dict(errors or {})
@@ -147,6 +153,7 @@ def form(
             choices=spec.choices or tuple(choices.get(spec.name, ())),
             error=messages.pop(spec.name, ""),
             shown_when=shown_when.get(spec.name),
+            prefix=prefix,
         )
         for spec in specs(params)
         if spec.name not in without

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.web import submit_pages
+from app.web import dashboard, dataset_pages, job_pages, live_page, model_pages, submit_pages
 
 router = APIRouter(include_in_schema=False)
-router.include_router(submit_pages.router)
+for part in (dashboard, job_pages, submit_pages, model_pages, dataset_pages, live_page):
+    router.include_router(part.router)

@@ -20,7 +20,7 @@ from app.contracts.units import to_255
 from app.web.enum_docs import enum_docs
 
 UNIT_255 = "/255"
-_ID_PATTERN = next(c.pattern for c in Id.__metadata__ if isinstance(c, StringConstraints))
+_ID_PATTERN = next(c.pattern for c in typing.get_args(Id)[1:] if isinstance(c, StringConstraints))
 
 Widget = Literal["text", "number", "list", "check", "select", "many"]
 

@@ -1,0 +1,123 @@
+"""One job: its state, what it was asked, what it reported and what it left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import PARAMS_OF, EvaluateParams, Recipe, TrainParams
+from app.contracts.results import EvaluationResult, ExplainResult, ImportResult, TrainResult
+from app.contracts.views import JobView
+from app.deps import LabDep
+from app.errors import NotFound
+from app.services import datasets, jobs, models
+from app.services.lab import Lab
+from app.web import charts, explain_charts, job_charts
+from app.web.border import IdPath
+from app.web.contexts import JobContext, JobStateContext
+from app.web.readable import Named, readable
+from app.web.render import render
+from app.web.tables import accuracy_table
+
+router = APIRouter(prefix="/jobs")
+
+_FORMS = {JobKind.TRAIN: "/train", JobKind.EVALUATE: "/evaluate"}
+
+
+@router.get("/{job_id}")
+def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    job = jobs.get(lab, job_id)
+    result = jobs.result(lab, job_id) if job.has_result else None
+    evaluation = result if isinstance(result, EvaluationResult) else None
+    form = _FORMS.get(job.kind)
+    ended_early = job.status in (JobStatus.CANCELLED, JobStatus.FAILED)
+    resumable = job.kind is JobKind.TRAIN and ended_early and job.started_at is not None
+    again = f"{form}?from={job.id}" if form else ""
+    context = JobContext(
+        job=job,
+        params=readable(PARAMS_OF[job.kind], job.params, _names(lab, job)),
+        again=again,
+        resume=f"{again}&continue_from={job.id}" if resumable else "",
+        evaluation=evaluation,
+        table=accuracy_table(evaluation) if evaluation else None,
+        trained=result if isinstance(result, TrainResult) else None,
+        imported=result if isinstance(result, ImportResult) else None,
+        explained=isinstance(result, ExplainResult),
+    )
+    return render(request, context)
+
+
+@router.get("/{job_id}/state")
+def state(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    """The fragment that shows the state; pages fetch it while the job is unfinished."""
+    return render(request, JobStateContext(job=jobs.get(lab, job_id)))
+
+
+@router.get("/{job_id}/record.json")
+def record(lab: LabDep, job_id: IdPath) -> Response:
+    """What the job reported so far: figures, readings, log, and the number of the last event.
+
+    The stream of events goes on from there.
+    """
+    job = jobs.get(lab, job_id)
+    events = jobs.charts_and_log(lab, job_id)
+    bodies = [event.body for event in events]
+    log = [
+        {"at": event.at, "level": event.body["level"], "text": event.body["text"]}
+        for event in events
+        if event.body["type"] == "log"
+    ]
+    return JSONResponse(
+        {
+            "seq": events[-1].seq if events else 0,
+            "figures": _figures(lab, job, bodies),
+            "readings": job_charts.readings(bodies),
+            "log": log,
+        }
+    )
+
+
+def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, charts.Figure]:
+    result = jobs.result(lab, job.id) if job.has_result else None
+    if isinstance(result, ExplainResult):
+        return explain_charts.figures(result)
+    if job.kind is JobKind.TRAIN:
+        recipe = TrainParams.model_validate(job.params).recipe
+        return job_charts.training_figures(events, recipe)
+    if job.kind is JobKind.EVALUATE:
+        params = EvaluateParams.model_validate(job.params)
+        views = models.by_id(lab, params.models)
+        recipes: dict[str, Recipe] = {m: v.card.params.recipe for m, v in views.items()}
+        if isinstance(result, EvaluationResult):
+            return charts.evaluation(result, recipes)
+        names = {model: view.name for model, view in views.items()}
+        return job_charts.evaluation_figures(events, params, names, recipes)
+    return {}
+
+
+def _names(lab: Lab, job: JobView) -> dict[str, Named]:
+    """What the ids among a job's parameters stand for."""
+    params = job.params
+    ids = {params.get("teacher"), params.get("student"), *params.get("models", [])} - {None}
+    views = models.by_id(lab, sorted(ids))
+    names = {model: Named(view.name, f"/models/{model}") for model, view in views.items()}
+    names |= {gone: Named(f"a deleted model ({gone[:8]})", "") for gone in ids - set(views)}
+    if "dataset" in params:
+        try:
+            view = datasets.get(lab, params["dataset"])
+            names[view.id] = Named(view.name, f"/datasets/{view.id}")
+        except NotFound:
+            pass
+    if params.get("continue_from"):
+        earlier = params["continue_from"]
+        names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
+    return names
+
+
+@router.post("/{job_id}/cancel")
+def cancel(lab: LabDep, job_id: IdPath) -> Response:
+    jobs.cancel(lab, job_id)
+    return RedirectResponse(f"/jobs/{job_id}", status_code=303)

@@ -1,0 +1,93 @@
+"""The live view: the form for an image and an attack; scripts send it and show what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from app.contracts.params import ExplainParams, Recipe
+from app.contracts.views import DatasetView, ModelView
+from app.deps import LabDep
+from app.services import datasets
+from app.web import forms
+from app.web.choices import all_models, model_choices
+from app.web.contexts import LiveContext, SampleSet
+from app.web.render import render
+
+router = APIRouter()
+
+_SAMPLE_SETS = 4
+_SAMPLE_CLASSES = 10
+
+
+@router.get("/live")
+def live(
+    lab: LabDep,
+    request: Request,
+    job: Annotated[str, Query(pattern=r"^([0-9a-f]{32})?$")] = "",
+) -> Response:
+    views = all_models(lab)
+    choices = model_choices(views)
+    entries = _likely_pair(views) | forms.posted_entries(ExplainParams, request.query_params)
+    form = forms.form(
+        ExplainParams,
+        entries=entries,
+        choices={"teacher": choices, "student": choices},
+        without=("upload",),
+    )
+    context = LiveContext(
+        fields={field.spec.name: field for field in form.fields},
+        ready=bool(views),
+        samples=_samples(datasets.all_datasets(lab), views),
+        job=job,
+        settings={"magma": magma(), **_classes(views)},
+    )
+    return render(request, context)
+
+
+def _likely_pair(views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:
+    """The newest student and its teacher; else the newest clean model for both."""
+    by_id = {view.id: view for view in views}
+    clean = next((v.id for v in views if v.card.params.recipe is Recipe.CLEAN), None)
+    student = next((v for v in views if v.card.params.recipe is not Recipe.CLEAN), None)
+    teacher = student.card.teacher.id if student and student.card.teacher else None
+    pair = {
+        "teacher": teacher if teacher in by_id else clean,
+        "student": student.id if student else clean,
+    }
+    return {name: (model,) for name, model in pair.items() if model is not None}
+
+
+def _samples(views: Sequence[DatasetView], models: Sequence[ModelView]) -> tuple[SampleSet, ...]:
+    known = {model.card.classes for model in models}
+    fitting = [view for view in views if view.report.classes in known]
+    return tuple(_sample_set(view) for view in fitting[:_SAMPLE_SETS])
+
+
+def _sample_set(view: DatasetView) -> SampleSet:
+    shown = range(min(_SAMPLE_CLASSES, len(view.report.classes)))
+    return SampleSet(
+        dataset=view.id,
+        name=view.name,
+        classes=view.report.classes,
+        images=tuple(f"/datasets/{view.id}/samples/{k}/0.png" for k in shown),
+    )
+
+
+def _classes(views: Sequence[ModelView]) -> dict[str, Any]:
+    """Each list of classes once, and which of them each model has."""
+    lists = list(dict.fromkeys(view.card.classes for view in views))
+    return {"classes": lists, "classes_of": {v.id: lists.index(v.card.classes) for v in views}}
+
+
+@lru_cache
+def magma() -> str:
+    """The colour table of attention maps: 256 colours as `rrggbb`, one after the other."""
+    from plotly.colors import sample_colorscale  # only once, and only for this page
+
+    colours = sample_colorscale("Magma", [i / 255 for i in range(256)], colortype="tuple")
+    return "".join(f"{round(255 * c):02x}" for colour in colours for c in colour)

@@ -1,0 +1,76 @@
+"""Models: list, card, bin and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import TrainParams
+from app.contracts.views import JobView, ModelView
+from app.deps import LabDep
+from app.services import jobs, models
+from app.services.lab import Lab
+from app.web.border import IdPath, PageNumber
+from app.web.contexts import ModelContext, ModelsContext
+from app.web.readable import Named, readable
+from app.web.render import render
+
+router = APIRouter(prefix="/models")
+
+PAGE_SIZE = 25
+_RECENT_EVALUATIONS = 50
+
+
+@router.get("")
+def all_models(
+    lab: LabDep,
+    request: Request,
+    page: PageNumber = 1,
+    bin: Annotated[bool, Query(description="Those in the bin instead.")] = False,
+) -> Response:
+    found = models.page(lab, deleted=bin, page=page, page_size=PAGE_SIZE)
+    binned = found.total if bin else models.page(lab, deleted=True, page_size=1).total
+    return render(request, ModelsContext(models=found, bin=bin, binned=binned))
+
+
+@router.get("/{model_id}")
+def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
+    view = models.get(lab, model_id)
+    params = view.card.params.model_dump(mode="json")
+    context = ModelContext(
+        model=view,
+        params=readable(TrainParams, params, _names(view)),
+        evaluations=_evaluations(lab, model_id),
+    )
+    return render(request, context)
+
+
+def _names(view: ModelView) -> dict[str, Named]:
+    card = view.card
+    names = {card.dataset.id: Named(card.dataset.name, f"/datasets/{card.dataset.id}")}
+    if card.teacher is not None:
+        names[card.teacher.id] = Named(card.teacher.name, f"/models/{card.teacher.id}")
+    if card.params.continue_from is not None:
+        earlier = card.params.continue_from
+        names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
+    return names
+
+
+def _evaluations(lab: Lab, model_id: str) -> tuple[JobView, ...]:
+    recent = jobs.page(lab, kinds=[JobKind.EVALUATE], page_size=_RECENT_EVALUATIONS).items
+    return tuple(job for job in recent if model_id in job.params["models"])
+
+
+@router.post("/{model_id}/delete")
+def delete(lab: LabDep, model_id: IdPath) -> Response:
+    models.delete(lab, model_id)
+    return RedirectResponse("/models?bin=true", status_code=303)
+
+
+@router.post("/{model_id}/restore")
+def restore(lab: LabDep, model_id: IdPath) -> Response:
+    models.restore(lab, model_id)
+    return RedirectResponse(f"/models/{model_id}", status_code=303)

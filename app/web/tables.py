@@ -1,0 +1,59 @@
+"""Figures of an evaluation as a table: budgets down, models across."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.contracts.params import Norm
+from app.contracts.results import Accuracy, EvaluationResult
+from app.contracts.units import format_255
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One budget or number of steps."""
+
+    label: str
+    cells: tuple[Accuracy | None, ...]
+    """One for each model; None where it has no such point."""
+
+
+@dataclass(frozen=True)
+class AccuracyTable:
+    """Model names are outside text."""
+
+    models: tuple[tuple[str, str], ...]
+    """Id and name."""
+    against_epsilon: tuple[TableRow, ...]
+    against_steps: tuple[TableRow, ...]
+    steps_budget: str
+    """The budget of the steps curve."""
+
+
+def budget(norm: Norm, epsilon: float) -> str:
+    """`8/255` for Linf, `0.5` for L2."""
+    return format_255(epsilon) if norm is Norm.LINF else f"{epsilon:g}"
+
+
+def accuracy_table(result: EvaluationResult) -> AccuracyTable:
+    """Clean accuracy first, then every point of the curves."""
+    norm = result.params.attack.norm
+    epsilons = [[(p.x, p.accuracy) for p in model.against_epsilon] for model in result.models]
+    steps = [[(p.x, p.accuracy) for p in model.against_steps] for model in result.models]
+    clean = TableRow("clean", tuple(model.clean for model in result.models))
+    attacked = _rows(epsilons, lambda x: budget(norm, x))
+    return AccuracyTable(
+        models=tuple((model.model, model.name) for model in result.models),
+        against_epsilon=(clean, *(row for row in attacked if row.label != budget(norm, 0.0))),
+        against_steps=_rows(steps, lambda x: f"{x:g}"),
+        steps_budget=budget(norm, result.params.epsilon),
+    )
+
+
+def _rows(
+    curves: Sequence[Sequence[tuple[float, Accuracy]]], label: Callable[[float], str]
+) -> tuple[TableRow, ...]:
+    by_x = [dict(curve) for curve in curves]
+    xs = sorted({x for points in by_x for x in points})
+    return tuple(TableRow(label(x), tuple(points.get(x) for points in by_x)) for x in xs)

@@ -1,0 +1,99 @@
+// A job's page: its charts and log, and what its stream of events adds to them.
+/* global Plotly, htmx */
+import { drawAll } from "./charts.js";
+
+const root = document.querySelector("[data-job]");
+const id = root.dataset.job;
+const log = document.getElementById("log");
+const evaluating = root.querySelector('[data-chart="epsilon"]') !== null;
+let last = 0;
+let lastShown = 0;
+let lastStep = 0;
+let fetching = null;
+
+function addLine(line) {
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+  const item = document.createElement("li");
+  item.className = line.level;
+  const time = document.createElement("time");
+  const at = new Date(line.at * 1000);
+  time.dateTime = at.toISOString();
+  time.textContent = at.toLocaleTimeString([], { hour12: false });
+  const text = document.createElement("span");
+  text.textContent = line.level === "info" ? line.text : `${line.level}: ${line.text}`;
+  item.append(time, text);
+  log.querySelector("li.muted")?.remove();
+  log.append(item);
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+function showReadings(values) {
+  const parts = [];
+  if ("images_per_s" in values) parts.push(`${Math.round(values.images_per_s).toLocaleString("en")} images/s`);
+  if ("learning_rate" in values) parts.push(`learning rate ${Number(values.learning_rate.toPrecision(3))}`);
+  if (!parts.length) return;
+  const place = document.getElementById("readings");
+  place.textContent = parts.join(" · ");
+  place.hidden = false;
+}
+
+/** Show everything up to now. What the stream brought meanwhile is not in the answer: ask again. */
+async function load() {
+  const answer = await fetch(`/jobs/${id}/record.json`);
+  if (!answer.ok) throw new Error(`The record answered ${answer.status}.`);
+  const record = await answer.json();
+  if (record.seq < lastShown) return setTimeout(reload);
+  last = Math.max(last, record.seq);
+  lastShown = record.seq;
+  log.replaceChildren();
+  record.log.forEach(addLine);
+  showReadings(record.readings);
+  drawAll(root, record.figures);
+  lastStep = Math.max(0, ...Object.values(record.figures).flatMap((f) => f.data.map((t) => t.x?.at(-1) ?? 0)));
+  const empty = document.getElementById("no-charts");
+  if (empty) empty.hidden = Object.keys(record.figures).length > 0;
+}
+
+/** Load again, at most once at a time and once a second. */
+function reload() {
+  fetching ??= new Promise((done) => setTimeout(done, 1000)).then(load).finally(() => (fetching = null));
+}
+
+/** Lengthen the lines that are drawn; a number that has none yet needs a new figure. */
+function addPoint(body) {
+  if (body.series === "step") lastStep = body.step;
+  showReadings(body.values);
+  const traces = [...root.querySelectorAll(".plot")].flatMap((plot) =>
+    (plot.data ?? []).map((trace, index) => ({ plot, index, name: trace.meta })));
+  for (const [name, value] of Object.entries(body.values)) {
+    if (name === "images_per_s" || name === "learning_rate") continue;
+    const found = traces.find((trace) => trace.name === name);
+    if (!found) return reload();
+    Plotly.extendTraces(found.plot, { x: [[lastStep]], y: [[value]] }, [found.index]);
+  }
+}
+
+function follow() {
+  const stream = new EventSource(`/api/jobs/${id}/events?after=${last}`);
+  const on = (kind, act) => stream.addEventListener(kind, (event) => {
+    const seq = Number(event.lastEventId);
+    if (seq <= last) return;
+    last = seq;
+    if (kind === "metrics" || kind === "log") lastShown = seq;
+    act(JSON.parse(event.data));
+  });
+  const news = () => htmx.trigger("#state", "lab:news");
+  on("progress", news);
+  on("log", addLine);
+  on("metrics", (body) => (evaluating ? reload() : addPoint(body)));
+  on("state", (body) => {
+    news();
+    if (["succeeded", "failed", "cancelled"].includes(body.status)) {
+      stream.close();
+      window.location.reload();
+    }
+  });
+}
+
+await load();
+if ("unfinished" in root.dataset) follow();
