@@ -21,7 +21,7 @@ from app.errors import JobError
 from app.store.tables import ModelRow
 from worker import registry
 from worker.attacks import Model, pgd_first_break
-from worker.data import Dataset, TensorSplit
+from worker.data import Dataset, to_float
 from worker.data.splits import Split
 from worker.jobs.attacking import Walk, aim, unit_noise, walk_of, watched
 from worker.jobs.context import JobContext, Outcome
@@ -34,16 +34,24 @@ class _Work:
     context: JobContext
     params: EvaluateParams
     classes: tuple[str, ...]
-    images: TensorSplit
-    numbers: list[int]
-    """Of each image within the test part: its random start depends on it."""
+    images: Split
     total: int
     done: int = 0
     phase: str = ""
 
     @property
     def n(self) -> int:
-        return len(self.numbers)
+        return len(self.images)
+
+    def batch(self, part: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+        """The images at `part` (B,): (B, 3, H, W) in [0, 1], channels last; their classes (B,).
+
+        And their numbers within the test part. Only the batch is in memory.
+        """
+        rows, device = self.images.indices[part.numpy()], registry.device()
+        pixels = torch.from_numpy(self.images.all_images[rows]).to(device)  # (B, H, W, 3)
+        y = torch.from_numpy(self.images.all_labels[rows]).to(device)
+        return to_float(pixels.permute(0, 3, 1, 2)), y, rows.tolist()
 
     def advance(self, images: int) -> None:
         self.done += images
@@ -77,8 +85,7 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         context,
         params,
         dataset.class_names,
-        split.to(registry.device()),
-        split.indices.tolist(),
+        split,
         total=len(split) * points * len(rows),
     )
     context.log(f"{work.n:,} test images of “{dataset_row.name}”.")
@@ -148,7 +155,7 @@ def _clean(work: _Work, row: ModelRow, model: Model) -> _Subject:
     work.phase = f"{row.name}: clean images"
     correct, aims = [], []
     for part in _parts(work, torch.arange(work.n)):
-        x, y = work.images.batch(part)
+        x, y, _ = work.batch(part)
         with torch.no_grad():
             logits = model(x)
         correct.append(logits.argmax(dim=1) == y)
@@ -232,11 +239,8 @@ def _first_break(
     which = standing.nonzero().squeeze(1).cpu()  # (M,)
     work.advance(work.n - len(which))
     for part in _parts(work, which):
-        x, y = work.images.batch(part)
-        noise = None
-        if walk.random_start:
-            numbers = [work.numbers[i] for i in part.tolist()]
-            noise = unit_noise(x, attack, work.params.seed, numbers)
+        x, y, numbers = work.batch(part)
+        noise = unit_noise(x, attack, work.params.seed, numbers) if walk.random_start else None
         found = pgd_first_break(
             subject.model,
             x,

@@ -7,8 +7,7 @@ that the slider moves along one path instead of jumping between unrelated attack
 
 from __future__ import annotations
 
-import base64
-import io
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,10 +25,11 @@ from app.store.files import Files
 from app.store.tables import ModelRow
 from worker import registry
 from worker.agkd_bml.attention import attention_map, cosine_distance, grad_cam, l1_distance
-from worker.attacks import pgd
+from worker.attacks import Model, pgd
 from worker.data import UnreadableImageError, decode_image, to_float
-from worker.jobs.attacking import aim, unit_noise, walk_of, watched
+from worker.jobs.attacking import aim, unit_noise, walk_of
 from worker.jobs.context import JobContext, Outcome
+from worker.jobs.pictures import diverging, png
 from worker.models import Classifier
 
 _MODELS_KEPT = 4
@@ -65,8 +64,8 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
     epsilons = np.linspace(0, params.max_epsilon, LIVE_LEVELS)
     images = _attack(context, params, classes, attacked, x, label, epsilons)  # (L, H, W, 3)
     batch = _to_batch(images)
-    seen = _look(teacher, batch), _look(student, batch)
     context.check()
+    seen = _look(teacher, batch), _look(student, batch)
     change = (images.astype(np.int16) - clean) / 255  # (L, H, W, 3) in [-1, 1]
     span = _range(params, change)
     result = ExplainResult(
@@ -78,7 +77,7 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
         student=registry.lineage_of_model(rows[1]),
         crafted_on=params.crafted_on,
         attack=params.attack,
-        clean_png=_png(clean),
+        clean_png=png(clean),
         perturbation_range=span,
         levels=_levels(epsilons, images, change, span, *seen),
         environment=registry.environment(context.seconds),
@@ -165,7 +164,7 @@ def _attack(
     budgets = torch.from_numpy(epsilons[1:]).to(x)  # (L - 1,)
     many = x.expand(len(budgets), *x.shape[1:]).contiguous(memory_format=torch.channels_last)
     x_adv = pgd(
-        watched(context, model),
+        _reporting(context, model, walk.steps),
         many,
         goal.expand(len(budgets)),
         eps=budgets,
@@ -179,6 +178,21 @@ def _attack(
     )
     pixels = (torch.cat([x, x_adv]) * 255).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _reporting(context: JobContext, model: Classifier, steps: int) -> Model:
+    """The model, reporting each step of the attack; its calls raise what `progress` raises.
+
+    The attack is nearly all of the work; the end is the job's own to report.
+    """
+    step = itertools.count()
+
+    def call(x: Tensor) -> Tensor:
+        context.progress(next(step), steps, "attacking")
+        logits: Tensor = model(x)
+        return logits
+
+    return call
 
 
 def _look(model: Classifier, x: Tensor) -> _Seen:
@@ -211,8 +225,8 @@ def _levels(
     return tuple(
         Level(
             epsilon=float(eps),
-            adversarial_png=_png(images[i]),
-            perturbation_png=_png(_diverging(change[i], span)),
+            adversarial_png=png(images[i]),
+            perturbation_png=png(diverging(change[i], span)),
             max_change=float(np.abs(change[i]).max()),
             l2_change=round(float(np.linalg.norm(change[i])), _DECIMALS),
             teacher=by_teacher[i],
@@ -268,15 +282,3 @@ def _rounded(values: Tensor) -> list[Any]:
 
 def _grid(rows: list[list[float]]) -> Grid:
     return tuple(tuple(row) for row in rows)
-
-
-def _diverging(change: NDArray[np.float64], span: float) -> NDArray[np.uint8]:
-    """(H, W, 3): 128 is no change, 1 and 255 are -span and +span, channel by channel."""
-    return np.rint(128 + 127 * np.clip(change / span, -1, 1)).astype(np.uint8)
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    """(H, W, 3) as the base64 text of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
