@@ -68,6 +68,34 @@ def test_equals_one_attack_per_number_of_steps(
     torch.testing.assert_close(found.x_adv, expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("random_start", [False, True])
+def test_a_targeted_attack_measured_by_the_true_class(
+    network: nn.Module, random_start: bool
+) -> None:
+    """Broken by any other class than the true one, reached on the way to the target or not."""
+    x, true_class = batch(network, targeted=False)
+    target = (true_class + 2) % 4
+    attack = arguments(len(x), "linf", True, random_start)
+    noise = 2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(4)).double() - 1
+    attack |= {"generator": None, "noise": noise if random_start else None}
+
+    def wrong(steps: int, step_size: Tensor) -> Tensor:
+        iterate = pgd(network, x, target, steps=steps, **(attack | {"step_size": step_size}))
+        return network(iterate).argmax(dim=1) != true_class
+
+    first_break = torch.full((len(x),), STEPS + 1)
+    for step in reversed(range(1, STEPS + 1)):
+        first_break[wrong(step, attack["step_size"])] = step
+    first_break[wrong(1, torch.zeros(len(x)))] = 1  # the start itself
+    first_break[network(x).argmax(dim=1) != true_class] = 0
+    found = pgd_first_break(network, x, target, steps=STEPS, true_class=true_class, **attack)
+    assert len(first_break.unique()) >= 4
+    assert found.first_break.tolist() == first_break.tolist()
+    reached = pgd_first_break(network, x, target, steps=STEPS, **attack).first_break
+    assert (found.first_break <= reached).all()
+    assert (found.first_break < reached).any()
+
+
 def test_broken_images_leave_the_batch(network: nn.Module) -> None:
     x, y = batch(network, targeted=False)
     sizes: list[int] = []

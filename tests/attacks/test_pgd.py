@@ -246,6 +246,22 @@ def test_random_starts_are_uniform_in_the_ball(norm: Any) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
+def test_a_given_start_is_scaled_by_each_budget(network: nn.Module, norm: Any) -> None:
+    x, y = batch(3)
+    unit = torch.randn(3, 3, 8, 8, generator=seeded(), dtype=torch.float64)
+    unit = 0.8 * unit / size(unit, norm).view(-1, 1, 1, 1)
+    eps = torch.tensor([0.0, 0.1, 0.2]).double()
+    attack: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": False, "random_start": True}
+    start = start_of(network, x, y, generator=None, noise=unit, **attack)
+    expected = (x + eps.view(-1, 1, 1, 1) * unit).clamp(0, 1)
+    torch.testing.assert_close(start, expected, rtol=0, atol=1e-12)
+    arguments = attack | {"step_size": 0.03, "steps": 2, "generator": None, "noise": unit}
+    together = pgd(network, x, y, **arguments)
+    alone = pgd(network, x[1:2], y[1:2], **(arguments | {"eps": 0.1, "noise": unit[1:2]}))
+    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_zero_gradient_moves_nothing(norm: Any) -> None:
     def constant(x: Tensor) -> Tensor:
         return (0 * x).flatten(1)[:, :4]
@@ -365,7 +381,8 @@ def test_nothing_has_a_default(network: nn.Module, name: str) -> None:
         ({"step_size": torch.tensor([0.1, float("nan")])}, "step_size must be finite"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"norm": "l1"}, "norm is one of linf, l2"),
-        ({"random_start": True}, "needs a generator"),
+        ({"random_start": True}, "needs a generator or noise"),
+        ({"random_start": True, "noise": torch.zeros(1, 3, 8, 8)}, "noise must be like x"),
     ],
 )
 def test_refused_arguments(network: nn.Module, arguments: dict[str, Any], message: str) -> None:
