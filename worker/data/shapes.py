@@ -60,10 +60,10 @@ def draw_shapes(
     labels = np.tile(np.arange(num_classes), per_class)  # every class in turn
     images = np.empty((len(labels), image_size, image_size, 3), dtype=np.uint8)
     masks = np.empty((len(labels), image_size, image_size), dtype=bool)
-    rng = np.random.default_rng(seed)
     progress(0, len(labels))
     for start in range(0, len(labels), _BATCH):
         stop = min(start + _BATCH, len(labels))
+        rng = np.random.default_rng((seed, start))  # so that every size shows the same objects
         images[start:stop], masks[start:stop] = _draw(labels[start:stop], image_size, rng)
         progress(stop, len(labels))
     cut = train_per_class * num_classes
