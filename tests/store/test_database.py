@@ -1,0 +1,135 @@
+"""Migrations, transactions and concurrent writers on a real SQLite file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from app.contracts.events import LogEvent
+from app.contracts.jobs import JobStatus
+from app.store import jobs
+from app.store.db import Database
+from app.store.jobs import DuplicateKey
+from app.store.tables import Table
+from tests.plugins.rows import job_row
+
+WORKERS = 6
+
+
+T = TypeVar("T")
+
+
+def _at_once(action: Callable[[int], T]) -> list[T]:
+    """Run `action(i)` in threads that start together; returns what each gave."""
+    barrier = threading.Barrier(WORKERS)
+
+    def run(i: int) -> T:
+        barrier.wait()
+        return action(i)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(run, range(WORKERS)))
+
+
+def test_migrations_make_the_tables_that_the_code_declares(database: Database) -> None:
+    engine = create_engine(database.url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+    engine.dispose()
+
+
+def test_migrating_twice_changes_nothing(database: Database) -> None:
+    jobs.add(database, job_row(id="a" * 32))
+    database.migrate()
+    assert jobs.get(database, "a" * 32) is not None
+
+
+def test_one_of_many_workers_wins_a_job(database: Database) -> None:
+    row = job_row()
+    jobs.add(database, row)
+    claims = _at_once(lambda _: jobs.claim(database, row.id, lease_s=60))
+    assert sum(claim is not None for claim in claims) == 1
+    after = jobs.get(database, row.id)
+    assert after is not None
+    assert (after.attempt, after.fence, after.last_event) == (1, 1, 2)
+
+
+def test_one_of_many_reconcilers_releases_a_job(database: Database) -> None:
+    row = job_row()
+    jobs.add(database, row)
+    jobs.claim(database, row.id, lease_s=-1)
+    released = _at_once(lambda _: jobs.release_expired(database))
+    assert sorted(released) == [[]] * (WORKERS - 1) + [[row.id]]
+
+
+def test_reports_of_two_threads_leave_no_gap(database: Database) -> None:
+    row = job_row()
+    jobs.add(database, row)
+    claim = jobs.claim(database, row.id, lease_s=60)
+    assert claim is not None
+
+    def report(i: int) -> None:
+        for _ in range(5):
+            jobs.report(database, claim, [LogEvent(text=f"thread {i}")] * 2)
+
+    _at_once(report)
+    log = jobs.events_after(database, row.id, 0)
+    assert [event.seq for event in log] == list(range(1, 2 + WORKERS * 10 + 1))
+
+
+def test_one_of_many_requests_with_the_same_key_is_stored(database: Database) -> None:
+    def submit(_: int) -> str:
+        row = job_row(idempotency_key="key")
+        try:
+            jobs.add(database, row)
+        except DuplicateKey as taken:
+            return taken.job.id
+        return row.id
+
+    assert len(set(_at_once(submit))) == 1
+    assert jobs.page(database, offset=0, limit=10)[1] == 1
+
+
+def test_settling_writes_all_or_nothing(database: Database) -> None:
+    taken, row = job_row(), job_row()
+    jobs.add(database, taken)
+    jobs.add(database, row)
+    claim = jobs.claim(database, row.id, lease_s=60)
+    assert claim is not None
+    fresh, clash = job_row(), job_row(id=taken.id)
+    with pytest.raises(Exception, match="UNIQUE"):
+        jobs.settle(database, claim, JobStatus.SUCCEEDED, rows=[fresh, clash])
+    assert jobs.get(database, fresh.id) is None
+    after = jobs.get(database, row.id)
+    assert after is not None
+    assert after.status == JobStatus.RUNNING
+
+
+def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
+    row = job_row()
+    jobs.add(database, row)
+    with database.writing() as session:
+        session.execute(text("UPDATE jobs SET title = 'changed'"))
+        found = jobs.get(database, row.id)
+        assert found is not None
+        assert found.title == "Train"
+
+
+def test_a_page_is_newest_first_and_counts_everything(database: Database) -> None:
+    rows = [job_row(created_at=float(i)) for i in range(7)]
+    for row in rows:
+        jobs.add(database, row)
+    newest = [row.id for row in reversed(rows)]
+    assert jobs.request_cancel(database, rows[3].id)
+    found, total = jobs.page(database, offset=2, limit=3)
+    assert ([row.id for row in found], total) == (newest[2:5], 7)
+    found, total = jobs.page(database, statuses=[JobStatus.CANCELLED], offset=0, limit=3)
+    assert ([row.id for row in found], total) == ([rows[3].id], 1)

@@ -1,0 +1,48 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.store.files import Files, atomic_write, remove
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "result.json"
+    with atomic_write(target) as stream:
+        stream.write(b"first")
+
+    def fail_half_way() -> None:
+        with atomic_write(target) as stream:
+            stream.write(b"second, half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert target.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_unfinished_file_is_not_seen_under_its_name(tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    with atomic_write(target) as stream:
+        stream.write(b"half")
+        assert not target.exists()
+    assert target.read_bytes() == b"half"
+
+
+def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file is in the way")
+    with pytest.raises(OSError, match="data"):
+        Files(tmp_path / "data").prepare()
+
+
+def test_removing_takes_files_folders_and_nothing(tmp_path: Path) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    (folder / "inner").mkdir(parents=True)
+    file.write_text("x")
+    for path in (folder, file, tmp_path / "absent"):
+        remove(path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,188 @@
+"""Which part may know which: the arrows of the design, read from the source of every file."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CORES = ("worker.agkd_bml", "worker.attacks", "worker.models", "worker.data")
+"""Code that also runs alone, without the service."""
+
+FORBIDDEN = {
+    "app": ("torch", "torchvision", "worker"),
+    "app.contracts": (
+        "app.api", "app.web", "app.services", "app.store", "app.queue", "app.settings",
+        "fastapi", "sqlalchemy", "celery", "redis", "numpy", "PIL",
+    ),
+    "app.errors": ("app.api", "app.web", "app.services", "app.store", "app.queue", "fastapi"),
+    "app.settings": ("app.api", "app.web", "app.services", "app.store", "app.queue", "fastapi"),
+    "app.store": ("app.api", "app.web", "app.services", "app.queue", "fastapi", "celery"),
+    "app.queue": ("app.api", "app.web", "app.services", "app.store", "fastapi"),
+    "app.bell": ("app.api", "app.web", "app.services", "app.store", "app.queue", "celery"),
+    "app.services": ("app.api", "app.web", "fastapi", "starlette", "celery", "redis"),
+    "app.api": ("app.web", "app.queue", "sqlalchemy", "celery", "redis", "PIL", "numpy"),
+    "app.web": ("app.api", "app.queue", "sqlalchemy", "celery", "redis"),
+    "worker": (
+        "app.api", "app.web", "app.services", "app.queue", "app.main", "app.deps", "app.bell",
+        "app.border", "app.error_handlers", "app.run", "fastapi", "starlette", "uvicorn",
+    ),
+    **dict.fromkeys(CORES, ("app", "celery", "redis", "sqlalchemy", "pydantic")),
+    "worker.agkd_bml": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
+    "worker.attacks": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
+    "worker.models": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
+}  # fmt: skip
+"""What a package must not import, nor anything below it."""
+
+ONLY_STORE_TYPES = {"app.store.jobs": {"StoredEvent"}}
+"""What the upper layers may take from the store: the shape of an event."""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for top in ("app", "worker"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+def imports(name: str, path: Path) -> Iterator[tuple[str, str]]:
+    """Every (module, imported name) of a file, also inside functions; "" for whole modules."""
+    is_package = path.name == "__init__.py"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = name.split(".")[: len(name.split(".")) - node.level + is_package]
+                base = ".".join([*parent, base]).rstrip(".")
+            yield from ((base, alias.name) for alias in node.names)
+
+
+def is_below(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+MODULES = dict(modules())
+
+
+def test_the_source_is_found() -> None:
+    assert {"app.main", "app.contracts.params", "worker.agkd_bml.objective"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("package", list(FORBIDDEN))
+def test_a_package_knows_only_what_it_may(package: str) -> None:
+    covered = [name for name in MODULES if is_below(name, package)]
+    assert covered, f"{package} is gone: correct this test"
+    breaches = [
+        f"{name} imports {full}"
+        for name in covered
+        for module, imported in imports(name, MODULES[name])
+        for full in (f"{module}.{imported}" if imported else module,)
+        if any(is_below(full, bad) for bad in FORBIDDEN[package])
+    ]
+    assert breaches == []
+
+
+def test_a_worker_knows_of_the_service_only_contracts_store_settings_and_errors() -> None:
+    allowed = ("app.contracts", "app.store", "app.settings", "app.errors")
+    breaches = [
+        f"{name} imports {module}"
+        for name, path in MODULES.items()
+        if is_below(name, "worker")
+        for module, _ in imports(name, path)
+        if is_below(module, "app") and not any(is_below(module, ok) for ok in allowed)
+    ]
+    assert breaches == []
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_core_needs_torch_numpy_and_pillow_at_most(core: str) -> None:
+    allowed = {"torch", "numpy", "PIL", "worker"} | set(sys.stdlib_module_names)
+    if core == "worker.data":
+        allowed.add("torchvision")  # downloads CIFAR and SVHN
+    used = {
+        module.split(".")[0]
+        for name, path in MODULES.items()
+        if is_below(name, core)
+        for module, _ in imports(name, path)
+    }
+    assert used <= allowed
+    inside = {
+        module
+        for name, path in MODULES.items()
+        if is_below(name, core)
+        for module, _ in imports(name, path)
+        if is_below(module, "worker")
+    }
+    assert all(any(is_below(module, other) for other in CORES) for module in inside), inside
+
+
+def test_contracts_need_pydantic_and_the_standard_library_only() -> None:
+    allowed = {"app", "pydantic", "pydantic_core"} | set(sys.stdlib_module_names)
+    for name, path in MODULES.items():
+        if is_below(name, "app.contracts"):
+            assert {module.split(".")[0] for module, _ in imports(name, path)} <= allowed, name
+
+
+def test_routes_reach_the_store_through_services() -> None:
+    breaches = [
+        f"{name} imports {imported} of {module}"
+        for name, path in MODULES.items()
+        if is_below(name, "app.api") or is_below(name, "app.web")
+        for module, imported in imports(name, path)
+        if is_below(module, "app.store") and imported not in ONLY_STORE_TYPES.get(module, set())
+    ]
+    assert breaches == []
+
+
+def test_only_one_file_of_the_service_knows_celery() -> None:
+    knowing = [
+        name
+        for name, path in MODULES.items()
+        if is_below(name, "app")
+        and any(is_below(module, "celery") or is_below(module, "kombu")
+                for module, _ in imports(name, path))
+    ]  # fmt: skip
+    assert knowing == ["app.queue"]
+
+
+WITHOUT_TORCH = """
+import sys, threading, urllib.request
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "torchvision", "safetensors", "worker"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+
+from app.main import create_app
+from tests.plugins.servers import served
+
+with served(create_app()) as url:
+    for path in ("/api/health", "/", "/docs", "/api/openapi.json"):
+        with urllib.request.urlopen(url + path, timeout=60) as answer:
+            assert answer.status == 200, (path, answer.status)
+            assert answer.read()
+print("served")
+"""
+
+
+def test_the_web_serves_where_torch_cannot_be_imported(broker_url: str, tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        cwd=ROOT,
+        env=environment | {"LAB_DATA_DIR": str(tmp_path), "LAB_REDIS_URL": broker_url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "served\n", done.stderr
