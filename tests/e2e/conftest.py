@@ -1,0 +1,56 @@
+"""One running lab, with real workers and a real broker, for all tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.lab_client import LabClient
+from tests.plugins.lab_process import ROOT, LabProcess
+
+LEASE_S = "10"
+"""So that a test need not wait long for a lost worker to be noticed."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of them are slow, and belong in one process: they share the lab."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
+@pytest.fixture(scope="session")
+def archive() -> Path:
+    """A thousand real images to train on and 500 to test on."""
+    default = ROOT.parent / "shared" / "data"
+    return Path(os.environ.get("LAB_TEST_DATA", default)) / "cifar10-mini.zip"
+
+
+@pytest.fixture(scope="session")
+def picture(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A test image of a ship, as a file."""
+    with zipfile.ZipFile(archive) as members:
+        data = members.read("cifar10-mini/test/ship/0003.jpg")
+    path = tmp_path_factory.mktemp("picture") / "ship.jpg"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabClient]:
+    """A client of the running lab."""
+    process = LabProcess(tmp_path_factory.mktemp("lab") / "data", LAB_LEASE_S=LEASE_S)
+    try:
+        client = LabClient(process.wait_ready())
+        yield client
+        client.http.close()
+        assert process.stop() == 0
+        # A worker says how its killed child ended; the web has nothing to complain about.
+        assert not [line for line in process.output if line.startswith("[web]")], process.output
+    finally:
+        process.clean_up()
