@@ -20,7 +20,7 @@ function themed(layout) {
     autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "inherit", size: 12, color: token("--ink") },
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: token("--ink") },
     hoverlabel: { ...layout.hoverlabel, bgcolor: token("--surface"), bordercolor: token("--line"),
       font: { color: token("--ink"), size: 12 } },
     xaxis: { ...layout.xaxis, ...axisTheme() },

@@ -2,9 +2,9 @@
 // A hidden field is disabled too: it is not sent, and its default holds.
 
 function value(form, name) {
-  const controls = [...form.querySelectorAll(`[name="${CSS.escape(name)}"]`)];
-  const control = controls.find((one) => one.type !== "hidden");
-  return control?.type === "checkbox" ? String(control.checked) : control?.value;
+  const controls = [...form.querySelectorAll(`[name="${CSS.escape(name)}"]:not([type="hidden"])`)];
+  if (controls[0]?.type === "radio") return controls.find((one) => one.checked)?.value;
+  return controls[0]?.type === "checkbox" ? String(controls[0].checked) : controls[0]?.value;
 }
 
 function update(form) {
@@ -17,8 +17,8 @@ function update(form) {
     const fields = [...group.querySelectorAll(".field")];
     group.hidden = fields.length > 0 && fields.every((field) => field.hidden);
     const shown = fields.filter((field) => !field.hidden);
-    const names = shown.map((field) => field.querySelector("label, legend").textContent.trim());
-    const summary = group.querySelector("summary small");
+    const names = shown.map((field) => field.querySelector("legend, label").textContent.trim());
+    const summary = group.querySelector("summary small:not([id])");
     if (summary) summary.textContent = names.join(", ");
   }
 }

@@ -11,7 +11,8 @@ const preview = document.getElementById("preview");
 let image = null;
 let current = 0;
 
-const field = (name) => form.querySelector(`[name$="${name}"]:not([type=hidden])`);
+/** The control of a field; of radio buttons the chosen one. */
+const field = (name) => form.querySelector(`[name$="${name}"]:checked`) ?? form.querySelector(`[name$="${name}"]:not([type=hidden])`);
 
 // The image: chosen, dropped, pasted, or one of the lab's own.
 
@@ -65,12 +66,10 @@ for (const sample of form.querySelectorAll(".sample")) {
 // Classes and samples follow the teacher.
 
 function followTeacher() {
-  const classes = settings.classes[settings.classes_of[field("teacher").value]] ?? [];
-  const options = classes.map((name) => Object.assign(document.createElement("option"), { value: name }));
+  const number = settings.classes_of[field("teacher").value];
+  const options = (settings.classes[number] ?? []).map((name) => Object.assign(document.createElement("option"), { value: name }));
   document.getElementById("classes").replaceChildren(...options);
-  for (const set of form.querySelectorAll(".sample-set")) {
-    set.hidden = set.dataset.classes !== JSON.stringify(classes) && JSON.stringify(JSON.parse(set.dataset.classes)) !== JSON.stringify(classes);
-  }
+  for (const set of form.querySelectorAll(".sample-set")) set.hidden = set.dataset.classes !== String(number);
 }
 
 function summarise() {
@@ -113,6 +112,7 @@ function entries() {
   for (const control of form.elements) {
     if (!control.name || control.disabled || ["file", "hidden", "submit", "button", "fieldset"].includes(control.type)) continue;
     const name = control.name.split(".").at(-1);
+    if (control.type === "radio" && !control.checked) continue;
     if (control.type === "checkbox") data.append(name, String(control.checked));
     else if (control.value !== "") data.append(name, control.value + (control.dataset.unit ?? ""));
   }

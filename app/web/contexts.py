@@ -53,6 +53,8 @@ class JobList:
     """Address of the page before; empty on the first."""
     older: str
     """Address of the page after; empty on the last."""
+    filtered: bool
+    """Whether only some kind or state was asked for."""
     unfinished: bool
     """Whether a job in the list still changes."""
 
@@ -67,14 +69,15 @@ class Download:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Test images of one dataset: the addresses of one image a class."""
+    """Test images of one dataset, one a class."""
 
     dataset: str
     name: str
     """Outside text."""
-    classes: tuple[str, ...]
-    """Outside text."""
-    images: tuple[str, ...]
+    classes_number: int
+    """Among the lists of classes in the page's settings."""
+    images: tuple[tuple[str, str], ...]
+    """Class (outside text) and address of each image."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from app.deps import LabDep
 from app.errors import LabError
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
-from app.web import charts
+from app.web import charts, words
 from app.web.border import PageNumber
 from app.web.contexts import DashboardContext, Filter, JobList, JobListContext, Step
 from app.web.render import render
@@ -128,7 +128,12 @@ def _job_list(lab: Lab, kind: JobKind | None, status: JobStatus | None, page: in
     return JobList(
         page=found,
         kinds=tuple(
-            Filter(k or "all", _address("/", k, status, 1) + "#jobs", k == kind) for k in kinds
+            Filter(
+                "all" if k is None else words.kind(k),
+                _address("/", k, status, 1) + "#jobs",
+                k == kind,
+            )
+            for k in kinds
         ),
         statuses=tuple(
             Filter(s or "all", _address("/", kind, s, 1) + "#jobs", s == status) for s in statuses
@@ -136,5 +141,6 @@ def _job_list(lab: Lab, kind: JobKind | None, status: JobStatus | None, page: in
         address=_address("/jobs", kind, status, page),
         newer=_address("/", kind, status, page - 1) + "#jobs" if page > 1 else "",
         older=_address("/", kind, status, page + 1) + "#jobs" if page < found.pages else "",
+        filtered=kind is not None or status is not None,
         unfinished=any(not job.status.is_final for job in found.items),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -32,6 +32,7 @@ def live(
 ) -> Response:
     views = all_models(lab)
     choices = model_choices(views)
+    lists = list(dict.fromkeys(view.card.classes for view in views))
     entries = _likely_pair(views) | forms.posted_entries(ExplainParams, request.query_params)
     form = forms.form(
         ExplainParams,
@@ -42,9 +43,13 @@ def live(
     context = LiveContext(
         fields={field.spec.name: field for field in form.fields},
         ready=bool(views),
-        samples=_samples(datasets.all_datasets(lab), views),
+        samples=_samples(datasets.all_datasets(lab), lists),
         job=job,
-        settings={"magma": magma(), **_classes(views)},
+        settings={
+            "magma": magma(),
+            "classes": lists,
+            "classes_of": {view.id: lists.index(view.card.classes) for view in views},
+        },
     )
     return render(request, context)
 
@@ -62,26 +67,19 @@ def _likely_pair(views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:
     return {name: (model,) for name, model in pair.items() if model is not None}
 
 
-def _samples(views: Sequence[DatasetView], models: Sequence[ModelView]) -> tuple[SampleSet, ...]:
-    known = {model.card.classes for model in models}
-    fitting = [view for view in views if view.report.classes in known]
-    return tuple(_sample_set(view) for view in fitting[:_SAMPLE_SETS])
+def _samples(views: Sequence[DatasetView], lists: list[tuple[str, ...]]) -> tuple[SampleSet, ...]:
+    fitting = [view for view in views if view.report.classes in lists]
+    return tuple(_sample_set(view, lists) for view in fitting[:_SAMPLE_SETS])
 
 
-def _sample_set(view: DatasetView) -> SampleSet:
-    shown = range(min(_SAMPLE_CLASSES, len(view.report.classes)))
+def _sample_set(view: DatasetView, lists: list[tuple[str, ...]]) -> SampleSet:
+    shown = enumerate(view.report.classes[:_SAMPLE_CLASSES])
     return SampleSet(
         dataset=view.id,
         name=view.name,
-        classes=view.report.classes,
-        images=tuple(f"/datasets/{view.id}/samples/{k}/0.png" for k in shown),
+        classes_number=lists.index(view.report.classes),
+        images=tuple((name, f"/datasets/{view.id}/samples/{k}/0.png") for k, name in shown),
     )
-
-
-def _classes(views: Sequence[ModelView]) -> dict[str, Any]:
-    """Each list of classes once, and which of them each model has."""
-    lists = list(dict.fromkeys(view.card.classes for view in views))
-    return {"classes": lists, "classes_of": {v.id: lists.index(v.card.classes) for v in views}}
 
 
 @lru_cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.contracts.params import Params
-from app.web.forms import entries_of
+from app.web.forms import SHOWN_WHEN, entries_of
 from app.web.specs import Spec, specs
 
 
@@ -42,11 +42,14 @@ class RowGroup:
 def readable(
     params: type[Params], values: Mapping[str, Any], names: Mapping[str, Named]
 ) -> tuple[RowGroup, ...]:
-    """Stored parameters for people; `names` knows the ids in them."""
+    """Stored parameters for people, those that meant something; `names` knows the ids in them."""
     entries = entries_of(params, values)
+    shown_when = SHOWN_WHEN.get(params, {})
     groups: dict[str, list[Row]] = {}
     for spec in specs(params):
-        if spec.name in entries:
+        other, value = shown_when.get(spec.name, ("", ""))
+        meant = not other or entries.get(other) == (value,)
+        if meant and spec.name in entries and (entries[spec.name] or spec.widget == "check"):
             groups.setdefault(spec.group, []).append(_row(spec, entries[spec.name], names))
     return tuple(RowGroup(title, tuple(rows)) for title, rows in groups.items())
 
@@ -63,8 +66,6 @@ def _row(spec: Spec, entries: Sequence[str], names: Mapping[str, Named]) -> Row:
 def _values(spec: Spec, entries: Sequence[str], names: Mapping[str, Named]) -> tuple[Named, ...]:
     if spec.widget == "check":
         return (Named("on" if entries else "off", ""),)
-    if not entries:
-        return (Named("none", ""),)
     if spec.widget == "many" or (spec.widget == "select" and not spec.choices):
         return tuple(names.get(entry, Named(entry, "")) for entry in entries)
     text = entries[0] or "none"

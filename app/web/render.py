@@ -44,6 +44,7 @@ def _environment() -> Environment:
         duration=words.duration,
         ago=words.ago,
         clock=words.clock,
+        kind=words.kind,
         role=words.role,
         json_block=words.json_block,
         of_255=format_255,

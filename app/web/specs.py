@@ -32,6 +32,8 @@ class Choice:
     value: str
     label: str
     group: str = ""
+    help: str = ""
+    """What the contract says about it."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ class Bounds:
     """The high limit itself is outside."""
 
     def __str__(self) -> str:
-        """`above 0, at most 64`; empty without limits."""
-        parts = []
-        if self.low is not None:
-            parts.append(f"{'above' if self.above else 'at least'} {plain(self.low)}")
-        if self.high is not None:
-            parts.append(f"{'below' if self.below else 'at most'} {plain(self.high)}")
+        """`above 0, at most 64`, `from 1 to 1,000`; empty without limits."""
+        low, high = (None if b is None else _grouped(b) for b in (self.low, self.high))
+        if low and high and not (self.above or self.below):
+            return f"from {low} to {high}"
+        parts = [] if low is None else [f"{'above' if self.above else 'at least'} {low}"]
+        if high is not None:
+            parts.append(f"{'below' if self.below else 'at most'} {high}")
         return ", ".join(parts)
 
 
@@ -80,6 +83,11 @@ class Spec:
     max_length: int | None
 
     @property
+    def explained(self) -> bool:
+        """Whether the choices carry explanations: then all of them are shown at once."""
+        return any(choice.help for choice in self.choices)
+
+    @property
     def in_255(self) -> bool:
         return self.unit == UNIT_255
 
@@ -87,6 +95,10 @@ class Spec:
 def plain(number: float) -> str:
     """0.0002 -> `0.0002`, 8.0 -> `8`: as a person would type it."""
     return str(int(number)) if number == int(number) else repr(number)
+
+
+def _grouped(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else plain(number)
 
 
 def typed(value: Any, unit: str) -> tuple[str, ...]:
@@ -190,7 +202,7 @@ def _choices(kind: Any) -> tuple[Choice, ...]:
     if isinstance(kind, type) and issubclass(kind, Enum):
         docs = enum_docs(kind)
         values = [str(member.value) for member in kind]
-        return tuple(Choice(v, f"{v}: {docs[v]}" if v in docs else v) for v in values)
+        return tuple(Choice(value, value, help=docs.get(value, "")) for value in values)
     return ()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from app.contracts.jobs import JobKind
 from app.contracts.params import Recipe
 from app.contracts.results import Accuracy
 
@@ -63,6 +64,19 @@ def ago(when: datetime) -> str:
 def clock(when: datetime) -> str:
     """`2025-11-22 17:32 UTC`."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+_KINDS = {
+    JobKind.IMPORT: "import",
+    JobKind.TRAIN: "training",
+    JobKind.EVALUATE: "evaluation",
+    JobKind.EXPLAIN: "live attack",
+}
+
+
+def kind(job: JobKind) -> str:
+    """What a job does, as a noun."""
+    return _KINDS[job]
 
 
 def role(recipe: Recipe) -> str:
