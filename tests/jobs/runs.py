@@ -1,0 +1,68 @@
+"""A worker's lab in a folder, and jobs run in it without a broker."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from app.contracts.events import EVENT, Event
+from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus
+from app.contracts.params import Params
+from app.settings import Settings
+from app.store import jobs
+from app.store.db import Database
+from app.store.files import Files
+from app.store.tables import JobRow
+from worker.job_run import run_job
+from worker.jobs.context import WorkerLab
+
+
+def open_lab(folder: Path, *, ring: Callable[[str], None] = lambda _: None) -> WorkerLab:
+    """An empty lab; `ring` is called whenever a job's events grow."""
+    settings = Settings(data_dir=folder)
+    files = Files(folder)
+    files.prepare()
+    database = Database(settings.sql_url)
+    database.migrate()
+    return WorkerLab(settings, database, files, ring)
+
+
+def add_job(lab: WorkerLab, kind: JobKind, params: Params) -> str:
+    """Queue a job; returns its id."""
+    row = JobRow(
+        id=uuid.uuid4().hex,
+        kind=kind,
+        status=JobStatus.QUEUED,
+        queue=QUEUE_OF[kind],
+        title=kind,
+        params=params.model_dump(mode="json"),
+        created_at=time.time(),
+        attempt=0,
+        fence=0,
+        cancel_requested=False,
+        last_event=0,
+    )
+    jobs.add(lab.database, row)
+    return row.id
+
+
+def run(
+    lab: WorkerLab, kind: JobKind, params: Params, *, stopping: Callable[[], bool] = lambda: False
+) -> JobRow:
+    """Run a new job to where it ends; returns its row."""
+    job_id = add_job(lab, kind, params)
+    run_job(lab, job_id, stopping=stopping)
+    return row_of(lab, job_id)
+
+
+def row_of(lab: WorkerLab, job_id: str) -> JobRow:
+    row = jobs.get(lab.database, job_id)
+    assert row is not None
+    return row
+
+
+def events_of(lab: WorkerLab, job_id: str) -> list[Event]:
+    stored = jobs.events_after(lab.database, job_id, 0, limit=10_000)
+    return [EVENT.validate_python(event.body) for event in stored]
