@@ -1,0 +1,46 @@
+"""What the tests of the attacks share: images, norms, and a model with a known best attack."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from worker.attacks import pgd
+
+NORMS = ["linf", "l2"]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = seeded(seed)
+    x = torch.rand(n, 3, 8, 8, generator=generator, dtype=torch.float64)
+    return x, torch.randint(4, (n,), generator=generator)
+
+
+def size(delta: Tensor, norm: str) -> Tensor:
+    delta = delta.flatten(1)
+    return delta.abs().amax(dim=1) if norm == "linf" else delta.square().sum(dim=1).sqrt()
+
+
+class Linear(nn.Module):
+    """Two classes, logits (w . x, 0): the best attack on class 0 goes straight along -w."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3 * 4 * 4, generator=seeded(), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = x.flatten(1) @ self.w
+        return torch.stack([score, torch.zeros_like(score)], dim=1)
+
+    def optimum(self, x: Tensor, eps: float, norm: str) -> Tensor:
+        direction = self.w.sign() if norm == "linf" else self.w / self.w.square().sum().sqrt()
+        return x - eps * direction.detach().view(3, 4, 4)
+
+
+def start_of(model: nn.Module, x: Tensor, y: Tensor, **arguments: Any) -> Tensor:
+    """The random start: an attack whose only step has no length stays there."""
+    return pgd(model, x, y, **(arguments | {"steps": 1, "step_size": 0.0}))
