@@ -1,0 +1,74 @@
+"""`python -m worker`: the same jobs with no broker, and without the packages of the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.store import catalogue
+from tests.jobs.runs import open_lab
+from tests.plugins.images import MINI
+
+_WITHOUT_THE_SERVICE = """
+import runpy, sys
+class Closed:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"celery", "kombu", "redis", "fastapi", "uvicorn"}:
+            raise ImportError(f"{name} is not installed here")
+sys.meta_path.insert(0, Closed())
+runpy.run_module("worker", run_name="__main__", alter_sys=True)
+"""
+
+
+def _worker(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _WITHOUT_THE_SERVICE, *arguments],
+        env={**os.environ, "LAB_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def _write(path: Path, **params: object) -> str:
+    path.write_text(json.dumps(params))
+    return str(path)
+
+
+@pytest.mark.slow
+def test_import_train_and_evaluate(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    file = tmp_path / "params.json"
+    done = _worker(data, "import", _write(file, name="Mini"), "--archive", str(MINI))
+    assert done.returncode == 0, done.stderr
+    database = open_lab(data).database
+    (dataset,) = catalogue.datasets(database)
+
+    params = {"name": "Model", "dataset": dataset.id, "architecture": "wrn-10-1", "epochs": 1}
+    done = _worker(data, "train", _write(file, **params))
+    assert done.returncode == 0, done.stderr
+    assert "Epoch 1: validation clean" in done.stdout
+    (model,), _ = catalogue.models(database)
+
+    params = {"models": [model.id], "dataset": dataset.id, "images": 20, "step_counts": [1]}
+    done = _worker(data, "evaluate", _write(file, **params))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(Path(done.stdout.split("result: ")[1].strip()).read_text())
+    assert result["models"][0]["clean"]["n"] == 20
+
+
+def test_what_cannot_run_is_said_in_words(tmp_path: Path) -> None:
+    done = _worker(tmp_path / "data", "train", _write(tmp_path / "p.json", name="x", epochs=0))
+    assert done.returncode == 2
+    assert "epochs" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = _worker(tmp_path / "data", "train", str(tmp_path / "missing.json"))
+    assert done.returncode == 2
+    assert "missing.json" in done.stderr
+    assert _worker(tmp_path / "data", "resume", "0" * 32).returncode == 2
