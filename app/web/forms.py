@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app.contracts.params import EvaluateParams, ExplainParams, Params, TrainParams
 from app.errors import InvalidInput
@@ -278,30 +279,37 @@ def _messages(params: type[Params], error: ValidationError) -> dict[str, str]:
             path = [str(part) for part in one["loc"]]
             parts = (".".join(path[:end]) for end in range(len(path), 0, -1))
             name = next((part for part in parts if part in by_name), "")
-            message = _message(by_name.get(name), one["type"], one["msg"])
+            message = _message(by_name.get(name), one)
         messages.setdefault(name, message)
     return messages
 
 
-def _message(spec: Spec | None, kind: str, message: str) -> str:
+def _message(spec: Spec | None, error: ErrorDetails) -> str:
     """The contract's complaint in the words and the unit of the form."""
+    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
     if spec is None:
         return message
+    many = spec.widget in ("list", "many")
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         return f"must be {spec.bounds}" + (f" ({spec.unit})" if spec.unit else "")
-    if kind in ("missing", "string_too_short") or (spec.widget == "select" and spec.required):
+    if kind in ("missing", "too_short", "string_too_short") or _is_unchosen(spec, kind):
         return "must be chosen" if spec.widget in ("select", "many") else "must be given"
-    if spec.number:
-        whole = "whole numbers" if spec.number == "int" else "numbers"
-        one = "a whole number" if spec.number == "int" else "a number"
-        if kind.startswith(("int_", "float_", "finite_")):
-            return (
-                f"must be {whole}, separated by commas"
-                if spec.widget == "list"
-                else (f"must be {one}")
-            )
-    if kind == "string_pattern_mismatch":
-        return "is not of the expected form"
-    if kind in ("enum", "literal_error"):
-        return "is none of the choices"
-    return message.removeprefix("Value error, ")
+    if kind.startswith(("int_", "float_", "finite_")):
+        number = "whole number" if spec.number == "int" else "number"
+        return f"must be {number}s, separated by commas" if many else f"must be a {number}"
+    if kind in ("too_long", "string_too_long"):
+        unit = "entries" if many else "characters"
+        return f"must have at most {error['ctx']['max_length']} {unit}"
+    return _OTHER_MESSAGES.get(kind, message)
+
+
+_OTHER_MESSAGES = {
+    "string_pattern_mismatch": "is not of the expected form",
+    "enum": "is none of the choices",
+    "literal_error": "is none of the choices",
+}
+
+
+def _is_unchosen(spec: Spec, kind: str) -> bool:
+    """An id that is no id: nothing was chosen."""
+    return spec.widget == "select" and kind == "string_pattern_mismatch"

@@ -1,0 +1,77 @@
+"""Each template is given what it uses, all of it documented, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from dataclasses import fields
+
+import pytest
+from jinja2 import meta, nodes
+
+from app.web import contexts
+from app.web.contexts import Context
+from app.web.render import ENVIRONMENT, TEMPLATES
+
+_CONTEXTS = Context.__subclasses__()
+_MACROS = {"_fields.html", "_figures.html"}
+_FRAME = {"base.html"}
+
+
+def _parsed(name: str) -> nodes.Template:
+    assert ENVIRONMENT.loader is not None
+    source, _, _ = ENVIRONMENT.loader.get_source(ENVIRONMENT, name)
+    return ENVIRONMENT.parse(source)
+
+
+def _included(tree: nodes.Template) -> Iterator[str]:
+    for node in tree.find_all((nodes.Extends, nodes.Include)):
+        assert isinstance(node.template, nodes.Const)
+        yield str(node.template.value)
+
+
+def _used(name: str) -> set[str]:
+    """Variables of a template and of what it extends and includes, without its own."""
+    tree = _parsed(name)
+    own = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
+    imported = {name for node in tree.find_all(nodes.FromImport) for name in node.names}
+    used = meta.find_undeclared_variables(tree) - imported
+    for other in _included(tree):
+        used |= _used(other) - own
+    return used - set(ENVIRONMENT.globals)
+
+
+@pytest.mark.parametrize("context", _CONTEXTS, ids=lambda context: context.template)
+def test_a_template_uses_exactly_its_context(context: type[Context]) -> None:
+    assert _used(context.template) - {"shell"} == {field.name for field in fields(context)}
+
+
+def test_every_template_has_one_context() -> None:
+    named = [context.template for context in _CONTEXTS]
+    assert sorted(named) == sorted(
+        path.name for path in TEMPLATES.glob("*.html") if path.name not in _MACROS | _FRAME
+    )
+
+
+@pytest.mark.parametrize("context", _CONTEXTS, ids=lambda context: context.__name__)
+def test_every_field_of_a_context_is_explained(context: type[Context]) -> None:
+    tree = ast.parse(inspect.getsource(contexts))
+    source = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == context.__name__
+    )
+    assert ast.get_docstring(source)
+    for field, below in zip(source.body[1:], [*source.body[2:], None], strict=True):
+        if isinstance(field, ast.AnnAssign) and field.value is None:
+            assert isinstance(below, ast.Expr), ast.unparse(field)
+            assert isinstance(below.value, ast.Constant), ast.unparse(field)
+            assert isinstance(below.value.value, str), ast.unparse(field)
+
+
+def test_autoescape_is_on_and_missing_variables_are_errors() -> None:
+    assert ENVIRONMENT.autoescape is True
+    assert ENVIRONMENT.from_string("{{ '<' }}").render() == "&lt;"
+    with pytest.raises(Exception, match="'nothing' is undefined"):
+        ENVIRONMENT.from_string("{{ nothing }}").render()

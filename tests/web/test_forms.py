@@ -1,0 +1,178 @@
+"""From what is typed to parameters and back, with nothing lost on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.contracts.params import (
+    Attack,
+    EvaluateParams,
+    ImportParams,
+    Params,
+    Schedule,
+    TrainParams,
+)
+from app.contracts.units import from_255
+from app.errors import InvalidInput
+from app.web import forms
+from app.web.forms import Rejected, entries_of, read, rejected_by_service
+
+_ID, _OTHER_ID = "a" * 32, "b" * 32
+_levels = st.integers(1, 640).map(lambda tenths: from_255(tenths / 10))
+_train = st.builds(
+    TrainParams,
+    name=st.from_regex(r"[A-Za-z<&\"'][A-Za-z<&\"' ]{0,20}[A-Za-z]", fullmatch=True),
+    dataset=st.just(_ID),
+    epochs=st.integers(1, 1000),
+    learning_rate=st.floats(1e-6, 10),
+    schedule=st.sampled_from(Schedule),
+    milestones=st.sets(st.integers(1, 999), max_size=10).map(lambda s: tuple(sorted(s))),
+    epsilon=_levels,
+    step_size=_levels,
+    mart=st.booleans(),
+    augment=st.booleans(),
+    mu=st.floats(0, 10),
+)
+_evaluate = st.builds(
+    EvaluateParams,
+    models=st.sampled_from([(_ID,), (_ID, _OTHER_ID)]),
+    dataset=st.just(_ID),
+    attack=st.builds(Attack, steps=st.integers(1, 1000), random_start=st.booleans()),
+    epsilons=st.sets(_levels, min_size=1, max_size=9).map(lambda s: tuple(sorted(s))),
+    step_counts=st.sets(st.integers(1, 1000), max_size=9).map(lambda s: tuple(sorted(s))),
+)
+
+
+def _typed(**entries: str) -> dict[str, tuple[str, ...]]:
+    named = {"name": "Model", "dataset": _ID, **entries}
+    return {name: (entry,) for name, entry in named.items()}
+
+
+def _messages(params: type[Params], entries: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    with pytest.raises(Rejected) as rejected:
+        read(params, entries)
+    return rejected.value.messages
+
+
+@settings(deadline=None)
+@given(_train)
+def test_training_parameters_survive_being_typed(params: TrainParams) -> None:
+    typed = entries_of(TrainParams, params.model_dump(mode="json"))
+    again = read(TrainParams, typed)
+    loose = {"epsilon", "step_size"}
+    assert again.model_dump(exclude=loose) == params.model_dump(exclude=loose)
+    assert again.epsilon == pytest.approx(params.epsilon, abs=1e-9)
+    assert again.step_size == pytest.approx(params.step_size, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(_evaluate)
+def test_evaluation_parameters_survive_being_typed(params: EvaluateParams) -> None:
+    typed = entries_of(EvaluateParams, params.model_dump(mode="json"))
+    again = read(EvaluateParams, typed)
+    assert again.model_dump(exclude={"epsilons"}) == params.model_dump(exclude={"epsilons"})
+    assert again.epsilons == pytest.approx(params.epsilons, abs=1e-9)
+
+
+def test_eight_is_eight_of_255() -> None:
+    assert read(TrainParams, _typed(epsilon="8")).epsilon == 8 / 255
+    assert read(TrainParams, _typed(epsilon="8/255")).epsilon == 8 / 255
+
+
+def test_what_is_not_sent_keeps_its_default_and_an_off_check_is_off() -> None:
+    assert read(TrainParams, _typed()).mart is True
+    assert read(TrainParams, {**_typed(), "mart": ()}).mart is False
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "message"),
+    [
+        ("epsilon", "64.5", "must be above 0, at most 64 (/255)"),
+        ("epsilon", "0", "must be above 0, at most 64 (/255)"),
+        ("epsilon", "eight", "must be a number"),
+        ("epsilon", "-1", "must be above 0, at most 64 (/255)"),
+        ("epochs", "2.5", "must be a whole number"),
+        ("epochs", "", "must be a whole number"),
+        ("epochs", "0", "must be from 1 to 1,000"),
+        ("batch_size", "1", "must be from 8 to 4,096 (images)"),
+        ("learning_rate", "nan", "must be a number"),
+        ("learning_rate", "inf", "must be a number"),
+        ("milestones", "10, x", "must be whole numbers, separated by commas"),
+        ("milestones", "20, 10", "milestones are epochs from 1 upwards, rising"),
+        ("schedule", "none", "is none of the choices"),
+        ("architecture", "resnet", "is not of the expected form"),
+        ("milestones", ",".join(map(str, range(1, 12))), "must have at most 10 entries"),
+        ("name", " ", "must be given"),
+        ("name", 81 * "n", "must have at most 80 characters"),
+        ("dataset", "", "must be chosen"),
+        ("recipe", "agkd_bml", "a student needs one; train a `clean` model first"),
+    ],
+)
+def test_a_wrong_entry_is_named_at_its_field(name: str, entry: str, message: str) -> None:
+    at = "teacher" if name == "recipe" else name
+    assert _messages(TrainParams, _typed(**{name: entry})) == {at: message}
+
+
+def test_all_wrong_entries_are_named_at_once() -> None:
+    found = _messages(TrainParams, _typed(epochs="x", epsilon="99", seed="-1"))
+    assert set(found) == {"epochs", "epsilon", "seed"}
+
+
+def test_rules_of_nested_parameters_name_the_field_of_the_form() -> None:
+    entries = {"models": (_ID,), "dataset": (_ID,), "attack.goal": ("class",)}
+    assert set(_messages(EvaluateParams, entries)) == {"attack.target_class"}
+    none_chosen = {**entries, "models": (), "attack.goal": ("untargeted",)}
+    assert _messages(EvaluateParams, none_chosen) == {"models": "must be chosen"}
+
+
+def test_image_sizes_are_numbers_for_the_contract() -> None:
+    assert read(ImportParams, {"name": ("x",), "image_size": ("64",)}).image_size == 64
+    wrong = _messages(ImportParams, {"name": ("x",), "image_size": ("48",)})
+    assert wrong == {"image_size": "is none of the choices"}
+
+
+@pytest.mark.parametrize(
+    ("field", "at"), [("dataset", "dataset"), ("target_class", "attack.target_class"), (None, "")]
+)
+def test_what_a_service_refuses_stands_at_the_field(field: str | None, at: str) -> None:
+    error = InvalidInput("No.", hint="Choose another.", field=field)
+    assert rejected_by_service(EvaluateParams, error).messages == {at: "No. Choose another."}
+
+
+def _form(params: type[Params] = TrainParams, **given: Any) -> forms.FormView:
+    return forms.form(params, **{"entries": {}, "choices": {}, **given})
+
+
+def test_groups_are_closed_until_something_in_them_differs() -> None:
+    def open_groups(form: forms.FormView) -> set[str]:
+        return {group.title for group in form.groups if not group.basic and group.open}
+
+    assert open_groups(_form()) == set()
+    assert open_groups(_form(entries={"momentum": ("0.8",)})) == {"Optimiser"}
+    assert open_groups(_form(errors={"epsilon": "no"})) == {"Adversarial examples"}
+
+
+def test_a_message_without_a_field_is_shown_above() -> None:
+    form = _form(errors={"": "Nothing fits."})
+    assert form.errors == ("Nothing fits.",)
+    assert form.has_errors
+
+
+def test_a_browser_may_not_drop_what_is_no_number() -> None:
+    fields = {f.spec.name: f for f in _form(entries={"epochs": ("ten",)}).fields}
+    assert fields["epochs"].input_type == "text"
+    assert fields["batch_size"].input_type == "number"
+
+
+def test_a_single_dataset_is_chosen_already() -> None:
+    one = [forms.Choice(_ID, "Pets")]
+    two = [*one, forms.Choice(_OTHER_ID, "Ships")]
+    for choices, chosen in ((one, (_ID,)), (two, ())):
+        form = _form(choices={"dataset": choices, "teacher": choices})
+        entries = {field.spec.name: field.entries for field in form.fields}
+        assert entries["dataset"] == chosen
+        assert entries["teacher"] == ()

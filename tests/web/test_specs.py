@@ -1,0 +1,104 @@
+"""What the contract says about each parameter reaches its field."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from app.contracts.params import (
+    EvaluateParams,
+    ExplainParams,
+    Goal,
+    ImportParams,
+    Params,
+    Recipe,
+    TrainParams,
+)
+from app.web.enum_docs import enum_docs
+from app.web.forms import SHOWN_WHEN
+from app.web.specs import Spec, specs
+
+_ALL = (TrainParams, EvaluateParams, ExplainParams, ImportParams)
+
+
+def _spec(params: type[Params], name: str) -> Spec:
+    return next(spec for spec in specs(params) if spec.name == name)
+
+
+def test_every_training_parameter_has_a_spec_with_its_own_words() -> None:
+    assert [spec.name for spec in specs(TrainParams)] == list(TrainParams.model_fields)
+    for spec in specs(TrainParams):
+        field = TrainParams.model_fields[spec.name]
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        told = (spec.label, spec.help, spec.unit, spec.group)
+        assert told == (field.title, field.description, extra["unit"], extra["group"])
+
+
+@pytest.mark.parametrize("params", _ALL, ids=lambda params: params.__name__)
+def test_every_spec_says_what_it_is(params: type[Params]) -> None:
+    for spec in specs(params):
+        assert spec.label
+        assert spec.help
+        assert bool(spec.number) == (spec.widget in ("number", "list"))
+
+
+def test_nested_parameters_stand_in_the_place_of_their_model() -> None:
+    names = [spec.name for spec in specs(EvaluateParams)]
+    at = names.index("attack.method")
+    assert names[at - 1] == "images"
+    assert names[at : at + 3] == ["attack.method", "attack.norm", "attack.steps"]
+    assert _spec(EvaluateParams, "attack.steps").group == "Attack"
+
+
+def test_the_defaults_of_a_nested_model_are_those_of_its_owner() -> None:
+    assert _spec(EvaluateParams, "attack.steps").default == ("20",)
+    assert _spec(ExplainParams, "attack.steps").default == ("10",)
+
+
+@pytest.mark.parametrize(
+    ("name", "widget", "default", "bounds"),
+    [
+        ("epochs", "number", ("10",), "from 1 to 1,000"),
+        ("learning_rate", "number", ("0.1",), "above 0, at most 10"),
+        ("momentum", "number", ("0.9",), "at least 0, below 1"),
+        ("weight_decay", "number", ("0.0002",), "from 0 to 0.1"),
+        ("epsilon", "number", ("8",), "above 0, at most 64"),
+        ("milestones", "list", ("100, 150",), ""),
+        ("mart", "check", ("true",), ""),
+        ("recipe", "select", ("clean",), ""),
+        ("teacher", "select", (), ""),
+        ("name", "text", (), ""),
+    ],
+)
+def test_a_parameter_is_shown_in_the_unit_that_is_typed(
+    name: str, widget: str, default: tuple[str, ...], bounds: str
+) -> None:
+    spec = _spec(TrainParams, name)
+    assert (spec.widget, spec.default, str(spec.bounds)) == (widget, default, bounds)
+
+
+def test_lists_of_budgets_are_typed_in_grey_levels() -> None:
+    assert _spec(EvaluateParams, "epsilons").default == ("0, 1, 2, 4, 8, 12, 16",)
+
+
+def test_choices_of_an_enum_carry_what_its_source_says() -> None:
+    choices = _spec(TrainParams, "recipe").choices
+    assert [(choice.value, choice.help) for choice in choices] == [
+        ("clean", "Cross-entropy on clean images: the teacher."),
+        ("agkd_bml", "The student of Wang et al., ICCV 2021."),
+    ]
+
+
+@pytest.mark.parametrize("kind", [Recipe, Goal])
+def test_every_member_of_an_explained_enum_is_explained(kind: type[Enum]) -> None:
+    assert set(enum_docs(kind)) == {member.value for member in kind}
+
+
+@pytest.mark.parametrize("params", list(SHOWN_WHEN), ids=lambda params: params.__name__)
+def test_conditions_name_parameters_and_values_that_exist(params: Any) -> None:
+    for name, (other, value) in SHOWN_WHEN[params].items():
+        assert _spec(params, name)
+        assert value in [choice.value for choice in _spec(params, other).choices]
