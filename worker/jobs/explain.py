@@ -1,8 +1,9 @@
 """The explain job: one uploaded image, attacked at every budget of the slider, seen by two models.
 
 The attack's images are rounded to 8 bit before any model sees them: the picture on the page is the
-evidence itself, and every figure is measured on it. All budgets start in the same direction, so
-that the slider moves along one path instead of jumping between unrelated attacks.
+evidence itself, and every figure is measured on it. Rounding moves a pixel by half a grey level at
+most, so a budget of less than that may show the clean image. All budgets start in the same
+direction, so that the slider moves along one path instead of jumping between unrelated attacks.
 """
 
 from __future__ import annotations
