@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worker.attacks import pgd, pgd_first_break
+from worker.attacks import Norm, pgd, pgd_first_break
+from worker.attacks.norms import uniform_in_ball
 
 STEPS = 6
 
@@ -137,3 +138,56 @@ def test_refuses_what_pgd_refuses(network: nn.Module) -> None:
     attack = arguments(len(x), "l2", False, False)
     with pytest.raises(ValueError, match="steps must be at least 1"):
         pgd_first_break(network, x, y, steps=0, generator=None, **attack)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_a_targeted_attack_may_be_measured_by_the_true_class(
+    network: nn.Module, norm: str, random_start: bool
+) -> None:
+    x, target = batch(network, targeted=True)
+    true_class = network(x).argmax(dim=1)  # of 8 images it is the target: they cannot be led away
+    true_class[8:12] = (true_class[8:12] + 1) % 4  # misclassified before any attack
+    attack = arguments(len(x), norm, True, random_start)
+
+    def iterate(steps: int) -> Tensor:
+        generator = torch.Generator().manual_seed(2)
+        return pgd(network, x, target, steps=steps, generator=generator, **attack)
+
+    def wrong(x_adv: Tensor) -> Tensor:
+        return network(x_adv).argmax(dim=1) != true_class
+
+    still = attack | {"step_size": 0.0}
+    start = pgd(network, x, target, steps=1, generator=torch.Generator().manual_seed(2), **still)
+    expected = torch.full((len(x),), STEPS + 1)
+    for step in reversed(range(1, STEPS + 1)):
+        expected[wrong(iterate(step))] = step
+    expected[wrong(start)] = 1
+    expected[wrong(x)] = 0
+    found = pgd_first_break(
+        network,
+        x,
+        target,
+        steps=STEPS,
+        generator=torch.Generator().manual_seed(2),
+        true_class=true_class,
+        **attack,
+    )
+    assert found.first_break.tolist() == expected.tolist()
+    assert len(expected.unique()) >= 3
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_given_noise_takes_the_place_of_the_generator(network: nn.Module, norm: Norm) -> None:
+    x, y = batch(network, targeted=False)
+    attack = arguments(len(x), norm, False, True) | {"steps": 3}
+    unit = torch.ones(len(x), 1, 1, 1, dtype=x.dtype)
+    noise = uniform_in_ball(x, unit, norm, torch.Generator().manual_seed(4))
+    drawn = pgd(network, x, y, generator=torch.Generator().manual_seed(4), **attack)
+    given = pgd(network, x, y, generator=None, noise=noise, **attack)
+    torch.testing.assert_close(given, drawn, rtol=0, atol=1e-12)
+    first = pgd_first_break(network, x, y, generator=None, noise=noise, **attack)
+    again = pgd_first_break(network, x, y, generator=torch.Generator().manual_seed(4), **attack)
+    assert torch.equal(first.first_break, again.first_break)
+    with pytest.raises(ValueError, match="noise must be like x"):
+        pgd(network, x, y, generator=None, noise=noise[:1], **attack)
