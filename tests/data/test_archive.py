@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packing import (
+from PIL import Image
+
+from tests.data.packing import (
     KINDS,
     class_folders,
     encode,
@@ -15,8 +17,6 @@ from packing import (
     png,
     train_and_test,
 )
-from PIL import Image
-
 from worker.data import Dataset, DatasetError, decode_image, import_archive
 
 

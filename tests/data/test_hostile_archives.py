@@ -13,8 +13,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packing import KINDS, class_folders, import_files, import_path, pack, png, train_and_test
 
+from tests.data.packing import (
+    KINDS,
+    class_folders,
+    import_files,
+    import_path,
+    pack,
+    png,
+    train_and_test,
+)
 from worker.data import DatasetError, members
 
 Files = dict[str, bytes]
@@ -110,8 +118,8 @@ def test_many_names_in_an_error_are_cut_short(tmp_path: Path) -> None:
         b"\x1f\x8b" + b"\0" * 600,
         b"\xfd7zXZ\x00" + b"\0" * 600,
         b"\0" * 257 + b"ustar" + b"\0" * 600,
-        gzip.compress(b"no tar in here"),
-        gzip.compress(png(0) * 20),
+        gzip.compress(b"no tar in here", mtime=0),
+        gzip.compress(png(0) * 20, mtime=0),
         lzma.compress(b"no tar in here" * 200),
         lzma.compress(b""),
     ],

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packing import encode, pixels
 from PIL import Image
 
+from tests.data.packing import encode, pixels
 from worker.data import UnreadableImageError, decode_image
 
 ORIENTATION = 0x0112  # EXIF tag
