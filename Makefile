@@ -54,7 +54,7 @@ endef
 
 # pip is the last thing that a new environment gets, so its presence means a complete one.
 $(BIN)/pip:
-	@for python in python3.13 python3.12 python3.11 python3; do \
+	@for python in python3.11 python3.12 python3.13 python3; do \
 		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 			2>/dev/null; then \
 			echo "Creating $(VENV) with $$python"; exec $$python -m venv $(VENV); \

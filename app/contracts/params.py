@@ -27,6 +27,7 @@ from app.contracts.units import Intensity, format_255, from_255
 
 MAX_LINF = from_255(64)
 MAX_L2 = 10.0
+MAX_DEPTH, MAX_WIDTH = 100, 20
 
 
 def _printable(value: str) -> str:
@@ -126,7 +127,7 @@ class Schedule(StrEnum):
 
 
 class TrainParams(Params):
-    """Train one model. Defaults are those of the authors' released code, where it has them."""
+    """Train one model. Defaults are those of the authors' released code, for a shorter run."""
 
     name: Name = knob(title="Name", help="What the model is called in lists and charts.")
     dataset: Id = knob(title="Dataset", help="What the model is trained on.")
@@ -250,9 +251,10 @@ class TrainParams(Params):
     def _wide_resnet_exists(cls, value: str) -> str:
         if value.startswith("wrn-"):
             depth, width = (int(part) for part in value.split("-")[1:])
-            if depth < 10 or (depth - 4) % 6 or width < 1:
+            if not 10 <= depth <= MAX_DEPTH or (depth - 4) % 6 or not 1 <= width <= MAX_WIDTH:
                 raise ValueError(
-                    "a Wide ResNet's depth is 6n + 4 (10, 16, 22, 28, ...), its width 1 or more"
+                    f"a Wide ResNet's depth is 6n + 4 (10, 16, 22, ... up to {MAX_DEPTH}), "
+                    f"its width from 1 to {MAX_WIDTH}"
                 )
         return value
 
