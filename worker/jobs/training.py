@@ -20,16 +20,13 @@ from worker.agkd_bml.classification import smoothed_cross_entropy
 from worker.agkd_bml.examples import TrainingAttack
 from worker.agkd_bml.objective import Losses, Weights
 from worker.agkd_bml.step import agkd_bml_step
-from worker.attacks import pgd_first_break
 from worker.data import ClassIndex, Dataset, TensorSplit, random_crop_flip, to_float
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
 from worker.jobs.training_state import CHECKPOINT, TrainingState, seeds
+from worker.jobs.validation import STEPS, validate
 from worker.models import Classifier, build
 
 _REPORT_EVERY_S = 2.0
-_VALIDATION_BATCH = 500
-_VALIDATION_STEPS = 10
-_ROBUST_VALIDATION_IMAGES = 1000
 
 Step = Callable[[Tensor, Tensor], dict[str, Tensor]]
 """Images (N, 3, H, W) in [0, 1] and classes (N,) -> named scalars; `loss` carries the gradient."""
@@ -56,7 +53,7 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
         while state.validated < params.epochs:
             if state.sampler.epoch == state.validated:
                 _epoch(context, params, state, data, step)
-            _validate(context, params, state, data.validation)
+            validate(context, params, state, data.validation)
             state.validated += 1
             state.save(folder)
     except (Cancelled, Interrupted):
@@ -218,76 +215,6 @@ def _means(sums: dict[str, Tensor], steps: int) -> dict[str, float]:
     return dict(zip(sums, values.tolist(), strict=True))
 
 
-def _validate(
-    context: JobContext, params: TrainParams, state: TrainingState, validation: TensorSplit
-) -> None:
-    """Measure the epoch on held-out images, and keep it if it is the best so far."""
-    model = state.model.eval()
-    clean = _clean_correct(context, model, validation)
-    correct = {"clean": (clean, len(validation.labels))}
-    if params.recipe is Recipe.AGKD_BML:
-        n = min(_ROBUST_VALIDATION_IMAGES, len(validation.labels))
-        correct["robust"] = (_robust_correct(context, params, model, validation, n), n)
-    key = "robust" if "robust" in correct else "clean"
-    score = correct[key][0] / correct[key][1]
-    values = {f"validation_{name}": hits / n for name, (hits, n) in correct.items()}
-    context.metrics("epoch", state.sampler.epoch, values)
-    shown = ", ".join(f"{name} {hits / n:.1%}" for name, (hits, n) in correct.items())
-    context.log(f"Epoch {state.sampler.epoch}: validation {shown}.")
-    if score >= state.best.score:
-        state.best.epoch, state.best.score, state.best.correct = state.sampler.epoch, score, correct
-        state.best.weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-
-
-def _batches(count: int, device: torch.device) -> list[Tensor]:
-    return list(torch.split(torch.arange(count, device=device), _VALIDATION_BATCH))
-
-
-def _clean_correct(context: JobContext, model: Classifier, split: TensorSplit) -> int:
-    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
-    with torch.inference_mode():
-        for indices in _batches(len(split.labels), split.labels.device):
-            context.check()
-            x, y = split.batch(indices)
-            correct += (model(x).argmax(1) == y).sum()
-    return int(correct)
-
-
-def _robust_correct(
-    context: JobContext, params: TrainParams, model: Classifier, split: TensorSplit, count: int
-) -> int:
-    """Images of a fixed sample that PGD-10 at the training budget does not break.
-
-    The starts are the same in every epoch, so that epochs are compared on equal terms.
-    """
-    device = split.labels.device
-    # Rows may be sorted by class: a stride takes all classes alike.
-    sample = torch.linspace(0, len(split.labels) - 1, count, device=device).round().long()
-    generator = torch.Generator(device).manual_seed(seeds(params.seed)["attack"])
-    correct = 0
-    model.requires_grad_(False)
-    try:
-        for part in _batches(count, device):
-            context.check()
-            x, y = split.batch(sample[part])
-            attacked = pgd_first_break(
-                model,
-                x,
-                y,
-                eps=params.epsilon,
-                step_size=params.epsilon / 4,
-                steps=_VALIDATION_STEPS,
-                norm="linf",
-                targeted=False,
-                random_start=True,
-                generator=generator,
-            )
-            correct += int((attacked.first_break > _VALIDATION_STEPS).sum())
-    finally:
-        model.requires_grad_(True)
-    return correct
-
-
 def _register(
     context: JobContext,
     params: TrainParams,
@@ -298,7 +225,7 @@ def _register(
     model_id = registry.id_within(context.claim.job_id, "best")
     best, dataset = state.best, data.dataset
     robust = best.correct.get("robust")
-    chosen_by = f"PGD-{_VALIDATION_STEPS}" if robust else "clean"
+    chosen_by = f"PGD-{STEPS}" if robust else "clean"
     card = ModelCard(
         name=params.name,
         architecture=params.architecture,
