@@ -5,6 +5,7 @@
 Fills a new lab through its own store (bench/stored_jobs.py), starts the web process alone, by the
 command that `python -m app` uses and with a Valkey beside it, and asks for one page after the
 other, over and over, on one connection. The first round is not counted: it imports what pages need.
+Job pages fetch their charts and log in a second request, which is listed and judged like a page.
 
 PASS: the 95th percentile of every page is at most 50 ms, and the process stays under 150 MB.
 """
@@ -55,12 +56,13 @@ def main() -> int:
 def pages(stored: Stored) -> dict[str, str]:
     """The path of each page, by what the figures call it."""
     fixed = ("/", "/train", "/evaluate", "/live", "/models", "/datasets")
-    return (
-        {path: path for path in fixed}
-        | {"/datasets/{id}": f"/datasets/{stored.dataset}"}
-        | {"/models/{id}": f"/models/{stored.student}"}
-        | {f"/jobs/{{id}}, {kind}": f"/jobs/{job_id}" for kind, job_id in stored.jobs.items()}
-    )
+    named = {path: path for path in fixed}
+    named["/datasets/{id}"] = f"/datasets/{stored.dataset}"
+    named["/models/{id}"] = f"/models/{stored.student}"
+    for kind, job_id in stored.jobs.items():
+        named[f"/jobs/{{id}}, {kind}"] = f"/jobs/{job_id}"
+        named[f"  its charts, {kind}"] = f"/jobs/{job_id}/record.json"
+    return named
 
 
 @contextmanager
