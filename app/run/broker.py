@@ -23,7 +23,7 @@ _LONGEST_SOCKET_PATH = 100
 """The kernel's limit is 108 bytes, on macOS 104, with the closing zero."""
 _SAFE_PATH = re.compile(r"[\w/.+-]+", re.ASCII)
 """Characters that mean the same in a path, in Valkey's configuration and in two kinds of URL."""
-_STARTS_WITHIN_S = 15.0
+_STARTS_WITHIN_S = 60.0
 
 _CONFIG = """\
 port 0
