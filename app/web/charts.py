@@ -20,6 +20,7 @@ from app.web import palette
 
 Figure = dict[str, Any]
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
+_MAX_TICKS = 10
 _SHARE_AXIS = {"tickformat": ".0%", "range": [0, 1.02], "rangemode": "tozero"}
 
 
@@ -63,9 +64,11 @@ def against_epsilon(result: EvaluationResult, recipes: Mapping[str, Recipe]) -> 
         points = model.against_epsilon
         traces += _curve(model, points, [scale(p.x) for p in points], hue, symbol, hover)
     title = "Budget ε (L∞, n/255)" if norm is Norm.LINF else "Budget ε (L2)"
+    budgets = sorted({scale(p.x) for model in result.models for p in model.against_epsilon})
+    few = {"tickvals": budgets} if len(budgets) <= _MAX_TICKS else {}
     return figure(
         traces,
-        xaxis={"title": {"text": title}, "rangemode": "tozero"},
+        xaxis={"title": {"text": title}, **few},
         yaxis={"title": {"text": "Accuracy"}, **_SHARE_AXIS},
     )
 

@@ -21,30 +21,31 @@ def all_models(lab: Lab) -> tuple[ModelView, ...]:
 
 
 def dataset_choices(lab: Lab) -> tuple[Choice, ...]:
-    return tuple(Choice(view.id, _dataset_label(view)) for view in datasets.all_datasets(lab))
+    return tuple(
+        Choice(view.id, view.name, help=_extent(view)) for view in datasets.all_datasets(lab)
+    )
 
 
-def _dataset_label(view: DatasetView) -> str:
-    report = view.report
-    return f"{view.name} · {len(report.classes)} classes, {report.train_images:,} training images"
+def _extent(view: DatasetView) -> str:
+    return f"{len(view.report.classes)} classes, {view.report.train_images:,} training images"
 
 
 def model_choices(views: Sequence[ModelView]) -> tuple[Choice, ...]:
     """Models, clean ones apart from those trained to resist."""
-    return tuple(Choice(view.id, _model_label(view), _model_group(view)) for view in views)
+    return tuple(Choice(view.id, view.name, _group(view), _in_short(view)) for view in views)
 
 
-def _model_group(view: ModelView) -> str:
+def _group(view: ModelView) -> str:
     clean = view.card.params.recipe is Recipe.CLEAN
     return "Clean models" if clean else "Robust models"
 
 
-def _model_label(view: ModelView) -> str:
+def _in_short(view: ModelView) -> str:
     card = view.card
     figures = f"validation: clean {percent(card.validation_clean.value)}"
     if card.validation_robust is not None:
         figures += f", robust {percent(card.validation_robust.value)}"
-    return f"{view.name} · {card.architecture} · {card.dataset.name} · {figures}"
+    return f"{card.architecture}, {card.dataset.name}; {figures}"
 
 
 def resumable_jobs(lab: Lab) -> tuple[Choice, ...]:

@@ -67,8 +67,8 @@ def _bars(result: ExplainResult, shown: list[int], who: str, hue: str, index: in
         traces,
         barmode="group",
         bargap=0.25,
-        margin={"l": 12, "r": 12, "t": 8, "b": 40},
-        xaxis={"tickformat": ".0%", "range": [0, 1], "title": {"text": "Probability"}},
+        margin={"l": 12, "r": 16, "t": 8, "b": 28},
+        xaxis={"tickformat": ".0%", "range": [0, 1]},
         yaxis={"tickvals": rows, "ticktext": ticks, "autorange": "reversed", "automargin": True},
         meta={"classes": shown},
     )

@@ -9,10 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.contracts.jobs import JobKind
 from app.contracts.params import ExplainParams, Recipe
 from app.contracts.views import DatasetView, ModelView
 from app.deps import LabDep
-from app.services import datasets
+from app.errors import InvalidInput
+from app.services import datasets, jobs
+from app.services.lab import Lab
 from app.web import forms
 from app.web.choices import all_models, model_choices
 from app.web.contexts import LiveContext, SampleSet
@@ -33,7 +36,10 @@ def live(
     views = all_models(lab)
     choices = model_choices(views)
     lists = list(dict.fromkeys(view.card.classes for view in views))
-    entries = _likely_pair(views) | forms.posted_entries(ExplainParams, request.query_params)
+    entries = _likely_pair(views)
+    if job:
+        entries |= _entries_of_job(lab, job)
+    entries |= forms.posted_entries(ExplainParams, request.query_params)
     form = forms.form(
         ExplainParams,
         entries=entries,
@@ -52,6 +58,13 @@ def live(
         },
     )
     return render(request, context)
+
+
+def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
+    job = jobs.get(lab, job_id)
+    if job.kind is not JobKind.EXPLAIN:
+        raise InvalidInput("That job is no live attack.", hint="Open it from the dashboard.")
+    return forms.entries_of(ExplainParams, job.params)
 
 
 def _likely_pair(views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:

@@ -27,13 +27,12 @@ Widget = Literal["text", "number", "list", "check", "select", "many"]
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing to choose; `label` may be outside text."""
+    """One thing to choose; `label` and `help` may be outside text."""
 
     value: str
     label: str
     group: str = ""
     help: str = ""
-    """What the contract says about it."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from app.contracts.params import EvaluateParams, Params, TrainParams
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import InvalidInput
-from app.services import jobs
+from app.services import jobs, models
 from app.services.lab import Lab
 from app.web import forms
 from app.web.border import Posted
@@ -90,6 +90,10 @@ def _train_page(
 @router.get("/evaluate")
 def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
     entries, job = _prefilled(lab, request, JobKind.EVALUATE, EvaluateParams, again)
+    if "dataset" not in entries:
+        chosen = models.by_id(lab, entries.get("models", ())[:1])
+        for view in chosen.values():
+            entries["dataset"] = (view.card.dataset.id,)
     return _evaluate_page(lab, request, entries, again=job)
 
 
@@ -111,8 +115,8 @@ def _evaluate_page(
     again: JobView | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> Response:
-    models = model_choices(all_models(lab))
-    choices = {"dataset": dataset_choices(lab), "models": models}
+    known = model_choices(all_models(lab))
+    choices = {"dataset": dataset_choices(lab), "models": known}
     form = forms.form(EvaluateParams, entries=entries, choices=choices, errors=errors)
-    context = EvaluateContext(form=form, has_model=bool(models), again=again)
+    context = EvaluateContext(form=form, has_model=bool(known), again=again)
     return render(request, context, status=422 if errors else 200)

@@ -1,0 +1,170 @@
+"""Figures show the numbers they were given, in the colours and dashes that mean something."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.contracts.params import Attack, EvaluateParams, Norm, Recipe
+from app.contracts.results import Accuracy
+from app.contracts.units import from_255
+from app.web import charts, explain_charts, job_charts, palette
+from tests.web.examples import evaluation, explanation
+
+_TEACHER, _STUDENT = "a" * 32, "b" * 32
+_RECIPES = {_TEACHER: Recipe.CLEAN, _STUDENT: Recipe.AGKD_BML}
+_HOSTILE = "<b>bold</b> & </script><img src=x>"
+
+
+def _metrics(series: str, step: int, **values: float) -> dict[str, Any]:
+    return {"type": "metrics", "series": series, "step": step, "values": values}
+
+
+def _lines(figure: charts.Figure) -> dict[str, Any]:
+    return {trace["name"]: trace for trace in figure["data"] if "name" in trace}
+
+
+def test_a_curve_has_its_points_and_the_band_of_their_intervals() -> None:
+    result = evaluation([(_TEACHER, "Teacher")])
+    band, line = charts.against_epsilon(result, _RECIPES)["data"]
+    accuracies = [Accuracy.of(count, 200) for count in (150, 90, 30)]
+    assert line["x"] == [0, 4, 8]
+    assert line["y"] == [accuracy.value for accuracy in accuracies]
+    assert line["customdata"] == [[a.low, a.high, 200] for a in accuracies]
+    assert band["x"] == [0, 4, 8, 8, 4, 0]
+    assert band["y"] == [*(a.high for a in accuracies), *(a.low for a in reversed(accuracies))]
+
+
+def test_identities_and_dashes() -> None:
+    result = evaluation([(_STUDENT, "S"), (_TEACHER, "T")])
+    attacked = _lines(charts.against_epsilon(result, _RECIPES))
+    assert attacked["S"]["line"] == {"color": palette.STUDENT, "dash": "dash", "width": 2}
+    assert attacked["T"]["line"]["color"] == palette.TEACHER
+    steps = charts.against_steps(result, _RECIPES)
+    assert steps is not None
+    clean = _lines(steps)["S, clean"]
+    assert clean["line"]["color"] == palette.STUDENT
+    assert clean["line"].get("dash", "solid") == "solid"
+    assert clean["y"] == [0.75, 0.75]
+
+
+def test_an_l2_budget_is_a_length_not_grey_levels() -> None:
+    result = evaluation([(_TEACHER, "T")], attack=Attack(norm=Norm.L2))
+    _, line = charts.against_epsilon(result, _RECIPES)["data"]
+    assert line["x"] == pytest.approx([0, 4 / 255, 8 / 255])
+
+
+def test_an_evaluation_without_steps_has_one_figure() -> None:
+    result = evaluation([(_TEACHER, "T")])
+    bare = tuple(curve.model_copy(update={"against_steps": ()}) for curve in result.models)
+    assert set(charts.evaluation(result, _RECIPES)) == {"epsilon", "steps"}
+    assert set(charts.evaluation(result.model_copy(update={"models": bare}), _RECIPES)) == {
+        "epsilon"
+    }
+
+
+def test_names_are_shown_letter_by_letter() -> None:
+    figure = charts.against_epsilon(evaluation([(_TEACHER, _HOSTILE)]), _RECIPES)
+    assert list(_lines(figure)) == [
+        "&lt;b&gt;bold&lt;/b&gt; &amp; &lt;/script&gt;&lt;img src=x&gt;"
+    ]
+
+
+def test_a_figure_refuses_what_plotly_does_not_know() -> None:
+    with pytest.raises(ValueError, match="wavy"):
+        charts.figure([{"type": "scatter", "line": {"shape": "wavy"}}])
+
+
+def test_epochs_stand_at_the_step_where_they_ended() -> None:
+    events = [
+        _metrics("step", 10, loss=3.0), _metrics("epoch", 1, validation_clean=0.4),
+        _metrics("step", 20, loss=2.0), _metrics("epoch", 2, validation_clean=0.5),
+        {"type": "log", "text": "no number"},
+    ]  # fmt: skip
+    figures = job_charts.training_figures(events, Recipe.AGKD_BML)
+    assert figures["loss"]["data"][0]["x"] == [10, 20]
+    (accuracy,) = figures["accuracy"]["data"]
+    assert (accuracy["x"], accuracy["y"]) == ([10, 20], [0.4, 0.5])
+    assert accuracy["meta"] == "validation_clean"
+    assert accuracy["line"]["color"] == palette.STUDENT
+
+
+def test_training_accuracy_is_dashed_where_it_is_adversarial() -> None:
+    events = [_metrics("step", 1, train_robust=0.1), _metrics("epoch", 1, validation_robust=0.2)]
+    (training, validation) = job_charts.training_figures(events, Recipe.AGKD_BML)["accuracy"][
+        "data"
+    ]
+    assert training["line"]["dash"] == validation["line"]["dash"] == "dash"
+
+
+def test_what_was_not_reported_has_no_figure_and_readings_are_no_lines() -> None:
+    assert job_charts.training_figures([], Recipe.CLEAN) == {}
+    events = [_metrics("step", 1, learning_rate=0.1), _metrics("step", 2, learning_rate=0.2)]
+    assert job_charts.training_figures(events, Recipe.CLEAN) == {}
+    assert job_charts.readings(events) == {"learning_rate": 0.2}
+
+
+def test_a_loss_that_is_no_number_is_a_gap() -> None:
+    events = [_metrics("step", 1, loss=float("nan")), _metrics("step", 2, loss=1.0)]
+    assert job_charts.training_figures(events, Recipe.CLEAN)["loss"]["data"][0]["y"] == [None, 1.0]
+
+
+@pytest.mark.parametrize("count", [1, 799, 800, 801, 5000])
+def test_long_lines_are_thinned_and_keep_their_end(count: int) -> None:
+    events = [_metrics("step", step, loss=float(step)) for step in range(count)]
+    line = job_charts.training_figures(events, Recipe.CLEAN)["loss"]["data"][0]
+    assert len(line["x"]) <= job_charts.MAX_POINTS
+    assert len(line["x"]) >= min(count, job_charts.MAX_POINTS // 2)
+    assert line["x"][-1] == count - 1
+    assert line["x"] == line["y"]
+
+
+def test_a_running_evaluation_shows_what_there_is() -> None:
+    params = EvaluateParams(
+        models=(_TEACHER, _STUDENT), dataset="c" * 32, epsilons=(0.0, from_255(8))
+    )
+    events = [
+        _metrics("curve", 0, **{f"{_TEACHER}:epsilon": 0.9}),
+        _metrics("curve", 1, **{f"{_TEACHER}:epsilon": 0.1}),
+    ]
+    names = {_TEACHER: _HOSTILE}
+    figures = job_charts.evaluation_figures(events, params, names, _RECIPES)
+    assert set(figures) == {"epsilon"}
+    (line,) = figures["epsilon"]["data"]
+    assert (line["x"], line["y"]) == ([0, 8], [0.9, 0.1])
+    assert line["name"] == charts.label(_HOSTILE)
+
+
+def test_the_true_class_falls_along_the_levels() -> None:
+    figure = explain_charts.figures(explanation(_TEACHER, _STUDENT))["true_class"]
+    lines = _lines(figure)
+    assert lines["Teacher"]["x"] == list(range(17))
+    assert lines["Teacher"]["y"] == pytest.approx([0.9 - 0.05 * i for i in range(17)])
+    assert lines["Student"]["line"]["color"] == palette.STUDENT
+    assert figure["layout"]["meta"]["levels"][8] == {
+        "epsilon": "8/255", "largest": "8/255", "l2": "0.80",
+    }  # fmt: skip
+
+
+def test_the_drawn_perturbation_says_how_much_it_is_enlarged() -> None:
+    meta = explain_charts.figures(explanation(_TEACHER, _STUDENT))["true_class"]["layout"]["meta"]
+    assert (meta["range"], meta["factor"]) == ("±16/255", "×7.94")  # 127 levels stand for 16
+
+
+def test_bars_are_clean_then_adversarial_at_the_middle_of_the_slider() -> None:
+    clean, adversarial = explain_charts.figures(explanation(_TEACHER, _STUDENT))["teacher"]["data"]
+    assert clean["x"] == pytest.approx([0.9, 0.05, 0.05])
+    assert adversarial["x"] == pytest.approx([0.5, 0.25, 0.25])
+    assert adversarial["marker"]["pattern"]["shape"] == "/"
+    assert clean["marker"]["color"] == palette.TEACHER
+
+
+def test_of_many_classes_the_likeliest_are_shown_and_always_the_true_one() -> None:
+    classes = tuple(f"class <{i}>" for i in range(100))
+    result = explanation(_TEACHER, _STUDENT, classes=classes, label=classes[99])
+    figure = explain_charts.figures(result)["student"]
+    shown = figure["layout"]["meta"]["classes"]
+    assert len(shown) == explain_charts.MAX_CLASSES
+    assert {0, 99} <= set(shown)
+    assert figure["layout"]["yaxis"]["ticktext"][-1] == "<b>class &lt;99&gt;</b>"

@@ -1,0 +1,366 @@
+"""Pages of a lab that is empty, full, or given something hostile."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, event
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import EvaluateParams, ExplainParams, ImportParams
+from app.contracts.results import DatasetReport, ImportResult
+from app.services.lab import Lab
+from tests.web.examples import (
+    CLASSES,
+    add_dataset,
+    add_job,
+    add_model,
+    an_id,
+    evaluation,
+    explanation,
+    train_params,
+)
+
+_HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
+_PAGES = ("/", "/train", "/evaluate", "/models", "/models?bin=true", "/datasets", "/live")
+
+
+def _html(client: httpx.Client, path: str, status: int = 200) -> str:
+    answer = client.get(path)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return answer.text
+
+
+def _titles(html: str) -> list[str]:
+    return re.findall(r'<a id="open-\w+" href="/jobs/\w+">([^<]*)</a>', html)
+
+
+@pytest.mark.parametrize("path", _PAGES)
+def test_an_empty_lab_has_every_page(client: httpx.Client, path: str) -> None:
+    html = _html(client, path)
+    assert html.count("<h1>") == 1
+    assert 'lang="en"' in html
+
+
+def test_an_empty_lab_leads_a_newcomer(client: httpx.Client) -> None:
+    html = _html(client, "/")
+    assert re.findall(r'<li class="(\w+)"', html) == ["now", "later", "later", "later"]
+    assert "Draw the shapes dataset" in html
+    assert "Nothing has run yet." in html
+    assert "The broker does not answer" in html
+
+
+def test_the_first_steps_are_crossed_off_one_by_one(lab: Lab, client: httpx.Client) -> None:
+    def steps() -> list[str]:
+        return re.findall(r'<li class="(\w+)"', _html(client, "/"))
+
+    dataset = add_dataset(lab)
+    assert steps() == ["done", "now", "later", "later"]
+    teacher = add_model(lab, dataset)
+    assert steps() == ["done", "done", "now", "later"]
+    add_model(lab, dataset, teacher=teacher)
+    assert steps() == ["done", "done", "done", "now"]
+    result = evaluation([(teacher, "Teacher")])
+    add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    assert steps() == []
+
+
+def test_pages_hold_no_inline_script_or_handler(lab: Lab, client: httpx.Client) -> None:
+    for path in _filled(lab):
+        html = _html(client, path)
+        for tag in re.findall(r"<script[^>]*>", html):
+            assert "src=" in tag or 'type="application/json"' in tag
+        assert not re.search(r"<[^>]+\son\w+=", html)
+        assert not re.search(r"<[^>]+\sstyle=", html)
+
+
+def _filled(lab: Lab, name: str = "Plain") -> list[str]:
+    """Pages of a lab in which every name is `name`."""
+    dataset = add_dataset(lab, name=name, classes=(name, "other"), skipped=2,
+                          skipped_examples=(name,), notes=(name,))  # fmt: skip
+    teacher = add_model(lab, dataset, name=name, classes=(name, "other"))
+    student = add_model(lab, dataset, name=name, teacher=teacher, classes=(name, "other"))
+    result = evaluation([(teacher, name), (student, name)])
+    measured = add_job(lab, JobKind.EVALUATE, result.params, result=result, title=name)
+    about = DatasetReport(classes=(name,), image_size=32, train_images=1, test_images=1,
+                          checksum="0", notes=(name,))  # fmt: skip
+    imported = add_job(lab, JobKind.IMPORT, ImportParams(name=name), title=name,
+                       result=ImportResult(dataset=dataset, report=about))  # fmt: skip
+    failed = add_job(
+        lab, JobKind.TRAIN, train_params(name=name, dataset=dataset), title=name,
+        status=JobStatus.FAILED, finished_at=time.time(),
+        failure={"title": name, "detail": name, "hint": name},
+        progress={"done": 1, "total": 2, "phase": name, "eta_s": None},
+    )  # fmt: skip
+    running = add_job(
+        lab, JobKind.TRAIN, train_params(name=name, dataset=dataset), title=name,
+        status=JobStatus.RUNNING, started_at=time.time(), lease_until=time.time() + 1000,
+        progress={"done": 1, "total": 2, "phase": name, "eta_s": 90.0},
+    )  # fmt: skip
+    explained = explanation(teacher, student, classes=(name, "other"), label=name)
+    live = add_job(lab, JobKind.EXPLAIN, explained.params, result=explained, title=name)
+    jobs = [f"/jobs/{job}" for job in (measured, imported, failed, running, live)]
+    filled = [f"/live?job={live}", f"/train?from={failed}", f"/evaluate?from={measured}"]
+    single = [f"/datasets/{dataset}", f"/models/{student}", f"/jobs/{running}/state"]
+    return [*_PAGES, *jobs, *single, *filled]
+
+
+def test_outside_text_is_shown_and_never_run(lab: Lab, client: httpx.Client) -> None:
+    for path in _filled(lab, _HOSTILE):
+        html = _html(client, path)
+        assert "alert(1)" in html or path == "/models?bin=true"
+        for script in re.findall(r"<script(?:(?!src=)[^>])*>(.*?)</script>", html, re.DOTALL):
+            assert "<" not in script
+        outside = re.sub(r"<script(?:(?!src=)[^>])*>.*?</script>", "", html, flags=re.DOTALL)
+        assert "<script>alert" not in outside
+
+
+@pytest.mark.parametrize(
+    "path", ["/jobs/" + 32 * "0", "/models/" + 32 * "0", "/datasets/" + 32 * "0",
+             "/datasets/" + 32 * "0" + "/samples/0.png", "/nowhere", "/live?job=" + 32 * "0",
+             "/train?from=" + 32 * "0"],
+)  # fmt: skip
+def test_what_is_not_there_is_a_page_that_says_so(client: httpx.Client, path: str) -> None:
+    assert "Error 404" in _html(client, path, 404)
+
+
+@pytest.mark.parametrize("path", ["/jobs/1", "/?page=0", "/?kind=dance", "/live?job=x"])
+def test_a_malformed_address_is_a_page_too(client: httpx.Client, path: str) -> None:
+    assert "Error 422" in _html(client, path, 422)
+
+
+def test_jobs_come_in_pages_newest_first(lab: Lab, client: httpx.Client) -> None:
+    for i in range(23):
+        add_job(lab, JobKind.TRAIN, train_params(), title=f"Job {i}", created_at=1e9 + i)
+    first, last = _html(client, "/"), _html(client, "/?page=3")
+    assert _titles(first) == [f"Job {i}" for i in range(22, 12, -1)]
+    assert _titles(last) == ["Job 2", "Job 1", "Job 0"]
+    assert "Page 3 of 3, 23 jobs" in last
+    assert 'rel="prev"' in last
+    assert 'rel="next"' not in last
+    assert "There is no job on this page." in _html(client, "/?page=9")
+
+
+def test_jobs_are_filtered_by_kind_and_state(lab: Lab, client: httpx.Client) -> None:
+    add_job(lab, JobKind.TRAIN, train_params(), title="Training")
+    add_job(lab, JobKind.IMPORT, ImportParams(name="x"), title="Import")
+    add_job(lab, JobKind.TRAIN, train_params(), title="Over", status=JobStatus.CANCELLED)
+    assert _titles(_html(client, "/?kind=import")) == ["Import"]
+    assert set(_titles(_html(client, "/?kind=train"))) == {"Training", "Over"}
+    assert _titles(_html(client, "/?kind=train&status=cancelled")) == ["Over"]
+    assert "No job matches." in _html(client, "/?status=running")
+
+
+def test_the_list_fetches_itself_only_while_something_is_unfinished(
+    lab: Lab, client: httpx.Client
+) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params())
+    assert 'hx-get="/jobs"' in _html(client, "/")
+    fragment = client.get("/jobs?kind=train", headers={"HX-Request": "true"}).text
+    assert 'hx-get="/jobs?kind=train"' in fragment
+    assert "<html" not in fragment
+    assert client.post(f"/jobs/{job}/cancel").status_code == 303
+    assert "hx-get" not in _html(client, "/")
+
+
+def test_a_person_at_the_fragment_is_sent_to_the_page(client: httpx.Client) -> None:
+    answer = client.get("/jobs?kind=train")
+    assert answer.status_code == 307
+    assert answer.headers["location"] == "/?kind=train#jobs"
+
+
+def test_a_waiting_job_says_why_and_can_be_cancelled(lab: Lab, client: httpx.Client) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params())
+    html = _html(client, f"/jobs/{job}")
+    assert "The broker does not answer; the job is kept and sent later." in html
+    answer = client.post(f"/jobs/{job}/cancel")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job}")
+    html = _html(client, f"/jobs/{job}")
+    assert '<span class="state cancelled">' in html
+    assert "/cancel" not in html
+    assert "The job is over" in client.post(f"/jobs/{job}/cancel").text
+
+
+def test_a_running_job_shows_progress_in_words(lab: Lab, client: httpx.Client) -> None:
+    progress = {"done": 42, "total": 100, "phase": "epoch 2 of 6", "eta_s": 180.0}
+    job = add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.RUNNING,
+                  progress=progress, started_at=time.time(), attempt=2,
+                  lease_until=time.time() + 1000)  # fmt: skip
+    html = _html(client, f"/jobs/{job}").replace("\N{NO-BREAK SPACE}", " ")
+    assert '<progress value="0.42" max="1"' in html
+    assert "epoch 2 of 6" in html
+    assert "42.0 % · 3 min left" in html
+    assert "attempt 2" in html
+
+
+def test_a_failed_job_says_why_and_never_claims_to_be_complete(
+    lab: Lab, client: httpx.Client
+) -> None:
+    failure = {"title": "The job failed", "detail": "No memory.", "hint": "A smaller batch."}
+    job = add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.FAILED, failure=failure,
+                  started_at=time.time() - 9, finished_at=time.time(),
+                  progress={"done": 1, "total": 2, "phase": "epoch 1", "eta_s": 5.0})  # fmt: skip
+    html = _html(client, f"/jobs/{job}").replace("\N{NO-BREAK SPACE}", " ")
+    assert "No memory." in html
+    assert "A smaller batch." in html
+    assert "Stopped at 50.0 %, epoch 1." in html
+    assert "<progress" not in html
+    assert f"/train?from={job}&amp;continue_from={job}" in html
+
+
+def test_an_evaluation_shows_every_figure_with_its_interval(lab: Lab, client: httpx.Client) -> None:
+    result = evaluation([(add_model(lab, add_dataset(lab)), "Teacher")])
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    html = _html(client, f"/jobs/{job}").replace("\N{NO-BREAK SPACE}", " ")
+    cells = re.findall(r'<th scope="row">([^<]*)</th>\s*<td class="num">([^<]*)<br>', html)
+    assert cells == [("clean", "75.0 %"), ("4/255", "45.0 %"), ("8/255", "15.0 %"),
+                     ("1", "30.0 %"), ("10", "20.0 %")]  # fmt: skip
+    assert "68.6–80.5 %" in html  # Wilson at 150 of 200
+    assert "n = 200" in html
+    figures = client.get(f"/jobs/{job}/record.json").json()["figures"]
+    assert set(figures) == {"epsilon", "steps"}
+
+
+def test_the_record_says_where_the_stream_goes_on(lab: Lab, client: httpx.Client) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params())
+    assert client.get(f"/jobs/{job}/record.json").json() == {
+        "seq": 0, "figures": {}, "readings": {}, "log": [],
+    }  # fmt: skip
+
+
+def test_parameters_are_readable_and_can_be_used_again(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset, name="The teacher")
+    params = train_params(dataset=dataset, recipe="agkd_bml", teacher=teacher, epsilon="6/255")
+    job = add_job(lab, JobKind.TRAIN, params)
+    html = _html(client, f"/jobs/{job}")
+    assert f'<a href="/models/{teacher}">The teacher</a>' in html
+    assert "6/255" in html
+    form = _html(client, f"/train?from={job}")
+    assert re.search(r'name="epsilon" value="6"', form)
+    assert f'<option value="{teacher}" selected>' in form
+
+
+def test_a_clean_job_does_not_list_what_only_students_have(lab: Lab, client: httpx.Client) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params())
+    html = _html(client, f"/jobs/{job}")
+    assert "Label smoothing" in html
+    assert "Perturbation budget" not in html
+    assert "MART" not in html
+
+
+def test_a_model_has_its_card_and_its_ways_on(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    student = add_model(lab, dataset, name="The student", teacher=teacher)
+    params = EvaluateParams(models=(student,), dataset=dataset)
+    add_job(lab, JobKind.EVALUATE, params, title="Its evaluation")
+    other = EvaluateParams(models=(teacher,), dataset=dataset)
+    add_job(lab, JobKind.EVALUATE, other, title="Another's evaluation")
+    html = _html(client, f"/models/{student}").replace("\N{NO-BREAK SPACE}", " ")
+    for told in ("71.0 %", "31.0 %", "n = 100", "Best of 10 epochs.", "1.2 MB", "2" * 64,
+                 f"/models/{teacher}", f"/datasets/{dataset}", ", ".join(CLASSES),
+                 f"/api/models/{student}/weights",
+                 f"/live?student={student}&amp;teacher={teacher}"):  # fmt: skip
+        assert told in html
+    assert _titles(html) == ["Its evaluation"]
+    assert f"/train?recipe=agkd_bml&amp;teacher={teacher}" in _html(client, f"/models/{teacher}")
+
+
+def test_a_deleted_model_can_be_restored(lab: Lab, client: httpx.Client) -> None:
+    model = add_model(lab, add_dataset(lab), name="Gone")
+    assert client.post(f"/models/{model}/delete").headers["location"] == "/models?bin=true"
+    assert "Gone" not in _html(client, "/models")
+    assert "Bin (1)" in _html(client, "/models")
+    assert "Gone" in _html(client, "/models?bin=true")
+    _html(client, f"/models/{model}", 404)
+    assert client.post(f"/models/{model}/restore").headers["location"] == f"/models/{model}"
+    assert "Gone" in _html(client, "/models")
+
+
+def test_a_model_in_use_is_not_deleted(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    model = add_model(lab, dataset)
+    add_job(lab, JobKind.EVALUATE, EvaluateParams(models=(model,), dataset=dataset))
+    answer = client.post(f"/models/{model}/delete")
+    assert answer.status_code == 409
+    assert "Cancel the job, or wait for its end." in answer.text
+
+
+def test_live_starts_from_the_newest_student_and_its_teacher(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset, name="Its teacher")
+    add_model(lab, dataset, name="Another teacher")
+    student = add_model(lab, dataset, name="Its student", teacher=teacher)
+    chosen = re.findall(r'<option value="(\w+)" selected>', _html(client, "/live"))
+    assert chosen[:2] == [teacher, student]
+    asked = re.findall(
+        r'<option value="(\w+)" selected>', _html(client, f"/live?student={teacher}")
+    )
+    assert asked[:2] == [teacher, teacher]
+
+
+def test_live_shows_an_earlier_job_with_its_own_settings(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    teacher, later = add_model(lab, dataset), add_model(lab, dataset)
+    params = ExplainParams(upload=an_id(), teacher=teacher, student=later, max_epsilon="12/255")
+    job = add_job(lab, JobKind.EXPLAIN, params)
+    html = _html(client, f"/live?job={job}")
+    assert f'data-job="{job}"' in html
+    assert re.search(r'name="max_epsilon" value="12"', html)
+    other = add_job(lab, JobKind.TRAIN, train_params())
+    assert "no live attack" in _html(client, f"/live?job={other}", 422)
+
+
+def test_a_deleted_model_in_an_old_job_is_named_as_such(lab: Lab, client: httpx.Client) -> None:
+    gone = an_id()
+    job = add_job(lab, JobKind.TRAIN, train_params(recipe="agkd_bml", teacher=gone))
+    assert f"a deleted model ({gone[:8]})" in _html(client, f"/jobs/{job}")
+
+
+@contextmanager
+def _counted_queries() -> Iterator[list[str]]:
+    """What requests ask the database meanwhile; the reconciler works in other threads."""
+    asked: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        if threading.current_thread().name.startswith("AnyIO"):
+            asked.append(arguments[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/datasets", "/train", "/evaluate", "/live"])
+def test_a_page_asks_the_database_no_more_often_when_it_holds_more(
+    lab: Lab, client: httpx.Client, path: str
+) -> None:
+    def fill(name: str) -> None:
+        dataset = add_dataset(lab, name=name)
+        teacher = add_model(lab, dataset)
+        add_model(lab, dataset, teacher=teacher)
+        result = evaluation([(teacher, "Teacher")])
+        add_job(lab, JobKind.EVALUATE, result.params, result=result)
+        add_job(lab, JobKind.IMPORT, ImportParams(name="x"))
+
+    fill("Pets")
+    with _counted_queries() as few:
+        _html(client, path)
+    for i in range(5):
+        fill(f"Pets {i}")
+    with _counted_queries() as many:
+        _html(client, path)
+    assert 0 < len(many) <= len(few)

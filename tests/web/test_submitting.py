@@ -1,0 +1,216 @@
+"""Forms as a browser posts them: a job, or the same form with what was typed and what is wrong."""
+
+from __future__ import annotations
+
+import html as html_module
+import io
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import ImportParams, TrainParams
+from app.services import jobs
+from app.services.lab import Lab
+from app.web.specs import specs
+from tests.web.examples import CLASSES, add_dataset, add_job, add_model
+
+_SOMETHING = b"not looked at before the job runs"
+
+
+def _errors(html: str) -> dict[str, str]:
+    """Messages by the id of their field."""
+    found = re.findall(r'<span class="error" id="([\w-]+)-error">([^<]*)</span>', html)
+    return {name: html_module.unescape(text) for name, text in found}
+
+
+def _started(lab: Lab, answer: httpx.Response) -> dict[str, object]:
+    """The parameters of the job that a post started."""
+    assert answer.status_code == 303, answer.text
+    where = answer.headers["location"]
+    return jobs.get(lab, where.removeprefix("/jobs/")).params
+
+
+def test_every_training_parameter_has_its_field(lab: Lab, client: httpx.Client) -> None:
+    add_dataset(lab)
+    page = client.get("/train").text
+    for spec in specs(TrainParams):
+        shown = html_module.unescape(re.sub(r"</?code>|`", "", page))
+        assert re.search(rf'name="{spec.name}"', page)
+        assert spec.label in shown
+        assert spec.help.replace("`", "") in shown
+        if str(spec.bounds):
+            assert f"{str(spec.bounds).capitalize()}." in shown
+        if spec.unit:
+            assert f'<span class="unit">{spec.unit}</span>' in page
+
+
+def test_every_field_has_a_label_and_a_description(lab: Lab, client: httpx.Client) -> None:
+    add_model(lab, add_dataset(lab))
+    for path in ("/train", "/evaluate", "/datasets", "/live"):
+        page = client.get(path).text
+        ids = re.findall(r'\bid="([\w-]+)"', page)
+        assert len(ids) == len(set(ids)), path
+        assert set(re.findall(r'\bfor="([\w-]+)"', page)) <= set(ids)
+        for described in re.findall(r'aria-describedby="([^"]+)"', page):
+            assert set(described.split()) <= set(ids)
+
+
+def test_a_training_job_is_started_from_the_form(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    sent = {"name": "S", "dataset": dataset, "recipe": "agkd_bml", "teacher": teacher,
+            "epsilon": "6", "step_size": "1.5", "milestones": "5, 7", "mart": "false",
+            "schedule": "multistep"}  # fmt: skip
+    params = TrainParams.model_validate(_started(lab, client.post("/train", data=sent)))
+    assert params == TrainParams(
+        name="S", dataset=dataset, recipe="agkd_bml", teacher=teacher, epsilon="6/255",
+        step_size="1.5/255", milestones=(5, 7), mart=False, schedule="multistep",
+    )  # fmt: skip
+
+
+def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    sent = {"name": '"><b>', "dataset": dataset, "recipe": "agkd_bml", "epsilon": "99",
+            "epochs": "many", "momentum": "0.8", "mart": "false", "milestones": "7 5"}  # fmt: skip
+    answer = client.post("/train", data=sent)
+    assert answer.status_code == 422
+    assert _errors(answer.text) == {
+        "field-epsilon": "must be above 0, at most 64 (/255)",
+        "field-epochs": "must be a whole number",
+        "field-milestones": "milestones are epochs from 1 upwards, rising",
+    }
+    for name in ("name", "epsilon", "epochs", "momentum", "milestones"):
+        value = html_module.escape(sent[name])
+        assert re.search(rf'name="{name}" value="{re.escape(value)}"', answer.text), name
+    assert f'<option value="{dataset}" selected>' in answer.text
+    assert re.search(r'name="recipe" value="agkd_bml" checked', answer.text)
+    assert not re.search(r'id="field-mart"[^>]* checked', answer.text)
+    assert jobs.page(lab).total == 0
+
+
+def test_what_only_the_lab_knows_is_said_at_the_field_too(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset, classes=("one", "two"))
+    sent = {"name": "S", "dataset": dataset, "recipe": "agkd_bml", "teacher": teacher}
+    ((field, message),) = _errors(client.post("/train", data=sent).text).items()
+    assert field == "field-teacher"
+    assert "other classes" in message
+
+
+def test_an_evaluation_is_started_from_the_form(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    models = [add_model(lab, dataset), add_model(lab, dataset)]
+    sent = {"models": models, "dataset": dataset, "attack.steps": "7", "epsilons": "0, 8",
+            "attack.random_start": ["false", "true"]}  # fmt: skip
+    params = _started(lab, client.post("/evaluate", data=sent))
+    assert params["models"] == models
+    assert params["epsilons"] == [0.0, 8 / 255]
+    assert params["attack"]["steps"] == 7  # type: ignore[index]
+    assert params["attack"]["random_start"] is True  # type: ignore[index]
+
+
+def test_a_target_class_is_asked_for_where_it_belongs(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    sent = {"models": add_model(lab, dataset), "dataset": dataset, "attack.goal": "class"}
+    assert set(_errors(client.post("/evaluate", data=sent).text)) == {"field-attack-target_class"}
+    sent["attack.target_class"] = "zebra"
+    (message,) = _errors(client.post("/evaluate", data=sent).text).values()
+    assert ", ".join(CLASSES) in message
+
+
+def test_the_address_fills_the_form(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    add_dataset(lab, name="More")
+    model = add_model(lab, dataset)
+    page = client.get(f"/train?recipe=agkd_bml&teacher={model}&epsilon=4").text
+    assert re.search(r'name="recipe" value="agkd_bml" checked', page)
+    assert f'<option value="{model}" selected>' in page
+    assert re.search(r'name="epsilon" value="4"', page)
+    page = client.get(f"/evaluate?models={model}").text
+    assert re.search(rf'name="models" value="{model}" checked', page)
+    assert f'<option value="{dataset}" selected>' in page
+
+
+def test_one_click_draws_the_shapes(lab: Lab, client: httpx.Client) -> None:
+    for name in ("Shapes", "Shapes 2"):
+        params = _started(lab, client.post("/datasets", data={"source": "shapes"}))
+        assert ImportParams.model_validate(params) == ImportParams(name=name)
+
+
+def test_an_archive_is_uploaded_and_imported(lab: Lab, client: httpx.Client) -> None:
+    sent = {"source": "archive", "name": "Mine", "image_size": "64"}
+    answer = client.post("/datasets", data=sent, files={"file": ("mine.zip", _SOMETHING)})
+    params = ImportParams.model_validate(_started(lab, answer))
+    assert (params.name, params.image_size, params.source) == ("Mine", 64, "archive")
+    assert params.upload is not None
+    assert lab.files.upload(params.upload).read_bytes() == _SOMETHING
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "field"),
+    [
+        (None, "Mine", "archive-file"),
+        (("", b""), "Mine", "archive-file"),
+        (("mine.zip", b""), "Mine", "archive-file"),
+        (("mine.zip", _SOMETHING), "", "archive-name"),
+        (("mine.zip", _SOMETHING), "Pets", "archive-name"),
+    ],
+)
+def test_an_archive_that_cannot_be_taken_leaves_nothing_behind(
+    lab: Lab, client: httpx.Client, file: tuple[str, bytes] | None, name: str, field: str
+) -> None:
+    add_dataset(lab, name="Pets")
+    files = {} if file is None else {"file": file}
+    sent = {"source": "archive", "name": name, "seed": "5"}
+    answer = client.post("/datasets", data=sent, files=files)
+    assert answer.status_code == 422
+    assert set(_errors(answer.text)) == {field}
+    assert re.search(r'id="archive-seed" name="seed" value="5"', answer.text)
+    assert list((lab.files.root / "uploads").iterdir()) == []
+
+
+def test_drawing_with_wrong_numbers_says_so_in_its_own_form(lab: Lab, client: httpx.Client) -> None:
+    sent = {"source": "shapes", "name": "S", "train_per_class": "3"}
+    answer = client.post("/datasets", data=sent)
+    assert _errors(answer.text) == {"drawn-train_per_class": "must be from 10 to 10,000"}
+
+
+def test_an_unknown_source_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/datasets", data={"source": "elsewhere"})
+    assert answer.status_code == 422
+    assert "is none of the choices" in answer.text
+
+
+def test_running_imports_are_shown(lab: Lab, client: httpx.Client) -> None:
+    add_job(lab, JobKind.IMPORT, ImportParams(name="New"), title="Import New")
+    assert "Import New" in client.get("/datasets").text
+
+
+def test_samples_are_the_test_images_of_the_class(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    sheet = client.get(f"/datasets/{dataset}/samples/2.png")
+    one = client.get(f"/datasets/{dataset}/samples/2/1.png")
+    for answer, size in ((sheet, (64, 32)), (one, (32, 32))):
+        assert answer.headers["content-type"] == "image/png"
+        image = Image.open(io.BytesIO(answer.content))
+        assert image.size == size
+        assert image.getpixel((size[0] - 1, 0)) == (21, 21, 21)
+    assert client.get(f"/datasets/{dataset}/samples/2/2.png").status_code == 404
+    assert client.get(f"/datasets/{dataset}/samples/3.png").status_code == 404
+
+
+def test_everything_that_pages_load_is_there(client: httpx.Client) -> None:
+    static = Path(__file__).resolve().parents[2] / "static"
+    for path in ("/", "/train", "/live", "/datasets"):
+        page = client.get(path).text
+        for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
+            assert client.get(address).status_code == 200, address
+    for module in static.glob("*.js"):
+        for other in re.findall(r'from "\./([^"]+)"', module.read_text()):
+            assert (static / other).exists(), f"{module.name} imports {other}"
