@@ -99,13 +99,15 @@ class Naive:
         return torch.where(self.right, first, 0)
 
     def _wrong(self, x: Tensor) -> Tensor:
-        return self.model(x).argmax(1) != self.y
+        wrong: Tensor = self.model(x).argmax(1) != self.y
+        return wrong
 
     def _unit(self, x_adv: Tensor) -> Tensor:
         ascent = gradient(self.model, x_adv, self.aim)
         if self.attack.norm is Norm.LINF:
             return ascent.sign()
-        return ascent / ascent.flatten(1).norm(dim=1)[:, None, None, None]
+        length: Tensor = ascent.flatten(1).norm(dim=1)[:, None, None, None]
+        return ascent / length
 
     def _project(self, moved: Tensor, eps: float) -> Tensor:
         delta = moved - self.x
