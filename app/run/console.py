@@ -34,6 +34,7 @@ def relay(stream: IO[bytes], source: str) -> None:
     def pump() -> None:
         with stream:
             for line in stream:
-                say(line.decode(errors="replace").rstrip(), source=source)
+                if text := line.decode(errors="replace").rstrip():
+                    say(text, source=source)
 
     threading.Thread(target=pump, name=f"log of {source}", daemon=True).start()
