@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
@@ -11,8 +12,9 @@ IdPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
 
 
-async def _posted(request: Request) -> FormData:
-    return await request.form(max_files=1, max_fields=200)
+async def _posted(request: Request) -> AsyncIterator[FormData]:
+    async with request.form(max_files=1, max_fields=200) as form:
+        yield form
 
 
 Posted = Annotated[FormData, Depends(_posted)]

@@ -127,11 +127,11 @@ class FormView:
         return bool(self.errors) or any(field.error for field in self.fields)
 
 
-class Rejected(Exception):
+class Rejected(InvalidInput):
     """What was typed cannot be taken; messages by field, `""` for those that belong to none."""
 
     def __init__(self, messages: Mapping[str, str]) -> None:
-        super().__init__(dict(messages))
+        super().__init__("; ".join(f"{field}: {text}" for field, text in messages.items()))
         self.messages = dict(messages)
 
 

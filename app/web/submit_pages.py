@@ -30,8 +30,9 @@ P = TypeVar("P", bound=Params)
 
 def submit(lab: Lab, kind: JobKind, params: type[P], entries: Entries) -> JobView:
     """Start the job that was typed. Raises Rejected with a message for each wrong field."""
+    values = forms.read(params, entries)
     try:
-        return jobs.submit(lab, kind, forms.read(params, entries))
+        return jobs.submit(lab, kind, values)
     except InvalidInput as error:
         raise forms.rejected_by_service(params, error) from None
 

@@ -39,6 +39,10 @@ def _html(client: httpx.Client, path: str, status: int = 200) -> str:
     return answer.text
 
 
+def _plain(html: str) -> str:
+    return html.replace("&nbsp;", " ").replace("\N{NO-BREAK SPACE}", " ")
+
+
 def _titles(html: str) -> list[str]:
     return re.findall(r'<a id="open-\w+" href="/jobs/\w+">([^<]*)</a>', html)
 
@@ -194,7 +198,7 @@ def test_a_running_job_shows_progress_in_words(lab: Lab, client: httpx.Client) -
     job = add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.RUNNING,
                   progress=progress, started_at=time.time(), attempt=2,
                   lease_until=time.time() + 1000)  # fmt: skip
-    html = _html(client, f"/jobs/{job}").replace("\N{NO-BREAK SPACE}", " ")
+    html = _plain(_html(client, f"/jobs/{job}"))
     assert '<progress value="0.42" max="1"' in html
     assert "epoch 2 of 6" in html
     assert "42.0 % · 3 min left" in html
@@ -208,7 +212,7 @@ def test_a_failed_job_says_why_and_never_claims_to_be_complete(
     job = add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.FAILED, failure=failure,
                   started_at=time.time() - 9, finished_at=time.time(),
                   progress={"done": 1, "total": 2, "phase": "epoch 1", "eta_s": 5.0})  # fmt: skip
-    html = _html(client, f"/jobs/{job}").replace("\N{NO-BREAK SPACE}", " ")
+    html = _plain(_html(client, f"/jobs/{job}"))
     assert "No memory." in html
     assert "A smaller batch." in html
     assert "Stopped at 50.0 %, epoch 1." in html
@@ -219,7 +223,7 @@ def test_a_failed_job_says_why_and_never_claims_to_be_complete(
 def test_an_evaluation_shows_every_figure_with_its_interval(lab: Lab, client: httpx.Client) -> None:
     result = evaluation([(add_model(lab, add_dataset(lab)), "Teacher")])
     job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
-    html = _html(client, f"/jobs/{job}").replace("\N{NO-BREAK SPACE}", " ")
+    html = _plain(_html(client, f"/jobs/{job}"))
     cells = re.findall(r'<th scope="row">([^<]*)</th>\s*<td class="num">([^<]*)<br>', html)
     assert cells == [("clean", "75.0 %"), ("4/255", "45.0 %"), ("8/255", "15.0 %"),
                      ("1", "30.0 %"), ("10", "20.0 %")]  # fmt: skip
@@ -265,7 +269,7 @@ def test_a_model_has_its_card_and_its_ways_on(lab: Lab, client: httpx.Client) ->
     add_job(lab, JobKind.EVALUATE, params, title="Its evaluation")
     other = EvaluateParams(models=(teacher,), dataset=dataset)
     add_job(lab, JobKind.EVALUATE, other, title="Another's evaluation")
-    html = _html(client, f"/models/{student}").replace("\N{NO-BREAK SPACE}", " ")
+    html = _plain(_html(client, f"/models/{student}"))
     for told in ("71.0 %", "31.0 %", "n = 100", "Best of 10 epochs.", "1.2 MB", "2" * 64,
                  f"/models/{teacher}", f"/datasets/{dataset}", ", ".join(CLASSES),
                  f"/api/models/{student}/weights",

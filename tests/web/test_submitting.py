@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from app.contracts.jobs import JobKind
@@ -86,7 +87,7 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(
         "field-milestones": "milestones are epochs from 1 upwards, rising",
     }
     for name in ("name", "epsilon", "epochs", "momentum", "milestones"):
-        value = html_module.escape(sent[name])
+        value = str(escape(sent[name]))
         assert re.search(rf'name="{name}" value="{re.escape(value)}"', answer.text), name
     assert f'<option value="{dataset}" selected>' in answer.text
     assert re.search(r'name="recipe" value="agkd_bml" checked', answer.text)
