@@ -1,6 +1,11 @@
-"""One thin task for each queue; the argument is a job's id and nothing else."""
+"""One thin task for each queue; the argument is a job's id and nothing else.
+
+`train` and `evaluate` run each task in a child of its own, so a lower priority ends with the task.
+"""
 
 from __future__ import annotations
+
+import os
 
 from app.contracts.jobs import TASK_OF, Queue
 from worker.celery_app import app, lab, stopping
@@ -9,13 +14,15 @@ from worker.job_run import run_job
 
 @app.task(name=TASK_OF[Queue.TRAIN])
 def train(job_id: str) -> None:
-    """Train a model: hours."""
+    """Train a model: hours. Gives way to whoever waits for an answer; so does an evaluation."""
+    os.nice(10)
     run_job(lab(), job_id, stopping=stopping.is_set)
 
 
 @app.task(name=TASK_OF[Queue.EVALUATE])
 def evaluate(job_id: str) -> None:
     """Measure models, or import a dataset: minutes."""
+    os.nice(5)
     run_job(lab(), job_id, stopping=stopping.is_set)
 
 
