@@ -30,6 +30,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+_UNREAD = {"Connection": "close"}
+"""With an answer to a body that was not read; else the server would read it and throw it away."""
+
 
 def _refusal(request: Request, limit: int) -> LabError | None:
     host = request.headers.get("host", "")
@@ -78,7 +81,7 @@ class Border:
         limit = self.limit_of(request.url.path)
         refusal = _refusal(request, limit)
         if refusal is not None:
-            await render(request, refusal)(scope, receive, answer.send)
+            await render(request, refusal, _UNREAD)(scope, receive, answer.send)
             return
         try:
             await self.app(scope, _limited(receive, limit), answer.send)
@@ -98,7 +101,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         total += len(message.get("body", b""))
         if total > limit:
             # The framework lets only its own errors out of the reading of a body.
-            raise HTTPException(413, _too_large(limit).detail)
+            raise HTTPException(413, _too_large(limit).detail, headers=_UNREAD)
         return message
 
     return receive_some

@@ -98,12 +98,12 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code < 400:
         return await http_exception_handler(request, error)
+    headers = dict(error.headers or {})
     if error.status_code == 413:
-        return render(request, TooLarge(error.detail, hint="Send less."))
+        return render(request, TooLarge(error.detail, hint="Send less."), headers)
     plain = LabError(str(error.detail), hint=_HINTS.get(error.status_code, ""))
     plain.status = error.status_code
     plain.title = HTTPStatus(error.status_code).phrase
-    headers = dict(error.headers or {})
     if request.url.path.startswith("/api"):
         return _problem(request, "about:blank", plain, headers)
     return render(request, plain, headers)

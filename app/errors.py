@@ -28,8 +28,8 @@ def _field(error: Mapping[str, Any]) -> str:
     if error["type"] == "json_invalid":
         return "body"
     path = list(error["loc"])
-    if len(path) > 2 and path[0] == "body" and path[2] == "params":
-        del path[1]  # the tag that tells one kind of request from another
+    if error["type"].startswith("union_tag_"):
+        path.append(error["ctx"]["discriminator"].strip("'"))
     while len(path) > 1 and path[0] in _ENVELOPE:
         del path[0]
     return ".".join(str(part) for part in path) or "body"

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from app import error_handlers
-from app.api import datasets, events, health, jobs, live, models
+from app.api import router as api
 from app.bell import Bell
 from app.border import Border
 from app.services.jobs import reconcile
@@ -92,7 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on `settings`, by default those of the environment."""
     facts = settings or environment()
-    app = FastAPI(
+    app = api.Described(
         title="AGKD-BML Lab",
         version=VERSION,
         description="Train robust image classifiers, measure how robust they are, and see what "
@@ -105,7 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = facts
     app.add_middleware(Border, limit_of=_body_limits(facts))
     error_handlers.install(app)
-    _include_api(app)
+    app.include_router(api.router)
     app.include_router(pages.router)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
@@ -120,13 +120,6 @@ def _body_limits(facts: Settings) -> Callable[[str], int]:
         return files.get(path.removeprefix("/api"), 0) + _SMALL_BODY
 
     return limit_of
-
-
-def _include_api(app: FastAPI) -> None:
-    api = APIRouter(prefix="/api")
-    for part in (jobs, events, datasets, models, live, health):
-        api.include_router(part.router)
-    app.include_router(api)
 
 
 def _docs() -> FileResponse:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query
@@ -28,6 +29,12 @@ _LOOK_AGAIN_S = 1.0
 _LAST_SEQ = 2**53 - 1
 
 
+@dataclass(frozen=True)
+class _Position:
+    job_id: str
+    seen: int
+
+
 def _position(
     lab: LabDep,
     job_id: IdPath,
@@ -36,12 +43,12 @@ def _position(
         int | None,
         Header(ge=0, le=_LAST_SEQ, description="What a reconnecting client saw last."),
     ] = None,
-) -> int:
+) -> _Position:
     """Where the stream starts; nothing at all (204) when the client has seen the job's end."""
     seen = after if last_event_id is None else last_event_id
     if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
         raise HTTPException(204)
-    return seen
+    return _Position(job_id, seen)
 
 
 @router.get(
@@ -50,13 +57,14 @@ def _position(
     responses={204: {"description": "The job is over and the client has seen all its events."}},
 )
 async def events(
-    lab: LabDep, bell: BellDep, job_id: IdPath, seen: Annotated[int, Depends(_position)]
+    lab: LabDep, bell: BellDep, start: Annotated[_Position, Depends(_position)]
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's events from the beginning, or after `Last-Event-ID`, until the job is over.
 
     `event` is the kind (`state`, `progress`, `metrics`, `log`), `id` its number in the job, `data`
     the event with the Unix time `at`.
     """
+    job_id, seen = start.job_id, start.seen
     with bell.listening(job_id) as news:
         while not bell.closed:
             news.clear()  # before reading: a ring in between is then not lost

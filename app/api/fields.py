@@ -47,8 +47,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return body
 
 
-def strict_json(adapter: TypeAdapter[Any]) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that refuses what the framework lets pass.
+def strict_json(tagged: TypeAdapter[Any]) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses what the framework lets pass in a body told apart by a tag.
 
     Repeated keys, of which the last one would win; numbers written as strings. NaN and infinity
     are refused by the fields themselves, which then are named.
@@ -59,9 +59,9 @@ def strict_json(adapter: TypeAdapter[Any]) -> Callable[[Request], Awaitable[None
         if body:
             json.loads(body, object_pairs_hook=_without_repeats)
         try:
-            adapter.validate_json(body, strict=True)
+            tagged.validate_json(body, strict=True)
         except ValidationError as error:
-            located = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-            raise RequestValidationError(located) from None
+            untagged = [{**one, "loc": ("body", *one["loc"][1:])} for one in error.errors()]
+            raise RequestValidationError(untagged) from None
 
     return check

@@ -50,6 +50,7 @@ def submit(
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
     if idempotency_key and (first := jobs.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
+    now = time.time()
     row = JobRow(
         id=uuid.uuid4().hex,
         kind=kind,
@@ -57,7 +58,8 @@ def submit(
         queue=queue,
         title=_TITLE_OF[kind](lab, params),
         params=body,
-        created_at=time.time(),
+        created_at=now,
+        sent_at=now,  # as good as sent, so that the reconciler does not send it too
         attempt=0,
         fence=0,
         cancel_requested=False,
@@ -69,7 +71,8 @@ def submit(
         jobs.add(lab.database, row)
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
-    _wake(lab, row.id, queue)
+    if not lab.broker.send(row.id, queue):
+        jobs.mark_sent(lab.database, row.id, at=None)
     return get(lab, row.id)
 
 
@@ -84,11 +87,6 @@ def _repeated(lab: Lab, first: JobRow, digest: str) -> JobView:
             "This Idempotency-Key was used for another request.", hint="Use a new key for each job."
         )
     return get(lab, first.id)
-
-
-def _wake(lab: Lab, job_id: str, queue: Queue) -> None:
-    if lab.broker.send(job_id, queue):
-        jobs.mark_sent(lab.database, job_id)
 
 
 def _dataset(lab: Lab, dataset_id: str) -> DatasetRow:
@@ -288,11 +286,16 @@ def _reason(queue: Queue, workers: int, active: dict[tuple[Queue, JobStatus], in
     return "A worker is about to take it."
 
 
+def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | None:
+    """All done is said only of a job that succeeded: saving may still fail."""
+    if reported is None:
+        return None
+    most = 1.0 if status is JobStatus.SUCCEEDED else 0.99
+    return Progress(share=min(most, reported["done"] / reported["total"]), **reported)
+
+
 def _view(row: JobRow, reasons: dict[Queue, str]) -> JobView:
     status = JobStatus(row.status)
-    progress = row.progress and Progress(
-        share=min(1.0, row.progress["done"] / row.progress["total"]), **row.progress
-    )
     return JobView(
         id=row.id,
         kind=JobKind(row.kind),
@@ -300,7 +303,7 @@ def _view(row: JobRow, reasons: dict[Queue, str]) -> JobView:
         queue=Queue(row.queue),
         title=row.title,
         params=row.params,
-        progress=progress or None,
+        progress=_progress(status, row.progress),
         attempt=row.attempt,
         cancel_requested=row.cancel_requested,
         created_at=_utc(row.created_at),
@@ -364,8 +367,8 @@ def reconcile(lab: Lab) -> None:
         lab.broker.ring(job_id)
     for job_id, queue in jobs.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
         # A message that still waits needs no copy; without this, a long queue would fill up.
-        if lab.broker.waiting(queue) == 0:
-            _wake(lab, job_id, queue)
+        if lab.broker.waiting(queue) == 0 and lab.broker.send(job_id, queue):
+            jobs.mark_sent(lab.database, job_id, at=time.time())
     needed = [row.params.get("upload") or "" for row in jobs.unfinished(lab.database)]
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
         lab.files.upload(upload_id).unlink(missing_ok=True)

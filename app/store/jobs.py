@@ -311,9 +311,10 @@ def request_cancel(database: Database, job_id: str) -> bool:
         return _touched(session, asked)
 
 
-def mark_sent(database: Database, job_id: str) -> None:
+def mark_sent(database: Database, job_id: str, *, at: float | None) -> None:
+    """Note when the broker was told about a job; None when it must be told again."""
     with database.writing() as session:
-        session.execute(update(JobRow).where(JobRow.id == job_id).values(sent_at=time.time()))
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(sent_at=at))
 
 
 def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:

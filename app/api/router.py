@@ -1,0 +1,34 @@
+"""All of the REST API, and its description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from app.api import datasets, events, health, jobs, live, models
+from app.error_handlers import Problem
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "What is wrong with the request, and what to do about it (RFC 9457).",
+        "content": {"application/problem+json": {"schema": _PROBLEM}},
+    }
+}
+
+router = APIRouter(prefix="/api", responses=_ERRORS)
+for part in (jobs, events, datasets, models, live, health):
+    router.include_router(part.router)
+
+
+class Described(FastAPI):
+    """An application whose description has the shape of its errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            parts = schema.pop("$defs") | {"Problem": schema}
+            super().openapi()["components"]["schemas"].update(parts)
+        assert self.openapi_schema is not None
+        return self.openapi_schema

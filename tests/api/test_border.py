@@ -1,0 +1,137 @@
+"""Who may speak to the lab, how much, and what every answer carries."""
+
+from __future__ import annotations
+
+import socket
+
+import httpx
+import pytest
+
+from app.services.lab import Lab
+from app.store import jobs
+from tests.api.problems import problem
+from tests.plugins.rows import job_row
+
+
+def ask(web: str, host: str | None, path: str = "/api/health") -> bytes:
+    """A request with exactly this Host header, or without any."""
+    address, port = web.removeprefix("http://").split(":")
+    line = "" if host is None else f"Host: {host.replace('PORT', port)}\r\n"
+    version = "1.0" if host is None else "1.1"
+    with socket.create_connection((address, int(port)), timeout=30) as connection:
+        connection.sendall(
+            f"GET {path} HTTP/{version}\r\n{line}Connection: close\r\n\r\n".encode("latin-1")
+        )
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost:PORT", "127.0.0.1:PORT", "[::1]:PORT", "LocalHost", "localhost:80"]
+)
+def test_the_labs_own_names(web: str, host: str) -> None:
+    assert ask(web, host).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "localhost.evil.example", "evil.example:PORT", "127.0.0.1.nip.io", "10.0.0.1",
+     "0.0.0.0:PORT", "localhost@evil.example", "[::2]", "localhost:x", "", None],
+)  # fmt: skip
+def test_other_names_are_refused(web: str, host: str | None) -> None:
+    for path in ("/api/health", "/", "/static/docs/index.html"):
+        answer = ask(web, host, path)
+        status = answer.split(b" ", 2)[1]
+        assert status in (b"421", b"400"), answer
+        assert b"evil.example" not in answer.split(b"\r\n\r\n", 1)[1]
+
+
+FOREIGN = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://localhost:1"},
+    {"Origin": "null"},
+    {"Origin": "OWN", "Sec-Fetch-Site": "cross-site"},
+]
+OWN = [
+    {},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "OWN"},
+    {"Sec-Fetch-Site": "none"},
+    {"Origin": "OWN"},
+]
+
+
+def with_origin(headers: dict[str, str], web: str) -> dict[str, str]:
+    return {name: value.replace("OWN", web) for name, value in headers.items()}
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_another_site_cannot_change_anything(
+    client: httpx.Client, lab: Lab, web: str, headers: dict[str, str]
+) -> None:
+    row = job_row()
+    jobs.add(lab.database, row)
+    sent = with_origin(headers, web)
+    problem(client.post(f"/api/jobs/{row.id}/cancel", headers=sent), 403)
+    problem(client.delete(f"/api/models/{'0' * 32}", headers=sent), 403)
+    page = client.post("/datasets", headers=sent, data={"name": "x", "source": "shapes"})
+    assert page.status_code == 403
+    assert page.headers["content-type"].startswith("text/html")
+    after = jobs.get(lab.database, row.id)
+    assert after is not None
+    assert after.status == "queued"
+    assert jobs.page(lab.database, offset=0, limit=9)[1] == 1
+
+
+@pytest.mark.parametrize("headers", OWN)
+def test_the_labs_own_pages_and_programs_can(
+    client: httpx.Client, lab: Lab, web: str, headers: dict[str, str]
+) -> None:
+    row = job_row()
+    jobs.add(lab.database, row)
+    answer = client.post(f"/api/jobs/{row.id}/cancel", headers=with_origin(headers, web))
+    assert answer.status_code == 202
+
+
+def test_looking_from_another_site_is_harmless_and_allowed(client: httpx.Client) -> None:
+    answer = client.get("/api/jobs", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/api/health", "/api/nothing", "/nothing", "/static/docs/start.js"]
+)
+def test_every_answer_is_locked_in(client: httpx.Client, path: str) -> None:
+    headers = client.get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in
+                  headers["content-security-policy"].split(";"))  # fmt: skip
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["object-src"] == policy["base-uri"] == "'none'"
+    assert "script-src" not in policy, "so default-src is what counts for scripts"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert len(headers.get_list("content-security-policy")) == 1
+
+
+def test_what_may_be_kept(client: httpx.Client) -> None:
+    script = client.get("/static/docs/start.js")
+    assert script.headers["cache-control"] == "no-cache"
+    again = client.get("/static/docs/start.js", headers={"If-None-Match": script.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/api/jobs").headers["cache-control"] == "no-store"
+
+
+def test_a_small_body_is_all_that_json_needs(client: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/api/jobs", content=b" " * 2**19, headers=headers)
+    assert answer.status_code == 422
+    answer = client.post("/api/jobs", content=b" " * (2**20 + 1), headers=headers)
+    problem(answer, 413)
+
+
+def test_static_files_stay_inside_their_folder(web: str) -> None:
+    for path in ("/static/../app/main.py", "/static/%2e%2e/app/main.py", "/static//etc/passwd"):
+        answer = ask(web, "localhost", path)
+        assert answer.split(b" ", 2)[1] == b"404", path

@@ -1,0 +1,94 @@
+"""Errors are rendered once: problem details under /api, a page elsewhere."""
+
+from __future__ import annotations
+
+import logging
+
+import httpx
+import pytest
+
+from app.errors import Conflict, LabError, field_errors
+from app.services import models
+from tests.api.problems import problem
+
+
+def test_what_is_not_there(client: httpx.Client) -> None:
+    answer = client.get("/api/nothing")
+    assert problem(answer, 404) == []
+    assert answer.json()["type"] == "about:blank"
+    page = client.get("/nothing")
+    assert page.status_code == 404
+    assert page.headers["content-type"].startswith("text/html")
+
+
+def test_a_wrong_method_names_the_right_ones(client: httpx.Client) -> None:
+    answer = client.put("/api/jobs")
+    problem(answer, 405)
+    assert {"GET", "POST"} & set(answer.headers["allow"].split(", "))
+
+
+def test_the_type_says_what_kind_of_problem_it_is(client: httpx.Client) -> None:
+    kinds = {
+        f"/api/jobs/{'0' * 32}": "urn:agkd-bml-lab:problem:not-found",
+        "/api/jobs/x": "urn:agkd-bml-lab:problem:invalid-fields",
+    }
+    for path, kind in kinds.items():
+        assert client.get(path).json()["type"] == kind
+
+
+@pytest.mark.parametrize("path", ["/api/models", "/models"])
+def test_a_fault_of_the_lab_leaks_nothing_and_can_be_found_in_the_log(
+    client: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("secret password of the database")
+
+    monkeypatch.setattr(models, "page", fail)
+    with caplog.at_level(logging.ERROR, "lab.web"):
+        answer = client.get(path)
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "RuntimeError" not in answer.text
+    assert "content-security-policy" in answer.headers
+    (record,) = [r for r in caplog.records if r.name == "lab.web"]
+    incident = record.getMessage().split()[1].rstrip(":")
+    assert incident in answer.text
+    assert record.exc_info is not None
+    assert "secret" in str(record.exc_info[1])
+
+
+def test_a_page_shows_markup_in_an_error_as_text(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise Conflict("The job “<script>alert(1)</script>” needs it.", hint="<b>Wait</b>.")
+
+    monkeypatch.setattr(models, "page", refuse)
+    answer = client.get("/models")
+    assert answer.status_code == 409
+    assert "&lt;script&gt;alert(1)" in answer.text
+    assert "<script>alert(1)" not in answer.text
+    assert "<b>Wait" not in answer.text
+
+
+def test_the_field_of_an_error() -> None:
+    def one(kind: str, *loc: str | int, **ctx: str) -> list[tuple[str, str]]:
+        return field_errors([{"type": kind, "loc": loc, "msg": "Value error, bad", "ctx": ctx}])
+
+    assert one("missing", "body", "params", "attack", "steps") == [("attack.steps", "bad")]
+    assert one("missing", "body", "params") == [("params", "bad")]
+    assert one("missing", "query", "page") == [("page", "bad")]
+    assert one("missing", "epsilons", 2) == [("epsilons.2", "bad")]
+    assert one("missing", "body") == [("body", "bad")]
+    assert one("missing") == [("body", "bad")]
+    assert one("misfit", "body", field="teacher") == [("teacher", "bad")]
+    assert one("union_tag_invalid", "body", discriminator="'kind'") == [("kind", "bad")]
+
+
+def test_an_error_of_the_lab_says_what_to_do() -> None:
+    for kind in LabError.__subclasses__():
+        assert 400 <= kind.status < 600
+        assert kind.title != LabError.title, kind

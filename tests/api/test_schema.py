@@ -1,0 +1,116 @@
+"""The API's description: complete, true under generated requests, and shown without a network."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from app.contracts.params import EvaluateParams, TrainParams
+from app.services.lab import Lab
+from tests.plugins.stock import stock_dataset, stock_model
+
+ROUTES = {
+    "/api/jobs": {"get", "post"},
+    "/api/jobs/{job_id}": {"get"},
+    "/api/jobs/{job_id}/result": {"get"},
+    "/api/jobs/{job_id}/cancel": {"post"},
+    "/api/jobs/{job_id}/events": {"get"},
+    "/api/datasets": {"get", "post"},
+    "/api/datasets/{dataset_id}": {"get"},
+    "/api/models": {"get"},
+    "/api/models/{model_id}": {"get", "delete"},
+    "/api/models/{model_id}/weights": {"get"},
+    "/api/models/{model_id}/restore": {"post"},
+    "/api/live": {"post"},
+    "/api/health": {"get"},
+}
+
+
+@pytest.fixture
+def schema(client: httpx.Client) -> Any:
+    return client.get("/api/openapi.json").json()
+
+
+def test_every_route_is_described(schema: Any) -> None:
+    assert {path: set(operations) for path, operations in schema["paths"].items()} == ROUTES
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert operation["description"], path
+            assert "application/problem+json" in operation["responses"]["4XX"]["content"]
+    assert "hint" in schema["components"]["schemas"]["Problem"]["properties"]
+
+
+def test_parameters_are_described_with_their_bounds(schema: Any) -> None:
+    parts = schema["components"]["schemas"]
+    for kind in (TrainParams, EvaluateParams):
+        properties = parts[kind.__name__]["properties"]
+        assert set(properties) == set(kind.model_fields)
+        assert all("title" in p or "$ref" in p for p in properties.values())
+    epochs = parts["TrainParams"]["properties"]["epochs"]
+    assert (epochs["minimum"], epochs["maximum"], epochs["default"]) == (1, 1000, 10)
+    assert set(parts["LiveForm"]["required"]) == {"image", "teacher", "student"}
+    body = schema["paths"]["/api/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(body["schema"]["discriminator"]["mapping"]) == {"train", "evaluate"}
+
+
+@pytest.mark.slow
+def test_generated_requests_meet_the_description(schema: Any, web: str, lab: Lab) -> None:
+    """Valid and invalid requests: no 500, and every answer is one that the description names."""
+    dataset, model = stock_dataset(lab), stock_model(lab)
+    known = {"job_id": "0" * 32, "dataset_id": dataset, "model_id": model}
+    api = schemathesis.openapi.from_dict(schema)
+    checks = [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_schema_conformance,
+    ]
+
+    def ask(operation: Any, mode: GenerationMode) -> None:
+        @settings(
+            max_examples=12,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def check(case: Any) -> None:
+            for name in set(case.path_parameters) & set(known):
+                case.path_parameters[name] = known[name]
+            case.validate_response(case.call(base_url=web, timeout=60), checks=checks)
+
+        check()
+
+    operations = [result.ok() for result in api.get_all_operations()]
+    assert len(operations) == sum(len(methods) for methods in ROUTES.values())
+    for operation in operations:
+        ask(operation, GenerationMode.POSITIVE)
+        if list(operation.iter_parameters()) or operation.body:
+            ask(operation, GenerationMode.NEGATIVE)
+
+
+def test_the_documentation_needs_no_network(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(links) >= 3
+    for link in links:
+        assert link.startswith("/static/"), link
+        assert client.get(link).status_code == 200
+    assert "<script>" not in page.text, "inline scripts do not run under the lab's policy"
+    script = client.get("/static/docs/start.js").text
+    assert '"/api/openapi.json"' in script

@@ -1,0 +1,215 @@
+"""Pictures from outside: what is kept of them is pixels, and everything bad is a clear error."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from app.errors import InvalidInput, LabError, TooLarge, UnsupportedMedia
+from app.services import uploads
+from app.services.lab import Lab
+from app.store import catalogue
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def saved(lab: Lab, data: bytes) -> Image.Image:
+    """What the lab keeps of a picture."""
+    upload = uploads.save_image(lab, io.BytesIO(data), "picture")
+    with Image.open(lab.files.upload(upload)) as image:
+        image.load()
+    return image
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises so many pixels and holds hardly any."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+
+
+GRADIENT = Image.fromarray(
+    np.stack(np.meshgrid(np.arange(48), np.arange(64), [5]), -1)[:, :, 0].astype(np.uint8) * 3
+)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_lossless_formats_keep_their_pixels(lab: Lab, kind: str) -> None:
+    kept = saved(lab, encoded(GRADIENT, kind, lossless=True))
+    assert (kept.format, kept.mode, kept.size) == ("PNG", "RGB", GRADIENT.size)
+    assert np.array_equal(np.asarray(kept), np.asarray(GRADIENT))
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "colour"),
+    [
+        (Image.new("1", (9, 9), 1), "PNG", (255, 255, 255)),
+        (Image.new("L", (9, 9), 90), "PNG", (90, 90, 90)),
+        (Image.new("P", (9, 9), 0), "PNG", (0, 0, 0)),
+        (Image.new("LA", (9, 9), (0, 0)), "PNG", (255, 255, 255)),
+        (Image.new("RGBA", (9, 9), (255, 0, 0, 0)), "PNG", (255, 255, 255)),
+        (Image.new("RGBA", (9, 9), (255, 0, 0, 255)), "WEBP", (255, 0, 0)),
+        (Image.new("I;16", (9, 9), 0x4040), "PNG", (0x40, 0x40, 0x40)),
+        (Image.new("CMYK", (9, 9), (0, 255, 255, 0)), "JPEG", (255, 0, 0)),
+    ],
+)
+def test_every_mode_becomes_rgb(
+    lab: Lab, image: Image.Image, kind: str, colour: tuple[int, int, int]
+) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    kept = np.asarray(saved(lab, encoded(image, kind, **options)))
+    assert kept.shape == (9, 9, 3)
+    assert np.abs(kept.astype(int) - colour).max() <= 3  # JPEG rounds
+
+
+def test_transparent_palettes_are_shown_on_white(lab: Lab) -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    kept = saved(lab, encoded(image, "PNG", transparency=1))
+    assert kept.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_camera_held_upright_gives_an_upright_picture(lab: Lab) -> None:
+    image = Image.new("RGB", (20, 10), "black")
+    image.paste("white", (0, 0, 10, 10))  # the left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to view: left becomes top
+    kept = saved(lab, encoded(image, "JPEG", exif=exif, quality=95))
+    assert kept.size == (10, 20)
+    top, bottom = kept.getpixel((5, 3)), kept.getpixel((5, 16))
+    assert min(top) > 200  # type: ignore[type-var,arg-type]
+    assert max(bottom) < 55  # type: ignore[type-var,arg-type]
+
+
+def test_nothing_but_pixels_is_kept(lab: Lab) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET-PLACE"
+    options = {"exif": exif, "icc_profile": b"SECRET-PROFILE" * 10, "comment": b"SECRET-NOTE"}
+    data = encoded(GRADIENT, "JPEG", **options) + b"PK\x03\x04 SECRET-ARCHIVE"
+    assert data.count(b"SECRET") >= 4
+    upload = uploads.save_image(lab, io.BytesIO(data), "x.jpg")
+    assert b"SECRET" not in lab.files.upload(upload).read_bytes()
+    assert set(saved(lab, data).info) <= {"srgb", "gamma"}
+
+
+def test_the_first_picture_of_an_animation_is_taken(lab: Lab) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
+    for kind in ("PNG", "WEBP"):
+        data = encoded(
+            frames[0], kind, save_all=True, append_images=frames[1:], duration=50, lossless=True
+        )
+        assert saved(lab, data).getpixel((4, 4)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(("size", "kept"), [((4000, 1000), (512, 128)), ((1, 1), (1, 1)),
+                                            ((9000, 1), (512, 1))])  # fmt: skip
+def test_only_what_pages_need_is_stored(
+    lab: Lab, size: tuple[int, int], kept: tuple[int, int]
+) -> None:
+    assert saved(lab, encoded(Image.new("RGB", size, "navy"), "PNG")).size == kept
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(5000, 5000), (9500, 9500), (20_000, 20_000), (2**31 - 1, 2**31 - 1), (24_000_001, 1)],
+)
+def test_bombs_are_too_large_and_never_decoded(lab: Lab, width: int, height: int) -> None:
+    with pytest.raises(TooLarge, match="pixels"):
+        saved(lab, png_header(width, height))
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: b"", InvalidInput),
+        (lambda: png_header(0, 5), (InvalidInput, UnsupportedMedia)),
+        (lambda: png_header(100, 100), InvalidInput),
+        (lambda: encoded(GRADIENT, "GIF"), UnsupportedMedia),
+        (lambda: encoded(GRADIENT, "BMP"), UnsupportedMedia),
+        (lambda: encoded(GRADIENT, "TIFF"), UnsupportedMedia),
+        (lambda: encoded(GRADIENT, "ICO"), UnsupportedMedia),
+        (lambda: encoded(GRADIENT, "PDF"), UnsupportedMedia),
+        (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>", UnsupportedMedia),
+        (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", UnsupportedMedia),
+        (lambda: b"PK\x03\x04" + b"\0" * 100, UnsupportedMedia),
+        (lambda: b"<html>" + encoded(GRADIENT, "PNG"), UnsupportedMedia),
+        (lambda: encoded(GRADIENT, "PNG")[:-30], InvalidInput),
+        (lambda: encoded(GRADIENT, "JPEG")[:200], (InvalidInput, UnsupportedMedia)),
+        (lambda: encoded(GRADIENT, "WEBP")[:60], (InvalidInput, UnsupportedMedia)),
+        (lambda: b"\0" * (uploads.MAX_IMAGE_BYTES + 1), TooLarge),
+    ],
+)
+def test_what_is_no_picture_is_a_clear_error(
+    lab: Lab, make: Callable[[], bytes], error: type[LabError]
+) -> None:
+    with pytest.raises(error) as raised:
+        uploads.save_image(lab, io.BytesIO(make()), "picture.png")
+    assert raised.value.field == "image"  # type: ignore[attr-defined]
+    assert list((lab.settings.data_dir / "uploads").iterdir()) == []
+
+
+def test_text_that_unpacks_without_end_is_refused(lab: Lab) -> None:
+    """A PNG comment of a few kilobytes that unpacks to 200 MB."""
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 200_000_000, 9))
+    plain = encoded(GRADIENT, "PNG")
+    with pytest.raises(LabError):
+        saved(lab, plain[:33] + text + plain[33:])
+
+
+@settings(max_examples=60, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "WEBP"]),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+    cut=st.floats(0, 1),
+)
+def test_damaged_bytes_are_a_picture_or_a_clear_error(
+    lab: Lab, kind: str, changes: list[tuple[float, int]], cut: float
+) -> None:
+    data = bytearray(encoded(GRADIENT, kind))
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    if cut < 0.5:
+        data = data[: int(2 * cut * len(data))]
+    with suppress(LabError):
+        assert saved(lab, bytes(data)).mode == "RGB"
+
+
+def test_an_upload_whose_job_is_refused_goes(lab: Lab) -> None:
+    def refuse(upload_id: str) -> None:
+        with uploads.kept_if_used(lab, upload_id):
+            raise InvalidInput("no such teacher")
+
+    upload_id = uploads.save_image(lab, io.BytesIO(encoded(GRADIENT, "PNG")), "x")
+    with pytest.raises(InvalidInput):
+        refuse(upload_id)
+    assert catalogue.upload(lab.database, upload_id) is None
+    assert not lab.files.upload(upload_id).exists()
+
+
+def test_a_full_disk_is_said_to_be_full(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(LabError, match="No space left on device") as raised:
+        uploads.save_archive(lab, io.BytesIO(b"PK"), "a.zip")
+    assert raised.value.status == 503
+    assert list((lab.settings.data_dir / "uploads").iterdir()) == []
