@@ -1,0 +1,236 @@
+"""What scripts do, in a real browser: the live view, the forms, the stream of a job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
+from app.contracts.jobs import JobKind, JobStatus
+from app.services.lab import Lab
+from app.store import jobs as store
+from app.web.live_page import magma
+from tests.plugins.needs import chromium
+from tests.web.examples import (
+    add_dataset,
+    add_job,
+    add_model,
+    evaluation,
+    explanation,
+    train_params,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+_PIXEL = """([selector, x, y]) => [...document.querySelector(selector).getContext("2d")
+    .getImageData(x, y, 1, 1).data.slice(0, 3)]"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, web: str) -> Iterator[Page]:
+    """A page on the lab; a script's error or a refused resource fails the test."""
+    complaints: list[str] = []
+    context = browser.new_context(base_url=web, viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def live(lab: Lab) -> str:
+    """The address of a finished live attack."""
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    student = add_model(lab, dataset, teacher=teacher)
+    result = explanation(teacher, student)
+    return f"/live?job={add_job(lab, JobKind.EXPLAIN, result.params, result=result)}"
+
+
+def _colour(value: float) -> list[int]:
+    entry = 6 * round(255 * value)
+    return [int(magma()[entry + i : entry + i + 2], 16) for i in (0, 2, 4)]
+
+
+def test_magma_goes_from_black_to_pale_yellow_and_only_gets_lighter() -> None:
+    assert magma().startswith("000004")
+    assert magma().endswith("fcfdbf")
+    colours = [_colour(i / 255) for i in range(256)]
+    light = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in colours]
+    assert all(a <= b + 1 for a, b in zip(light, light[1:], strict=False))
+
+
+def test_the_live_view_draws_four_maps_over_their_images(page: Page, live: str) -> None:
+    page.goto(live)
+    maps = page.locator("[data-map] canvas")
+    expect(maps).to_have_count(4)
+    expect(page.locator("[data-map=teacher-clean] figcaption")).to_have_text("✓ cat, 90.0\u00a0%")
+    canvas = "[data-map=student-adversarial] canvas"
+    assert page.evaluate(_PIXEL, [canvas, 0, 0]) == _colour(0)
+    assert page.evaluate(_PIXEL, [canvas, 159, 159]) == _colour(1)
+    for x, y in ((40, 60), (79, 79), (100, 30)):  # the grid (row + column) / 6 is linear inside
+        value = sum((at + 0.5) / 160 * 4 - 0.5 for at in (x, y)) / 6
+        drawn = page.evaluate(_PIXEL, [canvas, x, y])
+        assert max(abs(a - b) for a, b in zip(drawn, _colour(value), strict=True)) <= 6
+    for name in ("clean", "adversarial", "perturbation"):
+        image = page.locator(f"[data-image={name}]").first
+        assert image.evaluate("image => image.naturalWidth") == 32
+        assert image.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
+
+
+def test_the_slider_moves_everything_with_no_further_call(page: Page, live: str) -> None:
+    page.goto(live)
+    expect(page.locator("#epsilon-text")).to_have_text("8/255")
+    page.wait_for_load_state("networkidle")
+    calls: list[str] = []
+    page.on("request", lambda r: None if r.url.startswith("data:") else calls.append(r.url))
+    page.focus("#epsilon")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#epsilon-text")).to_have_text("12/255")
+    expect(page.locator("#epsilon")).to_have_attribute("aria-valuetext", "12/255")
+    # 0.9 - 0.05 * 12 = 0.3 for the true class leaves 0.35 for each of the two others.
+    says = page.locator("[data-map=teacher-adversarial] figcaption")
+    expect(says).to_have_text("✕ dog, 35.0\u00a0%")
+    expect(page.locator("[data-text=teacher-adversarial-l1]")).to_have_text("0.240")
+    page.check("input[value=grad_cam]")
+    expect(page.locator("[data-text=teacher-adversarial-l1]")).to_have_text("0.480")
+    bars = page.evaluate("document.querySelector('[data-chart=teacher] .plot').data[1].x")
+    assert bars == pytest.approx([0.3, 0.35, 0.35])
+    assert calls == []
+
+
+def test_the_opacity_and_the_maps_are_the_readers_choice(page: Page, live: str) -> None:
+    page.goto(live)
+    canvas = page.locator("[data-map=teacher-clean] canvas")
+    expect(canvas).to_have_css("opacity", "0.6")
+    page.locator("#opacity").fill("25")
+    expect(canvas).to_have_css("opacity", "0.25")
+    selector = "[data-map=teacher-clean] canvas"
+    assert page.evaluate(_PIXEL, [selector, 0, 0]) == _colour(0)
+    page.check("input[value=grad_cam]")  # upside down: the first row is 3 / 6
+    assert page.evaluate(_PIXEL, [selector, 0, 0]) == _colour(0.5)
+
+
+def test_names_stay_text_in_the_live_view(page: Page, live: str) -> None:
+    page.goto(live)
+    expect(page.locator("[data-text=student]")).to_have_text("Student <b>")
+
+
+def test_an_attack_needs_an_image_and_a_sample_is_one(page: Page, live: str) -> None:
+    page.goto(live.split("?")[0])
+    page.click("#attack")
+    expect(page.locator("#image-error")).to_have_text("Choose an image first.")
+    page.locator(".sample").nth(1).click()
+    expect(page.locator("#preview")).to_be_visible()
+    expect(page.locator("#image-error")).to_be_hidden()
+    with page.expect_request("**/api/live") as sent:
+        page.click("#attack")
+    body = sent.value.post_data_buffer
+    assert body is not None
+    for name, value in (("label", "dog"), ("max_epsilon", "16/255"), ("random_start", "true")):
+        assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in body
+    expect(page.locator("#status")).to_contain_text("The broker does not answer")
+
+
+def test_fields_of_the_student_appear_with_its_recipe(page: Page, lab: Lab) -> None:
+    add_dataset(lab)
+    page.goto("/train")
+    expect(page.locator("#field-teacher")).to_be_hidden()
+    expect(page.locator("#field-teacher")).to_be_disabled()
+    page.check("input[value=agkd_bml]")
+    expect(page.locator("#field-teacher")).to_be_visible()
+    page.click("summary:has-text('Adversarial examples')")
+    expect(page.locator("#field-epsilon")).to_be_editable()
+
+
+def test_a_clean_training_starts_without_what_is_hidden(page: Page, lab: Lab) -> None:
+    add_dataset(lab)
+    page.goto("/train")
+    page.fill("#field-name", "Teacher")
+    page.click("text=Start training")
+    page.wait_for_url("**/jobs/*")
+    expect(page.locator("h1")).to_have_text("Train Teacher on Pets")
+
+
+def test_a_job_is_followed_to_its_end(page: Page, lab: Lab) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params(dataset=add_dataset(lab)), title="A job")
+    claim = store.claim(lab.database, job, lease_s=1000)
+    assert claim is not None
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#no-charts")).to_be_visible()
+
+    def report(step: int, loss: float) -> None:
+        store.report(lab.database, claim, [
+            MetricsEvent(series="step", step=step, values={"loss": loss, "images_per_s": 321.0}),
+            LogEvent(text=f"Step {step} <b>"),
+            ProgressEvent(done=step, total=4, phase=f"step {step}", eta_s=60.0),
+        ])  # fmt: skip
+
+    report(1, 3.0)
+    expect(page.locator("#state")).to_contain_text("25.0")
+    expect(page.locator("#log li")).to_have_text([" Step 1 <b>"], use_inner_text=False)
+    expect(page.locator("#readings")).to_contain_text("321 images/s")
+    page.wait_for_function("document.querySelector('[data-chart=loss] .plot').data?.length")
+    report(2, 2.0)
+    page.wait_for_function("document.querySelector('[data-chart=loss] .plot').data[0].x.length > 1")
+    trace = page.evaluate("document.querySelector('[data-chart=loss] .plot').data[0]")
+    assert (trace["x"], trace["y"]) == ([1, 2], [3.0, 2.0])
+    store.settle(lab.database, claim, JobStatus.CANCELLED)
+    expect(page.locator(".state.cancelled")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+def test_the_dashboard_follows_its_jobs(page: Page, lab: Lab) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params(), title="A job")
+    page.goto("/")
+    expect(page.locator(".state.queued")).to_be_visible()
+    claim = store.claim(lab.database, job, lease_s=1000)
+    assert claim is not None
+    expect(page.locator(".state.running")).to_be_visible()
+
+
+def test_cancelling_asks_first(page: Page, lab: Lab) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params(), created_at=time.time())
+    page.goto(f"/jobs/{job}")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".state.queued")).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".state.cancelled")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_a_telephone(
+    browser: Browser, web: str, lab: Lab, live: str, scheme: str
+) -> None:
+    models = [add_model(lab, add_dataset(lab, name="x" * 80), name="y" * 80) for _ in range(3)]
+    result = evaluation([(model, "z" * 80) for model in models])
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result, title="w" * 300)
+    context = browser.new_context(
+        base_url=web,
+        viewport={"width": 390, "height": 844},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    page = context.new_page()
+    for path in ("/", "/train", "/evaluate", "/models", "/datasets", f"/models/{models[0]}",
+                 f"/jobs/{job}", live, "/nowhere"):  # fmt: skip
+        page.goto(path, wait_until="networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    context.close()
