@@ -27,7 +27,7 @@ FORBIDDEN = {
     "app.queue": ("app.api", "app.web", "app.services", "app.store", "fastapi"),
     "app.bell": ("app.api", "app.web", "app.services", "app.store", "app.queue", "celery"),
     "app.services": ("app.api", "app.web", "fastapi", "starlette", "celery", "redis"),
-    "app.api": ("app.web", "app.main", "app.queue", "sqlalchemy", "celery", "redis", "PIL", "numpy"),
+    "app.api": ("app.web", "app.main", "app.queue", "sqlalchemy", "celery", "redis", "PIL"),
     "app.web": ("app.api", "app.queue", "sqlalchemy", "celery", "redis"),
     "worker": (
         "app.api", "app.web", "app.services", "app.queue", "app.main", "app.deps", "app.bell",
