@@ -16,6 +16,7 @@ LEASE_S = "10"
 """So that a test need not wait long for a lost worker to be noticed."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of them are slow, and belong in one process: they share the lab."""
     for item in items:

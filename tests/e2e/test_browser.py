@@ -96,7 +96,7 @@ def _fill(page: Page, **entries: str) -> None:
 
 
 def _choose(page: Page, name: str, value: str) -> None:
-    page.locator(f"[name={name}][value={value}]").check()
+    page.locator(f"[name={name}][value='{value}']").check()
 
 
 @pytest.fixture(scope="module")

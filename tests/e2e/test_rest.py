@@ -68,13 +68,14 @@ def test_the_import_reports_what_the_archive_held(api: LabClient, imported: Json
 def test_a_model_knows_where_it_comes_from(
     api: LabClient, dataset: str, teacher: Json, student: Json
 ) -> None:
-    cards = {view["name"]: view["card"] for view in api.get("/api/models")["items"]}
-    assert cards["Teacher"]["teacher"] is None
-    assert cards["Student"]["teacher"]["id"] == teacher["model"]
-    assert {card["dataset"]["id"] for card in cards.values()} == {dataset}
-    assert cards["Student"]["params"]["step_size"] == pytest.approx(5 / 255)
-    assert cards["Student"]["validation_robust"]["n"] > 0
-    assert cards["Student"] == student["card"]
+    cards = [api.get(f"/api/models/{made['model']}")["card"] for made in (teacher, student)]
+    assert cards == [teacher["card"], student["card"]]
+    assert [card["name"] for card in cards] == ["Teacher", "Student"]
+    assert cards[0]["teacher"] is None
+    assert cards[1]["teacher"]["id"] == teacher["model"]
+    assert {card["dataset"]["id"] for card in cards} == {dataset}
+    assert cards[1]["params"]["step_size"] == pytest.approx(5 / 255)
+    assert cards[1]["validation_robust"]["n"] > 0
 
 
 def test_the_weights_are_what_the_checksum_says(api: LabClient, student: Json) -> None:
