@@ -20,8 +20,8 @@ from app import error_handlers
 from app.api import router as api
 from app.bell import Bell
 from app.border import Border
-from app.services.jobs import reconcile
 from app.services.lab import Lab
+from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import VERSION, Settings
 from app.settings import settings as environment

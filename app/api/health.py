@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from app.contracts.views import Health
 from app.deps import LabDep
-from app.services import jobs
+from app.services import upkeep
 
 router = APIRouter(tags=["health"])
 
@@ -18,7 +18,7 @@ def health(lab: LabDep, response: Response) -> Health:
     503 when the database does not answer: then this process can do nothing. 200 otherwise: without
     a broker or a worker jobs are still taken and kept, and `ok` says that they will wait.
     """
-    state = jobs.health(lab)
+    state = upkeep.health(lab)
     if not state.database:
         response.status_code = 503
     return state

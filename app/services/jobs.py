@@ -1,4 +1,4 @@
-"""Jobs: submit, look, cancel, and put right what a lost message or worker left behind."""
+"""Jobs: submit, look, cancel."""
 
 from __future__ import annotations
 
@@ -6,35 +6,24 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus, Queue
-from app.contracts.params import (
-    EvaluateParams,
-    ExplainParams,
-    Goal,
-    ImportParams,
-    Params,
-    Recipe,
-    TrainParams,
-)
+from app.contracts.params import Params
 from app.contracts.results import JobResult
-from app.contracts.views import Failure, Health, JobView, Page, Progress, QueueHealth
-from app.errors import Conflict, InvalidInput, NotFound
+from app.contracts.views import Failure, JobView, Page, Progress
+from app.errors import Conflict, NotFound
+from app.services import checks
 from app.services.lab import Lab
-from app.settings import VERSION
-from app.store import catalogue, jobs
+from app.store import jobs
 from app.store.jobs import StoredEvent
-from app.store.tables import DatasetRow, JobRow, ModelRow
+from app.store.tables import JobRow
 
 _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
-_RESEND_AFTER_S = 30.0
-_UPLOAD_KEPT_S = 3600.0
-_BIN_KEPT_S = 7 * 24 * 3600.0
 
 
 def submit(
@@ -56,7 +45,7 @@ def submit(
         kind=kind,
         status=JobStatus.QUEUED,
         queue=queue,
-        title=_TITLE_OF[kind](lab, params),
+        title=checks.title_of(lab, kind, params),
         params=body,
         created_at=now,
         sent_at=now,  # as good as sent, so that the reconciler does not send it too
@@ -87,148 +76,6 @@ def _repeated(lab: Lab, first: JobRow, digest: str) -> JobView:
             "This Idempotency-Key was used for another request.", hint="Use a new key for each job."
         )
     return get(lab, first.id)
-
-
-def _dataset(lab: Lab, dataset_id: str) -> DatasetRow:
-    row = catalogue.dataset(lab.database, dataset_id)
-    if row is None:
-        raise InvalidInput(
-            "There is no such dataset.", hint="See the datasets page.", field="dataset"
-        )
-    return row
-
-
-def _model(lab: Lab, model_id: str, field: str) -> ModelRow:
-    row = catalogue.model(lab.database, model_id)
-    if row is None:
-        raise InvalidInput("There is no such model.", hint="See the models page.", field=field)
-    return row
-
-
-def _same_classes(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
-    if list(model.card["classes"]) != list(classes):
-        raise InvalidInput(
-            f"The model “{model.name}” has other classes than {other}.",
-            hint="Choose a model that was trained on the same classes, in the same order.",
-            field=field,
-        )
-
-
-def _check_import(lab: Lab, params: Params) -> str:
-    assert isinstance(params, ImportParams)
-    if catalogue.dataset_named(lab.database, params.name) is not None:
-        raise InvalidInput(
-            f"There is a dataset named “{params.name}” already.",
-            hint="Choose another name.",
-            field="name",
-        )
-    if params.upload is not None and catalogue.upload(lab.database, params.upload) is None:
-        raise InvalidInput("There is no such upload.", field="upload")
-    return f"Import {params.name}"
-
-
-def _check_train(lab: Lab, params: Params) -> str:
-    assert isinstance(params, TrainParams)
-    dataset = _dataset(lab, params.dataset)
-    if params.recipe is Recipe.AGKD_BML:
-        assert params.teacher is not None
-        teacher = _model(lab, params.teacher, "teacher")
-        other = f"the dataset “{dataset.name}”"
-        _same_classes(teacher, dataset.report["classes"], "teacher", other)
-        _same_family(teacher, params)
-    if params.continue_from is not None:
-        _check_continue(lab, params)
-    return f"Train {params.name} on {dataset.name}"
-
-
-def _same_family(teacher: ModelRow, params: TrainParams) -> None:
-    """Attention maps are compared position by position, so they need one resolution."""
-    theirs, ours = teacher.card["architecture"], params.architecture
-    if theirs.split("-")[0] != ours.split("-")[0]:
-        raise InvalidInput(
-            f"The teacher is a {theirs}, whose attention maps do not fit those of a {ours}.",
-            hint="Choose an architecture of the teacher's family.",
-            field="architecture",
-        )
-    if params.start_from_teacher and theirs != ours:
-        raise InvalidInput(
-            f"A {ours} cannot start from the weights of a {theirs}.",
-            hint=f"Switch “Start from the teacher” off, or use {theirs}.",
-            field="start_from_teacher",
-        )
-
-
-def _check_continue(lab: Lab, params: TrainParams) -> None:
-    assert params.continue_from is not None
-    row = jobs.get(lab.database, params.continue_from)
-    if row is None or row.kind != JobKind.TRAIN:
-        raise InvalidInput("There is no such training job.", field="continue_from")
-    if not JobStatus(row.status).is_final or row.status == JobStatus.SUCCEEDED:
-        raise InvalidInput(
-            f"That job is {row.status}; only a cancelled or failed one can be continued.",
-            field="continue_from",
-        )
-    if not any(lab.files.checkpoints(row.id).glob("*.pt")):
-        raise InvalidInput(
-            "That job left no checkpoint.", hint="Train from the start.", field="continue_from"
-        )
-    free = {"name", "continue_from"}
-    if TrainParams.model_validate(row.params).model_dump(exclude=free) != params.model_dump(
-        exclude=free
-    ):
-        raise InvalidInput(
-            "A continued job keeps its parameters; only the name may change.",
-            field="continue_from",
-        )
-
-
-def _check_evaluate(lab: Lab, params: Params) -> str:
-    assert isinstance(params, EvaluateParams)
-    dataset = _dataset(lab, params.dataset)
-    found = catalogue.models_by_id(lab.database, params.models)
-    for model_id in params.models:
-        if model_id not in found:
-            raise InvalidInput("There is no such model.", field="models")
-        other = f"the dataset “{dataset.name}”"
-        _same_classes(found[model_id], dataset.report["classes"], "models", other)
-    _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
-    return f"Evaluate {', '.join(found[m].name for m in params.models)}"[:300]
-
-
-def _check_target(goal: Goal, target: str | None, classes: Sequence[str]) -> None:
-    if goal is Goal.CLASS and target not in classes:
-        raise InvalidInput(
-            "The target class is not a class of the model.",
-            hint=f"One of: {', '.join(classes[:20])}.",
-            field="target_class",
-        )
-
-
-def _check_explain(lab: Lab, params: Params) -> str:
-    assert isinstance(params, ExplainParams)
-    teacher = _model(lab, params.teacher, "teacher")
-    student = _model(lab, params.student, "student")
-    classes = teacher.card["classes"]
-    _same_classes(student, classes, "student", f"the teacher “{teacher.name}”")
-    _check_target(params.attack.goal, params.attack.target_class, classes)
-    if params.label is not None and params.label not in classes:
-        raise InvalidInput(
-            "The true class is not a class of the models.",
-            hint=f"One of: {', '.join(classes[:20])}.",
-            field="label",
-        )
-    upload = catalogue.upload(lab.database, params.upload)
-    if upload is None:
-        raise InvalidInput("There is no such upload.", field="upload")
-    return f"Explain {upload.filename}"[:300]
-
-
-_TITLE_OF: dict[JobKind, Callable[[Lab, Params], str]] = {
-    JobKind.IMPORT: _check_import,
-    JobKind.TRAIN: _check_train,
-    JobKind.EVALUATE: _check_evaluate,
-    JobKind.EXPLAIN: _check_explain,
-}
 
 
 def get(lab: Lab, job_id: str) -> JobView:
@@ -359,38 +206,3 @@ def uses_model(lab: Lab, model_id: str) -> JobRow | None:
     """An unfinished job that needs a model, if there is one."""
     unfinished = jobs.unfinished(lab.database)
     return next((row for row in unfinished if model_id in json.dumps(row.params)), None)
-
-
-def reconcile(lab: Lab) -> None:
-    """Give lost jobs back to the queue, and tell the broker again about what nobody took."""
-    for job_id in jobs.release_expired(lab.database):
-        lab.broker.ring(job_id)
-    for job_id, queue in jobs.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
-        # A message that still waits needs no copy; without this, a long queue would fill up.
-        if lab.broker.waiting(queue) == 0 and lab.broker.send(job_id, queue):
-            jobs.mark_sent(lab.database, job_id, at=time.time())
-    needed = [row.params.get("upload") or "" for row in jobs.unfinished(lab.database)]
-    for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
-        lab.files.upload(upload_id).unlink(missing_ok=True)
-    for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_BIN_KEPT_S):
-        lab.files.weights(model_id).unlink(missing_ok=True)
-
-
-def health(lab: Lab) -> Health:
-    """Whether database, broker and workers answer."""
-    database = lab.database.answers()
-    workers = lab.broker.workers()
-    active = jobs.counts(lab.database) if database else {}
-    queues = tuple(
-        QueueHealth(
-            queue=queue,
-            waiting=active.get((queue, JobStatus.QUEUED), 0),
-            running=active.get((queue, JobStatus.RUNNING), 0),
-            workers=workers[queue] if workers else 0,
-        )
-        for queue in Queue
-    )
-    ok = database and workers is not None and all(q.workers for q in queues)
-    return Health(
-        ok=ok, version=VERSION, database=database, broker=workers is not None, queues=queues
-    )

@@ -15,7 +15,7 @@ from app.contracts.results import EvaluationResult
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import LabError
-from app.services import datasets, jobs, models
+from app.services import datasets, jobs, models, upkeep
 from app.services.lab import Lab
 from app.web import charts, words
 from app.web.border import PageNumber
@@ -44,7 +44,7 @@ def dashboard(
         views = models.by_id(lab, [model.model for model in result.models])
         recipes = {model: view.card.params.recipe for model, view in views.items()}
     context = DashboardContext(
-        health=jobs.health(lab),
+        health=upkeep.health(lab),
         steps=_first_steps(lab, measured=latest is not None),
         latest=latest,
         figures={} if result is None else charts.evaluation(result, recipes),

@@ -278,3 +278,12 @@ def test_a_name_with_markup_is_kept_as_it_is(client: httpx.Client, lab: Lab) -> 
     assert page.status_code == 200
     assert "<script>alert" not in page.text
     assert "&lt;script&gt;alert" in page.text
+
+
+def test_a_teacher_of_another_image_size_is_refused(client: httpx.Client, lab: Lab) -> None:
+    dataset = stock_dataset(lab)
+    teacher = stock_model(lab, image_size=64)
+    body = train_body(dataset, recipe="agkd_bml", teacher=teacher)
+    answer = client.post("/api/jobs", json=body)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["teacher"]

@@ -14,6 +14,7 @@ from app.contracts.jobs import JobStatus, Queue, presence_key
 from app.main import create_app
 from app.services import jobs as service
 from app.services.lab import Lab
+from app.services.upkeep import reconcile
 from app.settings import Settings
 from app.store import jobs
 from tests.plugins.rows import job_row
@@ -44,12 +45,12 @@ def test_a_job_submitted_without_a_broker_is_sent_when_there_is_one(tmp_path: Pa
 def test_the_reconciler_sends_a_forgotten_job_again_but_only_then(lab: Lab) -> None:
     row = job_row(sent_at=time.time() - 3600)
     jobs.add(lab.database, row)
-    service.reconcile(lab)
+    reconcile(lab)
     assert lab.broker.waiting(Queue.TRAIN) == 1
     with lab.database.writing() as session:
         again = session.get_one(type(row), row.id)
         again.sent_at = time.time() - 3600
-    service.reconcile(lab)
+    reconcile(lab)
     assert lab.broker.waiting(Queue.TRAIN) == 1, "a message that still waits needs no copy"
 
 
@@ -57,7 +58,7 @@ def test_the_reconciler_returns_the_job_of_a_lost_worker(lab: Lab) -> None:
     row = job_row()
     jobs.add(lab.database, row)
     jobs.claim(lab.database, row.id, lease_s=-1)
-    service.reconcile(lab)
+    reconcile(lab)
     view = service.get(lab, row.id)
     assert (view.status, view.attempt) == (JobStatus.QUEUED, 1)
     assert lab.broker.waiting(Queue.TRAIN) == 1

@@ -40,6 +40,7 @@ def stock_model(
     name: str = "Teacher",
     classes: Sequence[str] = CLASSES,
     architecture: str = "wrn-10-2",
+    image_size: int = 32,
 ) -> str:
     """Register a clean model with (senseless) weights on disk; returns its id."""
     model_id, dataset_id = uuid.uuid4().hex, uuid.uuid4().hex
@@ -48,7 +49,7 @@ def stock_model(
         architecture=architecture,
         parameters=1000,
         classes=tuple(classes),
-        image_size=32,
+        image_size=image_size,
         dataset=Lineage(id=dataset_id, name="Pets", sha256="0" * 64),
         teacher=None,
         params=TrainParams(name=name, dataset=dataset_id, architecture=architecture),

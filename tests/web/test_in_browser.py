@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -72,7 +73,7 @@ def test_magma_goes_from_black_to_pale_yellow_and_only_gets_lighter() -> None:
     assert magma().endswith("fcfdbf")
     colours = [_colour(i / 255) for i in range(256)]
     light = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in colours]
-    assert all(a <= b + 1 for a, b in zip(light, light[1:], strict=False))
+    assert all(a <= b + 1 for a, b in itertools.pairwise(light))
 
 
 def test_the_live_view_draws_four_maps_over_their_images(page: Page, live: str) -> None:

@@ -1,0 +1,184 @@
+"""What only the store can check of a job's parameters: models and datasets that fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import (
+    EvaluateParams,
+    ExplainParams,
+    Goal,
+    ImportParams,
+    Params,
+    Recipe,
+    TrainParams,
+)
+from app.errors import InvalidInput
+from app.services.lab import Lab
+from app.store import catalogue, jobs
+from app.store.tables import DatasetRow, ModelRow
+
+
+def _dataset(lab: Lab, dataset_id: str) -> DatasetRow:
+    row = catalogue.dataset(lab.database, dataset_id)
+    if row is None:
+        raise InvalidInput(
+            "There is no such dataset.", hint="See the datasets page.", field="dataset"
+        )
+    return row
+
+
+def _model(lab: Lab, model_id: str, field: str) -> ModelRow:
+    row = catalogue.model(lab.database, model_id)
+    if row is None:
+        raise InvalidInput("There is no such model.", hint="See the models page.", field=field)
+    return row
+
+
+def _same_classes(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
+    if list(model.card["classes"]) != list(classes):
+        raise InvalidInput(
+            f"The model “{model.name}” has other classes than {other}.",
+            hint="Choose a model that was trained on the same classes, in the same order.",
+            field=field,
+        )
+
+
+def _same_size(model: ModelRow, size: int, field: str, other: str) -> None:
+    if model.card["image_size"] != size:
+        raise InvalidInput(
+            f"The model “{model.name}” sees images of {model.card['image_size']} pixels, "
+            f"{other} of {size}.",
+            hint="Choose a model of the same image size.",
+            field=field,
+        )
+
+
+def _check_import(lab: Lab, params: Params) -> str:
+    assert isinstance(params, ImportParams)
+    if catalogue.dataset_named(lab.database, params.name) is not None:
+        raise InvalidInput(
+            f"There is a dataset named “{params.name}” already.",
+            hint="Choose another name.",
+            field="name",
+        )
+    if params.upload is not None and catalogue.upload(lab.database, params.upload) is None:
+        raise InvalidInput("There is no such upload.", field="upload")
+    return f"Import {params.name}"
+
+
+def _check_train(lab: Lab, params: Params) -> str:
+    assert isinstance(params, TrainParams)
+    dataset = _dataset(lab, params.dataset)
+    if params.recipe is Recipe.AGKD_BML:
+        assert params.teacher is not None
+        teacher = _model(lab, params.teacher, "teacher")
+        other = f"the dataset “{dataset.name}”"
+        _same_classes(teacher, dataset.report["classes"], "teacher", other)
+        _same_size(teacher, dataset.report["image_size"], "teacher", other)
+        _same_family(teacher, params)
+    if params.continue_from is not None:
+        _check_continue(lab, params)
+    return f"Train {params.name} on {dataset.name}"
+
+
+def _same_family(teacher: ModelRow, params: TrainParams) -> None:
+    """Attention maps are compared position by position, so they need one resolution."""
+    theirs, ours = teacher.card["architecture"], params.architecture
+    if theirs.split("-")[0] != ours.split("-")[0]:
+        raise InvalidInput(
+            f"The teacher is a {theirs}, whose attention maps do not fit those of a {ours}.",
+            hint="Choose an architecture of the teacher's family.",
+            field="architecture",
+        )
+    if params.start_from_teacher and theirs != ours:
+        raise InvalidInput(
+            f"A {ours} cannot start from the weights of a {theirs}.",
+            hint=f"Switch “Start from the teacher” off, or use {theirs}.",
+            field="start_from_teacher",
+        )
+
+
+def _check_continue(lab: Lab, params: TrainParams) -> None:
+    assert params.continue_from is not None
+    row = jobs.get(lab.database, params.continue_from)
+    if row is None or row.kind != JobKind.TRAIN:
+        raise InvalidInput("There is no such training job.", field="continue_from")
+    if not JobStatus(row.status).is_final or row.status == JobStatus.SUCCEEDED:
+        raise InvalidInput(
+            f"That job is {row.status}; only a cancelled or failed one can be continued.",
+            field="continue_from",
+        )
+    if not any(lab.files.checkpoints(row.id).glob("*.pt")):
+        raise InvalidInput(
+            "That job left no checkpoint.", hint="Train from the start.", field="continue_from"
+        )
+    free = {"name", "continue_from"}
+    if TrainParams.model_validate(row.params).model_dump(exclude=free) != params.model_dump(
+        exclude=free
+    ):
+        raise InvalidInput(
+            "A continued job keeps its parameters; only the name may change.",
+            field="continue_from",
+        )
+
+
+def _check_evaluate(lab: Lab, params: Params) -> str:
+    assert isinstance(params, EvaluateParams)
+    dataset = _dataset(lab, params.dataset)
+    found = catalogue.models_by_id(lab.database, params.models)
+    for model_id in params.models:
+        if model_id not in found:
+            raise InvalidInput("There is no such model.", field="models")
+        other = f"the dataset “{dataset.name}”"
+        _same_classes(found[model_id], dataset.report["classes"], "models", other)
+        _same_size(found[model_id], dataset.report["image_size"], "models", other)
+    _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
+    return f"Evaluate {', '.join(found[m].name for m in params.models)}"[:300]
+
+
+def _check_target(goal: Goal, target: str | None, classes: Sequence[str]) -> None:
+    if goal is Goal.CLASS and target not in classes:
+        raise InvalidInput(
+            "The target class is not a class of the model.",
+            hint=f"One of: {', '.join(classes[:20])}.",
+            field="target_class",
+        )
+
+
+def _check_explain(lab: Lab, params: Params) -> str:
+    assert isinstance(params, ExplainParams)
+    teacher = _model(lab, params.teacher, "teacher")
+    student = _model(lab, params.student, "student")
+    classes = teacher.card["classes"]
+    other = f"the teacher “{teacher.name}”"
+    _same_classes(student, classes, "student", other)
+    _same_size(student, teacher.card["image_size"], "student", other)
+    _check_target(params.attack.goal, params.attack.target_class, classes)
+    if params.label is not None and params.label not in classes:
+        raise InvalidInput(
+            "The true class is not a class of the models.",
+            hint=f"One of: {', '.join(classes[:20])}.",
+            field="label",
+        )
+    upload = catalogue.upload(lab.database, params.upload)
+    if upload is None:
+        raise InvalidInput("There is no such upload.", field="upload")
+    return f"Explain {upload.filename}"[:300]
+
+
+_CHECKS: dict[JobKind, Callable[[Lab, Params], str]] = {
+    JobKind.IMPORT: _check_import,
+    JobKind.TRAIN: _check_train,
+    JobKind.EVALUATE: _check_evaluate,
+    JobKind.EXPLAIN: _check_explain,
+}
+
+
+def title_of(lab: Lab, kind: JobKind, params: Params) -> str:
+    """The job's title, once its parameters are known to fit what the lab has.
+
+    Raises InvalidInput, which names the field to change.
+    """
+    return _CHECKS[kind](lab, params)

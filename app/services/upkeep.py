@@ -1,0 +1,50 @@
+"""What keeps the lab in order: lost jobs, forgotten files, and whether everything answers."""
+
+from __future__ import annotations
+
+import time
+
+from app.contracts.jobs import JobStatus, Queue
+from app.contracts.views import Health, QueueHealth
+from app.services.lab import Lab
+from app.settings import VERSION
+from app.store import catalogue, jobs
+
+_RESEND_AFTER_S = 30.0
+_UPLOAD_KEPT_S = 3600.0
+_BIN_KEPT_S = 7 * 24 * 3600.0
+
+
+def reconcile(lab: Lab) -> None:
+    """Give lost jobs back to the queue, and tell the broker again about what nobody took."""
+    for job_id in jobs.release_expired(lab.database):
+        lab.broker.ring(job_id)
+    for job_id, queue in jobs.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
+        # A message that still waits needs no copy; without this, a long queue would fill up.
+        if lab.broker.waiting(queue) == 0 and lab.broker.send(job_id, queue):
+            jobs.mark_sent(lab.database, job_id, at=time.time())
+    needed = [row.params.get("upload") or "" for row in jobs.unfinished(lab.database)]
+    for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
+        lab.files.upload(upload_id).unlink(missing_ok=True)
+    for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_BIN_KEPT_S):
+        lab.files.weights(model_id).unlink(missing_ok=True)
+
+
+def health(lab: Lab) -> Health:
+    """Whether database, broker and workers answer."""
+    database = lab.database.answers()
+    workers = lab.broker.workers()
+    active = jobs.counts(lab.database) if database else {}
+    queues = tuple(
+        QueueHealth(
+            queue=queue,
+            waiting=active.get((queue, JobStatus.QUEUED), 0),
+            running=active.get((queue, JobStatus.RUNNING), 0),
+            workers=workers[queue] if workers else 0,
+        )
+        for queue in Queue
+    )
+    ok = database and workers is not None and all(q.workers for q in queues)
+    return Health(
+        ok=ok, version=VERSION, database=database, broker=workers is not None, queues=queues
+    )
