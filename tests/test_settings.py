@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -12,8 +14,8 @@ from kombu import Consumer
 
 from app.contracts.jobs import TASK_OF, Queue
 from app.queue import Broker
-from app.settings import Settings
-from tests.plugins.lab_process import free_port
+from app.settings import VERSION, Settings, code_version
+from tests.plugins.lab_process import ROOT, free_port
 from tests.plugins.servers import valkey, wait_for_broker
 
 PASSWORD = "p@ss:w/o?r#d db=7"
@@ -88,3 +90,9 @@ def test_empty_variables_mean_their_defaults(monkeypatch: pytest.MonkeyPatch) ->
     assert (settings.port, settings.redis_url) == (8000, None)
     assert settings.data_dir == Path.home() / "lab"
     assert settings.sql_url == f"sqlite:///{Path.home()}/lab/lab.sqlite3"
+
+
+def test_the_version_is_one_and_says_which_commit_runs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+    assert re.fullmatch(rf"{re.escape(VERSION)}(\+[0-9a-f]{{12}}(\.dirty)?)?", code_version())

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +24,7 @@ from app.services.lab import Lab
 from app.store import jobs
 from app.store.jobs import Claim
 from tests.api.problems import problem
+from tests.plugins.lab_process import ROOT, free_port, wait_until
 from tests.plugins.rows import job_row
 
 
@@ -232,3 +237,32 @@ def test_noise_on_the_bell_does_no_harm(
     report(lab, claim, "after the noise")
     finish(lab, claim)
     assert [event.id for event in sent] == [2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_stopped_ends_its_streams(lab: Lab, claim: Claim) -> None:
+    """It would wait ten minutes for them; so it ends at all only because they do."""
+    port, facts = free_port(), lab.settings
+    assert facts.redis_url is not None
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app"]
+    options = ["--port", str(port), "--timeout-graceful-shutdown", "600", "--log-level", "error"]
+    places = {"LAB_DATA_DIR": str(facts.data_dir), "LAB_REDIS_URL": facts.redis_url}
+    server = subprocess.Popen([*command, *options], cwd=ROOT, env=os.environ | places)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            wait_until(lambda: answers(client), "the server answers")
+            sent = stream(client, claim.job_id)
+            assert [event.id for event in islice(sent, 2)] == [1, 2]
+            server.terminate()
+            assert list(sent) == []
+        assert server.wait(60) == -signal.SIGTERM
+    finally:
+        server.kill()
+        server.wait()
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/api/health").status_code == 200
+    except httpx.TransportError:
+        return False
