@@ -5,9 +5,13 @@
 Both sides compute the loss of one batch of 128 and its gradient, WRN-10-2, 10 + 10 attack steps,
 eps 8/255, from the same weights, images and random starts, in turns within one run:
 
-- the lab's step: both attacks as one batch of 2N, no gradient for parameters, channels-last;
-- a plain step: the two attacks one after the other, each by `loss.backward()`, which also computes
-  every parameter's gradient and throws it away, contiguous.
+- the lab's step: both attacks as one batch of 2N, no gradient for parameters, channels-last, and
+  freed memory kept, as a worker does;
+- a plain step: the two attacks one after the other, each backwards through the whole graph, which
+  computes every parameter's gradient to throw it away, contiguous, memory as malloc likes it.
+
+Each side has a process of its own, since memory is a matter of the process; one waits while the
+other works.
 
 PASS: every loss of the two agrees to 1e-4, and the ratio of the median times is above 1.
 
@@ -19,10 +23,13 @@ that difference is printed as well, as what rounding alone does to this loss.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 
 import torch
 from torch import Tensor
@@ -31,6 +38,7 @@ from torch.nn import functional as F
 from worker.agkd_bml.examples import TrainingAttack, most_confusing_class
 from worker.agkd_bml.objective import Losses, Weights, agkd_bml_losses
 from worker.agkd_bml.step import agkd_bml_step
+from worker.memory import keep_freed_memory
 from worker.models import Classifier, Outputs, build
 
 N, CLASSES = 128, 10
@@ -49,9 +57,9 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=15, help="measured steps of each side")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     arguments = parser.parse_args()
+    with sides(arguments.threads) as steps:
+        times, rounding = measure(steps, arguments.repeats)
     torch.set_num_threads(arguments.threads)
-    steps = {"lab": lab_step(), "plain": plain_step()}
-    times, rounding = measure(steps, arguments.repeats)
     difference = difference_in_double_precision()
     print(
         f"AGKD-BML step, WRN-10-2, batch {N}, {ATTACK.steps} + {ATTACK.steps} attack steps, ",
@@ -71,17 +79,48 @@ def main() -> int:
     return 0 if met else 1
 
 
-def measure(steps: dict[str, Step], repeats: int) -> tuple[dict[str, list[float]], float]:
+@contextmanager
+def sides(threads: int) -> Iterator[dict[str, Connection]]:
+    """The two sides at work, by name: send a seed, receive seconds and losses."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for name in ("lab", "plain"):
+        pipes[name], theirs = context.Pipe()
+        processes.append(context.Process(target=work, args=(name, threads, theirs), daemon=True))
+        processes[-1].start()
+    try:
+        yield pipes
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def work(name: str, threads: int, orders: Connection) -> None:
+    """Do a step for every seed that comes; the body of a side's process."""
+    torch.set_num_threads(threads)
+    if name == "lab":
+        keep_freed_memory()
+    step = lab_step() if name == "lab" else plain_step()
+    while True:
+        seed = orders.recv()
+        begin = time.perf_counter()
+        losses = step(seed)
+        orders.send((time.perf_counter() - begin, [loss.item() for loss in losses]))
+
+
+def measure(steps: dict[str, Connection], repeats: int) -> tuple[dict[str, list[float]], float]:
     """Seconds of every step, the sides in turns, and the largest difference of a loss."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     difference = 0.0
     for repeat in range(repeats + 1):
         losses = []
         for name, step in steps.items():
-            begin = time.perf_counter()
-            losses.append(step(repeat))
+            step.send(repeat)
+            seconds, of_step = step.recv()
+            losses.append(of_step)
             if repeat > 0:  # the first one warms up
-                times[name].append(time.perf_counter() - begin)
+                times[name].append(seconds)
         difference = max(difference, largest_difference(*losses))
     return times, difference
 
@@ -90,14 +129,15 @@ def difference_in_double_precision() -> float:
     """The largest difference of a loss between the two sides, from the same random starts."""
     torch.set_default_dtype(torch.float64)
     try:
-        return largest_difference(lab_step()(0), plain_step()(0))
+        mine, other = ([loss.item() for loss in step(0)] for step in (lab_step(), plain_step()))
+        return largest_difference(mine, other)
     finally:
         torch.set_default_dtype(torch.float32)
 
 
-def largest_difference(a: Losses, b: Losses) -> float:
+def largest_difference(a: list[float], b: list[float]) -> float:
     """Of the five losses, term by term."""
-    return max(abs(mine.item() - other.item()) for mine, other in zip(a, b, strict=True))
+    return max(abs(mine - other) for mine, other in zip(a, b, strict=True))
 
 
 def describe(seconds: list[float]) -> str:
@@ -140,7 +180,7 @@ def lab_step() -> Step:
         losses, _ = agkd_bml_step(
             student, teacher, x, y, images, attack=ATTACK, weights=WEIGHTS, generator=generator
         )
-        losses.total.backward()
+        torch.autograd.backward(losses.total)
         return losses
 
     return step
@@ -158,7 +198,7 @@ def plain_step() -> Step:
         for _ in range(ATTACK.steps):
             x_adv.requires_grad_()
             student.zero_grad()
-            F.cross_entropy(student(x_adv), target).backward()
+            torch.autograd.backward(F.cross_entropy(student(x_adv), target))
             assert x_adv.grad is not None
             moved = x_adv.detach() - ATTACK.step_size * x_adv.grad.sign()
             delta = (moved - images).clamp(-ATTACK.eps, ATTACK.eps)
@@ -187,7 +227,7 @@ def plain_step() -> Step:
             y=y,
             weights=WEIGHTS,
         )
-        losses.total.backward()
+        torch.autograd.backward(losses.total)
         return losses
 
     return step

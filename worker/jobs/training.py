@@ -188,7 +188,7 @@ def _epoch(
         x = to_float(_augment(params, pixels, state.generators["augmentation"]))
         scalars = step(x, y)
         state.optimizer.zero_grad(set_to_none=True)
-        scalars["loss"].backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(scalars["loss"])
         state.optimizer.step()
         state.schedule.step()
         for name, value in scalars.items():
