@@ -14,9 +14,10 @@ help: ## List these targets
 run: install ## Install what is missing, and start the lab on http://127.0.0.1:8000
 	@exec $(BIN)/python -m app
 
+# A file's slow tests share what they start, so they stay in one process (`loadfile`).
 test: install-dev ## Run every test: the fast ones first
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 lint: install-dev ## Check style and types
 	$(BIN)/python -m ruff check .

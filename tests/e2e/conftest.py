@@ -16,13 +16,11 @@ LEASE_S = "10"
 """So that a test need not wait long for a lost worker to be noticed."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of them are slow, and belong in one process: they share the lab."""
+    """All of them are slow."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("e2e"))
 
 
 @pytest.fixture(scope="session")
