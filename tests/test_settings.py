@@ -6,11 +6,12 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from celery import Celery
-from kombu import Consumer
+from kombu.messaging import Consumer
 
 from app.contracts.jobs import TASK_OF, Queue
 from app.queue import Broker
@@ -42,12 +43,12 @@ def test_what_the_web_sends_a_celery_consumer_receives(locked_url: str) -> None:
     # The plain client, which counts what waits, looks into the same database as Celery.
     assert broker.waiting(Queue.LIVE) == 1
 
-    received: list[tuple[str, object]] = []
+    received: list[tuple[str, list[str]]] = []
     celery = Celery(broker=settings.celery_url, set_as_current=False)
     with celery.connection_for_read() as connection:
         queue = celery.amqp.queues.select_add("live")
 
-        def take(body: object, message: object) -> None:
+        def take(body: Any, message: Any) -> None:
             received.append((message.headers["task"], body[0]))
             message.ack()
 

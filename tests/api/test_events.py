@@ -18,7 +18,7 @@ import httpx
 import pytest
 import redis
 
-from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
+from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import BELL, JobStatus
 from app.services.lab import Lab
 from app.store import jobs
@@ -75,7 +75,7 @@ def finish(lab: Lab, claim: Claim, status: JobStatus = JobStatus.SUCCEEDED) -> N
 def test_a_finished_job_is_told_from_the_beginning(
     client: httpx.Client, lab: Lab, claim: Claim
 ) -> None:
-    events = [
+    events: list[Event] = [
         ProgressEvent(done=1, total=2, phase="epoch 1 of 2", eta_s=3.5),
         MetricsEvent(series="step", step=7, values={"loss": 0.5}),
         LogEvent(text="<b>line</b>\nwith a break and data: inside"),

@@ -22,8 +22,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from app.contracts.events import LogEvent, ProgressEvent
-from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobStatus
+from app.contracts.events import Event, LogEvent, ProgressEvent
+from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobKind, JobStatus
 from app.store import jobs
 from app.store.db import Database
 from app.store.jobs import Claim, LeaseLost
@@ -94,7 +94,7 @@ class JobStates(RuleBasedStateMachine):
         expected, claim = self.expected[job], jobs.claim(self.database, job, lease_s=lease_s)
         if expected.status is not JobStatus.QUEUED:
             assert claim is None
-            return Claim(job, jobs.JobKind.TRAIN, {}, expected.attempt, fence=-1)
+            return Claim(job, JobKind.TRAIN, {}, expected.attempt, fence=-1)
         assert claim is not None
         assert claim.fence > expected.fence
         assert claim.attempt == expected.attempt + 1 <= MAX_ATTEMPTS
@@ -117,7 +117,7 @@ class JobStates(RuleBasedStateMachine):
     def report(self, claim: Claim, lines: int) -> None:
         expected = self.expected[claim.job_id]
         progress = ProgressEvent(done=lines, total=3, phase=f"fence {claim.fence}")
-        events = [*(LogEvent(text="step") for _ in range(lines)), progress]
+        events: list[Event] = [*(LogEvent(text="step") for _ in range(lines)), progress]
         if not expected.is_held_by(claim):
             with pytest.raises(LeaseLost):
                 jobs.report(self.database, claim, events)
