@@ -6,6 +6,7 @@ sites' code on this machine too; these rules keep it out.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 
@@ -36,6 +37,11 @@ _UNREAD = {"Connection": "close"}
 
 def _refusal(request: Request, limit: int) -> LabError | None:
     host = request.headers.get("host", "")
+    if not _is_loopback(request):
+        return Misdirected(
+            "The lab has no login, so it answers only on this machine's own address.",
+            hint="Let it listen on 127.0.0.1, and forward the port by ssh.",
+        )
     if not _OWN_NAME.fullmatch(host):
         # Another name that leads here is DNS rebinding: a foreign site posing as this lab.
         return Misdirected(
@@ -50,6 +56,15 @@ def _refusal(request: Request, limit: int) -> LabError | None:
     if length.isdecimal() and int(length[:20]) > limit:
         return _too_large(limit)
     return None
+
+
+def _is_loopback(request: Request) -> bool:
+    """Whether the request came in at 127.0.0.0/8 or ::1, wherever the server listens."""
+    address, _ = request.scope.get("server") or ("", None)
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_foreign(request: Request, host: str) -> bool:

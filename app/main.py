@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import threading
@@ -77,6 +78,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
     beside = [asyncio.create_task(_reconcile_for_ever(lab)), asyncio.create_task(bell.hear())]
+    # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
+    # 0.15 s.
+    gc.collect()
+    gc.freeze()
     try:
         with _ends_with_the_server(bell):
             yield

@@ -37,8 +37,11 @@ def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:
     if not 0 <= class_index < len(view.report.classes):
         raise NotFound("The dataset has no such class.")
     folder = lab.files.dataset(dataset_id)
-    labels = np.load(folder / "test_labels.npy", mmap_mode="r")
-    images = np.load(folder / "test_images.npy", mmap_mode="r")
+    try:
+        labels = np.load(folder / "test_labels.npy", mmap_mode="r")
+        images = np.load(folder / "test_images.npy", mmap_mode="r")
+    except (OSError, ValueError):
+        raise NotFound("The dataset's files are gone.", hint="Import it again.") from None
     chosen = np.flatnonzero(labels == class_index)[:SAMPLES_PER_CLASS]
     if not len(chosen):
         raise NotFound("The class has no test images.")

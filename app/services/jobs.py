@@ -23,6 +23,7 @@ from app.store import jobs
 from app.store.jobs import StoredEvent
 from app.store.tables import JobRow
 
+_CHART_POINTS = 800
 _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
 
 
@@ -188,8 +189,8 @@ def events(lab: Lab, job_id: str, after: int = 0) -> list[StoredEvent]:
 
 
 def charts_and_log(lab: Lab, job_id: str) -> list[StoredEvent]:
-    """All metrics and log lines of a job, in order."""
-    return jobs.events_of_type(lab.database, job_id, ["metrics", "log"])
+    """Metrics and log lines of a job, in order; of a long training, as many as a chart shows."""
+    return jobs.charts_and_log(lab.database, job_id, points=_CHART_POINTS)
 
 
 def cancel(lab: Lab, job_id: str) -> JobView:

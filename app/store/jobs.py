@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, insert, or_, select, update
+from sqlalchemy import Select, func, insert, not_, or_, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -138,15 +138,20 @@ def events_after(database: Database, job_id: str, seq: int, limit: int = 500) ->
         return [StoredEvent(*row) for row in session.execute(query)]
 
 
-def events_of_type(database: Database, job_id: str, types: Sequence[str]) -> list[StoredEvent]:
-    """All of a job's events of some types, in order: its charts and its log."""
-    query = (
-        select(EventRow.seq, EventRow.at, EventRow.body)
-        .where(EventRow.job_id == job_id, EventRow.type.in_(types))
-        .order_by(EventRow.seq)
-    )
+def charts_and_log(database: Database, job_id: str, *, points: int) -> list[StoredEvent]:
+    """A job's metrics and log lines, in order; of a long training, every few steps' metrics.
+
+    At least `points` of the metrics are left, and all that are not of single steps.
+    """
+    of_job = (EventRow.job_id == job_id, EventRow.type.in_(("metrics", "log")))
+    of_step = EventRow.body["series"].as_string() == "step"
     with database.reading() as session:
-        return [StoredEvent(*row) for row in session.execute(query)]
+        count = session.scalar(select(func.count()).where(*of_job)) or 0
+        stride = max(1, count // points)
+        kept = or_(EventRow.type == "log", not_(of_step), EventRow.seq % stride == 0)
+        query = select(EventRow.seq, EventRow.at, EventRow.body).where(*of_job)
+        thinned = query.where(kept) if stride > 1 else query
+        return [StoredEvent(*row) for row in session.execute(thinned.order_by(EventRow.seq))]
 
 
 def _append(session: Session, job_id: str, events: Sequence[Event]) -> None:

@@ -12,7 +12,7 @@ from app.services.lab import Lab
 from app.web.specs import Choice
 from app.web.words import percent
 
-_MODELS_SHOWN = 500
+_MODELS_SHOWN = 100
 
 
 def all_models(lab: Lab) -> tuple[ModelView, ...]:

@@ -134,12 +134,12 @@ def evaluation_figures(
     events: Sequence[Event], params: EvaluateParams, names: Mapping[str, str], recipes: Recipes
 ) -> dict[str, Figure]:
     """The curves of a running evaluation as far as they are; what has no points is left out."""
-    hues = palette.colours(params.models, recipes)
+    hues, lines = palette.colours(params.models, recipes), lines_of(events)
     figures = {}
     for curve, title in (("epsilon", "Budget ε (n/255)"), ("steps", "Attack steps")):
         traces = []
         for model, hue in hues.items():
-            line = lines_of(events).get(f"{model}:{curve}", Line())
+            line = lines.get(f"{model}:{curve}", Line())
             if curve == "epsilon":
                 line.xs = [to_255(params.epsilons[int(i)]) for i in line.xs]
             if line.xs:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import httpx
 import pytest
 
+from app.main import create_app
 from app.services.lab import Lab
+from app.settings import Settings
 from app.store import jobs
 from tests.api.problems import problem
 from tests.plugins.rows import job_row
@@ -135,3 +138,13 @@ def test_static_files_stay_inside_their_folder(web: str) -> None:
     for path in ("/static/../app/main.py", "/static/%2e%2e/app/main.py", "/static//etc/passwd"):
         answer = ask(web, "localhost", path)
         assert answer.split(b" ", 2)[1] == b"404", path
+
+
+def test_a_server_that_listens_elsewhere_answers_nobody_there(settings: Settings) -> None:
+    transport = httpx.ASGITransport(create_app(settings))
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://192.0.2.1") as client:
+            return await client.get("/api/health", headers={"host": "localhost"})
+
+    assert asyncio.run(ask()).status_code == 421

@@ -170,7 +170,7 @@ def test_no_gap_and_no_repeat_over_many_reconnections(
     seen += stream(client, claim.job_id, seen[-1].id)
     worker.join()
     assert [event.id for event in seen] == list(range(1, 404))
-    log = jobs.events_of_type(lab.database, claim.job_id, ["log"])
+    log = jobs.charts_and_log(lab.database, claim.job_id, points=800)
     texts = [event.data["text"] for event in seen if event.event == "log"]
     assert texts == [event.body["text"] for event in log]
     assert len(texts) == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -12,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from app.contracts.events import LogEvent
+from app.contracts.events import LogEvent, MetricsEvent
 from app.contracts.jobs import JobStatus
 from app.store import jobs
 from app.store.db import Database
@@ -133,3 +134,23 @@ def test_a_page_is_newest_first_and_counts_everything(database: Database) -> Non
     assert ([row.id for row in found], total) == (newest[2:5], 7)
     found, total = jobs.page(database, statuses=[JobStatus.CANCELLED], offset=0, limit=3)
     assert ([row.id for row in found], total) == ([rows[3].id], 1)
+
+
+def test_a_long_training_is_thinned_and_keeps_its_epochs_and_log(database: Database) -> None:
+    row = job_row()
+    jobs.add(database, row)
+    claim = jobs.claim(database, row.id, lease_s=60)
+    assert claim is not None
+    steps = [MetricsEvent(series="step", step=i, values={"loss": 1.0}) for i in range(1000)]
+    epochs = [MetricsEvent(series="epoch", step=i, values={"score": 0.5}) for i in range(10)]
+    jobs.report(database, claim, [*steps, *epochs, LogEvent(text="done")])
+
+    def kinds(points: int) -> Counter[str]:
+        stored = jobs.charts_and_log(database, row.id, points=points)
+        assert [event.seq for event in stored] == sorted(event.seq for event in stored)
+        return Counter(event.body.get("series", "log") for event in stored)
+
+    assert kinds(2000) == {"step": 1000, "epoch": 10, "log": 1}
+    thinned = kinds(100)
+    assert 90 <= thinned["step"] <= 110
+    assert (thinned["epoch"], thinned["log"]) == (10, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 
 from app.contracts.params import Attack, EvaluateParams, Norm, Recipe
@@ -71,9 +72,22 @@ def test_names_are_shown_letter_by_letter() -> None:
     ]
 
 
-def test_a_figure_refuses_what_plotly_does_not_know() -> None:
-    with pytest.raises(ValueError, match="wavy"):
-        charts.figure([{"type": "scatter", "line": {"shape": "wavy"}}])
+def test_plotly_knows_every_kind_of_figure() -> None:
+    measured = evaluation([(_TEACHER, "Teacher"), (_STUDENT, "Student")])
+    losses = [_metrics("step", 10, loss=3.0, bml=0.1, train_robust=0.3)]
+    epochs = [_metrics("epoch", 1, validation_clean=0.4)]
+    points = [_metrics("curve", 0, **{f"{_TEACHER}:epsilon": 0.5})]
+    params = EvaluateParams(models=(_TEACHER,), dataset="0" * 32)
+    kinds = [
+        charts.evaluation(measured, _RECIPES),
+        job_charts.training_figures([*losses, *epochs], Recipe.AGKD_BML),
+        job_charts.evaluation_figures(points, params, {_TEACHER: "Teacher"}, _RECIPES),
+        explain_charts.figures(explanation(_TEACHER, _STUDENT)),
+    ]
+    for figures in kinds:
+        assert figures
+        for figure in figures.values():
+            go.Figure(figure)  # raises ValueError for what it does not know
 
 
 def test_epochs_stand_at_the_step_where_they_ended() -> None:
