@@ -1,10 +1,11 @@
 """Where the real images are, and no time limits for generated examples."""
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.plugins.images import FOLDER
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
@@ -13,5 +14,4 @@ settings.load_profile("no deadline")
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of cifar10-mini.zip and cifar10-jpeg.tar.xz."""
-    default = Path(__file__).parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("LAB_TEST_DATA", default))
+    return FOLDER

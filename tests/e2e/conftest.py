@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.lab_client import LabClient
-from tests.plugins.lab_process import ROOT, LabProcess
+from tests.plugins.images import MINI
+from tests.plugins.lab_process import LabProcess
 
 LEASE_S = "10"
 """So that a test need not wait long for a lost worker to be noticed."""
@@ -26,8 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def archive() -> Path:
     """A thousand real images to train on and 500 to test on."""
-    default = ROOT.parent / "shared" / "data"
-    return Path(os.environ.get("LAB_TEST_DATA", default)) / "cifar10-mini.zip"
+    return MINI
 
 
 @pytest.fixture(scope="session")

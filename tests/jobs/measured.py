@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Sequence
@@ -15,13 +14,11 @@ from torch import Tensor
 from app.contracts.results import DatasetReport
 from app.store.tables import DatasetRow, ModelRow
 from tests.jobs.runs import open_lab
+from tests.plugins.images import MINI
 from worker import registry
 from worker.data import Dataset, import_archive, load_dataset
 from worker.jobs.context import WorkerLab
 from worker.models import Classifier, build
-
-_DATA = Path(__file__).parents[2].parent / "shared" / "data"
-ARCHIVE = Path(os.environ.get("LAB_TEST_DATA", _DATA)) / "cifar10-mini.zip"
 
 
 class Measured(NamedTuple):
@@ -44,12 +41,12 @@ def open_measured(folder: Path) -> Measured:
     lab = open_lab(folder)
     dataset_id = uuid.uuid4().hex
     import_archive(
-        ARCHIVE,
+        MINI,
         lab.files.dataset(dataset_id),
         image_size=32,
         seed=0,
         label="CIFAR-10",
-        source=ARCHIVE.name,
+        source=MINI.name,
         progress=lambda done, total: None,
     )
     dataset = load_dataset(lab.files.dataset(dataset_id))
