@@ -44,12 +44,13 @@ install-dev: $(BIN)/pip
 	@$(call install-lock,dev)
 	@cp requirements/lab.txt $(VENV)/installed-lab.txt
 
+# The lock is complete, so pip need not resolve anything.
 # A copy of the lock is kept in the environment: as long as they agree, there is nothing to do.
 define install-lock
 cmp -s requirements/$(1).txt $(VENV)/installed-$(1).txt || { \
 	echo "Installing requirements/$(1).txt into $(VENV); this takes some minutes."; \
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
-		--require-hashes -r requirements/$(1).txt \
+		--no-deps --require-hashes -r requirements/$(1).txt \
 	&& cp requirements/$(1).txt $(VENV)/installed-$(1).txt; }
 endef
 
