@@ -37,7 +37,7 @@ from app.contracts.results import (
     Level,
     Lineage,
     ModelCard,
-    ModelCurves,
+    ModelFigures,
     TrainResult,
     View,
 )
@@ -226,7 +226,7 @@ def _evaluate(
         dataset=_lineage(dataset),
         images=1000,
         models=tuple(
-            ModelCurves(
+            ModelFigures(
                 model=row.id,
                 name=row.name,
                 sha256=row.sha256,

@@ -41,10 +41,14 @@ class ProgressEvent(_Event):
 
 
 class MetricsEvent(_Event):
-    """A point of the job's charts; `step` is the horizontal axis of `series`."""
+    """A point of the job's charts; `step` is the horizontal axis of `series`.
+
+    `estimate`: what an evaluation knows after `step` images: `<model>:clean`, `<model>:robust`, and
+    the bounds of the latter's 95 % interval, `<model>:low` and `<model>:high`.
+    """
 
     type: Literal["metrics"] = "metrics"
-    series: Literal["step", "epoch", "curve"]
+    series: Literal["step", "epoch", "curve", "estimate"]
     step: int = Field(ge=0)
     values: dict[str, float]
 

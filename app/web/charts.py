@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.contracts.params import Norm, Recipe
-from app.contracts.results import CurvePoint, EvaluationResult, ModelCurves
+from app.contracts.results import CurvePoint, EvaluationResult, ModelFigures
 from app.contracts.units import to_255
 from app.web import palette
 
@@ -95,7 +95,7 @@ def against_steps(result: EvaluationResult, recipes: Mapping[str, Recipe]) -> Fi
 
 def _styled(
     result: EvaluationResult, recipes: Mapping[str, Recipe]
-) -> list[tuple[ModelCurves, str, str]]:
+) -> list[tuple[ModelFigures, str, str]]:
     hues = palette.colours([model.model for model in result.models], recipes)
     return [
         (model, hues[model.model], _SYMBOLS[i % len(_SYMBOLS)])
@@ -104,7 +104,7 @@ def _styled(
 
 
 def _curve(
-    model: ModelCurves,
+    model: ModelFigures,
     points: Sequence[CurvePoint],
     xs: Sequence[float],
     hue: str,

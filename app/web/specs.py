@@ -171,7 +171,7 @@ def _spec(
         required=missing,
         default=() if missing else typed(default, unit),
         bounds=_bounds(constraints, unit),
-        choices=_choices(kind),
+        choices=_choices(kind, extra["only"]),
         pattern=str(text.pattern or ""),
         max_length=text.max_length or (length if widget == "text" else None),
     )
@@ -182,7 +182,7 @@ def _widget(kind: Any, text: StringConstraints) -> tuple[Widget, Literal["", "in
         entry = typing.get_args(kind)[0]
         if typing.get_origin(entry) is typing.Annotated:
             entry = typing.get_args(entry)[0]
-        if entry is str:
+        if entry is str or (isinstance(entry, type) and issubclass(entry, Enum)):
             return "many", ""
         return "list", "int" if entry is int else "float"
     if kind is bool:
@@ -195,12 +195,15 @@ def _widget(kind: Any, text: StringConstraints) -> tuple[Widget, Literal["", "in
     return ("select" if text.pattern == _ID_PATTERN else "text"), ""
 
 
-def _choices(kind: Any) -> tuple[Choice, ...]:
+def _choices(kind: Any, only: Any) -> tuple[Choice, ...]:
+    """Of a closed set of values, those in `only` where it names any."""
+    if typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) is Literal:
         return tuple(Choice(str(value), str(value)) for value in typing.get_args(kind))
     if isinstance(kind, type) and issubclass(kind, Enum):
         docs = enum_docs(kind)
-        values = [str(member.value) for member in kind]
+        values = [str(m.value) for m in kind if not only or m.value in only]
         return tuple(Choice(value, value, help=docs.get(value, "")) for value in values)
     return ()
 

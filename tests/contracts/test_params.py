@@ -67,7 +67,7 @@ def test_the_defaults_are_those_of_the_released_code() -> None:
         (TrainParams, TRAIN, "architecture",
          ["wrn-28", "wrn-11-2", "wrn-4-2", "wrn-10-0", "resnet-18", "wrn-10-2\n"]),
         (EvaluateParams, EVALUATE, "models", [[], [ID, ID], [ID] * 9]),
-        (EvaluateParams, EVALUATE, "epsilons", [[], [0.1, 0.1], [0.2, 0.1], [-0.1], [0.26]]),
+        (EvaluateParams, EVALUATE, "epsilons", [[0.1, 0.1], [0.2, 0.1], [-0.1], [0.26]]),
         (EvaluateParams, EVALUATE, "epsilon", [0, 0.26]),
         (EvaluateParams, EVALUATE, "step_counts", [[0], [1001], [2, 1]]),
         (EvaluateParams, EVALUATE, "images", [0, 1_000_001]),

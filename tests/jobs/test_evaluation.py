@@ -15,7 +15,7 @@ from torch import Tensor
 from app.contracts.events import MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, EvaluateParams, Goal, Method, Norm
-from app.contracts.results import Accuracy, EvaluationResult, ModelCurves
+from app.contracts.results import Accuracy, EvaluationResult, ModelFigures
 from app.store import catalogue, jobs
 from tests.jobs.measured import Measured, gradient, open_measured, random_model, register
 from tests.jobs.runs import add_job, events_of, row_of, run
@@ -54,7 +54,7 @@ def _evaluate(measured: Measured, params: EvaluateParams) -> EvaluationResult:
     return EvaluationResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
 
 
-def _counts(curves: ModelCurves) -> tuple[list[int], list[int]]:
+def _counts(curves: ModelFigures) -> tuple[list[int], list[int]]:
     """Correct images at each budget, and after each number of steps."""
     return (
         [point.accuracy.correct for point in curves.against_epsilon],

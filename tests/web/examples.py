@@ -32,7 +32,7 @@ from app.contracts.results import (
     Level,
     Lineage,
     ModelCard,
-    ModelCurves,
+    ModelFigures,
     View,
 )
 from app.contracts.units import from_255
@@ -131,7 +131,7 @@ def evaluation(models: Sequence[tuple[str, str]], **values: Any) -> EvaluationRe
         **values,
     )
     curves = tuple(
-        ModelCurves(
+        ModelFigures(
             model=model,
             name=name,
             sha256="3" * 64,

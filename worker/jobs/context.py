@@ -84,7 +84,10 @@ class JobContext:
         self.report(ProgressEvent(done=done, total=total, phase=phase, eta_s=eta))
 
     def metrics(
-        self, series: Literal["step", "epoch", "curve"], step: int, values: dict[str, float]
+        self,
+        series: Literal["step", "epoch", "curve", "estimate"],
+        step: int,
+        values: dict[str, float],
     ) -> None:
         """A point of the job's charts."""
         self.report(MetricsEvent(series=series, step=step, values=values))

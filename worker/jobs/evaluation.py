@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.contracts.events import MetricsEvent
 from app.contracts.params import EvaluateParams, Goal, Method, Norm
-from app.contracts.results import Accuracy, CurvePoint, EvaluationResult, ModelCurves
+from app.contracts.results import Accuracy, CurvePoint, EvaluationResult, ModelFigures
 from app.contracts.units import format_255
 from app.errors import JobError
 from app.store.tables import ModelRow
@@ -133,7 +133,7 @@ def _step_counts(params: EvaluateParams) -> tuple[int, ...]:
     return params.step_counts if params.attack.method is Method.PGD else ()
 
 
-def _measure(work: _Work, row: ModelRow) -> ModelCurves:
+def _measure(work: _Work, row: ModelRow) -> ModelFigures:
     model = registry.load_model(work.context.lab.files, row)
     subject = _clean(work, row, watched(work.context, model))
     first_break = _against_steps(work, subject)
@@ -141,7 +141,7 @@ def _measure(work: _Work, row: ModelRow) -> ModelCurves:
     clean = Accuracy.of(int(subject.correct.sum()), work.n)
     against_epsilon = _epsilon_curve(work, subject, first_break)
     work.context.log(f"“{row.name}”: {_in_words(work.params, clean, against_epsilon)}.")
-    return ModelCurves(
+    return ModelFigures(
         model=row.id,
         name=row.name,
         sha256=row.sha256,

@@ -1,0 +1,66 @@
+"""Every knob of every job: bounds, unit, default and help.
+
+Forms, the API's schema and the validation all come from here. Fields carry `title` (label),
+`description` (help) and, in `json_schema_extra`, `unit` and `group` for the forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.contracts.jobs import JobKind
+from app.contracts.params.attacks import (
+    MAX_L1,
+    MAX_L2,
+    MAX_LINF,
+    NORMS_OF,
+    TARGETABLE,
+    WALKS,
+    Attack,
+    Goal,
+    Method,
+    Norm,
+)
+from app.contracts.params.base import Finite, Id, Name, Params, Seed, knob, misfit
+from app.contracts.params.datasets import ImportParams, Source
+from app.contracts.params.evaluation import EvaluateParams
+from app.contracts.params.live import LIVE_LEVELS, CraftedOn, ExplainParams
+from app.contracts.params.training import Architecture, Recipe, Schedule, TrainParams
+
+PARAMS_OF: Mapping[JobKind, type[Params]] = {
+    JobKind.IMPORT: ImportParams,
+    JobKind.TRAIN: TrainParams,
+    JobKind.EVALUATE: EvaluateParams,
+    JobKind.EXPLAIN: ExplainParams,
+}
+
+__all__ = [
+    "LIVE_LEVELS",
+    "MAX_L1",
+    "MAX_L2",
+    "MAX_LINF",
+    "NORMS_OF",
+    "PARAMS_OF",
+    "TARGETABLE",
+    "WALKS",
+    "Architecture",
+    "Attack",
+    "CraftedOn",
+    "EvaluateParams",
+    "ExplainParams",
+    "Finite",
+    "Goal",
+    "Id",
+    "ImportParams",
+    "Method",
+    "Name",
+    "Norm",
+    "Params",
+    "Recipe",
+    "Schedule",
+    "Seed",
+    "Source",
+    "TrainParams",
+    "knob",
+    "misfit",
+]

@@ -1,0 +1,56 @@
+"""What all parameters share: strictness, names and ids, and a field with what a form needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic_core import PydanticCustomError
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must not contain line breaks or control characters")
+    return value
+
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
+    AfterValidator(_printable),
+]
+"""What a person calls a model or a dataset. Markup is allowed; pages escape it."""
+Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+def knob(
+    default: Any = ...,
+    *,
+    title: str,
+    help: str,
+    unit: str = "",
+    group: str = "",
+    only: Sequence[str] = (),
+    **bounds: Any,
+) -> Any:
+    """A pydantic `Field` with what a form needs to show it.
+
+    `only`: the members of an enum that may be chosen here, where not all of them may.
+    """
+    source = {"default_factory": default} if callable(default) else {"default": default}
+    extra: dict[str, JsonValue] = {"unit": unit, "group": group, "only": [str(m) for m in only]}
+    return Field(title=title, description=help, json_schema_extra=extra, **source, **bounds)
+
+
+def misfit(field: str, message: str) -> PydanticCustomError:
+    """The error of a rule that spans several fields; it names the one to change."""
+    return PydanticCustomError("misfit", "{message}", {"field": field, "message": message})
+
+
+class Params(BaseModel):
+    """Unknown fields are errors; strings never become numbers silently outside forms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,0 +1,171 @@
+"""The parameters of a training."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import StringConstraints, field_validator, model_validator
+
+from app.contracts.params.attacks import MAX_LINF
+from app.contracts.params.base import Finite, Id, Name, Params, Seed, knob, misfit
+from app.contracts.units import Intensity, from_255
+
+MAX_DEPTH, MAX_WIDTH = 100, 20
+Architecture = Annotated[
+    str, StringConstraints(pattern=r"^(wrn-\d{1,3}-\d{1,2}|preactresnet-18)$", max_length=40)
+]
+
+
+class Recipe(StrEnum):
+    CLEAN = "clean"
+    """Cross-entropy on clean images: the teacher."""
+    AGKD_BML = "agkd_bml"
+    """The student of Wang et al., ICCV 2021."""
+
+
+class Schedule(StrEnum):
+    MULTISTEP = "multistep"
+    COSINE = "cosine"
+    ONE_CYCLE = "one_cycle"
+
+
+class TrainParams(Params):
+    """Train one model. Defaults are those of the authors' released code, for a shorter run."""
+
+    name: Name = knob(title="Name", help="What the model is called in lists and charts.")
+    dataset: Id = knob(title="Dataset", help="What the model is trained on.")
+    recipe: Recipe = knob(
+        Recipe.CLEAN,
+        title="Recipe",
+        help="`clean` trains an undefended classifier, the teacher. `agkd_bml` trains a student "
+        "on adversarial examples, guided by a teacher.",
+    )
+    teacher: Id | None = knob(
+        None,
+        title="Teacher",
+        help="A clean model of the same classes; the student learns where it looks.",
+    )
+    architecture: Architecture = knob(
+        "wrn-10-2",
+        title="Architecture",
+        help="`wrn-<depth>-<width>` (depth = 6n + 4) or `preactresnet-18`. WRN-10-2 trains on a "
+        "CPU; the paper uses WRN-28-10.",
+    )
+    epochs: int = knob(10, title="Epochs", help="Passes over the training images.", ge=1, le=1000)
+    batch_size: int = knob(
+        128, title="Batch size", unit="images", help="Images in one step.", ge=8, le=4096
+    )
+    seed: Seed = knob(0, title="Seed", help="Seeds weights, order, augmentation and attacks.")
+    augment: bool = knob(
+        True, title="Crop and flip", help="Random crop (pad 4) and horizontal flip of each image."
+    )
+
+    learning_rate: Finite = knob(
+        0.1, title="Learning rate", help="The highest one of the schedule.", group="Optimiser",
+        gt=0, le=10,
+    )  # fmt: skip
+    momentum: Finite = knob(
+        0.9, title="Momentum", help="Nesterov is off.", group="Optimiser", ge=0, lt=1
+    )
+    weight_decay: Finite = knob(
+        2e-4, title="Weight decay", help="L2 penalty on every weight.", group="Optimiser",
+        ge=0, le=0.1,
+    )  # fmt: skip
+    schedule: Schedule = knob(
+        Schedule.ONE_CYCLE,
+        title="Schedule",
+        help="`multistep` divides the rate by ten at each milestone; `cosine` falls to zero; "
+        "`one_cycle` rises, then falls: best for short runs.",
+        group="Optimiser",
+    )
+    milestones: tuple[int, ...] = knob(
+        (100, 150),
+        title="Milestones",
+        unit="epochs",
+        help="Where `multistep` divides the learning rate by ten.",
+        group="Optimiser",
+        max_length=10,
+    )
+    label_smoothing: Finite = knob(
+        0.5,
+        title="Label smoothing",
+        help="s: the true class is given 1 − s, the other classes share s.",
+        group="Objective",
+        ge=0,
+        lt=1,
+    )
+
+    epsilon: Intensity = knob(
+        from_255(8), title="Perturbation budget ε", unit="/255", group="Adversarial examples",
+        help="Largest change of any pixel (L∞) in the student's training examples.",
+        gt=0, le=MAX_LINF,
+    )  # fmt: skip
+    step_size: Intensity = knob(
+        from_255(2), title="Step size", unit="/255", group="Adversarial examples",
+        help="How far one attack step moves a pixel.", gt=0, le=MAX_LINF,
+    )  # fmt: skip
+    steps: int = knob(
+        10, title="Attack steps", group="Adversarial examples", ge=1, le=100,
+        help="Steps of the forward and of the backward attack. AGKD-BML-7 uses 7.",
+    )  # fmt: skip
+    agkd_weight: Finite = knob(
+        1.0, title="AGKD weight", group="Objective", ge=0, le=1000,
+        help="Weight of the attention distance to the teacher.",
+    )  # fmt: skip
+    bml_weight: Finite = knob(
+        2.0, title="BML weight λ", group="Objective", ge=0, le=1000,
+        help="Weight of the bidirectional triplet loss.",
+    )  # fmt: skip
+    margin: Finite = knob(
+        0.03, title="Triplet margin m", group="Objective", ge=0, le=2,
+        help="How much nearer the clean embedding must be than the backward one.",
+    )  # fmt: skip
+    mu: Finite = knob(
+        1e-3, title="Embedding penalty μ", group="Objective", ge=0, le=10,
+        help="Weight of the embeddings' squared norm inside the triplet loss.",
+    )  # fmt: skip
+    mart: bool = knob(
+        True, title="MART term", group="Objective",
+        help="Adds the misclassification-aware term of Wang et al., ICLR 2020.",
+    )  # fmt: skip
+    mart_beta: Finite = knob(
+        6.0, title="MART β", group="Objective", ge=0, le=100,
+        help="Weight of KL(clean || adversarial) inside the MART term.",
+    )  # fmt: skip
+    start_from_teacher: bool = knob(
+        True, title="Start from the teacher", group="Objective",
+        help="Initialise the student with the teacher's weights (same architecture only).",
+    )  # fmt: skip
+    continue_from: Id | None = knob(
+        None, title="Continue from", group="Resume",
+        help="A cancelled or failed training job with the same parameters: go on from its last "
+        "checkpoint.",
+    )  # fmt: skip
+
+    @field_validator("milestones")
+    @classmethod
+    def _milestones_rise(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(m < 1 for m in value) or list(value) != sorted(set(value)):
+            raise ValueError("milestones are epochs from 1 upwards, rising")
+        return value
+
+    @field_validator("architecture")
+    @classmethod
+    def _wide_resnet_exists(cls, value: str) -> str:
+        if value.startswith("wrn-"):
+            depth, width = (int(part) for part in value.split("-")[1:])
+            if not 10 <= depth <= MAX_DEPTH or (depth - 4) % 6 or not 1 <= width <= MAX_WIDTH:
+                raise ValueError(
+                    f"a Wide ResNet's depth is 6n + 4 (10, 16, 22, ... up to {MAX_DEPTH}), "
+                    f"its width from 1 to {MAX_WIDTH}"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _teacher_fits_recipe(self) -> Self:
+        if self.recipe is Recipe.AGKD_BML and self.teacher is None:
+            raise misfit("teacher", "a student needs one; train a `clean` model first")
+        if self.recipe is Recipe.CLEAN and self.teacher is not None:
+            raise misfit("teacher", "only the recipe `agkd_bml` uses one")
+        return self

@@ -1,0 +1,166 @@
+"""What an evaluation leaves: figures of each model, and the evidence for them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from app.contracts.params import EvaluateParams, Method
+from app.contracts.results.base import Accuracy, CurvePoint, Environment, Lineage, Mean, Result
+from app.contracts.results.verdict import Verdict
+
+
+class AttackRow(Result):
+    """One attack at the budget of the threat model, after those before it."""
+
+    method: Method
+    source: Lineage | None = None
+    """The model that a transfer attack attacked."""
+    part_of_autoattack: bool = False
+    """Whether it ran with the pinned values of AutoAttack standard, as a part of it."""
+    attacked: int
+    """Images that stood when it began."""
+    broken: int
+    """Of these, how many it broke; counted on the perturbed images themselves, measured again."""
+    worst_case: Accuracy
+    """Robust accuracy over this attack and all before it, for each image the worst."""
+    alone: Accuracy | None = None
+    """Robust accuracy under this attack alone; None where it did not see every image."""
+    largest: float
+    """The largest norm of a perturbation that it returned, in units of [0, 1]."""
+    seconds: float
+
+
+class ClassFigures(Result):
+    """One class among the images; None where there is no image of it."""
+
+    clean: Accuracy | None
+    robust: Accuracy | None
+
+
+class Corruption(Result):
+    """Accuracy on images of one common corruption; 1 is the weakest severity, 5 the strongest."""
+
+    name: str
+    severity: int
+    accuracy: Accuracy
+
+
+class AttentionDistance(Result):
+    """How far a model's maps lie from the reference's maps on the clean images."""
+
+    measure: Literal["l1", "cosine", "iou"]
+    """L1 and cosine distance; IoU of the most attended fifth, where 1 is the same region."""
+    clean: Mean
+    adversarial: Mean
+    adversarial_kept: Mean | None
+    """Where the attack left the prediction as it was; None where there is no such image."""
+    adversarial_flipped: Mean | None
+    """Where the attack changed the prediction."""
+    auc: float | None
+    """Probability that a flipped image's map lies farther away than a kept one's (0.5: no link)."""
+
+
+class AttentionInside(Result):
+    """How much of the attention falls on the object, on datasets that come with masks."""
+
+    clean: Mean
+    """Share of the attention inside the mask."""
+    adversarial: Mean
+    area: Mean
+    """Share of the image inside the mask: what attention spread evenly would reach."""
+    pointing_clean: Accuracy
+    """The pointing game: how often the most attended position lies on the object."""
+    pointing_adversarial: Accuracy
+
+
+class AttentionFigures(Result):
+    """Attention of one model, clean and under attack, beside a reference."""
+
+    reference: Lineage
+    """The model whose maps on clean images are compared with: the teacher, or the model itself."""
+    images: int
+    distances: tuple[AttentionDistance, ...]
+    inside: AttentionInside | None
+    clean_l1: tuple[float, ...]
+    """For each image, the L1 distance of the clean map to the reference's."""
+    adversarial_l1: tuple[float, ...]
+    flipped: tuple[bool, ...]
+    """Whether the attack changed the prediction of the image."""
+
+
+class Projection(Result):
+    """Embeddings in the plane, (x, y) of every point."""
+
+    name: Literal["pca", "tsne"]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    explained: float | None
+    """Share of the variance that the plane holds, for PCA."""
+
+
+class EmbeddingView(Result):
+    """Where examples lie among the features. Points come in three equal parts of the same images:
+    all clean ones, all forward examples, all backward examples."""
+
+    classes: tuple[int, ...]
+    """The true class y of each image, once."""
+    confusing: tuple[int, ...]
+    """The most confusing class y' of each image, once; a backward example starts there."""
+    projections: tuple[Projection, ...]
+
+
+class Outcomes(Result):
+    """What happened to each image, in the order of `EvaluationResult.image_numbers`."""
+
+    clean_prediction: tuple[int, ...]
+    worst_prediction: tuple[int, ...]
+    """The class the model gives to the example that broke it; the true class where none did."""
+    broken_by: tuple[int, ...]
+    """0: wrong on the clean image. k: the k-th of the model's attacks. -1: it stands."""
+    minimal_epsilon: tuple[float | None, ...] = ()
+    """Smallest budget that breaks the image; None where the largest tried does not. Empty where it
+    was not asked for."""
+
+
+class ModelFigures(Result):
+    """One model's figures in an evaluation."""
+
+    model: str
+    name: str
+    sha256: str
+    clean: Accuracy
+    robust: Accuracy | None = None
+    """The worst case over all attacks at the budget of the threat model, image by image."""
+    attacks: tuple[AttackRow, ...] = ()
+    against_epsilon: tuple[CurvePoint, ...]
+    against_steps: tuple[CurvePoint, ...]
+    against_restarts: tuple[CurvePoint, ...] = ()
+    against_queries: tuple[CurvePoint, ...] = ()
+    per_class: tuple[ClassFigures, ...] = ()
+    confusion_clean: tuple[tuple[int, ...], ...] = ()
+    """Images of class i (row) that the model gives class j (column)."""
+    confusion_robust: tuple[tuple[int, ...], ...] = ()
+    """The same for the worst case of each image."""
+    corruptions: tuple[Corruption, ...] = ()
+    attention: AttentionFigures | None = None
+    embedding: EmbeddingView | None = None
+    verdict: Verdict | None = None
+    """None in results of lab 0.1, which did not check."""
+    outcomes: Outcomes | None = None
+    """None in results of lab 0.1."""
+
+
+class EvaluationResult(Result):
+    kind: Literal["evaluate"] = "evaluate"
+    params: EvaluateParams
+    dataset: Lineage
+    images: int
+    """How many were measured; fewer than asked for where the run stopped at its band."""
+    classes: tuple[str, ...] = ()
+    image_numbers: tuple[int, ...] = ()
+    """Of each image, its number within the dataset's test part."""
+    labels: tuple[int, ...] = ()
+    models: tuple[ModelFigures, ...]
+    stopped_early: bool = False
+    """Whether the band was narrow enough before all images were measured."""
+    environment: Environment
