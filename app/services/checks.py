@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
@@ -10,6 +10,7 @@ from app.contracts.params import (
     ExplainParams,
     Goal,
     ImportParams,
+    Method,
     Params,
     Recipe,
     TrainParams,
@@ -127,15 +128,32 @@ def _check_continue(lab: Lab, params: TrainParams) -> None:
 def _check_evaluate(lab: Lab, params: Params) -> str:
     assert isinstance(params, EvaluateParams)
     dataset = _dataset(lab, params.dataset)
-    found = catalogue.models_by_id(lab.database, params.models)
-    for model_id in params.models:
-        if model_id not in found:
-            raise InvalidInput("There is no such model.", field="models")
-        other = f"the dataset “{dataset.name}”"
-        _same_classes(found[model_id], dataset.report["classes"], "models", other)
-        _same_size(found[model_id], dataset.report["image_size"], "models", other)
+    found = catalogue.models_by_id(lab.database, [*params.models, *params.sources])
+    other = f"the dataset “{dataset.name}”"
+    for field, ids in (("models", params.models), ("sources", params.sources)):
+        for model_id in ids:
+            if model_id not in found:
+                raise InvalidInput(
+                    "There is no such model.", hint="See the models page.", field=field
+                )
+            _same_classes(found[model_id], dataset.report["classes"], field, other)
+            _same_size(found[model_id], dataset.report["image_size"], field, other)
+    _check_transfer(params, found)
     _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
     return f"Evaluate {', '.join(found[m].name for m in params.models)}"[:300]
+
+
+def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:
+    """An attack on the model under test is white-box: every model needs another to come from."""
+    if Method.TRANSFER not in params.further:
+        return
+    for model_id in params.models:
+        if set(params.sources) == {model_id}:
+            raise InvalidInput(
+                f"“{found[model_id].name}” would be attacked from itself, which is no transfer.",
+                hint="Choose another source, or one more.",
+                field="sources",
+            )
 
 
 def _check_target(goal: Goal, target: str | None, classes: Sequence[str]) -> None:

@@ -39,7 +39,7 @@ def test_three_fields_are_enough(client: httpx.Client, lab: Lab, pair: dict[str,
     assert (job["kind"], job["queue"], job["title"]) == ("explain", "live", "Explain ship.png")
     attack = {
         "method": "pgd", "norm": "linf", "steps": 10, "relative_step": 0.25, "random_start": True,
-        "goal": "untargeted", "target_class": None,
+        "restarts": 1, "goal": "untargeted", "target_class": None,
     }  # fmt: skip
     params = job["params"]
     assert params["attack"] == attack
@@ -53,14 +53,14 @@ def test_three_fields_are_enough(client: httpx.Client, lab: Lab, pair: dict[str,
 def test_every_field_of_the_attack_is_taken(client: httpx.Client, pair: dict[str, str]) -> None:
     fields = {
         "method": "fgsm", "norm": "l2", "steps": "3", "relative_step": "0.5", "goal": "class",
-        "random_start": "false", "target_class": "dog", "max_epsilon": "2.5", "label": "cat",
-        "crafted_on": "teacher", "seed": "5",
+        "random_start": "false", "restarts": "2", "target_class": "dog", "max_epsilon": "2.5",
+        "label": "cat", "crafted_on": "teacher", "seed": "5",
     }  # fmt: skip
     params = send(client, {**pair, **fields}).json()["params"]
     attack = params.pop("attack")
     assert attack == {
         "method": "fgsm", "norm": "l2", "steps": 3, "relative_step": 0.5, "random_start": False,
-        "goal": "class", "target_class": "dog",
+        "restarts": 2, "goal": "class", "target_class": "dog",
     }  # fmt: skip
     del params["upload"]
     assert params == {
@@ -82,6 +82,10 @@ def test_a_budget_in_255ths_is_understood(client: httpx.Client, pair: dict[str, 
         ({"steps": "0"}, "steps"),
         ({"steps": "many"}, "steps"),
         ({"relative_step": "nan"}, "relative_step"),
+        ({"restarts": "0"}, "restarts"),
+        ({"method": "square"}, "method"),
+        ({"method": "apgd_ce", "goal": "most_confusing"}, "goal"),
+        ({"norm": "l1"}, "norm"),
         ({"max_epsilon": "16"}, "max_epsilon"),
         ({"max_epsilon": "inf"}, "max_epsilon"),
         ({"goal": "class"}, "target_class"),

@@ -99,7 +99,8 @@ class EvaluateParams(Params):
                 raise misfit(name, "rising, without repeats, not negative")
         if any(not 1 <= count <= 1000 for count in self.step_counts):
             raise misfit("step_counts", "from 1 to 1000")
-        for name, members in (("models", self.models), ("further", self.further)):
+        for name in ("models", "further", "sources"):
+            members = getattr(self, name)
             if len(set(members)) != len(members):
                 raise misfit(name, "each one once")
         return self
