@@ -1,7 +1,7 @@
-"""The geometry of a perturbation budget: unit steps, projection and random starts, Linf and L2.
+"""The geometry of a perturbation budget: lengths, unit steps, projection and random starts.
 
 Images are (N, C, H, W) in [0, 1]. A budget is one float for the whole batch, or a tensor (N,) with
-one value per image.
+one value per image. Norms are Linf, L2 and L1; steps along a gradient are defined in Linf and L2.
 """
 
 from __future__ import annotations
@@ -12,14 +12,23 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Norm = Literal["linf", "l2"]
+Norm = Literal["linf", "l2", "l1"]
 Budget = float | Tensor
 
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
-def check_norm(norm: str) -> None:
-    """Raises ValueError unless `norm` is one of `Norm`."""
-    if norm not in get_args(Norm):
-        raise ValueError(f"norm is one of {', '.join(get_args(Norm))}, not {norm!r}")
+
+def check_norm(norm: str, among: tuple[Norm, ...] = NORMS) -> None:
+    """Raises ValueError unless `norm` is one of `among`."""
+    if norm not in among:
+        raise ValueError(f"norm is one of {', '.join(among)}, not {norm!r}")
+
+
+def length(delta: Tensor, norm: Norm) -> Tensor:
+    """The norm of every image's perturbation, (N, C, H, W) -> (N,)."""
+    order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[norm]
+    lengths: Tensor = torch.linalg.vector_norm(delta, order, dim=(1, 2, 3))
+    return lengths
 
 
 def per_image(name: str, budget: Budget, x: Tensor) -> Tensor:
@@ -45,28 +54,44 @@ def per_image(name: str, budget: Budget, x: Tensor) -> Tensor:
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """Direction of unit norm that ascends fastest: sign(g), or g / |g|_2; zero where g is zero."""
+    """Direction of unit norm that ascends fastest: sign(g), or g / |g|_2; zero where g is zero.
+
+    In Linf and L2. In L1 it is one pixel of one channel, which no attack here follows.
+    """
+    assert norm != "l1"
     if norm == "linf":
         return gradient.sign()
     # Scaled to a largest entry of 1 first: squares of a confident model's gradients underflow.
     largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
     scaled = gradient / torch.where(largest > 0, largest, 1.0)
-    return scaled / _length(scaled).clamp(min=1)  # at least 1, or 0 where the gradient is zero
+    # At least 1, or 0 where the gradient is zero.
+    return scaled / _broadcast(length(scaled, "l2")).clamp(min=1)
 
 
 def project(delta: Tensor, eps: Tensor, norm: Norm) -> Tensor:
-    """The point of the ball |delta| <= eps nearest to delta; eps is (N, 1, 1, 1)."""
+    """The point of the ball |delta| <= eps nearest to delta in L2; eps is (N, 1, 1, 1)."""
     if norm == "linf":
         return delta.clamp(-eps, eps)
-    length = _length(delta)
-    return delta * torch.where(length > eps, eps / length, 1.0)
+    if norm == "l2":
+        lengths = _broadcast(length(delta, "l2"))
+        return delta * torch.where(lengths > eps, eps / lengths, 1.0)
+    threshold = _broadcast(_soft_threshold(delta.abs().flatten(1), eps.flatten()))
+    return delta.sign() * (delta.abs() - threshold).clamp(min=0)
 
 
 def uniform_in_ball(x: Tensor, eps: Tensor, norm: Norm, generator: torch.Generator) -> Tensor:
     """A perturbation for every image of x, uniform in the ball of radius eps, (N, 1, 1, 1).
 
     For L2 the direction is that of a normal vector and the radius eps * u^(1/d), d = C * H * W.
+    For L1: Laplace variables l_i and an exponential e, eps * l / (e + sum |l_i|) (Barthe et al.,
+    "A probabilistic approach to the geometry of the l_p^n-ball", Annals of Probability 2005).
     """
+    if norm == "l1":
+        sizes, rest = torch.empty_like(x).exponential_(generator=generator), x.new_empty(len(x))
+        rest = rest.exponential_(generator=generator)
+        signs = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        laplace = torch.where(signs < 0.5, -sizes, sizes)
+        return eps * laplace / _broadcast(rest + length(laplace, "l1"))
     if norm == "linf":
         noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return eps * (2 * noise - 1)
@@ -76,11 +101,19 @@ def uniform_in_ball(x: Tensor, eps: Tensor, norm: Norm, generator: torch.Generat
     return eps * _broadcast(uniform.pow(1 / dimensions)) * steepest(noise, "l2")
 
 
+def _soft_threshold(sizes: Tensor, eps: Tensor) -> Tensor:
+    """theta >= 0 with sum_i max(sizes_i - theta, 0) = eps, or 0 where the sum is at most eps, (N,).
+
+    Duchi et al., "Efficient projections onto the l1-ball for learning in high dimensions", ICML
+    2008, figure 1. Sizes are (N, d) and not negative, eps (N,).
+    """
+    falling = sizes.sort(dim=1, descending=True).values
+    excess = falling.cumsum(dim=1) - eps[:, None]
+    ranks = torch.arange(1, sizes.shape[1] + 1, device=sizes.device)
+    kept = (falling * ranks > excess).sum(dim=1).clamp(min=1)  # rho: entries that stay non-zero
+    theta = excess.gather(1, kept[:, None] - 1).squeeze(1) / kept
+    return theta.clamp(min=0)
+
+
 def _broadcast(numbers: Tensor) -> Tensor:
     return numbers.view(-1, 1, 1, 1)  # (N,) -> (N, 1, 1, 1)
-
-
-def _length(delta: Tensor) -> Tensor:
-    """Euclidean norm of every image, (N, C, H, W) -> (N, 1, 1, 1)."""
-    length: Tensor = torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
-    return length

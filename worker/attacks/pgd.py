@@ -145,7 +145,7 @@ def _check(
         raise ValueError(f"x must be float images (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
     if y.shape != (len(x),) or y.dtype != torch.int64:
         raise ValueError(f"y must be int64 ({len(x)},), not {y.dtype} {tuple(y.shape)}")
-    check_norm(norm)
+    check_norm(norm, among=("linf", "l2"))
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     if random_start and generator is None and noise is None:
