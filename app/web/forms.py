@@ -193,7 +193,7 @@ def entries_of(params: type[Params], values: Mapping[str, Any]) -> dict[str, tup
         for part in spec.name.split("."):
             value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
         if value is not _MISSING:
-            found[spec.name] = typed(value, spec.unit)
+            found[spec.name] = typed(value, spec.unit, spec.widget)
     return found
 
 

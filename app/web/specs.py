@@ -100,19 +100,19 @@ def _grouped(number: float) -> str:
     return f"{int(number):,}" if number == int(number) else plain(number)
 
 
-def typed(value: Any, unit: str) -> tuple[str, ...]:
+def typed(value: Any, unit: str, widget: Widget) -> tuple[str, ...]:
     """A parameter's value as it is typed into its field, from the contract or from JSON."""
     match value:
         case None:
             return ()
+        case list() | tuple() if widget == "many":
+            return tuple(str(entry) for entry in value)
         case bool():
             return ("true",) if value else ()
         case int() | float():
             return (plain(to_255(value) if unit == UNIT_255 else value),)
-        case list() | tuple() if all(isinstance(entry, str) for entry in value) and value:
-            return tuple(value)
         case list() | tuple():
-            return (", ".join(typed(entry, unit)[0] for entry in value),)
+            return (", ".join(typed(entry, unit, "number")[0] for entry in value),)
         case _:
             return (str(value),)
 
@@ -169,7 +169,7 @@ def _spec(
         number=number,
         optional=optional,
         required=missing,
-        default=() if missing else typed(default, unit),
+        default=() if missing else typed(default, unit, widget),
         bounds=_bounds(constraints, unit),
         choices=_choices(kind, extra["only"]),
         pattern=str(text.pattern or ""),

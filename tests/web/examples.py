@@ -39,6 +39,7 @@ from app.contracts.units import from_255
 from app.services.lab import Lab
 from app.store.tables import DatasetRow, ModelRow
 from tests.plugins.rows import job_row
+from tests.web.example_evaluation import full_evaluation as full_evaluation
 
 CLASSES = ("cat", "dog", "ship")
 ENVIRONMENT = Environment(code_version="1", torch="2", device="cpu", threads=1, seconds=2.0)

@@ -48,7 +48,8 @@ def test_every_spec_says_what_it_is(params: type[Params]) -> None:
 def test_nested_parameters_stand_in_the_place_of_their_model() -> None:
     names = [spec.name for spec in specs(EvaluateParams)]
     at = names.index("attack.method")
-    assert names[at - 1] == "images"
+    assert names[at - 1] == "epsilon"
+    assert names[names.index("attack.target_class") + 1] == "further"
     assert names[at : at + 3] == ["attack.method", "attack.norm", "attack.steps"]
     assert _spec(EvaluateParams, "attack.steps").group == "Attack"
 
