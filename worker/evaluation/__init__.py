@@ -1,0 +1,1 @@
+"""Measuring how robust models are, and the evidence that the figures can be trusted."""

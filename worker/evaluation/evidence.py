@@ -1,0 +1,124 @@
+"""What a verdict is built on: facts of the whole run, and a probe of a small part of the images.
+
+Numbers only, so that a verdict can be worked out again wherever they are stored. A count is of
+images. An `Accuracy` counts the images that are still right, of all that the run measured, those
+that are wrong when clean included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.contracts.params import Attack
+from app.contracts.results import Accuracy, AttackRow
+
+OutputKind = Literal["logits", "unit", "probabilities", "not_finite"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the run over all images knows of one model, at the budget of the threat model.
+
+    All accuracies have the same n: the images of the run.
+    """
+
+    classes: int
+    """K, at least 2."""
+    epsilon: float
+    """Budget of the threat model, in units of [0, 1], in the norm of `attack`."""
+    attack: Attack
+    """The main attack: method, norm, steps, goal."""
+    clean: Accuracy
+    robust: Accuracy
+    """The worst case over all attacks, image by image."""
+    main: Accuracy
+    """Under the main attack alone, all its restarts, after `attack.steps` steps."""
+    doubled: Accuracy | None
+    """The same after twice as many steps (never more images than in `main`). None where it was not
+    measured, which is so for FGSM: it has one step."""
+    fgsm: Accuracy
+    """Under FGSM alone, with the same goal as the main attack."""
+    only_fgsm: int
+    """Images that FGSM broke and the main attack, after all its steps and restarts, did not."""
+    autoattack: Accuracy | None
+    """The worst case after the last part of AutoAttack standard (with what ran before it); None
+    where it did not run."""
+    attacks: tuple[AttackRow, ...]
+    """Every attack in the order in which they ran, as they stand in the result; those of black-box
+    methods (`square`, `hop_skip_jump`, `transfer`, `noise`) and of adaptive ones (`adaptive`,
+    `feature`) are looked up here by their method. A method that is not here did not run."""
+    largest: float
+    """The largest norm of any perturbation that any attack returned, in units of [0, 1]; infinite
+    where one was not finite."""
+    out_of_range: int
+    """Perturbed images with a pixel outside [0, 1], over all attacks."""
+    not_finite: int
+    """Perturbed images with a NaN or an infinite pixel, over all attacks."""
+    disproved: int
+    """Images that an attack reported as broken (a `first_break` within its steps) and that were
+    right when measured again, over all attacks."""
+    selection: str | None
+    """`ModelCard.selection`: how the kept epoch was chosen. None where nothing is known."""
+    undefended: bool
+    """Whether the model was trained on clean images alone (recipe `clean`), so that it stands for
+    the undefended teacher itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """An attack on part of the probe."""
+
+    attacked: int
+    broken: int
+    """Of these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a small part of the images showed, in raw runs: every budget attacked on its own, no
+    bound taken from another run. Attacks are untargeted. Made by `worker.evaluation.probes.probe`.
+    """
+
+    images: int
+    """N, at least 1."""
+    input_low: float
+    """The smallest pixel of the clean images; NaN if any is NaN."""
+    input_high: float
+    outputs: OutputKind
+    """`probabilities`: not negative, and each row sums to one. `unit`: all in [0, 1], but not summing
+    to one. `not_finite`: NaN or infinite somewhere."""
+    passes_gap: float
+    """The largest difference between outputs of two passes over the same images, the second one in
+    another order and other batches, as a share of the largest output; infinite where not finite."""
+    gradients: int
+    """Images whose gradients were looked at: those that are right when clean."""
+    zero_gradients: int
+    """Of these, those whose gradient of the attack's loss is exactly zero, at the image or at the
+    attack's start."""
+    bad_gradients: int
+    """Of these, those whose gradient has a NaN or an infinity in it."""
+    by_epsilon: tuple[tuple[float, int], ...]
+    """(budget, images still right), budgets rising from 0."""
+    whole_range: int
+    """Images still right under the main attack with a budget that covers the whole of [0, 1]."""
+    unbounded: Tried
+    """Many small steps, held by nothing but [0, 1], on the images that are right when clean."""
+    noise: Tried | None
+    """Random points of the ball, on the images that stand. None where the run itself had it, or it
+    cannot be had; so are the next four."""
+    square: Tried | None
+    transfer: Tried | None
+    """PGD on the teacher."""
+    hard_label: Tried | None
+    """HopSkipJump, on a few of the images that stand."""
+    adaptive: Tried | None
+    teacher: int | None
+    """Images on which the undefended teacher is still right under the main attack; None without a
+    teacher."""
+    rounding: tuple[int, int] | None
+    """Images whose last iterate breaks them: as it is, and rounded to 8 bits inside the ball. None
+    where the norm has no plain PGD (L1)."""
+    iterates: tuple[int, int] | None
+    """Images that some iterate of plain PGD breaks, and that its last iterate breaks; None as
+    above."""
