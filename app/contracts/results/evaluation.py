@@ -58,6 +58,8 @@ class AttentionDistance(Result):
     """Where the attack changed the prediction."""
     auc: float | None
     """Probability that a flipped image's map lies farther away than a kept one's (0.5: no link)."""
+    auc_interval: tuple[float, float] | None = None
+    """Its 95 % interval (DeLong et al., 1988); None with fewer than two images of either kind."""
 
 
 class AttentionInside(Result):
@@ -66,11 +68,17 @@ class AttentionInside(Result):
     clean: Mean
     """Share of the attention inside the mask."""
     adversarial: Mean
+    adversarial_kept: Mean | None = None
+    """Where the attack left the prediction as it was; None where there is no such image."""
+    adversarial_flipped: Mean | None = None
+    """Where the attack changed the prediction."""
     area: Mean
     """Share of the image inside the mask: what attention spread evenly would reach."""
     pointing_clean: Accuracy
     """The pointing game: how often the most attended position lies on the object."""
     pointing_adversarial: Accuracy
+    pointing_area: Mean | None = None
+    """Share of positions that lie on the object: what pointing at random would reach."""
 
 
 class AttentionFigures(Result):
