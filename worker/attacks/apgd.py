@@ -1,0 +1,218 @@
+"""Auto-PGD, untargeted and towards each likely wrong class (Croce and Hein, ICML 2020 and 2021).
+
+The steps themselves are in `worker.attacks.ascent`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from worker.attacks.ascent import Objective, Problem, ascend, ascend_from_afar
+from worker.attacks.norms import Budget, Norm, check_norm, length, per_image
+from worker.attacks.pgd import FirstBreak, Model
+
+Loss = Literal["ce", "dlr"]
+
+TINY = 1e-12
+
+
+def apgd(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: Budget,
+    steps: int,
+    norm: Norm,
+    loss: Loss,
+    noise: Tensor | None,
+) -> FirstBreak:
+    """Untargeted Auto-PGD, and the step at which each image first broke.
+
+    Args:
+        model: images in [0, 1] -> logits (N, K), in eval mode.
+        x: images (N, C, H, W) in [0, 1]; the range is not checked.
+        y: the true classes, (N,) int64.
+        eps: radius of the ball in units of [0, 1]; a number, or (N,) for one per image.
+        steps: at least 1. The checkpoints of the step size depend on it.
+        norm: "linf", "l2" or "l1".
+        loss: "ce", cross-entropy, or "dlr", the difference of logits ratio. That needs 3 classes;
+            with 2, the difference of the logits takes its place.
+        noise: a point of the unit ball for every image, (N, C, H, W), or None to start at x. In
+            Linf and L2 the authors start on the surface of the ball, so noise is scaled to norm 1
+            first; in L1 it is taken as it is. The start is x + ε noise, kept in [0, 1].
+
+    Returns:
+        Images that broke as they first did, the others at their highest loss. A start that breaks
+        an image counts as one step.
+
+    Raises:
+        ValueError: an argument outside these bounds.
+    """
+    _check(x, y, steps, norm)
+    if loss not in get_args(Loss):
+        raise ValueError(f"loss is one of {', '.join(get_args(Loss))}, not {loss!r}")
+    if noise is not None and noise.shape != x.shape:
+        raise ValueError(f"noise must be like x, {tuple(x.shape)}, not {tuple(noise.shape)}")
+    x, radius = x.detach(), per_image("eps", eps, x)
+    start = x if noise is None else _start(x, radius, norm, noise)
+    problem = Problem(model, x, y, _cross_entropy(y) if loss == "ce" else _ratio(y), norm)
+    standing = _logits(model, x).argmax(dim=1) == y
+    return ascend(problem, start, radius, standing, steps)
+
+
+def apgd_targeted(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: Budget,
+    steps: int,
+    norm: Norm,
+    targets: int,
+    seed: int,
+) -> Tensor:
+    """Auto-PGD towards each of the min(targets, K - 1) most likely wrong classes, in turn.
+
+    Every run takes all the steps, from a random start of its own, on the images that no run before
+    it broke; whichever wrong class breaks them counts. The objective is the targeted difference of
+    logits ratio, which needs 4 classes: with 2 or 3, the difference of the two logits takes its
+    place. In L1 every run comes from larger balls (see `ascend_from_afar`), as in AutoAttack.
+    Other arguments and errors are those of `apgd`.
+
+    Returns:
+        The broken images, (N, C, H, W); those that withstood, or were wrong before, as they were.
+    """
+    _check(x, y, steps, norm)
+    if targets < 1:
+        raise ValueError(f"targets must be at least 1, not {targets}")
+    logits = _logits(model, x)
+    classes = most_likely_wrong(logits, y, targets)  # (N, targets)
+    objectives = [_targeted_ratio(y, target) for target in classes.unbind(dim=1)]
+    standing = logits.argmax(dim=1) == y
+    return _in_turn(model, x, y, objectives, standing, eps, steps, norm, seed)
+
+
+def apgd_restarts(
+    model: Model, x: Tensor, y: Tensor, *, eps: Budget, steps: int, norm: Norm, restarts: int,
+    seed: int,
+) -> Tensor:  # fmt: skip
+    """Auto-PGD on the cross-entropy from `restarts` random starts in turn; broken images leave.
+
+    In L1 every run comes from larger balls, as in AutoAttack. Other arguments, errors and the
+    result are those of `apgd_targeted`.
+    """
+    _check(x, y, steps, norm)
+    if restarts < 1:
+        raise ValueError(f"restarts must be at least 1, not {restarts}")
+    standing = _logits(model, x).argmax(dim=1) == y
+    objectives = [_cross_entropy(y)] * restarts
+    return _in_turn(model, x, y, objectives, standing, eps, steps, norm, seed)
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """-(z_y - max_{c ≠ y} z_c) / (z_π1 - z_π3), π the falling order; (N, K), (N,) -> (N,).
+
+    2003.01690, equation 6. With 2 classes, where there is no third, the numerator alone.
+    """
+    falling = logits.sort(dim=1, descending=True).values
+    other = torch.where(logits.argmax(dim=1) == y, falling[:, 1], falling[:, 0])
+    margin = other - _at(logits, y)
+    if logits.shape[1] < 3:
+        return margin
+    return margin / (falling[:, 0] - falling[:, 2] + TINY)
+
+
+def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """-(z_y - z_t) / (z_π1 - (z_π3 + z_π4) / 2), t the class to reach; (N, K) -> (N,).
+
+    2003.01690, equation 7. With 2 or 3 classes, where there is no fourth, the numerator alone.
+    """
+    margin = _at(logits, target) - _at(logits, y)
+    if logits.shape[1] < 4:
+        return margin
+    falling = logits.sort(dim=1, descending=True).values
+    return margin / (falling[:, 0] - (falling[:, 2] + falling[:, 3]) / 2 + TINY)
+
+
+def most_likely_wrong(logits: Tensor, y: Tensor, count: int) -> Tensor:
+    """The min(count, K - 1) highest classes without y, the highest first; (N, K) -> (N, count)."""
+    others = logits.scatter(1, y.unsqueeze(1), -torch.inf)
+    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
+
+
+def _in_turn(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    objectives: list[Objective],
+    standing: Tensor,
+    eps: Budget,
+    steps: int,
+    norm: Norm,
+    seed: int,
+) -> Tensor:
+    """One run per objective, each on the images that stand after those before it."""
+    x, radius = x.detach(), per_image("eps", eps, x)
+    generator = torch.Generator().manual_seed(seed)
+    best = x.clone()
+    for objective in objectives:
+        problem = Problem(model, x, y, objective, norm)
+        # For all images, so that a start does not depend on which others still stand.
+        noise = _noise(x, norm, generator)
+        if norm == "l1":
+            found = ascend_from_afar(problem, noise, radius, standing, steps)
+        else:
+            found = ascend(problem, _start(x, radius, norm, noise), radius, standing, steps)
+        broke = standing & (found.first_break <= steps)
+        best[broke] = found.x_adv[broke]
+        standing = standing & ~broke
+    return best
+
+
+def _noise(x: Tensor, norm: Norm, generator: torch.Generator) -> Tensor:
+    """Uniform in [-1, 1] for Linf, else normal, drawn on the CPU; (N, C, H, W) on x's device."""
+    if norm == "linf":
+        return (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1).to(x)
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
+
+
+def _start(x: Tensor, radius: Tensor, norm: Norm, noise: Tensor) -> Tensor:
+    if norm != "l1":
+        noise = noise / (length(noise, norm).view(-1, 1, 1, 1) + TINY)
+    return (x + radius * noise).clamp(0, 1)
+
+
+def _cross_entropy(y: Tensor) -> Objective:
+    return lambda logits, rows: F.cross_entropy(logits, y[rows], reduction="none")
+
+
+def _ratio(y: Tensor) -> Objective:
+    return lambda logits, rows: dlr(logits, y[rows])
+
+
+def _targeted_ratio(y: Tensor, target: Tensor) -> Objective:
+    return lambda logits, rows: targeted_dlr(logits, y[rows], target[rows])
+
+
+def _at(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.gather(1, classes.unsqueeze(1)).squeeze(1)  # (N, K), (N,) -> (N,)
+
+
+def _logits(model: Model, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(x)
+
+
+def _check(x: Tensor, y: Tensor, steps: int, norm: str) -> None:
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f"x must be float images (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
+    if y.shape != (len(x),) or y.dtype != torch.int64:
+        raise ValueError(f"y must be int64 ({len(x)},), not {y.dtype} {tuple(y.shape)}")
+    check_norm(norm)
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
