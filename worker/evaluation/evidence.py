@@ -86,8 +86,8 @@ class Probe:
     """The smallest pixel of the clean images; NaN if any is NaN."""
     input_high: float
     outputs: OutputKind
-    """`probabilities`: not negative, and each row sums to one. `unit`: all in [0, 1], but not summing
-    to one. `not_finite`: NaN or infinite somewhere."""
+    """`probabilities`: not negative, and each row sums to one. `unit`: all in [0, 1] without that.
+    `not_finite`: NaN or infinite somewhere."""
     passes_gap: float
     """The largest difference between outputs of two passes over the same images, the second one in
     another order and other batches, as a share of the largest output; infinite where not finite."""

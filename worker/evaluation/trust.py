@@ -1,13 +1,97 @@
-"""The trust verdict: whether a robust accuracy can be quoted, from numbers alone."""
+"""The trust verdict: whether a robust accuracy can be quoted, from numbers alone.
+
+Each check answers one of the ways in which published evaluations have been wrong; `docs/trust.md`
+says for each where it comes from and what to do when it fires. Thresholds are in `thresholds`.
+"""
 
 from __future__ import annotations
 
-from app.contracts.results import Verdict
+from collections.abc import Callable, Sequence
+
+from app.contracts.results import Check, Light, Verdict
+from worker.evaluation import attack_checks, model_checks, second_opinions
+from worker.evaluation.checks import budget, percent, worst, worst_first
 from worker.evaluation.evidence import Facts, Probe, Tried
 
-__all__ = ["Facts", "Probe", "Tried", "judge"]
+__all__ = ["CHECKS", "Facts", "Probe", "Tried", "judge"]
+
+CHECKS: tuple[Callable[[Facts, Probe], Check], ...] = (
+    model_checks.zero_gradients,
+    model_checks.finite_gradients,
+    attack_checks.unbounded,
+    attack_checks.whole_range,
+    attack_checks.falls_with_epsilon,
+    second_opinions.autoattack_gap,
+    second_opinions.noise,
+    second_opinions.square,
+    second_opinions.transfer,
+    second_opinions.hard_label,
+    attack_checks.stronger_than_fgsm,
+    attack_checks.converged,
+    second_opinions.adaptive,
+    model_checks.inputs_in_range,
+    model_checks.outputs_are_logits,
+    model_checks.passes_agree,
+    attack_checks.perturbations,
+    attack_checks.best_iterate,
+    attack_checks.rounding,
+    model_checks.undefended_teacher,
+    model_checks.selection,
+    model_checks.sample_size,
+    model_checks.goal,
+)
+"""Every check; those that say most come first among checks of one light."""
+
+_TOLD = 3
 
 
 def judge(facts: Facts, probe: Probe) -> Verdict:
-    """Every check once, worst first; the verdict is as bad as the worst of them."""
-    raise NotImplementedError
+    """Every check once, worst first; the verdict is as bad as the worst of them.
+
+    Raises:
+        ValueError: a probe of no images, or accuracies of different numbers of images.
+    """
+    _check_numbers(facts, probe)
+    checks = worst_first(check(facts, probe) for check in CHECKS)
+    light = worst(check.light for check in checks)
+    return Verdict(light=light, sentence=_in_words(facts, light, checks), checks=checks)
+
+
+def _check_numbers(facts: Facts, probe: Probe) -> None:
+    if probe.images < 1:
+        raise ValueError("a probe needs at least one image")
+    given = (facts.clean, facts.robust, facts.main, facts.fgsm, facts.doubled, facts.autoattack)
+    sizes = {accuracy.n for accuracy in given if accuracy is not None}
+    if len(sizes) > 1:
+        raise ValueError(f"accuracies of one run have one n, not {sorted(sizes)}")
+
+
+def _in_words(facts: Facts, light: Light, checks: Sequence[Check]) -> str:
+    robust = facts.robust
+    figure = (
+        f"{percent(robust.value)} of {robust.n:,} images (95 % interval {100 * robust.low:.1f} to "
+        f"{100 * robust.high:.1f} %) stayed right under every attack that was tried at "
+        f"ε = {budget(facts.epsilon, facts.attack.norm)}"
+    )
+    reasons = _reasons([check for check in checks if check.light is light])
+    if light is Light.RED:
+        return (
+            f"Do not quote {percent(robust.value)} as robust accuracy: this evaluation is broken, "
+            f"and what the model withstands is likely less. Failed: {reasons}."
+        )
+    if light is Light.AMBER:
+        return (
+            f"{figure}. Treat it as an upper bound, and do not quote it without these "
+            f"reservations. Missing or unusual: {reasons}."
+        )
+    return (
+        f"{figure}. Every check is green, so it can be quoted with this budget and these attacks. "
+        "It remains an upper bound: a stronger attack may exist."
+    )
+
+
+def _reasons(checks: Sequence[Check]) -> str:
+    """`“one”, “two”, “three” and 4 more`."""
+    told = ", ".join(f"“{check.title}”" for check in checks[:_TOLD])
+    more = len(checks) - _TOLD
+    return f"{told} and {more} more" if more > 0 else told

@@ -1,0 +1,72 @@
+"""What checks are written with: lights of a count, figures in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.contracts.params import Norm
+from app.contracts.results import Accuracy, Check, Light
+from app.contracts.units import format_255
+
+_WORST_FIRST = (Light.RED, Light.AMBER, Light.GREEN)
+NOT_MEASURED = "not measured"
+
+
+def worst(lights: Iterable[Light]) -> Light:
+    """The worst of them; green of none."""
+    return min(lights, key=_WORST_FIRST.index, default=Light.GREEN)
+
+
+def worst_first(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Sorted by light; checks of one light stay in their order."""
+    return tuple(sorted(checks, key=lambda check: _WORST_FIRST.index(check.light)))
+
+
+def light_of(count: int, n: int, *, amber: float, red: float) -> Light:
+    """Red where more than `red` of the n images, two or more; amber where more than `amber`."""
+    share = count / n
+    if share > red and count >= 2:
+        return Light.RED
+    return Light.AMBER if share > amber else Light.GREEN
+
+
+def check(name: str, title: str, light: Light, figure: str, **said: str) -> Check:
+    """A check that was measured; `said` has a sentence for every light that it can come to."""
+    return Check(id=name, title=title, light=light, figure=figure, sentence=said[light.value])
+
+
+def unmeasured(name: str, title: str, sentence: str) -> Check:
+    """Amber: what nobody looked at is no evidence."""
+    said = f"Not measured: {sentence}"
+    return Check(id=name, title=title, light=Light.AMBER, figure=NOT_MEASURED, sentence=said)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def points(share: float) -> str:
+    """A difference of two shares, `1.2 points`; no minus sign before a zero."""
+    return f"{round(100 * share, 1) + 0.0:.1f} points"
+
+
+def images(n: int) -> str:
+    return "1 image" if n == 1 else f"{n:,} images"
+
+
+def of(count: int, n: int) -> str:
+    """`3 of 128 images`."""
+    return f"{count:,} of {images(n)}"
+
+
+def band(accuracy: Accuracy) -> str:
+    """`52.3 % (49.2 to 55.4 %)`."""
+    low, high = 100 * accuracy.low, 100 * accuracy.high
+    return f"{percent(accuracy.value)} ({low:.1f} to {high:.1f} %)"
+
+
+def budget(eps: float, norm: Norm) -> str:
+    """`8/255 (L∞)`, `0.5 (L2)`."""
+    if norm is Norm.LINF:
+        return f"{format_255(eps)} (L∞)"
+    return f"{eps:g} ({norm.value.upper()})"

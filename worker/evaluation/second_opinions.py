@@ -1,0 +1,133 @@
+"""Checks by other attacks: whether one of another kind breaks what the first ones missed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.contracts.params import Method
+from app.contracts.results import Check
+from worker.evaluation.checks import check, light_of, of, percent, points, unmeasured, worst
+from worker.evaluation.evidence import Facts, Probe, Tried
+from worker.evaluation.thresholds import ADAPTIVE_LARGE, ALLOWED, GAP, GAP_LARGE
+
+
+def noise(facts: Facts, probe: Probe) -> Check:
+    return _black_box(
+        facts,
+        probe,
+        ("noise", "Random points break nothing that the attacks missed", "the control"),
+        Method.NOISE,
+        probe.noise,
+    )
+
+
+def square(facts: Facts, probe: Probe) -> Check:
+    return _black_box(
+        facts,
+        probe,
+        ("square", "Square breaks nothing that gradients missed", "`square`"),
+        Method.SQUARE,
+        probe.square,
+    )
+
+
+def transfer(facts: Facts, probe: Probe) -> Check:
+    return _black_box(
+        facts,
+        probe,
+        ("transfer", "Transfer breaks nothing that gradients missed", "`transfer` from a source"),
+        Method.TRANSFER,
+        probe.transfer,
+    )
+
+
+def hard_label(facts: Facts, probe: Probe) -> Check:
+    return _black_box(
+        facts,
+        probe,
+        ("hard_label", "Hard labels break nothing that gradients missed", "`hop_skip_jump`"),
+        Method.HOP_SKIP_JUMP,
+        probe.hard_label,
+    )
+
+
+def autoattack_gap(facts: Facts, probe: Probe) -> Check:
+    name, title = "autoattack_gap", "AutoAttack finds little that the main attack missed"
+    if facts.autoattack is None:
+        return unmeasured(
+            name,
+            title,
+            "AutoAttack did not run. Published figures need it; add `autoattack`, as the figure is "
+            "likely to fall by some points.",
+        )
+    n, more = facts.main.n, facts.main.correct - facts.autoattack.correct
+    return check(
+        name,
+        title,
+        light_of(more, n, amber=GAP, red=GAP_LARGE),
+        f"{points(more / n)}: {percent(facts.main.value)} to {percent(facts.autoattack.value)}, "
+        f"n = {n:,}",
+        green="Gradients of this model are useful: attacks that choose their own steps and losses "
+        "add little.",
+        amber="AutoAttack finds clearly more. Quote the worst case, never the main attack alone, "
+        "and look at the attacks that made the difference.",
+        red="So large a gap is the sign of masked gradients. Even the worst case may be too high: "
+        "attack the defence itself before quoting anything.",
+    )
+
+
+def adaptive(facts: Facts, probe: Probe) -> Check:
+    name, title = "adaptive", "An attack made for this defence adds nothing"
+    found = _findings(facts, probe, (Method.ADAPTIVE, Method.FEATURE), probe.adaptive)
+    if not found:
+        return unmeasured(name, title, "no attack on attention or features ran; add `adaptive`.")
+    lights = (light_of(k, n, amber=ALLOWED, red=ADAPTIVE_LARGE) for k, n in found)
+    return check(
+        name,
+        title,
+        worst(lights),
+        _found_in_words(found),
+        green="Attacking the attention and the features finds nothing beyond the rest.",
+        amber="Attacking what the defence protects finds more. The worst case counts it where it "
+        "ran on all images: run `adaptive` there, and take the figure as an upper bound.",
+        red="Attacking what the defence protects breaks much that the other attacks missed, and a "
+        "better attack of the kind may break more still.",
+    )
+
+
+def _black_box(
+    facts: Facts,
+    probe: Probe,
+    named: tuple[str, str, str],
+    method: Method,
+    tried: Tried | None,
+) -> Check:
+    """`named`: id, title, and what to add where it did not run."""
+    name, title, missing = named
+    found = _findings(facts, probe, (method,), tried)
+    if not found:
+        return unmeasured(name, title, f"add {missing} to see.")
+    return check(
+        name,
+        title,
+        worst(light_of(k, n, amber=ALLOWED, red=ALLOWED) for k, n in found),
+        _found_in_words(found),
+        green="An attack that sees no gradients adds nothing, as it should be.",
+        amber="An attack that sees no gradients broke one image that gradients missed. With so few "
+        "images that can be chance.",
+        red="An attack that sees no gradients breaks what gradients missed: they mislead. Whoever "
+        "attacks this model in earnest will find more than the figure says.",
+    )
+
+
+def _findings(
+    facts: Facts, probe: Probe, methods: Sequence[Method], tried: Tried | None
+) -> list[tuple[int, int]]:
+    """(broken, n): by these methods in the run, and in the probe; none where neither looked."""
+    rows = [row.broken for row in facts.attacks if row.method in methods]
+    found = [(sum(rows), facts.main.n)] if rows else []
+    return found if tried is None else [*found, (tried.broken, probe.images)]
+
+
+def _found_in_words(found: Sequence[tuple[int, int]]) -> str:
+    return "; ".join(f"{points(k / n)}: {of(k, n)}" for k, n in found)

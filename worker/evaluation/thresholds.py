@@ -1,0 +1,47 @@
+"""Where a check turns amber or red, and why there. Shares are of images: 0.002 is 0.2 points.
+
+A single image never makes a check red: with few images it would exceed any share.
+"""
+
+ALLOWED = 0.002
+"""Random start and rounding decide the odd image; more than 0.2 points are a pattern. Carlini et al.
+(2019, arXiv 1902.06705, section 5) expect no rise, and no black-box attack that finds more."""
+
+ONLY_FGSM = 0.005
+"""Images that one long step breaks and many short ones do not; Pintor et al. (NeurIPS 2022,
+arXiv 2106.09947) count such optimisation failures image by image."""
+
+PASSES_UNUSUAL, PASSES_APART = 1e-3, 1e-2
+"""Share of the largest output. Float32 in another order differs by about 1e-6, TF32 by 1e-3;
+dropout, noise and batch norm in train mode by far more (Athalye et al., ICML 2018)."""
+
+ZERO_GRADIENTS = 0.01
+"""A differentiable network has no exactly zero gradient at a natural image; softmax in float32
+underflows beyond a margin of about 100 (Athalye et al., ICML 2018; Pintor et al., indicator 1)."""
+
+DOUBLING, DOUBLING_LARGE = 0.005, 0.05
+"""Carlini et al. (2019, section 4.3): more iterations must no longer matter. Five points are as
+much as AutoAttack commonly gains."""
+
+GAP, GAP_LARGE = 0.05, 0.10
+"""Adversarially trained models lose 2 to 5 points from PGD to AutoAttack; those with masked
+gradients 10 and more (Croce and Hein, ICML 2020, arXiv 2003.01690, table 2)."""
+
+ADAPTIVE_LARGE = 0.05
+"""Beyond it the attacks that know nothing of the defence have missed as much as in `GAP`
+(Tramer et al., NeurIPS 2020, arXiv 2002.08347)."""
+
+UNDEFENDED = 0.01
+"""At 8/255 every attack that works leaves a clean model near zero (Madry et al., ICLR 2018)."""
+
+OVER_BUDGET = 1e-6
+"""Float32 rounding of eps, in units of [0, 1]."""
+
+ROUNDING, ROUNDING_LARGE = 0.05, 0.5
+"""Share of the broken images that rounding to 8 bits heals. Half a grey level is a sixteenth of
+8/255, so that a real attack loses few (Carlini et al., 2019, section 4.5)."""
+ROUNDING_MATTERS = 2 / 255
+"""Below two grey levels, rounding takes away much of any attack, and says little."""
+
+HALF_WIDTH = 0.05
+"""Half of the 95 % interval. Differences between defences are a few points."""
