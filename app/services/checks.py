@@ -144,16 +144,13 @@ def _check_evaluate(lab: Lab, params: Params) -> str:
 
 
 def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:
-    """An attack on the model under test is white-box: every model needs another to come from."""
-    if Method.TRANSFER not in params.further:
-        return
-    for model_id in params.models:
-        if set(params.sources) == {model_id}:
-            raise InvalidInput(
-                f"“{found[model_id].name}” would be attacked from itself, which is no transfer.",
-                hint="Choose another source, or one more.",
-                field="sources",
-            )
+    """An attack on the model under test itself is white-box: some pair has to be of two models."""
+    if Method.TRANSFER in params.further and len({*params.models, *params.sources}) == 1:
+        raise InvalidInput(
+            f"“{found[params.models[0]].name}” would be attacked from itself: that is no transfer.",
+            hint="Choose another source, or one more.",
+            field="sources",
+        )
 
 
 def _check_target(goal: Goal, target: str | None, classes: Sequence[str]) -> None:

@@ -48,11 +48,13 @@ def test_sources_have_to_exist_and_to_fit(lab: Lab, further: tuple[str, ...]) ->
 def test_a_transfer_comes_from_another_model(lab: Lab) -> None:
     dataset, model, other = stock_dataset(lab), stock_model(lab), stock_model(lab, name="Other")
     given = {"dataset": dataset, "further": ("transfer",)}
-    field, detail = refused(lab, models=(other, model), sources=(model,), **given)
+    field, detail = refused(lab, models=(model,), sources=(model,), **given)
     assert (field, "“Teacher”" in detail) == ("sources", True)
-    for models, sources in [((model,), (other,)), ((model,), (model, other))]:
+    for models, sources in [
+        ((model,), (other,)), ((model,), (model, other)), ((model, other), (model,)),
+    ]:  # fmt: skip
         params = EvaluateParams(models=models, sources=sources, **given)
-        assert title_of(lab, JobKind.EVALUATE, params) == "Evaluate Teacher"
+        assert title_of(lab, JobKind.EVALUATE, params).startswith("Evaluate Teacher")
 
 
 def test_the_target_is_a_class_of_the_dataset(lab: Lab) -> None:

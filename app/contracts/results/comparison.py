@@ -1,4 +1,4 @@
-"""Evaluations side by side, image by image."""
+"""Models of one or more evaluations side by side, image by image."""
 
 from __future__ import annotations
 
@@ -33,13 +33,15 @@ class PairedTest(Result):
     difference: float
     """Second minus first, as a share of images."""
     low: float
-    """95 % interval of the difference (paired, normal approximation)."""
+    """95 % interval of the difference (Newcombe, 1998, method 10: paired, from Wilson's)."""
     high: float
     only_first: int
     """Images that the first gets right and the second does not."""
     only_second: int
     p_value: float
     """Two-sided and exact: how likely so uneven a split is if both are equally good."""
+    p_adjusted: float
+    """The same over all tests of the comparison together (Holm, 1979)."""
 
 
 class DifferingImage(Result):

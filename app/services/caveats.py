@@ -1,0 +1,117 @@
+"""What makes a comparison of evaluations uneven, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from app.contracts.params import Attack, EvaluateParams, Goal, Method, Norm
+from app.contracts.results import EvaluationResult, Light
+from app.contracts.units import format_255
+
+_WITH_QUERIES = (Method.SQUARE, Method.HOP_SKIP_JUMP)
+
+
+def caveats(results: Sequence[EvaluationResult], *, shared: int, tests: int) -> Iterator[str]:
+    """Sentences about evaluations compared on `shared` images by so many `tests`.
+
+    Evaluations are named by their number in the order given, from 1.
+    """
+    yield from _broken(results)
+    yield from _other_attacks([result.params for result in results])
+    yield from _other_images(results, shared)
+    versions = [result.environment.code_version for result in results]
+    yield from _where_they_differ("The versions of the lab's code", versions)
+    if tests > 1:
+        yield (
+            f"{tests} tests are made on the same images. Read their adjusted p: if all models were "
+            "equally good, the chance that any of these falls below 0.05 is at most 5 %."
+        )
+
+
+def _broken(results: Sequence[EvaluationResult]) -> Iterator[str]:
+    for number, result in enumerate(results, start=1):
+        for model in result.models:
+            if model.verdict is not None and model.verdict.light is Light.RED:
+                yield (
+                    f"The evaluation of “{model.name}” (evaluation {number}) is broken: its "
+                    "verdict is red, and its robust accuracy is not to be quoted or compared."
+                )
+
+
+def _other_attacks(params: Sequence[EvaluateParams]) -> Iterator[str]:
+    aspects = {
+        "The budgets": [_budget(p) for p in params],
+        "The first attacks": [_attack(p.attack) for p in params],
+        "The goals of the attacks": [_goal(p.attack) for p in params],
+        "The further attacks": [_methods(p.further) for p in params],
+        "The queries": [
+            f"{p.queries:,}" if set(p.further) & set(_WITH_QUERIES) else "" for p in params
+        ],
+        "The sources of transfer": [
+            _counted(len(p.sources), "model") if Method.TRANSFER in p.further else ""
+            for p in params
+        ],
+    }
+    uneven = [n for aspect, values in aspects.items() for n in _where_they_differ(aspect, values)]
+    yield from uneven
+    if uneven:
+        yield (
+            "So a difference in robust accuracy says as much about the attacks as about the models."
+        )
+
+
+def _other_images(results: Sequence[EvaluationResult], shared: int) -> Iterator[str]:
+    for number, result in enumerate(results, start=1):
+        if result.images > shared:
+            early = ", where it stopped early" if result.stopped_early else ""
+            yield (
+                f"Of the {result.images:,} images of evaluation {number}{early}, the {shared:,} "
+                "that all of them measured are compared: figures differ from its own page."
+            )
+
+
+def _where_they_differ(aspect: str, values: Sequence[str]) -> Iterator[str]:
+    """A sentence such as `The budgets differ: 8/255 in evaluations 1 and 3; 4/255 in ... 2.`"""
+    where: dict[str, list[str]] = {}
+    for number, value in enumerate(values, start=1):
+        if value:
+            where.setdefault(value, []).append(str(number))
+    if len(where) > 1:
+        parts = [f"{value} in {_evaluations(numbers)}" for value, numbers in where.items()]
+        yield f"{aspect} differ: {'; '.join(parts)}."
+
+
+def _evaluations(numbers: Sequence[str]) -> str:
+    if len(numbers) == 1:
+        return f"evaluation {numbers[0]}"
+    return f"evaluations {', '.join(numbers[:-1])} and {numbers[-1]}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _budget(params: EvaluateParams) -> str:
+    norm = params.attack.norm
+    amount = format_255(params.epsilon) if norm is Norm.LINF else f"{params.epsilon:g}"
+    return f"{amount} in {norm.upper()}"
+
+
+def _attack(attack: Attack) -> str:
+    parts = [
+        attack.method.upper().replace("_", "-"),
+        _counted(attack.steps, "step"),
+        f"of {attack.relative_step:g} ε",
+        _counted(attack.restarts, "start") if attack.random_start else "from the image itself",
+    ]
+    return f"{parts[0]} ({', '.join(parts[1:])})".replace(", of", " of")
+
+
+def _goal(attack: Attack) -> str:
+    return (
+        f"“{attack.target_class}”" if attack.goal is Goal.CLASS else attack.goal.replace("_", " ")
+    )
+
+
+def _methods(methods: Sequence[Method]) -> str:
+    return ", ".join(sorted(method.replace("_", "-") for method in methods)) or "none"
