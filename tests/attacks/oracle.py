@@ -5,9 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worker.attacks import pgd
+from worker.attacks import Norm, pgd
+from worker.attacks.norms import uniform_in_ball
 
-NORMS = ["linf", "l2"]
+LP: list[Norm] = ["linf", "l2"]
+"""The norms of gradient steps."""
+NORMS: list[Norm] = [*LP, "l1"]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -20,8 +23,16 @@ def batch(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return x, torch.randint(4, (n,), generator=generator)
 
 
+def unit_noise(x: Tensor, norm: Norm, seed: int = 0) -> Tensor:
+    """A point of the unit ball for every image, in whatever type and layout x has."""
+    unit = torch.ones(len(x), 1, 1, 1, dtype=x.dtype)
+    return uniform_in_ball(x, unit, norm, seeded(seed))
+
+
 def size(delta: Tensor, norm: str) -> Tensor:
     delta = delta.flatten(1)
+    if norm == "l1":
+        return delta.abs().sum(dim=1)
     return delta.abs().amax(dim=1) if norm == "linf" else delta.square().sum(dim=1).sqrt()
 
 

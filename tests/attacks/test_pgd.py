@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.attacks.oracle import NORMS, Linear, batch, seeded, start_of
+from tests.attacks.oracle import LP, Linear, batch, seeded, start_of
 from worker.attacks import fgsm, pgd
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", LP)
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("random_start", [False, True])
 def test_optimum_of_a_linear_model(norm: Any, targeted: bool, random_start: bool) -> None:
@@ -53,7 +53,7 @@ def test_optimum_of_a_linear_model_at_the_edge_of_the_box(targeted: bool) -> Non
     torch.testing.assert_close(x_adv, expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", LP)
 @pytest.mark.parametrize("targeted", [False, True])
 def test_fgsm_of_a_linear_model(norm: Any, targeted: bool) -> None:
     model, y = Linear(), torch.full((5,), 1 if targeted else 0)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.attacks.oracle import NORMS, Linear, batch, seeded, size, start_of
+from tests.attacks.oracle import LP, Linear, batch, seeded, size, start_of
 from worker.attacks import fgsm, pgd
 
 any_attack = {
-    "norm": st.sampled_from(NORMS),
+    "norm": st.sampled_from(LP),
     "targeted": st.booleans(),
     "random_start": st.booleans(),
     "eps": st.floats(0, 2),
@@ -44,7 +44,7 @@ def test_stays_in_the_ball_and_in_the_box(network: nn.Module, seed: int, **attac
 @given(
     eps=st.lists(st.floats(0, 1), min_size=3, max_size=3),
     step_size=st.lists(st.floats(0, 1), min_size=3, max_size=3),
-    norm=st.sampled_from(NORMS),
+    norm=st.sampled_from(LP),
     targeted=st.booleans(),
 )
 @settings(
@@ -77,7 +77,7 @@ def test_a_budget_per_image_equals_separate_runs(
         torch.testing.assert_close(together[one], alone, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", LP)
 def test_random_starts_are_uniform_in_the_ball(norm: Any) -> None:
     """Linf: each coordinate uniform. L2: (radius / eps)^d uniform, mean 1/2, variance 1/12."""
     x, y = torch.full((2000, 3, 2, 2), 0.5, dtype=torch.float64), torch.zeros(2000).long()
@@ -98,7 +98,7 @@ def test_random_starts_are_uniform_in_the_ball(norm: Any) -> None:
     assert uniform.var().item() == pytest.approx(1 / 12, abs=0.005)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", LP)
 def test_a_given_start_is_scaled_by_each_budget(network: nn.Module, norm: Any) -> None:
     x, y = batch(3)
     unit = torch.randn(3, 3, 8, 8, generator=seeded(), dtype=torch.float64)
@@ -114,7 +114,7 @@ def test_a_given_start_is_scaled_by_each_budget(network: nn.Module, norm: Any) -
     torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", LP)
 def test_a_zero_gradient_moves_nothing(norm: Any) -> None:
     def constant(x: Tensor) -> Tensor:
         return (0 * x).flatten(1)[:, :4]
@@ -123,7 +123,7 @@ def test_a_zero_gradient_moves_nothing(norm: Any) -> None:
     assert torch.equal(fgsm(constant, x, y, eps=0.1, norm=norm, targeted=False), x)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", LP)
 @pytest.mark.parametrize("scale", [1.0, 1e-25, 1e-30])
 def test_the_length_of_the_gradient_changes_nothing(norm: Any, scale: float) -> None:
     """In single precision, where the squares of such gradients are 0."""
@@ -136,7 +136,7 @@ def test_the_length_of_the_gradient_changes_nothing(norm: Any, scale: float) -> 
     torch.testing.assert_close(x_adv, expected)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", LP)
 def test_keeps_channels_last(network: nn.Module, norm: Any) -> None:
     x, y = batch(4)
     arguments: dict[str, Any] = {
@@ -180,7 +180,7 @@ class Recorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", LP)
 def test_computes_no_parameter_gradient_and_waits_for_no_device(
     network: nn.Module, norm: Any
 ) -> None:

@@ -5,6 +5,19 @@ No budget has a default: a lost epsilon is a TypeError.
 
 from worker.attacks.fgsm import fgsm
 from worker.attacks.norms import Budget, Norm
-from worker.attacks.pgd import FirstBreak, Model, pgd, pgd_first_break
+from worker.attacks.pgd import FirstBreak, Model, Objective, pgd
+from worker.attacks.walks import Steps, feature_walk, objective_walk, walk
 
-__all__ = ["Budget", "FirstBreak", "Model", "Norm", "fgsm", "pgd", "pgd_first_break"]
+__all__ = [
+    "Budget",
+    "FirstBreak",
+    "Model",
+    "Norm",
+    "Objective",
+    "Steps",
+    "feature_walk",
+    "fgsm",
+    "objective_walk",
+    "pgd",
+    "walk",
+]

@@ -7,7 +7,8 @@ one value per image. Norms are Linf, L2 and L1; steps along a gradient are defin
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     assert norm != "l1"
     if norm == "linf":
         return gradient.sign()
+    gradient = gradient.nan_to_num()  # sign() takes NaN for 0 and Inf for 1; so must this
     # Scaled to a largest entry of 1 first: squares of a confident model's gradients underflow.
     largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
     scaled = gradient / torch.where(largest > 0, largest, 1.0)
@@ -99,6 +101,34 @@ def uniform_in_ball(x: Tensor, eps: Tensor, norm: Norm, generator: torch.Generat
     uniform = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
     dimensions = math.prod(x.shape[1:])
     return eps * _broadcast(uniform.pow(1 / dimensions)) * steepest(noise, "l2")
+
+
+@dataclass(frozen=True)
+class Ball:
+    """What an attack may show in place of each image: |x' - x| <= radius, and x' in [0, 1]."""
+
+    x: Tensor
+    """(N, C, H, W)"""
+    radius: Tensor
+    """(N, 1, 1, 1)"""
+    norm: Norm
+
+    @classmethod
+    def around(cls, x: Tensor, eps: Budget, norm: Norm) -> Self:
+        """Raises ValueError for a budget that `per_image` refuses."""
+        return cls(x.detach(), per_image("eps", eps, x), norm)
+
+    def __getitem__(self, rows: Tensor) -> Ball:
+        """The balls around the images at `rows`, (M,)."""
+        return Ball(self.x[rows], self.radius[rows], self.norm)
+
+    def at(self, point: Tensor | None) -> Tensor:
+        """The image at a point of the unit ball, (N, C, H, W), cut to [0, 1]; None: x itself."""
+        return self.x if point is None else (self.x + self.radius * point).clamp(0, 1)
+
+    def project(self, x_adv: Tensor) -> Tensor:
+        """Onto the ball, then onto [0, 1], which stays inside the ball."""
+        return (self.x + project(x_adv - self.x, self.radius, self.norm)).clamp(0, 1)
 
 
 def _soft_threshold(sizes: Tensor, eps: Tensor) -> Tensor:

@@ -8,6 +8,9 @@ ball of radius eps around x and onto [0, 1]:
 
 The model is called as it is: put it in eval mode first, or its batch norms see the attack. Only
 the gradient for the images is computed, none for parameters. Images keep their memory format.
+
+This form takes all steps with all images and never waits for the device, as training needs it.
+To measure, take `worker.attacks.walks`: the same iterates, and images that broke leave.
 """
 
 from __future__ import annotations
@@ -17,29 +20,34 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from worker.attacks.losses import Loss, cross_entropy
 from worker.attacks.norms import (
+    Ball,
     Budget,
     Norm,
     check_norm,
     per_image,
-    project,
     steepest,
     uniform_in_ball,
 )
 
 Model = Callable[[Tensor], Tensor]
+"""Images (N, C, H, W) in [0, 1] -> logits (N, K)."""
+
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Images (M, C, H, W) and their places in the batch, (M,) int64 -> values to climb (M,), each one
+of its own image alone, and the logits (M, K) of the same pass."""
 
 
 class FirstBreak(NamedTuple):
-    """When an attack first reached its goal, image by image."""
+    """When an attack first broke each image."""
 
     x_adv: Tensor
-    """(N, C, H, W): the first iterate that reached the goal, else the last iterate."""
+    """(N, C, H, W): the first iterate that broke the image, else the last iterate."""
     first_break: Tensor
-    """(N,) int64: 0 where the clean image already meets the goal, s where s steps were needed,
-    steps + 1 where the goal was not reached. Accuracy after s steps: (first_break > s).mean()."""
+    """(N,) int64: 0 where the clean image is misclassified already, s where s steps were needed,
+    steps + 1 where none broke it. Accuracy after s steps: (first_break > s).mean()."""
 
 
 def pgd(
@@ -74,127 +82,55 @@ def pgd(
     Raises:
         ValueError: an argument outside these bounds.
     """
-    _check(x, y, steps, norm, random_start, generator, noise)
-    radius, length = per_image("eps", eps, x), per_image("step_size", step_size, x)
-    x_adv = _start(x, radius, norm, random_start, generator, noise)
+    check_steps(x, y, steps, norm, noise)
+    ball, stride = Ball.around(x, eps, norm), per_image("step_size", step_size, x)
+    if random_start and noise is None:
+        if generator is None:
+            raise ValueError("a random start needs a generator or noise")
+        noise = uniform_in_ball(x, torch.ones_like(ball.radius), norm, generator)
+    x_adv = ball.at(noise if random_start else None)
+    objective = objective_of(model, cross_entropy, y, targeted)
+    every = torch.arange(len(x), device=x.device)
     for _ in range(steps):
-        gradient, _ = _gradient(model, x_adv, y)
-        x_adv = _step(x_adv, gradient, x, radius, length, norm, targeted)
+        gradient, _ = gradient_of(objective, x_adv, every)
+        x_adv = ball.project(x_adv + stride * steepest(gradient, norm))
     return x_adv
 
 
-def pgd_first_break(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    *,
-    eps: Budget,
-    step_size: Budget,
-    steps: int,
-    norm: Norm,
-    targeted: bool,
-    random_start: bool,
-    generator: torch.Generator | None,
-    noise: Tensor | None = None,
-    true_class: Tensor | None = None,
-) -> FirstBreak:
-    """Projected gradient descent that stops for each image at the first iterate to reach the goal.
+def objective_of(model: Model, loss: Loss, classes: Tensor, targeted: bool) -> Objective:
+    """Away from `classes` (N,), or towards them if targeted."""
 
-    The goal: a class other than y, or y itself if targeted. With `true_class`, (N,) int64, the goal
-    of a targeted attack is any class but that one, so that it is measured like an untargeted one.
-    The iterates are those of `pgd`, so one run answers for every smaller number of steps. A random
-    start that meets the goal by itself counts as one step. Images that met the goal leave the
-    batch, which waits for the device once a step. Other arguments and errors are those of `pgd`.
-    """
-    _check(x, y, steps, norm, random_start, generator, noise)
-    radius, length = per_image("eps", eps, x), per_image("step_size", step_size, x)
-    goal, reach = (y, targeted) if true_class is None else (true_class, False)
-    with torch.no_grad():
-        met = _goal_met(model(x), goal, reach)
-    first_break = torch.where(met, 0, steps + 1)
-    best = x.clone()
-    left = (~met).nonzero().squeeze(1)  # (M,): the images still under attack
-    x_adv = _start(x, radius, norm, random_start, generator, noise)[left]
-    for step in range(1, steps + 1):
-        if len(left) == 0:
-            return FirstBreak(best, first_break)
-        gradient, logits = _gradient(model, x_adv, y[left])  # after step - 1 steps
-        met = _goal_met(logits, goal[left], reach)
-        best[left[met]] = x_adv[met]
-        first_break[left[met]] = max(step - 1, 1)
-        left, x_adv, gradient = left[~met], x_adv[~met], gradient[~met]  # (N, ...) -> (M, ...)
-        x_adv = _step(x_adv, gradient, x[left], radius[left], length[left], norm, targeted)
-    if len(left) > 0:
-        best[left] = x_adv
-        with torch.no_grad():
-            met = _goal_met(model(x_adv), goal[left], reach)
-        first_break[left[met]] = steps
-    return FirstBreak(best, first_break)
+    def objective(x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(x_adv)
+        values = loss(logits, classes[rows])
+        return (-values if targeted else values), logits
+
+    return objective
 
 
-def _check(
-    x: Tensor,
-    y: Tensor,
-    steps: int,
-    norm: Norm,
-    random_start: bool,
-    generator: torch.Generator | None,
-    noise: Tensor | None,
-) -> None:
-    if x.dim() != 4 or not x.is_floating_point():
-        raise ValueError(f"x must be float images (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
-    if y.shape != (len(x),) or y.dtype != torch.int64:
-        raise ValueError(f"y must be int64 ({len(x)},), not {y.dtype} {tuple(y.shape)}")
+def gradient_of(objective: Objective, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of each image's value, (M, C, H, W), and the logits (M, K)."""
+    x_adv = x_adv.detach().requires_grad_()
+    with torch.enable_grad():
+        values, logits = objective(x_adv, rows)
+        total = values.sum()  # a sum keeps images independent
+    (gradient,) = torch.autograd.grad(total, x_adv)
+    return gradient, logits.detach()
+
+
+def check_steps(x: Tensor, y: Tensor, steps: int, norm: Norm, noise: Tensor | None) -> None:
+    """Raises ValueError for what no attack of gradient steps can use."""
+    check_batch(x, y)
     check_norm(norm, among=("linf", "l2"))
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
-    if random_start and generator is None and noise is None:
-        raise ValueError("a random start needs a generator or noise")
     if noise is not None and noise.shape != x.shape:
         raise ValueError(f"noise must be like x, {tuple(x.shape)}, not {tuple(noise.shape)}")
 
 
-def _start(
-    x: Tensor,
-    radius: Tensor,
-    norm: Norm,
-    random_start: bool,
-    generator: torch.Generator | None,
-    noise: Tensor | None,
-) -> Tensor:
-    x = x.detach()
-    if not random_start:
-        return x
-    if noise is not None:
-        return (x + radius * noise).clamp(0, 1)
-    assert generator is not None
-    return (x + uniform_in_ball(x, radius, norm, generator)).clamp(0, 1)
-
-
-def _gradient(model: Model, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient of each image's cross-entropy against y, (N, C, H, W), and the logits (N, K)."""
-    x_adv = x_adv.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = model(x_adv)
-        loss = F.cross_entropy(logits, y, reduction="sum")  # a sum keeps images independent
-    (gradient,) = torch.autograd.grad(loss, x_adv)
-    return gradient, logits.detach()
-
-
-def _step(
-    x_adv: Tensor,
-    gradient: Tensor,
-    x: Tensor,
-    radius: Tensor,
-    length: Tensor,
-    norm: Norm,
-    targeted: bool,
-) -> Tensor:
-    ascent = length * steepest(gradient, norm)
-    moved = x_adv - ascent if targeted else x_adv + ascent
-    return (x + project(moved - x, radius, norm)).clamp(0, 1)
-
-
-def _goal_met(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
-    predicted = logits.argmax(dim=1)
-    return predicted == y if targeted else predicted != y
+def check_batch(x: Tensor, y: Tensor) -> None:
+    """Raises ValueError unless x are float images (N, C, H, W) and y their classes (N,)."""
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f"x must be float images (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
+    if y.shape != (len(x),) or y.dtype != torch.int64:
+        raise ValueError(f"y must be int64 ({len(x)},), not {y.dtype} {tuple(y.shape)}")

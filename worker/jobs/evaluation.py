@@ -20,7 +20,8 @@ from app.contracts.units import format_255
 from app.errors import JobError
 from app.store.tables import ModelRow
 from worker import registry
-from worker.attacks import Model, pgd_first_break
+from worker.attacks import Model, Steps
+from worker.attacks import walk as attack_by
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
 from worker.jobs.attacking import Walk, aim, unit_noise, walk_of, watched
@@ -241,19 +242,15 @@ def _first_break(
     for part in _parts(work, which):
         x, y, numbers = work.batch(part)
         noise = unit_noise(x, attack, work.params.seed, numbers) if walk.random_start else None
-        found = pgd_first_break(
+        found = attack_by(
             subject.model,
             x,
-            subject.aims[part],
+            y,
+            how=Steps(attack.method.value, *walk),
             eps=eps,
-            step_size=walk.relative_step * eps,
-            steps=walk.steps,
             norm=attack.norm.value,
-            targeted=targeted,
-            random_start=walk.random_start,
-            generator=None,
             noise=noise,
-            true_class=y if targeted else None,
+            target=subject.aims[part] if targeted else None,
         )
         breaks[part] = found.first_break
         work.advance(len(part))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from app.contracts.params import Recipe, TrainParams
-from worker.attacks import pgd_first_break
+from worker.attacks import Steps, walk
+from worker.attacks.norms import uniform_in_ball
 from worker.data import TensorSplit
 from worker.jobs.context import JobContext
 from worker.jobs.training_state import TrainingState, seeds
@@ -14,6 +15,7 @@ from worker.models import Classifier
 
 STEPS = 10
 """Of the PGD that measures a student."""
+_PGD = Steps("pgd", steps=STEPS, relative_step=1 / 4, random_start=True)
 _BATCH = 500
 _ROBUST_IMAGES = 1000
 
@@ -70,18 +72,8 @@ def _robust_correct(
         for part in _batches(count, device):
             context.check()
             x, y = split.batch(sample[part])
-            attacked = pgd_first_break(
-                model,
-                x,
-                y,
-                eps=params.epsilon,
-                step_size=params.epsilon / 4,
-                steps=STEPS,
-                norm="linf",
-                targeted=False,
-                random_start=True,
-                generator=generator,
-            )
+            noise = uniform_in_ball(x, x.new_ones(len(x), 1, 1, 1), "linf", generator)
+            attacked = walk(model, x, y, how=_PGD, eps=params.epsilon, norm="linf", noise=noise)
             correct += int((attacked.first_break > STEPS).sum())
     finally:
         model.requires_grad_(True)
