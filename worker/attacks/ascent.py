@@ -219,8 +219,9 @@ def _look(problem: Problem, state: _State, *, with_gradient: bool) -> tuple[Tens
     with torch.set_grad_enabled(with_gradient):
         logits = problem.model(x_adv)
         value = problem.objective(logits, state.rows)
+        total = value.sum()  # a sum keeps images independent
     if with_gradient:
-        (state.gradient,) = torch.autograd.grad(value.sum(), x_adv)
+        (state.gradient,) = torch.autograd.grad(total, x_adv)
     return logits.detach(), value.detach()
 
 
