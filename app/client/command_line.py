@@ -1,0 +1,175 @@
+"""The command line: what can be typed, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.client import commands
+from app.client.assignments import value_of
+from app.client.commands import PROGRAM, Exit
+from app.client.errors import LabError
+from app.client.lab import DEFAULT_URL, Lab
+from app.client.words import on_one_line
+from app.contracts.jobs import JobKind, JobStatus
+
+_ABOUT = f"""\
+Submit jobs to a lab, watch them, and fetch, compare and repeat what they measured.
+
+examples:
+  {PROGRAM} import images.tar.xz --name Photos
+  {PROGRAM} import --name Shapes --source shapes
+  {PROGRAM} train Teacher --dataset Photos --epochs 3
+  {PROGRAM} train Student --dataset Photos --teacher Teacher --set steps=3
+  {PROGRAM} evaluate Teacher Student --dataset Photos --epsilon 8/255 --further autoattack
+  {PROGRAM} evaluate Student --dataset Photos --set attack.steps=50 --set epsilons=0/255,4/255
+  {PROGRAM} jobs
+  {PROGRAM} fetch 3f2a9c1e -o report.html
+  {PROGRAM} compare 3f2a9c1e 8d41b7a0
+  {PROGRAM} rerun evaluation.json
+
+Models and datasets are given by name or id, jobs by the beginning of their id.
+
+exit codes: 0 it worked, and a job that was waited for succeeded; 1 the job failed or was
+cancelled; 2 the call was wrong, refused or not answered; 130 interrupted, and the job goes on.
+"""
+_SET = "a parameter: attack.steps=50, epsilon=8/255, step_counts=1,10,50; may be repeated"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        with Lab(options.lab) as lab:
+            return int(options.run(lab, options))
+    except LabError as error:
+        for line in (f"{error.title}: {error.detail}", error.hint):
+            if line:
+                print(on_one_line(line), file=sys.stderr)
+        return Exit.BAD_CALL
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return Exit.INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    url = os.environ.get("LAB_URL") or DEFAULT_URL
+    parser.add_argument(
+        "--lab",
+        metavar="URL",
+        default=url,
+        help="the lab's address, %(default)s; LAB_URL changes the default",
+    )
+    found = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_import, _add_train, _add_evaluate, _add_jobs, _add_lists, _add_after):
+        add(found)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # the type has no public name
+
+
+def _add_import(found: _Commands[argparse.ArgumentParser]) -> None:
+    command = found.add_parser("import", help="bring a dataset into the lab")
+    command.set_defaults(run=commands.import_)
+    command.add_argument("file", nargs="?", type=Path, help="an archive of class folders")
+    command.add_argument("--name", required=True, help="what the dataset is called")
+    command.add_argument("--source", help="instead of a file: shapes, cifar10, cifar100 or svhn")
+    _add_parameters(command, "name", "source")
+    _add_waiting(command)
+
+
+def _add_train(found: _Commands[argparse.ArgumentParser]) -> None:
+    command = found.add_parser("train", help="train a model")
+    command.set_defaults(run=commands.train)
+    command.add_argument("name", help="what the model is called")
+    command.add_argument("--dataset", required=True)
+    command.add_argument("--teacher", help="a clean model; makes this one its student (AGKD-BML)")
+    command.add_argument("--architecture", help="such as wrn-10-2 or preactresnet-18")
+    command.add_argument("--epochs", type=int)
+    _add_parameters(command, "name", "dataset", "teacher", "architecture", "epochs")
+    _add_waiting(command)
+
+
+def _add_evaluate(found: _Commands[argparse.ArgumentParser]) -> None:
+    command = found.add_parser("evaluate", help="measure how robust models are")
+    command.set_defaults(run=commands.evaluate)
+    command.add_argument("models", nargs="+", metavar="MODEL")
+    command.add_argument("--dataset", required=True)
+    command.add_argument(
+        "--attack", dest="attack.method", metavar="ATTACK",
+        help="the first attack, which draws the curves; by default pgd",
+    )  # fmt: skip
+    command.add_argument(
+        "--steps", dest="attack.steps", metavar="N", type=int, help="of the first attack"
+    )
+    command.add_argument("--epsilon", type=value_of, help="8/255, or a length in [0, 1]")
+    command.add_argument("--images", type=int, metavar="N", help="how many test images")
+    command.add_argument("--further", nargs="+", metavar="ATTACK", help="such as autoattack")
+    command.add_argument("--sources", nargs="+", metavar="MODEL", help="for `transfer`")
+    _add_parameters(
+        command, "models", "dataset", "attack.method", "attack.steps", "epsilon", "images",
+        "further", "sources",
+    )  # fmt: skip
+    _add_waiting(command)
+
+
+def _add_parameters(command: argparse.ArgumentParser, *own: str) -> None:
+    """`own`: the parameters that have an argument of their own."""
+    command.set_defaults(parameters=own)
+    command.add_argument("--params", type=Path, metavar="FILE", help="parameters as JSON")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=_SET)
+
+
+def _add_waiting(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--detach", action="store_true", help="print the job's id; do not wait")
+    _add_json(command)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def _add_jobs(found: _Commands[argparse.ArgumentParser]) -> None:
+    command = found.add_parser("jobs", help="list jobs, newest first")
+    command.set_defaults(run=commands.jobs)
+    command.add_argument("--kind", choices=[kind.value for kind in JobKind])
+    command.add_argument("--status", choices=[status.value for status in JobStatus])
+    command.add_argument("--limit", type=int, default=20)
+    _add_json(command)
+
+
+def _add_lists(found: _Commands[argparse.ArgumentParser]) -> None:
+    for name, run in (("models", commands.models), ("datasets", commands.datasets)):
+        command = found.add_parser(name, help=f"list {name}, newest first")
+        command.set_defaults(run=run)
+        _add_json(command)
+
+
+def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
+    """What is done with jobs that were submitted."""
+    watch = found.add_parser("watch", help="follow a job to its end; Ctrl-C leaves it running")
+    watch.set_defaults(run=commands.watch)
+    cancel = found.add_parser("cancel", help="end a job")
+    cancel.set_defaults(run=commands.cancel)
+    fetch = found.add_parser("fetch", help="print what a job left, or write it to a file")
+    fetch.set_defaults(run=commands.fetch)
+    for command in (watch, cancel, fetch):
+        command.add_argument("job")
+        _add_json(command)
+    fetch.add_argument("-o", "--output", type=Path, help="a .json, .csv or .html file")
+    fetch.add_argument("--images", action="store_true", help="a .csv with a row for each image")
+    compare = found.add_parser("compare", help="evaluations side by side, with a paired test")
+    compare.set_defaults(run=commands.compare)
+    compare.add_argument("jobs", nargs="+", metavar="JOB")
+    _add_json(compare)
+    rerun = found.add_parser("rerun", help="run an evaluation again from its .json export")
+    rerun.set_defaults(run=commands.rerun)
+    rerun.add_argument("export", type=Path)
+    _add_waiting(rerun)

@@ -1,0 +1,249 @@
+"""One lab, as a program sees it: what it has, and what it can be asked to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+
+from app.client.errors import LabError, unreadable
+from app.client.job import JOB, MODEL, Job
+from app.client.names import is_id, the_one_named
+from app.client.transport import Transport
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import Attack
+from app.contracts.results import (
+    Comparison,
+    EvaluationResult,
+    ImportResult,
+    JobResult,
+    TrainResult,
+)
+from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
+
+T = TypeVar("T")
+
+_COMPARISON: TypeAdapter[Comparison] = TypeAdapter(Comparison)
+_DATASET: TypeAdapter[DatasetView] = TypeAdapter(DatasetView)
+_DATASETS: TypeAdapter[list[DatasetView]] = TypeAdapter(list[DatasetView])
+_HEALTH: TypeAdapter[Health] = TypeAdapter(Health)
+_JOBS: TypeAdapter[Page[JobView]] = TypeAdapter(Page[JobView])
+_MODELS: TypeAdapter[Page[ModelView]] = TypeAdapter(Page[ModelView])
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_PAGE = 100
+
+
+class Lab:
+    """A running lab.
+
+    Models and datasets are named as people named them, or by id. Every method raises LabError,
+    which says what is wrong and what to do; the lab checks all parameters.
+
+    Args:
+        url: Its address; by default `LAB_URL` of the environment, else http://127.0.0.1:8000.
+        timeout_s: How long an answer may take.
+    """
+
+    def __init__(self, url: str | None = None, *, timeout_s: float = 30.0) -> None:
+        self._transport = Transport(url or os.environ.get("LAB_URL") or DEFAULT_URL, timeout_s)
+
+    @property
+    def url(self) -> str:
+        return self._transport.url
+
+    def close(self) -> None:
+        """Close the connections; jobs go on."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def health(self) -> Health:
+        """Whether the lab's parts answer, and each queue has a worker."""
+        return self._transport.get(_HEALTH, "/api/health")
+
+    # What there is
+
+    def datasets(self) -> list[DatasetView]:
+        """All datasets, newest first."""
+        return self._transport.get(_DATASETS, "/api/datasets")
+
+    def dataset(self, name_or_id: str) -> DatasetView:
+        """One dataset."""
+        if is_id(name_or_id):
+            return self._transport.get(_DATASET, f"/api/datasets/{name_or_id}")
+        return the_one_named(name_or_id, self.datasets(), "dataset", "dataset")
+
+    def models(self) -> list[ModelView]:
+        """All models, newest first."""
+        return self._all(_MODELS, "/api/models", {})
+
+    def model(self, name_or_id: str) -> ModelView:
+        """One model, with its card."""
+        if is_id(name_or_id):
+            return self._transport.get(MODEL, f"/api/models/{name_or_id}")
+        return the_one_named(name_or_id, self.models(), "model", "model")
+
+    def weights(self, name_or_id: str, path: str | Path) -> Path:
+        """Write a model's weights to a file, as safetensors."""
+        target, model = Path(path), self.model(name_or_id)
+        target.write_bytes(self._transport.get_bytes(f"/api/models/{model.id}/weights"))
+        return target
+
+    def jobs(
+        self,
+        *,
+        kind: JobKind | str | None = None,
+        status: JobStatus | str | None = None,
+        limit: int = 20,
+    ) -> list[Job[JobResult]]:
+        """The newest jobs, newest first."""
+        chosen = {"kind": kind, "status": status}
+        query = {name: str(value) for name, value in chosen.items() if value is not None}
+        views = self._all(_JOBS, "/api/jobs", query, limit=limit)
+        return [Job(self._transport, view) for view in views]
+
+    def job(self, job_id: str) -> Job[JobResult]:
+        """One job, by its id or the beginning of its id."""
+        if not is_id(job_id):
+            job_id = self._completed(job_id)
+        return Job(self._transport, self._transport.get(JOB, f"/api/jobs/{job_id}"))
+
+    # What it can do
+
+    def import_dataset(
+        self,
+        file: str | Path | None = None,
+        *,
+        name: str,
+        source: str | None = None,
+        **options: Any,
+    ) -> Job[ImportResult]:
+        """Bring in an archive of class folders, or a dataset that the lab fetches or draws.
+
+        Either `file`, or `source`: shapes, cifar10, cifar100, svhn. Options are those of
+        `ImportParams`: image_size, train_per_class, seed.
+        """
+        values = {"name": name, "source": source, **options}
+        fields = {key: str(value) for key, value in values.items() if value is not None}
+        if file is None:
+            return self._job(self._transport.upload(JOB, "/api/datasets", fields, None))
+        try:
+            with Path(file).open("rb") as stream:
+                return self._job(self._transport.upload(JOB, "/api/datasets", fields, stream))
+        except OSError as error:
+            raise unreadable(file, error) from error
+
+    def train(
+        self, name: str, *, dataset: str, teacher: str | None = None, **params: Any
+    ) -> Job[TrainResult]:
+        """Train a model: a clean one, or with a teacher a student (AGKD-BML).
+
+        Further parameters are those of `TrainParams`, for example epochs, architecture, epsilon.
+        """
+        body = {"name": name, "dataset": self._dataset_id(dataset), **params}
+        if teacher is not None:
+            body = {"recipe": "agkd_bml", **body, "teacher": self._model_id(teacher)}
+        return self._submit(JobKind.TRAIN, body)
+
+    def evaluate(
+        self,
+        models: str | Sequence[str],
+        *,
+        dataset: str,
+        attack: str | Mapping[str, Any] | Attack | None = None,
+        sources: Sequence[str] = (),
+        **params: Any,
+    ) -> Job[EvaluationResult]:
+        """Measure how robust models are, on the same images.
+
+        Args:
+            models: One to eight of them.
+            attack: The first attack, which draws the curves: its name, or the fields of `Attack`.
+            sources: Models that the attack `transfer` attacks in place of those under test.
+            params: Those of `EvaluateParams`, for example images, epsilon="8/255",
+                further=["autoattack"].
+        """
+        chosen = [models] if isinstance(models, str) else models
+        body = {
+            "models": [self._model_id(model) for model in chosen],
+            "dataset": self._dataset_id(dataset),
+            "sources": [self._model_id(model) for model in sources],
+            **params,
+        }
+        if attack is not None:
+            body["attack"] = {"method": attack} if isinstance(attack, str) else attack
+        return self._submit(JobKind.EVALUATE, body)
+
+    def rerun(self, export: str | Path) -> Job[EvaluationResult]:
+        """Run an evaluation again as its `.json` export says; the same lab, the same figures."""
+        try:
+            body = json.loads(Path(export).read_bytes())
+        except (OSError, ValueError) as error:
+            raise unreadable(export, error) from error
+        return self._job(self._transport.post(JOB, "/api/jobs/rerun", body, key=_new_key()))
+
+    def compare(self, *jobs: Job[Any] | str) -> Comparison:
+        """Finished evaluations side by side, image by image; waits for none of them."""
+        ids = [job.id if isinstance(job, Job) else self.job(job).id for job in jobs]
+        return self._transport.get(_COMPARISON, "/api/comparisons", {"job": ids})
+
+    # How
+
+    def _submit(self, kind: JobKind, params: Mapping[str, Any]) -> Job[Any]:
+        body = {"kind": kind, "params": to_jsonable_python(params)}
+        return self._job(self._transport.post(JOB, "/api/jobs", body, key=_new_key()))
+
+    def _job(self, view: JobView) -> Job[Any]:
+        return Job(self._transport, view)
+
+    def _model_id(self, name_or_id: str) -> str:
+        return name_or_id if is_id(name_or_id) else self.model(name_or_id).id
+
+    def _dataset_id(self, name_or_id: str) -> str:
+        return name_or_id if is_id(name_or_id) else self.dataset(name_or_id).id
+
+    def _completed(self, start: str) -> str:
+        """The id of the only job whose id begins so."""
+        every = self._all(_JOBS, "/api/jobs", {})
+        found = [view.id for view in every if start and view.id.startswith(start)]
+        if len(found) == 1:
+            return found[0]
+        raise LabError(
+            "Not a single one" if found else "Not found",
+            f"{len(found) or 'No'} jobs have an id that begins with {start!r}.",
+            hint="Give more of it." if found else "See the list of jobs.",
+            field="job",
+        )
+
+    def _all(
+        self,
+        kind: TypeAdapter[Page[T]],
+        path: str,
+        query: Mapping[str, str],
+        limit: int | None = None,
+    ) -> list[T]:
+        """The items of all pages of a list, or the first of them."""
+        items: list[T] = []
+        number, size = 1, _PAGE if limit is None else min(_PAGE, max(1, limit))
+        while True:
+            page = self._transport.get(kind, path, {**query, "page": number, "page_size": size})
+            items += page.items
+            if number >= page.pages or (limit is not None and len(items) >= limit):
+                return items[:limit]
+            number += 1
+
+
+def _new_key() -> str:
+    """A key that makes the lab take a request once, however often it is sent."""
+    return uuid.uuid4().hex

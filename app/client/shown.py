@@ -1,0 +1,173 @@
+"""Jobs, models and results as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from app.client.job import Job
+from app.client.words import accuracy, on_one_line, table
+from app.contracts.params import Norm
+from app.contracts.results import (
+    Comparison,
+    EvaluationResult,
+    ExplainResult,
+    ImportResult,
+    JobResult,
+    ModelFigures,
+    PairedTest,
+    TrainResult,
+)
+from app.contracts.results.verdict import Check, Light
+from app.contracts.units import format_255
+from app.contracts.views import DatasetView, JobView, ModelView
+
+_SHORT_ID = 8
+_WORST_CHECKS = 3
+
+
+def jobs(listed: Sequence[Job[JobResult]]) -> str:
+    """A line for each job, newest first."""
+    rows = [
+        (v.id[:_SHORT_ID], v.kind, v.status, _far(v), _when(v.created_at), v.title)
+        for v in (job.view for job in listed)
+    ]
+    return table(("job", "kind", "status", "done", "submitted (UTC)", "title"), rows, right=(3,))
+
+
+def _far(view: JobView) -> str:
+    return "" if view.progress is None else f"{100 * view.progress.share:.0f} %"
+
+
+def _when(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def models(listed: Sequence[ModelView]) -> str:
+    """A line for each model, with its figures on validation images."""
+    rows = [
+        (
+            model.id[:_SHORT_ID],
+            model.name,
+            model.card.architecture,
+            model.card.dataset.name,
+            accuracy(model.card.validation_clean),
+            "" if model.card.validation_robust is None else accuracy(model.card.validation_robust),
+        )
+        for model in listed
+    ]
+    head = ("model", "name", "network", "dataset", "clean, validation", "PGD-10, validation")
+    return table(head, rows, right=(4, 5))
+
+
+def datasets(listed: Sequence[DatasetView]) -> str:
+    """A line for each dataset."""
+    rows = [
+        (
+            dataset.id[:_SHORT_ID],
+            dataset.name,
+            f"{len(dataset.report.classes):,}",
+            f"{dataset.report.train_images:,}",
+            f"{dataset.report.test_images:,}",
+        )
+        for dataset in listed
+    ]
+    head = ("dataset", "name", "classes", "training images", "test images")
+    return table(head, rows, right=(2, 3, 4))
+
+
+def result(found: JobResult) -> str:
+    """What a job left, in short."""
+    match found:
+        case EvaluationResult():
+            return evaluation(found)
+        case TrainResult(card=card):
+            robust = card.validation_robust
+            under_attack = "" if robust is None else f", under PGD-10 {accuracy(robust)}"
+            return on_one_line(
+                f"Model “{card.name}” ({found.model}): clean {accuracy(card.validation_clean)}"
+                f"{under_attack} on validation images."
+            )
+        case ImportResult(report=report):
+            return (
+                f"Dataset {found.dataset}: {report.train_images:,} training and "
+                f"{report.test_images:,} test images of {len(report.classes)} classes, "
+                f"{report.skipped:,} files skipped."
+            )
+        case ExplainResult():
+            return f"A live attack on {len(found.levels)} budgets; `--json` shows all of it."
+
+
+def evaluation(found: EvaluationResult) -> str:
+    """The worst case of each model with its verdict, then what speaks against it."""
+    params = found.params
+    linf = params.attack.norm is Norm.LINF
+    budget = format_255(params.epsilon) if linf else f"{params.epsilon:g}"
+    tried = ", ".join([params.attack.method, *params.further])
+    rows = [
+        (
+            model.name,
+            accuracy(model.clean),
+            "not measured" if model.robust is None else accuracy(model.robust),
+            "not checked" if model.verdict is None else model.verdict.light,
+        )
+        for model in found.models
+    ]
+    return "\n".join(
+        [
+            on_one_line(
+                f"{found.images:,} test images of {found.dataset.name}, "
+                f"{params.attack.norm} {budget}, worst case of {tried}"
+            ),
+            "",
+            table(("model", "clean (95 %)", "robust (95 %)", "verdict"), rows, right=(1, 2)),
+            *(line for model in found.models for line in _doubts(model)),
+        ]
+    )
+
+
+def _doubts(model: ModelFigures) -> list[str]:
+    """The checks that are not green, the worst first; they come in this order."""
+    if model.verdict is None:
+        return []
+    doubts = [check for check in model.verdict.checks if check.light is not Light.GREEN]
+    more = len(doubts) - _WORST_CHECKS
+    return [
+        "",
+        on_one_line(f"{model.name}: {model.verdict.sentence}"),
+        *(_doubt(check) for check in doubts[:_WORST_CHECKS]),
+        *([f"  and {more} more"] if more > 0 else []),
+    ]
+
+
+def _doubt(check: Check) -> str:
+    return on_one_line(f"  {check.light:<5}  {check.title}: {check.figure}. {check.sentence}")
+
+
+def comparison(found: Comparison) -> str:
+    """Each model on the common images, then each pair's difference with McNemar's test."""
+    names = [f"{number}  {one.name}" for number, one in enumerate(found.compared, 1)]
+    rows = [
+        (name, accuracy(one.clean), accuracy(one.robust), one.light)
+        for name, one in zip(names, found.compared, strict=True)
+    ]
+    return "\n".join(
+        [
+            on_one_line(f"{found.images:,} test images of {found.dataset.name} that all measured"),
+            "",
+            table(("model", "clean (95 %)", "robust (95 %)", "verdict"), rows, right=(1, 2)),
+            "",
+            *(_paired(test) for test in found.tests),
+            *(on_one_line(f"Note: {note}") for note in found.notes),
+        ]
+    )
+
+
+def _paired(test: PairedTest) -> str:
+    first, second = test.first + 1, test.second + 1
+    return (
+        f"{test.quantity:<6}  {second} − {first}: {100 * test.difference:+.1f} points "
+        f"({100 * test.low:+.1f} to {100 * test.high:+.1f}), p = {test.p_value:.2g}; "
+        f"only {first} is right on {test.only_first:,} images, "
+        f"only {second} on {test.only_second:,}"
+    )

@@ -1,0 +1,46 @@
+"""Numbers, times and tables as a terminal shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.contracts.results import Accuracy
+
+
+def percent(share: float) -> str:
+    """0.7102 -> `71.0 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def accuracy(figure: Accuracy) -> str:
+    """With its 95 % interval: `25.7 % (23.8–27.6)`."""
+    return f"{percent(figure.value)} ({100 * figure.low:.1f}–{100 * figure.high:.1f})"
+
+
+def duration(seconds: float) -> str:
+    """In at most two units: `45 s`, `3 min`, `2 h 5 min`."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    hours, minutes = divmod(round(whole / 60), 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def on_one_line(text: str) -> str:
+    """Text from elsewhere, of which no character can move the cursor or colour the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Aligned columns; those numbered in `right` to the right, as figures are."""
+    lines = [[on_one_line(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
