@@ -122,7 +122,8 @@ def unbounded(facts: Facts, probe: Probe) -> Check:
 
 
 def perturbations(facts: Facts, probe: Probe) -> Check:
-    inside = facts.largest <= facts.epsilon + OVER_BUDGET  # false for NaN
+    slack = OVER_BUDGET * max(1.0, facts.epsilon)
+    inside = facts.largest <= facts.epsilon + slack  # false for NaN
     sound = inside and facts.out_of_range == 0 and facts.not_finite == 0
     return check(
         "perturbations",

@@ -4,7 +4,7 @@ A single image never makes a check red: with few images it would exceed any shar
 """
 
 ALLOWED = 0.002
-"""Random start and rounding decide the odd image; more than 0.2 points are a pattern. Carlini et al.
+"""Random start and rounding decide the odd image; beyond 0.2 points it is a pattern. Carlini et al.
 (2019, arXiv 1902.06705, section 5) expect no rise, and no black-box attack that finds more."""
 
 ONLY_FGSM = 0.005
