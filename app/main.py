@@ -21,6 +21,7 @@ from app import error_handlers
 from app.api import router as api
 from app.bell import Bell
 from app.border import Border
+from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
@@ -118,8 +119,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _body_limits(facts: Settings) -> Callable[[str], int]:
-    """The largest body of each path: two take files, under /api and as a page's form."""
-    files = {"/datasets": facts.max_upload_mb * 2**20, "/live": MAX_IMAGE_BYTES}
+    """The largest body of each path: three take files, some of them also as a page's form."""
+    files = {
+        "/datasets": facts.max_upload_mb * 2**20,
+        "/live": MAX_IMAGE_BYTES,
+        "/jobs/rerun": MAX_EXPORT_BYTES,
+    }
 
     def limit_of(path: str) -> int:
         return files.get(path.removeprefix("/api"), 0) + _SMALL_BODY

@@ -47,11 +47,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return body
 
 
-def strict_json(tagged: TypeAdapter[Any]) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that refuses what the framework lets pass in a body told apart by a tag.
+def strict_json(adapter: TypeAdapter[Any], *, tagged: bool) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses what the framework lets pass in a body.
 
     Repeated keys, of which the last one would win; numbers written as strings. NaN and infinity
-    are refused by the fields themselves, which then are named.
+    are refused by the fields themselves, which then are named. `tagged`: whether a tag tells the
+    kinds of body apart; errors would name it too.
     """
 
     async def check(request: Request) -> None:
@@ -59,9 +60,9 @@ def strict_json(tagged: TypeAdapter[Any]) -> Callable[[Request], Awaitable[None]
         if body:
             json.loads(body, object_pairs_hook=_without_repeats)
         try:
-            tagged.validate_json(body, strict=True)
+            adapter.validate_json(body, strict=True)
         except ValidationError as error:
-            untagged = [{**one, "loc": ("body", *one["loc"][1:])} for one in error.errors()]
-            raise RequestValidationError(untagged) from None
+            own = [{**one, "loc": ("body", *one["loc"][tagged:])} for one in error.errors()]
+            raise RequestValidationError(own) from None
 
     return check

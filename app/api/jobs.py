@@ -46,7 +46,7 @@ def accepted(response: Response, job: JobView) -> JobView:
     return job
 
 
-@router.post("", status_code=202, dependencies=[Depends(strict_json(_JOB_REQUEST))])
+@router.post("", status_code=202, dependencies=[Depends(strict_json(_JOB_REQUEST, tagged=True))])
 def submit(
     lab: LabDep,
     response: Response,

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
+from app.api.downloads import file_name
 from app.api.fields import IdPath, PageNumber, PageSize
 from app.contracts.views import ModelView, Page
 from app.deps import LabDep
 from app.services import models
 
 router = APIRouter(prefix="/models", tags=["models"])
-
-
-def _filename(name: str, model_id: str) -> str:
-    """A name that every file system takes, made from what a person called the model."""
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    safe = re.sub(r"[^A-Za-z0-9-]+", "-", ascii_name).strip("-")[:60]
-    return f"{safe or 'model'}-{model_id[:8]}.safetensors"
 
 
 @router.get("")
@@ -52,7 +44,7 @@ def weights(lab: LabDep, model_id: IdPath) -> FileResponse:
     return FileResponse(
         path,
         media_type="application/octet-stream",
-        filename=_filename(view.name, view.id),
+        filename=file_name(view.name, "model", view.id, ".safetensors"),
         headers={"ETag": f'"{view.sha256}"'},
     )
 

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams
 from app.contracts.results import (
     Accuracy,
@@ -21,9 +20,10 @@ from app.contracts.results import (
     ModelFigures,
     PairedTest,
 )
-from app.errors import Conflict, InvalidInput
-from app.services import jobs, paired
+from app.errors import InvalidInput
+from app.services import paired
 from app.services.caveats import caveats
+from app.services.evaluations import Finished, finished, of_lab_01
 from app.services.lab import Lab
 
 MAX_JOBS = 8
@@ -39,14 +39,6 @@ _CLEAN: _Quantity = "clean"
 _ROBUST: _Quantity = "robust"
 _Bools = NDArray[np.bool_]
 _Ints = NDArray[np.int64]
-
-
-class Finished(NamedTuple):
-    """An evaluation that succeeded."""
-
-    job: str
-    title: str
-    result: EvaluationResult
 
 
 class _Row(NamedTuple):
@@ -75,25 +67,7 @@ def compare(lab: Lab, job_ids: Sequence[str]) -> Comparison:
             hint="Leave some out.",
             field="job",
         )
-    return side_by_side([_finished(lab, job) for job in job_ids])
-
-
-def _finished(lab: Lab, job_id: str) -> Finished:
-    job = jobs.get(lab, job_id)
-    if job.kind is not JobKind.EVALUATE:
-        raise InvalidInput(
-            f"“{job.title}” is no evaluation.", hint="Choose evaluations.", field="job"
-        )
-    if job.status is not JobStatus.SUCCEEDED:
-        over = job.status.is_final
-        raise Conflict(
-            f"“{job.title}” is {job.status} and has no figures to compare.",
-            hint="Run it again." if over else "Compare it once it has succeeded.",
-            field="job",
-        )
-    result = jobs.result(lab, job_id)
-    assert isinstance(result, EvaluationResult)
-    return Finished(job.id, job.title, result)
+    return side_by_side([finished(lab, job) for job in job_ids])
 
 
 def side_by_side(found: Sequence[Finished]) -> Comparison:
@@ -126,9 +100,9 @@ def side_by_side(found: Sequence[Finished]) -> Comparison:
 
 
 def _check_comparable(one: Finished) -> None:
-    if not all(model.outcomes and model.verdict for model in one.result.models):
+    if of_lab_01(one.result):
         raise InvalidInput(
-            f"“{one.title}” was measured by lab 0.1, which kept no outcome of each image.",
+            f"“{one.job.title}” was measured by lab 0.1, which kept no outcome of each image.",
             hint="Run it again with the same parameters.",
             field="job",
         )
@@ -138,8 +112,8 @@ def _check_same_dataset(first: Finished, other: Finished) -> None:
     ours, theirs = first.result.dataset, other.result.dataset
     if ours.sha256 != theirs.sha256:
         raise InvalidInput(
-            f"“{first.title}” measured the dataset “{ours.name}” ({ours.sha256[:8]}), "
-            f"“{other.title}” measured “{theirs.name}” ({theirs.sha256[:8]}).",
+            f"“{first.job.title}” measured the dataset “{ours.name}” ({ours.sha256[:8]}), "
+            f"“{other.job.title}” measured “{theirs.name}” ({theirs.sha256[:8]}).",
             hint="Only figures on the same images can be compared.",
             field="job",
         )
@@ -173,7 +147,7 @@ def _rows(one: Finished, numbers: _Ints) -> Iterator[_Row]:
         assert figures.verdict is not None
         clean_prediction = _at(result, figures.outcomes.clean_prediction, numbers)
         yield _Row(
-            job=one.job,
+            job=one.job.id,
             params=result.params,
             figures=figures,
             light=figures.verdict.light,

@@ -85,7 +85,9 @@ def _correlation(table: Table) -> float:
     if margins == 0:
         return 0.0
     numerator = a * d - b * c
-    return (max(0.0, numerator - sum(table) / 2) if numerator > 0 else numerator) / margins**0.5
+    return (max(0.0, numerator - sum(table) / 2) if numerator > 0 else numerator) / math.sqrt(
+        margins
+    )
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -17,9 +17,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams, TrainParams
 from app.services.lab import Lab
 from tests.plugins.stock import stock_dataset, stock_model
+from tests.web.examples import add_job, full_evaluation
 
 ROUTES = {
     "/api/jobs": {"get", "post"},
@@ -27,6 +29,11 @@ ROUTES = {
     "/api/jobs/{job_id}/result": {"get"},
     "/api/jobs/{job_id}/cancel": {"post"},
     "/api/jobs/{job_id}/events": {"get"},
+    "/api/jobs/{job_id}/export.json": {"get"},
+    "/api/jobs/{job_id}/export.csv": {"get"},
+    "/api/jobs/{job_id}/images.csv": {"get"},
+    "/api/jobs/rerun": {"post"},
+    "/api/comparisons": {"get"},
     "/api/datasets": {"get", "post"},
     "/api/datasets/{dataset_id}": {"get"},
     "/api/models": {"get"},
@@ -68,8 +75,12 @@ def test_parameters_are_described_with_their_bounds(schema: Any) -> None:
 @pytest.mark.slow
 def test_generated_requests_meet_the_description(schema: Any, web: str, lab: Lab) -> None:
     """Valid and invalid requests: no 500, and every answer is one that the description names."""
-    dataset, model = stock_dataset(lab), stock_model(lab)
-    known = {"job_id": "0" * 32, "dataset_id": dataset, "model_id": model}
+    result = full_evaluation(images=10)
+    known = {
+        "job_id": add_job(lab, JobKind.EVALUATE, result.params, result=result),
+        "dataset_id": stock_dataset(lab),
+        "model_id": stock_model(lab),
+    }
     api = schemathesis.openapi.from_dict(schema)
     checks = [
         not_a_server_error,

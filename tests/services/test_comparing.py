@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score
 
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import Attack, Method, Recipe
 from app.contracts.results import EvaluationResult, Light, Lineage
 from app.contracts.units import from_255
+from app.contracts.views import JobView
 from app.errors import Conflict, InvalidInput, NotFound
-from app.services.comparing import MAX_DIFFERING, Finished, compare, side_by_side
+from app.services.comparing import MAX_DIFFERING, compare, side_by_side
+from app.services.evaluations import Finished
 from app.services.lab import Lab
 from tests.web.examples import add_job, an_id, evaluation, full_evaluation, train_params
 
@@ -26,7 +29,13 @@ def some_models(count: int) -> list[tuple[str, str, Recipe]]:
 
 
 def finished(result: EvaluationResult, title: str = "Evaluate") -> Finished:
-    return Finished(an_id(), title, result)
+    job = JobView(
+        id=an_id(), kind=JobKind.EVALUATE, status=JobStatus.SUCCEEDED, queue=Queue.EVALUATE,
+        title=title, params={}, progress=None, attempt=1, cancel_requested=False,
+        created_at=datetime.now(UTC), started_at=None, finished_at=None, waiting_because=None,
+        failure=None, has_result=True,
+    )  # fmt: skip
+    return Finished(job, result)
 
 
 def with_params(result: EvaluationResult, **values: Any) -> EvaluationResult:

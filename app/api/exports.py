@@ -1,0 +1,80 @@
+"""Finished evaluations as files, and the same job once more from such a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Response
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+
+from app.api.downloads import attachment, file_name
+from app.api.fields import IdempotencyKey, IdPath, strict_json
+from app.api.jobs import accepted
+from app.contracts.export import Export
+from app.contracts.views import JobView
+from app.deps import LabDep
+from app.services import exports
+
+router = APIRouter(prefix="/jobs", tags=["exports"])
+
+_EXPORT: TypeAdapter[Export] = TypeAdapter(Export)
+_CSV: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
+}
+
+
+@router.post("/rerun", status_code=202, dependencies=[Depends(strict_json(_EXPORT, tagged=False))])
+def rerun(
+    lab: LabDep,
+    response: Response,
+    body: Annotated[Export, Body()],
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
+    """Run an exported evaluation again; follow it at `Location`.
+
+    409 where this lab's data or weights are not those of the export. On a CPU the figures are the
+    same to the last bit.
+    """
+    return accepted(response, exports.rerun(lab, body, idempotency_key=idempotency_key))
+
+
+@router.get("/{job_id}/export.json", response_model=Export)
+def as_json(lab: LabDep, job_id: IdPath) -> Response:
+    """A finished evaluation with all that it needs to be judged, and to be run again."""
+    exported = exports.export(lab, job_id)
+    name = file_name(exported.job.title, "evaluation", job_id, ".json")
+    return Response(
+        exported.model_dump_json(), media_type="application/json", headers=attachment(name)
+    )
+
+
+@router.get("/{job_id}/export.csv", response_class=StreamingResponse, responses=_CSV)
+def as_csv(lab: LabDep, job_id: IdPath) -> StreamingResponse:
+    """The figures, one row each: what was measured of which model, its value, interval and n.
+
+    Columns: `job`, `model`, `name`, `verdict`, `quantity`, `item` (the attack, class, corruption or
+    measure), `x` (budget in [0, 1], steps, restarts, queries, severity, or the attack's number),
+    `value`, `low`, `high` (95 %), `n`. A text that a spreadsheet would take for a formula begins
+    with an apostrophe.
+    """
+    job, lines = exports.figures_csv(lab, job_id)
+    return _csv(lines, file_name(job.title, "evaluation", job_id, ".csv"))
+
+
+@router.get("/{job_id}/images.csv", response_class=StreamingResponse, responses=_CSV)
+def images_as_csv(lab: LabDep, job_id: IdPath) -> StreamingResponse:
+    """What happened to each image under each model, one row each.
+
+    Columns: `job`, `model`, `name`, `number` (within the dataset's test part), `label`, `clean`,
+    `worst` (the prediction for the example that broke it) with their names, `broken_by` (the number
+    of the attack; 0 wrong on the clean image, -1 it stands) with its name, `minimal_epsilon` (in
+    [0, 1]; empty where the largest budget tried does not break it).
+    """
+    job, lines = exports.images_csv(lab, job_id)
+    return _csv(lines, file_name(job.title, "evaluation", job_id, "-images.csv"))
+
+
+def _csv(lines: Iterator[str], name: str) -> StreamingResponse:
+    return StreamingResponse(lines, media_type="text/csv", headers=attachment(name))

@@ -1,0 +1,43 @@
+"""Finished evaluations: what comparisons, exports and reports begin with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.results import EvaluationResult
+from app.contracts.views import JobView
+from app.errors import Conflict, InvalidInput
+from app.services import jobs
+from app.services.lab import Lab
+
+
+class Finished(NamedTuple):
+    """An evaluation that succeeded."""
+
+    job: JobView
+    result: EvaluationResult
+
+
+def finished(lab: Lab, job_id: str) -> Finished:
+    """Raises NotFound; InvalidInput where the job is no evaluation; Conflict before its success."""
+    job = jobs.get(lab, job_id)
+    if job.kind is not JobKind.EVALUATE:
+        raise InvalidInput(
+            f"“{job.title}” is no evaluation.", hint="Choose an evaluation.", field="job"
+        )
+    if job.status is not JobStatus.SUCCEEDED:
+        over = job.status.is_final
+        raise Conflict(
+            f"“{job.title}” is {job.status} and has no figures.",
+            hint="Run it again." if over else "Come back once it has succeeded.",
+            field="job",
+        )
+    result = jobs.result(lab, job_id)
+    assert isinstance(result, EvaluationResult)
+    return Finished(job, result)
+
+
+def of_lab_01(result: EvaluationResult) -> bool:
+    """Whether it was measured before the lab kept each image's outcome and checked itself."""
+    return not all(model.outcomes and model.verdict for model in result.models)

@@ -1,0 +1,100 @@
+"""Finished evaluations as files: to be judged elsewhere, opened as tables, and run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.contracts.export import Export, ExportedDataset, ExportedJob, ExportedModel
+from app.contracts.results import EvaluationResult, Lineage
+from app.contracts.views import JobView
+from app.errors import Conflict
+from app.services import jobs, models, spreadsheets
+from app.services.evaluations import Finished, finished, of_lab_01
+from app.services.lab import Lab
+from app.settings import code_version
+from app.store import catalogue
+
+
+def export(lab: Lab, job_id: str) -> Export:
+    """The evaluation with its origins. Raises NotFound, InvalidInput, Conflict."""
+    return of_finished(lab, finished(lab, job_id))
+
+
+def of_finished(lab: Lab, done: Finished) -> Export:
+    """The same of an evaluation at hand."""
+    job, result = done
+    lineages = _origins(lab, result)
+    cards = {model: view.card for model, view in models.by_id(lab, list(lineages)).items()}
+    dataset = catalogue.dataset(lab.database, result.dataset.id)
+    return Export(
+        exported_by=code_version(),
+        params=result.params,
+        job=ExportedJob(
+            id=job.id,
+            title=job.title,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+        ),
+        dataset=ExportedDataset(
+            lineage=result.dataset, report=dataset.report if dataset is not None else None
+        ),
+        models=tuple(
+            ExportedModel(lineage=lineage, card=cards.get(model))
+            for model, lineage in lineages.items()
+        ),
+        result=result,
+    )
+
+
+def _origins(lab: Lab, result: EvaluationResult) -> dict[str, Lineage]:
+    """Every model that the figures depend on, by id, as it was when they were measured."""
+    found = {m.model: Lineage(id=m.model, name=m.name, sha256=m.sha256) for m in result.models}
+    for figures in result.models:
+        sources = [row.source for row in figures.attacks]
+        reference = None if figures.attention is None else figures.attention.reference
+        for lineage in (*sources, reference):
+            if lineage is not None:
+                found.setdefault(lineage.id, lineage)
+    # A source that attacked nothing, because no image stood, appears in no row.
+    unused = [model for model in result.params.sources if model not in found]
+    for model, view in models.by_id(lab, unused).items():
+        found[model] = Lineage(id=model, name=view.name, sha256=view.sha256)
+    return found
+
+
+def figures_csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:
+    """One row a figure (`spreadsheets`). Raises NotFound, InvalidInput, Conflict."""
+    job, result = finished(lab, job_id)
+    return job, spreadsheets.figures(job.id, result)
+
+
+def images_csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:
+    """One row an image and model. Raises NotFound, InvalidInput, Conflict."""
+    job, result = finished(lab, job_id)
+    if of_lab_01(result):
+        raise Conflict(
+            f"“{job.title}” was measured by lab 0.1, which kept no outcome of each image.",
+            hint="Run it again with the same parameters.",
+        )
+    return job, spreadsheets.images(job.id, result)
+
+
+def rerun(lab: Lab, exported: Export, *, idempotency_key: str | None = None) -> JobView:
+    """The same job once more. On the same kind of machine it gives the same figures.
+
+    Raises Conflict where the lab's data or weights are not those of the export; InvalidInput.
+    """
+    dataset = catalogue.dataset(lab.database, exported.params.dataset)
+    held = models.by_id(lab, [model.lineage.id for model in exported.models])
+    difference = exported.differs_from(
+        None if dataset is None else dataset.report["checksum"],
+        {model: view.sha256 for model, view in held.items()},
+    )
+    if difference is not None:
+        raise Conflict(
+            difference,
+            hint="The figures would be others. To measure what this lab has, submit `kind` and "
+            "`params` of the export as a new job.",
+        )
+    return jobs.submit(lab, exported.kind, exported.params, idempotency_key=idempotency_key)

@@ -1,0 +1,137 @@
+"""Figures and images of an evaluation as CSV, one row a figure and one row an image and model.
+
+Shares are in [0, 1], budgets in units of [0, 1] (8/255 is 0.0313725...), intervals at 95 %. What
+does not apply is empty. A text that a spreadsheet would take for a formula begins with an
+apostrophe.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+from app.contracts.results import (
+    Accuracy,
+    AttackRow,
+    AttentionFigures,
+    EvaluationResult,
+    Mean,
+    ModelFigures,
+)
+
+FIGURE_COLUMNS = ("job", "model", "name", "verdict", "quantity", "item", "x",
+                  "value", "low", "high", "n")  # fmt: skip
+IMAGE_COLUMNS = ("job", "model", "name", "number", "label", "label_name", "clean", "clean_name",
+                 "worst", "worst_name", "broken_by", "broken_by_name",
+                 "minimal_epsilon")  # fmt: skip
+
+Cell = str | int | float | None
+Figure = tuple[str, str, float | None, Accuracy | Mean | None]
+"""Quantity, item, x, and the figure itself."""
+
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+_ROWS_AT_ONCE = 1000
+
+
+def figures(job: str, result: EvaluationResult) -> Iterator[str]:
+    """The figures of every model, as lines of CSV."""
+
+    def rows() -> Iterator[Sequence[Cell]]:
+        for model in result.models:
+            light = None if model.verdict is None else model.verdict.light.value
+            for quantity, item, x, figure in _figures(model, result):
+                if figure is not None:
+                    shown = (figure.value, figure.low, figure.high, figure.n)
+                    yield (job, model.model, model.name, light, quantity, item, x, *shown)
+
+    return _lines(FIGURE_COLUMNS, rows())
+
+
+def images(job: str, result: EvaluationResult) -> Iterator[str]:
+    """What happened to every image under every model, as lines of CSV."""
+
+    def rows() -> Iterator[Sequence[Cell]]:
+        for model in result.models:
+            yield from _images(job, model, result)
+
+    return _lines(IMAGE_COLUMNS, rows())
+
+
+def attack_name(row: AttackRow) -> str:
+    """`square`, or `transfer from Teacher`."""
+    return row.method if row.source is None else f"{row.method} from {row.source.name}"
+
+
+def _figures(model: ModelFigures, result: EvaluationResult) -> Iterator[Figure]:
+    yield ("accuracy_clean", "", None, model.clean)
+    yield ("accuracy_robust", "", result.params.epsilon, model.robust)
+    for number, row in enumerate(model.attacks, start=1):
+        broke = Accuracy.of(row.broken, row.attacked) if row.attacked else None
+        yield ("attack_broke", attack_name(row), number, broke)
+        yield ("attack_alone", attack_name(row), number, row.alone)
+        yield ("attack_worst_case", attack_name(row), number, row.worst_case)
+    for quantity, points in (
+        ("accuracy_epsilon", model.against_epsilon),
+        ("accuracy_steps", model.against_steps),
+        ("accuracy_restarts", model.against_restarts),
+        ("accuracy_queries", model.against_queries),
+    ):
+        for point in points:
+            yield (quantity, "", point.x, point.accuracy)
+    for name, of_class in zip(result.classes, model.per_class, strict=False):
+        yield ("class_clean", name, None, of_class.clean)
+        yield ("class_robust", name, None, of_class.robust)
+    for corruption in model.corruptions:
+        yield ("corruption", corruption.name, corruption.severity, corruption.accuracy)
+    if model.attention is not None:
+        yield from _attention(model.attention)
+
+
+def _attention(attention: AttentionFigures) -> Iterator[Figure]:
+    for distance in attention.distances:
+        yield ("attention_clean", distance.measure, None, distance.clean)
+        yield ("attention_adversarial", distance.measure, None, distance.adversarial)
+        yield ("attention_kept", distance.measure, None, distance.adversarial_kept)
+        yield ("attention_flipped", distance.measure, None, distance.adversarial_flipped)
+    if attention.inside is not None:
+        for part in type(attention.inside).model_fields:
+            yield ("attention_on_object", part, None, getattr(attention.inside, part))
+
+
+def _images(job: str, model: ModelFigures, result: EvaluationResult) -> Iterator[Sequence[Cell]]:
+    outcomes, names = model.outcomes, result.classes
+    assert outcomes is not None
+    broke = {-1: "stands", 0: "clean"}
+    broke |= {number: attack_name(row) for number, row in enumerate(model.attacks, start=1)}
+    budgets = outcomes.minimal_epsilon or (None,) * len(result.labels)
+    for number, label, clean, worst, broken_by, least in zip(
+        result.image_numbers,
+        result.labels,
+        outcomes.clean_prediction,
+        outcomes.worst_prediction,
+        outcomes.broken_by,
+        budgets,
+        strict=True,
+    ):
+        yield (job, model.model, model.name, number, label, names[label], clean, names[clean],
+               worst, names[worst], broken_by, broke[broken_by], least)  # fmt: skip
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    """CSV as RFC 4180 has it, in pieces of many rows."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(columns)
+    for number, row in enumerate(rows, start=1):
+        writer.writerow([_harmless(cell) for cell in row])
+        if number % _ROWS_AT_ONCE == 0:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _harmless(cell: Cell) -> Cell:
+    """Names come from outside; spreadsheets run what looks like a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
