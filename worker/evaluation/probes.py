@@ -1,16 +1,42 @@
-"""What a small part of the images shows about an evaluation, in raw runs."""
+"""What a small part of the images shows about an evaluation, in raw runs.
+
+Every run starts from the clean images: nothing that another run found is reused, so that figures
+which should be ordered by construction (a larger ball contains a smaller one) can be seen to be so.
+What an attack returns is measured again. Images that broke leave their run.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
+import torch
 from torch import Tensor
 
 from app.contracts.params import Method
-from worker.attacks import Model, Norm
-from worker.attacks.walks import Steps
+from worker.attacks import Model, Norm, Steps
+from worker.attacks.apgd import dlr
+from worker.attacks.losses import Loss, cross_entropy, margin
+from worker.attacks.norms import uniform_in_ball
+from worker.attacks.pgd import gradient_of, objective_of
 from worker.evaluation.adaptive import Seeing
-from worker.evaluation.evidence import Probe
+from worker.evaluation.evidence import OutputKind, Probe, Tried
+from worker.evaluation.other_attacks import (
+    by_adaptive,
+    by_hard_label,
+    by_noise,
+    by_square,
+    by_transfer,
+)
+from worker.evaluation.stage import Stage, to_eight_bits
+
+MULTIPLES = (0.25, 0.5, 1.0, 2.0)
+"""Of the budget of the threat model, where accuracy must fall."""
+FREE_STEPS, FREE_STEP = 100, 0.01
+"""The unbounded attack can cross the whole range of a pixel once."""
+
+_MARGIN_METHODS = ("cw", "apgd_dlr")
+_SUM_OF_ONE = 1e-4
 
 
 def probe(
@@ -35,14 +61,14 @@ def probe(
         model: the model under test in eval mode; images in [0, 1] -> logits (N, K).
         x, y: about 100 to 128 images (N, C, H, W) of the run and their classes (N,), int64; those
             that are wrong when clean included.
-        how: the main attack.
+        how: the main attack; it is taken without a target.
         eps: budget of the threat model, in units of [0, 1].
         seed: of random starts and of the black-box attacks.
         standing: (N,) bool, images that no attack of the run broke.
         blind: black-box and adaptive methods that the run did not take, to be tried here on the
             images that stand: of `noise`, `square`, `transfer`, `hop_skip_jump`, `adaptive`.
         seeing: the same model where it shows its features, for the adaptive attack; None: none.
-        reference: the model whose maps of the clean images the adaptive attack leaves; None: the
+        reference: the model whose maps of the clean images the adaptive attack looks at; None: the
             model's own maps.
         teacher: the undefended teacher, for its own accuracy under attack and as the source of
             transfer; None: not known, or the model itself.
@@ -51,4 +77,138 @@ def probe(
     Raises:
         ValueError: no images, or arguments that the attacks refuse.
     """
-    raise NotImplementedError
+    if len(x) == 0 or standing.shape != y.shape:
+        raise ValueError("a probe needs images, and to know of each whether it stands")
+    generator = torch.Generator(x.device).manual_seed(seed)
+    stage = Stage(
+        model=model,
+        x=x,
+        y=y,
+        how=how,
+        eps=eps,
+        norm=norm,
+        start=uniform_in_ball(x, x.new_ones(1, 1, 1, 1), norm, generator),
+        seed=seed,
+        batch_size=batch_size,
+    )
+    logits = _passes(stage)
+    right = (logits.argmax(dim=1) == y).nonzero().squeeze(1)
+    left = standing.nonzero().squeeze(1)
+    zero, bad = _gradients(stage, right)
+    rounding, iterates = _iterates(stage, right)
+    return Probe(
+        images=len(x),
+        input_low=float(x.min()),
+        input_high=float(x.max()),
+        outputs=_kind(logits),
+        passes_gap=_passes_gap(stage, logits),
+        gradients=len(right),
+        zero_gradients=zero,
+        bad_gradients=bad,
+        by_epsilon=_by_epsilon(stage, right),
+        whole_range=_still_right(stage, right, stage.whole),
+        unbounded=_unbounded(stage, right),
+        noise=by_noise(stage, left) if Method.NOISE in blind else None,
+        square=by_square(stage, left) if Method.SQUARE in blind else None,
+        transfer=by_transfer(stage, left, teacher) if Method.TRANSFER in blind else None,
+        hard_label=by_hard_label(stage, left) if Method.HOP_SKIP_JUMP in blind else None,
+        adaptive=(
+            by_adaptive(stage, left, seeing, reference) if Method.ADAPTIVE in blind else None
+        ),
+        teacher=None if teacher is None else _teacher(stage, teacher),
+        rounding=rounding,
+        iterates=iterates,
+    )
+
+
+@torch.no_grad()
+def _passes(stage: Stage) -> Tensor:
+    """The outputs for the clean images, (N, K)."""
+    return torch.cat([stage.model(part) for part in torch.split(stage.x, stage.batch_size)])
+
+
+@torch.no_grad()
+def _passes_gap(stage: Stage, logits: Tensor) -> float:
+    """The largest difference to a pass in falling order and half batches, of the largest output."""
+    half = max(1, stage.batch_size // 2)
+    again = torch.cat([stage.model(part) for part in torch.split(stage.x.flip(0), half)]).flip(0)
+    if not (logits.isfinite().all() and again.isfinite().all()):
+        return math.inf
+    largest = float(logits.abs().max())
+    return float((logits - again).abs().max()) / largest if largest > 0 else 0.0
+
+
+def _kind(outputs: Tensor) -> OutputKind:
+    if not outputs.isfinite().all():
+        return "not_finite"
+    if outputs.min() < 0 or outputs.max() > 1:
+        return "logits"
+    sums = outputs.double().sum(dim=1)
+    return "probabilities" if bool(((sums - 1).abs() <= _SUM_OF_ONE).all()) else "unit"
+
+
+def _loss(how: Steps) -> Loss:
+    """What the attack climbs."""
+    return {"cw": margin, "apgd_dlr": dlr}.get(how.method, cross_entropy)
+
+
+def _gradients(stage: Stage, right: Tensor) -> tuple[int, int]:
+    """Images whose gradient is zero, and not finite: at the image or at the attack's start."""
+    zero, bad = 0, 0
+    objective = objective_of(stage.model, _loss(stage.how), stage.y, targeted=False)
+    for part in stage.parts(right):
+        x = stage.x[part]
+        points = [x]
+        if stage.starts_at_random:
+            points.append((x + stage.eps * stage.start[part]).clamp(0, 1))
+        seen = [gradient_of(objective, point, part)[0].flatten(1) for point in points]
+        zero += int(torch.stack([(g == 0).all(dim=1) for g in seen]).any(dim=0).sum())
+        bad += int(torch.stack([(~g.isfinite()).any(dim=1) for g in seen]).any(dim=0).sum())
+    return zero, bad
+
+
+def _still_right(stage: Stage, right: Tensor, eps: float) -> int:
+    """Images still right under the main attack at a budget, on its own."""
+    craft = stage.walked(stage.model, stage.how, eps)
+    return len(right) - int(stage.broken(right, craft, eps).sum())
+
+
+def _by_epsilon(stage: Stage, right: Tensor) -> tuple[tuple[float, int], ...]:
+    budgets = [eps for m in MULTIPLES if (eps := m * stage.eps) < stage.whole]
+    raw = ((eps, _still_right(stage, right, eps)) for eps in budgets)
+    return ((0.0, len(right)), *raw)
+
+
+def _unbounded(stage: Stage, right: Tensor) -> Tried:
+    """Without a bound there is no norm either: Linf with the radius of the whole range."""
+    method = "cw" if stage.how.method in _MARGIN_METHODS else "pgd"
+    free = Steps(method, FREE_STEPS, FREE_STEP, random_start=False)
+    craft = stage.walked(stage.model, free, 1.0, "linf")
+    return Tried(attacked=len(right), broken=int(stage.broken(right, craft, stage.whole).sum()))
+
+
+def _teacher(stage: Stage, teacher: Model) -> int:
+    """Images on which the teacher is right, after the main attack on the teacher itself."""
+    every = torch.arange(len(stage.x), device=stage.x.device)
+    craft = stage.walked(teacher, stage.how, stage.eps)
+    return len(every) - int(stage.broken(every, craft, stage.eps, teacher).sum())
+
+
+def _iterates(stage: Stage, right: Tensor) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Images broken by the last iterate, as it is and in 8 bits; by the best iterate, by the last.
+
+    Of plain PGD with the steps of the main attack.
+    """
+    if stage.norm == "l1":
+        return None, None
+    how = stage.how._replace(method="pgd", random_start=stage.starts_at_random)
+    eps, last = stage.eps, stage.last_iterate(stage.model, how)
+    at_last, after = 0, 0
+    for part in stage.parts(right):
+        x_adv = last(part)
+        rounded = to_eight_bits(x_adv, stage.x[part], eps=eps, norm=stage.norm)
+        broken = stage.measured(part, x_adv, eps)
+        at_last += int(broken.sum())
+        after += int((broken & stage.measured(part, rounded, eps)).sum())
+    best = int(stage.broken(right, stage.walked(stage.model, how, eps), eps).sum())
+    return (at_last, after), (best, at_last)

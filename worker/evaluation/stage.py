@@ -1,0 +1,124 @@
+"""The ground of a probe: a few images, the attack of the run, and what is measured again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.attacks import Model, Norm, Steps, pgd, walk
+from worker.attacks.norms import length
+from worker.evaluation.thresholds import OVER_BUDGET
+
+FROM_THE_IMAGE = ("fgsm", "bim")
+"""Attacks that never start at random."""
+_SHRINK = (1.0, 0.99, 0.97, 0.94, 0.9)
+
+Craft = Callable[[Tensor], Tensor]
+"""Places of images (M,) -> the same images attacked, (M, C, H, W)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The images of a probe, and the attack that the run used."""
+
+    model: Model
+    x: Tensor
+    """(N, C, H, W)"""
+    y: Tensor
+    """(N,)"""
+    how: Steps
+    eps: float
+    norm: Norm
+    start: Tensor
+    """A point of the unit ball for each image, (N, C, H, W)."""
+    seed: int
+    batch_size: int
+
+    @property
+    def whole(self) -> float:
+        """The radius of the ball that holds all of [0, 1], around whatever image."""
+        d = math.prod(self.x.shape[1:])
+        return {"linf": 1.0, "l2": math.sqrt(d), "l1": float(d)}[self.norm]
+
+    @property
+    def starts_at_random(self) -> bool:
+        return self.how.random_start and self.how.method not in FROM_THE_IMAGE
+
+    def parts(self, rows: Tensor) -> Sequence[Tensor]:
+        """Places (M,) in batches; none where there are none."""
+        return torch.split(rows, self.batch_size) if len(rows) else ()
+
+    def broken(self, rows: Tensor, craft: Craft, eps: float, model: Model | None = None) -> Tensor:
+        """Which of the images at `rows` (M,) the attack breaks, measured again: (M,) bool.
+
+        On `model`, or on the one under test.
+        """
+        results = [torch.zeros(0, dtype=torch.bool, device=self.x.device)]
+        for part in self.parts(rows):
+            results.append(self.measured(part, craft(part), eps, model))
+        return torch.cat(results)
+
+    def measured(
+        self, part: Tensor, x_adv: Tensor, eps: float, model: Model | None = None
+    ) -> Tensor:
+        """Which perturbed images (M, C, H, W) are misclassified within the budget: (M,) bool."""
+        with torch.no_grad():
+            wrong = (model or self.model)(x_adv).argmax(dim=1) != self.y[part]
+        lengths = length(x_adv.double() - self.x[part].double(), self.norm)
+        inside = lengths <= eps + OVER_BUDGET * max(1.0, eps)  # false for NaN, as are the next
+        low, high = x_adv.amin(dim=(1, 2, 3)), x_adv.amax(dim=(1, 2, 3))
+        return wrong & inside & (low >= 0) & (high <= 1)
+
+    def walked(self, model: Model, how: Steps, eps: float, norm: Norm | None = None) -> Craft:
+        """An attack of steps on `model`: the first iterate that breaks each image."""
+
+        def craft(part: Tensor) -> Tensor:
+            x, y, start = self.x[part], self.y[part], self.start[part]
+            return walk(model, x, y, how=how, eps=eps, norm=norm or self.norm, noise=start).x_adv
+
+        return craft
+
+    def last_iterate(self, model: Model, how: Steps) -> Craft:
+        """Plain PGD on `model` at the budget, all steps with all images, whatever they break."""
+
+        def craft(part: Tensor) -> Tensor:
+            return pgd(
+                model,
+                self.x[part],
+                self.y[part],
+                eps=self.eps,
+                step_size=how.relative_step * self.eps,
+                steps=how.steps,
+                norm=self.norm,
+                targeted=False,
+                random_start=how.random_start,
+                generator=None,
+                noise=self.start[part],
+            )
+
+        return craft
+
+
+def to_eight_bits(x_adv: Tensor, x: Tensor, *, eps: float, norm: Norm) -> Tensor:
+    """The perturbed images with pixels n / 255, and inside the ball around x, (N, C, H, W).
+
+    Rounding may carry an image out of its ball. It is then rounded from a little nearer to x, or as
+    a last resort each pixel goes to the next grey level on x's side.
+
+    Args:
+        x_adv, x: images in [0, 1], (N, C, H, W); x with pixels n / 255 itself.
+    """
+    delta = x_adv - x
+    result = x + delta.sign() * (255 * delta.abs()).floor() / 255
+    done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for share in _SHRINK:
+        rounded = (255 * (x + share * delta)).round() / 255
+        lengths = length(rounded.double() - x.double(), norm)
+        fits = lengths <= eps + OVER_BUDGET * max(1.0, eps)
+        result = torch.where((fits & ~done).view(-1, 1, 1, 1), rounded, result)
+        done |= fits
+    return result
