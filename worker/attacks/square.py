@@ -59,10 +59,11 @@ def square(
     attack = SquareAttack(
         oracle, norm=norm.capitalize(), n_queries=queries, eps=eps, resc_schedule=False
     )
-    images = x_adv[rows].float()  # its L1 projection knows single precision alone
+    # Its L1 projection knows single precision alone, its views one layout in memory.
+    images = x_adv[rows].float().contiguous()
     attack.init_hyperparam(images)
     with torch.random.fork_rng(devices=[]):  # it draws from the CPU's global generator
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         _, found = attack.attack_single_run(images, y[rows])
     x_adv[rows] = found.to(x.dtype)
     first_break[rows] = torch.where(oracle.broken_by > 0, oracle.broken_by, queries + 1)
