@@ -9,11 +9,11 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from worker.attacks.ascent import Objective, Problem, ascend, ascend_from_afar
-from worker.attacks.norms import Budget, Norm, check_norm, length, per_image
-from worker.attacks.pgd import FirstBreak, Model
+from worker.attacks.losses import cross_entropy, margin
+from worker.attacks.norms import Ball, Budget, Norm, check_norm, length
+from worker.attacks.pgd import FirstBreak, Model, check_batch
 
 Loss = Literal["ce", "dlr"]
 
@@ -58,11 +58,10 @@ def apgd(
         raise ValueError(f"loss is one of {', '.join(get_args(Loss))}, not {loss!r}")
     if noise is not None and noise.shape != x.shape:
         raise ValueError(f"noise must be like x, {tuple(x.shape)}, not {tuple(noise.shape)}")
-    x, radius = x.detach(), per_image("eps", eps, x)
-    start = x if noise is None else _start(x, radius, norm, noise)
-    problem = Problem(model, x, y, _cross_entropy(y) if loss == "ce" else _ratio(y), norm)
+    ball = Ball.around(x, eps, norm)
+    problem = Problem(model, ball, y, _cross_entropy(y) if loss == "ce" else _ratio(y))
     standing = _logits(model, x).argmax(dim=1) == y
-    return ascend(problem, start, radius, standing, steps)
+    return ascend(problem, ball.at(_on_surface(noise, norm)), standing, steps)
 
 
 def apgd_targeted(
@@ -119,12 +118,10 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
     2003.01690, equation 6. With 2 classes, where there is no third, the numerator alone.
     """
-    falling = logits.sort(dim=1, descending=True).values
-    other = torch.where(logits.argmax(dim=1) == y, falling[:, 1], falling[:, 0])
-    margin = other - _at(logits, y)
     if logits.shape[1] < 3:
-        return margin
-    return margin / (falling[:, 0] - falling[:, 2] + TINY)
+        return margin(logits, y)
+    falling = logits.sort(dim=1, descending=True).values
+    return margin(logits, y) / (falling[:, 0] - falling[:, 2] + TINY)
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -132,11 +129,11 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
     2003.01690, equation 7. With 2 or 3 classes, where there is no fourth, the numerator alone.
     """
-    margin = _at(logits, target) - _at(logits, y)
+    difference = _at(logits, target) - _at(logits, y)
     if logits.shape[1] < 4:
-        return margin
+        return difference
     falling = logits.sort(dim=1, descending=True).values
-    return margin / (falling[:, 0] - (falling[:, 2] + falling[:, 3]) / 2 + TINY)
+    return difference / (falling[:, 0] - (falling[:, 2] + falling[:, 3]) / 2 + TINY)
 
 
 def most_likely_wrong(logits: Tensor, y: Tensor, count: int) -> Tensor:
@@ -157,17 +154,17 @@ def _in_turn(
     seed: int,
 ) -> Tensor:
     """One run per objective, each on the images that stand after those before it."""
-    x, radius = x.detach(), per_image("eps", eps, x)
+    ball = Ball.around(x, eps, norm)
     generator = torch.Generator().manual_seed(seed)
-    best = x.clone()
+    best = ball.x.clone()
     for objective in objectives:
-        problem = Problem(model, x, y, objective, norm)
+        problem = Problem(model, ball, y, objective)
         # For all images, so that a start does not depend on which others still stand.
         noise = _noise(x, norm, generator)
         if norm == "l1":
-            found = ascend_from_afar(problem, noise, radius, standing, steps)
+            found = ascend_from_afar(problem, noise, standing, steps)
         else:
-            found = ascend(problem, _start(x, radius, norm, noise), radius, standing, steps)
+            found = ascend(problem, ball.at(_on_surface(noise, norm)), standing, steps)
         broke = standing & (found.first_break <= steps)
         best[broke] = found.x_adv[broke]
         standing = standing & ~broke
@@ -181,14 +178,15 @@ def _noise(x: Tensor, norm: Norm, generator: torch.Generator) -> Tensor:
     return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
 
 
-def _start(x: Tensor, radius: Tensor, norm: Norm, noise: Tensor) -> Tensor:
-    if norm != "l1":
-        noise = noise / (length(noise, norm).view(-1, 1, 1, 1) + TINY)
-    return (x + radius * noise).clamp(0, 1)
+def _on_surface(noise: Tensor | None, norm: Norm) -> Tensor | None:
+    """The point of the unit ball to start at, (N, C, H, W): see `noise` of `apgd`."""
+    if noise is None or norm == "l1":
+        return noise
+    return noise / (length(noise, norm).view(-1, 1, 1, 1) + TINY)
 
 
 def _cross_entropy(y: Tensor) -> Objective:
-    return lambda logits, rows: F.cross_entropy(logits, y[rows], reduction="none")
+    return lambda logits, rows: cross_entropy(logits, y[rows])
 
 
 def _ratio(y: Tensor) -> Objective:
@@ -209,10 +207,7 @@ def _logits(model: Model, x: Tensor) -> Tensor:
 
 
 def _check(x: Tensor, y: Tensor, steps: int, norm: str) -> None:
-    if x.dim() != 4 or not x.is_floating_point():
-        raise ValueError(f"x must be float images (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
-    if y.shape != (len(x),) or y.dtype != torch.int64:
-        raise ValueError(f"y must be int64 ({len(x)},), not {y.dtype} {tuple(y.shape)}")
+    check_batch(x, y)
     check_norm(norm)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")

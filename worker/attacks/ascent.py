@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import repeat
 
 import torch
 from torch import Tensor
 
-from worker.attacks.norms import Norm, project, steepest
+from worker.attacks.norms import Ball, Norm, steepest
 from worker.attacks.pgd import FirstBreak, Model
 
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -41,13 +41,12 @@ DENSE_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be broken: images x (N, C, H, W) of the true classes y (N,), and how to see it."""
+    """What is to be broken: images of the true classes y (N,) in their balls, and how to see it."""
 
     model: Model
-    x: Tensor
+    ball: Ball
     y: Tensor
     objective: Objective
-    norm: Norm
 
 
 @dataclass
@@ -56,10 +55,9 @@ class _State:
 
     rows: Tensor
     """Which images of the batch, (M,)."""
-    x: Tensor
-    radius: Tensor
-    """(M, 1, 1, 1), like the sizes of steps."""
+    ball: Ball
     step_size: Tensor
+    """(M, 1, 1, 1)"""
     x_adv: Tensor
     previous: Tensor
     gradient: Tensor
@@ -87,14 +85,13 @@ class _State:
 def ascend(
     problem: Problem,
     start: Tensor,
-    radius: Tensor,
     standing: Tensor,
     steps: int,
     *,
     may_break: bool = True,
     sparse_start: bool = False,
 ) -> FirstBreak:
-    """Ascend from `start` in balls of `radius`, (N, 1, 1, 1), for the images that stand, (N,).
+    """Ascend from `start`, (N, C, H, W), for the images that stand, (N,).
 
     Args:
         may_break: False keeps broken images in, for a ball larger than the budget.
@@ -104,16 +101,16 @@ def ascend(
         Images that broke as they first did, other standing ones at their highest objective, the
         rest as they were. A start that breaks an image counts as one step.
     """
-    result = problem.x.clone()
+    result = problem.ball.x.clone()
     first_break = torch.where(standing, steps + 1, 0)
-    state = _begin(problem, standing.nonzero().squeeze(1), start, radius, sparse_start)
-    windows, since = _windows(steps, problem.norm), 0
+    state = _begin(problem, standing.nonzero().squeeze(1), start, sparse_start)
+    windows, since = _windows(steps, problem.ball.norm), 0
     window = next(windows)
     for step in range(steps + 1):
         if len(state.rows) == 0:
             break
         if step > 0:
-            _move(state, problem.norm, MOMENTUM if step > 1 else 1.0)
+            _move(state, MOMENTUM if step > 1 else 1.0)
         logits, value = _look(problem, state, with_gradient=step < steps)
         if may_break:
             broke = logits.argmax(dim=1) != problem.y[state.rows]
@@ -125,37 +122,35 @@ def ascend(
         _remember(state, value, first=step == 0)
         since += step > 0
         if since == window:
-            _adapt(state, problem.norm, window)
+            _adapt(state, window)
             window, since = next(windows), 0
     result[state.rows] = state.best
     return FirstBreak(result, first_break)
 
 
-def ascend_from_afar(
-    problem: Problem, noise: Tensor, radius: Tensor, standing: Tensor, steps: int
-) -> FirstBreak:
+def ascend_from_afar(problem: Problem, noise: Tensor, standing: Tensor, steps: int) -> FirstBreak:
     """L1 from larger balls: 30 % of the steps in 3 ε, 30 % in 2 ε, the rest in ε (2103.01208, 4).
 
     Each part starts at the best point of the one before; only the last breaks images. The start is
     `noise`, normal variables (N, C, H, W), projected onto the largest ball. Other arguments and
     the result are those of `ascend`.
     """
+    ball = problem.ball
     part = min(math.ceil(0.3 * steps), (steps - 1) // 2)
-    x_adv = problem.x + noise
+    x_adv = ball.x + noise
     for scale in (3, 2) if part > 0 else ():
-        x_adv = problem.x + project_in_box(x_adv - problem.x, problem.x, scale * radius)
+        larger = replace(ball, radius=scale * ball.radius)
+        x_adv = ball.x + project_in_box(x_adv - ball.x, larger)
         x_adv = ascend(
-            problem, x_adv, scale * radius, standing, part, may_break=False, sparse_start=True
+            replace(problem, ball=larger), x_adv, standing, part, may_break=False, sparse_start=True
         ).x_adv
-    x_adv = problem.x + project_in_box(x_adv - problem.x, problem.x, radius)
-    last = steps - 2 * part
-    found = ascend(problem, x_adv, radius, standing, last, sparse_start=True)
-    later = found.first_break + 2 * part
-    return FirstBreak(found.x_adv, torch.where(standing, later, 0))
+    x_adv = ball.x + project_in_box(x_adv - ball.x, ball)
+    found = ascend(problem, x_adv, standing, steps - 2 * part, sparse_start=True)
+    return FirstBreak(found.x_adv, torch.where(standing, found.first_break + 2 * part, 0))
 
 
-def project_in_box(delta: Tensor, x: Tensor, eps: Tensor) -> Tensor:
-    """The perturbation nearest to delta with |.|_1 <= eps and x + . in [0, 1], (N, C, H, W).
+def project_in_box(delta: Tensor, ball: Ball) -> Tensor:
+    """The perturbation nearest to delta with |.|_1 <= ε and x + . in [0, 1], (N, C, H, W).
 
     It is sign(δ_i) clip(|δ_i| - λ, 0, room_i), room_i what the box leaves in that direction, for
     the least λ >= 0 that fits (2103.01208, proposition 2.1). The sum of sizes falls linearly in λ
@@ -163,8 +158,8 @@ def project_in_box(delta: Tensor, x: Tensor, eps: Tensor) -> Tensor:
     precision and a hair inside, so that rounding does not leave the ball.
     """
     size = delta.abs().flatten(1).double()  # (N, D)
-    room = torch.where(delta > 0, 1 - x, x).flatten(1).double()
-    limit = eps.flatten(1).double() * (1 - 1e-6)  # (N, 1)
+    room = torch.where(delta > 0, 1 - ball.x, ball.x).flatten(1).double()
+    limit = ball.radius.flatten(1).double() * (1 - 1e-6)  # (N, 1)
     kinks, order = torch.cat([size - room, size], dim=1).clamp(min=0).sort(dim=1)  # (N, 2 D)
     shrinking = torch.where(order < size.shape[1], 1, -1).cumsum(dim=1)  # entries after each kink
     falls = torch.zeros_like(kinks)
@@ -177,23 +172,20 @@ def project_in_box(delta: Tensor, x: Tensor, eps: Tensor) -> Tensor:
     return delta.sign() * kept.to(delta.dtype).view(delta.shape)
 
 
-def _begin(
-    problem: Problem, rows: Tensor, start: Tensor, radius: Tensor, sparse_start: bool
-) -> _State:
-    x, x_adv, radius = problem.x[rows], start[rows].clamp(0, 1), radius[rows]
-    none, size = radius.flatten(), math.prod(x.shape[1:])
-    density = _changed(x_adv, x) if sparse_start else torch.full_like(none, size)
+def _begin(problem: Problem, rows: Tensor, start: Tensor, sparse_start: bool) -> _State:
+    ball, x_adv = problem.ball[rows], start[rows].clamp(0, 1)
+    none, size = ball.radius.flatten(), math.prod(ball.x.shape[1:])
+    density = _changed(x_adv, ball.x) if sparse_start else torch.full_like(none, size)
     return _State(
         rows=rows,
-        x=x,
-        radius=radius,
-        step_size=radius if problem.norm == "l1" else 2 * radius,
+        ball=ball,
+        step_size=ball.radius if ball.norm == "l1" else 2 * ball.radius,
         x_adv=x_adv,
         previous=x_adv,
-        gradient=torch.zeros_like(x),
+        gradient=torch.zeros_like(x_adv),
         value=none,
         best=x_adv,
-        best_gradient=torch.zeros_like(x),
+        best_gradient=torch.zeros_like(x_adv),
         best_value=none,
         rises=torch.zeros_like(rows),
         best_at_check=none,
@@ -225,18 +217,15 @@ def _look(problem: Problem, state: _State, *, with_gradient: bool) -> tuple[Tens
     return logits.detach(), value.detach()
 
 
-def _move(state: _State, norm: Norm, momentum: float) -> None:
+def _move(state: _State, momentum: float) -> None:
     """One step of every image."""
-    if norm == "l1":
+    if state.ball.norm == "l1":
         moved = _sparse_step(state)
     else:
-
-        def projected(point: Tensor) -> Tensor:
-            return (state.x + project(point - state.x, state.radius, norm)).clamp(0, 1)
-
-        z = projected(state.x_adv + state.step_size * steepest(state.gradient, norm))
+        ascent = state.step_size * steepest(state.gradient, state.ball.norm)
+        z = state.ball.project(state.x_adv + ascent)
         inertia = (1 - momentum) * (state.x_adv - state.previous)
-        moved = projected(state.x_adv + momentum * (z - state.x_adv) + inertia)
+        moved = state.ball.project(state.x_adv + momentum * (z - state.x_adv) + inertia)
     state.x_adv, state.previous = moved, state.x_adv
 
 
@@ -245,10 +234,10 @@ def _sparse_step(state: _State) -> Tensor:
     sizes = state.gradient.abs().flatten(1)  # (M, D)
     rank = ((1 - state.share) * sizes.shape[1]).clamp(0, sizes.shape[1] - 1).long()
     least = sizes.sort(dim=1).values.gather(1, rank.unsqueeze(1))
-    signs = (state.gradient.sign().flatten(1) * (sizes >= least)).view(state.x.shape)
+    signs = (state.gradient.sign().flatten(1) * (sizes >= least)).view(state.x_adv.shape)
     count = signs.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-    delta = state.x_adv + state.step_size * signs / count - state.x
-    return state.x + project_in_box(delta, state.x, state.radius)
+    delta = state.x_adv + state.step_size * signs / count - state.ball.x
+    return state.ball.x + project_in_box(delta, state.ball)
 
 
 def _remember(state: _State, value: Tensor, *, first: bool) -> None:
@@ -266,14 +255,14 @@ def _remember(state: _State, value: Tensor, *, first: bool) -> None:
     state.value = value
 
 
-def _adapt(state: _State, norm: Norm, window: int) -> None:
+def _adapt(state: _State, window: int) -> None:
     """A checkpoint: choose the size of the next steps, and who goes back to the best point."""
-    if norm == "l1":
-        density = _changed(state.best, state.x)
+    if state.ball.norm == "l1":
+        density, radius = _changed(state.best, state.ball.x), state.ball.radius
         back = density / state.density < SPARSER
-        shrunk = torch.maximum(state.step_size / SHRINK, LEAST_STEP * state.radius)
-        state.step_size = torch.where(_broadcast(back), state.radius, shrunk)
-        state.share, state.density = density / math.prod(state.x.shape[1:]) / SHRINK, density
+        shrunk = torch.maximum(state.step_size / SHRINK, LEAST_STEP * radius)
+        state.step_size = torch.where(_broadcast(back), radius, shrunk)
+        state.share, state.density = density / math.prod(state.best.shape[1:]) / SHRINK, density
     else:
         stuck = ~state.halved & (state.best_at_check >= state.best_value)
         back = (state.rises <= ENOUGH_RISES * window) | stuck
