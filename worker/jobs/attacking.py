@@ -1,87 +1,39 @@
-"""How jobs attack: the chosen attack as arguments, and random starts that belong to an image."""
+"""How jobs attack: models that count their passes and look, now and then, for the job's end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
-import torch
-from numpy.random import SeedSequence
-from torch import Tensor
+from torch import nn
 
-from app.contracts.params import Attack, Goal, Method
-from worker.agkd_bml.examples import most_confusing_class
-from worker.attacks import Model
-from worker.attacks.norms import uniform_in_ball
-from worker.jobs.context import JobContext
+from worker.evaluation.progress import Meter
+from worker.models import Classifier
 
-_CHECK_EVERY_S = 0.25
+_TELL_EVERY_S = 0.25
+_FORWARD = 1 / 3
+"""What a pass without gradients costs, of one forward and backward."""
 
 
-class Walk(NamedTuple):
-    """How an attack moves inside its budget. FGSM is one step as long as the budget, from x."""
+class Watch:
+    """Counts the passes of models, and reports now and then; what the report raises ends them.
 
-    steps: int
-    relative_step: float
-    """Length of a step as a share of the budget."""
-    random_start: bool
-
-
-def walk_of(attack: Attack) -> Walk:
-    if attack.method is Method.FGSM:
-        return Walk(steps=1, relative_step=1.0, random_start=False)
-    return Walk(attack.steps, attack.relative_step, attack.random_start)
-
-
-def aim(attack: Attack, classes: Sequence[str], logits: Tensor, y: Tensor) -> Tensor:
-    """The class each attack is about, (N,) int64: the true one y to leave, or the one to reach.
-
-    Args:
-        logits: of the attacked model on the clean images, (N, K).
-        y: true classes, (N,).
+    Attacks pass images through a model at every step, so none outlasts a cancelled job by more than
+    a step.
     """
-    if attack.goal is Goal.UNTARGETED:
-        return y
-    if attack.goal is Goal.MOST_CONFUSING:
-        return most_confusing_class(logits, y)
-    assert attack.target_class is not None
-    return torch.full_like(y, classes.index(attack.target_class))
 
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self._last = meter, time.monotonic()
 
-def unit_noise(like: Tensor, attack: Attack, seed: int, images: Sequence[int]) -> Tensor:
-    """A point of the norm's unit ball for each image, (N, C, H, W), for `pgd`'s `noise`.
+    def over(self, model: Classifier) -> Classifier:
+        """Watch the model; returns it."""
+        model.body.register_forward_pre_hook(self._passing)
+        return model
 
-    It depends on the seed and the image's number alone: not on the model, the budget, the device,
-    nor the other images in the batch, so that figures are compared on equal starts.
-
-    Args:
-        like: the batch (N, C, H, W), for shape, type and device.
-        images: a number for each image of the batch.
-    """
-    one = torch.ones(1)
-    shape = (1, *like.shape[1:])
-    starts = []
-    for image in images:
-        state = int(SeedSequence((seed, image)).generate_state(1)[0])
-        generator = torch.Generator().manual_seed(state)
-        starts.append(uniform_in_ball(torch.empty(shape), one, attack.norm.value, generator))
-    return torch.cat(starts).to(like)
-
-
-def watched(context: JobContext, model: Model) -> Model:
-    """The model, looking now and then whether the job must end: attacks call it at every step.
-
-    Its calls raise Cancelled, Interrupted or LeaseLost.
-    """
-    last = time.monotonic()
-
-    def call(x: Tensor) -> Tensor:
-        nonlocal last
+    def _passing(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
+        (x,) = arguments
+        self._meter.count(len(x) * (1 if x.requires_grad else _FORWARD))
         now = time.monotonic()
-        if now - last >= _CHECK_EVERY_S:
-            context.check()
-            last = now
-        return model(x)
-
-    return call
+        if now - self._last >= _TELL_EVERY_S:
+            self._last = now
+            self._meter.tell()

@@ -1,73 +1,35 @@
-"""The evaluation job: accuracy on test images against the budget and the steps of one attack.
+"""The evaluation job: loads models and images, measures chunk by chunk, reports, and may end early.
 
-Robust accuracy counts an image as long as the model still says its true class: whatever the attack
+Robust accuracy counts an image as long as the model still says its true class: whatever an attack
 aims at, any other answer is an error. So targeted and untargeted attacks are comparable, and the
 images that a targeted attack cannot aim at, those of the target class, are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from app.contracts.events import MetricsEvent
-from app.contracts.params import EvaluateParams, Goal, Method, Norm
-from app.contracts.results import Accuracy, CurvePoint, EvaluationResult, ModelFigures
-from app.contracts.units import format_255
+from app.contracts.params import EvaluateParams, Goal, Recipe
+from app.contracts.results import Accuracy, EvaluationResult, ModelFigures
 from app.errors import JobError
+from app.store import catalogue
 from app.store.tables import ModelRow
 from worker import registry
-from worker.attacks import Model, Steps
-from worker.attacks import walk as attack_by
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
-from worker.jobs.attacking import Walk, aim, unit_noise, walk_of, watched
+from worker.evaluation.arguments import unit_noise
+from worker.evaluation.figures import model_figures
+from worker.evaluation.measurement import Measurement
+from worker.evaluation.progress import Meter
+from worker.evaluation.subject import Chunk, Source, Subject
+from worker.jobs.attacking import Watch
 from worker.jobs.context import JobContext, Outcome
-
-
-@dataclass
-class _Work:
-    """What is measured, and how far the measurement is, in image-attacks."""
-
-    context: JobContext
-    params: EvaluateParams
-    classes: tuple[str, ...]
-    images: Split
-    total: int
-    done: int = 0
-    phase: str = ""
-
-    @property
-    def n(self) -> int:
-        return len(self.images)
-
-    def batch(self, part: Tensor) -> tuple[Tensor, Tensor, list[int]]:
-        """The images at `part` (B,): (B, 3, H, W) in [0, 1], channels last; their classes (B,).
-
-        And their numbers within the test part. Only the batch is in memory.
-        """
-        rows, device = self.images.indices[part.numpy()], registry.device()
-        pixels = torch.from_numpy(self.images.all_images[rows]).to(device)  # (B, H, W, 3)
-        y = torch.from_numpy(self.images.all_labels[rows]).to(device)
-        return to_float(pixels.permute(0, 3, 1, 2)), y, rows.tolist()
-
-    def advance(self, images: int) -> None:
-        self.done += images
-        self.context.progress(self.done, self.total, self.phase)
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """One model under test. `aims` (n,): the class to leave, or if targeted to reach."""
-
-    row: ModelRow
-    model: Model
-    correct: Tensor
-    """(n,) bool: right on the clean image."""
-    aims: Tensor
+from worker.models import Classifier
 
 
 def run(context: JobContext, params: EvaluateParams) -> Outcome:
@@ -77,27 +39,36 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     """
     lab = context.lab
     dataset_row, dataset = registry.dataset(lab.database, lab.files, params.dataset)
-    rows = [registry.model_row(lab.database, model_id) for model_id in params.models]
-    for row in rows:
+    rows = {i: registry.model_row(lab.database, i) for i in (*params.models, *params.sources)}
+    for row in rows.values():
         _check_fits(row, dataset)
-    split = _test_images(dataset, params)
-    points = 1 + sum(eps > 0 for eps in params.epsilons) + bool(_step_counts(params))
-    work = _Work(
-        context,
-        params,
-        dataset.class_names,
-        split,
-        total=len(split) * points * len(rows),
-    )
-    context.log(f"{work.n:,} test images of “{dataset_row.name}”.")
-    curves = tuple(_measure(work, row) for row in rows)
+    test = _test_images(dataset, params)
+    count = min(params.images, len(test))
+    context.log(f"{count:,} test images of “{dataset_row.name}”.")
+    meter = Meter(context.progress)
+    measured = _measurements(context, params, dataset, rows, Watch(meter))
+    meter.expect(count * sum(sum(each.costs.values()) for each in measured))
+    done = 0
+    for chunk in _chunks(test, params, count):
+        start = unit_noise(chunk.x, params.attack.norm.value, params.seed, chunk.numbers)
+        for each in measured:
+            each.measure(chunk, start, meter)
+        done += len(chunk.numbers)
+        _report(context, measured, done)
+        if _narrow_enough(params, measured):
+            break
     result = EvaluationResult(
         params=params,
         dataset=registry.lineage_of_dataset(dataset_row),
-        images=work.n,
-        models=curves,
+        images=done,
+        classes=dataset.class_names,
+        image_numbers=tuple(sorted(measured[0].record.numbers)),
+        labels=tuple(measured[0].record["y"].tolist()),
+        models=tuple(_concluded(context, each) for each in measured),
+        stopped_early=done < count,
         environment=registry.environment(context.seconds),
     )
+    meter.finish()
     return Outcome(result)
 
 
@@ -117,156 +88,118 @@ def _check_fits(row: ModelRow, dataset: Dataset) -> None:
 
 
 def _test_images(dataset: Dataset, params: EvaluateParams) -> Split:
+    """All that may be drawn from: not those that already are of the class to reach."""
     test = dataset.split("test")
-    if params.attack.goal is Goal.CLASS:
-        target = params.attack.target_class
-        if target not in dataset.class_names:
-            raise JobError(
-                "The target class is not a class of the dataset.",
-                hint=f"One of: {', '.join(dataset.class_names[:20])}.",
-            )
-        others = test.indices[test.labels != dataset.class_names.index(target)]
-        test = replace(test, indices=others)
-    return test.sample(min(params.images, len(test)), seed=params.seed)
+    if params.attack.goal is not Goal.CLASS:
+        return test
+    target = params.attack.target_class
+    if target not in dataset.class_names:
+        raise JobError(
+            "The target class is not a class of the dataset.",
+            hint=f"One of: {', '.join(dataset.class_names[:20])}.",
+        )
+    others = test.indices[test.labels != dataset.class_names.index(target)]
+    return replace(test, indices=others)
 
 
-def _step_counts(params: EvaluateParams) -> tuple[int, ...]:
-    return params.step_counts if params.attack.method is Method.PGD else ()
+def _chunks(test: Split, params: EvaluateParams, count: int) -> Iterator[Chunk]:
+    """The drawn images, batch by batch.
+
+    Samples of one seed are nested, so what is measured after any chunk is the balanced sample that
+    a run of so many images would have drawn. Only the chunk is in memory.
+    """
+    before, size = np.empty(0, dtype=np.int64), params.batch_size
+    for index in range(-(-count // size)):
+        drawn = test.sample(min((index + 1) * size, count), seed=params.seed).indices
+        yield _chunk(replace(test, indices=np.setdiff1d(drawn, before)), index)
+        before = drawn
 
 
-def _measure(work: _Work, row: ModelRow) -> ModelFigures:
-    model = registry.load_model(work.context.lab.files, row)
-    subject = _clean(work, row, watched(work.context, model))
-    first_break = _against_steps(work, subject)
-    against_steps = _steps_curve(work, subject, first_break)
-    clean = Accuracy.of(int(subject.correct.sum()), work.n)
-    against_epsilon = _epsilon_curve(work, subject, first_break)
-    work.context.log(f"“{row.name}”: {_in_words(work.params, clean, against_epsilon)}.")
-    return ModelFigures(
-        model=row.id,
-        name=row.name,
-        sha256=row.sha256,
-        clean=clean,
-        against_epsilon=against_epsilon,
-        against_steps=against_steps,
+def _chunk(part: Split, index: int) -> Chunk:
+    device, masks = registry.device(), part.masks
+    pixels = torch.from_numpy(part.images).to(device)  # (B, H, W, 3)
+    return Chunk(
+        x=to_float(pixels.permute(0, 3, 1, 2)),
+        y=torch.from_numpy(part.labels).to(device),
+        numbers=tuple(part.indices.tolist()),
+        masks=None if masks is None else torch.from_numpy(masks).to(device),
+        index=index,
     )
 
 
-def _clean(work: _Work, row: ModelRow, model: Model) -> _Subject:
-    work.phase = f"{row.name}: clean images"
-    correct, aims = [], []
-    for part in _parts(work, torch.arange(work.n)):
-        x, y, _ = work.batch(part)
-        with torch.no_grad():
-            logits = model(x)
-        correct.append(logits.argmax(dim=1) == y)
-        aims.append(aim(work.params.attack, work.classes, logits, y))
-        work.advance(len(part))
-    return _Subject(row, model, torch.cat(correct), torch.cat(aims))
+def _measurements(
+    context: JobContext,
+    params: EvaluateParams,
+    dataset: Dataset,
+    rows: dict[str, ModelRow],
+    watch: Watch,
+) -> list[Measurement]:
+    loaded: dict[str, Classifier] = {}
+
+    def load(row: ModelRow) -> Classifier:
+        if row.id not in loaded:
+            loaded[row.id] = watch.over(registry.load_model(context.lab.files, row))
+        return loaded[row.id]
+
+    sources = [Source(registry.lineage_of_model(rows[i]), load(rows[i])) for i in params.sources]
+    measured = []
+    for model_id in params.models:
+        row = rows[model_id]
+        teacher = _teacher_of(context, row, dataset)
+        subject = Subject(
+            lineage=registry.lineage_of_model(row),
+            model=load(row),
+            call=load(row),
+            teacher=None if teacher is None else load(teacher),
+            teacher_lineage=None if teacher is None else registry.lineage_of_model(teacher),
+            selection=row.card.get("selection"),
+            undefended=row.card.get("params", {}).get("recipe") == Recipe.CLEAN,
+        )
+        measured.append(Measurement(subject, params, dataset.class_names, sources))
+    return measured
 
 
-def _against_steps(work: _Work, subject: _Subject) -> Tensor | None:
-    """First breaking step of every image at the budget of the steps curve, (n,), in one run.
-
-    0 where the clean image is misclassified already. None where no steps curve is asked for.
-    """
-    counts = _step_counts(work.params)
-    if not counts:
+def _teacher_of(context: JobContext, row: ModelRow, dataset: Dataset) -> ModelRow | None:
+    """The model that it learned from, where it is in the lab and sees the same images."""
+    lineage = row.card.get("teacher")
+    teacher = None if lineage is None else catalogue.model(context.lab.database, lineage["id"])
+    if teacher is None or teacher.sha256 != lineage["sha256"]:
         return None
-    work.phase = f"{subject.row.name}: up to {counts[-1]} steps"
-    walk = walk_of(work.params.attack)._replace(steps=counts[-1])
-    return _first_break(work, subject, subject.correct, work.params.epsilon, walk)
+    card = teacher.card
+    fits = tuple(card["classes"]) == dataset.class_names
+    return teacher if fits and card["image_size"] == dataset.image_size else None
 
 
-def _steps_curve(
-    work: _Work, subject: _Subject, first_break: Tensor | None
-) -> tuple[CurvePoint, ...]:
-    if first_break is None:
-        return ()
-    counts = _step_counts(work.params)
-    points = tuple(
-        CurvePoint(x=count, accuracy=Accuracy.of(int((first_break > count).sum()), work.n))
-        for count in counts
+def _report(context: JobContext, measured: Sequence[Measurement], images: int) -> None:
+    """What is known after so many images."""
+    values: dict[str, float] = {}
+    for each in measured:
+        model, clean, robust = each.subject.lineage.id, each.clean(), each.robust()
+        values |= {
+            f"{model}:clean": clean.value,
+            f"{model}:robust": robust.value,
+            f"{model}:low": robust.low,
+            f"{model}:high": robust.high,
+        }
+    context.report(MetricsEvent(series="estimate", step=images, values=values))
+
+
+def _narrow_enough(params: EvaluateParams, measured: Sequence[Measurement]) -> bool:
+    """Whether every model's band is as narrow as was asked for."""
+    if params.stop_half_width is None:
+        return False
+    bands = [each.robust() for each in measured]
+    return all(50 * (band.high - band.low) <= params.stop_half_width for band in bands)
+
+
+def _concluded(context: JobContext, measured: Measurement) -> ModelFigures:
+    figures = model_figures(measured, embedding=None, verdict=None)
+    assert figures.robust is not None
+    context.log(
+        f"“{figures.name}”: {_percent(figures.clean)} clean, {_percent(figures.robust)} robust."
     )
-    name = f"{subject.row.id}:steps"
-    work.context.report(
-        *(
-            MetricsEvent(series="curve", step=count, values={name: point.accuracy.value})
-            for count, point in zip(counts, points, strict=True)
-        )
-    )
-    return points
+    return figures
 
 
-def _epsilon_curve(
-    work: _Work, subject: _Subject, first_break: Tensor | None
-) -> tuple[CurvePoint, ...]:
-    """Budgets rise, and an image broken by one is broken by all larger ones: it lies in their ball.
-
-    At the budget of the steps curve, that run has taken the very steps asked for here.
-    """
-    params, walk = work.params, walk_of(work.params.attack)
-    standing = subject.correct
-    points = []
-    for index, eps in enumerate(params.epsilons):
-        if eps > 0:
-            work.phase = f"{subject.row.name}: ε = {_budget(params.attack.norm, eps)}"
-            if eps == params.epsilon and first_break is not None and _reaches(params, walk):
-                breaks = first_break
-                work.advance(work.n)
-            else:
-                breaks = _first_break(work, subject, standing, eps, walk)
-            standing = standing & (breaks > walk.steps)
-        accuracy = Accuracy.of(int(standing.sum()), work.n)
-        work.context.metrics("curve", index, {f"{subject.row.id}:epsilon": accuracy.value})
-        points.append(CurvePoint(x=eps, accuracy=accuracy))
-    return tuple(points)
-
-
-def _reaches(params: EvaluateParams, walk: Walk) -> bool:
-    """Whether the run of the steps curve is as long as the attack."""
-    return _step_counts(params)[-1] >= walk.steps
-
-
-def _first_break(
-    work: _Work, subject: _Subject, standing: Tensor, eps: float, walk: Walk
-) -> Tensor:
-    """Attack the images that stand, (n,) bool; the step that first breaks each image, (n,).
-
-    0 for images that did not stand before, walk.steps + 1 for those that still do.
-    """
-    attack, targeted = work.params.attack, work.params.attack.goal is not Goal.UNTARGETED
-    breaks = torch.zeros(work.n, dtype=torch.int64, device=standing.device)
-    which = standing.nonzero().squeeze(1).cpu()  # (M,)
-    work.advance(work.n - len(which))
-    for part in _parts(work, which):
-        x, y, numbers = work.batch(part)
-        noise = unit_noise(x, attack, work.params.seed, numbers) if walk.random_start else None
-        found = attack_by(
-            subject.model,
-            x,
-            y,
-            how=Steps(attack.method.value, *walk),
-            eps=eps,
-            norm=attack.norm.value,
-            noise=noise,
-            target=subject.aims[part] if targeted else None,
-        )
-        breaks[part] = found.first_break
-        work.advance(len(part))
-    return breaks
-
-
-def _parts(work: _Work, which: Tensor) -> Sequence[Tensor]:
-    """Indices (M,) in batches; none where there are none."""
-    return torch.split(which, work.params.batch_size) if len(which) else ()
-
-
-def _budget(norm: Norm, eps: float) -> str:
-    return format_255(eps) if norm is Norm.LINF else f"{eps:g}"
-
-
-def _in_words(params: EvaluateParams, clean: Accuracy, points: Sequence[CurvePoint]) -> str:
-    last = points[-1]
-    budget = _budget(params.attack.norm, last.x)
-    return f"clean {clean.value:.1%}, {last.accuracy.value:.1%} at ε = {budget}"
+def _percent(accuracy: Accuracy) -> str:
+    return f"{accuracy.value:.1%}"

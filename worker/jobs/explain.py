@@ -26,9 +26,10 @@ from app.store.files import Files
 from app.store.tables import ModelRow
 from worker import registry
 from worker.agkd_bml.attention import attention_map, cosine_distance, grad_cam, l1_distance
-from worker.attacks import Model, pgd
+from worker.attacks import Model
 from worker.data import UnreadableImageError, decode_image, to_float
-from worker.jobs.attacking import aim, unit_noise, walk_of
+from worker.evaluation.arguments import aims, steps_of, unit_noise
+from worker.evaluation.last_iterate import last_iterate
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.pictures import diverging, png
 from worker.models import Classifier
@@ -157,26 +158,36 @@ def _attack(
     label: int,
     epsilons: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
-    """The clean image, then the attacked one at every budget but 0, in one batch: (L, H, W, 3)."""
-    attack, walk = params.attack, walk_of(params.attack)
+    """The clean image, then the attacked one at every budget but 0, in one batch: (L, H, W, 3).
+
+    Towards every class in turn, budgets that broke the image take no part in the next.
+    """
+    attack, how = params.attack, steps_of(params.attack)
     y = torch.tensor([label], device=x.device)
     with torch.no_grad():
-        goal = aim(attack, classes, model(x), y)
+        targets = aims(attack, classes, model(x), y)  # (1, A)
     budgets = torch.from_numpy(epsilons[1:]).to(x)  # (L - 1,)
     many = x.expand(len(budgets), *x.shape[1:]).contiguous(memory_format=torch.channels_last)
-    x_adv = pgd(
-        _reporting(context, model, walk.steps),
-        many,
-        goal.expand(len(budgets)),
-        eps=budgets,
-        step_size=walk.relative_step * budgets,
-        steps=walk.steps,
-        norm=attack.norm.value,
-        targeted=attack.goal is not Goal.UNTARGETED,
-        random_start=walk.random_start,
-        generator=None,
-        noise=unit_noise(x, attack, params.seed, [0]).expand_as(many),
-    )
+    noise = unit_noise(x, attack.norm.value, params.seed, [0])
+    turns = [None] if targets is None else list(targets[0])
+    call = _reporting(context, model, how.steps * len(turns))
+    x_adv, left = many.clone(), torch.arange(len(budgets), device=x.device)
+    for turn, target in enumerate(turns, start=1):
+        x_adv[left] = last_iterate(
+            call,
+            many[left],
+            y.expand(len(left)),
+            how=how,
+            eps=budgets[left],
+            norm=attack.norm.value,
+            noise=noise.expand_as(many)[left],
+            target=None if target is None else target.expand(len(left)),
+        )
+        if turn < len(turns):
+            with torch.no_grad():
+                left = left[model(x_adv[left]).argmax(dim=1) == y]
+        if len(left) == 0:
+            break
     pixels = (torch.cat([x, x_adv]) * 255).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 

@@ -1,0 +1,82 @@
+"""Accuracy against budget, steps, restarts and queries.
+
+A point at a budget counts the images that nothing is known to break within it: an example found
+with a smaller budget lies in every larger ball, whichever attack found it. So the images that are
+still attacked become fewer from budget to budget, and the curve never rises.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.contracts.params import EvaluateParams, Method
+from app.contracts.results import Accuracy, CurvePoint
+from worker.evaluation.arguments import steps_of
+from worker.evaluation.outcomes import MAIN, WRONG, ChunkState, Record
+from worker.evaluation.referee import Referee
+from worker.evaluation.runs import run_all
+from worker.evaluation.subject import Scene
+
+_QUERY_MARKS = (1, 2, 5)
+
+
+def attack_at(scene: Scene, referee: Referee, state: ChunkState, eps: float) -> None:
+    """The main attack with one budget, on the images that nothing is known to break with it."""
+    rows = state.unbroken_at(eps)
+    if len(rows) == 0:
+        return
+    params = scene.params
+    how = steps_of(params.attack)
+    runs = run_all(
+        scene.take(rows),
+        referee,
+        eps,
+        how=how,
+        lengths=(how.steps,),
+        restarts=params.attack.restarts,
+    )
+    state.note(rows, runs.ruling, eps, by=MAIN if eps <= params.epsilon else None)
+    state.withstood(rows[~runs.ruling.broken], eps)
+
+
+def against_epsilon(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
+    """Images that nothing breaks, at each budget asked for."""
+    upper = record["upper"]
+    return tuple(_point(eps, upper > eps) for eps in params.epsilons)
+
+
+def against_steps(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
+    """Under the main attack alone, with all its restarts, after so many steps; none for FGSM."""
+    if params.attack.method is Method.FGSM:
+        return ()
+    first_break = record["first_break"]
+    return tuple(_point(count, first_break > count) for count in params.step_counts)
+
+
+def against_restarts(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
+    """Under the main attack alone with so many restarts; none where it has but one."""
+    if params.attack.restarts == 1:
+        return ()
+    correct, withstood = record["broken_by"] != WRONG, record["restart"]
+    return tuple(
+        _point(count, correct & (withstood >= count))
+        for count in range(1, params.attack.restarts + 1)
+    )
+
+
+def against_queries(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
+    """Under Square alone, after so many queries; none where it did not run."""
+    if Method.SQUARE not in params.further:
+        return ()
+    needed = record["queries"]
+    return tuple(_point(count, needed > count) for count in query_counts(params.queries))
+
+
+def query_counts(most: int) -> tuple[int, ...]:
+    """1, 2, 5, 10, 20, 50, ... and the last one itself."""
+    marks = {mark * 10**power for power in range(6) for mark in _QUERY_MARKS}
+    return (*sorted(mark for mark in marks if mark < most), most)
+
+
+def _point(x: float, stands: np.ndarray) -> CurvePoint:
+    return CurvePoint(x=x, accuracy=Accuracy.of(int(stands.sum()), len(stands)))

@@ -1,0 +1,114 @@
+"""What is known of every image before one model: of a chunk at work, and of all so far."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.evaluation.referee import Ruling
+
+STANDS, WRONG = -1, 0
+"""Values of `broken_by` besides the numbers of attacks, which count from 1."""
+MAIN = 1
+"""The number of the main attack."""
+
+
+@dataclass(kw_only=True)
+class ChunkState:
+    """The images of a chunk, (B,) each, before one model."""
+
+    y: Tensor
+    predicted: Tensor
+    """On the clean image."""
+    broken_by: Tensor
+    """As in `Outcomes`."""
+    worst: Tensor
+    """As `Outcomes.worst_prediction`."""
+    upper: Tensor
+    """The smallest budget that is known to break the image, float64; 0 where it is wrong when
+    clean, infinite where nothing broke it."""
+    lower: Tensor
+    """The largest budget that the main attack was given and did not break it with, float64."""
+    first_break: Tensor
+    """Steps of the main attack at the budget of the threat model; see `Runs`."""
+    restart: Tensor
+    """Restarts of the main attack that it withstood."""
+    queries: Tensor
+    """Queries that Square needed; one more than it had where they were not enough."""
+
+    @classmethod
+    def after_clean_pass(cls, y: Tensor, predicted: Tensor) -> ChunkState:
+        """Before any attack."""
+        wrong = predicted != y
+        stands = torch.where(wrong, 0.0, math.inf).double()
+        zero = torch.zeros_like(y)
+        return cls(
+            y=y,
+            predicted=predicted,
+            broken_by=torch.where(wrong, WRONG, STANDS),
+            worst=predicted.clone(),
+            upper=stands,
+            lower=torch.zeros_like(stands),
+            first_break=zero,
+            restart=zero.clone(),
+            queries=zero.clone(),
+        )
+
+    def correct(self) -> Tensor:
+        """Images that are right when clean: their places, (M,)."""
+        return (self.broken_by != WRONG).nonzero().squeeze(1)
+
+    def standing(self) -> Tensor:
+        """Images that nothing has broken at the budget of the threat model: their places, (M,)."""
+        return (self.broken_by == STANDS).nonzero().squeeze(1)
+
+    def unbroken_at(self, eps: float) -> Tensor:
+        """Images that nothing is known to break with this budget: their places, (M,)."""
+        return (self.upper > eps).nonzero().squeeze(1)
+
+    def note(self, rows: Tensor, ruling: Ruling, eps: float | Tensor, *, by: int | None) -> None:
+        """Take in a ruling on the images at `rows`, (M,), attacked with a budget.
+
+        Args:
+            by: the number of the attack; None if the budget is beyond that of the threat model.
+        """
+        budget = torch.as_tensor(eps, dtype=torch.float64, device=self.upper.device)
+        reached = torch.minimum(ruling.length, budget).where(ruling.broken, math.inf)
+        self.upper[rows] = self.upper[rows].minimum(reached)
+        if by is not None:
+            fell = ruling.broken & (self.broken_by[rows] == STANDS)
+            self.broken_by[rows[fell]] = by
+            self.worst[rows[fell]] = ruling.predicted[fell]
+
+    def withstood(self, rows: Tensor, eps: float | Tensor) -> None:
+        """The main attack did not break the images at `rows`, (M,), with this budget."""
+        budget = torch.as_tensor(eps, dtype=torch.float64, device=self.lower.device)
+        self.lower[rows] = self.lower[rows].maximum(budget.expand(len(rows)))
+
+
+@dataclass
+class Record:
+    """Of all images measured so far, the fields of `ChunkState` and their numbers."""
+
+    numbers: list[int] = field(default_factory=list)
+    _parts: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
+
+    def add(self, numbers: tuple[int, ...], state: ChunkState) -> None:
+        """Keep what is known of a chunk."""
+        self.numbers.extend(numbers)
+        for entry in fields(state):
+            values = getattr(state, entry.name).cpu().numpy()
+            self._parts.setdefault(entry.name, []).append(values)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """A field of all images, (n,), in the order of their numbers."""
+        joined = np.concatenate(self._parts[name])
+        return joined[np.argsort(self.numbers, kind="stable")]

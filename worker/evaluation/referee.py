@@ -1,0 +1,73 @@
+"""The only judge of "broken": the perturbed image itself, measured again on the model."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from worker.attacks import Budget, Norm
+
+TOLERANCE = 1e-6
+"""By how much rounding may carry a perturbation out of its ball, in units of [0, 1]."""
+
+
+class Ruling(NamedTuple):
+    """What the referee found, image by image."""
+
+    broken: Tensor
+    """(M,) bool: finite, in [0, 1], inside the budget, and misclassified."""
+    predicted: Tensor
+    """(M,) int64: what the model says to the perturbed image."""
+    length: Tensor
+    """(M,) float64: the perturbation's norm; infinite where a pixel is not finite."""
+
+
+class Referee:
+    """Measures what attacks on one model return, and counts what was wrong with it."""
+
+    def __init__(self, model: nn.Module, norm: Norm) -> None:
+        """`model` in eval mode; images in [0, 1] -> logits."""
+        self._model, self._norm = model, norm
+        self.out_of_range = 0
+        """Images with a pixel outside [0, 1]."""
+        self.not_finite = 0
+        """Images with a NaN or an infinite pixel."""
+        self.disproved = 0
+        """Images that an attack said it had broken, and had not."""
+
+    def rule(
+        self, x: Tensor, x_adv: Tensor, y: Tensor, eps: Budget, claimed: Tensor | None = None
+    ) -> Ruling:
+        """Measure again the images x_adv (M, C, H, W) that an attack made of x, true classes y.
+
+        A budget may be exceeded by `TOLERANCE`, above 1 by that share of it: the sum of thousands
+        of rounded numbers is no more exact.
+
+        Args:
+            eps: the budget; a number, or (M,) for one per image.
+            claimed: (M,) bool, images that the attack says it broke.
+        """
+        with torch.no_grad():
+            predicted = self._model(x_adv).argmax(dim=1)
+        finite = x_adv.isfinite().flatten(1).all(dim=1)
+        inside = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(dim=1)
+        length = _length(x_adv, x, self._norm).where(finite, math.inf)
+        budget = torch.as_tensor(eps, dtype=torch.float64, device=x.device)
+        within = length <= budget + TOLERANCE * budget.clamp(min=1)
+        broken = finite & inside & within & (predicted != y)
+        self.not_finite += int((~finite).sum())
+        self.out_of_range += int((finite & ~inside).sum())
+        if claimed is not None:
+            self.disproved += int((claimed & ~broken).sum())
+        return Ruling(broken, predicted, length)
+
+
+def _length(x_adv: Tensor, x: Tensor, norm: Norm) -> Tensor:
+    """In double precision, (M, C, H, W) -> (M,)."""
+    delta = (x_adv.double() - x.double()).flatten(1)
+    order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[norm]
+    length: Tensor = torch.linalg.vector_norm(delta, order, dim=1)
+    return length
