@@ -7,51 +7,95 @@ function token(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function axisTheme() {
-  return {
-    gridcolor: token("--line"), linecolor: token("--line"), zerolinecolor: token("--line"),
-    tickcolor: token("--line"), automargin: true,
-  };
+const PAGE = { ink: () => token("--ink"), line: () => token("--line"), surface: () => token("--surface") };
+/** A saved picture is light whatever the page is: it ends up on paper. */
+const PAPER = { ink: () => "#1a2026", line: () => "#d9dee2", surface: () => "#ffffff" };
+
+function axisTheme(colours) {
+  const line = colours.line();
+  return { gridcolor: line, linecolor: line, zerolinecolor: line, tickcolor: line, automargin: true };
 }
 
-function themed(layout) {
+function themed(layout, colours = PAGE) {
   return {
     ...layout,
     autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: token("--ink") },
-    hoverlabel: { ...layout.hoverlabel, bgcolor: token("--surface"), bordercolor: token("--line"),
-      font: { color: token("--ink"), size: 12 } },
-    xaxis: { ...layout.xaxis, ...axisTheme() },
-    yaxis: { ...layout.yaxis, ...axisTheme() },
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colours.ink() },
+    hoverlabel: { ...layout.hoverlabel, bgcolor: colours.surface(), bordercolor: colours.line(),
+      font: { color: colours.ink(), size: 12 } },
+    xaxis: { ...layout.xaxis, ...axisTheme(colours) },
+    yaxis: { ...layout.yaxis, ...axisTheme(colours) },
   };
 }
 
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false };
 
-/** Draw a figure, or draw it anew, inside `<figure data-chart>`. */
+/** Draw a figure, or draw it anew, inside `<figure data-chart>`. Folded away, it waits. */
 export async function draw(holder, figure) {
   const plot = holder.querySelector(".plot");
   holder.hidden = false;
   plot.figure = figure;
   drawn.add(plot);
-  await Plotly.react(plot, figure.data, themed(figure.layout), CONFIG);
+  if (plot.checkVisibility()) await Plotly.react(plot, figure.data, themed(figure.layout), CONFIG);
   return plot;
 }
 
 /** Draw what there is of `figures`, and hide the places of what there is not. */
-export function drawAll(root, figures) {
+export async function drawAll(root, figures) {
   for (const holder of root.querySelectorAll("figure[data-chart]")) {
     const figure = figures[holder.dataset.chart];
-    if (figure) draw(holder, figure);
+    if (figure) await draw(holder, figure);
     else holder.hidden = true;
   }
 }
 
+/** Draw what had been folded away. */
+function drawWaiting() {
+  for (const plot of drawn) {
+    if (plot.isConnected && !plot.data && plot.checkVisibility()) draw(plot.closest("figure"), plot.figure);
+  }
+}
+
+document.addEventListener("toggle", drawWaiting, true);
+
+// A switch shows one of several panels beside it.
+for (const group of document.querySelectorAll("[data-switch]")) {
+  const show = () => {
+    const chosen = group.querySelector(":checked")?.value;
+    for (const panel of group.parentElement.querySelectorAll("[data-panel]")) panel.hidden = panel.dataset.panel !== chosen;
+    drawWaiting();
+  };
+  group.addEventListener("change", show);
+  window.addEventListener("pageshow", show);
+}
+
+/** Save a chart with its caption, as it would stand on paper. */
+function save(button) {
+  const holder = button.closest("figure");
+  const plot = holder.querySelector(".plot");
+  if (!plot.figure) return;
+  const format = button.dataset.save;
+  const [width, height] = [Math.max(480, plot.clientWidth), plot.clientHeight + 40];
+  const layout = {
+    ...themed(plot.figure.layout, PAPER), paper_bgcolor: PAPER.surface(), width, height,
+    margin: { ...plot.figure.layout.margin, t: 76 },
+    title: { text: holder.querySelector(".caption").innerHTML, font: { size: 14 }, x: 0, xref: "paper", xanchor: "left",
+      y: 1, yref: "container", yanchor: "top", pad: { t: 12 } },
+  };
+  const name = [document.querySelector("[data-file]")?.dataset.file, holder.dataset.chart].filter(Boolean).join("-");
+  Plotly.downloadImage({ data: plot.figure.data, layout }, { format, width, height, scale: format === "png" ? 2 : 1, filename: name });
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-save]");
+  if (button) save(button);
+});
+
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const plot of drawn) {
-    if (plot.isConnected) Plotly.react(plot, plot.figure.data, themed(plot.figure.layout), CONFIG);
+    if (plot.isConnected && plot.data) Plotly.react(plot, plot.figure.data, themed(plot.figure.layout), CONFIG);
   }
 });
 

@@ -1,4 +1,4 @@
-"""Every figure, built once here as Plotly JSON; pages, API and reports draw the same.
+"""What all figures share: plain Plotly JSON, built here once; pages, API and reports draw the same.
 
 Solid is clean, dashed is adversarial; `app.web.palette` says who has which colour. Text colour,
 grid and ground are left to whoever draws, so that one figure serves light and dark. Names are
@@ -10,17 +10,42 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.contracts.params import Norm, Recipe
-from app.contracts.results import CurvePoint, EvaluationResult, ModelFigures
+from app.contracts.results import EvaluationResult, ModelFigures
 from app.contracts.units import to_255
 from app.web import palette
 
 Figure = dict[str, Any]
+Recipes = Mapping[str, Recipe]
+"""What is known of the models, by id: it decides who is the teacher and who the student."""
+SHARE_AXIS = {"tickformat": ".0%", "range": [0, 1.02], "rangemode": "tozero"}
+MAX_TICKS = 10
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
-_MAX_TICKS = 10
-_SHARE_AXIS = {"tickformat": ".0%", "range": [0, 1.02], "rangemode": "tozero"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One model as every figure draws it."""
+
+    model: ModelFigures
+    hue: str
+    symbol: str
+
+    @property
+    def name(self) -> str:
+        return label(self.model.name)
+
+
+def styled(result: EvaluationResult, recipes: Recipes) -> list[Drawn]:
+    """The models of an evaluation with the colour and the symbol that they keep in all of it."""
+    hues = palette.colours([model.model for model in result.models], recipes)
+    return [
+        Drawn(model, hues[model.model], _SYMBOLS[i % len(_SYMBOLS)])
+        for i, model in enumerate(result.models)
+    ]
 
 
 def label(text: str) -> str:
@@ -40,111 +65,49 @@ def figure(traces: Sequence[Mapping[str, Any]], **layout: Any) -> Figure:
     return {"data": [dict(trace) for trace in traces], "layout": {**common, **layout}}
 
 
-def evaluation(result: EvaluationResult, recipes: Mapping[str, Recipe]) -> dict[str, Figure]:
-    """Both curves of an evaluation, those that it has."""
-    steps = against_steps(result, recipes)
-    figures = {"epsilon": against_epsilon(result, recipes)}
-    return figures if steps is None else {**figures, "steps": steps}
-
-
-def against_epsilon(result: EvaluationResult, recipes: Mapping[str, Recipe]) -> Figure:
-    """Accuracy against the budget, one dashed line a model, with its 95 % band."""
-    norm = result.params.attack.norm
-    scale = to_255 if norm is Norm.LINF else float
-    unit = "/255" if norm is Norm.LINF else ""
-    hover = f"ε = %{{x:g}}{unit}"
-    traces = []
-    for model, hue, symbol in _styled(result, recipes):
-        points = model.against_epsilon
-        traces += _curve(model, points, [scale(p.x) for p in points], hue, symbol, hover)
-    title = "Budget ε (L∞, n/255)" if norm is Norm.LINF else "Budget ε (L2)"
-    budgets = sorted({scale(p.x) for model in result.models for p in model.against_epsilon})
-    few = {"tickvals": budgets} if len(budgets) <= _MAX_TICKS else {}
-    return figure(
-        traces,
-        xaxis={"title": {"text": title}, **few},
-        yaxis={"title": {"text": "Accuracy"}, **_SHARE_AXIS},
-    )
-
-
-def against_steps(result: EvaluationResult, recipes: Mapping[str, Recipe]) -> Figure | None:
-    """Accuracy against the attack's steps, and each clean accuracy as a solid line.
-
-    None where the evaluation has no such points.
-    """
-    if not any(model.against_steps for model in result.models):
-        return None
-    traces = []
-    for model, hue, symbol in _styled(result, recipes):
-        points = model.against_steps
-        xs = [point.x for point in points]
-        traces += _curve(model, points, xs, hue, symbol, "%{x:d} steps")
-        clean = [model.clean.value] * 2
-        traces.append(
-            _line([1, max(xs, default=1)], clean, f"{model.name}, clean", hue, dash="solid")
-            | {"showlegend": False, "line": {"color": hue, "width": 1}}
-        )
-    steps = sorted({point.x for model in result.models for point in model.against_steps})
-    return figure(
-        traces,
-        xaxis={"title": {"text": "Attack steps"}, "type": "log", "tickvals": steps,
-               "ticktext": [f"{step:g}" for step in steps]},
-        yaxis={"title": {"text": "Accuracy"}, **_SHARE_AXIS},
-    )  # fmt: skip
-
-
-def _styled(
-    result: EvaluationResult, recipes: Mapping[str, Recipe]
-) -> list[tuple[ModelFigures, str, str]]:
-    hues = palette.colours([model.model for model in result.models], recipes)
-    return [
-        (model, hues[model.model], _SYMBOLS[i % len(_SYMBOLS)])
-        for i, model in enumerate(result.models)
-    ]
-
-
-def _curve(
-    model: ModelFigures,
-    points: Sequence[CurvePoint],
-    xs: Sequence[float],
-    hue: str,
-    symbol: str,
-    hover: str,
-) -> list[Figure]:
-    """The band of the intervals, then the line."""
-    low = [point.accuracy.low for point in points]
-    high = [point.accuracy.high for point in points]
-    band = {
-        "type": "scatter", "mode": "lines", "fill": "toself", "fillcolor": _faint(hue),
-        "x": [*xs, *reversed(xs)], "y": [*high, *reversed(low)], "line": {"width": 0},
-        "hoverinfo": "skip", "showlegend": False, "legendgroup": model.model,
-    }  # fmt: skip
-    line = _line(xs, [point.accuracy.value for point in points], model.name, hue, dash="dash")
-    line |= {
-        "mode": "lines+markers",
-        "marker": {"symbol": symbol, "size": 7, "color": hue},
-        "legendgroup": model.model,
-        "customdata": [[p.accuracy.low, p.accuracy.high, p.accuracy.n] for p in points],
-        "hovertemplate": f"{hover}<br>%{{y:.1%}} (%{{customdata[0]:.1%}} to %{{customdata[1]:.1%}})"
-        "<br>n = %{customdata[2]:,d}",
-    }
-    return [band, line]
-
-
-def _line(
+def line(
     xs: Sequence[float], ys: Sequence[float | None], name: str, hue: str, *, dash: str
 ) -> Figure:
+    """A line; `name` is outside text."""
     return {
         "type": "scatter", "mode": "lines", "x": list(xs), "y": list(ys), "name": label(name),
         "line": {"color": hue, "width": 2, "dash": dash},
     }  # fmt: skip
 
 
-def _faint(hue: str) -> str:
+def band(
+    xs: Sequence[float],
+    low: Sequence[float | None],
+    high: Sequence[float | None],
+    hue: str,
+    group: str,
+) -> Figure:
+    """The area between two lines; it comes and goes with the legend's `group`."""
+    return {
+        "type": "scatter", "mode": "lines", "fill": "toself", "fillcolor": faint(hue),
+        "x": [*xs, *reversed(xs)], "y": [*high, *reversed(low)], "line": {"width": 0},
+        "hoverinfo": "skip", "showlegend": False, "legendgroup": group,
+    }  # fmt: skip
+
+
+def faint(hue: str, alpha: float = 0.16) -> str:
+    """A hue through which the ground shows."""
     red, green, blue = (int(hue[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.16)"
+    return f"rgba({red},{green},{blue},{alpha:g})"
 
 
 def finite(value: float) -> float | None:
     """What JSON can hold: a gap for NaN and infinity."""
     return value if math.isfinite(value) else None
+
+
+def budget_scale(norm: Norm, epsilon: float) -> float:
+    """A budget as its axis shows it: grey levels of 255 for L∞, the length itself otherwise."""
+    return to_255(epsilon) if norm is Norm.LINF else epsilon
+
+
+def budget_axis(norm: Norm, budgets: Sequence[float] = ()) -> Figure:
+    """The axis of budgets; few of them, as shown, are its ticks."""
+    unit = "L∞, n/255" if norm is Norm.LINF else norm.value.upper()
+    ticks = {"tickvals": list(budgets)} if 0 < len(budgets) <= MAX_TICKS else {}
+    return {"title": {"text": f"Budget ε ({unit})"}, **ticks}

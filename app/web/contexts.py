@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from app.contracts.results import EvaluationResult, ImportResult, TrainResult
+from app.contracts.results import ImportResult, TrainResult
 from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
+from app.web.evaluation_view import EvaluationView, Subject
 from app.web.forms import FieldView, FormView
 from app.web.readable import RowGroup
-from app.web.tables import AccuracyTable
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,15 @@ class Download:
 
     source: str
     label: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model in one finished evaluation."""
+
+    job: JobView
+    view: EvaluationView
+    subject: Subject
 
 
 @dataclass(frozen=True)
@@ -156,10 +165,8 @@ class JobContext(Context):
     """Address of a form filled with the same parameters; empty for kinds without a form."""
     resume: str
     """Address of the form that goes on from the last checkpoint; empty where there is none."""
-    evaluation: EvaluationResult | None
+    evaluation: EvaluationView | None
     """What an evaluation left."""
-    table: AccuracyTable | None
-    """The evaluation's figures."""
     trained: TrainResult | None
     """What a training left."""
     imported: ImportResult | None
@@ -180,10 +187,10 @@ class DashboardContext(Context):
     """What a newcomer does first; empty once all of it is done."""
     latest: JobView | None
     """The latest finished evaluation."""
+    evaluation: EvaluationView | None
+    """What it left; None where its file is gone."""
     figures: dict[str, Any]
-    """The latest evaluation's charts as Plotly JSON, by name."""
-    table: AccuracyTable | None
-    """The latest evaluation's figures."""
+    """Its first charts as Plotly JSON, by name."""
     jobs: JobList
     """The jobs asked for."""
 
@@ -222,6 +229,8 @@ class ModelContext(Context):
     """With its card."""
     params: tuple[RowGroup, ...]
     """What it was trained with."""
+    measured: Measured | None
+    """Its latest finished evaluation."""
     evaluations: tuple[JobView, ...]
     """Recent jobs that measured it."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.contracts.jobs import JobKind, JobStatus
@@ -14,81 +15,90 @@ from app.contracts.params import Recipe
 from app.contracts.results import EvaluationResult
 from app.contracts.views import JobView
 from app.deps import LabDep
-from app.errors import LabError
 from app.services import datasets, jobs, models, upkeep
 from app.services.lab import Lab
-from app.web import charts, words
+from app.web import words
 from app.web.border import PageNumber
+from app.web.charts import Figure
 from app.web.contexts import DashboardContext, Filter, JobList, JobListContext, Step
+from app.web.curve_charts import against_epsilon, against_steps
+from app.web.evaluations import measured, recipes_of
 from app.web.render import render
-from app.web.tables import accuracy_table
 
 router = APIRouter()
 
 PAGE_SIZE = 10
-Kind = Annotated[JobKind | None, Query()]
-Status = Annotated[JobStatus | None, Query()]
+_CHARTS = {"epsilon": against_epsilon, "steps": against_steps}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which jobs are asked for: a page of those of a kind and a state."""
+
+    kind: JobKind | None
+    status: JobStatus | None
+    page: int
+
+    def address(self, path: str) -> str:
+        chosen = {"kind": self.kind, "status": self.status, "page": self.page}
+        said = {n: str(v) for n, v in chosen.items() if v is not None and v != 1}
+        return f"{path}?{urlencode(said)}" if said else path
+
+
+def _asked(
+    kind: Annotated[JobKind | None, Query()] = None,
+    status: Annotated[JobStatus | None, Query()] = None,
+    page: PageNumber = 1,
+) -> Choice:
+    return Choice(kind, status, page)
+
+
+Asked = Annotated[Choice, Depends(_asked)]
 
 
 @router.get("/")
-def dashboard(
-    lab: LabDep,
-    request: Request,
-    kind: Kind = None,
-    status: Status = None,
-    page: PageNumber = 1,
-) -> Response:
-    latest, result = _latest_evaluation(lab)
-    recipes = {}
-    if result is not None:
-        views = models.by_id(lab, [model.model for model in result.models])
-        recipes = {model: view.card.params.recipe for model, view in views.items()}
+def dashboard(lab: LabDep, request: Request, asked: Asked) -> Response:
+    latest = _latest_evaluation(lab)
+    view = None if latest is None else measured(lab, latest)
     context = DashboardContext(
         health=upkeep.health(lab),
-        steps=_first_steps(lab, measured=latest is not None),
+        steps=_first_steps(lab, evaluated=latest is not None),
         latest=latest,
-        figures={} if result is None else charts.evaluation(result, recipes),
-        table=None if result is None else accuracy_table(result),
-        jobs=_job_list(lab, kind, status, page),
+        evaluation=view,
+        figures={} if view is None else _figures(lab, view.result),
+        jobs=_job_list(lab, asked),
     )
     return render(request, context)
 
 
 @router.get("/jobs")
-def job_list(
-    lab: LabDep,
-    request: Request,
-    kind: Kind = None,
-    status: Status = None,
-    page: PageNumber = 1,
-) -> Response:
+def job_list(lab: LabDep, request: Request, asked: Asked) -> Response:
     """The fragment with the list of jobs; a person who comes here is sent to the whole page."""
     if "hx-request" not in request.headers:
-        return RedirectResponse(_address("/", kind, status, page) + "#jobs")
-    return render(request, JobListContext(jobs=_job_list(lab, kind, status, page)))
+        return RedirectResponse(asked.address("/") + "#jobs")
+    return render(request, JobListContext(jobs=_job_list(lab, asked)))
 
 
-def _latest_evaluation(lab: Lab) -> tuple[JobView | None, EvaluationResult | None]:
+def _latest_evaluation(lab: Lab) -> JobView | None:
     done = jobs.page(
         lab, kinds=[JobKind.EVALUATE], statuses=[JobStatus.SUCCEEDED], page_size=1
     ).items
-    if not done:
-        return None, None
-    try:
-        result = jobs.result(lab, done[0].id)
-    except LabError:  # its file is gone; the dashboard goes on without it
-        return done[0], None
-    assert isinstance(result, EvaluationResult)
-    return done[0], result
+    return done[0] if done else None
 
 
-def _first_steps(lab: Lab, *, measured: bool) -> tuple[Step, ...]:
+def _figures(lab: Lab, result: EvaluationResult) -> dict[str, Figure]:
+    recipes = recipes_of(lab, [model.model for model in result.models])
+    drawn = {name: draw(result, recipes) for name, draw in _CHARTS.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _first_steps(lab: Lab, *, evaluated: bool) -> tuple[Step, ...]:
     recipes = [view.card.params.recipe for view in models.page(lab).items]
     done = [
         bool(datasets.all_datasets(lab)),
         Recipe.CLEAN in recipes,
         Recipe.AGKD_BML in recipes,
-        measured,
+        evaluated,
     ]
     if all(done):
         return ()
@@ -109,38 +119,32 @@ def _first_steps(lab: Lab, *, measured: bool) -> tuple[Step, ...]:
     )
 
 
-def _address(path: str, kind: JobKind | None, status: JobStatus | None, page: int) -> str:
-    chosen = {"kind": kind, "status": status, "page": page if page > 1 else None}
-    query = urlencode({name: str(value) for name, value in chosen.items() if value is not None})
-    return f"{path}?{query}" if query else path
-
-
-def _job_list(lab: Lab, kind: JobKind | None, status: JobStatus | None, page: int) -> JobList:
+def _job_list(lab: Lab, asked: Choice) -> JobList:
     found = jobs.page(
         lab,
-        kinds=[] if kind is None else [kind],
-        statuses=[] if status is None else [status],
-        page=page,
+        kinds=[] if asked.kind is None else [asked.kind],
+        statuses=[] if asked.status is None else [asked.status],
+        page=asked.page,
         page_size=PAGE_SIZE,
     )
+
+    def link(**change: Any) -> str:
+        return replace(asked, **change).address("/") + "#jobs"
+
     kinds: Sequence[JobKind | None] = [None, *JobKind]
     statuses: Sequence[JobStatus | None] = [None, *JobStatus]
     return JobList(
         page=found,
         kinds=tuple(
-            Filter(
-                "all" if k is None else words.kind(k),
-                _address("/", k, status, 1) + "#jobs",
-                k == kind,
-            )
+            Filter("all" if k is None else words.kind(k), link(kind=k, page=1), k == asked.kind)
             for k in kinds
         ),
         statuses=tuple(
-            Filter(s or "all", _address("/", kind, s, 1) + "#jobs", s == status) for s in statuses
+            Filter(s or "all", link(status=s, page=1), s == asked.status) for s in statuses
         ),
-        address=_address("/jobs", kind, status, page),
-        newer=_address("/", kind, status, page - 1) + "#jobs" if page > 1 else "",
-        older=_address("/", kind, status, page + 1) + "#jobs" if page < found.pages else "",
-        filtered=kind is not None or status is not None,
+        address=asked.address("/jobs"),
+        newer=link(page=asked.page - 1) if asked.page > 1 else "",
+        older=link(page=asked.page + 1) if asked.page < found.pages else "",
+        filtered=asked.kind is not None or asked.status is not None,
         unfinished=any(not job.status.is_final for job in found.items),
     )

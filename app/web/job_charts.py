@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.contracts.params import EvaluateParams, Recipe
-from app.contracts.units import to_255
 from app.web import charts, palette
-from app.web.charts import Figure
+from app.web.charts import Figure, Recipes
 
-Recipes = Mapping[str, Recipe]
 Event = Mapping[str, Any]
 """The body of an event, as `app.contracts.events` describes it."""
 
@@ -133,31 +131,32 @@ def readings(events: Sequence[Event]) -> dict[str, float]:
 def evaluation_figures(
     events: Sequence[Event], params: EvaluateParams, names: Mapping[str, str], recipes: Recipes
 ) -> dict[str, Figure]:
-    """The curves of a running evaluation as far as they are; what has no points is left out."""
-    hues, lines = palette.colours(params.models, recipes), lines_of(events)
-    figures = {}
-    for curve, title in (("epsilon", "Budget ε (n/255)"), ("steps", "Attack steps")):
-        traces = []
-        for model, hue in hues.items():
-            line = lines.get(f"{model}:{curve}", Line())
-            if curve == "epsilon":
-                line.xs = [to_255(params.epsilons[int(i)]) for i in line.xs]
-            if line.xs:
-                traces.append(_running(line, names.get(model, model[:8]), hue))
-        if traces:
-            axis = {"tickformat": ".0%", "range": [0, 1.02]}
-            figures[curve] = charts.figure(
-                traces,
-                xaxis={"title": {"text": title}, "rangemode": "tozero"},
-                yaxis={"title": {"text": "Accuracy"}, **axis},
-            )
-    return figures
+    """`estimate`: what a running evaluation knows after so many images; empty before the first."""
+    hues = palette.colours(params.models, recipes)
+    lines = lines_of([body for body in events if body.get("series") == "estimate"])
+    traces = []
+    for model, hue in hues.items():
+        name = names.get(model, model[:8])
+        clean, robust, low, high = (
+            lines.get(f"{model}:{what}", Line()).thinned()
+            for what in ("clean", "robust", "low", "high")
+        )
+        if low.xs and low.xs == high.xs:
+            traces.append(charts.band(low.xs, low.ys, high.ys, hue, model))
+        if clean.xs:
+            traces.append(_known(clean, f"{name}, clean", hue, "solid", model))
+        if robust.xs:
+            traces.append(_known(robust, name, hue, "dash", model))
+    if not traces:
+        return {}
+    axis = {"title": {"text": "Images measured"}, "rangemode": "tozero"}
+    share = {"title": {"text": "Accuracy"}, **charts.SHARE_AXIS}
+    return {"estimate": charts.figure(traces, xaxis=axis, yaxis=share, uirevision="kept")}
 
 
-def _running(line: Line, name: str, hue: str) -> Figure:
-    return {
-        "type": "scatter", "mode": "lines+markers", "x": line.xs, "y": line.ys,
-        "name": charts.label(name), "line": {"color": hue, "width": 2, "dash": "dash"},
-        "marker": {"size": 7, "color": hue}, "hovertemplate": "%{x:g}: %{y:.1%}",
-        "showlegend": True,
+def _known(line: Line, name: str, hue: str, dash: str, group: str) -> Figure:
+    trace = charts.line(line.xs, line.ys, name, hue, dash=dash)
+    return trace | {
+        "mode": "lines+markers", "marker": {"size": 5, "color": hue}, "legendgroup": group,
+        "hovertemplate": "%{x:,d} images<br>%{y:.1%}", "showlegend": dash == "dash",
     }  # fmt: skip

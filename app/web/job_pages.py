@@ -8,19 +8,21 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import PARAMS_OF, EvaluateParams, Recipe, TrainParams
+from app.contracts.params import PARAMS_OF, EvaluateParams, TrainParams
 from app.contracts.results import EvaluationResult, ExplainResult, ImportResult, TrainResult
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import NotFound
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
-from app.web import charts, explain_charts, job_charts
+from app.web import evaluation_charts, explain_charts, job_charts
 from app.web.border import IdPath
+from app.web.charts import Figure
 from app.web.contexts import JobContext, JobStateContext
+from app.web.evaluation_view import evaluation_view
+from app.web.evaluations import recipes_of
 from app.web.readable import Named, readable
 from app.web.render import render
-from app.web.tables import accuracy_table
 
 router = APIRouter(prefix="/jobs")
 
@@ -31,7 +33,9 @@ _FORMS = {JobKind.TRAIN: "/train", JobKind.EVALUATE: "/evaluate"}
 def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     job = jobs.get(lab, job_id)
     result = jobs.result(lab, job_id) if job.has_result else None
-    evaluation = result if isinstance(result, EvaluationResult) else None
+    evaluation = None
+    if isinstance(result, EvaluationResult):
+        evaluation = evaluation_view(result, recipes_of(lab, result.params.models))
     form = _FORMS.get(job.kind)
     ended_early = job.status in (JobStatus.CANCELLED, JobStatus.FAILED)
     resumable = job.kind is JobKind.TRAIN and ended_early and job.started_at is not None
@@ -42,7 +46,6 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
         again=again,
         resume=f"{again}&continue_from={job.id}" if resumable else "",
         evaluation=evaluation,
-        table=accuracy_table(evaluation) if evaluation else None,
         trained=result if isinstance(result, TrainResult) else None,
         imported=result if isinstance(result, ImportResult) else None,
         explained=isinstance(result, ExplainResult),
@@ -80,7 +83,7 @@ def record(lab: LabDep, job_id: IdPath) -> Response:
     )
 
 
-def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, charts.Figure]:
+def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, Figure]:
     result = jobs.result(lab, job.id) if job.has_result else None
     if isinstance(result, ExplainResult):
         return explain_charts.figures(result)
@@ -89,10 +92,10 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
         return job_charts.training_figures(events, recipe)
     if job.kind is JobKind.EVALUATE:
         params = EvaluateParams.model_validate(job.params)
-        views = models.by_id(lab, params.models)
-        recipes: dict[str, Recipe] = {m: v.card.params.recipe for m, v in views.items()}
         if isinstance(result, EvaluationResult):
-            return charts.evaluation(result, recipes)
+            return evaluation_charts.figures(result, recipes_of(lab, params.models))
+        views = models.by_id(lab, params.models)
+        recipes = {model: view.card.params.recipe for model, view in views.items()}
         names = {model: view.name for model, view in views.items()}
         return job_charts.evaluation_figures(events, params, names, recipes)
     return {}
@@ -101,7 +104,8 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
 def _names(lab: Lab, job: JobView) -> dict[str, Named]:
     """What the ids among a job's parameters stand for."""
     params = job.params
-    ids = {params.get("teacher"), params.get("student"), *params.get("models", [])} - {None}
+    several = [*params.get("models", []), *params.get("sources", [])]
+    ids = {params.get("teacher"), params.get("student"), *several} - {None}
     views = models.by_id(lab, sorted(ids))
     names = {model: Named(view.name, f"/models/{model}") for model, view in views.items()}
     names |= {gone: Named(f"a deleted model ({gone[:8]})", "") for gone in ids - set(views)}

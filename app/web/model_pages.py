@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.contracts.jobs import JobKind
+from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
 from app.contracts.views import JobView, ModelView
 from app.deps import LabDep
 from app.services import jobs, models
 from app.services.lab import Lab
 from app.web.border import IdPath, PageNumber
-from app.web.contexts import ModelContext, ModelsContext
+from app.web.contexts import Measured, ModelContext, ModelsContext
+from app.web.evaluations import measured
 from app.web.readable import Named, readable
 from app.web.render import render
 
@@ -40,10 +42,12 @@ def all_models(
 def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
     view = models.get(lab, model_id)
     params = view.card.params.model_dump(mode="json")
+    evaluations = _evaluations(lab, model_id)
     context = ModelContext(
         model=view,
         params=readable(TrainParams, params, _names(view)),
-        evaluations=_evaluations(lab, model_id),
+        measured=_measured(lab, model_id, evaluations),
+        evaluations=evaluations,
     )
     return render(request, context)
 
@@ -62,6 +66,15 @@ def _names(view: ModelView) -> dict[str, Named]:
 def _evaluations(lab: Lab, model_id: str) -> tuple[JobView, ...]:
     recent = jobs.page(lab, kinds=[JobKind.EVALUATE], page_size=_RECENT_EVALUATIONS).items
     return tuple(job for job in recent if model_id in job.params["models"])
+
+
+def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measured | None:
+    """The model in the latest evaluation that finished."""
+    done = next((job for job in evaluations if job.status is JobStatus.SUCCEEDED), None)
+    found = None if done is None else measured(lab, done)
+    if done is None or found is None:
+        return None
+    return Measured(done, found, next(s for s in found.subjects if s.model == model_id))
 
 
 @router.post("/{model_id}/delete")

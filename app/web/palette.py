@@ -13,6 +13,11 @@ from app.contracts.params import Recipe
 TEACHER = "#2f7ebc"
 STUDENT = "#d4650f"
 OTHERS = ("#8a63d2", "#2c8f5a", "#c9518f", "#138a96", "#8f7d1a", "#a1644a")
+CLASSES = (
+    "#2f7ebc", "#d4650f", "#2c8f5a", "#c0392b", "#8a63d2", "#8f7d1a", "#c9518f", "#138a96",
+    "#7a7f87", "#a1644a",
+)  # fmt: skip
+"""Of a dataset's classes, in the feature view; of more than ten, some share a colour."""
 GROUNDS = ("#ffffff", "#181d22")
 """Surfaces that charts are drawn on, light and dark."""
 
@@ -33,3 +38,9 @@ def colours(models: Sequence[str], recipes: Mapping[str, Recipe]) -> dict[str, s
         free = (hue for hue in wished if hue not in chosen.values())
         chosen[model] = next(free, OTHERS[start])
     return chosen
+
+
+def identity(hue: str) -> str:
+    """The style sheet's name of a model's colour: `teacher`, `student`, `hue-1` to `hue-6`."""
+    named = {TEACHER: "teacher", STUDENT: "student"}
+    return named.get(hue) or f"hue-{OTHERS.index(hue) + 1}"

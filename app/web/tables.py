@@ -31,6 +31,25 @@ class AccuracyTable:
     """The budget of the steps curve."""
 
 
+@dataclass(frozen=True)
+class ClassRow:
+    """One class; None where a model has no image of it, or no such figures."""
+
+    name: str
+    """Outside text."""
+    images: int
+    cells: tuple[tuple[Accuracy | None, Accuracy | None], ...]
+    """Clean and worst case, for each model."""
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Models are given by id and name; names are outside text."""
+
+    models: tuple[tuple[str, str], ...]
+    rows: tuple[ClassRow, ...]
+
+
 def budget(norm: Norm, epsilon: float) -> str:
     """`8/255` for Linf, `0.5` for L2."""
     return format_255(epsilon) if norm is Norm.LINF else f"{epsilon:g}"
@@ -57,3 +76,16 @@ def _rows(
     by_x = [dict(curve) for curve in curves]
     xs = sorted({x for points in by_x for x in points})
     return tuple(TableRow(label(x), tuple(points.get(x) for points in by_x)) for x in xs)
+
+
+def class_table(result: EvaluationResult) -> ClassTable | None:
+    """Every class in its order; None where classes were not measured."""
+    measured = [model for model in result.models if model.per_class]
+    if not measured:
+        return None
+    rows = []
+    for k, name in enumerate(result.classes):
+        cells = tuple((model.per_class[k].clean, model.per_class[k].robust) for model in measured)
+        images = max((clean.n for clean, _ in cells if clean is not None), default=0)
+        rows.append(ClassRow(name, images, cells))
+    return ClassTable(tuple((model.model, model.name) for model in measured), tuple(rows))

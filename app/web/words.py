@@ -10,8 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import Recipe
-from app.contracts.results import Accuracy
+from app.contracts.params import Attack, Method, Norm, Recipe
+from app.contracts.results import Accuracy, Mean
 
 _NBSP = "\N{NO-BREAK SPACE}"
 _UNSAFE_IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -25,6 +25,18 @@ def percent(share: float) -> str:
 def interval(accuracy: Accuracy) -> str:
     """The 95 % interval as `68.1–73.7 %`."""
     return f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f}{_NBSP}%"
+
+
+def spread(mean: Mean, digits: int = 3) -> str:
+    """A mean with half of its 95 % interval: `0.123 ± 0.004`."""
+    half = (mean.high - mean.low) / 2
+    return f"{mean.value:.{digits}f}{_NBSP}±{_NBSP}{half:.{digits}f}"
+
+
+def share(mean: Mean) -> str:
+    """A mean of shares with its 95 % interval's half: `34.2 ± 1.1 %`."""
+    half = 100 * (mean.high - mean.low) / 2
+    return f"{100 * mean.value:.1f}{_NBSP}±{_NBSP}{half:.1f}{_NBSP}%"
 
 
 def count(number: int) -> str:
@@ -55,6 +67,11 @@ def duration(seconds: float) -> str:
     return f"{days}{_NBSP}d" + (f" {hours}{_NBSP}h" if hours else "")
 
 
+def took(seconds: float) -> str:
+    """How long something took; what is over in less than a second says so."""
+    return f"<{_NBSP}1{_NBSP}s" if seconds < 1 else duration(seconds)
+
+
 def ago(when: datetime) -> str:
     """`3 min ago`; times in the future (clocks differ) count as now."""
     seconds = (datetime.now(UTC) - when).total_seconds()
@@ -77,6 +94,47 @@ _KINDS = {
 def kind(job: JobKind) -> str:
     """What a job does, as a noun."""
     return _KINDS[job]
+
+
+_METHODS = {
+    Method.FGSM: "FGSM",
+    Method.BIM: "BIM",
+    Method.PGD: "PGD",
+    Method.MI_FGSM: "MI-FGSM",
+    Method.CW: "CW",
+    Method.APGD_CE: "APGD-CE",
+    Method.APGD_DLR: "APGD-DLR",
+    Method.APGD_T: "APGD-T",
+    Method.FAB_T: "FAB-T",
+    Method.SQUARE: "Square",
+    Method.AUTOATTACK: "AutoAttack",
+    Method.CW_L2: "CW-L2",
+    Method.DEEPFOOL: "DeepFool",
+    Method.HOP_SKIP_JUMP: "HopSkipJump",
+    Method.TRANSFER: "Transfer",
+    Method.FEATURE: "Feature attack",
+    Method.ADAPTIVE: "Adaptive attack",
+    Method.NOISE: "Random noise",
+}
+_NORMS = {Norm.LINF: "L∞", Norm.L2: "L2", Norm.L1: "L1"}
+
+
+def method(attack: Method) -> str:
+    """An attack by the name that papers use: `APGD-CE`."""
+    return _METHODS[attack]
+
+
+def norm(of: Norm) -> str:
+    """`L∞`, `L2` or `L1`."""
+    return _NORMS[of]
+
+
+def attack(how: Attack) -> str:
+    """An attack with what it spends: `PGD-20, 5 restarts`."""
+    name = _METHODS[how.method]
+    if how.method is not Method.FGSM:
+        name = f"{name}-{how.steps}" if how.method is Method.PGD else f"{name}, {how.steps} steps"
+    return name if how.restarts == 1 else f"{name}, {how.restarts} restarts"
 
 
 def role(recipe: Recipe) -> str:
