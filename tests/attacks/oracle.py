@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from worker.attacks import Norm, pgd
 from worker.attacks.norms import uniform_in_ball
@@ -36,6 +37,21 @@ def size(delta: Tensor, norm: str) -> Tensor:
     return delta.abs().amax(dim=1) if norm == "linf" else delta.square().sum(dim=1).sqrt()
 
 
+def affine(classes: int, seed: int = 0) -> nn.Sequential:
+    """Images (N, 3, 4, 4) -> logits that are affine in them."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, classes)).double()
+    generator = seeded(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return model.requires_grad_(False)
+
+
+def grey(n: int) -> Tensor:
+    """Images (N, 3, 4, 4) far from black and white."""
+    return 0.4 + 0.2 * torch.rand(n, 3, 4, 4, generator=seeded(1), dtype=torch.float64)
+
+
 class Linear(nn.Module):
     """Two classes, logits (w . x, 0): the best attack on class 0 goes straight along -w."""
 
@@ -55,3 +71,17 @@ class Linear(nn.Module):
 def start_of(model: nn.Module, x: Tensor, y: Tensor, **arguments: Any) -> Tensor:
     """The random start: an attack whose only step has no length stays there."""
     return pgd(model, x, y, **(arguments | {"steps": 1, "step_size": 0.0}))
+
+
+class Recorder(TorchDispatchMode):
+    """Every operation that runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, Any]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.calls.append((str(func), args))
+        return func(*args, **(kwargs or {}))

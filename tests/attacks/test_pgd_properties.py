@@ -8,9 +8,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.attacks.oracle import LP, Linear, batch, seeded, size, start_of
+from tests.attacks.oracle import LP, Linear, Recorder, batch, seeded, size, start_of
 from worker.attacks import fgsm, pgd
 
 any_attack = {
@@ -164,20 +163,6 @@ def test_works_where_gradients_are_off_and_leaves_the_mode_alone(network: nn.Mod
     network.train()
     fgsm(network, x, y, eps=0.1, norm="linf", targeted=False)
     assert network.training
-
-
-class Recorder(TorchDispatchMode):
-    """Every operation that runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[str, Any]] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self.calls.append((str(func), args))
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("norm", LP)
