@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contracts.params import Method
 from app.contracts.results import (
     Accuracy,
     AttackRow,
@@ -46,6 +47,7 @@ def model_figures(
         per_class=_per_class(measured),
         confusion_clean=_confusion(measured, "predicted"),
         confusion_robust=_confusion(measured, "worst"),
+        corruptions=measured.corruptions.figures(),
         attention=measured.attention.figures(),
         embedding=embedding,
         verdict=verdict,
@@ -87,11 +89,11 @@ def facts_of(measured: Measurement) -> Facts:
     params, record, subject = measured.params, measured.record, measured.subject
     rows, referee = attack_rows(measured), measured.referee
     by_method = {row.method: row for row in reversed(rows)}
-    fgsm, main = by_method["fgsm"].alone, rows[0].alone
+    fgsm, main = by_method[Method.FGSM].alone, rows[0].alone
     assert fgsm is not None
     assert main is not None
     doubled = None
-    if len(measured.lengths) > 1 or measured.lengths[0] > 1:
+    if params.attack.method is not Method.FGSM:
         kept = record["first_break"] > 2 * params.attack.steps
         doubled = Accuracy.of(int(kept.sum()), len(record))
     parts = [row.worst_case for row in rows if row.part_of_autoattack]
@@ -140,7 +142,8 @@ def _confusion(measured: Measurement, predictions: str) -> tuple[tuple[int, ...]
 
 
 def _outcomes(measured: Measurement) -> Outcomes:
-    record, minimal = measured.record, ()
+    record = measured.record
+    minimal: tuple[float | None, ...] = ()
     if measured.params.minimal_epsilon:
         minimal = tuple(
             round(eps, _DECIMALS) if np.isfinite(eps) else None for eps in record["upper"].tolist()

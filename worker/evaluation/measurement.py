@@ -18,7 +18,7 @@ from worker.evaluation.arguments import steps_of
 from worker.evaluation.curves import attack_at
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, Record
-from worker.evaluation.pictures import Attention
+from worker.evaluation.pictures import Attention, Corruptions
 from worker.evaluation.progress import Meter
 from worker.evaluation.referee import Referee
 from worker.evaluation.runs import lengths_of, run_all
@@ -28,7 +28,8 @@ from worker.evaluation.suite import Entry, plan
 Phase = Callable[[str], AbstractContextManager[None]]
 """Names what is being measured while it is."""
 
-_CLEAN, _MINIMAL, _ATTENTION = "clean images", "minimal ε", "attention"
+_CLEAN, _MINIMAL = "clean images", "minimal ε"
+_ATTENTION, _CORRUPTIONS = "attention", "corruptions"
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Measurement:
         self.referee = Referee(subject.model, params.attack.norm.value)
         self.record = Record()
         self.attention = Attention(subject, params)
+        self.corruptions = Corruptions(subject, params)
         self.only_fgsm = 0
         """Images that FGSM broke and no run of the main attack did."""
         self.costs = self._costs()
@@ -154,6 +156,8 @@ class Measurement:
         masks = None if chunk.masks is None else chunk.masks[rows]
         with phase(_ATTENTION):
             self.attention.add(scene.take(rows), masks)
+        with phase(_CORRUPTIONS):
+            self.corruptions.add(scene)
 
     def _budgets(self, beyond: bool) -> list[float]:
         own, budgets = self.params.epsilon, self.params.epsilons
@@ -172,7 +176,8 @@ class Measurement:
         costs |= {entry.title: entry.passes for entry in self.entries[1:]}
         if self.params.minimal_epsilon:
             costs[_MINIMAL] = halvings(self.params) * self.how.steps * runs
-        return costs | {_ATTENTION: self.attention.passes}
+        costs[_ATTENTION], costs[_CORRUPTIONS] = self.attention.passes, self.corruptions.passes
+        return costs
 
     def _phases(self, meter: Meter, chunk: Chunk) -> Phase:
         def phase(name: str) -> AbstractContextManager[None]:

@@ -2,8 +2,9 @@
 
 One walk per halving takes all images together, each with a budget of its own in the middle of its
 bracket: above it lies a budget that some example proves, below it one that the main attack could
-not use. So the figure is an upper bound of the true one, and as close to the main attack's own as
-the resolution says: a quarter of 1/255 in Linf, 1/32 of the threat model's budget in L2 and L1.
+not use. So the figure is an upper bound of the true one. Brackets are closed when they are as
+narrow as an eighth of their upper end, but no wider than a quarter of 1/255 in Linf, and than 1/32
+of the threat model's budget in L2 and L1; a sixteenth of that is narrow enough anywhere.
 """
 
 from __future__ import annotations
@@ -23,29 +24,30 @@ from worker.evaluation.subject import Scene
 
 _LINF_RESOLUTION = from_255(0.25)
 _RELATIVE_RESOLUTION = 1 / 32
+_SHARE, _FINEST = 1 / 8, 1 / 16
+_ROUNDING = 1e-6
 
 
 def resolution(params: EvaluateParams) -> float:
-    """How close the two ends of a bracket come, in units of [0, 1]."""
+    """How wide a bracket may be left, in units of [0, 1]."""
     if params.attack.norm is Norm.LINF:
         return _LINF_RESOLUTION
     return params.epsilon * _RELATIVE_RESOLUTION
 
 
 def halvings(params: EvaluateParams) -> int:
-    """How many the widest bracket needs at most."""
+    """How many the widest bracket needs for the resolution."""
     budgets = sorted({0.0, params.epsilon, *params.epsilons})
     widest = max(high - low for low, high in itertools.pairwise(budgets))
-    return max(0, math.ceil(math.log2(widest / resolution(params)) - 1e-6))
+    return max(1, math.ceil(math.log2(widest / resolution(params)) - _ROUNDING))
 
 
 def bisect(scene: Scene, referee: Referee, state: ChunkState) -> None:
-    """Narrow every bracket of the chunk to the resolution; `state.upper` is the figure."""
+    """Narrow every bracket of the chunk; `state.upper` is the figure."""
     how, params = steps_of(scene.params.attack), scene.params
-    for _ in range(halvings(params)):
-        rows = _open(state, resolution(params))
-        if len(rows) == 0:
-            return
+    coarse = resolution(params)
+    rows = _wide(state, coarse)
+    while len(rows) > 0:
         middle = (state.lower[rows] + state.upper[rows]) / 2
         runs = run_all(
             scene.take(rows),
@@ -57,10 +59,11 @@ def bisect(scene: Scene, referee: Referee, state: ChunkState) -> None:
         )
         state.note(rows, runs.ruling, middle, by=None)
         state.withstood(rows[~runs.ruling.broken], middle[~runs.ruling.broken])
+        rows = _wide(state, coarse)
 
 
-def _open(state: ChunkState, resolution: float) -> Tensor:
-    """Images whose bracket is wider than the resolution: their places, (M,)."""
-    # Halving leaves a width that rounding may put a hair above the resolution.
-    wide = state.upper.isfinite() & (state.upper - state.lower > resolution * (1 + 1e-9))
+def _wide(state: ChunkState, coarse: float) -> Tensor:
+    """Images whose bracket is still too wide: their places, (M,)."""
+    allowed = (state.upper * _SHARE).clamp(coarse * _FINEST, coarse) * (1 + _ROUNDING)
+    wide = state.upper.isfinite() & (state.upper - state.lower > allowed)
     return wide.nonzero().squeeze(1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import torch
 from torch import Tensor
 
 from app.contracts.params import EvaluateParams
-from app.contracts.results import AttentionFigures
+from app.contracts.results import Accuracy, AttentionFigures, Corruption
+from worker.attacks.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from worker.evaluation.arguments import steps_of
 from worker.evaluation.attention import AttentionMeter
 from worker.evaluation.last_iterate import last_iterate
@@ -52,3 +56,36 @@ class Attention:
     def figures(self) -> AttentionFigures | None:
         """None where it was not asked for, or no image was right."""
         return None if self._meter is None or not self._seen else self._meter.figures()
+
+
+class Corruptions:
+    """One model's accuracy on corrupted images; every model sees the same noise."""
+
+    def __init__(self, subject: Subject, params: EvaluateParams) -> None:
+        self._subject, self._wanted, self._images = subject, params.corruptions, 0
+        self._correct: Counter[tuple[str, int]] = Counter()
+
+    @property
+    def passes(self) -> float:
+        """What it takes an image, in passes forward and backward."""
+        return len(CORRUPTIONS) * len(SEVERITIES) / 3 if self._wanted else 0
+
+    def add(self, scene: Scene) -> None:
+        """Look at the scene's images, all of a chunk, in every corruption."""
+        if not self._wanted:
+            return
+        self._images += len(scene)
+        for name in CORRUPTIONS:
+            for severity in SEVERITIES:
+                generator = torch.Generator(scene.x.device).manual_seed(scene.seed)
+                corrupted = corrupt(scene.x, name, severity, generator=generator)
+                with torch.no_grad():
+                    right = self._subject.model(corrupted).argmax(dim=1) == scene.y
+                self._correct[name, severity] += int(right.sum())
+
+    def figures(self) -> tuple[Corruption, ...]:
+        """Empty where they were not asked for."""
+        return tuple(
+            Corruption(name=name, severity=severity, accuracy=Accuracy.of(correct, self._images))
+            for (name, severity), correct in self._correct.items()
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from numpy.random import SeedSequence
 from torch import Tensor
 
 from app.contracts.params import EvaluateParams
@@ -98,7 +99,7 @@ class Scene:
             numbers=chunk.numbers,
             start=start,
             targets=aims(params.attack, classes, logits, chunk.y),
-            seed=params.seed * 1_000_003 + chunk.index,
+            seed=int(SeedSequence((params.seed, chunk.index)).generate_state(1)[0]),
         )
 
     def __len__(self) -> int:

@@ -23,7 +23,8 @@ from worker import registry
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
 from worker.evaluation.arguments import unit_noise
-from worker.evaluation.figures import model_figures
+from worker.evaluation.conclusion import PROBE_IMAGES, Samples, conclude, passes
+from worker.evaluation.embedding import VIEW_IMAGES
 from worker.evaluation.measurement import Measurement
 from worker.evaluation.progress import Meter
 from worker.evaluation.subject import Chunk, Source, Subject
@@ -47,7 +48,7 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     context.log(f"{count:,} test images of “{dataset_row.name}”.")
     meter = Meter(context.progress)
     measured = _measurements(context, params, dataset, rows, Watch(meter))
-    meter.expect(count * sum(sum(each.costs.values()) for each in measured))
+    meter.expect(sum(count * sum(m.costs.values()) + passes(params, count) for m in measured))
     done = 0
     for chunk in _chunks(test, params, count):
         start = unit_noise(chunk.x, params.attack.norm.value, params.seed, chunk.numbers)
@@ -57,6 +58,8 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         _report(context, measured, done)
         if _narrow_enough(params, measured):
             break
+    samples = _samples(dataset, test, params, done)
+    models = tuple(_concluded(context, each, samples, meter) for each in measured)
     result = EvaluationResult(
         params=params,
         dataset=registry.lineage_of_dataset(dataset_row),
@@ -64,7 +67,7 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         classes=dataset.class_names,
         image_numbers=tuple(sorted(measured[0].record.numbers)),
         labels=tuple(measured[0].record["y"].tolist()),
-        models=tuple(_concluded(context, each) for each in measured),
+        models=models,
         stopped_early=done < count,
         environment=registry.environment(context.seconds),
     )
@@ -162,7 +165,9 @@ def _measurements(
 def _teacher_of(context: JobContext, row: ModelRow, dataset: Dataset) -> ModelRow | None:
     """The model that it learned from, where it is in the lab and sees the same images."""
     lineage = row.card.get("teacher")
-    teacher = None if lineage is None else catalogue.model(context.lab.database, lineage["id"])
+    if lineage is None:
+        return None
+    teacher = catalogue.model(context.lab.database, lineage["id"])
     if teacher is None or teacher.sha256 != lineage["sha256"]:
         return None
     card = teacher.card
@@ -192,11 +197,22 @@ def _narrow_enough(params: EvaluateParams, measured: Sequence[Measurement]) -> b
     return all(50 * (band.high - band.low) <= params.stop_half_width for band in bands)
 
 
-def _concluded(context: JobContext, measured: Measurement) -> ModelFigures:
-    figures = model_figures(measured, embedding=None, verdict=None)
-    assert figures.robust is not None
+def _samples(dataset: Dataset, test: Split, params: EvaluateParams, measured: int) -> Samples:
+    """Of the images that were measured: samples of one seed are nested."""
+    few = test.sample(min(PROBE_IMAGES, measured), seed=params.seed)
+    some = test.sample(min(VIEW_IMAGES, measured), seed=params.seed)
+    return Samples(_chunk(few, 0), _chunk(some, 0), dataset.split("train"))
+
+
+def _concluded(
+    context: JobContext, measured: Measurement, samples: Samples, meter: Meter
+) -> ModelFigures:
+    figures = conclude(measured, samples, meter)
+    robust, verdict = measured.robust(), figures.verdict
+    assert verdict is not None
     context.log(
-        f"“{figures.name}”: {_percent(figures.clean)} clean, {_percent(figures.robust)} robust."
+        f"“{figures.name}”: {_percent(figures.clean)} clean, {_percent(robust)} robust; "
+        f"verdict {verdict.light}."
     )
     return figures
 

@@ -1,0 +1,103 @@
+"""After the last chunk: the checks on a few images, the verdict, and the feature view."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from app.contracts.params import NORMS_OF, EvaluateParams, Method, Norm
+from app.contracts.results import EmbeddingView, ModelFigures, Verdict
+from app.contracts.units import from_255
+from worker.data import Split
+from worker.evaluation.embedding import VIEW_IMAGES, embedding_view
+from worker.evaluation.figures import facts_of, model_figures
+from worker.evaluation.measurement import Measurement
+from worker.evaluation.outcomes import STANDS
+from worker.evaluation.probes import probe
+from worker.evaluation.progress import Meter
+from worker.evaluation.subject import Chunk
+from worker.evaluation.trust import judge
+
+PROBE_IMAGES = 100
+_PROBE_PASSES = 500
+"""What a probe takes an image, in passes forward and backward, beside nine runs of the attack."""
+_BLIND = (Method.SQUARE, Method.HOP_SKIP_JUMP, Method.TRANSFER, Method.ADAPTIVE)
+_VIEW_EPSILON = from_255(8)
+"""Of the feature view's examples where the threat model is not Linf, as theirs always is."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some of the images that were measured, and those where backward examples start."""
+
+    probe: Chunk
+    """At most `PROBE_IMAGES`."""
+    view: Chunk
+    """At most `VIEW_IMAGES`."""
+    pool: Split
+
+
+def passes(params: EvaluateParams, images: int) -> float:
+    """What `conclude` takes at most for a model, in passes forward and backward."""
+    steps = params.attack.steps
+    view = min(images, VIEW_IMAGES) * 2 * steps if params.embedding else 0
+    return min(images, PROBE_IMAGES) * (_PROBE_PASSES + 9 * steps) + view
+
+
+def conclude(measured: Measurement, samples: Samples, meter: Meter) -> ModelFigures:
+    """All figures of a model, with the verdict on them."""
+    name, params = measured.subject.name, measured.params
+    steps = params.attack.steps
+    with meter.stage(f"{name}: checks", len(samples.probe.y) * (_PROBE_PASSES + 9 * steps)):
+        verdict = _verdict(measured, samples.probe)
+    if not params.embedding:
+        return model_figures(measured, embedding=None, verdict=verdict)
+    with meter.stage(f"{name}: feature view", len(samples.view.y) * 2 * steps):
+        embedding = _embedding(measured, samples)
+    return model_figures(measured, embedding=embedding, verdict=verdict)
+
+
+def _verdict(measured: Measurement, chunk: Chunk) -> Verdict:
+    subject, params, record = measured.subject, measured.params, measured.record
+    rows = np.searchsorted(np.sort(record.numbers), chunk.numbers)
+    standing = torch.from_numpy(record["broken_by"][rows] == STANDS).to(chunk.y.device)
+    seen = probe(
+        subject.call,
+        chunk.x,
+        chunk.y,
+        how=measured.how,
+        eps=params.epsilon,
+        norm=params.attack.norm.value,
+        seed=params.seed,
+        standing=standing,
+        blind=_blind(measured),
+        seeing=subject.model,
+        reference=subject.teacher,
+        teacher=subject.teacher,
+        batch_size=params.batch_size,
+    )
+    return judge(facts_of(measured), seen)
+
+
+def _blind(measured: Measurement) -> Collection[Method]:
+    """Black-box and adaptive attacks that did not run, as far as the norm has them."""
+    norm, ran = measured.params.attack.norm, {entry.method for entry in measured.entries}
+    return [method for method in _BLIND if method not in ran and norm in NORMS_OF[method]]
+
+
+def _embedding(measured: Measurement, samples: Samples) -> EmbeddingView:
+    params, attack = measured.params, measured.params.attack
+    eps = params.epsilon if attack.norm is Norm.LINF else _VIEW_EPSILON
+    return embedding_view(
+        measured.subject.model,
+        samples.view.x,
+        samples.view.y,
+        samples.pool,
+        eps=eps,
+        step_size=attack.relative_step * eps,
+        steps=attack.steps,
+        seed=params.seed,
+    )
