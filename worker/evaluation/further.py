@@ -22,7 +22,7 @@ from worker.attacks.fab import fab_targeted
 from worker.attacks.hop_skip_jump import hop_skip_jump
 from worker.attacks.noise import noise
 from worker.attacks.square import square
-from worker.evaluation.adaptive import WEIGHTS, adaptive
+from worker.evaluation.adaptive import RUNS, adaptive
 from worker.evaluation.arguments import steps_of
 from worker.evaluation.last_iterate import last_iterate
 from worker.evaluation.subject import Scene
@@ -50,7 +50,7 @@ def attack(entry: Entry, scene: Scene) -> Returned:
         return _part(entry.part, scene)
     if entry.source is not None:
         return _transfer(entry.source.call, scene)
-    run = _RUNS.get(entry.method)
+    run = _CRAFT.get(entry.method)
     return _walk(entry.method, scene) if run is None else run(scene)
 
 
@@ -195,7 +195,7 @@ def _adaptive(scene: Scene) -> Returned:
         noise=scene.start,
         reference=scene.subject.teacher,
     )
-    return Returned(found.x_adv, found.first_break, steps * len(WEIGHTS))
+    return Returned(found.x_adv, found.first_break, steps * len(RUNS))
 
 
 def _noise(scene: Scene) -> Returned:
@@ -213,7 +213,7 @@ def _noise(scene: Scene) -> Returned:
     )
 
 
-_RUNS: Mapping[Method, Callable[[Scene], Returned]] = {
+_CRAFT: Mapping[Method, Callable[[Scene], Returned]] = {
     Method.APGD_T: _apgd_t,
     Method.FAB_T: _fab_t,
     Method.SQUARE: _square,

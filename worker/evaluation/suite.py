@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.contracts.params import Attack, EvaluateParams, Method
 from worker.attacks.autoattack import AUTOATTACK_PARTS, STANDARD
+from worker.evaluation.adaptive import RUNS
 from worker.evaluation.subject import Source, Subject
 
 DRAWS = 10
@@ -98,6 +99,6 @@ def _passes(method: Method, params: EvaluateParams) -> float:
         case Method.DEEPFOOL:
             return 100
         case Method.ADAPTIVE:
-            return 4 * steps
+            return steps * len(RUNS)
         case _:
             return steps
