@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.contracts.results import DatasetReport
@@ -36,18 +38,35 @@ def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:
     view = get(lab, dataset_id)
     if not 0 <= class_index < len(view.report.classes):
         raise NotFound("The dataset has no such class.")
-    folder = lab.files.dataset(dataset_id)
-    try:
-        labels = np.load(folder / "test_labels.npy", mmap_mode="r")
-        images = np.load(folder / "test_images.npy", mmap_mode="r")
-    except (OSError, ValueError):
-        raise NotFound("The dataset's files are gone.", hint="Import it again.") from None
+    labels = _test_array(lab, dataset_id, "test_labels")
+    images = _test_array(lab, dataset_id, "test_images")
     chosen = np.flatnonzero(labels == class_index)[:SAMPLES_PER_CLASS]
     if not len(chosen):
         raise NotFound("The class has no test images.")
-    strip = np.concatenate([images[i] for i in chosen], axis=1)  # (H, 8 W, 3)
+    return _png(np.concatenate([images[i] for i in chosen], axis=1))  # (H, 8 W, 3)
+
+
+def test_image(lab: Lab, dataset_id: str, number: int) -> bytes:
+    """One image of the test part as PNG, by its number from 0. Raises NotFound."""
+    get(lab, dataset_id)
+    images = _test_array(lab, dataset_id, "test_images")
+    if not 0 <= number < len(images):
+        raise NotFound("The dataset has no such test image.")
+    return _png(images[number])
+
+
+def _test_array(lab: Lab, dataset_id: str, name: str) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(lab.files.dataset(dataset_id) / f"{name}.npy", mmap_mode="r")
+        return array
+    except (OSError, ValueError):
+        raise NotFound("The dataset's files are gone.", hint="Import it again.") from None
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """Of pixels (H, W, 3)."""
     buffer = io.BytesIO()
-    Image.fromarray(strip).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

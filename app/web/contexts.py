@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from app.contracts.results import ImportResult, TrainResult
 from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
+from app.web.compare_view import ComparisonView
 from app.web.evaluation_view import EvaluationView, Subject
 from app.web.forms import FieldView, FormView
 from app.web.readable import RowGroup
@@ -283,3 +284,38 @@ class LiveContext(Context):
     """The id of an earlier explain job to show; empty for none."""
     settings: dict[str, Any]
     """What the script needs: the colour table of attention maps, and the classes of each model."""
+
+
+@dataclass(frozen=True)
+class EvaluationChoice:
+    """A finished evaluation that may be compared."""
+
+    job: JobView
+    chosen: bool
+    dataset: str
+    """Its name; outside text."""
+    models: int
+    images: int
+    """How many were asked for."""
+    how: str
+    """Threat model and attacks."""
+
+
+@dataclass(frozen=True)
+class CompareContext(Context):
+    """Evaluations side by side, and a choice of them."""
+
+    template: ClassVar[str] = "compare.html"
+
+    view: ComparisonView | None
+    """None where nothing is compared."""
+    figures: dict[str, Any]
+    """Its charts as Plotly JSON, by name."""
+    choices: tuple[EvaluationChoice, ...]
+    """The chosen ones first, then the newest."""
+    most: int
+    """How many evaluations may be chosen."""
+    alone: bool
+    """Whether all that was chosen is one evaluation of one model."""
+    problem: str
+    """Why those chosen cannot be compared, and what to do; may quote outside text."""

@@ -22,6 +22,7 @@ from app.services.lab import Lab
 from app.web import forms
 from app.web.border import IdPath, Posted
 from app.web.contexts import DatasetContext, DatasetsContext, Download
+from app.web.entries import Rejected, posted_entries
 from app.web.render import render
 from app.web.submit_pages import Entries, submit
 
@@ -35,6 +36,7 @@ _NAMES = {
 }
 _UNSHOWN = ("source", "upload")
 Position = Annotated[int, Path(ge=0, le=100_000)]
+ImageNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
 @router.get("")
@@ -45,14 +47,14 @@ def all_datasets(lab: LabDep, request: Request) -> Response:
 @router.post("")
 def add(lab: LabDep, request: Request, posted: Posted) -> Response:
     """Start an import; one click without a name draws or fetches a dataset under its own name."""
-    entries = forms.posted_entries(ImportParams, posted)
+    entries = posted_entries(ImportParams, posted)
     if entries.get("source") == (Source.ARCHIVE.value,):
         return _add_archive(lab, request, posted, entries)
     if "name" not in entries:
         entries["name"] = (_free_name(lab, entries),)
     try:
         job = submit(lab, JobKind.IMPORT, ImportParams, entries)
-    except forms.Rejected as rejected:
+    except Rejected as rejected:
         return _page(lab, request, drawn=entries, errors=rejected.messages)
     return _to(job)
 
@@ -62,7 +64,7 @@ def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries)
         with _saved(lab, posted.get("file")) as upload:
             sent = {**entries, "upload": (upload,)}
             return _to(submit(lab, JobKind.IMPORT, ImportParams, sent))
-    except forms.Rejected as rejected:
+    except Rejected as rejected:
         return _page(lab, request, archive=entries, errors=rejected.messages)
     except (InvalidInput, TooLarge) as error:
         message = f"{error.detail} {error.hint}".strip()
@@ -157,6 +159,12 @@ def sample(lab: LabDep, dataset_id: IdPath, class_index: Position, position: Pos
     buffer = io.BytesIO()
     sheet.crop((position * side, 0, (position + 1) * side, side)).save(buffer, "PNG")
     return _png(buffer.getvalue())
+
+
+@router.get("/{dataset_id}/test/{number}.png")
+def test_image(lab: LabDep, dataset_id: IdPath, number: ImageNumber) -> Response:
+    """One image of the test part."""
+    return _png(datasets.test_image(lab, dataset_id, number))
 
 
 def _png(data: bytes) -> Response:

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.web import dashboard, dataset_pages, job_pages, live_page, model_pages, submit_pages
+from app.web import (
+    compare_page,
+    dashboard,
+    dataset_pages,
+    job_pages,
+    live_page,
+    model_pages,
+    submit_pages,
+)
 
 router = APIRouter(include_in_schema=False)
-for part in (dashboard, job_pages, submit_pages, model_pages, dataset_pages, live_page):
+_PARTS = (
+    dashboard,
+    job_pages,
+    compare_page,
+    submit_pages,
+    model_pages,
+    dataset_pages,
+    live_page,
+)
+
+for part in _PARTS:
     router.include_router(part.router)

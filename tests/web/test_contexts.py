@@ -15,7 +15,7 @@ from app.web.contexts import Context
 from app.web.render import ENVIRONMENT, TEMPLATES
 
 _CONTEXTS = Context.__subclasses__()
-_MACROS = {"_evaluation.html", "_fields.html", "_figures.html"}
+_MACROS = {"_compare.html", "_evaluation.html", "_fields.html", "_figures.html"}
 _FRAME = {"base.html"}
 
 
