@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.contracts.params import Method
+from app.contracts.params import NORMS_OF, Method
 from app.contracts.results import Check
 from worker.evaluation.checks import check, light_of, of, percent, points, unmeasured, worst
 from worker.evaluation.evidence import Facts, Probe, Tried
@@ -15,7 +15,8 @@ def noise(facts: Facts, probe: Probe) -> Check:
     return _black_box(
         facts,
         probe,
-        ("noise", "Random points break nothing that the attacks missed", "the control"),
+        "noise",
+        "Random points break nothing that the attacks missed",
         Method.NOISE,
         probe.noise,
     )
@@ -25,7 +26,8 @@ def square(facts: Facts, probe: Probe) -> Check:
     return _black_box(
         facts,
         probe,
-        ("square", "Square breaks nothing that gradients missed", "`square`"),
+        "square",
+        "Square breaks nothing that gradients missed",
         Method.SQUARE,
         probe.square,
     )
@@ -35,7 +37,8 @@ def transfer(facts: Facts, probe: Probe) -> Check:
     return _black_box(
         facts,
         probe,
-        ("transfer", "Transfer breaks nothing that gradients missed", "`transfer` from a source"),
+        "transfer",
+        "Transfer breaks nothing that gradients missed",
         Method.TRANSFER,
         probe.transfer,
     )
@@ -45,7 +48,8 @@ def hard_label(facts: Facts, probe: Probe) -> Check:
     return _black_box(
         facts,
         probe,
-        ("hard_label", "Hard labels break nothing that gradients missed", "`hop_skip_jump`"),
+        "hard_label",
+        "Hard labels break nothing that gradients missed",
         Method.HOP_SKIP_JUMP,
         probe.hard_label,
     )
@@ -80,16 +84,17 @@ def adaptive(facts: Facts, probe: Probe) -> Check:
     name, title = "adaptive", "An attack made for this defence adds nothing"
     found = _findings(facts, probe, (Method.ADAPTIVE, Method.FEATURE), probe.adaptive)
     if not found:
-        return unmeasured(name, title, "no attack on attention or features ran; add `adaptive`.")
-    lights = (light_of(k, n, amber=ALLOWED, red=ADAPTIVE_LARGE) for k, n in found)
+        return unmeasured(name, title, _missing(facts, Method.ADAPTIVE))
+    large = GAP_LARGE if facts.autoattack is None else ADAPTIVE_LARGE
+    lights = (light_of(k, n, amber=ALLOWED, red=large) for k, n in found)
     return check(
         name,
         title,
         worst(lights),
         _found_in_words(found),
-        green="Attacking the attention and the features finds nothing beyond the rest.",
-        amber="Attacking what the defence protects finds more. The worst case counts it where it "
-        "ran on all images: run `adaptive` there, and take the figure as an upper bound.",
+        green="Attacking the attention together with the decision finds nothing beyond the rest.",
+        amber="Attacking what the defence protects finds more. The worst case counts it only where "
+        "it ran on all images: add `adaptive`, `cw` and `autoattack`.",
         red="Attacking what the defence protects breaks much that the other attacks missed, and a "
         "better attack of the kind may break more still.",
     )
@@ -98,25 +103,24 @@ def adaptive(facts: Facts, probe: Probe) -> Check:
 def _black_box(
     facts: Facts,
     probe: Probe,
-    named: tuple[str, str, str],
+    name: str,
+    title: str,
     method: Method,
     tried: Tried | None,
 ) -> Check:
-    """`named`: id, title, and what to add where it did not run."""
-    name, title, missing = named
     found = _findings(facts, probe, (method,), tried)
     if not found:
-        return unmeasured(name, title, f"add {missing} to see.")
+        return unmeasured(name, title, _missing(facts, method))
     return check(
         name,
         title,
         worst(light_of(k, n, amber=ALLOWED, red=ALLOWED) for k, n in found),
         _found_in_words(found),
-        green="An attack that sees no gradients adds nothing, as it should be.",
-        amber="An attack that sees no gradients broke one image that gradients missed. With so few "
-        "images that can be chance.",
-        red="An attack that sees no gradients breaks what gradients missed: they mislead. Whoever "
-        "attacks this model in earnest will find more than the figure says.",
+        green="An attack that sees no gradients of this model adds nothing, as it should be.",
+        amber="An attack that sees no gradients of this model broke one image that gradients "
+        "missed. With so few images that can be chance.",
+        red="An attack that sees no gradients of this model breaks what gradients missed: they "
+        "mislead. Attack the margin as well (`cw`, `autoattack`); if this stays, look for masking.",
     )
 
 
@@ -127,6 +131,13 @@ def _findings(
     rows = [row.broken for row in facts.attacks if row.method in methods]
     found = [(sum(rows), facts.main.n)] if rows else []
     return found if tried is None else [*found, (tried.broken, probe.images)]
+
+
+def _missing(facts: Facts, method: Method) -> str:
+    norm = facts.attack.norm
+    if norm not in NORMS_OF[method]:
+        return f"`{method.value}` is not defined in {norm.value.upper()}."
+    return f"add `{method.value}` to the further attacks."
 
 
 def _found_in_words(found: Sequence[tuple[int, int]]) -> str:
