@@ -64,9 +64,10 @@ document.addEventListener("toggle", drawWaiting, true);
 for (const group of document.querySelectorAll("[data-switch]")) {
   const show = () => {
     const chosen = group.querySelector(":checked")?.value;
-    for (const panel of group.parentElement.querySelectorAll("[data-panel]")) panel.hidden = panel.dataset.panel !== chosen;
+    for (const panel of group.parentElement.querySelectorAll(":scope > [data-panel]")) panel.hidden = panel.dataset.panel !== chosen;
     drawWaiting();
   };
+  show();
   group.addEventListener("change", show);
   window.addEventListener("pageshow", show);
 }

@@ -1,17 +1,29 @@
 // Hides the fields that mean nothing for what is chosen elsewhere in the form.
 // A hidden field is disabled too: it is not sent, and its default holds.
 
-function value(form, name) {
+function values(form, name) {
   const controls = [...form.querySelectorAll(`[name="${CSS.escape(name)}"]:not([type="hidden"])`)];
-  if (controls[0]?.type === "radio") return controls.find((one) => one.checked)?.value;
-  return controls[0]?.type === "checkbox" ? String(controls[0].checked) : controls[0]?.value;
+  const chosen = controls.filter((one) => !["radio", "checkbox"].includes(one.type) || one.checked);
+  return chosen.filter((one) => !one.closest(".field")?.hidden).map((one) => one.value);
+}
+
+function isMeant(form, place) {
+  const allowed = place.dataset.is.split(" ");
+  return values(form, place.dataset.when).some((one) => allowed.includes(one));
 }
 
 function update(form) {
-  for (const field of form.querySelectorAll("[data-when]")) {
-    const meant = value(form, field.dataset.when) === field.dataset.is;
+  for (const field of form.querySelectorAll(".field[data-when]")) {
+    const meant = isMeant(form, field);
     field.hidden = !meant;
     for (const control of field.querySelectorAll("input, select, fieldset")) control.disabled = !meant;
+  }
+  // A choice that does not fit what is chosen elsewhere. One that is made already stays in sight.
+  for (const choice of form.querySelectorAll("li[data-when]")) {
+    const control = choice.querySelector("input");
+    const kept = isMeant(form, choice) || (control.type === "radio" && control.checked);
+    choice.hidden = !kept;
+    if (!choice.closest(".field").hidden) control.disabled = !kept;
   }
   for (const group of form.querySelectorAll("details")) {
     const fields = [...group.querySelectorAll(".field")];
@@ -28,6 +40,24 @@ for (const form of document.querySelectorAll("form")) {
   form.addEventListener("change", () => update(form));
   window.addEventListener("pageshow", () => update(form));
   update(form);
+}
+
+// A preset fills its fields on the spot, and leaves the others as they are.
+for (const link of document.querySelectorAll("a[data-preset]")) {
+  const form = document.querySelector("form.params");
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const wanted = new URLSearchParams(link.search);
+    for (const name of new Set(wanted.keys())) {
+      if (name === "models" || name === "dataset") continue;
+      for (const control of form.querySelectorAll(`[name="${CSS.escape(name)}"]:not([type="hidden"])`)) {
+        if (["radio", "checkbox"].includes(control.type)) control.checked = wanted.getAll(name).includes(control.value);
+        else control.value = wanted.get(name);
+      }
+    }
+    for (const other of document.querySelectorAll("a[data-preset]")) other.toggleAttribute("aria-current", other === link);
+    update(form);
+  });
 }
 
 // What is wrong is brought into view, and the keyboard starts there.

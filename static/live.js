@@ -73,8 +73,8 @@ function followTeacher() {
 }
 
 function summarise() {
-  const parts = [field("method").value.toUpperCase(), field("norm").value === "linf" ? "L∞" : "L2"];
-  if (field("method").value === "pgd") parts.push(`${field(".steps").value} steps`);
+  const parts = [field("method"), field("norm")].map((one) => one.closest("label").querySelector("span").firstChild.textContent.trim());
+  if (field("method").value !== "fgsm") parts.push(`${field(".steps").value} steps`);
   parts.push(`up to ${field("max_epsilon").value}/255`, `on the ${field("crafted_on").value}`);
   document.getElementById("attack-summary").textContent = parts.join(", ");
 }

@@ -48,6 +48,11 @@ def styled(result: EvaluationResult, recipes: Recipes) -> list[Drawn]:
     ]
 
 
+def room(models: int) -> Figure:
+    """A height that leaves the legend of many models its lines; of few, what the page gives."""
+    return {} if models <= 4 else {"height": 320 + 12 * models}
+
+
 def label(text: str) -> str:
     """Outside text as a Plotly label that shows it letter by letter."""
     return html.escape(text, quote=False)

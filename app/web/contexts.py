@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from app.contracts.export import Export
 from app.contracts.results import ImportResult, TrainResult
 from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
 from app.web.compare_view import ComparisonView
 from app.web.evaluation_view import EvaluationView, Subject
 from app.web.forms import FieldView, FormView
+from app.web.presets import PresetLink
 from app.web.readable import RowGroup
+from app.web.report_assets import Assets
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ class EvaluateContext(Context):
     """Made from `EvaluateParams`."""
     has_model: bool
     """Whether there is anything to evaluate."""
+    presets: tuple[PresetLink, ...]
+    """Ways to fill the form."""
     again: JobView | None
     """The job whose parameters fill the form."""
 
@@ -319,3 +324,25 @@ class CompareContext(Context):
     """Whether all that was chosen is one evaluation of one model."""
     problem: str
     """Why those chosen cannot be compared, and what to do; may quote outside text."""
+
+
+@dataclass(frozen=True)
+class ReportContext(Context):
+    """A finished evaluation as one file."""
+
+    template: ClassVar[str] = "report.html"
+
+    job: JobView
+    """Which succeeded."""
+    exported: Export
+    """Where data and models come from."""
+    evaluation: EvaluationView
+    """What it left."""
+    params: tuple[RowGroup, ...]
+    """What was asked for."""
+    body: str
+    """The same as the JSON that asks for it again."""
+    figures: dict[str, Any]
+    """All charts as Plotly JSON, by name."""
+    assets: Assets
+    """Styles and scripts, written into the file."""

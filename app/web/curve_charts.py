@@ -23,6 +23,7 @@ from app.web.charts import (
     faint,
     figure,
     line,
+    room,
     styled,
 )
 
@@ -40,7 +41,12 @@ def against_epsilon(result: EvaluationResult, recipes: Recipes) -> Figure | None
     budgets = {budget_scale(norm, p.x) for model in result.models for p in model.against_epsilon}
     if not budgets:
         return None
-    return figure(traces, xaxis=budget_axis(norm, sorted(budgets)), yaxis=_share())
+    return figure(
+        traces,
+        xaxis=budget_axis(norm, sorted(budgets)),
+        yaxis=_share(),
+        **room(len(result.models)),
+    )
 
 
 def against_steps(result: EvaluationResult, recipes: Recipes) -> Figure | None:
@@ -156,7 +162,8 @@ def _counted(
         traces,
         xaxis={"title": {"text": title}, "type": kind, "tickangle": 0, **_ticks(ticks, kind)},
         yaxis=_share(),
-    )  # fmt: skip
+        **room(len(result.models)),
+    )
 
 
 def _ticks(counts: Sequence[float], kind: str) -> Figure:

@@ -19,6 +19,7 @@ from app.services.lab import Lab
 from app.web import forms
 from app.web.choices import all_models, model_choices
 from app.web.contexts import LiveContext, SampleSet
+from app.web.entries import entries_of, posted_entries
 from app.web.render import render
 
 router = APIRouter()
@@ -39,7 +40,7 @@ def live(
     entries = _likely_pair(views)
     if job:
         entries |= _entries_of_job(lab, job)
-    entries |= forms.posted_entries(ExplainParams, request.query_params)
+    entries |= posted_entries(ExplainParams, request.query_params)
     form = forms.form(
         ExplainParams,
         entries=entries,
@@ -64,7 +65,7 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     job = jobs.get(lab, job_id)
     if job.kind is not JobKind.EXPLAIN:
         raise InvalidInput("That job is no live attack.", hint="Open it from the dashboard.")
-    return forms.entries_of(ExplainParams, job.params)
+    return entries_of(ExplainParams, job.params)
 
 
 def _likely_pair(views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.contracts.params import Params
-from app.web.forms import SHOWN_WHEN, entries_of
+from app.web.conditions import SHOWN_WHEN
+from app.web.entries import entries_of
 from app.web.specs import Spec, specs
 
 
@@ -47,8 +48,8 @@ def readable(
     shown_when = SHOWN_WHEN.get(params, {})
     groups: dict[str, list[Row]] = {}
     for spec in specs(params):
-        other, value = shown_when.get(spec.name, ("", ""))
-        meant = not other or entries.get(other) == (value,)
+        when = shown_when.get(spec.name)
+        meant = when is None or when.met(entries)
         if meant and spec.name in entries and (entries[spec.name] or spec.widget == "check"):
             groups.setdefault(spec.group, []).append(_row(spec, entries[spec.name], names))
     return tuple(RowGroup(title, tuple(rows)) for title, rows in groups.items())
@@ -67,8 +68,11 @@ def _values(spec: Spec, entries: Sequence[str], names: Mapping[str, Named]) -> t
     if spec.widget == "check":
         return (Named("on" if entries else "off", ""),)
     if spec.widget == "many" or (spec.widget == "select" and not spec.choices):
-        return tuple(names.get(entry, Named(entry, "")) for entry in entries)
+        labels = {choice.value: choice.label for choice in spec.choices}
+        return tuple(names.get(e, Named(labels.get(e, e), "")) for e in entries)
     text = entries[0] or "none"
+    if spec.choices:
+        text = next((choice.label for choice in spec.choices if choice.value == text), text)
     if spec.in_255:
         text = ", ".join(f"{entry}{spec.unit}" for entry in text.split(", "))
     elif spec.unit:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from app.contracts.params import Id, Params
 from app.contracts.units import to_255
+from app.web import words
 from app.web.enum_docs import enum_docs
 
 UNIT_255 = "/255"
@@ -203,8 +204,10 @@ def _choices(kind: Any, only: Any) -> tuple[Choice, ...]:
         return tuple(Choice(str(value), str(value)) for value in typing.get_args(kind))
     if isinstance(kind, type) and issubclass(kind, Enum):
         docs = enum_docs(kind)
-        values = [str(m.value) for m in kind if not only or m.value in only]
-        return tuple(Choice(value, value, help=docs.get(value, "")) for value in values)
+        members = [m for m in kind if not only or m.value in only]
+        return tuple(
+            Choice(str(m.value), words.member(m), help=docs.get(m.value, "")) for m in members
+        )
     return ()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -15,26 +15,28 @@ from app.deps import LabDep
 from app.errors import InvalidInput
 from app.services import jobs, models
 from app.services.lab import Lab
-from app.web import forms
+from app.web import entries as typed
+from app.web import forms, presets
 from app.web.border import Posted
 from app.web.choices import all_models, dataset_choices, model_choices, resumable_jobs
-from app.web.contexts import EvaluateContext, TrainContext
+from app.web.contexts import Context, EvaluateContext, TrainContext
 from app.web.render import render
 
 router = APIRouter()
 
 Entries = Mapping[str, Sequence[str]]
+Messages = Mapping[str, str]
 AgainFrom = Annotated[str | None, Query(alias="from", pattern=r"^[0-9a-f]{32}$")]
 P = TypeVar("P", bound=Params)
 
 
 def submit(lab: Lab, kind: JobKind, params: type[P], entries: Entries) -> JobView:
     """Start the job that was typed. Raises Rejected with a message for each wrong field."""
-    values = forms.read(params, entries)
+    values = typed.read(params, entries)
     try:
         return jobs.submit(lab, kind, values)
     except InvalidInput as error:
-        raise forms.rejected_by_service(params, error) from None
+        raise typed.rejected_by_service(params, error) from None
 
 
 def _prefilled(
@@ -49,34 +51,41 @@ def _prefilled(
             raise InvalidInput(
                 f"That is no {kind} job.", hint="Open the job and choose “Run again” there."
             )
-        entries = forms.entries_of(params, job.params)
-    return entries | forms.posted_entries(params, request.query_params), job
+        entries = typed.entries_of(params, job.params)
+    return entries | typed.posted_entries(params, request.query_params), job
+
+
+def _started(
+    lab: Lab,
+    request: Request,
+    kind: JobKind,
+    params: type[P],
+    posted: typed.Posted,
+    page: Callable[[Lab, Entries, JobView | None, Messages], Context],
+) -> Response:
+    """To the job that was typed, or to the same form with what is wrong."""
+    entries = typed.posted_entries(params, posted)
+    try:
+        job = submit(lab, kind, params, entries)
+    except typed.Rejected as rejected:
+        return render(request, page(lab, entries, None, rejected.messages), status=422)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
 
 
 @router.get("/train")
 def train(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
     entries, job = _prefilled(lab, request, JobKind.TRAIN, TrainParams, again)
-    return _train_page(lab, request, entries, again=job)
+    return render(request, _train_page(lab, entries, job, {}))
 
 
 @router.post("/train")
 def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
-    entries = forms.posted_entries(TrainParams, posted)
-    try:
-        job = submit(lab, JobKind.TRAIN, TrainParams, entries)
-    except forms.Rejected as rejected:
-        return _train_page(lab, request, entries, errors=rejected.messages)
-    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+    return _started(lab, request, JobKind.TRAIN, TrainParams, posted, _train_page)
 
 
 def _train_page(
-    lab: Lab,
-    request: Request,
-    entries: Entries,
-    *,
-    again: JobView | None = None,
-    errors: Mapping[str, str] | None = None,
-) -> Response:
+    lab: Lab, entries: Entries, again: JobView | None, errors: Messages
+) -> TrainContext:
     datasets = dataset_choices(lab)
     choices = {
         "dataset": datasets,
@@ -84,8 +93,7 @@ def _train_page(
         "continue_from": resumable_jobs(lab),
     }
     form = forms.form(TrainParams, entries=entries, choices=choices, errors=errors)
-    context = TrainContext(form=form, has_dataset=bool(datasets), again=again)
-    return render(request, context, status=422 if errors else 200)
+    return TrainContext(form=form, has_dataset=bool(datasets), again=again)
 
 
 @router.get("/evaluate")
@@ -95,29 +103,20 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
         chosen = models.by_id(lab, entries.get("models", ())[:1])
         for view in chosen.values():
             entries["dataset"] = (view.card.dataset.id,)
-    return _evaluate_page(lab, request, entries, again=job)
+    return render(request, _evaluate_page(lab, entries, job, {}))
 
 
 @router.post("/evaluate")
 def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
-    entries = forms.posted_entries(EvaluateParams, posted)
-    try:
-        job = submit(lab, JobKind.EVALUATE, EvaluateParams, entries)
-    except forms.Rejected as rejected:
-        return _evaluate_page(lab, request, entries, errors=rejected.messages)
-    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+    return _started(lab, request, JobKind.EVALUATE, EvaluateParams, posted, _evaluate_page)
 
 
 def _evaluate_page(
-    lab: Lab,
-    request: Request,
-    entries: Entries,
-    *,
-    again: JobView | None = None,
-    errors: Mapping[str, str] | None = None,
-) -> Response:
+    lab: Lab, entries: Entries, again: JobView | None, errors: Messages
+) -> EvaluateContext:
     known = model_choices(all_models(lab))
-    choices = {"dataset": dataset_choices(lab), "models": known}
+    choices = {"dataset": dataset_choices(lab), "models": known, "sources": known}
     form = forms.form(EvaluateParams, entries=entries, choices=choices, errors=errors)
-    context = EvaluateContext(form=form, has_model=bool(known), again=again)
-    return render(request, context, status=422 if errors else 200)
+    kept = {name: entries[name] for name in ("models", "dataset") if name in entries}
+    links = presets.links("/evaluate", kept)
+    return EvaluateContext(form=form, has_model=bool(known), presets=links, again=again)

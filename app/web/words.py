@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from markupsafe import Markup
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import Attack, Method, Norm, Recipe
+from app.contracts.params import Attack, Goal, Method, Norm, Recipe
 from app.contracts.results import Accuracy, Mean
 
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -127,6 +128,19 @@ def method(attack: Method) -> str:
 def norm(of: Norm) -> str:
     """`L∞`, `L2` or `L1`."""
     return _NORMS[of]
+
+
+def member(one: Enum) -> str:
+    """A choice by its name in the field; others by their value."""
+    match one:
+        case Method():
+            return _METHODS[one]
+        case Norm():
+            return _NORMS[one]
+        case Goal():
+            return one.value.replace("_", " ")
+        case _:
+            return str(one.value)
 
 
 def attack(how: Attack) -> str:

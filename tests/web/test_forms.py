@@ -19,7 +19,7 @@ from app.contracts.params import (
 from app.contracts.units import from_255
 from app.errors import InvalidInput
 from app.web import forms
-from app.web.forms import Rejected, entries_of, read, rejected_by_service
+from app.web.entries import Rejected, entries_of, read, rejected_by_service
 
 _ID, _OTHER_ID = "a" * 32, "b" * 32
 _levels = st.integers(1, 640).map(lambda tenths: from_255(tenths / 10))

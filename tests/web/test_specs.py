@@ -16,8 +16,8 @@ from app.contracts.params import (
     Recipe,
     TrainParams,
 )
+from app.web.conditions import CHOICE_WHEN, SHOWN_WHEN
 from app.web.enum_docs import enum_docs
-from app.web.forms import SHOWN_WHEN
 from app.web.specs import Spec, specs
 
 _ALL = (TrainParams, EvaluateParams, ExplainParams, ImportParams)
@@ -51,7 +51,8 @@ def test_nested_parameters_stand_in_the_place_of_their_model() -> None:
     assert names[at - 1] == "epsilon"
     assert names[names.index("attack.target_class") + 1] == "further"
     assert names[at : at + 3] == ["attack.method", "attack.norm", "attack.steps"]
-    assert _spec(EvaluateParams, "attack.steps").group == "Attack"
+    assert _spec(EvaluateParams, "attack.steps").group == "First attack"
+    assert _spec(EvaluateParams, "attack.norm").group == "Threat model"
 
 
 def test_the_defaults_of_a_nested_model_are_those_of_its_owner() -> None:
@@ -100,6 +101,16 @@ def test_every_member_of_an_explained_enum_is_explained(kind: type[Enum]) -> Non
 
 @pytest.mark.parametrize("params", list(SHOWN_WHEN), ids=lambda params: params.__name__)
 def test_conditions_name_parameters_and_values_that_exist(params: Any) -> None:
-    for name, (other, value) in SHOWN_WHEN[params].items():
+    for name, when in SHOWN_WHEN[params].items():
         assert _spec(params, name)
-        assert value in [choice.value for choice in _spec(params, other).choices]
+        known = {choice.value for choice in _spec(params, when.field).choices}
+        assert when.values
+        assert set(when.values) <= known
+
+
+@pytest.mark.parametrize("params", list(CHOICE_WHEN), ids=lambda params: params.__name__)
+def test_conditions_of_choices_name_choices_and_values_that_exist(params: Any) -> None:
+    for name, choices in CHOICE_WHEN[params].items():
+        assert {c.value for c in _spec(params, name).choices} <= {*choices, Goal.UNTARGETED}
+        for when in choices.values():
+            assert set(when.values) <= {c.value for c in _spec(params, when.field).choices}

@@ -120,7 +120,10 @@ class Attack(Params):
     method: Method = knob(
         Method.PGD, title="Attack", help="An attack of steps inside the budget.", only=WALKS
     )
-    norm: Norm = knob(Norm.LINF, title="Norm", help="How the size of a perturbation is measured.")
+    norm: Norm = knob(
+        Norm.LINF, title="Norm", help="How the size of a perturbation is measured.",
+        group="Threat model",
+    )  # fmt: skip
     steps: int = knob(20, title="Steps", help="Steps of the attack; FGSM takes one.", ge=1, le=1000)
     relative_step: Finite = knob(
         0.25,

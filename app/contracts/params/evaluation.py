@@ -31,15 +31,15 @@ class EvaluateParams(Params):
         help="How many, drawn with the seed; all where there are fewer.",
     )  # fmt: skip
     epsilon: Intensity = knob(
-        from_255(8), title="Budget ε", unit="/255", gt=0, le=MAX_L1,
+        from_255(8), title="Budget ε", unit="/255", gt=0, le=MAX_L1, group="Threat model",
         help="The budget of the threat model: every attack is run at it. In L2 and L1, its length "
         "times 255.",
     )  # fmt: skip
     attack: Attack = knob(
-        Attack, title="Attack", help="The first attack, which also draws the curves."
+        Attack, title="First attack", help="The first attack, which also draws the curves."
     )
     further: tuple[Method, ...] = knob(
-        (), title="Further attacks", max_length=len(Method),
+        (), title="Further attacks", max_length=len(Method), group="Further attacks",
         help="At the budget ε, on the images that the attacks before them left standing. Robust "
         "accuracy is the worst case for each image. Published figures need `autoattack`.",
     )  # fmt: skip

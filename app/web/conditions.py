@@ -1,0 +1,83 @@
+"""Which fields and which choices mean something, given what is chosen elsewhere in a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.contracts.params import (
+    NORMS_OF,
+    TARGETABLE,
+    EvaluateParams,
+    ExplainParams,
+    Goal,
+    Method,
+    Params,
+    Recipe,
+    Schedule,
+    TrainParams,
+)
+
+
+@dataclass(frozen=True)
+class When:
+    """One of `values` must be chosen in `field`."""
+
+    field: str
+    values: tuple[str, ...]
+
+    def met(self, entries: Mapping[str, Sequence[str]]) -> bool:
+        return any(entry in self.values for entry in entries.get(self.field, ()))
+
+
+def _attacks(*methods: Method) -> When:
+    return When("attack.method", tuple(methods))
+
+
+_STUDENT = When("recipe", (Recipe.AGKD_BML,))
+_SIZED = _attacks(Method.BIM, Method.PGD, Method.MI_FGSM, Method.CW)
+_STARTED = _attacks(Method.PGD, Method.MI_FGSM, Method.CW, Method.APGD_CE, Method.APGD_DLR)
+_STEPPED = _attacks(Method.BIM, *(Method(method) for method in _STARTED.values))
+_ATTACK = {
+    "attack.steps": _STEPPED,
+    "attack.relative_step": _SIZED,
+    "attack.random_start": _STARTED,
+    "attack.restarts": _STARTED,
+    "attack.target_class": When("attack.goal", (Goal.CLASS,)),
+}
+
+SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
+    TrainParams: {
+        **dict.fromkeys(
+            ("teacher", "epsilon", "step_size", "steps", "agkd_weight", "bml_weight", "margin",
+             "mu", "mart", "mart_beta", "start_from_teacher"),
+            _STUDENT,
+        ),
+        "milestones": When("schedule", (Schedule.MULTISTEP,)),
+    },
+    EvaluateParams: {
+        **_ATTACK,
+        "further": When("attack.goal", (Goal.UNTARGETED,)),
+        "queries": When("further", (Method.SQUARE, Method.HOP_SKIP_JUMP)),
+        "sources": When("further", (Method.TRANSFER,)),
+        "step_counts": _STEPPED,
+    },
+    ExplainParams: _ATTACK,
+}  # fmt: skip
+"""Fields that mean something only for some values of another field. Scripts hide the others."""
+
+
+def _in_norm(method: Method) -> When:
+    return When("attack.norm", tuple(sorted(NORMS_OF[method])))
+
+
+_TARGETED = When("attack.method", tuple(sorted(TARGETABLE)))
+_CHOICES: dict[str, Mapping[str, When]] = {
+    "attack.method": {method: _in_norm(method) for method in Method},
+    "attack.goal": {goal: _TARGETED for goal in Goal if goal is not Goal.UNTARGETED},
+}
+CHOICE_WHEN: Mapping[type[Params], Mapping[str, Mapping[str, When]]] = {
+    EvaluateParams: {**_CHOICES, "further": {method: _in_norm(method) for method in Method}},
+    ExplainParams: _CHOICES,
+}
+"""The same of single choices, by field and by choice."""
