@@ -38,13 +38,12 @@ def size(delta: Tensor, norm: str) -> Tensor:
 
 
 def affine(classes: int, seed: int = 0) -> nn.Sequential:
-    """Images (N, 3, 4, 4) -> logits that are affine in them."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(48, classes)).double()
-    generator = seeded(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return model.requires_grad_(False)
+    """Images (N, 3, 4, 4) -> logits that are affine in them, and all 0 for plain grey."""
+    head = nn.Linear(48, classes).double().requires_grad_(False)
+    weight = torch.randn(classes, 48, generator=seeded(seed), dtype=torch.float64)
+    head.weight.copy_(weight)
+    head.bias.copy_(-0.5 * weight.sum(dim=1))
+    return nn.Sequential(nn.Flatten(), head)
 
 
 def grey(n: int) -> Tensor:
