@@ -141,11 +141,11 @@ def perturbations(facts: Facts, probe: Probe) -> Check:
 def rounding(facts: Facts, probe: Probe) -> Check:
     name, title = "rounding", "The attack survives 8-bit images"
     if probe.rounding is None:
-        return unmeasured(name, title, "plain PGD is not defined in this norm.")
+        return unmeasured(name, title, "in L1 no attack has plain iterates.")
     before, after = probe.rounding
     healed = max(0, before - after)
     if before == 0:
-        return unmeasured(name, title, "the last iterate of PGD broke no image of the probe.")
+        return unmeasured(name, title, "the attack's last iterate broke no image of the probe.")
     light = light_of(healed, before, amber=ROUNDING, red=ROUNDING_LARGE)
     if facts.attack.norm is not Norm.LINF or facts.epsilon < ROUNDING_MATTERS:
         light = Light.GREEN if light is Light.GREEN else Light.AMBER
@@ -153,7 +153,7 @@ def rounding(facts: Facts, probe: Probe) -> Check:
         name,
         title,
         light,
-        f"rounding healed {of(healed, before)} that PGD broke",
+        f"rounding healed {of(healed, before)} that the attack broke",
         green="Rounded to n/255, the perturbed images still break the model: they could be files.",
         amber="Some perturbed images break the model only between two grey levels. At small "
         "budgets that is common; stored as files, they would be harmless.",
@@ -166,7 +166,9 @@ def best_iterate(facts: Facts, probe: Probe) -> Check:
     kept = ""
     if probe.iterates is not None:
         best, last = probe.iterates
-        kept = f"; the best iterate of PGD broke {best:,}, the last {last:,} of {probe.images:,}"
+        kept = (
+            f"; in the probe the best iterate broke {best:,}, the last {last:,} of {probe.images:,}"
+        )
     return check(
         "best_iterate",
         "What attacks call broken is broken, and the best iterate is kept",

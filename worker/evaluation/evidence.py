@@ -118,7 +118,6 @@ class Probe:
     teacher."""
     rounding: tuple[int, int] | None
     """Images whose last iterate breaks them: as it is, and rounded to 8 bits inside the ball. None
-    where the norm has no plain PGD (L1)."""
+    in L1, where no attack has plain iterates."""
     iterates: tuple[int, int] | None
-    """Images that some iterate of plain PGD breaks, and that its last iterate breaks; None as
-    above."""
+    """Images that some iterate breaks, and that the last one breaks; None as above."""

@@ -83,7 +83,7 @@ def by_transfer(stage: Stage, left: Tensor, teacher: Model | None) -> Tried | No
     """
     if teacher is None or stage.norm == "l1":
         return None
-    return _tried(stage, left, stage.last_iterate(teacher, _plain(stage.how)))
+    return _tried(stage, left, stage.ended(teacher, _plain(stage.how)))
 
 
 def by_adaptive(

@@ -197,12 +197,14 @@ def _teacher(stage: Stage, teacher: Model) -> int:
 def _iterates(stage: Stage, right: Tensor) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """Images broken by the last iterate, as it is and in 8 bits; by the best iterate, by the last.
 
-    Of plain PGD with the steps of the main attack.
+    Of the main attack, or of PGD with its steps where it is APGD, whose end is no plain iterate.
     """
     if stage.norm == "l1":
         return None, None
-    how = stage.how._replace(method="pgd", random_start=stage.starts_at_random)
-    eps, last = stage.eps, stage.last_iterate(stage.model, how)
+    how, eps = stage.how, stage.eps
+    if how.method.startswith("apgd"):
+        how = how._replace(method="pgd")
+    last = stage.ended(stage.model, how)
     at_last, after = 0, 0
     for part in stage.parts(right):
         x_adv = last(part)

@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from worker.attacks import Budget, Norm
+from worker.attacks import Budget, Model, Norm
 
 TOLERANCE = 1e-6
 """By how much rounding may carry a perturbation out of its ball, in units of [0, 1]."""
@@ -28,7 +28,7 @@ class Ruling(NamedTuple):
 class Referee:
     """Measures what attacks on one model return, and counts what was wrong with it."""
 
-    def __init__(self, model: nn.Module, norm: Norm) -> None:
+    def __init__(self, model: Model, norm: Norm) -> None:
         """`model` in eval mode; images in [0, 1] -> logits."""
         self._model, self._norm = model, norm
         self.out_of_range = 0

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.attacks import Model, Norm, Steps, pgd, walk
+from worker.attacks import Model, Norm, Steps, walk
 from worker.attacks.norms import length
+from worker.evaluation.last_iterate import last_iterate
+from worker.evaluation.referee import Referee
 from worker.evaluation.thresholds import OVER_BUDGET
 
 FROM_THE_IMAGE = ("fgsm", "bim")
@@ -66,12 +68,8 @@ class Stage:
         self, part: Tensor, x_adv: Tensor, eps: float, model: Model | None = None
     ) -> Tensor:
         """Which perturbed images (M, C, H, W) are misclassified within the budget: (M,) bool."""
-        with torch.no_grad():
-            wrong = (model or self.model)(x_adv).argmax(dim=1) != self.y[part]
-        lengths = length(x_adv.double() - self.x[part].double(), self.norm)
-        inside = lengths <= eps + OVER_BUDGET * max(1.0, eps)  # false for NaN, as are the next
-        low, high = x_adv.amin(dim=(1, 2, 3)), x_adv.amax(dim=(1, 2, 3))
-        return wrong & inside & (low >= 0) & (high <= 1)
+        referee = Referee(model or self.model, self.norm)
+        return referee.rule(self.x[part], x_adv, self.y[part], eps).broken
 
     def walked(self, model: Model, how: Steps, eps: float, norm: Norm | None = None) -> Craft:
         """An attack of steps on `model`: the first iterate that breaks each image."""
@@ -82,22 +80,19 @@ class Stage:
 
         return craft
 
-    def last_iterate(self, model: Model, how: Steps) -> Craft:
-        """Plain PGD on `model` at the budget, all steps with all images, whatever they break."""
+    def ended(self, model: Model, how: Steps) -> Craft:
+        """The same at the budget, all steps with all images, whatever they break."""
 
         def craft(part: Tensor) -> Tensor:
-            return pgd(
+            return last_iterate(
                 model,
                 self.x[part],
                 self.y[part],
+                how=how,
                 eps=self.eps,
-                step_size=how.relative_step * self.eps,
-                steps=how.steps,
                 norm=self.norm,
-                targeted=False,
-                random_start=how.random_start,
-                generator=None,
                 noise=self.start[part],
+                target=None,
             )
 
         return craft
