@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.contracts.results import DatasetReport
+from app.contracts.results import DatasetReport, Lineage
 from app.store.tables import DatasetRow, ModelRow
 from tests.jobs.runs import open_lab
 from tests.plugins.images import MINI
@@ -101,6 +101,7 @@ def register(
     name: str = "Model",
     architecture: str = "wrn-10-1",
     image_size: int = 32,
+    teacher: Lineage | None = None,
 ) -> str:
     """Put a model into the lab; returns its id."""
     model_id = uuid.uuid4().hex
@@ -115,6 +116,7 @@ def register(
             "architecture": architecture,
             "classes": list(classes),
             "image_size": image_size,
+            "teacher": None if teacher is None else teacher.model_dump(),
         },
     )
     with lab.database.writing() as session:

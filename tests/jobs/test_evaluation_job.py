@@ -1,0 +1,118 @@
+"""What an evaluation reports while it runs, how it ends, and what it refuses."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.contracts.events import MetricsEvent, ProgressEvent
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.results import EvaluationResult
+from app.store import catalogue, jobs
+from tests.jobs.evaluations import small
+from tests.jobs.measured import Measured, open_measured, random_model, register
+from tests.jobs.runs import add_job, events_of, row_of, run
+from worker.evaluation.progress import Meter
+from worker.job_run import run_job
+from worker.jobs.attacking import Watch
+from worker.jobs.context import Cancelled, JobContext
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_the_estimate_is_reported_after_every_chunk(measured: Measured) -> None:
+    row = run(measured.lab, JobKind.EVALUATE, small(measured, batch_size=25))
+    result = EvaluationResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
+    events = events_of(measured.lab, row.id)
+    estimates = [event for event in events if isinstance(event, MetricsEvent)]
+    assert [(event.series, event.step) for event in estimates] == [
+        ("estimate", 25),
+        ("estimate", 50),
+        ("estimate", 60),
+    ]
+    for figures in result.models:
+        assert figures.robust is not None
+        known = {"clean": figures.clean.value, "robust": figures.robust.value}
+        known |= {"low": figures.robust.low, "high": figures.robust.high}
+        for name, value in known.items():
+            assert estimates[-1].values[f"{figures.model}:{name}"] == value
+    progress = [event for event in events if isinstance(event, ProgressEvent)]
+    assert progress[-1].done == progress[-1].total
+    assert [event.done for event in progress] == sorted(event.done for event in progress)
+    assert len({event.total for event in progress}) == 1
+
+
+def test_a_cancelled_evaluation_leaves_nothing(tmp_path: Path) -> None:
+    measured = open_measured(tmp_path)
+
+    def cancel_at_first_point(job_id: str) -> None:
+        if any(isinstance(event, MetricsEvent) for event in events_of(measured.lab, job_id)):
+            jobs.request_cancel(measured.lab.database, job_id)
+
+    lab = replace(measured.lab, ring=cancel_at_first_point)
+    row = run(lab, JobKind.EVALUATE, small(measured))
+    assert row.status == JobStatus.CANCELLED
+    assert row.result_file is None
+    assert not any(lab.files.result(row.id).parent.iterdir())
+    last = [e for e in events_of(lab, row.id) if isinstance(e, ProgressEvent)][-1]
+    assert last.done < last.total
+
+
+def test_a_stopping_worker_gives_the_evaluation_back(measured: Measured) -> None:
+    row = run(measured.lab, JobKind.EVALUATE, small(measured), stopping=lambda: True)
+    assert (row.status, row.attempt) == (JobStatus.QUEUED, 0)
+    run_job(measured.lab, row.id, stopping=lambda: False)
+    assert row_of(measured.lab, row.id).status == JobStatus.SUCCEEDED
+
+
+def test_a_cancel_is_noticed_between_two_steps(measured: Measured) -> None:
+    job_id = add_job(measured.lab, JobKind.EVALUATE, small(measured))
+    claim = jobs.claim(measured.lab.database, job_id, lease_s=60)
+    assert claim is not None
+    meter = Meter(JobContext(measured.lab, claim, lambda: False).progress)
+    model = Watch(meter).over(random_model(3))
+    x = torch.zeros(1, 3, 32, 32)
+    assert model(x).shape == (1, 3)
+    jobs.request_cancel(measured.lab.database, job_id)
+    time.sleep(0.3)
+    for look in (model, model.outputs):
+        with pytest.raises(Cancelled):
+            look(x)
+        time.sleep(0.3)
+
+
+@pytest.mark.parametrize(
+    ("classes", "image_size", "detail"),
+    [
+        (("a", "b", "c"), 32, "other classes"),
+        (None, 64, "images of 64 pixels, the dataset's have 32"),
+    ],
+)
+def test_refuses_a_model_that_does_not_fit(
+    measured: Measured, classes: tuple[str, ...] | None, image_size: int, detail: str
+) -> None:
+    names = classes or measured.dataset.class_names
+    model = register(measured.lab, random_model(len(names)), names, image_size=image_size)
+    row = run(measured.lab, JobKind.EVALUATE, small(measured, models=(measured.teacher, model)))
+    assert row.status == JobStatus.FAILED
+    assert row.failure is not None
+    assert detail in row.failure["detail"]
+    assert row.failure["hint"]
+    # Before anything is measured.
+    assert not [e for e in events_of(measured.lab, row.id) if isinstance(e, ProgressEvent)]
+
+
+def test_says_that_a_model_was_deleted(measured: Measured) -> None:
+    model = register(measured.lab, random_model(10), measured.dataset.class_names)
+    catalogue.set_model_deleted(measured.lab.database, model, deleted=True)
+    row = run(measured.lab, JobKind.EVALUATE, small(measured, models=(model,)))
+    assert row.status == JobStatus.FAILED
+    assert row.failure is not None
+    assert "deleted" in row.failure["detail"]
