@@ -1,0 +1,158 @@
+"""Square Attack: what the authors' code finds, after as many queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pyautoattack.square import SquareAttack
+from torch import Tensor, nn
+
+from tests.attacks.classifiers import Seen, bent_network, classified
+from tests.attacks.oracle import seeded, size
+from worker.attacks.norms import Norm
+from worker.attacks.square import square
+
+EPS: dict[Norm, float] = {"linf": 0.06, "l2": 0.8, "l1": 6.0}
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return bent_network().float()
+
+
+@pytest.fixture
+def images() -> tuple[Tensor, Tensor]:
+    x, y = classified(bent_network(), 12)
+    return x.float(), y
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_equals_the_authors_attack_and_counts_its_queries(
+    network: nn.Module, images: tuple[Tensor, Tensor], norm: Norm
+) -> None:
+    x, y = images
+    attack = SquareAttack(
+        network, norm=norm.capitalize(), n_queries=60, eps=EPS[norm], resc_schedule=False
+    )
+    attack.init_hyperparam(x)
+    torch.manual_seed(7)
+    calls, expected = attack.attack_single_run(x, y)
+    broke = network(expected).argmax(dim=1) != y
+    first_break = torch.where(broke, (calls - 1).clamp(min=1), 61)
+    found = square(network, x, y, eps=EPS[norm], norm=norm, queries=60, seed=7)
+    assert torch.equal(found.x_adv, expected)
+    assert found.first_break.tolist() == first_break.tolist()
+    assert len(first_break.unique()) >= 3
+    assert not broke.all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_an_image_breaks_at_the_query_named_and_not_before(
+    network: nn.Module, images: tuple[Tensor, Tensor], norm: Norm
+) -> None:
+    """The same run stopped earlier: one run answers for every smaller number of queries."""
+    x, y = images
+    full = square(network, x, y, eps=EPS[norm], norm=norm, queries=40, seed=1)
+    assert (size((full.x_adv - x).double(), norm) <= EPS[norm] + 1e-6).all()
+    assert full.x_adv.min() >= 0
+    assert full.x_adv.max() <= 1
+    for queries in (1, 5, 20):
+        short = square(network, x, y, eps=EPS[norm], norm=norm, queries=queries, seed=1)
+        broke = network(short.x_adv).argmax(dim=1) != y
+        assert broke.tolist() == (full.first_break <= queries).tolist()
+
+
+def test_broken_and_wrong_images_are_shown_no_more(
+    network: nn.Module, images: tuple[Tensor, Tensor]
+) -> None:
+    x, y = images
+    y = torch.where(torch.arange(len(y)) < 3, (y + 1) % 6, y)
+    seen = Seen(network)
+    found = square(seen, x, y, eps=EPS["linf"], norm="linf", queries=30, seed=0)
+    assert found.first_break[:3].tolist() == [0, 0, 0]
+    assert torch.equal(found.x_adv[:3], x[:3])
+    left = [int((found.first_break > query).sum()) for query in range(30)]
+    sizes = [len(shown) for shown in seen.images]
+    # All clean images, the first perturbation for those that stand, then 30 squares. What the
+    # first perturbation breaks counts as broken by query 1.
+    assert sizes[:2] == [12, 9]
+    assert sizes[3:] == left[1:]
+    assert left[1] <= sizes[2] <= 9
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_depends_on_the_seed_alone_and_leaves_the_global_one(
+    network: nn.Module, images: tuple[Tensor, Tensor], norm: Norm
+) -> None:
+    x, y = images
+    before = torch.random.get_rng_state()
+
+    def attack(seed: int) -> Tensor:
+        return square(network, x, y, eps=EPS[norm], norm=norm, queries=3, seed=seed).x_adv
+
+    assert torch.equal(attack(0), attack(0))
+    assert not torch.equal(attack(0), attack(1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_works_in_double_precision_and_in_every_layout(images: tuple[Tensor, Tensor]) -> None:
+    x, y = images
+    x = x.double().contiguous(memory_format=torch.channels_last)
+    found = square(bent_network(), x, y, eps=0.06, norm="linf", queries=9, seed=0)
+    again = square(bent_network(), x.contiguous(), y, eps=0.06, norm="linf", queries=9, seed=0)
+    assert found.x_adv.dtype == torch.float64
+    assert found.first_break.tolist() == again.first_break.tolist()
+
+
+def test_a_model_without_preference_is_not_broken() -> None:
+    """Equal logits: the authors' attack gives up, and shows an empty batch."""
+    x = torch.rand(2, 3, 8, 8, generator=seeded())
+    found = square(
+        lambda x: torch.zeros(len(x), 3), x, torch.zeros(2).long(), eps=0.1, norm="linf",
+        queries=5, seed=0,
+    )  # fmt: skip
+    assert found.first_break.tolist() == [6, 6]
+
+
+def test_a_cancelled_model_ends_the_attack(
+    network: nn.Module, images: tuple[Tensor, Tensor]
+) -> None:
+    x, y = images
+    calls, before = 0, torch.random.get_rng_state()
+
+    def model(x: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 4:
+            raise KeyboardInterrupt
+        return network(x)
+
+    with pytest.raises(KeyboardInterrupt):
+        square(model, x, y, eps=0.01, norm="linf", queries=30, seed=0)
+    assert calls == 5
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"eps": -0.1}, "eps must be finite and not negative"),
+        ({"eps": float("nan")}, "eps must be finite"),
+        ({"queries": 0}, "queries must be at least 1"),
+        ({"norm": "l0"}, "norm is one of"),
+    ],
+)
+def test_refused_arguments(
+    network: nn.Module, images: tuple[Tensor, Tensor], arguments: dict[str, Any], message: str
+) -> None:
+    valid: dict[str, Any] = {"eps": 0.1, "norm": "linf", "queries": 3, "seed": 0}
+    with pytest.raises(ValueError, match=message):
+        square(network, *images, **(valid | arguments))
+
+
+def test_small_images_are_refused_where_the_first_grid_does_not_fit() -> None:
+    x, y = torch.rand(1, 3, 4, 9, generator=seeded()), torch.zeros(1).long()
+    with pytest.raises(ValueError, match="5 pixels a side"):
+        square(lambda x: x.mean((2, 3)), x, y, eps=0.1, norm="l2", queries=3, seed=0)
