@@ -9,12 +9,12 @@ from fastapi import APIRouter, Body, Depends, Response
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
-from app.api.downloads import attachment, file_name
 from app.api.fields import IdempotencyKey, IdPath, strict_json
 from app.api.jobs import accepted
 from app.contracts.export import Export
 from app.contracts.views import JobView
 from app.deps import LabDep
+from app.downloads import attachment, file_name
 from app.services import exports
 
 router = APIRouter(prefix="/jobs", tags=["exports"])

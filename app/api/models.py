@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
-from app.api.downloads import file_name
 from app.api.fields import IdPath, PageNumber, PageSize
 from app.contracts.views import ModelView, Page
 from app.deps import LabDep
+from app.downloads import file_name
 from app.services import models
 
 router = APIRouter(prefix="/models", tags=["models"])

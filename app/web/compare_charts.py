@@ -9,7 +9,7 @@ from app.web import palette
 from app.web.charts import Figure, Recipes, figure, label
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
-_LONGEST_NAME = 32
+_LONGEST_NAME = 18
 _NEUTRAL = "#7a7f87"
 
 

@@ -159,7 +159,7 @@ def _signed(share: float) -> str:
 
 
 def _probability(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+    return "<\N{NO-BREAK SPACE}0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _conclusion(test: PairedTest, compared: Sequence[Compared]) -> str:

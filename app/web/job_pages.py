@@ -42,7 +42,7 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     again = f"{form}?from={job.id}" if form else ""
     context = JobContext(
         job=job,
-        params=readable(PARAMS_OF[job.kind], job.params, _names(lab, job)),
+        params=readable(PARAMS_OF[job.kind], job.params, names_in(lab, job)),
         again=again,
         resume=f"{again}&continue_from={job.id}" if resumable else "",
         evaluation=evaluation,
@@ -101,7 +101,7 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
     return {}
 
 
-def _names(lab: Lab, job: JobView) -> dict[str, Named]:
+def names_in(lab: Lab, job: JobView) -> dict[str, Named]:
     """What the ids among a job's parameters stand for."""
     params = job.params
     several = [*params.get("models", []), *params.get("sources", [])]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from app.contracts.units import format_255
 from app.errors import LabError
@@ -26,6 +28,14 @@ class Shell:
     """Of the request: the menu marks where one is."""
     version: str
     """Of the lab."""
+
+
+_OWN_LINK = re.compile(r'<a href="/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
+
+
+def _unlinked(html: Markup) -> Markup:
+    """Escaped HTML whose links into the lab are plain text: outside of it they lead nowhere."""
+    return Markup(_OWN_LINK.sub(r"\1", html))
 
 
 def _environment() -> Environment:
@@ -52,6 +62,7 @@ def _environment() -> Environment:
         json_block=words.json_block,
         of_255=format_255,
         code=words.code,
+        unlinked=_unlinked,
     )
     return environment
 

@@ -11,6 +11,7 @@ from app.web import (
     job_pages,
     live_page,
     model_pages,
+    report,
     submit_pages,
 )
 
@@ -18,6 +19,7 @@ router = APIRouter(include_in_schema=False)
 _PARTS = (
     dashboard,
     job_pages,
+    report,
     compare_page,
     submit_pages,
     model_pages,
