@@ -55,12 +55,13 @@ def jpeg(x: Tensor, quality: int) -> Tensor:
         raise ValueError(f"quality is from 1 to 100, not {quality}")
     height, width = x.shape[2:]
     matrix = x.new_tensor(_YCBCR)
-    pixels = _filled((255 * x).round())
-    ycc = _rounded(torch.einsum("ij,njhw->nihw", matrix, pixels))
+    ycc = _rounded(torch.einsum("ij,njhw->nihw", matrix, (255 * x).round()))
     luma = _coded(ycc[:, :1] - 128, _table(_LUMINANCE, quality, x)) + 128
-    chroma = _doubled(_coded(_halved(ycc[:, 1:]), _table(_CHROMINANCE, quality, x)))
-    rgb = torch.einsum("ij,njhw->nihw", matrix.inverse(), torch.cat([luma, chroma], dim=1))
-    return _rounded(rgb[:, :, :height, :width]).clamp(0, 255) / 255
+    chroma = _coded(_halved(ycc[:, 1:]), _table(_CHROMINANCE, quality, x))
+    chroma = _doubled(chroma[:, :, : (height + 1) // 2, : (width + 1) // 2])
+    ycc = torch.cat([luma[:, :, :height, :width], chroma[:, :, :height, :width]], dim=1)
+    rgb = torch.einsum("ij,njhw->nihw", matrix.inverse(), ycc)
+    return _rounded(rgb).clamp(0, 255) / 255
 
 
 def _rounded(numbers: Tensor) -> Tensor:
@@ -68,7 +69,11 @@ def _rounded(numbers: Tensor) -> Tensor:
 
 
 def _halved(channels: Tensor) -> Tensor:
-    """Means of 2 by 2 pixels; halves are rounded down and up in turn, (N, c, H / 2, W / 2)."""
+    """Means of 2 by 2 pixels, halves rounded down and up in turn; as many columns as blocks need.
+
+    (N, c, H, W) -> (N, c, H / 2, W / 2), both rounded up.
+    """
+    channels = _filled(channels, rows=2, columns=2 * BLOCK)
     means = F.avg_pool2d(channels, 2)
     turns = means.new_tensor([0.25, 0.5]).repeat(means.shape[3] // 2)
     return (means + turns).floor()
@@ -81,14 +86,15 @@ def _doubled(channels: Tensor) -> Tensor:
     return (wide + turns).floor()
 
 
-def _filled(pixels: Tensor) -> Tensor:
-    """Both sides a multiple of 16, two blocks, by repeating the last row and column."""
-    bottom, right = (-side % (2 * BLOCK) for side in pixels.shape[2:])
-    return F.pad(pixels, (0, right, 0, bottom), mode="replicate")
+def _filled(channels: Tensor, rows: int, columns: int) -> Tensor:
+    """Up to multiples of so many rows and columns, by repeating the last ones."""
+    bottom, right = -channels.shape[2] % rows, -channels.shape[3] % columns
+    return F.pad(channels, (0, right, 0, bottom), mode="replicate")
 
 
 def _coded(channels: Tensor, table: Tensor) -> Tensor:
-    """Each block's cosine transform rounded to multiples of the table, and back; (N, c, H, W)."""
+    """Each block's cosine transform rounded to multiples of the table, and back; whole blocks."""
+    channels = _filled(channels, BLOCK, BLOCK)
     n, c, height, width = channels.shape
     shape = (n, c, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     blocks = channels.reshape(shape).transpose(3, 4)  # (N, c, H / 8, W / 8, 8, 8)
