@@ -96,6 +96,8 @@ class Job(Generic[R]):
                 hint="The ending of the file's name chooses the form.",
                 field="path",
             )
+        if self.view.kind is not JobKind.EVALUATE:
+            raise LabError("Not an evaluation", f"“{self.view.title}” has nothing to export.")
         self._succeed()
         target.write_bytes(self._transport.get_bytes(route.format(id=self.id)))
         return target

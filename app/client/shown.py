@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from app.client.job import Job
-from app.client.words import accuracy, on_one_line, table
+from app.client.words import accuracy, on_one_line, paragraph, table
 from app.contracts.params import Norm
 from app.contracts.results import (
     Comparison,
@@ -24,6 +24,12 @@ from app.contracts.views import DatasetView, JobView, ModelView
 
 _SHORT_ID = 8
 _WORST_CHECKS = 3
+_FIGURES = ("model", "clean (95 %)", "robust (95 %)", "verdict")
+_TESTS = (
+    "pair", "accuracy", "points (95 %)", "p", "adjusted p", "only the first", "only the second",
+)  # fmt: skip
+"""Of a pair a − b, a is the second and b the first."""
+_NORMS = {Norm.LINF: "L∞", Norm.L2: "L2", Norm.L1: "L1"}
 
 
 def jobs(listed: Sequence[Job[JobResult]]) -> str:
@@ -101,8 +107,8 @@ def result(found: JobResult) -> str:
 def evaluation(found: EvaluationResult) -> str:
     """The worst case of each model with its verdict, then what speaks against it."""
     params = found.params
-    linf = params.attack.norm is Norm.LINF
-    budget = format_255(params.epsilon) if linf else f"{params.epsilon:g}"
+    norm = params.attack.norm
+    budget = format_255(params.epsilon) if norm is Norm.LINF else f"{params.epsilon:g}"
     tried = ", ".join([params.attack.method, *params.further])
     rows = [
         (
@@ -115,33 +121,37 @@ def evaluation(found: EvaluationResult) -> str:
     ]
     return "\n".join(
         [
-            on_one_line(
+            paragraph(
+                "",
                 f"{found.images:,} test images of {found.dataset.name}, "
-                f"{params.attack.norm} {budget}, worst case of {tried}"
+                f"{_NORMS[norm]} ε = {budget}, worst case of {tried}",
             ),
             "",
-            table(("model", "clean (95 %)", "robust (95 %)", "verdict"), rows, right=(1, 2)),
+            table(_FIGURES, rows, right=(1, 2)),
             *(line for model in found.models for line in _doubts(model)),
         ]
     )
 
 
 def _doubts(model: ModelFigures) -> list[str]:
-    """The checks that are not green, the worst first; they come in this order."""
+    """The checks that are not green; the worst come first."""
     if model.verdict is None:
         return []
     doubts = [check for check in model.verdict.checks if check.light is not Light.GREEN]
+    if not doubts:
+        return []
     more = len(doubts) - _WORST_CHECKS
     return [
         "",
-        on_one_line(f"{model.name}: {model.verdict.sentence}"),
+        on_one_line(f"{model.name}: {model.verdict.light}"),
         *(_doubt(check) for check in doubts[:_WORST_CHECKS]),
         *([f"  and {more} more"] if more > 0 else []),
     ]
 
 
 def _doubt(check: Check) -> str:
-    return on_one_line(f"  {check.light:<5}  {check.title}: {check.figure}. {check.sentence}")
+    measured = "" if check.figure == "not measured" else f": {check.figure}"
+    return paragraph(f"  {check.light:<5}  ", f"{check.title}{measured}. {check.sentence}")
 
 
 def comparison(found: Comparison) -> str:
@@ -153,21 +163,26 @@ def comparison(found: Comparison) -> str:
     ]
     return "\n".join(
         [
-            on_one_line(f"{found.images:,} test images of {found.dataset.name} that all measured"),
+            paragraph(
+                "", f"{found.images:,} test images of {found.dataset.name} that all measured"
+            ),
             "",
-            table(("model", "clean (95 %)", "robust (95 %)", "verdict"), rows, right=(1, 2)),
+            table(_FIGURES, rows, right=(1, 2)),
             "",
-            *(_paired(test) for test in found.tests),
-            *(on_one_line(f"Note: {note}") for note in found.notes),
+            table(_TESTS, [_paired(test) for test in found.tests], right=(2, 3, 4, 5, 6)),
+            "",
+            *(paragraph("Note: ", note) for note in found.notes),
         ]
-    )
+    ).rstrip()
 
 
-def _paired(test: PairedTest) -> str:
-    first, second = test.first + 1, test.second + 1
+def _paired(test: PairedTest) -> Sequence[str]:
     return (
-        f"{test.quantity:<6}  {second} − {first}: {100 * test.difference:+.1f} points "
-        f"({100 * test.low:+.1f} to {100 * test.high:+.1f}), p = {test.p_value:.2g}; "
-        f"only {first} is right on {test.only_first:,} images, "
-        f"only {second} on {test.only_second:,}"
+        f"{test.second + 1} − {test.first + 1}",
+        test.quantity,
+        f"{100 * test.difference:+.1f} ({100 * test.low:+.1f} to {100 * test.high:+.1f})",
+        f"{test.p_value:.2g}",
+        f"{test.p_adjusted:.2g}",
+        f"{test.only_first:,}",
+        f"{test.only_second:,}",
     )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 
 from app.contracts.results import Accuracy
+
+_LINE = 100
+"""Characters; longer lines are hard to read, however wide the terminal."""
 
 
 def percent(share: float) -> str:
@@ -31,6 +36,15 @@ def duration(seconds: float) -> str:
 def on_one_line(text: str) -> str:
     """Text from elsewhere, of which no character can move the cursor or colour the terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def paragraph(start: str, text: str) -> str:
+    """Text after a start, in lines that fit the terminal, each as far to the right."""
+    width = min(_LINE, shutil.get_terminal_size().columns)
+    return textwrap.fill(
+        on_one_line(text), width, initial_indent=start, subsequent_indent=" " * len(start),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
