@@ -7,6 +7,7 @@ around that point, and steps along it, so that the point comes ever closer to th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from torch.nn import functional as F
 from worker.attacks.norms import Norm, check_norm, length, per_image, steepest
 from worker.attacks.pgd import Model, check_batch
 
-DRAWS = 10
-"""Random images tried as a start, before other images of the batch are taken."""
+DRAWS = 50
+"""Random images tried as a start where the batch has no image of another class."""
 MOST_STEPS = 1000
 """More than any number of queries reaches: the queries end the search, not the steps."""
 
@@ -27,8 +28,8 @@ def hop_skip_jump(
 ) -> Tensor:
     """The first misclassified image within ε that the search comes across, within `queries`.
 
-    The start is a random image; where `DRAWS` of them are all given the true class, it is the first
-    image of the batch that is not. Without any start an image withstands.
+    The start is the nearest image of the batch that the model gives another class, or else the
+    first of `DRAWS` random images that it does. Without any start an image withstands.
 
     Args:
         model: images in [0, 1] -> logits (N, K), of which only the highest class is used.
@@ -108,18 +109,19 @@ def _starts(
     oracle: _Oracle, batch: Tensor, predicted: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """A misclassified image for each image, (M, C, H, W), and whether there is one, (M,)."""
-    starts, found = oracle.x.clone(), torch.zeros_like(oracle.standing)
+    order = math.inf if oracle.norm == "linf" else 2.0
+    distances = torch.cdist(oracle.x.flatten(1), batch.flatten(1), p=order)  # (M, N)
+    distances[predicted == oracle.y[:, None]] = torch.inf
+    nearest = distances.min(dim=1)
+    starts, found = batch[nearest.indices], nearest.values.isfinite()
     for _ in range(DRAWS):
+        if found.all():
+            break
         drawn = torch.rand(starts.shape, generator=generator, dtype=starts.dtype).to(starts)
         wrong = oracle(drawn) & ~found
         starts[wrong] = drawn[wrong]
         found |= wrong
-        if found.all():
-            return starts, found
-    others = predicted != oracle.y[:, None]  # (M, N): images of the batch of another class
-    possible = ~found & others.any(dim=1)
-    starts[possible] = batch[others[possible].int().argmax(dim=1)]
-    return starts, found | possible
+    return starts, found
 
 
 def _search(oracle: _Oracle, starts: Tensor, norm: Norm, generator: torch.Generator) -> None:

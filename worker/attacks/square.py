@@ -65,7 +65,7 @@ def square(
     with torch.random.fork_rng(devices=[]):  # it draws from the CPU's global generator
         torch.default_generator.manual_seed(seed)
         _, found = attack.attack_single_run(images, y[rows])
-    x_adv[rows] = found.to(x.dtype)
+    x_adv[rows] = found.clamp(0, 1).to(x.dtype)
     first_break[rows] = torch.where(oracle.broken_by > 0, oracle.broken_by, queries + 1)
     return FirstBreak(x_adv, first_break)
 
@@ -82,7 +82,8 @@ class _Oracle:
         self.queries = 0
 
     def __call__(self, x: Tensor) -> Tensor:
-        logits = self.model(x.to(self.dtype)).to(x.dtype)
+        # In L1 rounding leaves the box; clamped here and at the end, to the same images.
+        logits = self.model(x.clamp(0, 1).to(self.dtype)).to(x.dtype)
         y = self.y[self.left]
         broke = logits.argmax(dim=1) != y
         self.broken_by[self.left[broke]] = max(self.queries, 1)
