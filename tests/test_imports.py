@@ -27,11 +27,19 @@ FORBIDDEN = {
     "app.queue": ("app.api", "app.web", "app.services", "app.store", "fastapi"),
     "app.bell": ("app.api", "app.web", "app.services", "app.store", "app.queue", "celery"),
     "app.services": ("app.api", "app.web", "fastapi", "starlette", "celery", "redis"),
+    "app.client": (
+        "app.api", "app.web", "app.services", "app.store", "app.queue", "app.bell", "app.main",
+        "app.settings", "app.errors", "fastapi", "sqlalchemy", "celery", "redis", "numpy",
+    ),
     "app.api": ("app.web", "app.main", "app.queue", "sqlalchemy", "celery", "redis", "PIL"),
     "app.web": ("app.api", "app.queue", "sqlalchemy", "celery", "redis"),
     "worker": (
         "app.api", "app.web", "app.services", "app.queue", "app.main", "app.deps", "app.bell",
         "app.border", "app.error_handlers", "app.run", "fastapi", "starlette", "uvicorn",
+    ),
+    "worker.evaluation": (
+        "app.store", "app.settings", "worker.jobs", "worker.registry", "worker.job_run", "celery",
+        "redis", "sqlalchemy", "torchvision",
     ),
     **dict.fromkeys(CORES, ("app", "celery", "redis", "sqlalchemy", "pydantic")),
     "worker.agkd_bml": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
@@ -42,6 +50,9 @@ FORBIDDEN = {
 
 ONLY_STORE_TYPES = {"app.store.jobs": {"StoredEvent"}}
 """What the upper layers may take from the store: the shape of an event."""
+
+LAZY = {"pyautoattack", "foolbox", "eagerpy"}
+"""What attacks may import where they need it, and not before: a core runs without them."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -107,6 +118,8 @@ def test_a_core_needs_torch_numpy_and_pillow_at_most(core: str) -> None:
     allowed = {"torch", "numpy", "PIL", "worker"} | set(sys.stdlib_module_names)
     if core == "worker.data":
         allowed.add("torchvision")  # downloads CIFAR and SVHN
+    if core == "worker.attacks":
+        allowed |= LAZY
     used = {
         module.split(".")[0]
         for name, path in MODULES.items()
@@ -122,6 +135,18 @@ def test_a_core_needs_torch_numpy_and_pillow_at_most(core: str) -> None:
         if is_below(module, "worker")
     }
     assert all(any(is_below(module, other) for other in CORES) for module in inside), inside
+
+
+def test_attacks_load_other_libraries_only_when_they_attack() -> None:
+    names = [name for name in MODULES if is_below(name, "worker.attacks")]
+    code = (
+        f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\n"
+        f"print(sorted({LAZY} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_contracts_need_pydantic_and_the_standard_library_only() -> None:
