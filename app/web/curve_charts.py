@@ -94,6 +94,7 @@ def minimal_epsilon(result: EvaluationResult, recipes: Recipes) -> Figure | None
     ]
     ticks = range(0, bins + 1, max(1, bins // 4))
     axis = budget_axis(norm) | {
+        "tickangle": 0,
         "tickvals": [*(width * tick for tick in ticks), width * (bins + 1.5)],
         "ticktext": [*(f"{width * tick:g}" for tick in ticks), "never"],
         "title": {"text": budget_axis(norm)["title"]["text"].replace("Budget", "Minimal")},

@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts.params import (
+    NORMS_OF,
     Attack,
     EvaluateParams,
     ImportParams,
+    Method,
+    Norm,
     Params,
     Schedule,
     TrainParams,
@@ -22,6 +25,7 @@ from app.web import forms
 from app.web.entries import Rejected, entries_of, read, rejected_by_service
 
 _ID, _OTHER_ID = "a" * 32, "b" * 32
+_IN_LINF = [method for method in Method if Norm.LINF in NORMS_OF[method]]
 _levels = st.integers(1, 640).map(lambda tenths: from_255(tenths / 10))
 _train = st.builds(
     TrainParams,
@@ -42,6 +46,12 @@ _evaluate = st.builds(
     models=st.sampled_from([(_ID,), (_ID, _OTHER_ID)]),
     dataset=st.just(_ID),
     attack=st.builds(Attack, steps=st.integers(1, 1000), random_start=st.booleans()),
+    epsilon=_levels,
+    further=st.sets(st.sampled_from(_IN_LINF)).map(lambda s: tuple(sorted(s))),
+    sources=st.just((_OTHER_ID,)),
+    minimal_epsilon=st.booleans(),
+    embedding=st.booleans(),
+    stop_half_width=st.none() | st.floats(0.1, 50),
     epsilons=st.sets(_levels, min_size=1, max_size=9).map(lambda s: tuple(sorted(s))),
     step_counts=st.sets(st.integers(1, 1000), max_size=9).map(lambda s: tuple(sorted(s))),
 )
@@ -74,7 +84,9 @@ def test_training_parameters_survive_being_typed(params: TrainParams) -> None:
 def test_evaluation_parameters_survive_being_typed(params: EvaluateParams) -> None:
     typed = entries_of(EvaluateParams, params.model_dump(mode="json"))
     again = read(EvaluateParams, typed)
-    assert again.model_dump(exclude={"epsilons"}) == params.model_dump(exclude={"epsilons"})
+    loose = {"epsilon", "epsilons"}
+    assert again.model_dump(exclude=loose) == params.model_dump(exclude=loose)
+    assert again.epsilon == pytest.approx(params.epsilon, abs=1e-9)
     assert again.epsilons == pytest.approx(params.epsilons, abs=1e-9)
 
 

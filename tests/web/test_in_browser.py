@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import Attack, ExplainParams
+from app.contracts.params import Attack, ExplainParams, Recipe
 from app.services import jobs
 from app.services.lab import Lab
 from app.store import jobs as store
 from app.web.live_page import magma
-from tests.plugins.needs import chromium
+from tests.web.browsing import browser as browser
+from tests.web.browsing import page as page
 from tests.web.examples import (
     add_dataset,
     add_job,
     add_model,
     evaluation,
     explanation,
+    full_evaluation,
     train_params,
 )
 
@@ -30,29 +31,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 _PIXEL = """([selector, x, y]) => [...document.querySelector(selector).getContext("2d")
     .getImageData(x, y, 1, 1).data.slice(0, 3)]"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Browser, web: str) -> Iterator[Page]:
-    """A page on the lab; a script's error or a refused resource fails the test."""
-    complaints: list[str] = []
-    context = browser.new_context(base_url=web, viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    yield opened
-    context.close()
-    assert complaints == []
 
 
 @pytest.fixture
@@ -228,6 +206,9 @@ def test_long_names_fit_on_a_telephone(
     models = [add_model(lab, dataset, name="y" * 80) for _ in range(3)]
     result = evaluation([(model, "z" * 80) for model in models])
     job = add_job(lab, JobKind.EVALUATE, result.params, result=result, title="w" * 300)
+    full = full_evaluation([(model, "z" * 80, Recipe.AGKD_BML) for model in models], images=60,
+                           classes=["c" * 80, "d" * 80, "e"])  # fmt: skip
+    whole = add_job(lab, JobKind.EVALUATE, full.params, result=full, title="w" * 300)
     context = browser.new_context(
         base_url=web,
         viewport={"width": 390, "height": 844},
@@ -235,7 +216,8 @@ def test_long_names_fit_on_a_telephone(
     )
     page = context.new_page()
     for path in ("/", "/train", "/evaluate", "/models", "/datasets", f"/models/{models[0]}",
-                 f"/jobs/{job}", live, "/nowhere"):  # fmt: skip
+                 f"/jobs/{job}", f"/jobs/{whole}", live, "/nowhere"):  # fmt: skip
         page.goto(path, wait_until="networkidle")
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
     context.close()

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from app.contracts.params import Recipe
-from app.web.palette import GROUNDS, OTHERS, STUDENT, TEACHER, colours
+from app.contracts.results import Light
+from app.web.palette import CLASSES, GROUNDS, OTHERS, STUDENT, TEACHER, colours, identity
 from app.web.render import TEMPLATES
 
 _CSS = (TEMPLATES.parent / "static" / "lab.css").read_text()
@@ -55,7 +56,7 @@ def _lab(hue: str, sight: str) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
-@pytest.mark.parametrize("hue", [TEACHER, STUDENT, *OTHERS])
+@pytest.mark.parametrize("hue", [TEACHER, STUDENT, *OTHERS, *CLASSES])
 def test_every_hue_stands_out_on_both_grounds(hue: str, ground: str) -> None:
     assert _contrast(hue, ground) >= 3
 
@@ -66,8 +67,9 @@ def test_teacher_and_student_differ_for_everyone(sight: str) -> None:
     assert sum((a - b) ** 2 for a, b in pairs) ** 0.5 > 60
 
 
-def test_all_hues_differ_in_full_sight() -> None:
-    for one, other in itertools.combinations([TEACHER, STUDENT, *OTHERS], 2):
+@pytest.mark.parametrize("hues", [(TEACHER, STUDENT, *OTHERS), CLASSES], ids=["models", "classes"])
+def test_all_hues_differ_in_full_sight(hues: tuple[str, ...]) -> None:
+    for one, other in itertools.combinations(hues, 2):
         pairs = zip(_lab(one, "full"), _lab(other, "full"), strict=True)
         assert sum((a - b) ** 2 for a, b in pairs) ** 0.5 > 20
 
@@ -76,6 +78,19 @@ def test_the_style_sheet_has_the_same_identities_and_grounds() -> None:
     assert re.findall(r"--teacher: (#\w+);", _CSS) == [TEACHER]
     assert re.findall(r"--student: (#\w+);", _CSS) == [STUDENT]
     assert tuple(re.findall(r"--surface: (#\w+);", _CSS)) == GROUNDS
+    for hue in OTHERS:
+        assert re.findall(rf"--{identity(hue)}: (#\w+);", _CSS) == [hue]
+    for name in ("teacher", "student", *map(identity, OTHERS)):
+        assert f".identity.{name}::before" in _CSS
+    assert (identity(TEACHER), identity(STUDENT)) == ("teacher", "student")
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+@pytest.mark.parametrize("light", list(Light))
+def test_lights_stand_out_in_both_schemes(light: Light, scheme: int) -> None:
+    hue = re.findall(rf"--light-{light}: (#\w+);", _CSS)[scheme]
+    for ground in ("ground", "surface"):
+        assert _contrast(hue, re.findall(rf"--{ground}: (#\w+);", _CSS)[scheme]) >= 3
 
 
 @pytest.mark.parametrize("scheme", [0, 1])

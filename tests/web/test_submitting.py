@@ -13,9 +13,10 @@ from markupsafe import escape
 from PIL import Image
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import ImportParams, TrainParams
+from app.contracts.params import EvaluateParams, ImportParams, Method, TrainParams
 from app.services import jobs
 from app.services.lab import Lab
+from app.web.presets import PRESETS
 from app.web.specs import specs
 from tests.web.examples import CLASSES, add_dataset, add_job, add_model
 
@@ -136,6 +137,65 @@ def test_the_address_fills_the_form(lab: Lab, client: httpx.Client) -> None:
     page = client.get(f"/evaluate?models={model}").text
     assert re.search(rf'name="models" value="{model}" checked', page)
     assert f'<option value="{dataset}" selected>' in page
+
+
+def test_further_attacks_are_chosen_from_a_list(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    model = add_model(lab, dataset)
+    sent = {"models": model, "dataset": dataset, "further": ["autoattack", "square"],
+            "queries": "700", "epsilon": "4", "corruptions": "true",
+            "stop_half_width": "2.5"}  # fmt: skip
+    params = EvaluateParams.model_validate(_started(lab, client.post("/evaluate", data=sent)))
+    assert params == EvaluateParams(
+        models=(model,), dataset=dataset, further=(Method.AUTOATTACK, Method.SQUARE), queries=700,
+        epsilon="4/255", corruptions=True, stop_half_width=2.5,
+    )  # fmt: skip
+    sent["attack.norm"] = "l1"
+    again = client.post("/evaluate", data=sent)
+    assert set(_errors(again.text)) == {"field-attack-norm"}
+    for method in ("autoattack", "square"):
+        assert re.search(rf'name="further" value="{method}" checked', again.text)
+    assert re.search(r'name="stop_half_width" value="2.5"', again.text)
+
+
+def test_every_evaluation_parameter_has_its_field_in_a_clear_order(
+    lab: Lab, client: httpx.Client
+) -> None:
+    add_model(lab, add_dataset(lab))
+    page = client.get("/evaluate").text
+    for spec in specs(EvaluateParams):
+        assert re.search(rf'name="{spec.name}"', page), spec.name
+    order = ["models", "images", "epsilon", "attack.norm", "attack.method", "attack.steps",
+             "further", "queries", "epsilons", "minimal_epsilon", "corruptions", "embedding",
+             "stop_half_width", "seed"]  # fmt: skip
+    places = [page.index(f'name="{name}"') for name in order]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("number", range(len(PRESETS)))
+def test_a_preset_fills_the_form_and_starts_as_it_is(
+    lab: Lab, client: httpx.Client, number: int
+) -> None:
+    dataset = add_dataset(lab)
+    model = add_model(lab, dataset)
+    page = client.get(f"/evaluate?models={model}&dataset={dataset}").text
+    links = [html_module.unescape(link) for link in re.findall(r'href="(/evaluate\?[^"]+)"', page)]
+    assert len(links) == len(PRESETS)
+    filled = client.get(links[number]).text
+    for name, entries in PRESETS[number].entries.items():
+        for entry in filter(None, entries):
+            choice = rf'name="{name}" value="{re.escape(entry)}" checked'
+            typed_in = rf'name="{name}" value="{re.escape(entry)}"'
+            check = rf'name="{name}" value="true" (?!checked)'
+            wanted = check if entry == "false" else typed_in
+            assert re.search(choice, filled) or re.search(wanted, filled), name
+    assert re.search(rf'name="models" value="{model}" checked', filled)
+    sent = {name: list(entries) for name, entries in PRESETS[number].entries.items()}
+    params = _started(
+        lab, client.post("/evaluate", data={"models": model, "dataset": dataset} | sent)
+    )
+    assert params["further"] == [e for e in PRESETS[number].entries["further"] if e]
+    assert params["embedding"] is (number == 2)
 
 
 def test_one_click_draws_the_shapes(lab: Lab, client: httpx.Client) -> None:

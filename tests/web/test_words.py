@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from app.contracts.results import Accuracy
+from app.contracts.params import Attack, Goal, Method, Norm
+from app.contracts.results import Accuracy, Mean
 from app.web import words
 
 
@@ -43,6 +45,41 @@ def test_shares_have_one_decimal_and_their_interval() -> None:
     accuracy = Accuracy.of(710, 1000)  # Wilson: 0.6811 to 0.7372
     assert _plain(words.percent(accuracy.value)) == "71.0 %"
     assert _plain(words.interval(accuracy)) == "68.1–73.7 %"
+
+
+def test_means_have_half_of_their_interval() -> None:
+    mean = Mean(value=0.12345, low=0.11345, high=0.13345, n=9)
+    assert _plain(words.spread(mean)) == "0.123 ± 0.010"
+    assert _plain(words.share(mean)) == "12.3 ± 1.0 %"
+
+
+def test_what_is_over_at_once_took_less_than_a_second() -> None:
+    assert [_plain(words.took(s)) for s in (0.0, 0.99, 1.2, 200)] == [
+        "< 1 s",
+        "< 1 s",
+        "1 s",
+        "3 min",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attack", "text"),
+    [
+        (Attack(), "PGD-20"),
+        (Attack(restarts=5), "PGD-20, 5 restarts"),
+        (Attack(method=Method.FGSM), "FGSM"),
+        (Attack(method=Method.APGD_CE, steps=100), "APGD-CE, 100 steps"),
+    ],
+)
+def test_an_attack_says_what_it_spends(attack: Attack, text: str) -> None:
+    assert words.attack(attack) == text
+
+
+@pytest.mark.parametrize("kind", [Method, Norm, Goal])
+def test_every_choice_has_a_name_of_its_own(kind: type[Enum]) -> None:
+    names = [words.member(member) for member in kind]
+    assert len(set(names)) == len(names)
+    assert not any("_" in name for name in names)
 
 
 def test_times_are_told_from_now() -> None:

@@ -1,0 +1,147 @@
+"""What scripts do for an evaluation: charts, switches, saved pictures, the form, the estimate."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.contracts.events import MetricsEvent, ProgressEvent
+from app.contracts.jobs import JobKind
+from app.contracts.params import EvaluateParams, Recipe
+from app.services.lab import Lab
+from app.store import jobs as store
+from tests.web.browsing import browser as browser
+from tests.web.browsing import page as page
+from tests.web.examples import add_dataset, add_job, add_model, full_evaluation
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture
+def measured(lab: Lab) -> str:
+    """The address of a finished evaluation of two models."""
+    result = full_evaluation(images=80)
+    return f"/jobs/{add_job(lab, JobKind.EVALUATE, result.params, result=result)}"
+
+
+def _charts(page: Page) -> dict[str, int]:
+    """Of each chart in sight, how many traces are drawn; folded ones wait."""
+    drawn: dict[str, int] = page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll("figure[data-chart]")]
+           .filter((figure) => figure.checkVisibility())
+           .map((one) => [one.dataset.chart, one.querySelector(".plot").data?.length ?? 0]))"""
+    )
+    return drawn
+
+
+def test_an_evaluation_draws_every_chart_that_is_in_sight(page: Page, measured: str) -> None:
+    page.goto(measured)
+    page.wait_for_function("() => document.querySelector('[data-chart=pca-1] .plot').data?.length")
+    drawn = _charts(page)
+    assert {"epsilon", "minimal", "classes", "confusion-robust-1", "attention"} <= set(drawn)
+    assert "tsne-0" not in drawn
+    assert min(drawn.values()) >= 1
+
+
+def test_the_feature_view_switches_between_projections(page: Page, measured: str) -> None:
+    page.goto(measured)
+    first = page.locator("[data-panel=pca-0]")
+    expect(first).to_be_visible()
+    page.get_by_role("radio", name="t-SNE").first.check()
+    expect(first).to_be_hidden()
+    expect(page.locator("[data-panel=tsne-0]")).to_be_visible()
+    page.wait_for_function("() => document.querySelector('[data-chart=tsne-0] .plot').data?.length")
+    expect(page.locator("[data-panel=pca-1]")).to_be_visible()
+
+
+def test_of_many_models_the_chosen_one_is_shown(page: Page, lab: Lab) -> None:
+    models = [(f"{i:032x}", f"Model {i}", Recipe.AGKD_BML) for i in range(3)]
+    result = full_evaluation(models, images=40)
+    page.goto(f"/jobs/{add_job(lab, JobKind.EVALUATE, result.params, result=result)}")
+    expect(page.locator("[data-panel=cascade-1]")).to_be_visible()
+    expect(page.locator("[data-panel=cascade-3]")).to_be_hidden()
+    page.get_by_role("group", name="Model: attack by attack").get_by_role(
+        "radio", name="Model 2"
+    ).check()
+    expect(page.locator("[data-panel=cascade-1]")).to_be_hidden()
+    expect(page.locator("[data-panel=cascade-3]")).to_be_visible()
+    expect(page.locator("[data-panel=matrices-1]")).to_be_visible()
+
+
+@pytest.mark.parametrize(("format_", "start"), [("svg", b"<svg"), ("png", b"\x89PNG")])
+def test_a_chart_is_saved_under_a_name_that_says_what_it_is(
+    page: Page, measured: str, format_: str, start: bytes
+) -> None:
+    page.goto(measured)
+    page.wait_for_function(
+        "() => document.querySelector('[data-chart=epsilon] .plot').data?.length"
+    )
+    with page.expect_download() as download:
+        page.locator(f"[data-chart=epsilon] [data-save={format_}]").click()
+    job = measured.removeprefix("/jobs/")
+    assert download.value.suggested_filename == f"evaluate-{job[:8]}-epsilon.{format_}"
+    data = download.value.path().read_bytes()
+    assert data.startswith(start)
+    if format_ == "svg":
+        assert "Accuracy against the budget" in data.decode()
+
+
+def test_a_preset_fills_the_form_on_the_spot(page: Page, lab: Lab) -> None:
+    dataset = add_dataset(lab)
+    add_model(lab, dataset)
+    page.goto("/evaluate")
+    page.check("[name=models]")
+    page.fill("[name='epsilon']", "4")
+    page.get_by_role("link", name="Publishable").click()
+    expect(page.locator("[name=images]")).to_have_value("10000")
+    expect(page.locator("[name=further][value=autoattack]")).to_be_checked()
+    page.get_by_role("link", name="Quick look").click()
+    expect(page.locator("[name=further][value=autoattack]")).not_to_be_checked()
+    expect(page.locator("[name='attack.steps']")).to_have_value("10")
+    expect(page.locator("[name=models]")).to_be_checked()
+    expect(page.locator("[name='epsilon']")).to_have_value("4")
+    assert page.url.endswith("/evaluate")
+
+
+def test_what_does_not_fit_what_is_chosen_is_out_of_sight(page: Page, lab: Lab) -> None:
+    add_model(lab, add_dataset(lab))
+    page.goto("/evaluate")
+    queries, sources = page.locator("#field-queries"), page.locator("[name=sources]")
+    expect(queries).to_be_hidden()
+    page.check("[name=further][value=square]")
+    expect(queries).to_be_visible()
+    page.check("[name=further][value=transfer]")
+    expect(sources.first).to_be_visible()
+    page.check("[name='attack.norm'][value=l1]")
+    transfer = page.locator("[name=further][value=transfer]")
+    expect(transfer).to_be_hidden()
+    expect(transfer).to_be_disabled()
+    expect(page.locator("[name='attack.method'][value=bim]")).to_be_hidden()
+    expect(page.locator("[name='attack.method'][value=pgd]")).to_be_checked()
+    page.check("[name='attack.norm'][value=linf]")
+    expect(transfer).to_be_checked()
+    page.check("[name='attack.method'][value=fgsm]")
+    expect(page.locator("[name='attack.steps']")).to_be_hidden()
+
+
+def test_a_running_evaluation_shows_its_estimate_as_it_comes(page: Page, lab: Lab) -> None:
+    model = add_model(lab, add_dataset(lab))
+    params = EvaluateParams(models=(model,), dataset="0" * 32)
+    job = add_job(lab, JobKind.EVALUATE, params, title="A job")
+    claim = store.claim(lab.database, job, lease_s=1000)
+    assert claim is not None
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#no-charts")).to_be_visible()
+    for images, robust in ((50, 0.5), (100, 0.4)):
+        values = {"clean": 0.9, "robust": robust, "low": robust - 0.1, "high": robust + 0.1}
+        known = {f"{model}:{name}": value for name, value in values.items()}
+        store.report(lab.database, claim, [
+            MetricsEvent(series="estimate", step=images, values=known),
+            ProgressEvent(done=images, total=200, phase=f"{images} images", eta_s=60.0),
+        ])  # fmt: skip
+        expect(page.locator("#state")).to_contain_text(f"{images} images")
+        page.wait_for_function(
+            "n => document.querySelector('[data-chart=estimate] .plot').data?.[2]?.x.at(-1) === n",
+            arg=images,
+        )
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()

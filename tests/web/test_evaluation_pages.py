@@ -1,0 +1,284 @@
+"""The page of an evaluation: what was found, what speaks against it, and nothing that is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import EvaluateParams, Method, Recipe
+from app.contracts.results import EvaluationResult, Light
+from app.services.lab import Lab
+from app.web.evaluation_view import Stage, evaluation_view
+from tests.web.example_evaluation import STUDENT, TEACHER
+from tests.web.examples import add_dataset, add_job, add_model, evaluation, full_evaluation
+
+_RECIPES = {TEACHER: Recipe.CLEAN, STUDENT: Recipe.AGKD_BML}
+_SECTIONS = ("trust", "cascade", "curves", "classes", "corruptions", "attention", "features")
+_HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
+
+
+def _shown(lab: Lab, client: httpx.Client, result: EvaluationResult) -> tuple[str, str]:
+    """The id of a finished job with this result, and its page."""
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    answer = client.get(f"/jobs/{job}")
+    assert answer.status_code == 200, answer.text
+    return job, answer.text.replace("\N{NO-BREAK SPACE}", " ").replace("&nbsp;", " ")
+
+
+def _sections(html: str) -> list[str]:
+    found = re.findall(r'<section aria-labelledby="([\w-]+)"', html)
+    return [name for name in found if name != "result"]
+
+
+def _without(result: EvaluationResult, **empty: Any) -> EvaluationResult:
+    models = tuple(model.model_copy(update=empty) for model in result.models)
+    return result.model_copy(update={"models": models})
+
+
+def _rows(html: str, table: str) -> list[list[str]]:
+    """The texts of the cells of each row of the body of the n-th such table."""
+    body = html[html.index(table) :].split("</table>")[0].split("<tbody>")[1]
+    texts = [re.sub(r"<[^>]+>|\s+", " ", cell) for cell in re.split(r"</t[hd]>", body)]
+    rows = body.count("</tr>")
+    cells = [" ".join(text.split()) for text in texts if text.strip()]
+    width = len(cells) // rows
+    return [cells[i * width : (i + 1) * width] for i in range(rows)]
+
+
+def test_the_sections_come_in_the_order_of_reading(lab: Lab, client: httpx.Client) -> None:
+    job, html = _shown(lab, client, full_evaluation())
+    assert _sections(html) == list(_SECTIONS)
+    assert html.index('id="result"') < html.index('id="trust"')
+    assert html.index('id="features"') < html.index("How it was measured")
+    figures = client.get(f"/jobs/{job}/record.json").json()["figures"]
+    assert set(re.findall(r'data-chart="([\w-]+)"', html)) == set(figures)
+
+
+@pytest.mark.parametrize(
+    ("section", "empty"),
+    [
+        ("trust", {"verdict": None}),
+        ("cascade", {"attacks": ()}),
+        ("curves", {"against_epsilon": (), "against_steps": (), "against_restarts": (),
+                    "against_queries": (), "outcomes": None}),
+        ("classes", {"per_class": (), "confusion_clean": (), "confusion_robust": ()}),
+        ("corruptions", {"corruptions": ()}),
+        ("attention", {"attention": None}),
+        ("features", {"embedding": None}),
+    ],
+)  # fmt: skip
+def test_a_section_that_has_nothing_is_absent(
+    lab: Lab, client: httpx.Client, section: str, empty: dict[str, Any]
+) -> None:
+    job, html = _shown(lab, client, _without(full_evaluation(images=60), **empty))
+    assert _sections(html) == [name for name in _SECTIONS if name != section]
+    figures = client.get(f"/jobs/{job}/record.json").json()["figures"]
+    assert set(re.findall(r'data-chart="([\w-]+)"', html)) == set(figures)
+
+
+def test_a_result_of_an_earlier_lab_still_opens(lab: Lab, client: httpx.Client) -> None:
+    result = evaluation([(TEACHER, "Teacher")])
+    old = result.model_dump(mode="json")
+    for name in ("classes", "image_numbers", "labels", "stopped_early"):
+        del old[name]
+    kept = ("model", "name", "sha256", "clean", "against_epsilon", "against_steps")
+    old["models"] = [{name: model[name] for name in kept} for model in old["models"]]
+    for name in ("further", "queries", "sources", "minimal_epsilon", "corruptions", "attention",
+                 "embedding", "stop_half_width"):  # fmt: skip
+        del old["params"][name]
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    lab.files.result(job).write_text(json.dumps(old))
+    html = client.get(f"/jobs/{job}").text
+    assert _sections(html) == ["curves"]
+    assert "Not checked: this evaluation comes from an earlier version" in html
+    assert "Under PGD-20 alone" in html
+    assert client.get(f"/jobs/{job}/record.json").status_code == 200
+    assert client.get("/").status_code == 200
+
+
+def test_the_headline_has_clean_worst_case_and_the_light(lab: Lab, client: httpx.Client) -> None:
+    result = full_evaluation()
+    _, html = _shown(lab, client, result)
+    head = html[html.index('<div class="cards">') : html.index('id="trust"')]
+    shown = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)<small[^>]*>([^<]+)", head)
+    expected = []
+    for model in result.models:
+        assert model.robust is not None
+        for title, a in (("Clean", model.clean), ("Robust, worst case", model.robust)):
+            interval = f"{100 * a.low:.1f}–{100 * a.high:.1f} %, n = {a.n}"
+            expected.append((title, f"{100 * a.value:.1f} %", interval))
+    assert shown == expected
+    assert "L∞, ε = 8/255; 500 test images of CIFAR-10 (JPEG)." in html
+    assert re.findall(r'<span class="word">(\w+)</span>', head) == ["green", "amber"]
+    for model in result.models:
+        assert model.verdict is not None
+        assert model.verdict.sentence in head
+
+
+@pytest.mark.parametrize("light", list(Light))
+def test_doubts_stand_open_and_the_rest_is_folded(
+    lab: Lab, client: httpx.Client, light: Light
+) -> None:
+    result = full_evaluation(images=60, light=light)
+    _, html = _shown(lab, client, result)
+    last = html[: html.index('id="cascade"')].split("<h3>")[-1]
+    open_part, folded = last.split('<details class="folded">')
+    verdict = result.models[-1].verdict
+    assert verdict is not None
+    for check in verdict.checks:
+        told = open_part if check.light is not Light.GREEN else folded
+        for text in (check.title, check.figure, check.sentence):
+            assert text in told
+    green = sum(check.light is Light.GREEN for check in verdict.checks)
+    assert f"{green} green checks" in folded
+    assert open_part.count('class="check-row"') == len(verdict.checks) - green
+
+
+def test_lights_differ_by_shape_and_word(lab: Lab, client: httpx.Client) -> None:
+    drawings = set()
+    for light in Light:
+        _, html = _shown(lab, client, full_evaluation(images=60, light=light))
+        found = re.findall(rf'class="light {light}"><svg[^>]*>(.*?)</svg>', html, re.DOTALL)
+        assert f'<span class="word">{light}</span>' in html
+        drawings.add(found[0].strip())
+    assert len(drawings) == len(Light)
+
+
+def test_the_cascade_counts_down_with_autoattack_as_one(lab: Lab, client: httpx.Client) -> None:
+    result = full_evaluation()
+    _, html = _shown(lab, client, result)
+    rows = _rows(html, f'aria-label="Attacks on {result.models[1].name}"')
+    attacks = result.models[1].attacks
+    assert [row[0] for row in rows] == [
+        "FGSM", "PGD-20, 5 restarts", "AutoAttack standard", "APGD-CE", "APGD-T", "FAB-T", "Square",
+        "HopSkipJump", "Transfer from Teacher WRN-10-2", "Random noise",
+    ]  # fmt: skip
+    parts = [row for row in attacks if row.part_of_autoattack]
+    assert rows[2][1:3] == [str(parts[0].attacked), str(sum(part.broken for part in parts))]
+    single = [row for row in rows if row[0] != "AutoAttack standard"]
+    for shown, attack in zip(single, attacks, strict=True):
+        worst = attack.worst_case
+        assert shown[1:3] == [str(attack.attacked), str(attack.broken)]
+        assert shown[3].startswith(f"{100 * worst.value:.1f} % {100 * worst.low:.1f}–")
+        alone = "–" if attack.alone is None else f"{100 * attack.alone.value:.1f} %"
+        assert shown[4] == alone
+
+
+def test_the_same_attack_inside_and_outside_of_autoattack_is_told_apart() -> None:
+    result = full_evaluation(images=60)
+    further = (*result.params.further, Method.APGD_CE)
+    params = result.params.model_copy(update={"further": further})
+    model = result.models[1]
+    own = model.attacks[2].model_copy(update={"part_of_autoattack": False})
+    models = (model.model_copy(update={"attacks": (*model.attacks, own)}),)
+    changed = result.model_copy(update={"params": params, "models": models})
+    (subject,) = evaluation_view(changed, _RECIPES).subjects
+    named: list[Stage] = [stage for stage in subject.stages if stage.label == "APGD-CE"]
+    assert [stage.part for stage in named] == [True, False]
+
+
+def test_how_many_images_are_never_broken_is_told() -> None:
+    result = full_evaluation()
+    teacher, student = evaluation_view(result, _RECIPES).subjects
+    model = result.models[1]
+    assert model.outcomes is not None
+    pairs = zip(model.outcomes.minimal_epsilon, model.outcomes.broken_by, strict=True)
+    never = sum(epsilon is None for epsilon, by in pairs if by != 0)
+    assert f"({never} of {model.clean.correct}) are never broken" in student.needed
+    assert teacher.needed.startswith("half fall at 1/255 or less; 0.0")
+
+
+def test_exports_comparison_and_the_way_back_are_linked(lab: Lab, client: httpx.Client) -> None:
+    job, html = _shown(lab, client, full_evaluation(images=60))
+    for href in (f"/compare?job={job}", f"/jobs/{job}/report.html", f"/evaluate?from={job}",
+                 f"/api/jobs/{job}/export.json", f"/api/jobs/{job}/export.csv"):  # fmt: skip
+        assert f'href="{href}"' in html
+        assert client.get(href).status_code == 200, href
+
+
+def test_how_it_was_measured_names_hashes_seed_code_and_hardware(
+    lab: Lab, client: httpx.Client
+) -> None:
+    result = full_evaluation(images=60)
+    _, html = _shown(lab, client, result)
+    told = html[html.index("How it was measured") :]
+    here = result.environment
+    for text in (result.dataset.sha256, *(model.sha256 for model in result.models),
+                 here.code_version, "cpu, 2 threads; torch 2.14.1", "1 h 24 min"):  # fmt: skip
+        assert text in told
+    stopped = result.model_copy(update={"stopped_early": True})
+    assert "stopped early" in _shown(lab, client, stopped)[1]
+
+
+def test_every_chart_can_be_saved(lab: Lab, client: httpx.Client) -> None:
+    job, html = _shown(lab, client, full_evaluation(images=60))
+    charts = html.count("<figure")
+    assert html.count('data-save="svg"') == html.count('data-save="png"') == charts > 10
+    assert f'data-file="evaluate-{job[:8]}"' in html
+
+
+def test_hostile_names_stay_text_everywhere(lab: Lab, client: httpx.Client) -> None:
+    models = [(TEACHER, _HOSTILE, Recipe.CLEAN), (STUDENT, _HOSTILE, Recipe.AGKD_BML)]
+    result = full_evaluation(models, images=60, classes=[f"{_HOSTILE}{i}" for i in range(5)])
+    job, html = _shown(lab, client, result)
+    assert "<script>alert" not in html
+    assert "{{ 7 * 7 }}" in html
+    for figure in client.get(f"/jobs/{job}/record.json").json()["figures"].values():
+        assert "<script>" not in str(figure)
+
+
+def test_a_hundred_classes_fit_on_a_page(lab: Lab, client: httpx.Client) -> None:
+    many = full_evaluation(images=4000, classes=[f"class {i}" for i in range(100)])
+    job, html = _shown(lab, client, many)
+    assert "The 20 weakest of 100 classes; all are in the table." in html
+    assert html.count('<th scope="row" class="break">class') == 100
+    assert len(html) < 400_000
+    assert len(client.get(f"/jobs/{job}/record.json").content) < 2_000_000
+
+
+def test_of_many_models_one_is_shown_at_a_time(lab: Lab, client: httpx.Client) -> None:
+    models = [(f"{i:032x}", f"Model {i}", Recipe.AGKD_BML) for i in range(8)]
+    _, html = _shown(lab, client, full_evaluation(models, images=60))
+    for key in ("cascade", "matrices", "features"):
+        assert html.count(f'data-panel="{key}-') == html.count(f'name="{key}"') == 8
+    _, html = _shown(lab, client, full_evaluation(models[:2], images=60))
+    assert 'name="cascade"' not in html
+
+
+def test_the_dashboard_and_the_model_show_the_worst_case_with_its_light(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    student = add_model(lab, dataset, teacher=teacher)
+    models = [(teacher, "T", Recipe.CLEAN), (student, "S", Recipe.AGKD_BML)]
+    result = full_evaluation(models, light=Light.RED)
+    assert result.models[1].robust is not None
+    robust = f"{100 * result.models[1].robust.value:.1f}\N{NO-BREAK SPACE}%"
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    for path in ("/", f"/models/{student}"):
+        html = client.get(path).text
+        assert "Robust, worst case" in html
+        assert robust in html
+        assert 'class="light red"' in html
+        assert f"/jobs/{job}" in html
+    assert 'class="light green"' in client.get(f"/models/{teacher}").text
+    lab.files.result(job).unlink()
+    for path in ("/", f"/models/{student}"):
+        assert "Robust, worst case" not in client.get(path).text
+
+
+def test_an_unfinished_evaluation_has_its_estimate_and_nothing_else(
+    lab: Lab, client: httpx.Client
+) -> None:
+    params = EvaluateParams(models=(TEACHER,), dataset="0" * 32)
+    job = add_job(lab, JobKind.EVALUATE, params, status=JobStatus.RUNNING, started_at=1e9)
+    html = client.get(f"/jobs/{job}").text
+    assert re.findall(r'data-chart="([\w-]+)"', html) == ["estimate"]
+    assert _sections(html) == []
+    assert "/compare" not in html
