@@ -5,9 +5,10 @@
     python -m worker evaluate params.json
     python -m worker resume JOB
 
-`params.json` holds what the REST API takes as `params`. The job runs in this process, against the
-data folder of `LAB_DATA_DIR`; its row, its events and what it leaves are those of any other job, so
-a lab that uses the folder shows them. Ctrl-C leaves a checkpoint and a queued job.
+`params.json` holds what the REST API takes as `params`; for `evaluate` it may also be an exported
+evaluation, which then runs again on the very same data and weights. The job runs in this process,
+against the data folder of `LAB_DATA_DIR`; its row, its events and what it leaves are those of any
+other job, so a lab that uses the folder shows them. Ctrl-C leaves a checkpoint and a queued job.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from app.contracts.events import EVENT, LogEvent, ProgressEvent
+from app.contracts.export import Export
 from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, Params
-from app.errors import InvalidInput, LabError
+from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, jobs
 from app.store.db import Database
@@ -104,14 +107,37 @@ class _Echo:
 
 def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
     kind = JobKind(options.command)
-    text = options.params.read_text(encoding="utf-8")
-    params = PARAMS_OF[kind].model_validate_json(text)
+    params = _read_params(lab, kind, options.params.read_bytes())
     if getattr(options, "archive", None) is not None:
         upload = _keep_archive(lab, options.archive)
         params = PARAMS_OF[kind].model_validate(params.model_dump() | upload)
     row = _job_row(kind, params)
     jobs.add(lab.database, row)
     return row.id
+
+
+def _read_params(lab: WorkerLab, kind: JobKind, text: bytes) -> Params:
+    """Parameters, or those of an exported evaluation. Raises ValidationError, Conflict."""
+    if kind is not JobKind.EVALUATE or not _is_export(text):
+        return PARAMS_OF[kind].model_validate_json(text)
+    exported = Export.model_validate_json(text)
+    dataset = catalogue.dataset(lab.database, exported.params.dataset)
+    held = catalogue.models_by_id(lab.database, [m.lineage.id for m in exported.models])
+    difference = exported.differs_from(
+        None if dataset is None else dataset.report["checksum"],
+        {model: row.sha256 for model, row in held.items()},
+    )
+    if difference is not None:
+        raise Conflict(f"{difference} The figures would be others.")
+    return exported.params
+
+
+def _is_export(text: bytes) -> bool:
+    try:
+        value = from_json(text)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and "format" in value
 
 
 def _keep_archive(lab: WorkerLab, archive: Path) -> dict[str, str]:

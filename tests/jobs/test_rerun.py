@@ -1,0 +1,122 @@
+"""An exported evaluation runs again: the same figures, and a refusal where they would be others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.contracts.params import TrainParams
+from app.contracts.results import Accuracy, Environment, Lineage, ModelCard
+from app.services import exports
+from app.services.lab import Lab
+from app.settings import Settings
+from app.store.tables import ModelRow
+from tests.jobs.measured import Measured, open_measured
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Measured:
+    """A lab of its own, since rows are changed; the models have whole cards."""
+    found = open_measured(tmp_path / "data")
+    dataset = Lineage(id=found.dataset_id, name="CIFAR-10", sha256=found.dataset.checksum)
+    for model, name in ((found.teacher, "Teacher"), (found.student, "Student")):
+        card = ModelCard(
+            name=name, architecture="wrn-10-1", parameters=77_000, image_size=32,
+            classes=found.dataset.class_names, dataset=dataset, teacher=None,
+            params=TrainParams(name=name, dataset=found.dataset_id), selection="fitted", epoch=1,
+            validation_clean=Accuracy.of(1, 2), validation_robust=None,
+            environment=Environment(code_version="0", torch="0", device="cpu", threads=1,
+                                    seconds=1.0),
+        )  # fmt: skip
+        _change(found, model, card=card.model_dump(mode="json"))
+    return found
+
+
+def _change(measured: Measured, model: str, **values: Any) -> None:
+    with measured.lab.database.writing() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == model).values(**values))
+
+
+@pytest.fixture
+def lab(measured: Measured) -> Iterator[Lab]:
+    """The web's view of it; nobody listens where the broker should be."""
+    folder = measured.lab.settings.data_dir
+    opened = Lab.open(Settings(data_dir=folder, redis_url="redis://127.0.0.1:1/0"))
+    yield opened
+    opened.close()
+
+
+def _worker(measured: Measured, *arguments: str) -> subprocess.CompletedProcess[str]:
+    folder = str(measured.lab.settings.data_dir)
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        env={**os.environ, "LAB_DATA_DIR": folder, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def _run(measured: Measured, *arguments: str) -> str:
+    """Run a job to its success; returns its id."""
+    done = _worker(measured, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[1]
+
+
+def _figures(lab: Lab, job: str) -> Any:
+    """All that was measured, without how long it took."""
+
+    def timeless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "environment")}
+        return [timeless(entry) for entry in value] if isinstance(value, list) else value
+
+    return timeless(json.loads(lab.files.result(job).read_bytes()))
+
+
+@pytest.mark.slow
+def test_the_same_figures_to_the_last_bit(measured: Measured, lab: Lab, tmp_path: Path) -> None:
+    params = {
+        "models": [measured.teacher, measured.student], "dataset": measured.dataset_id,
+        "images": 12, "batch_size": 5, "seed": 3, "epsilon": "0.3/255", "queries": 20,
+        "attack": {"steps": 3, "restarts": 2}, "further": ["square", "transfer", "noise"],
+        "sources": [measured.teacher], "epsilons": [0, "0.1/255", "0.3/255"], "step_counts": [1, 3],
+    }  # fmt: skip
+    (tmp_path / "params.json").write_text(json.dumps(params))
+    first = _run(measured, "evaluate", str(tmp_path / "params.json"))
+    exported = exports.export(lab, first)
+    (tmp_path / "export.json").write_text(exported.model_dump_json())
+
+    by_file = _run(measured, "evaluate", str(tmp_path / "export.json"))
+    by_service = exports.rerun(lab, exported).id
+    assert _run(measured, "resume", by_service) == by_service
+
+    figures = _figures(lab, first)
+    assert 0 < figures["models"][0]["robust"]["correct"] < 12, "an evaluation that says something"
+    assert figures["models"][0]["outcomes"]["minimal_epsilon"]
+    assert len({first, by_file, by_service}) == 3
+    assert _figures(lab, by_file) == figures
+    assert _figures(lab, by_service) == figures
+
+    _change(measured, measured.student, sha256="f" * 64)
+    refused = _worker(measured, "evaluate", str(tmp_path / "export.json"))
+    assert refused.returncode == 2
+    assert "The model “Student” has the checksum ffffffffffff…" in refused.stderr
+
+
+def test_a_damaged_export_is_refused_in_words(measured: Measured, tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text('{"format": "agkd-bml-lab/evaluation", "version": 2}')
+    done = _worker(measured, "evaluate", str(tmp_path / "export.json"))
+    assert done.returncode == 2
+    assert "version" in done.stderr
+    assert "Traceback" not in done.stderr
