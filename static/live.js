@@ -52,16 +52,20 @@ function mark(chosen) {
   for (const sample of form.querySelectorAll(".sample")) sample.setAttribute("aria-pressed", String(sample === chosen));
 }
 
-for (const sample of form.querySelectorAll(".sample")) {
-  sample.addEventListener("click", async () => {
-    const answer = await fetch(sample.dataset.image);
-    if (!answer.ok) return say("This sample cannot be read.", true);
-    take(await answer.blob(), `${sample.dataset.class}.png`);
-    field("label").value = sample.dataset.class;
-    input.value = "";
-    mark(sample);
-  });
+/** Take one of the lab's own images; `label` is its class. */
+async function takeOwn(address, label, chosen = null) {
+  const answer = await fetch(address);
+  if (!answer.ok) return say("This sample cannot be read.", true);
+  take(await answer.blob(), `${label || "sample"}.png`);
+  field("label").value = label;
+  input.value = "";
+  mark(chosen);
 }
+
+for (const sample of form.querySelectorAll(".sample")) {
+  sample.addEventListener("click", () => takeOwn(sample.dataset.image, sample.dataset.class, sample));
+}
+if (form.dataset.given) takeOwn(form.dataset.given, field("label").value);
 
 // Classes and samples follow the teacher.
 

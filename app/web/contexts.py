@@ -287,6 +287,8 @@ class LiveContext(Context):
     """Test images to try, a set for each dataset."""
     job: str
     """The id of an earlier explain job to show; empty for none."""
+    given: str
+    """Address of a test image to begin with; empty for none."""
     settings: dict[str, Any]
     """What the script needs: the colour table of attention maps, and the classes of each model."""
 

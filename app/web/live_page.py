@@ -33,7 +33,10 @@ def live(
     lab: LabDep,
     request: Request,
     job: Annotated[str, Query(pattern=r"^([0-9a-f]{32})?$")] = "",
+    dataset: Annotated[str, Query(pattern=r"^([0-9a-f]{32})?$")] = "",
+    number: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
 ) -> Response:
+    """`dataset` and `number` name a test image to begin with."""
     views = all_models(lab)
     choices = model_choices(views)
     lists = list(dict.fromkeys(view.card.classes for view in views))
@@ -52,6 +55,7 @@ def live(
         ready=bool(views),
         samples=_samples(datasets.all_datasets(lab), lists),
         job=job,
+        given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",
         settings={
             "magma": magma(),
             "classes": lists,

@@ -219,3 +219,24 @@ def test_in_a_browser(browser: Browser, web: str, stock: Stock) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
     assert complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_an_image_is_tried_live(browser: Browser, web: str, stock: Stock) -> None:
+    """The link brings the image, its class and both models along."""
+    context = browser.new_context(base_url=web)
+    page = context.new_page()
+    page.goto(
+        f"/live?teacher={stock.teacher}&student={stock.student}&dataset={stock.dataset}&number=3"
+        "&label=dog+%3Ci%3E"
+    )
+    expect(page.locator("#preview")).to_be_visible()
+    assert (
+        page.locator("#preview").evaluate("image => image.decode().then(() => image.naturalWidth)")
+        == 32
+    )
+    expect(page.locator("[name=label]")).to_have_value("dog <i>")
+    expect(page.locator("[name=teacher]")).to_have_value(stock.teacher)
+    expect(page.locator("[name=student]")).to_have_value(stock.student)
+    context.close()
