@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
@@ -68,6 +68,7 @@ def test_pca_equals_scikit_learn(rows: int, columns: int) -> None:
     assert explained == pytest.approx(share)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 999), columns=st.integers(2, 6))
 def test_pca_of_anything(seed: int, columns: int) -> None:
     rng = np.random.default_rng(seed)
