@@ -17,7 +17,8 @@ from app.services import comparing, datasets, jobs
 from app.services.lab import Lab
 from app.web import compare_charts, words
 from app.web.compare_view import comparison_view
-from app.web.contexts import CompareContext, EvaluationChoice
+from app.web.context_parts import EvaluationChoice
+from app.web.contexts import CompareContext
 from app.web.evaluations import recipes_of
 from app.web.render import render
 from app.web.tables import budget

@@ -20,7 +20,8 @@ from app.services.lab import Lab
 from app.web import words
 from app.web.border import PageNumber
 from app.web.charts import Figure
-from app.web.contexts import DashboardContext, Filter, JobList, JobListContext, Step
+from app.web.context_parts import Filter, JobList, Step
+from app.web.contexts import DashboardContext, JobListContext
 from app.web.curve_charts import against_epsilon, against_steps
 from app.web.evaluations import measured, recipes_of
 from app.web.render import render

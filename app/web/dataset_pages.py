@@ -21,7 +21,8 @@ from app.services import datasets, jobs, uploads
 from app.services.lab import Lab
 from app.web import forms
 from app.web.border import IdPath, Posted
-from app.web.contexts import DatasetContext, DatasetsContext, Download
+from app.web.context_parts import Download
+from app.web.contexts import DatasetContext, DatasetsContext
 from app.web.entries import Rejected, posted_entries
 from app.web.render import render
 from app.web.submit_pages import Entries, submit

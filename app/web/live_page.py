@@ -18,7 +18,8 @@ from app.services import datasets, jobs
 from app.services.lab import Lab
 from app.web import forms
 from app.web.choices import all_models, model_choices
-from app.web.contexts import LiveContext, SampleSet
+from app.web.context_parts import SampleSet
+from app.web.contexts import LiveContext
 from app.web.entries import entries_of, posted_entries
 from app.web.render import render
 

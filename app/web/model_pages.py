@@ -15,7 +15,8 @@ from app.deps import LabDep
 from app.services import jobs, models
 from app.services.lab import Lab
 from app.web.border import IdPath, PageNumber
-from app.web.contexts import Measured, ModelContext, ModelsContext
+from app.web.context_parts import Measured
+from app.web.contexts import ModelContext, ModelsContext
 from app.web.evaluations import measured
 from app.web.readable import Named, readable
 from app.web.render import render
