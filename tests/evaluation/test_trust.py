@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,7 +220,10 @@ def test_a_red_sentence_forbids_the_figure_and_an_amber_one_bounds_it() -> None:
     assert "Gradients are not zero" in red.sentence
     amber = judge(replace(FACTS, autoattack=None), PROBE)
     assert "upper bound" in amber.sentence
-    assert "AutoAttack" in amber.sentence
+    assert "Not measured: “AutoAttack finds little that the main attack missed”." in amber.sentence
+    assert "In doubt" not in amber.sentence
+    doubted = judge(replace(FACTS, autoattack=None), replace(PROBE, passes_gap=5e-3))
+    assert doubted.sentence.endswith("In doubt: “Repeated passes agree”.")
 
 
 def test_budgets_are_written_in_the_unit_of_their_norm() -> None:
@@ -232,6 +237,13 @@ def test_numbers_that_do_not_belong_together_are_refused() -> None:
         judge(FACTS, replace(PROBE, images=0))
     with pytest.raises(ValueError, match="one n"):
         judge(replace(FACTS, fgsm=Accuracy.of(5, 10)), PROBE)
+
+
+def test_the_documentation_explains_every_check_and_no_other() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "trust.md"
+    headings = re.findall(r"^### `(\w+)`: (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    checks = judge(FACTS, PROBE).checks
+    assert sorted(headings) == sorted((check.id, check.title) for check in checks)
 
 
 def test_judging_needs_no_torch() -> None:

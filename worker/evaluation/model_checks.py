@@ -136,7 +136,7 @@ def sample_size(facts: Facts, probe: Probe) -> Check:
 
 def selection(facts: Facts, probe: Probe) -> Check:
     name, title = "selection", "The model was not chosen on test images"
-    if facts.selection is None:
+    if facts.selection is None or not facts.selection.strip():
         return unmeasured(name, title, "how this model was chosen is not recorded.")
     held_out = _HELD_OUT.search(facts.selection) is not None
     light = Light.GREEN if held_out else Light.AMBER

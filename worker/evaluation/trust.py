@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from app.contracts.results import Check, Light, Verdict
 from worker.evaluation import attack_checks, model_checks, second_opinions
-from worker.evaluation.checks import budget, percent, worst, worst_first
+from worker.evaluation.checks import NOT_MEASURED, budget, percent, worst, worst_first
 from worker.evaluation.evidence import Facts, Probe, Tried
 
 __all__ = ["CHECKS", "Facts", "Probe", "Tried", "judge"]
@@ -73,16 +73,16 @@ def _in_words(facts: Facts, light: Light, checks: Sequence[Check]) -> str:
         f"{100 * robust.high:.1f} %) stayed right under every attack that was tried at "
         f"ε = {budget(facts.epsilon, facts.attack.norm)}"
     )
-    reasons = _reasons([check for check in checks if check.light is light])
     if light is Light.RED:
+        failed = [check for check in checks if check.light is Light.RED]
         return (
             f"Do not quote {percent(robust.value)} as robust accuracy: this evaluation is broken, "
-            f"and what the model withstands is likely less. Failed: {reasons}."
+            f"and the model may withstand far less. Failed: {_titles(failed)}."
         )
     if light is Light.AMBER:
         return (
             f"{figure}. Treat it as an upper bound, and do not quote it without these "
-            f"reservations. Missing or unusual: {reasons}."
+            f"reservations. {_reservations(checks)}"
         )
     return (
         f"{figure}. Every check is green, so it can be quoted with this budget and these attacks. "
@@ -90,7 +90,16 @@ def _in_words(facts: Facts, light: Light, checks: Sequence[Check]) -> str:
     )
 
 
-def _reasons(checks: Sequence[Check]) -> str:
+def _reservations(checks: Sequence[Check]) -> str:
+    """What was not measured, and what is in doubt: a sentence of each, where there are any."""
+    amber = [check for check in checks if check.light is Light.AMBER]
+    missing = [check for check in amber if check.figure == NOT_MEASURED]
+    doubted = [check for check in amber if check.figure != NOT_MEASURED]
+    named = (("Not measured", missing), ("In doubt", doubted))
+    return " ".join(f"{name}: {_titles(found)}." for name, found in named if found)
+
+
+def _titles(checks: Sequence[Check]) -> str:
     """`“one”, “two”, “three” and 4 more`."""
     told = ", ".join(f"“{check.title}”" for check in checks[:_TOLD])
     more = len(checks) - _TOLD
