@@ -101,7 +101,8 @@ def test_leaves_the_global_generator_and_may_be_cancelled(
         calls += 1
         if calls > 6:
             raise KeyboardInterrupt
-        return network(x)
+        logits: Tensor = network(x)
+        return logits
 
     with pytest.raises(KeyboardInterrupt):
         fab_targeted(model, x, y, eps=0.03, steps=5, norm="linf", targets=9, seed=0)

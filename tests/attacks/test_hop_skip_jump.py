@@ -131,7 +131,8 @@ def test_an_error_of_the_model_is_no_end_of_the_search(
         calls += 1
         if calls > after:
             raise error("from the model")
-        return plane(x)
+        logits: Tensor = plane(x)
+        return logits
 
     with pytest.raises(error, match="from the model"):
         hop_skip_jump(

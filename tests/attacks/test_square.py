@@ -44,7 +44,7 @@ def test_equals_the_authors_attack_and_counts_its_queries(
     found = square(network, x, y, eps=EPS[norm], norm=norm, queries=60, seed=7)
     torch.testing.assert_close(found.x_adv, expected, rtol=0, atol=1e-6)
     assert found.first_break.tolist() == first_break.tolist()
-    assert len(first_break.unique()) >= 3
+    assert len(set(first_break.tolist())) >= 3
     assert not broke.all()
 
 
@@ -127,7 +127,8 @@ def test_a_cancelled_model_ends_the_attack(
         calls += 1
         if calls > 4:
             raise KeyboardInterrupt
-        return network(x)
+        logits: Tensor = network(x)
+        return logits
 
     with pytest.raises(KeyboardInterrupt):
         square(model, x, y, eps=0.01, norm="linf", queries=30, seed=0)
