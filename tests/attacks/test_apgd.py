@@ -131,7 +131,7 @@ def test_targeted_follows_the_authors_code_target_by_target(
 def test_l1_breaks_what_the_authors_code_breaks_as_soon(
     network: nn.Module, images: tuple[Tensor, Tensor], loss: Literal["ce", "dlr"]
 ) -> None:
-    """In single precision, as theirs, where rounding counts as a changed entry: a few may differ."""
+    """In single precision, as theirs, where rounding changes entries too: a few may differ."""
     network, (x, y), eps = network.float(), (images[0].float(), images[1]), EPS["l1"]
     attack = APGDAttack(network, n_iter=STEPS, norm="L1", eps=eps, loss=loss, device="cpu")
     torch.manual_seed(0)
