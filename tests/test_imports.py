@@ -48,7 +48,7 @@ FORBIDDEN = {
 }  # fmt: skip
 """What a package must not import, nor anything below it."""
 
-ONLY_STORE_TYPES = {"app.store.jobs": {"StoredEvent"}}
+ONLY_STORE_TYPES = {"app.store.job_queries": {"StoredEvent"}}
 """What the upper layers may take from the store: the shape of an event."""
 
 LAZY = {"pyautoattack", "foolbox", "eagerpy"}

@@ -33,7 +33,7 @@ from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, Params
 from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
-from app.store import catalogue, jobs
+from app.store import catalogue, job_queries, jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow, UploadRow
@@ -95,7 +95,7 @@ class _Echo:
         self._seen = 0
 
     def __call__(self, job_id: str) -> None:
-        for stored in jobs.events_after(self._database, job_id, self._seen):
+        for stored in job_queries.events_after(self._database, job_id, self._seen):
             self._seen = stored.seq
             event = EVENT.validate_python(stored.body)
             if isinstance(event, LogEvent):
@@ -179,7 +179,7 @@ def _job_row(kind: JobKind, params: Params) -> JobRow:
 
 
 def _conclude(lab: WorkerLab, job_id: str, status: JobStatus | None) -> int:
-    row = jobs.get(lab.database, job_id)
+    row = job_queries.get(lab.database, job_id)
     if row is None:
         print("There is no such job.", file=sys.stderr)
         return 2

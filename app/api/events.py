@@ -20,7 +20,7 @@ from app.api.fields import IdPath
 from app.contracts.jobs import JobStatus
 from app.deps import BellDep, LabDep
 from app.services import jobs
-from app.store.jobs import StoredEvent
+from app.store.job_queries import StoredEvent
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -17,7 +17,7 @@ from app.contracts.params import (
 )
 from app.errors import InvalidInput
 from app.services.lab import Lab
-from app.store import catalogue, jobs
+from app.store import catalogue, job_queries
 from app.store.tables import DatasetRow, ModelRow
 
 
@@ -103,7 +103,7 @@ def _same_family(teacher: ModelRow, params: TrainParams) -> None:
 
 def _check_continue(lab: Lab, params: TrainParams) -> None:
     assert params.continue_from is not None
-    row = jobs.get(lab.database, params.continue_from)
+    row = job_queries.get(lab.database, params.continue_from)
     if row is None or row.kind != JobKind.TRAIN:
         raise InvalidInput("There is no such training job.", field="continue_from")
     if not JobStatus(row.status).is_final or row.status == JobStatus.SUCCEEDED:

@@ -19,8 +19,8 @@ from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
 from app.services import checks
 from app.services.lab import Lab
-from app.store import jobs
-from app.store.jobs import StoredEvent
+from app.store import job_queries, jobs
+from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
 _CHART_POINTS = 800
@@ -38,7 +38,7 @@ def submit(
     body, queue = params.model_dump(mode="json"), QUEUE_OF[kind]
     digest = _digest(kind, body)
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
-    if idempotency_key and (first := jobs.with_key(lab.database, idempotency_key)):
+    if idempotency_key and (first := job_queries.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
     now = time.time()
     row = JobRow(
@@ -86,7 +86,7 @@ def get(lab: Lab, job_id: str) -> JobView:
 
 
 def _row(lab: Lab, job_id: str) -> JobRow:
-    row = jobs.get(lab.database, job_id)
+    row = job_queries.get(lab.database, job_id)
     if row is None:
         raise NotFound("There is no such job.", hint="See the list of jobs on the dashboard.")
     return row
@@ -101,7 +101,7 @@ def page(
     page_size: int = 20,
 ) -> Page[JobView]:
     """Jobs, newest first."""
-    rows, total = jobs.page(
+    rows, total = job_queries.page(
         lab.database,
         kinds=kinds,
         statuses=statuses,
@@ -120,7 +120,7 @@ def _reasons(lab: Lab, rows: Sequence[JobRow]) -> dict[Queue, str]:
     workers = lab.broker.workers()
     if workers is None:
         return dict.fromkeys(Queue, "The broker does not answer; the job is kept and sent later.")
-    active = jobs.counts(lab.database)
+    active = job_queries.counts(lab.database)
     return {queue: _reason(queue, workers[queue], active) for queue in Queue}
 
 
@@ -185,12 +185,12 @@ def result_json(lab: Lab, job_id: str) -> bytes:
 
 def events(lab: Lab, job_id: str, after: int = 0) -> list[StoredEvent]:
     """Up to 500 of the job's events with a number above `after`, in order."""
-    return jobs.events_after(lab.database, job_id, after)
+    return job_queries.events_after(lab.database, job_id, after)
 
 
 def charts_and_log(lab: Lab, job_id: str) -> list[StoredEvent]:
     """Metrics and log lines of a job, in order; of a long training, as many as a chart shows."""
-    return jobs.charts_and_log(lab.database, job_id, points=_CHART_POINTS)
+    return job_queries.charts_and_log(lab.database, job_id, points=_CHART_POINTS)
 
 
 def cancel(lab: Lab, job_id: str) -> JobView:
@@ -205,5 +205,5 @@ def cancel(lab: Lab, job_id: str) -> JobView:
 
 def uses_model(lab: Lab, model_id: str) -> JobRow | None:
     """An unfinished job that needs a model, if there is one."""
-    unfinished = jobs.unfinished(lab.database)
+    unfinished = job_queries.unfinished(lab.database)
     return next((row for row in unfinished if model_id in json.dumps(row.params)), None)

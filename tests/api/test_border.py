@@ -11,7 +11,7 @@ import pytest
 from app.main import create_app
 from app.services.lab import Lab
 from app.settings import Settings
-from app.store import jobs
+from app.store import job_queries, jobs
 from tests.api.problems import problem
 from tests.plugins.rows import job_row
 
@@ -80,10 +80,10 @@ def test_another_site_cannot_change_anything(
     page = client.post("/datasets", headers=sent, data={"name": "x", "source": "shapes"})
     assert page.status_code == 403
     assert page.headers["content-type"].startswith("text/html")
-    after = jobs.get(lab.database, row.id)
+    after = job_queries.get(lab.database, row.id)
     assert after is not None
     assert after.status == "queued"
-    assert jobs.page(lab.database, offset=0, limit=9)[1] == 1
+    assert job_queries.page(lab.database, offset=0, limit=9)[1] == 1
 
 
 @pytest.mark.parametrize("headers", OWN)

@@ -21,7 +21,7 @@ import redis
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import BELL, JobStatus
 from app.services.lab import Lab
-from app.store import jobs
+from app.store import job_queries, jobs
 from app.store.jobs import Claim
 from tests.api.problems import problem
 from tests.plugins.lab_process import ROOT, free_port, wait_until
@@ -170,7 +170,7 @@ def test_no_gap_and_no_repeat_over_many_reconnections(
     seen += stream(client, claim.job_id, seen[-1].id)
     worker.join()
     assert [event.id for event in seen] == list(range(1, 404))
-    log = jobs.charts_and_log(lab.database, claim.job_id, points=800)
+    log = job_queries.charts_and_log(lab.database, claim.job_id, points=800)
     texts = [event.data["text"] for event in seen if event.event == "log"]
     assert texts == [event.body["text"] for event in log]
     assert len(texts) == 400

@@ -16,7 +16,7 @@ from app.services import jobs as service
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.settings import Settings
-from app.store import jobs
+from app.store import job_queries, jobs
 from tests.plugins.rows import job_row
 from tests.plugins.servers import served, valkey_on_socket
 from tests.plugins.stock import stock_dataset, train_body
@@ -86,7 +86,7 @@ def test_why_a_job_waits(client: httpx.Client, lab: Lab, broker_url: str) -> Non
 def test_health_counts_jobs_and_workers(client: httpx.Client, lab: Lab, broker_url: str) -> None:
     for _ in range(3):
         jobs.add(lab.database, job_row())
-    jobs.claim(lab.database, jobs.page(lab.database, offset=0, limit=1)[0][0].id, lease_s=60)
+    jobs.claim(lab.database, job_queries.page(lab.database, offset=0, limit=1)[0][0].id, lease_s=60)
     health = client.get("/api/health").json()
     assert (health["database"], health["broker"], health["ok"]) == (True, True, False)
     train = next(queue for queue in health["queues"] if queue["queue"] == "train")

@@ -11,7 +11,7 @@ from app.contracts.events import EVENT, Event
 from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus
 from app.contracts.params import Params
 from app.settings import Settings
-from app.store import jobs
+from app.store import job_queries, jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow
@@ -58,11 +58,11 @@ def run(
 
 
 def row_of(lab: WorkerLab, job_id: str) -> JobRow:
-    row = jobs.get(lab.database, job_id)
+    row = job_queries.get(lab.database, job_id)
     assert row is not None
     return row
 
 
 def events_of(lab: WorkerLab, job_id: str) -> list[Event]:
-    stored = jobs.events_after(lab.database, job_id, 0, limit=10_000)
+    stored = job_queries.events_after(lab.database, job_id, 0, limit=10_000)
     return [EVENT.validate_python(event.body) for event in stored]

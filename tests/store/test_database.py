@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 
 from app.contracts.events import LogEvent, MetricsEvent
 from app.contracts.jobs import JobStatus
-from app.store import jobs
+from app.store import job_queries, jobs
 from app.store.db import Database
 from app.store.jobs import DuplicateKey
 from app.store.tables import Table
@@ -50,7 +50,7 @@ def test_migrations_make_the_tables_that_the_code_declares(database: Database) -
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     jobs.add(database, job_row(id="a" * 32))
     database.migrate()
-    assert jobs.get(database, "a" * 32) is not None
+    assert job_queries.get(database, "a" * 32) is not None
 
 
 def test_one_of_many_workers_wins_a_job(database: Database) -> None:
@@ -58,7 +58,7 @@ def test_one_of_many_workers_wins_a_job(database: Database) -> None:
     jobs.add(database, row)
     claims = _at_once(lambda _: jobs.claim(database, row.id, lease_s=60))
     assert sum(claim is not None for claim in claims) == 1
-    after = jobs.get(database, row.id)
+    after = job_queries.get(database, row.id)
     assert after is not None
     assert (after.attempt, after.fence, after.last_event) == (1, 1, 2)
 
@@ -82,7 +82,7 @@ def test_reports_of_two_threads_leave_no_gap(database: Database) -> None:
             jobs.report(database, claim, [LogEvent(text=f"thread {i}")] * 2)
 
     _at_once(report)
-    log = jobs.events_after(database, row.id, 0)
+    log = job_queries.events_after(database, row.id, 0)
     assert [event.seq for event in log] == list(range(1, 2 + WORKERS * 10 + 1))
 
 
@@ -96,7 +96,7 @@ def test_one_of_many_requests_with_the_same_key_is_stored(database: Database) ->
         return row.id
 
     assert len(set(_at_once(submit))) == 1
-    assert jobs.page(database, offset=0, limit=10)[1] == 1
+    assert job_queries.page(database, offset=0, limit=10)[1] == 1
 
 
 def test_settling_writes_all_or_nothing(database: Database) -> None:
@@ -108,8 +108,8 @@ def test_settling_writes_all_or_nothing(database: Database) -> None:
     fresh, clash = job_row(), job_row(id=taken.id)
     with pytest.raises(Exception, match="UNIQUE"):
         jobs.settle(database, claim, JobStatus.SUCCEEDED, rows=[fresh, clash])
-    assert jobs.get(database, fresh.id) is None
-    after = jobs.get(database, row.id)
+    assert job_queries.get(database, fresh.id) is None
+    after = job_queries.get(database, row.id)
     assert after is not None
     assert after.status == JobStatus.RUNNING
 
@@ -119,7 +119,7 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
     jobs.add(database, row)
     with database.writing() as session:
         session.execute(text("UPDATE jobs SET title = 'changed'"))
-        found = jobs.get(database, row.id)
+        found = job_queries.get(database, row.id)
         assert found is not None
         assert found.title == "Train"
 
@@ -130,9 +130,9 @@ def test_a_page_is_newest_first_and_counts_everything(database: Database) -> Non
         jobs.add(database, row)
     newest = [row.id for row in reversed(rows)]
     assert jobs.request_cancel(database, rows[3].id)
-    found, total = jobs.page(database, offset=2, limit=3)
+    found, total = job_queries.page(database, offset=2, limit=3)
     assert ([row.id for row in found], total) == (newest[2:5], 7)
-    found, total = jobs.page(database, statuses=[JobStatus.CANCELLED], offset=0, limit=3)
+    found, total = job_queries.page(database, statuses=[JobStatus.CANCELLED], offset=0, limit=3)
     assert ([row.id for row in found], total) == ([rows[3].id], 1)
 
 
@@ -146,7 +146,7 @@ def test_a_long_training_is_thinned_and_keeps_its_epochs_and_log(database: Datab
     jobs.report(database, claim, [*steps, *epochs, LogEvent(text="done")])
 
     def kinds(points: int) -> Counter[str]:
-        stored = jobs.charts_and_log(database, row.id, points=points)
+        stored = job_queries.charts_and_log(database, row.id, points=points)
         assert [event.seq for event in stored] == sorted(event.seq for event in stored)
         return Counter(event.body.get("series", "log") for event in stored)
 

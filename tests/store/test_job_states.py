@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from app.contracts.events import Event, LogEvent, ProgressEvent
 from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobKind, JobStatus
-from app.store import jobs
+from app.store import job_queries, jobs
 from app.store.db import Database
 from app.store.jobs import Claim, LeaseLost
 from tests.plugins.rows import job_row
@@ -143,7 +143,7 @@ class JobStates(RuleBasedStateMachine):
         if not expected.is_held_by(claim):
             with pytest.raises(LeaseLost):
                 jobs.settle(self.database, claim, status, rows=[row])
-            assert jobs.get(self.database, row.id) is None
+            assert job_queries.get(self.database, row.id) is None
             return
         jobs.settle(self.database, claim, status)
         expected.enter(status)
@@ -191,7 +191,7 @@ class JobStates(RuleBasedStateMachine):
     @invariant()
     def rows_say_what_is_expected(self) -> None:
         for job, expected in self.expected.items():
-            row = jobs.get(self.database, job)
+            row = job_queries.get(self.database, job)
             assert row is not None
             found = (row.status, row.attempt, row.fence, row.cancel_requested)
             wanted = (expected.status, expected.attempt, expected.fence, expected.cancel)
@@ -203,7 +203,7 @@ class JobStates(RuleBasedStateMachine):
     @invariant()
     def events_tell_the_same_story(self) -> None:
         for job, expected in self.expected.items():
-            log = jobs.events_after(self.database, job, 0)
+            log = job_queries.events_after(self.database, job, 0)
             assert [event.seq for event in log] == list(range(1, expected.events + 1))
             states = [e.body["status"] for e in log if e.body["type"] == "state"]
             assert states == expected.states
@@ -215,7 +215,7 @@ class JobStates(RuleBasedStateMachine):
     @invariant()
     def unsent_are_the_queued(self) -> None:
         queued = {job for job, e in self.expected.items() if e.status is JobStatus.QUEUED}
-        assert {job for job, _ in jobs.unsent(self.database, older_than_s=0)} == queued
+        assert {job for job, _ in job_queries.unsent(self.database, older_than_s=0)} == queued
 
 
 TestJobStates = JobStates.TestCase
@@ -230,7 +230,7 @@ def test_the_third_lost_worker_fails_the_job_and_says_why(tmp_path: Path) -> Non
     for _ in range(MAX_ATTEMPTS):
         assert jobs.claim(database, row.id, lease_s=EXPIRED) is not None
         assert jobs.release_expired(database) == [row.id]
-    after = jobs.get(database, row.id)
+    after = job_queries.get(database, row.id)
     assert after is not None
     assert after.status == JobStatus.FAILED
     assert after.failure is not None

@@ -1,0 +1,115 @@
+"""Looking at jobs and their events; nothing here changes any."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, func, not_, or_, select
+
+from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.store.db import Database
+from app.store.tables import EventRow, JobRow
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    seq: int
+    at: float
+    body: dict[str, Any]
+
+
+def get(database: Database, job_id: str) -> JobRow | None:
+    with database.reading() as session:
+        return session.get(JobRow, job_id)
+
+
+def with_key(database: Database, idempotency_key: str) -> JobRow | None:
+    """The job that was submitted under a key."""
+    query = select(JobRow).where(JobRow.idempotency_key == idempotency_key)
+    with database.reading() as session:
+        return session.scalars(query).one_or_none()
+
+
+def _filtered(kinds: Sequence[JobKind], statuses: Sequence[JobStatus]) -> Select[JobRow]:
+    query = select(JobRow)
+    if kinds:
+        query = query.where(JobRow.kind.in_(kinds))
+    if statuses:
+        query = query.where(JobRow.status.in_(statuses))
+    return query
+
+
+def page(
+    database: Database,
+    *,
+    kinds: Sequence[JobKind] = (),
+    statuses: Sequence[JobStatus] = (),
+    offset: int,
+    limit: int,
+) -> tuple[list[JobRow], int]:
+    """Jobs, newest first, and how many there are in all."""
+    query = _filtered(kinds, statuses)
+    with database.reading() as session:
+        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
+        rows = session.scalars(newest.offset(offset).limit(limit)).all()
+    return list(rows), total
+
+
+def unfinished(database: Database) -> list[JobRow]:
+    """Every job that is queued or running."""
+    active = [JobStatus.QUEUED, JobStatus.RUNNING]
+    with database.reading() as session:
+        return list(session.scalars(select(JobRow).where(JobRow.status.in_(active))))
+
+
+def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
+    """How many jobs are queued or running in each queue."""
+    query = (
+        select(JobRow.queue, JobRow.status, func.count())
+        .where(JobRow.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
+        .group_by(JobRow.queue, JobRow.status)
+    )
+    with database.reading() as session:
+        return {(Queue(q), JobStatus(s)): n for q, s, n in session.execute(query)}
+
+
+def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:
+    """Queued jobs that the broker was not told about, or so long ago that it may have forgotten."""
+    query = select(JobRow.id, JobRow.queue).where(
+        JobRow.status == JobStatus.QUEUED,
+        or_(JobRow.sent_at.is_(None), JobRow.sent_at < time.time() - older_than_s),
+    )
+    with database.reading() as session:
+        return [(job_id, Queue(queue)) for job_id, queue in session.execute(query)]
+
+
+def events_after(database: Database, job_id: str, seq: int, limit: int = 500) -> list[StoredEvent]:
+    """The job's events with a number above `seq`, in order, at most `limit`."""
+    query = (
+        select(EventRow.seq, EventRow.at, EventRow.body)
+        .where(EventRow.job_id == job_id, EventRow.seq > seq)
+        .order_by(EventRow.seq)
+        .limit(limit)
+    )
+    with database.reading() as session:
+        return [StoredEvent(*row) for row in session.execute(query)]
+
+
+def charts_and_log(database: Database, job_id: str, *, points: int) -> list[StoredEvent]:
+    """A job's metrics and log lines, in order; of a long training, every few steps' metrics.
+
+    At least `points` of the metrics are left, and all that are not of single steps.
+    """
+    of_job = (EventRow.job_id == job_id, EventRow.type.in_(("metrics", "log")))
+    of_step = EventRow.body["series"].as_string() == "step"
+    with database.reading() as session:
+        count = session.scalar(select(func.count()).where(*of_job)) or 0
+        stride = max(1, count // points)
+        kept = or_(EventRow.type == "log", not_(of_step), EventRow.seq % stride == 0)
+        query = select(EventRow.seq, EventRow.at, EventRow.body).where(*of_job)
+        thinned = query.where(kept) if stride > 1 else query
+        return [StoredEvent(*row) for row in session.execute(thinned.order_by(EventRow.seq))]
