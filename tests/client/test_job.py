@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 import httpx
 import pytest
@@ -191,3 +192,11 @@ def test_images_are_exported_as_csv_alone(job: Job[EvaluationResult]) -> None:
     with pytest.raises(LabError) as caught:
         job.export("images.json", images=True)
     assert caught.value.field == "path"
+
+
+def test_only_an_evaluation_is_exported(api: Lab, dataset: str, tmp_path: Path) -> None:
+    training = api.train("Model", dataset=dataset)
+    with pytest.raises(LabError) as caught:
+        training.export(tmp_path / "report.html")
+    assert caught.value.title == "Not an evaluation"
+    assert list(tmp_path.glob("*.html")) == []

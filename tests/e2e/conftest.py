@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,10 @@ def picture(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabClient]:
-    """A client of the running lab."""
-    process = LabProcess(tmp_path_factory.mktemp("lab") / "data", LAB_LEASE_S=LEASE_S)
+@contextmanager
+def running_lab(data: Path) -> Iterator[LabClient]:
+    """A client of a lab that is started for it, and that has to stop without a complaint."""
+    process = LabProcess(data, LAB_LEASE_S=LEASE_S)
     try:
         client = LabClient(process.wait_ready())
         yield client
@@ -52,3 +53,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabClient]:
         assert not [line for line in process.output if line.startswith("[web]")], process.output
     finally:
         process.clean_up()
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabClient]:
+    """A client of the running lab."""
+    with running_lab(tmp_path_factory.mktemp("lab") / "data") as client:
+        yield client
