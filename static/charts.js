@@ -72,18 +72,27 @@ for (const group of document.querySelectorAll("[data-switch]")) {
   window.addEventListener("pageshow", show);
 }
 
+/** Text for Plotly, which reads a little HTML in titles. */
+function escaped(text) {
+  const holder = document.createElement("span");
+  holder.textContent = text;
+  return holder.innerHTML;
+}
+
 /** Save a chart with its caption, as it would stand on paper. */
 function save(button) {
   const holder = button.closest("figure");
   const plot = holder.querySelector(".plot");
   if (!plot.figure) return;
   const format = button.dataset.save;
-  const [width, height] = [Math.max(480, plot.clientWidth), plot.clientHeight + 40];
+  const legend = plot.querySelector(".legend")?.getBoundingClientRect().height ?? 0;
+  const [width, height] = [Math.max(480, plot.clientWidth), plot.clientHeight + 56];
+  const title = [holder.querySelector(".caption").textContent, holder.dataset.of].filter(Boolean).join(": ");
+  const margin = plot.figure.layout.margin;
   const layout = {
     ...themed(plot.figure.layout, PAPER), paper_bgcolor: PAPER.surface(), width, height,
-    margin: { ...plot.figure.layout.margin, t: 76 },
-    title: { text: holder.querySelector(".caption").innerHTML, font: { size: 14 }, x: 0, xref: "paper", xanchor: "left",
-      y: 1, yref: "container", yanchor: "top", pad: { t: 12 } },
+    margin: { ...margin, t: 48 + legend, b: margin.b + 12 },
+    title: { text: escaped(title), font: { size: 14 }, x: 0.01, xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: { t: 12 } },
   };
   const name = [document.querySelector("[data-file]")?.dataset.file, holder.dataset.chart].filter(Boolean).join("-");
   Plotly.downloadImage({ data: plot.figure.data, layout }, { format, width, height, scale: format === "png" ? 2 : 1, filename: name });

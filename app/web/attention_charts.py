@@ -95,7 +95,13 @@ def embedding(model: ModelFigures, projection: Projection, classes: Sequence[str
         key = parts[0] | {"x": [None], "y": [None], "customdata": [None]}
         traces += [part | {"showlegend": False} for part in parts]
         traces.append(key | {"showlegend": len(shown) <= MAX_LEGEND})
-    bare = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": ""}
+    bare = {
+        "showticklabels": False,
+        "showgrid": False,
+        "zeroline": False,
+        "showline": False,
+        "ticks": "",
+    }
     return figure(
         traces,
         margin={"l": 12, "r": 12, "t": 8, "b": 12},

@@ -92,7 +92,7 @@ def minimal_epsilon(result: EvaluationResult, recipes: Recipes) -> Figure | None
         for drawn in styled(result, recipes)
         if drawn.model.model in found
     ]
-    ticks = range(0, bins + 1, max(1, bins // 4))
+    ticks = range(0, bins, max(1, bins // 4))  # the end has its own, `never`
     axis = budget_axis(norm) | {
         "tickangle": 0,
         "tickvals": [*(width * tick for tick in ticks), width * (bins + 1.5)],
