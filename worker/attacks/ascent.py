@@ -14,7 +14,8 @@ L1 (Croce and Hein, ICML 2021, arXiv 2103.01208, algorithm 1): no momentum; step
 of the gradient's largest entries, as many as the best point is sparse. η starts at ε; at
 checkpoints it returns to ε where the best point became sparser, else it shrinks by 1.5.
 
-Given the same start, the iterates are those of the authors' code; images that broke leave.
+Given the same start, the iterates are those of the authors' code, in L1 up to entries that only
+rounding changes; images that broke leave.
 """
 
 from __future__ import annotations
