@@ -8,6 +8,8 @@ from app.contracts.params import Attack, EvaluateParams, Goal, Method, Norm
 from app.contracts.results import EvaluationResult, Light
 from app.contracts.units import format_255
 
+RED = "its verdict is red"
+"""What every sentence about a broken evaluation says."""
 _WITH_QUERIES = (Method.SQUARE, Method.HOP_SKIP_JUMP)
 
 
@@ -33,8 +35,8 @@ def _broken(results: Sequence[EvaluationResult]) -> Iterator[str]:
         for model in result.models:
             if model.verdict is not None and model.verdict.light is Light.RED:
                 yield (
-                    f"The evaluation of “{model.name}” (evaluation {number}) is broken: its "
-                    "verdict is red, and its robust accuracy is not to be quoted or compared."
+                    f"The evaluation of “{model.name}” (evaluation {number}) is broken: {RED}, "
+                    "and its robust accuracy is not to be quoted or compared."
                 )
 
 

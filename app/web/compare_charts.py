@@ -21,9 +21,14 @@ def figures(comparison: Comparison, recipes: Recipes) -> dict[str, Figure]:
     }
 
 
+def hues_of(comparison: Comparison, recipes: Recipes) -> dict[str, str]:
+    """The colour of each model, which may stand in several rows."""
+    return palette.colours(list(dict.fromkeys(row.model for row in comparison.compared)), recipes)
+
+
 def accuracies(comparison: Comparison, recipes: Recipes) -> Figure:
     """Each model's clean (filled) and robust (hollow) accuracy with its interval."""
-    hues = palette.colours([row.model for row in comparison.compared], recipes)
+    hues = hues_of(comparison, recipes)
     traces, names = [], []
     for i, row in enumerate(comparison.compared):
         short = row.name if len(row.name) <= _LONGEST_NAME else f"{row.name[:_LONGEST_NAME]}…"

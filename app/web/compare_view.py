@@ -15,8 +15,10 @@ from app.contracts.results import (
     Light,
     PairedTest,
 )
+from app.services.caveats import RED
 from app.web import palette, words
 from app.web.charts import Recipes
+from app.web.compare_charts import hues_of
 from app.web.tables import budget
 
 SIGNIFICANT = 0.05
@@ -100,9 +102,9 @@ class ComparisonView:
 
 def comparison_view(comparison: Comparison, recipes: Recipes) -> ComparisonView:
     """What the page shows; `recipes` are of the models still known, by id."""
-    hues = palette.colours([row.model for row in comparison.compared], recipes)
+    hues = hues_of(comparison, recipes)
     identities = {model: palette.identity(hue) for model, hue in hues.items()}
-    red = [note for note in comparison.notes if "verdict is red" in note]
+    red = [note for note in comparison.notes if RED in note]
     return ComparisonView(
         comparison=comparison,
         rows=tuple(_rows(comparison.compared, identities)),

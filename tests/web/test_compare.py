@@ -91,6 +91,8 @@ def test_what_is_no_more_than_chance_has_no_winner(stock: Stock) -> None:
     result = stock.evaluation(stock.teacher)
     jobs = [stock.job(result), stock.job(result)]
     view = comparison_view(compare(stock.lab, jobs), {})
+    assert [row.identity for row in view.rows] == [palette.identity(
+        palette.colours([stock.teacher], {})[stock.teacher])] * 2  # fmt: skip
     assert [test.conclusion for test in view.tests] == ["No difference shown."] * 2
     assert {(test.difference, test.p_value) for test in view.tests} == {("0.0 points", "1.0000")}
     assert [row.evaluation for row in view.rows] == [1, 2]
