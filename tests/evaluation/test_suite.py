@@ -184,3 +184,15 @@ def test_attacks_with_a_schedule_run_again_for_more_steps(method: Method) -> Non
     assert result.lengths == (2, 4, 7)
     assert set(first_break.tolist()) <= {1, 2, 3, 5, 8}
     assert (first_break > 7).sum() == (model.budgets(x, 1) > eps).sum()
+
+
+def test_every_attack_takes_two_classes() -> None:
+    x = grey(12, seed=2)
+    model = LinearNet()
+    y = model(x).argmax(dim=1)
+    eps = middle(model.budgets(x, 1))
+    further = (Method.APGD_DLR, Method.APGD_T, Method.FAB_T, Method.DEEPFOOL, Method.AUTOATTACK)
+    chosen = params(Attack(steps=10), epsilon=eps, further=further)
+    rows = attack_rows(measured(model, x, y, chosen))
+    assert [row.broken for row in rows] == [6] + [0] * 10
+    assert {row.attacked for row in rows[1:]} == {6}

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from worker.attacks.apgd import apgd_restarts, apgd_targeted
 from worker.attacks.fab import fab_targeted
-from worker.attacks.norms import Norm, check_norm, length
+from worker.attacks.norms import Norm, check_norm, length, slack
 from worker.attacks.pgd import Model
 from worker.attacks.square import square
 
 AUTOATTACK_PARTS = ("apgd_ce", "apgd_t", "fab_t", "square")
-TOLERANCE = 1e-6
 
 
 class Standard(NamedTuple):
@@ -109,6 +108,6 @@ def autoattack_part(
 
 def _allowed(x_adv: Tensor, x: Tensor, eps: float, norm: Norm) -> Tensor:
     """Whether images are finite, in [0, 1] and in the ball, (N,)."""
-    inside = length((x_adv - x).double(), norm) <= eps + TOLERANCE
+    inside = length((x_adv - x).double(), norm) <= eps + slack(eps, norm)
     in_range = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(dim=1)  # False for NaN
     return inside & in_range

@@ -32,6 +32,15 @@ def length(delta: Tensor, norm: Norm) -> Tensor:
     return lengths
 
 
+def slack(eps: float, norm: Norm) -> float:
+    """By how much float32 pixels may carry a perturbation out of its ball, in units of [0, 1].
+
+    A millionth, above budgets of 1 that share of them. L1 adds up the rounding of thousands of
+    pixels, up to 3e-8 each.
+    """
+    return 1e-4 if norm == "l1" else 1e-6 * max(1.0, eps)
+
+
 def per_image(name: str, budget: Budget, x: Tensor) -> Tensor:
     """The budget as one number per image of x, in a shape that broadcasts: (N, 1, 1, 1).
 

@@ -20,7 +20,6 @@ from worker.evaluation.thresholds import (
     DOUBLING,
     DOUBLING_LARGE,
     ONLY_FGSM,
-    OVER_BUDGET,
     ROUNDING,
     ROUNDING_LARGE,
     ROUNDING_MATTERS,
@@ -28,14 +27,17 @@ from worker.evaluation.thresholds import (
 
 
 def stronger_than_fgsm(facts: Facts, probe: Probe) -> Check:
+    name, title = "stronger_than_fgsm", "The main attack is stronger than FGSM"
+    if facts.fgsm is None:
+        return unmeasured(name, title, "FGSM is not defined in this norm.")
     n, ahead = facts.main.n, facts.main.correct - facts.fgsm.correct
     missed = light_of(facts.only_fgsm, n, amber=ONLY_FGSM, red=1)
     light = worst((light_of(max(0, ahead), n, amber=0, red=ALLOWED), missed))
     if facts.attack.method is Method.FGSM and facts.autoattack is None:
         light = worst((light, Light.AMBER))
     return check(
-        "stronger_than_fgsm",
-        "The main attack is stronger than FGSM",
+        name,
+        title,
         light,
         f"{percent(facts.main.value)} against {percent(facts.fgsm.value)}; FGSM alone broke "
         f"{of(facts.only_fgsm, n)}",
@@ -122,8 +124,7 @@ def unbounded(facts: Facts, probe: Probe) -> Check:
 
 
 def perturbations(facts: Facts, probe: Probe) -> Check:
-    slack = OVER_BUDGET * max(1.0, facts.epsilon)
-    inside = facts.largest <= facts.epsilon + slack  # false for NaN
+    inside = facts.largest <= facts.epsilon + facts.slack  # false for NaN
     sound = inside and facts.out_of_range == 0 and facts.not_finite == 0
     return check(
         "perturbations",

@@ -37,8 +37,9 @@ class Facts:
     doubled: Accuracy | None
     """The same after twice as many steps (never more images than in `main`). None where it was not
     measured, which is so for FGSM: it has one step."""
-    fgsm: Accuracy
-    """Under FGSM alone, with the same goal as the main attack."""
+    fgsm: Accuracy | None
+    """Under FGSM alone, with the same goal as the main attack. None in L1, where it is not
+    defined."""
     only_fgsm: int
     """Images that FGSM broke and the main attack, after all its steps and restarts, did not."""
     autoattack: Accuracy | None
@@ -51,6 +52,8 @@ class Facts:
     largest: float
     """The largest norm of any perturbation that any attack returned, in units of [0, 1]; infinite
     where one was not finite."""
+    slack: float = 1e-6
+    """By how much rounding may carry a perturbation out of its ball."""
     out_of_range: int
     """Perturbed images with a pixel outside [0, 1], over all attacks."""
     not_finite: int

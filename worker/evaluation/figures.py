@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ from app.contracts.results import (
     Outcomes,
     Verdict,
 )
+from worker.attacks.norms import slack
 from worker.evaluation.curves import (
     against_epsilon,
     against_queries,
@@ -88,9 +91,7 @@ def facts_of(measured: Measurement) -> Facts:
     """What the verdict has to know of the whole run."""
     params, record, subject = measured.params, measured.record, measured.subject
     rows, referee = attack_rows(measured), measured.referee
-    by_method = {row.method: row for row in reversed(rows)}
-    fgsm, main = by_method[Method.FGSM].alone, rows[0].alone
-    assert fgsm is not None
+    main, fgsm = rows[0].alone, next((r.alone for r in rows if r.method is Method.FGSM), None)
     assert main is not None
     doubled = None
     if params.attack.method is not Method.FGSM:
@@ -109,7 +110,8 @@ def facts_of(measured: Measurement) -> Facts:
         only_fgsm=measured.only_fgsm,
         autoattack=parts[-1] if parts else None,
         attacks=rows,
-        largest=max(row.largest for row in rows),
+        largest=math.inf if referee.not_finite else max(row.largest for row in rows),
+        slack=slack(params.epsilon, params.attack.norm.value),
         out_of_range=referee.out_of_range,
         not_finite=referee.not_finite,
         disproved=referee.disproved,

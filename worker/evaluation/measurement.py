@@ -41,7 +41,7 @@ class Tally:
     broken_alone: int = 0
     """Images that this attack alone breaks, where it sees all that are right when clean."""
     largest: float = 0.0
-    """The largest norm of what it returned."""
+    """The largest finite norm of what it returned."""
     seconds: float = 0.0
 
 
@@ -142,7 +142,7 @@ class Measurement:
             state.queries[rows] = needed
         state.note(rows, ruling, eps, by=number)
         tally.broken_alone += int(ruling.broken.sum())
-        tally.largest = max(tally.largest, float(ruling.length.max()))
+        tally.largest = max(tally.largest, ruling.largest)
         tally.seconds += time.perf_counter() - begin
 
     def _curve(self, phase: Phase, scene: Scene, state: ChunkState, *, beyond: bool) -> None:
@@ -154,10 +154,12 @@ class Measurement:
     def _look(self, phase: Phase, chunk: Chunk, scene: Scene, state: ChunkState) -> None:
         rows = state.correct()
         masks = None if chunk.masks is None else chunk.masks[rows]
-        with phase(_ATTENTION):
-            self.attention.add(scene.take(rows), masks)
-        with phase(_CORRUPTIONS):
-            self.corruptions.add(scene)
+        if self.params.attention:
+            with phase(_ATTENTION):
+                self.attention.add(scene.take(rows), masks)
+        if self.params.corruptions:
+            with phase(_CORRUPTIONS):
+                self.corruptions.add(scene)
 
     def _budgets(self, beyond: bool) -> list[float]:
         own, budgets = self.params.epsilon, self.params.epsilons

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from worker.attacks import Budget, Model, Norm
-
-TOLERANCE = 1e-6
-"""By how much rounding may carry a perturbation out of its ball, in units of [0, 1]."""
+from worker.attacks.norms import length as length_of
+from worker.attacks.norms import slack
 
 
 class Ruling(NamedTuple):
@@ -23,6 +22,15 @@ class Ruling(NamedTuple):
     """(M,) int64: what the model says to the perturbed image."""
     length: Tensor
     """(M,) float64: the perturbation's norm; infinite where a pixel is not finite."""
+
+    @property
+    def largest(self) -> float:
+        """The largest finite norm; 0 of none."""
+        return (
+            float(self.length.where(self.length.isfinite(), 0.0).amax())
+            if len(self.length)
+            else 0.0
+        )
 
 
 class Referee:
@@ -43,8 +51,7 @@ class Referee:
     ) -> Ruling:
         """Measure again the images x_adv (M, C, H, W) that an attack made of x, true classes y.
 
-        A budget may be exceeded by `TOLERANCE`, above 1 by that share of it: the sum of thousands
-        of rounded numbers is no more exact.
+        A budget may be exceeded by as much as rounding does, `slack`.
 
         Args:
             eps: the budget; a number, or (M,) for one per image.
@@ -54,20 +61,12 @@ class Referee:
             predicted = self._model(x_adv).argmax(dim=1)
         finite = x_adv.isfinite().flatten(1).all(dim=1)
         inside = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(dim=1)
-        length = _length(x_adv, x, self._norm).where(finite, math.inf)
+        length = length_of(x_adv.double() - x.double(), self._norm).where(finite, math.inf)
         budget = torch.as_tensor(eps, dtype=torch.float64, device=x.device)
-        within = length <= budget + TOLERANCE * budget.clamp(min=1)
+        within = length <= budget + slack(float(budget.amax()), self._norm)
         broken = finite & inside & within & (predicted != y)
         self.not_finite += int((~finite).sum())
         self.out_of_range += int((finite & ~inside).sum())
         if claimed is not None:
             self.disproved += int((claimed & ~broken).sum())
         return Ruling(broken, predicted, length)
-
-
-def _length(x_adv: Tensor, x: Tensor, norm: Norm) -> Tensor:
-    """In double precision, (M, C, H, W) -> (M,)."""
-    delta = (x_adv.double() - x.double()).flatten(1)
-    order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[norm]
-    length: Tensor = torch.linalg.vector_norm(delta, order, dim=1)
-    return length

@@ -65,7 +65,7 @@ class Runs:
         )
         """The referee's, on `x_adv`."""
         self.largest = 0.0
-        """The largest norm of all that was returned."""
+        """The largest finite norm of all that was returned."""
 
     def standing(self, steps: int) -> Tensor:
         """Images that no run broke within so many steps: their places, (M',)."""
@@ -82,7 +82,7 @@ class Runs:
         self.x_adv[rows[news]] = found.x_adv[news]
         for mine, other in zip(self.ruling, ruling, strict=True):
             mine[rows[news]] = other[news]
-        self.largest = max(self.largest, float(ruling.length.max()))
+        self.largest = max(self.largest, ruling.largest)
         self._begun = True
 
 

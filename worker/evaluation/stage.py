@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from worker.attacks import Model, Norm, Steps, walk
-from worker.attacks.norms import length
+from worker.attacks.norms import length, slack
 from worker.evaluation.last_iterate import last_iterate
 from worker.evaluation.referee import Referee
-from worker.evaluation.thresholds import OVER_BUDGET
 
 FROM_THE_IMAGE = ("fgsm", "bim")
 """Attacks that never start at random."""
@@ -113,7 +112,7 @@ def to_eight_bits(x_adv: Tensor, x: Tensor, *, eps: float, norm: Norm) -> Tensor
     for share in _SHRINK:
         rounded = (255 * (x + share * delta)).round() / 255
         lengths = length(rounded.double() - x.double(), norm)
-        fits = lengths <= eps + OVER_BUDGET * max(1.0, eps)
+        fits = lengths <= eps + slack(eps, norm)
         result = torch.where((fits & ~done).view(-1, 1, 1, 1), rounded, result)
         done |= fits
     return result

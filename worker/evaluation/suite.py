@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.contracts.params import Attack, EvaluateParams, Method
+from app.contracts.params import NORMS_OF, Attack, EvaluateParams, Method
 from worker.attacks.autoattack import AUTOATTACK_PARTS, STANDARD
 from worker.evaluation.adaptive import RUNS
 from worker.evaluation.subject import Source, Subject
@@ -48,12 +48,12 @@ class Entry:
 def plan(params: EvaluateParams, subject: Subject, sources: Sequence[Source]) -> tuple[Entry, ...]:
     """The rows of a model's table, in the order in which they run.
 
-    The main attack, FGSM as its control, the further attacks in the order of `Method`, and random
-    points last, as another control. A model is no source of transfer to itself.
+    The main attack; FGSM as its control, where the norm has it; the further attacks in the order of
+    `Method`; random points last, as another control. A model is no source of transfer to itself.
     """
     main = params.attack.method
     rows = [Entry(method=main, passes=0)]
-    if main is not Method.FGSM:
+    if main is not Method.FGSM and params.attack.norm in NORMS_OF[Method.FGSM]:
         rows.append(Entry(method=Method.FGSM, passes=1))
     for method in Method:
         if method in params.further and method not in (main, Method.FGSM, Method.NOISE):

@@ -34,9 +34,6 @@ AutoAttack they take its place, and `GAP_LARGE` holds."""
 UNDEFENDED = 0.01
 """At 8/255 every attack that works leaves a clean model near zero (Madry et al., ICLR 2018)."""
 
-OVER_BUDGET = 1e-6
-"""Float32 rounding of a budget up to 1, in units of [0, 1]; above, that share of it."""
-
 ROUNDING, ROUNDING_LARGE = 0.05, 0.5
 """Share of the broken images that rounding to 8 bits heals. Half a grey level is a sixteenth of
 8/255, so that an attack loses few (Carlini and Wagner, S&P 2017, on discretisation)."""

@@ -7,14 +7,14 @@ images that a targeted attack cannot aim at, those of the target class, are left
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from app.contracts.events import MetricsEvent
-from app.contracts.params import EvaluateParams, Goal, Recipe
+from app.contracts.params import EvaluateParams, Goal, Method, Recipe
 from app.contracts.results import Accuracy, EvaluationResult, ModelFigures
 from app.errors import JobError
 from app.store import catalogue
@@ -38,41 +38,102 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
 
     Raises JobError, Cancelled, Interrupted.
     """
-    lab = context.lab
-    dataset_row, dataset = registry.dataset(lab.database, lab.files, params.dataset)
-    rows = {i: registry.model_row(lab.database, i) for i in (*params.models, *params.sources)}
-    for row in rows.values():
-        _check_fits(row, dataset)
+    row, dataset = registry.dataset(context.lab.database, context.lab.files, params.dataset)
     test = _test_images(dataset, params)
     count = min(params.images, len(test))
-    context.log(f"{count:,} test images of “{dataset_row.name}”.")
     meter = Meter(context.progress)
-    measured = _measurements(context, params, dataset, rows, Watch(meter))
+    measured = _measurements(_Shelf(context, dataset, Watch(meter)), params, dataset.class_names)
     meter.expect(sum(count * sum(m.costs.values()) + passes(params, count) for m in measured))
-    done = 0
-    for chunk in _chunks(test, params, count):
-        start = unit_noise(chunk.x, params.attack.norm.value, params.seed, chunk.numbers)
-        for each in measured:
-            each.measure(chunk, start, meter)
-        done += len(chunk.numbers)
-        _report(context, measured, done)
-        if _narrow_enough(params, measured):
-            break
+    context.log(f"{count:,} test images of “{row.name}”.")
+    done = _measure(context, params, measured, _chunks(test, params, count), meter)
     samples = _samples(dataset, test, params, done)
-    models = tuple(_concluded(context, each, samples, meter) for each in measured)
     result = EvaluationResult(
         params=params,
-        dataset=registry.lineage_of_dataset(dataset_row),
+        dataset=registry.lineage_of_dataset(row),
         images=done,
         classes=dataset.class_names,
         image_numbers=tuple(sorted(measured[0].record.numbers)),
         labels=tuple(measured[0].record["y"].tolist()),
-        models=models,
+        models=tuple(_concluded(context, each, samples, meter) for each in measured),
         stopped_early=done < count,
         environment=registry.environment(context.seconds),
     )
     meter.finish()
     return Outcome(result)
+
+
+def _measure(
+    context: JobContext,
+    params: EvaluateParams,
+    measured: Sequence[Measurement],
+    chunks: Iterable[Chunk],
+    meter: Meter,
+) -> int:
+    """Chunk by chunk, every model; returns how many images it took."""
+    images = 0
+    for chunk in chunks:
+        start = unit_noise(chunk.x, params.attack.norm.value, params.seed, chunk.numbers)
+        for each in measured:
+            each.measure(chunk, start, meter)
+        images += len(chunk.numbers)
+        _report(context, measured, images)
+        if _narrow_enough(params, measured):
+            break
+    return images
+
+
+class _Shelf:
+    """The lab's models, as far as they fit the dataset; each is loaded once, and watched."""
+
+    def __init__(self, context: JobContext, dataset: Dataset, watch: Watch) -> None:
+        self._database, self._files = context.lab.database, context.lab.files
+        self._dataset, self._watch = dataset, watch
+        self._loaded: dict[str, Classifier] = {}
+
+    def row(self, model_id: str) -> ModelRow:
+        """Raises JobError where it was deleted or does not fit."""
+        row = registry.model_row(self._database, model_id)
+        _check_fits(row, self._dataset)
+        return row
+
+    def teacher_of(self, row: ModelRow) -> ModelRow | None:
+        """The model that it learned from, where that is in the lab and sees the same images."""
+        lineage = row.card.get("teacher")
+        if lineage is None:
+            return None
+        teacher = catalogue.model(self._database, lineage["id"])
+        if teacher is None or teacher.sha256 != lineage["sha256"]:
+            return None
+        fits = tuple(teacher.card["classes"]) == self._dataset.class_names
+        return teacher if fits and teacher.card["image_size"] == self._dataset.image_size else None
+
+    def model(self, row: ModelRow) -> Classifier:
+        """Raises JobError where its weights are missing or damaged."""
+        if row.id not in self._loaded:
+            self._loaded[row.id] = self._watch.over(registry.load_model(self._files, row))
+        return self._loaded[row.id]
+
+
+def _measurements(
+    shelf: _Shelf, params: EvaluateParams, classes: Sequence[str]
+) -> list[Measurement]:
+    wanted = params.sources if Method.TRANSFER in params.further else ()
+    rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
+    sources = [Source(registry.lineage_of_model(row), shelf.model(row)) for row in others]
+    return [Measurement(_subject(shelf, row), params, classes, sources) for row in rows]
+
+
+def _subject(shelf: _Shelf, row: ModelRow) -> Subject:
+    teacher = shelf.teacher_of(row)
+    return Subject(
+        lineage=registry.lineage_of_model(row),
+        model=shelf.model(row),
+        call=shelf.model(row),
+        teacher=None if teacher is None else shelf.model(teacher),
+        teacher_lineage=None if teacher is None else registry.lineage_of_model(teacher),
+        selection=row.card.get("selection"),
+        undefended=row.card.get("params", {}).get("recipe") == Recipe.CLEAN,
+    )
 
 
 def _check_fits(row: ModelRow, dataset: Dataset) -> None:
@@ -128,51 +189,6 @@ def _chunk(part: Split, index: int) -> Chunk:
         masks=None if masks is None else torch.from_numpy(masks).to(device),
         index=index,
     )
-
-
-def _measurements(
-    context: JobContext,
-    params: EvaluateParams,
-    dataset: Dataset,
-    rows: dict[str, ModelRow],
-    watch: Watch,
-) -> list[Measurement]:
-    loaded: dict[str, Classifier] = {}
-
-    def load(row: ModelRow) -> Classifier:
-        if row.id not in loaded:
-            loaded[row.id] = watch.over(registry.load_model(context.lab.files, row))
-        return loaded[row.id]
-
-    sources = [Source(registry.lineage_of_model(rows[i]), load(rows[i])) for i in params.sources]
-    measured = []
-    for model_id in params.models:
-        row = rows[model_id]
-        teacher = _teacher_of(context, row, dataset)
-        subject = Subject(
-            lineage=registry.lineage_of_model(row),
-            model=load(row),
-            call=load(row),
-            teacher=None if teacher is None else load(teacher),
-            teacher_lineage=None if teacher is None else registry.lineage_of_model(teacher),
-            selection=row.card.get("selection"),
-            undefended=row.card.get("params", {}).get("recipe") == Recipe.CLEAN,
-        )
-        measured.append(Measurement(subject, params, dataset.class_names, sources))
-    return measured
-
-
-def _teacher_of(context: JobContext, row: ModelRow, dataset: Dataset) -> ModelRow | None:
-    """The model that it learned from, where it is in the lab and sees the same images."""
-    lineage = row.card.get("teacher")
-    if lineage is None:
-        return None
-    teacher = catalogue.model(context.lab.database, lineage["id"])
-    if teacher is None or teacher.sha256 != lineage["sha256"]:
-        return None
-    card = teacher.card
-    fits = tuple(card["classes"]) == dataset.class_names
-    return teacher if fits and card["image_size"] == dataset.image_size else None
 
 
 def _report(context: JobContext, measured: Sequence[Measurement], images: int) -> None:
