@@ -16,6 +16,7 @@ from app.contracts.results import EvaluationResult
 from app.contracts.units import to_255
 from app.web import attention_charts, class_charts, curve_charts, evaluation_charts, palette
 from app.web.charts import Figure, label
+from app.web.render import TEMPLATES
 from tests.web.example_evaluation import STUDENT, TEACHER
 from tests.web.examples import evaluation, full_evaluation
 
@@ -48,6 +49,13 @@ def test_a_full_result_has_every_figure_and_plotly_knows_them_all(
     for figure in figures.values():
         go.Figure(figure)  # raises ValueError for what it does not know
         json.dumps(figure, allow_nan=False)
+
+
+def test_the_vendored_library_draws_every_kind_of_trace(figures: dict[str, Figure]) -> None:
+    library = (TEMPLATES.parent / "static" / "vendor" / "plotly-cartesian.min.js").read_text()
+    kinds = {trace["type"] for figure in figures.values() for trace in figure["data"]}
+    assert kinds == {"scatter", "bar", "heatmap", "box"}
+    assert [kind for kind in kinds if f'name:"{kind}"' not in library] == []
 
 
 def test_what_was_not_measured_has_no_figure(result: EvaluationResult) -> None:
