@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 
 class Settings(BaseSettings):
@@ -59,7 +59,7 @@ def settings() -> Settings:
 
 @lru_cache
 def code_version() -> str:
-    """`0.1.0+3f2a9c1`, with `.dirty` for uncommitted changes; `0.1.0` outside a checkout."""
+    """`0.2.0+3f2a9c1`, with `.dirty` for uncommitted changes; `0.2.0` outside a checkout."""
     root = Path(__file__).resolve().parent.parent
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD")

@@ -52,7 +52,7 @@ class Method(StrEnum):
     FEATURE = "feature"
     """Drives the last features away from those of the clean image."""
     ADAPTIVE = "adaptive"
-    """PGD on cross-entropy and on the attention that the method protects."""
+    """PGD on the margin, or on cross-entropy, and on the attention that the method protects."""
     NOISE = "noise"
     """Ten random points of the ball: a control that no defence should lose to."""
 
