@@ -60,5 +60,8 @@ for (const link of document.querySelectorAll("a[data-preset]")) {
   });
 }
 
+// What the browser itself finds wrong must be in sight for it to say so.
+document.addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);
+
 // What is wrong is brought into view, and the keyboard starts there.
 document.querySelector("[aria-invalid=true]")?.focus();

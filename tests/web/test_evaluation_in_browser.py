@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from app.contracts.events import MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams, Recipe
+from app.services import jobs
 from app.services.lab import Lab
 from app.store import jobs as store
 from tests.web.browsing import browser as browser
@@ -101,6 +102,24 @@ def test_a_preset_fills_the_form_on_the_spot(page: Page, lab: Lab) -> None:
     expect(page.locator("[name=models]")).to_be_checked()
     expect(page.locator("[name='epsilon']")).to_have_value("4")
     assert page.url.endswith("/evaluate")
+
+
+def test_an_evaluation_starts_as_the_form_stands(page: Page, lab: Lab) -> None:
+    model = add_model(lab, add_dataset(lab))
+    page.goto(f"/evaluate?models={model}")
+    page.locator("summary", has_text="Run").click()
+    batch = page.locator("[name=batch_size]")
+    batch.fill("")
+    page.locator("summary", has_text="Run").click()
+    expect(batch).to_be_hidden()
+    page.click("text=Start evaluation")
+    expect(batch).to_be_visible()
+    batch.fill("10")
+    page.click("text=Start evaluation")
+    page.wait_for_url("**/jobs/*")
+    (job,) = jobs.page(lab, kinds=[JobKind.EVALUATE]).items
+    asked = EvaluateParams.model_validate(job.params)
+    assert asked == EvaluateParams(models=(model,), dataset=asked.dataset, batch_size=10)
 
 
 def test_what_does_not_fit_what_is_chosen_is_out_of_sight(page: Page, lab: Lab) -> None:
