@@ -97,9 +97,18 @@ def test_level_zero_is_the_clean_image(measured: Measured) -> None:
         (Attack(method=Method.FGSM), 16 / 255),
         (Attack(steps=4, norm=Norm.L2), 2.0),
         (Attack(steps=4, goal=Goal.MOST_CONFUSING), 16 / 255),
+        (Attack(steps=2, goal=Goal.ALL_CLASSES), 16 / 255),
+        (Attack(method=Method.BIM, steps=4), 16 / 255),
+        (Attack(method=Method.MI_FGSM, steps=4), 16 / 255),
+        (Attack(method=Method.CW, steps=4), 16 / 255),
+        (Attack(method=Method.APGD_DLR, steps=4, norm=Norm.L2), 2.0),
+        (Attack(method=Method.APGD_CE, steps=4, norm=Norm.L1), 10.0),
     ],
-    ids=["pgd", "small", "fgsm", "l2", "confusing"],
-)
+    ids=[
+        "pgd", "small", "fgsm", "l2", "confusing", "all", "bim", "mi-fgsm", "cw", "apgd-l2",
+        "apgd-l1",
+    ],
+)  # fmt: skip
 def test_the_pictures_are_what_the_models_saw(
     measured: Measured, crafted_on: CraftedOn, attack: Attack, max_epsilon: float
 ) -> None:

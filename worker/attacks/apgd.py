@@ -30,6 +30,7 @@ def apgd(
     norm: Norm,
     loss: Loss,
     noise: Tensor | None,
+    may_break: bool = True,
 ) -> FirstBreak:
     """Untargeted Auto-PGD, and the step at which each image first broke.
 
@@ -45,10 +46,11 @@ def apgd(
         noise: a point of the unit ball for every image, (N, C, H, W), or None to start at x. In
             Linf and L2 the authors start on the surface of the ball, so noise is scaled to norm 1
             first; in L1 it is taken as it is. The start is x + ε noise, kept in [0, 1].
+        may_break: False takes all steps with all images, whatever the model says of them.
 
     Returns:
         Images that broke as they first did, the others at their highest loss. A start that breaks
-        an image counts as one step.
+        an image counts as one step. With `may_break` False, all are at their highest loss.
 
     Raises:
         ValueError: an argument outside these bounds.
@@ -60,8 +62,12 @@ def apgd(
         raise ValueError(f"noise must be like x, {tuple(x.shape)}, not {tuple(noise.shape)}")
     ball = Ball.around(x, eps, norm)
     problem = Problem(model, ball, y, _cross_entropy(y) if loss == "ce" else _ratio(y))
-    standing = _logits(model, x).argmax(dim=1) == y
-    return ascend(problem, ball.at(_on_surface(noise, norm)), standing, steps)
+    if may_break:
+        standing = _logits(model, x).argmax(dim=1) == y
+    else:
+        standing = torch.ones_like(y, dtype=torch.bool)
+    start = ball.at(_on_surface(noise, norm))
+    return ascend(problem, start, standing, steps, may_break=may_break)
 
 
 def apgd_targeted(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 from torch.nn import functional as F
 
 from app.contracts.params import Method
-from worker.attacks import Budget, Model, Norm, Steps, objective_walk, walk
+from worker.attacks import Budget, Model, Norm, Steps, objective_walk
+from worker.attacks.apgd import Loss, apgd
 from worker.attacks.losses import cross_entropy, margin
 from worker.attacks.pgd import objective_of
 from worker.attacks.walks import DECAY
+
+_APGD: Mapping[Method, Loss] = {Method.APGD_CE: "ce", Method.APGD_DLR: "dlr"}
 
 
 def last_iterate(
@@ -27,15 +32,19 @@ def last_iterate(
 
     `walk` stops at the first example that breaks an image, which is enough to count it, but has
     only just crossed the boundary. For pictures of an attack, and for attacks on another model, all
-    images take all steps. APGD is the exception: it stops as in `walk`. Arguments are those of
+    images take all steps. APGD returns its best iterate, as it always does. Arguments are those of
     `walk`.
     """
-    if how.method in (Method.APGD_CE, Method.APGD_DLR):
-        return walk(model, x, y, how=how, eps=eps, norm=norm, noise=noise).x_adv
-    loss, aim = (
-        margin if how.method == Method.CW else cross_entropy,
-        y if target is None else target,
-    )
+    start = noise if how.random_start and how.method not in (Method.FGSM, Method.BIM) else None
+    if how.method in _APGD:
+        loss_name = _APGD[Method(how.method)]
+        found = apgd(
+            model, x, y, eps=eps, steps=how.steps, norm=norm, loss=loss_name, noise=start,
+            may_break=False,
+        )  # fmt: skip
+        return found.x_adv
+    loss = margin if how.method == Method.CW else cross_entropy
+    aim = y if target is None else target
     objective = objective_of(model, loss, aim, targeted=target is not None)
     unbroken = F.one_hot(y)  # what a model would say that withstands everything
 
@@ -51,6 +60,6 @@ def last_iterate(
         step_size=how.relative_step * eps,
         steps=how.steps,
         norm=norm,
-        noise=noise if how.random_start and how.method != Method.BIM else None,
+        noise=start,
         decay=DECAY if how.method == Method.MI_FGSM else None,
     ).x_adv

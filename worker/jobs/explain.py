@@ -158,21 +158,18 @@ def _attack(
     label: int,
     epsilons: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
-    """The clean image, then the attacked one at every budget but 0, in one batch: (L, H, W, 3).
-
-    Towards every class in turn, budgets that broke the image take no part in the next.
-    """
+    """The clean image, then the attacked one at every budget but 0, in one batch: (L, H, W, 3)."""
     attack, how = params.attack, steps_of(params.attack)
     y = torch.tensor([label], device=x.device)
     with torch.no_grad():
         targets = aims(attack, classes, model(x), y)  # (1, A)
     budgets = torch.from_numpy(epsilons[1:]).to(x)  # (L - 1,)
     many = x.expand(len(budgets), *x.shape[1:]).contiguous(memory_format=torch.channels_last)
-    noise = unit_noise(x, attack.norm.value, params.seed, [0])
+    noise = unit_noise(x, attack.norm.value, params.seed, [0]).expand_as(many)
     turns = [None] if targets is None else list(targets[0])
     call = _reporting(context, model, how.steps * len(turns))
     x_adv, left = many.clone(), torch.arange(len(budgets), device=x.device)
-    for turn, target in enumerate(turns, start=1):
+    for target in turns:  # one, unless every class is tried: then what broke leaves
         x_adv[left] = last_iterate(
             call,
             many[left],
@@ -180,16 +177,21 @@ def _attack(
             how=how,
             eps=budgets[left],
             norm=attack.norm.value,
-            noise=noise.expand_as(many)[left],
+            noise=noise[left],
             target=None if target is None else target.expand(len(left)),
         )
-        if turn < len(turns):
-            with torch.no_grad():
-                left = left[model(x_adv[left]).argmax(dim=1) == y]
+        if len(turns) > 1:
+            left = _unbroken(model, x_adv, label)
         if len(left) == 0:
             break
     pixels = (torch.cat([x, x_adv]) * 255).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+@torch.no_grad()
+def _unbroken(model: Classifier, x_adv: Tensor, label: int) -> Tensor:
+    """Where the model still sees the true class, (M,)."""
+    return (model(x_adv).argmax(dim=1) == label).nonzero().squeeze(1)
 
 
 def _reporting(context: JobContext, model: Classifier, steps: int) -> Model:
@@ -200,7 +202,7 @@ def _reporting(context: JobContext, model: Classifier, steps: int) -> Model:
     step = itertools.count()
 
     def call(x: Tensor) -> Tensor:
-        context.progress(next(step), steps, "attacking")
+        context.progress(min(next(step), steps), steps, "attacking")
         logits: Tensor = model(x)
         return logits
 
