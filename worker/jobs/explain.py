@@ -191,7 +191,8 @@ def _attack(
 @torch.no_grad()
 def _unbroken(model: Classifier, x_adv: Tensor, label: int) -> Tensor:
     """Where the model still sees the true class, (M,)."""
-    return (model(x_adv).argmax(dim=1) == label).nonzero().squeeze(1)
+    places: Tensor = (model(x_adv).argmax(dim=1) == label).nonzero().squeeze(1)
+    return places
 
 
 def _reporting(context: JobContext, model: Classifier, steps: int) -> Model:
