@@ -18,9 +18,9 @@ from worker.attacks import Norm, Steps
 from worker.attacks.losses import margin
 from worker.attacks.norms import length, uniform_in_ball
 from worker.evaluation.adaptive import RUNS, adaptive
-from worker.evaluation.evidence import Probe
-from worker.evaluation.probes import MULTIPLES, probe
-from worker.evaluation.stage import to_eight_bits
+from worker.evaluation.probing.probes import MULTIPLES, probe
+from worker.evaluation.probing.stage import to_eight_bits
+from worker.evaluation.verdict.evidence import Probe
 
 N, SHAPE = 24, (3, 4, 4)
 EPS = 0.02

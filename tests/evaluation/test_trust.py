@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app.contracts.params import Attack, Goal, Method, Norm
 from app.contracts.results import Accuracy, AttackRow, Light, Verdict
-from worker.evaluation.trust import CHECKS, Facts, Probe, Tried, judge
+from worker.evaluation.verdict.judge import CHECKS, Facts, Probe, Tried, judge
 
 N = 1000
 ORDER = {Light.GREEN: 0, Light.AMBER: 1, Light.RED: 2}
@@ -247,7 +247,7 @@ def test_the_documentation_explains_every_check_and_no_other() -> None:
 
 
 def test_judging_needs_no_torch() -> None:
-    code = "import sys; import worker.evaluation.trust; assert 'torch' not in sys.modules"
+    code = "import sys; import worker.evaluation.verdict.judge; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -16,13 +16,13 @@ from worker.evaluation.embedding import VIEW_IMAGES, embedding_view
 from worker.evaluation.figures import facts_of, model_figures
 from worker.evaluation.measurement import Measurement
 from worker.evaluation.outcomes import STANDS
-from worker.evaluation.probes import probe
+from worker.evaluation.probing.probes import probe
 from worker.evaluation.progress import Meter
 from worker.evaluation.subject import Chunk
-from worker.evaluation.trust import judge
+from worker.evaluation.verdict.judge import judge
 
 PROBE_IMAGES = 100
-_PROBE_PASSES = 500
+_PROBE_PASSES = 100
 """What a probe takes an image, in passes forward and backward, beside nine runs of the attack."""
 _BLIND = (Method.SQUARE, Method.HOP_SKIP_JUMP, Method.TRANSFER, Method.ADAPTIVE)
 _VIEW_EPSILON = from_255(8)

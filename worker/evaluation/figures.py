@@ -24,9 +24,9 @@ from worker.evaluation.curves import (
     against_restarts,
     against_steps,
 )
-from worker.evaluation.evidence import Facts
 from worker.evaluation.measurement import Measurement
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG
+from worker.evaluation.verdict.evidence import Facts
 
 _DECIMALS = 9
 

@@ -80,7 +80,7 @@ class Tried:
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """What a small part of the images showed, in raw runs: every budget attacked on its own, no
-    bound taken from another run. Attacks are untargeted. Made by `worker.evaluation.probes.probe`.
+    bound taken from another run. Attacks are untargeted. `worker.evaluation.probing` makes it.
     """
 
     images: int

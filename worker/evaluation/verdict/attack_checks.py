@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.contracts.params import Method, Norm
 from app.contracts.results import Check, Light
-from worker.evaluation.checks import (
+from worker.evaluation.verdict.checks import (
     budget,
     check,
     light_of,
@@ -14,8 +14,8 @@ from worker.evaluation.checks import (
     unmeasured,
     worst,
 )
-from worker.evaluation.evidence import Facts, Probe
-from worker.evaluation.thresholds import (
+from worker.evaluation.verdict.evidence import Facts, Probe
+from worker.evaluation.verdict.thresholds import (
     ALLOWED,
     DOUBLING,
     DOUBLING_LARGE,

@@ -20,15 +20,15 @@ from worker.attacks.losses import Loss, cross_entropy, margin
 from worker.attacks.norms import uniform_in_ball
 from worker.attacks.pgd import gradient_of, objective_of
 from worker.evaluation.adaptive import Seeing
-from worker.evaluation.evidence import OutputKind, Probe, Tried
-from worker.evaluation.other_attacks import (
+from worker.evaluation.probing.other_attacks import (
     by_adaptive,
     by_hard_label,
     by_noise,
     by_square,
     by_transfer,
 )
-from worker.evaluation.stage import Stage, to_eight_bits
+from worker.evaluation.probing.stage import Stage, to_eight_bits
+from worker.evaluation.verdict.evidence import OutputKind, Probe, Tried
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0)
 """Of the budget of the threat model, where accuracy must fall."""

@@ -10,8 +10,8 @@ from worker.attacks.hop_skip_jump import hop_skip_jump
 from worker.attacks.noise import noise
 from worker.attacks.square import square
 from worker.evaluation.adaptive import Seeing, adaptive
-from worker.evaluation.evidence import Tried
-from worker.evaluation.stage import Craft, Stage
+from worker.evaluation.probing.stage import Craft, Stage
+from worker.evaluation.verdict.evidence import Tried
 
 NOISE_DRAWS = 10
 SQUARE_QUERIES = 300

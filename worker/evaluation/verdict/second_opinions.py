@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from app.contracts.params import NORMS_OF, Method
 from app.contracts.results import Check
-from worker.evaluation.checks import check, light_of, of, percent, points, unmeasured, worst
-from worker.evaluation.evidence import Facts, Probe, Tried
-from worker.evaluation.thresholds import ADAPTIVE_LARGE, ALLOWED, GAP, GAP_LARGE
+from worker.evaluation.verdict.checks import check, light_of, of, percent, points, unmeasured, worst
+from worker.evaluation.verdict.evidence import Facts, Probe, Tried
+from worker.evaluation.verdict.thresholds import ADAPTIVE_LARGE, ALLOWED, GAP, GAP_LARGE
 
 
 def noise(facts: Facts, probe: Probe) -> Check:

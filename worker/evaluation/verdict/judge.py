@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from app.contracts.results import Check, Light, Verdict
-from worker.evaluation import attack_checks, model_checks, second_opinions
-from worker.evaluation.checks import NOT_MEASURED, budget, percent, worst, worst_first
-from worker.evaluation.evidence import Facts, Probe, Tried
+from worker.evaluation.verdict import attack_checks, model_checks, second_opinions
+from worker.evaluation.verdict.checks import NOT_MEASURED, budget, percent, worst, worst_first
+from worker.evaluation.verdict.evidence import Facts, Probe, Tried
 
 __all__ = ["CHECKS", "Facts", "Probe", "Tried", "judge"]
 

@@ -6,9 +6,9 @@ import re
 
 from app.contracts.params import Goal
 from app.contracts.results import Check, Light
-from worker.evaluation.checks import check, images, light_of, of, percent, unmeasured
-from worker.evaluation.evidence import Facts, Probe
-from worker.evaluation.thresholds import (
+from worker.evaluation.verdict.checks import check, images, light_of, of, percent, unmeasured
+from worker.evaluation.verdict.evidence import Facts, Probe
+from worker.evaluation.verdict.thresholds import (
     HALF_WIDTH,
     PASSES_APART,
     PASSES_UNUSUAL,
