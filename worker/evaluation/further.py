@@ -7,6 +7,7 @@ take its own values, CW-L2 and DeepFool their authors'.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -100,24 +101,10 @@ def _transfer(source: Callable[[Tensor], Tensor], scene: Scene) -> Returned:
     )
 
 
-def _apgd_t(scene: Scene) -> Returned:
+def _towards_each(craft: Callable[..., Tensor], scene: Scene) -> Returned:
+    """APGD-T or FAB-T, with the main attack's steps."""
     return Returned(
-        apgd_targeted(
-            scene.subject.call,
-            scene.x,
-            scene.y,
-            eps=scene.eps,
-            steps=scene.params.attack.steps,
-            norm=scene.norm,
-            targets=TARGETS,
-            seed=scene.seed,
-        )
-    )
-
-
-def _fab_t(scene: Scene) -> Returned:
-    return Returned(
-        fab_targeted(
+        craft(
             scene.subject.call,
             scene.x,
             scene.y,
@@ -214,8 +201,8 @@ def _noise(scene: Scene) -> Returned:
 
 
 _CRAFT: Mapping[Method, Callable[[Scene], Returned]] = {
-    Method.APGD_T: _apgd_t,
-    Method.FAB_T: _fab_t,
+    Method.APGD_T: partial(_towards_each, apgd_targeted),
+    Method.FAB_T: partial(_towards_each, fab_targeted),
     Method.SQUARE: _square,
     Method.CW_L2: _cw_l2,
     Method.DEEPFOOL: _deepfool,
