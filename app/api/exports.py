@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
@@ -20,16 +20,22 @@ from app.services import exports
 router = APIRouter(prefix="/jobs", tags=["exports"])
 
 _EXPORT: TypeAdapter[Export] = TypeAdapter(Export)
+_EXPORT_BODY = {"application/json": {"schema": {"$ref": "#/components/schemas/Export"}}}
 _CSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
 }
 
 
-@router.post("/rerun", status_code=202, dependencies=[Depends(strict_json(_EXPORT, tagged=False))])
+@router.post(
+    "/rerun",
+    status_code=202,
+    openapi_extra={"requestBody": {"required": True, "content": _EXPORT_BODY}},
+)
 def rerun(
     lab: LabDep,
     response: Response,
-    body: Annotated[Export, Body()],
+    # Not a body of the framework's, which reads it a second time, and on the event loop.
+    body: Annotated[Export, Depends(strict_json(_EXPORT, tagged=False))],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Run an exported evaluation again; follow it at `Location`.

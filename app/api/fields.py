@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from app.contracts.params import Params
-from app.errors import InvalidFields
+from app.errors import InvalidFields, InvalidInput
 
 IdPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000, description="From 1")]
@@ -47,22 +49,38 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return body
 
 
-def strict_json(adapter: TypeAdapter[Any], *, tagged: bool) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that refuses what the framework lets pass in a body.
+def strict_json(adapter: TypeAdapter[Any], *, tagged: bool) -> Callable[[Request], Awaitable[Any]]:
+    """A dependency that reads a body, and refuses what the framework lets pass in one.
 
     Repeated keys, of which the last one would win; numbers written as strings. NaN and infinity
     are refused by the fields themselves, which then are named. `tagged`: whether a tag tells the
     kinds of body apart; errors would name it too.
     """
 
-    async def check(request: Request) -> None:
+    async def read(request: Request) -> Any:
+        _check_type(request.headers.get("content-type", ""))
         body = await request.body()
-        if body:
-            json.loads(body, object_pairs_hook=_without_repeats)
-        try:
-            adapter.validate_json(body, strict=True)
-        except ValidationError as error:
-            own = [{**one, "loc": ("body", *one["loc"][tagged:])} for one in error.errors()]
-            raise RequestValidationError(own) from None
+        # Beside the event loop: a large body takes a second.
+        return await run_in_threadpool(_read, adapter, body, tagged=tagged)
 
-    return check
+    return read
+
+
+def _check_type(content_type: str) -> None:
+    """Forms of other sites can send any bytes, but not under this type."""
+    if content_type.split(";")[0].strip().lower() != "application/json":
+        raise InvalidInput(
+            "The body has to be JSON, and to say so.",
+            hint="Send it with Content-Type: application/json.",
+            field="body",
+        )
+
+
+def _read(adapter: TypeAdapter[Any], body: bytes, *, tagged: bool) -> Any:
+    with suppress(ValueError, RecursionError):  # no JSON: the adapter says so
+        json.loads(body, object_pairs_hook=_without_repeats)
+    try:
+        return adapter.validate_json(body, strict=True)
+    except ValidationError as error:
+        own = [{**one, "loc": ("body", *one["loc"][tagged:])} for one in error.errors()]
+        raise RequestValidationError(own) from None

@@ -127,8 +127,11 @@ def test_bytes_that_are_no_json_are_no_fault_of_the_lab(client: httpx.Client, bo
 def test_json_must_say_that_it_is_json(client: httpx.Client, dataset: str) -> None:
     """A form of another site could send the same bytes, but not under this type."""
     text = json.dumps(train_body(dataset))
-    answer = client.post("/api/jobs", content=text, headers={"Content-Type": "text/plain"})
-    assert problem(answer, 422) == ["body"]
+    for path in ("/api/jobs", "/api/jobs/rerun"):
+        for body in (text, "no JSON", "[" * 100_000):
+            for headers in ({"Content-Type": "text/plain"}, {}):
+                answer = client.post(path, content=body.encode(), headers=headers)
+                assert problem(answer, 422) == ["body"]
 
 
 def test_a_repeated_request_is_one_job(client: httpx.Client, lab: Lab, dataset: str) -> None:
