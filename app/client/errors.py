@@ -84,6 +84,11 @@ def unreadable(file: str | Path, error: OSError | ValueError) -> LabError:
     return LabError("The file cannot be read", f"{file}: {reason}.", field="file")
 
 
+def unwritable(file: str | Path, error: OSError) -> LabError:
+    """A file cannot be put where it was asked for."""
+    return LabError("The file cannot be written", f"{file}: {error.strerror}.", field="path")
+
+
 def not_understood(what: str) -> LabError:
     """An answer came, and it is not what the contracts say."""
     return LabError(

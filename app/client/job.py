@@ -99,7 +99,7 @@ class Job(Generic[R]):
         if self.view.kind is not JobKind.EVALUATE:
             raise LabError("Not an evaluation", f"“{self.view.title}” has nothing to export.")
         self._succeed()
-        target.write_bytes(self._transport.get_bytes(route.format(id=self.id)))
+        self._transport.save(route.format(id=self.id), target)
         return target
 
     def _model_names(self) -> dict[str, str]:

@@ -97,7 +97,7 @@ class Lab:
     def weights(self, name_or_id: str, path: str | Path) -> Path:
         """Write a model's weights to a file, as safetensors."""
         target, model = Path(path), self.model(name_or_id)
-        target.write_bytes(self._transport.get_bytes(f"/api/models/{model.id}/weights"))
+        self._transport.save(f"/api/models/{model.id}/weights", target)
         return target
 
     def jobs(

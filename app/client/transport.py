@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from app.client.errors import LabError, not_understood, refused, unreachable
+from app.client.errors import LabError, not_understood, refused, unreachable, unwritable
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | Sequence[str]]
@@ -54,9 +55,13 @@ class Transport:
         """The answer to a read, as what it should be."""
         return _understood(kind, self._send("GET", path, repeatable=True, params=query))
 
-    def get_bytes(self, path: str) -> bytes:
-        """The answer to a read, as it is."""
-        return self._send("GET", path, repeatable=True).content
+    def save(self, path: str, target: Path) -> None:
+        """Write the answer to a read to a file, as it is."""
+        content = self._send("GET", path, repeatable=True).content
+        try:
+            target.write_bytes(content)
+        except OSError as error:
+            raise unwritable(target, error) from error
 
     def post(
         self, kind: TypeAdapter[T], path: str, body: Any = None, *, key: str | None = None

@@ -56,6 +56,14 @@ def test_weights_arrive_as_a_file(api: Lab, lab: Service, tmp_path: Path) -> Non
     assert api.weights("Teacher", tmp_path / "w.safetensors").read_bytes() == WEIGHTS
 
 
+def test_a_file_that_cannot_be_written_is_named(api: Lab, lab: Service, tmp_path: Path) -> None:
+    stock_model(lab)
+    for path in (tmp_path, tmp_path / "absent" / "weights.safetensors"):
+        with refused(title="The file cannot be written", field="path") as caught:
+            api.weights("Teacher", path)
+        assert str(path) in caught.value.detail
+
+
 def test_an_unknown_name_is_answered_with_what_there_is(api: Lab, lab: Service) -> None:
     with refused(field="model") as caught:
         api.model("Teacher")
