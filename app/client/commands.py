@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from app.client import shown
 from app.client.assignments import assign, from_file, put
+from app.client.errors import LabError
 from app.client.job import Job
 from app.client.lab import Lab
 from app.client.words import on_one_line
@@ -20,6 +21,8 @@ from app.contracts.jobs import JobStatus
 from app.contracts.views import JobView
 
 PROGRAM = "python -m app.client"
+_NOT_PARAMETERS = {"file", "self"}
+"""Arguments of the methods that take parameters."""
 
 
 class Exit(IntEnum):
@@ -103,6 +106,8 @@ def _params(options: Namespace) -> dict[str, Any]:
             put(params, name, value)
     for assignment in options.set:
         assign(params, assignment)
+    if not _NOT_PARAMETERS.isdisjoint(params):
+        raise LabError("Not a parameter", "`file` and `self` are no parameters.", field="params")
     return params
 
 

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from app.client.errors import LabError, unreadable
 from app.client.job import JOB, MODEL, Job
-from app.client.names import is_id, the_one_named
+from app.client.names import a_name, is_id, several_names, the_one_named
 from app.client.transport import Transport
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack
@@ -153,7 +153,11 @@ class Lab:
         """
         body = {"name": name, "dataset": self._dataset_id(dataset), **params}
         if teacher is not None:
-            body = {"recipe": "agkd_bml", **body, "teacher": self._model_id(teacher)}
+            body = {
+                "recipe": "agkd_bml",
+                **body,
+                "teacher": self._model_id(a_name(teacher, "teacher")),
+            }
         return self._submit(JobKind.TRAIN, body)
 
     def evaluate(
@@ -174,11 +178,10 @@ class Lab:
             params: Those of `EvaluateParams`, for example images, epsilon="8/255",
                 further=["autoattack"].
         """
-        chosen = [models] if isinstance(models, str) else models
         body = {
-            "models": [self._model_id(model) for model in chosen],
+            "models": [self._model_id(model) for model in several_names(models, "models")],
             "dataset": self._dataset_id(dataset),
-            "sources": [self._model_id(model) for model in sources],
+            "sources": [self._model_id(model) for model in several_names(sources, "sources")],
             **params,
         }
         if attack is not None:
@@ -211,7 +214,8 @@ class Lab:
         return name_or_id if is_id(name_or_id) else self.model(name_or_id).id
 
     def _dataset_id(self, name_or_id: str) -> str:
-        return name_or_id if is_id(name_or_id) else self.dataset(name_or_id).id
+        name = a_name(name_or_id, "dataset")
+        return name if is_id(name) else self.dataset(name).id
 
     def _completed(self, start: str) -> str:
         """The id of the only job whose id begins so."""

@@ -30,6 +30,19 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def a_name(value: object, field: str) -> str:
+    """What should be a name or an id, and may come from a file. Raises LabError."""
+    if isinstance(value, str):
+        return value
+    raise LabError("Not a name", f"{value!r} is neither a name nor an id.", field=field)
+
+
+def several_names(value: object, field: str) -> list[str]:
+    """The same of one or more. Raises LabError."""
+    many = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return [a_name(one, field) for one in many]
+
+
 def the_one_named(name: str, among: Sequence[N], noun: str, field: str) -> N:
     """The only one of that name. Raises LabError, which says what there is instead."""
     found = [one for one in among if one.name == name]

@@ -95,6 +95,8 @@ class Transport:
         for wait in (*_WAITS_S, None):
             try:
                 answer = self._http.request(method, path, **request)
+            except ValueError as error:  # NaN, infinity, half a character: nothing was sent
+                raise LabError("Not JSON", f"The parameters cannot be sent: {error}.") from error
             except httpx.TransportError as error:
                 if wait is None or not (repeatable or isinstance(error, _UNSENT)):
                     raise unreachable(self.url, error) from error

@@ -93,6 +93,21 @@ def test_a_refused_call_says_what_to_do_and_ends_with_2(shell: Command, lab: Ser
         )
         assert (refused.code, refused.out) == (2, ""), wrong
         assert "Traceback" not in refused.err
+    stock_model(lab)
+    for wrong in (
+        "models=5",
+        "models=[null]",
+        "dataset=5",
+        "sources=null",
+        "self=1",
+        "seed=\udc80",
+    ):
+        refused = shell("evaluate", "Teacher", "--dataset", "Pets", "--set", wrong)
+        assert (refused.code, refused.out) == (2, ""), wrong
+        assert "Traceback" not in refused.err
+    for command, wrong in (("train", "teacher=5"), ("import", "file=x")):
+        name = ("--name", "Model") if command == "import" else ("Model", "--dataset", "Pets")
+        assert shell(command, *name, "--set", wrong).code == 2
     nobody = f"http://127.0.0.1:{free_port()}"
     away = shell("jobs", url=nobody)
     assert away.code == 2
