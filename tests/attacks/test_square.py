@@ -157,3 +157,39 @@ def test_small_images_are_refused_where_the_first_grid_does_not_fit() -> None:
     x, y = torch.rand(1, 3, 4, 9, generator=seeded()), torch.zeros(1).long()
     with pytest.raises(ValueError, match="5 pixels a side"):
         square(lambda x: x.mean((2, 3)), x, y, eps=0.1, norm="l2", queries=3, seed=0)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_a_tie_is_no_reason_to_give_up_or_to_fail(norm: Norm, value: float) -> None:
+    """The first of equal classes is the model's answer, as it is to the referee."""
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def tied(seen: Tensor) -> Tensor:
+        return torch.full((len(seen), 3), value)
+
+    stands = square(tied, x, torch.zeros(2, dtype=torch.int64), eps=EPS[norm], norm=norm,
+                    queries=12, seed=0)  # fmt: skip
+    assert stands.first_break.tolist() == [13, 13]
+
+    def tied_when_moved(seen: Tensor) -> Tensor:
+        same = torch.stack([(one == x).flatten(1).all(dim=1).any() for one in seen])
+        return torch.stack([torch.zeros(len(seen)), same.float()], dim=1)
+
+    falls = square(tied_when_moved, x, torch.ones(2, dtype=torch.int64), eps=EPS[norm], norm=norm,
+                   queries=12, seed=0)  # fmt: skip
+    assert falls.first_break.tolist() == [1, 1]
+
+
+def test_a_tie_on_the_way_does_not_end_the_attack() -> None:
+    """A model of few levels is tied before it errs."""
+    x = torch.full((1, 3, 8, 8), 0.5)
+
+    def levels(seen: Tensor) -> Tensor:
+        brightness = (8 * (seen.flatten(1).mean(dim=1) - 0.5).abs() / 0.1).floor()
+        return torch.stack([1 - brightness, brightness - 1], dim=1)
+
+    found = square(levels, x, torch.zeros(1, dtype=torch.int64), eps=0.1, norm="linf",
+                   queries=400, seed=0)  # fmt: skip
+    assert found.first_break.item() <= 400
+    assert levels(found.x_adv).argmax(dim=1).item() == 1

@@ -88,7 +88,19 @@ class _Oracle:
         broke = logits.argmax(dim=1) != y
         self.broken_by[self.left[broke]] = max(self.queries, 1)
         self.queries += 1
-        others = logits.scatter(1, y[:, None], -torch.inf).amax(dim=1)
-        margin = logits.gather(1, y[:, None]).squeeze(1) - others
-        self.left = self.left[margin > 0]  # the attack's own condition: it gives up at ties
-        return logits.clone()  # the attack writes into it
+        self.left = self.left[~broke]
+        return _decided(logits, y, broke)
+
+
+def _decided(logits: Tensor, y: Tensor, broke: Tensor) -> Tensor:
+    """A copy whose margin is positive where the image stands, and negative where it broke.
+
+    At ties and at NaN the margin says neither: the attack would give up an image that stands, and
+    fail once none is left to ask about.
+    """
+    logits = logits.nan_to_num()
+    others = logits.scatter(1, y[:, None], -torch.inf).amax(dim=1)
+    own = logits.gather(1, y[:, None]).squeeze(1)
+    above = torch.maximum(own, others.nextafter(torch.full_like(others, torch.inf)))
+    below = torch.minimum(own, others.nextafter(torch.full_like(others, -torch.inf)))
+    return logits.scatter(1, y[:, None], torch.where(broke, below, above)[:, None])
