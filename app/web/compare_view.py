@@ -168,11 +168,23 @@ def _conclusion(test: PairedTest, compared: Sequence[Compared]) -> str:
     rows = (test.first, test.second)
     if test.quantity == "robust" and any(compared[i].light is Light.RED for i in rows):
         return "Not comparable: red verdict."
+    if test.quantity == "robust" and len({_threat(compared[i]) for i in rows}) > 1:
+        return "Not comparable: other threat models."
     if test.p_adjusted >= SIGNIFICANT:
         return "No difference shown."
+    if test.quantity == "robust" and len({_attacks(compared[i]) for i in rows}) > 1:
+        return "They differ, and so do the attacks."
     better = test.second if test.difference > 0 else test.first
     means = "more robust" if test.quantity == "robust" else "more accurate on clean images"
     return f"{better + 1} is {means}."
+
+
+def _threat(row: Compared) -> tuple[object, ...]:
+    return row.attack.norm, row.epsilon, row.attack.goal, row.attack.target_class
+
+
+def _attacks(row: Compared) -> tuple[object, ...]:
+    return row.attack, frozenset(row.further)
 
 
 def _picture(

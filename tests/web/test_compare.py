@@ -99,6 +99,28 @@ def test_what_is_no_more_than_chance_has_no_winner(stock: Stock) -> None:
     assert view.pictures == ()
 
 
+@pytest.mark.parametrize(
+    ("change", "conclusion"),
+    [
+        ({"epsilon": 4 / 255}, "Not comparable: other threat models."),
+        ({"further": ()}, "They differ, and so do the attacks."),
+        ({"seed": 5}, "2 is more robust."),
+    ],
+)
+def test_no_model_wins_because_it_was_attacked_less(
+    stock: Stock, change: dict[str, Any], conclusion: str
+) -> None:
+    both = stock.evaluation(stock.teacher, stock.student)
+    one, other = both.models
+    jobs = [
+        stock.job(both.model_copy(update={"models": (model,), "params": params}))
+        for model, params in ((one, both.params), (other, both.params.model_copy(update=change)))
+    ]
+    robust, clean = comparison_view(compare(stock.lab, jobs), {}).tests
+    assert (robust.quantity, robust.conclusion) == ("robust", conclusion)
+    assert "comparable" not in clean.conclusion
+
+
 def test_images_on_which_they_differ(client: httpx.Client, stock: Stock) -> None:
     result = stock.evaluation(stock.teacher, stock.student)
     comparison = compare(stock.lab, [stock.job(result)])
