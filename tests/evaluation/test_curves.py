@@ -34,19 +34,30 @@ def _state(wrong: list[bool]) -> ChunkState:
 def test_what_is_known_of_an_image_by_hand() -> None:
     state = _state([True, False, False, False])
     assert state.correct().tolist() == state.standing().tolist() == [1, 2, 3]
-    state.note(torch.tensor([1, 2]), _ruling((True, 0.2), (False, 0.3)), 0.3, by=MAIN)
+    state.note(torch.tensor([1, 2]), _ruling((True, 0.2), (False, 0.3)), 0.3, by=MAIN, own=0.3)
     assert state.broken_by.tolist() == [0, 1, STANDS, STANDS]
     assert state.worst.tolist() == [1, 1, 0, 0]
-    state.note(torch.tensor([1, 3]), _ruling((True, 0.1), (True, 0.31)), 0.3, by=2)
+    state.note(torch.tensor([1, 3]), _ruling((True, 0.1), (True, 0.31)), 0.3, by=2, own=0.3)
     assert state.broken_by.tolist() == [0, 1, STANDS, 2]  # the first one has it
     assert state.upper.tolist() == [0, 0.1, np.inf, 0.3]  # rounding does not leave the ball
-    state.note(torch.tensor([2]), _ruling((True, 0.5)), 0.5, by=None)  # beyond the threat model
+    beyond = _ruling((True, 0.5))
+    state.note(torch.tensor([2]), beyond, 0.5, by=MAIN, own=0.3)  # beyond the threat model
     assert state.standing().tolist() == [2]
     assert state.unbroken_at(0.3).tolist() == [2]
     assert state.unbroken_at(0.2).tolist() == [2, 3]
     state.withstood(torch.tensor([2, 3]), 0.25)
     state.withstood(torch.tensor([2]), 0.1)
     assert state.lower.tolist() == [0, 0, 0.25, 0.25]
+
+
+def test_a_short_example_of_a_larger_budget_counts_within_the_threat_model() -> None:
+    state = _state([False, False])
+    every = torch.tensor([0, 1])
+    state.note(every, _ruling((True, 0.2), (True, 0.4)), 0.5, by=MAIN, own=0.3)
+    assert state.upper.tolist() == [0.2, 0.4]
+    assert state.broken_by.tolist() == [MAIN, STANDS]
+    assert state.worst.tolist() == [1, 0]
+    assert torch.equal(state.standing(), state.unbroken_at(0.3))  # as the curve has it
 
 
 @settings(max_examples=50, deadline=None)
@@ -67,7 +78,7 @@ def test_the_curve_counts_what_nothing_breaks(
         rows = torch.tensor([row for row, (wrong, _) in enumerate(part) if not wrong]).long()
         lengths = [(True, length) for wrong, length in part if not wrong]
         if lengths:
-            state.note(rows, _ruling(*lengths), 1.0, by=None)
+            state.note(rows, _ruling(*lengths), 1.0, by=MAIN, own=1.0)
         record.add(tuple(numbers[at : at + chunk]), state)
     points = curves.against_epsilon(record, params(Attack(norm=Norm.L2), epsilons=sorted(budgets)))
     expected = [

@@ -35,7 +35,7 @@ def attack_at(scene: Scene, referee: Referee, state: ChunkState, eps: float) -> 
         lengths=(how.steps,),
         restarts=params.attack.restarts,
     )
-    state.note(rows, runs.ruling, eps, by=MAIN if eps <= params.epsilon else None)
+    state.note(rows, runs.ruling, eps, by=MAIN, own=params.epsilon)
     state.withstood(rows[~runs.ruling.broken], eps)
 
 

@@ -116,7 +116,7 @@ class Measurement:
             exact=bool(self.params.step_counts),
         )
         state.first_break[rows], state.restart[rows] = runs.first_break, runs.restart
-        state.note(rows, runs.ruling, eps, by=MAIN)
+        state.note(rows, runs.ruling, eps, by=MAIN, own=eps)
         state.withstood(rows[~runs.ruling.broken], eps)
         tally.attacked += len(rows)
         tally.broken_alone += int((runs.first_break <= self.how.steps).sum())
@@ -140,7 +140,7 @@ class Measurement:
             assert returned.first_break is not None
             needed = returned.first_break.where(ruling.broken, self.params.queries + 1)
             state.queries[rows] = needed
-        state.note(rows, ruling, eps, by=number)
+        state.note(rows, ruling, eps, by=number, own=eps)
         tally.broken_alone += int(ruling.broken.sum())
         tally.largest = max(tally.largest, ruling.largest)
         tally.seconds += time.perf_counter() - begin

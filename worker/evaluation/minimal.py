@@ -17,7 +17,7 @@ from torch import Tensor
 from app.contracts.params import EvaluateParams, Norm
 from app.contracts.units import from_255
 from worker.evaluation.arguments import steps_of
-from worker.evaluation.outcomes import ChunkState
+from worker.evaluation.outcomes import MAIN, ChunkState
 from worker.evaluation.referee import Referee
 from worker.evaluation.runs import run_all
 from worker.evaluation.subject import Scene
@@ -57,7 +57,7 @@ def bisect(scene: Scene, referee: Referee, state: ChunkState) -> None:
             lengths=(how.steps,),
             restarts=params.attack.restarts,
         )
-        state.note(rows, runs.ruling, middle, by=None)
+        state.note(rows, runs.ruling, middle, by=MAIN, own=params.epsilon)
         state.withstood(rows[~runs.ruling.broken], middle[~runs.ruling.broken])
         rows = _wide(state, coarse)
 

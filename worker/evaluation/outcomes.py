@@ -71,19 +71,24 @@ class ChunkState:
         """Images that nothing is known to break with this budget: their places, (M,)."""
         return (self.upper > eps).nonzero().squeeze(1)
 
-    def note(self, rows: Tensor, ruling: Ruling, eps: float | Tensor, *, by: int | None) -> None:
+    def note(
+        self, rows: Tensor, ruling: Ruling, eps: float | Tensor, *, by: int, own: float
+    ) -> None:
         """Take in a ruling on the images at `rows`, (M,), attacked with a budget.
 
+        An example counts by its own length: one that was found with a larger budget and lies in
+        the ball of the threat model breaks the image there, too.
+
         Args:
-            by: the number of the attack; None if the budget is beyond that of the threat model.
+            by: the number of the attack.
+            own: the budget of the threat model.
         """
         budget = torch.as_tensor(eps, dtype=torch.float64, device=self.upper.device)
         reached = torch.minimum(ruling.length, budget).where(ruling.broken, math.inf)
         self.upper[rows] = self.upper[rows].minimum(reached)
-        if by is not None:
-            fell = ruling.broken & (self.broken_by[rows] == STANDS)
-            self.broken_by[rows[fell]] = by
-            self.worst[rows[fell]] = ruling.predicted[fell]
+        fell = (reached <= own) & (self.broken_by[rows] == STANDS)
+        self.broken_by[rows[fell]] = by
+        self.worst[rows[fell]] = ruling.predicted[fell]
 
     def withstood(self, rows: Tensor, eps: float | Tensor) -> None:
         """The main attack did not break the images at `rows`, (M,), with this budget."""
