@@ -19,7 +19,7 @@ def caveats(results: Sequence[EvaluationResult], *, shared: int, tests: int) -> 
     Evaluations are named by their number in the order given, from 1.
     """
     yield from _broken(results)
-    yield from _other_attacks([result.params for result in results])
+    yield from _other_attacks(results)
     yield from _other_images(results, shared)
     versions = [result.environment.code_version for result in results]
     yield from _where_they_differ("The versions of the lab's code", versions)
@@ -40,7 +40,8 @@ def _broken(results: Sequence[EvaluationResult]) -> Iterator[str]:
                 )
 
 
-def _other_attacks(params: Sequence[EvaluateParams]) -> Iterator[str]:
+def _other_attacks(results: Sequence[EvaluationResult]) -> Iterator[str]:
+    params = [result.params for result in results]
     aspects = {
         "The budgets": [_budget(p) for p in params],
         "The first attacks": [_attack(p.attack) for p in params],
@@ -49,10 +50,7 @@ def _other_attacks(params: Sequence[EvaluateParams]) -> Iterator[str]:
         "The queries": [
             f"{p.queries:,}" if set(p.further) & set(_WITH_QUERIES) else "" for p in params
         ],
-        "The sources of transfer": [
-            _counted(len(p.sources), "model") if Method.TRANSFER in p.further else ""
-            for p in params
-        ],
+        "The sources of transfer": [_sources(result) for result in results],
     }
     uneven = [n for aspect, values in aspects.items() for n in _where_they_differ(aspect, values)]
     yield from uneven
@@ -113,6 +111,15 @@ def _goal(attack: Attack) -> str:
     return (
         f"“{attack.target_class}”" if attack.goal is Goal.CLASS else attack.goal.replace("_", " ")
     )
+
+
+def _sources(result: EvaluationResult) -> str:
+    """`“Teacher” (3f2a9c1e)`: names repeat, ids do not."""
+    if Method.TRANSFER not in result.params.further:
+        return ""
+    rows = [row for model in result.models for row in model.attacks]
+    names = {row.source.id: f"“{row.source.name}” " for row in rows if row.source is not None}
+    return ", ".join(f"{names.get(id, '')}({id[:8]})" for id in sorted(result.params.sources))
 
 
 def _methods(methods: Sequence[Method]) -> str:

@@ -162,6 +162,17 @@ def test_what_makes_it_uneven_is_said() -> None:
     assert any(note.startswith("6 tests are made on the same images") for note in notes)
 
 
+def test_transfer_from_other_models_is_uneven() -> None:
+    result = full_evaluation(MODELS[:1], images=30)
+    further = (*result.params.further, Method.TRANSFER)
+    one, other = (with_params(result, further=further, sources=(source * 32,)) for source in "cd")
+    uneven = side_by_side([finished(one), finished(other)]).notes
+    assert any("(cccccccc) in evaluation 1;" in note for note in uneven)
+    assert any("(dddddddd) in evaluation 2." in note for note in uneven)
+    even = side_by_side([finished(one), finished(one)]).notes
+    assert not any("transfer" in note for note in even)
+
+
 def test_an_even_comparison_has_one_note() -> None:
     result = full_evaluation(MODELS, images=30, light=Light.AMBER)
     (note,) = side_by_side([finished(result)]).notes
