@@ -98,13 +98,16 @@ def _budget(params: EvaluateParams) -> str:
 
 
 def _attack(attack: Attack) -> str:
-    parts = [
-        attack.method.upper().replace("_", "-"),
-        _counted(attack.steps, "step"),
-        f"of {attack.relative_step:g} ε",
-        _counted(attack.restarts, "start") if attack.random_start else "from the image itself",
-    ]
-    return f"{parts[0]} ({', '.join(parts[1:])})".replace(", of", " of")
+    """With the knobs that its method has: `PGD (20 steps of 0.25 ε, 5 starts)`."""
+    name = attack.method.upper().replace("_", "-")
+    if attack.method is Method.FGSM:
+        return name
+    steps = _counted(attack.steps, "step")
+    if attack.method not in (Method.APGD_CE, Method.APGD_DLR):  # they choose their own size
+        steps = f"{steps} of {attack.relative_step:g} ε"
+    started = attack.random_start and attack.method is not Method.BIM
+    start = _counted(attack.restarts, "start") if started else "from the image itself"
+    return f"{name} ({steps}, {start})"
 
 
 def _goal(attack: Attack) -> str:

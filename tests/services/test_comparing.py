@@ -162,6 +162,24 @@ def test_what_makes_it_uneven_is_said() -> None:
     assert any(note.startswith("6 tests are made on the same images") for note in notes)
 
 
+def test_knobs_that_an_attack_lacks_make_nothing_uneven() -> None:
+    result = full_evaluation(MODELS[:1], images=30)
+
+    def first_attacks(*attacks: Attack) -> list[str]:
+        found = [finished(with_params(result, attack=attack)) for attack in attacks]
+        return [n for n in side_by_side(found).notes if n.startswith("The first attacks")]
+
+    assert first_attacks(Attack(method=Method.FGSM), Attack(method=Method.FGSM, steps=7)) == []
+    assert first_attacks(
+        Attack(method=Method.APGD_CE), Attack(method=Method.APGD_CE, relative_step=1)
+    ) == []  # fmt: skip
+    (note,) = first_attacks(Attack(method=Method.FGSM), Attack(method=Method.BIM, restarts=3))
+    assert note == (
+        "The first attacks differ: FGSM in evaluation 1; BIM (20 steps of 0.25 ε, from the image "
+        "itself) in evaluation 2."
+    )
+
+
 def test_transfer_from_other_models_is_uneven() -> None:
     result = full_evaluation(MODELS[:1], images=30)
     further = (*result.params.further, Method.TRANSFER)
