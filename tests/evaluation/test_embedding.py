@@ -10,10 +10,15 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
+from app.contracts.params import Attack
 from app.contracts.results import EmbeddingView
+from tests.evaluation.scenes import measured, params
 from worker.data import Split
+from worker.evaluation.conclusion import Samples, conclude
 from worker.evaluation.embedding import embedding_view, pca, project, tsne
-from worker.models import Classifier, build
+from worker.evaluation.progress import Meter
+from worker.evaluation.subject import Chunk
+from worker.models import Classifier, Outputs, build
 
 COLOURS = np.array([[110, 70, 60], [60, 120, 80], [70, 60, 130]], dtype=np.uint8)
 """One training image a class is of this colour throughout."""
@@ -186,3 +191,22 @@ def test_what_does_not_fit_is_refused() -> None:
         embedding_view(Linear().train(), x, y, one_a_class(), **arguments)
     with pytest.raises(ValueError, match="not finite"):
         project(np.array([[0.0, np.nan]] * 3), seed=0)
+
+
+@pytest.mark.parametrize("size", [1.0, float("nan")])
+def test_embeddings_that_cannot_be_drawn_cost_no_other_figure(size: float) -> None:
+    class Scaled(Linear):
+        def outputs(self, x: Tensor) -> Outputs:
+            seen = super().outputs(x)
+            return seen._replace(embedding=size * seen.embedding)
+
+    x, y = noisy(6)
+    x = x.clamp(0, 1)
+    chosen = params(Attack(steps=2), embedding=True)
+    measurement = measured(Scaled().eval().requires_grad_(False), x, y, chosen)
+    chunk = Chunk(x=x, y=y, numbers=tuple(range(6)), masks=None, index=0)
+    meter = Meter(lambda done, total, phase: None)
+    figures = conclude(measurement, Samples(chunk, chunk, one_a_class()), meter)
+    assert (figures.embedding is not None) == (size == 1.0)
+    assert figures.verdict is not None
+    assert figures.robust.n == 6

@@ -88,16 +88,20 @@ def _blind(measured: Measurement) -> Collection[Method]:
     return [method for method in _BLIND if method not in ran and norm in NORMS_OF[method]]
 
 
-def _embedding(measured: Measurement, samples: Samples) -> EmbeddingView:
+def _embedding(measured: Measurement, samples: Samples) -> EmbeddingView | None:
+    """None where embeddings are no numbers, which is no reason to lose the figures."""
     params, attack = measured.params, measured.params.attack
     eps = params.epsilon if attack.norm is Norm.LINF else _VIEW_EPSILON
-    return embedding_view(
-        measured.subject.model,
-        samples.view.x,
-        samples.view.y,
-        samples.pool,
-        eps=eps,
-        step_size=attack.relative_step * eps,
-        steps=attack.steps,
-        seed=params.seed,
-    )
+    try:
+        return embedding_view(
+            measured.subject.model,
+            samples.view.x,
+            samples.view.y,
+            samples.pool,
+            eps=eps,
+            step_size=attack.relative_step * eps,
+            steps=attack.steps,
+            seed=params.seed,
+        )
+    except ValueError:
+        return None

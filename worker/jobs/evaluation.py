@@ -230,6 +230,8 @@ def _concluded(
         f"“{figures.name}”: {_percent(figures.clean)} clean, {_percent(robust)} robust; "
         f"verdict {verdict.light}."
     )
+    if measured.params.embedding and figures.embedding is None:
+        context.log(f"No feature view of “{figures.name}”: its embeddings are not finite.")
     return figures
 
 
