@@ -136,12 +136,18 @@ def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9 or int(text) == 0:
+        raise argparse.ArgumentTypeError("a whole number from 1 upwards")
+    return int(text)
+
+
 def _add_jobs(found: _Commands[argparse.ArgumentParser]) -> None:
     command = found.add_parser("jobs", help="list jobs, newest first")
     command.set_defaults(run=commands.jobs)
     command.add_argument("--kind", choices=[kind.value for kind in JobKind])
     command.add_argument("--status", choices=[status.value for status in JobStatus])
-    command.add_argument("--limit", type=int, default=20)
+    command.add_argument("--limit", type=_positive, default=20)
     _add_json(command)
 
 

@@ -51,6 +51,8 @@ def entries_of(params: type[Params], values: Mapping[str, Any]) -> dict[str, tup
 
 
 _MISSING = object()
+_LONGEST_NUMBER = 20
+"""Digits of a choice that is a number; more are no choice, and Python refuses thousands."""
 _NOTHING = {"check": "false", "many": ""}
 
 
@@ -96,7 +98,7 @@ def _value(spec: Spec, entries: Sequence[str]) -> Any:
         return None
     if spec.widget == "number":
         return _number(spec, entry)
-    if spec.choices and entry.isdecimal():
+    if spec.choices and entry.isdecimal() and len(entry) < _LONGEST_NUMBER:
         return int(entry)
     return entry
 

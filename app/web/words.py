@@ -148,7 +148,8 @@ def attack(how: Attack) -> str:
     name = _METHODS[how.method]
     if how.method is not Method.FGSM:
         name = f"{name}-{how.steps}" if how.method is Method.PGD else f"{name}, {how.steps} steps"
-    return name if how.restarts == 1 else f"{name}, {how.restarts} restarts"
+    from_the_image = how.method in (Method.FGSM, Method.BIM)
+    return name if how.restarts == 1 or from_the_image else f"{name}, {how.restarts} restarts"
 
 
 def role(recipe: Recipe) -> str:

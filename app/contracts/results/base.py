@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 Z_95 = 1.959963984540054
 """The standard normal's 97.5 % quantile."""
 
 
 class Result(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """NaN and infinity are errors where a result is made: JSON could not bring them back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Integers = Annotated[tuple[int, ...], FailFast()]
+"""One an image; a wrong one is reported, not all."""
+Numbers = Annotated[tuple[float, ...], FailFast()]
 
 
 class Accuracy(Result):

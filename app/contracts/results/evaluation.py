@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import FailFast
 
 from app.contracts.params import EvaluateParams, Method
-from app.contracts.results.base import Accuracy, CurvePoint, Environment, Lineage, Mean, Result
+from app.contracts.results.base import (
+    Accuracy,
+    CurvePoint,
+    Environment,
+    Integers,
+    Lineage,
+    Mean,
+    Numbers,
+    Result,
+)
 from app.contracts.results.verdict import Verdict
 
 
@@ -89,10 +100,10 @@ class AttentionFigures(Result):
     images: int
     distances: tuple[AttentionDistance, ...]
     inside: AttentionInside | None
-    clean_l1: tuple[float, ...]
+    clean_l1: Numbers
     """For each image, the L1 distance of the clean map to the reference's."""
-    adversarial_l1: tuple[float, ...]
-    flipped: tuple[bool, ...]
+    adversarial_l1: Numbers
+    flipped: Annotated[tuple[bool, ...], FailFast()]
     """Whether the attack changed the prediction of the image."""
 
 
@@ -100,8 +111,8 @@ class Projection(Result):
     """Embeddings in the plane, (x, y) of every point."""
 
     name: Literal["pca", "tsne"]
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    x: Numbers
+    y: Numbers
     explained: float | None
     """Share of the variance that the plane holds, for PCA."""
 
@@ -110,9 +121,9 @@ class EmbeddingView(Result):
     """Where examples lie among the features. Points come in three equal parts of the same images:
     all clean ones, all forward examples, all backward examples."""
 
-    classes: tuple[int, ...]
+    classes: Integers
     """The true class y of each image, once."""
-    confusing: tuple[int, ...]
+    confusing: Integers
     """The most confusing class y' of each image, once; a backward example starts there."""
     projections: tuple[Projection, ...]
 
@@ -120,12 +131,12 @@ class EmbeddingView(Result):
 class Outcomes(Result):
     """What happened to each image, in the order of `EvaluationResult.image_numbers`."""
 
-    clean_prediction: tuple[int, ...]
-    worst_prediction: tuple[int, ...]
+    clean_prediction: Integers
+    worst_prediction: Integers
     """The class the model gives to the example that broke it; the true class where none did."""
-    broken_by: tuple[int, ...]
+    broken_by: Integers
     """0: wrong on the clean image. k: the k-th of the model's attacks. -1: it stands."""
-    minimal_epsilon: tuple[float | None, ...] = ()
+    minimal_epsilon: Annotated[tuple[float | None, ...], FailFast()] = ()
     """Smallest budget that breaks the image; None where the largest tried does not. Empty where it
     was not asked for."""
 
@@ -165,9 +176,9 @@ class EvaluationResult(Result):
     images: int
     """How many were measured; fewer than asked for where the run stopped at its band."""
     classes: tuple[str, ...] = ()
-    image_numbers: tuple[int, ...] = ()
+    image_numbers: Integers = ()
     """Of each image, its number within the dataset's test part."""
-    labels: tuple[int, ...] = ()
+    labels: Integers = ()
     models: tuple[ModelFigures, ...]
     stopped_early: bool = False
     """Whether the band was narrow enough before all images were measured."""
