@@ -144,10 +144,21 @@ def test_a_linear_model_needs_no_second_start() -> None:
     assert {point.accuracy.correct for point in points} == {int((model.budgets(x, 1) > eps).sum())}
 
 
+def test_starts_that_are_not_random_are_one() -> None:
+    x, model = grey(5), LinearNet()
+    y = model(x).argmax(dim=1)
+    for attack in (
+        Attack(method=Method.BIM, steps=2, restarts=3),
+        Attack(steps=2, restarts=3, random_start=False),
+    ):
+        chosen = params(attack, step_counts=(1,))
+        assert curves.against_restarts(measured(model, x, y, chosen).record, chosen) == ()
+
+
 def test_curves_that_an_attack_cannot_draw_are_empty() -> None:
     x, model = grey(5), LinearNet()
     y = model(x).argmax(dim=1)
-    chosen = params(Attack(method=Method.FGSM), step_counts=(1, 5))
+    chosen = params(Attack(method=Method.FGSM, restarts=3), step_counts=(1, 5))
     record = measured(model, x, y, chosen).record
     assert curves.against_steps(record, chosen) == ()
     assert curves.against_restarts(record, chosen) == ()

@@ -127,6 +127,13 @@ def test_the_referee_by_hand() -> None:
     assert (referee.not_finite, referee.out_of_range, referee.disproved) == (1, 1, 2)
 
 
+def test_an_answer_that_is_no_number_is_no_right_answer() -> None:
+    x = grey(2)
+    referee = Referee(lambda images: torch.full((len(images), 2), math.nan), "linf")
+    ruling = referee.rule(x, x, torch.zeros(2, dtype=torch.int64), EPS)
+    assert ruling.broken.all()
+
+
 @pytest.mark.parametrize(("excess", "allowed"), [(5e-7, True), (5e-6, False)])
 def test_rounding_may_leave_the_ball_by_a_millionth(excess: float, allowed: bool) -> None:
     x = grey(4)

@@ -22,6 +22,12 @@ def steps_of(attack: Attack, method: Method | None = None) -> Steps:
     return Steps(method.value, attack.steps, attack.relative_step, attack.random_start)
 
 
+def restarts_of(attack: Attack) -> int:
+    """How many starts there are: all are the same where none is random."""
+    from_the_image = attack.method in (Method.FGSM, Method.BIM) or not attack.random_start
+    return 1 if from_the_image else attack.restarts
+
+
 def aims(attack: Attack, classes: Sequence[str], logits: Tensor, y: Tensor) -> Tensor | None:
     """The classes to reach one after the other, (N, A) int64; None to leave the true one.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import Accuracy, CurvePoint
-from worker.evaluation.arguments import steps_of
+from worker.evaluation.arguments import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, WRONG, ChunkState, Record
 from worker.evaluation.referee import Referee
 from worker.evaluation.runs import run_all
@@ -33,7 +33,7 @@ def attack_at(scene: Scene, referee: Referee, state: ChunkState, eps: float) -> 
         eps,
         how=how,
         lengths=(how.steps,),
-        restarts=params.attack.restarts,
+        restarts=restarts_of(params.attack),
     )
     state.note(rows, runs.ruling, eps, by=MAIN, own=params.epsilon)
     state.withstood(rows[~runs.ruling.broken], eps)
@@ -55,12 +55,12 @@ def against_steps(record: Record, params: EvaluateParams) -> tuple[CurvePoint, .
 
 def against_restarts(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
     """Under the main attack alone with so many restarts; none where it has but one."""
-    if params.attack.restarts == 1:
+    if restarts_of(params.attack) == 1:
         return ()
     correct, withstood = record["broken_by"] != WRONG, record["restart"]
     return tuple(
         _point(count, correct & (withstood >= count))
-        for count in range(1, params.attack.restarts + 1)
+        for count in range(1, restarts_of(params.attack) + 1)
     )
 
 

@@ -14,7 +14,7 @@ from app.contracts.params import EvaluateParams, Goal, Method, Norm
 from app.contracts.results import Accuracy
 from app.contracts.units import format_255
 from worker.evaluation import further
-from worker.evaluation.arguments import steps_of
+from worker.evaluation.arguments import restarts_of, steps_of
 from worker.evaluation.curves import attack_at
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, Record
@@ -112,7 +112,7 @@ class Measurement:
             eps,
             how=self.how,
             lengths=self.lengths,
-            restarts=self.params.attack.restarts,
+            restarts=restarts_of(self.params.attack),
             exact=bool(self.params.step_counts),
         )
         state.first_break[rows], state.restart[rows] = runs.first_break, runs.restart
@@ -171,7 +171,7 @@ class Measurement:
     def _costs(self) -> dict[str, float]:
         attack, goal = self.params.attack, self.params.attack.goal
         aims = len(self.classes) - 1 if goal is Goal.ALL_CLASSES else 1
-        runs = attack.restarts * aims
+        runs = restarts_of(attack) * aims
         costs = {_CLEAN: 1.0, self.entries[0].title: float(sum(self.lengths) * runs)}
         for eps in self._budgets(beyond=False) + self._budgets(beyond=True):
             costs[self._at(eps)] = self.how.steps * runs

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from app.contracts.params import EvaluateParams, Norm
 from app.contracts.units import from_255
-from worker.evaluation.arguments import steps_of
+from worker.evaluation.arguments import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, ChunkState
 from worker.evaluation.referee import Referee
 from worker.evaluation.runs import run_all
@@ -55,7 +55,7 @@ def bisect(scene: Scene, referee: Referee, state: ChunkState) -> None:
             middle,
             how=how,
             lengths=(how.steps,),
-            restarts=params.attack.restarts,
+            restarts=restarts_of(params.attack),
         )
         state.note(rows, runs.ruling, middle, by=MAIN, own=params.epsilon)
         state.withstood(rows[~runs.ruling.broken], middle[~runs.ruling.broken])

@@ -17,7 +17,8 @@ class Ruling(NamedTuple):
     """What the referee found, image by image."""
 
     broken: Tensor
-    """(M,) bool: finite, in [0, 1], inside the budget, and misclassified."""
+    """(M,) bool: finite, in [0, 1], inside the budget, and misclassified; an answer that is not
+    finite is no right answer."""
     predicted: Tensor
     """(M,) int64: what the model says to the perturbed image."""
     length: Tensor
@@ -58,13 +59,14 @@ class Referee:
             claimed: (M,) bool, images that the attack says it broke.
         """
         with torch.no_grad():
-            predicted = self._model(x_adv).argmax(dim=1)
+            logits = self._model(x_adv)
+        predicted, answered = logits.argmax(dim=1), logits.isfinite().all(dim=1)
         finite = x_adv.isfinite().flatten(1).all(dim=1)
         inside = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(dim=1)
         length = length_of(x_adv.double() - x.double(), self._norm).where(finite, math.inf)
         budget = torch.as_tensor(eps, dtype=torch.float64, device=x.device)
         within = length <= budget + slack(float(budget.amax()), self._norm)
-        broken = finite & inside & within & (predicted != y)
+        broken = finite & inside & within & ((predicted != y) | ~answered)
         self.not_finite += int((~finite).sum())
         self.out_of_range += int((finite & ~inside).sum())
         if claimed is not None:

@@ -140,7 +140,8 @@ class Attack(Params):
     )
     restarts: int = knob(
         1, title="Restarts", ge=1, le=100,
-        help="Random starts that are tried; an image counts as robust if it withstands all.",
+        help="Random starts that are tried; an image counts as robust if it withstands all. One "
+        "without a random start.",
     )  # fmt: skip
     goal: Goal = knob(Goal.UNTARGETED, title="Goal", help="What the attack tries to reach.")
     target_class: str | None = knob(

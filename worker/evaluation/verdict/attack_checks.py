@@ -174,7 +174,7 @@ def best_iterate(facts: Facts, probe: Probe) -> Check:
         "best_iterate",
         "What attacks call broken is broken, and the best iterate is kept",
         light_of(facts.disproved, facts.main.n, amber=0, red=ALLOWED),
-        f"{of(facts.disproved, facts.main.n)} not confirmed{kept}",
+        f"{facts.disproved:,} not confirmed, over all runs{kept}",
         green="An image counts as broken by the iterate that broke it, and it did so again when "
         "measured again.",
         amber="The odd image was right when measured again; it counts as standing. Rounding can do "
