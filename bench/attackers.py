@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -11,10 +12,10 @@ from app.contracts.params import Attack, EvaluateParams
 from app.contracts.results import Lineage
 from app.contracts.units import from_255
 from worker.attacks.autoattack import autoattack
-from worker.evaluation.curves import against_epsilon
-from worker.evaluation.measurement import Measurement
-from worker.evaluation.progress import Meter
-from worker.evaluation.subject import Chunk, Subject
+from worker.evaluation.curves import climb
+from worker.evaluation.outcomes import ChunkState
+from worker.evaluation.referee import Referee
+from worker.evaluation.subject import Chunk, Scene, Subject
 from worker.models import Classifier
 
 BUDGETS = tuple(from_255(n) for n in (1, 2, 3, 4, 6, 8, 10, 12, 16))
@@ -26,26 +27,23 @@ are still right, at each budget."""
 
 
 def lab_curve(model: Classifier) -> Side:
-    """The lab's evaluation with nothing beside the curve."""
+    """The curve as an evaluation measures it, the clean pass included."""
     lineage = Lineage(id="0" * 32, name="model", sha256="")
     subject = Subject(lineage=lineage, model=model, call=model)
     params = EvaluateParams(
-        models=(lineage.id,),
-        dataset=lineage.id,
-        epsilon=EPSILON,
-        epsilons=BUDGETS,
-        attack=Attack(steps=STEPS),
-        step_counts=(),
-        minimal_epsilon=False,
-        attention=False,
+        models=(lineage.id,), dataset=lineage.id, epsilon=EPSILON, attack=Attack(steps=STEPS)
     )
     classes = [str(label) for label in range(model.num_classes)]
 
     def side(x: Tensor, y: Tensor, seed: int) -> list[int]:
-        measured = Measurement(subject, params, classes, ())
-        chunk = Chunk(x=x, y=y, numbers=tuple(range(len(y))), masks=None, index=0)
-        measured.measure(chunk, start_of(x, seed), Meter(lambda *_: None))
-        return [point.accuracy.correct for point in against_epsilon(measured.record, params)]
+        numbers, start = tuple(range(len(y))), start_of(x, seed)
+        chunk = Chunk(x=x, y=y, numbers=numbers, masks=None, index=0)
+        with torch.no_grad():
+            logits = model(x)
+        state = ChunkState.after_clean_pass(y, logits.argmax(dim=1))
+        scene = Scene.of(subject, params, classes, chunk, start, logits)
+        climb(scene, Referee(model, "linf"), state, BUDGETS, start, lambda _: nullcontext())
+        return [len(state.unbroken_at(eps)) for eps in BUDGETS]
 
     return side
 

@@ -7,9 +7,9 @@ Without a lab's model, a small one first learns the drawn shapes for some minute
 accuracy has something to fall from. Both comparisons take the same model and images, in turns
 within one run, batch by batch:
 
-- curve: PGD-20 at nine budgets. The lab's evaluation with nothing else chosen, its controls and its
-  longer run at 8/255 included, against nine runs of torchattacks.PGD (a step of a quarter of the
-  budget), from the same random starts.
+- curve: PGD-20 at nine budgets, as the lab's evaluation climbs them, against nine runs of
+  torchattacks.PGD. Steps of a quarter of the budget on both sides, and the same random starts;
+  the lab starts at the second budget and later where the one before left an image.
 - autoattack: the lab's AutoAttack standard against pyautoattack's, and against that of torchattacks
   told to take 100 iterations.
 

@@ -43,34 +43,46 @@ class Naive:
         ranks = 1 if goal is Goal.MOST_CONFUSING else 9
         return [(falling[:, rank], -1.0) for rank in range(ranks)]
 
-    def first_wrong(self, eps: float, steps: int, *, restarts: int | None = None) -> Tensor:
-        """The step that first breaks each image in any run, (n,); steps + 1: none does."""
+    def first_wrong(
+        self, eps: float, steps: int, *, restarts: int | None = None, start: Tensor | None = None
+    ) -> Tensor:
+        """The step that first breaks each image in any run, (n,); steps + 1: none does.
+
+        Leaves in `reached` where the first run ended, as points of the unit ball; the first restart
+        may start at such a point.
+        """
         first = torch.full_like(self.y, steps + 1)
         fgsm = self.attack.method is Method.FGSM
         for restart in range(restarts or self.attack.restarts):
             norm, seed = self.attack.norm.value, self.params.seed
             noise = unit_noise(self.x, norm, seed, self.numbers, restart=restart)
-            start = self.x if fgsm else (self.x + eps * noise).clamp(0, 1)
+            if restart == 0 and start is not None:
+                noise = start
+            begin = self.x if fgsm else (self.x + eps * noise).clamp(0, 1)
             length = eps if fgsm else self.attack.relative_step * eps
-            for aim, sign in self.aims():
-                found = self._run(start, aim, eps, sign * length, 1 if fgsm else steps)
+            for rank, (aim, sign) in enumerate(self.aims()):
+                found, last = self._run(begin, aim, eps, sign * length, 1 if fgsm else steps)
                 first = first.minimum(found)
+                if restart == rank == 0:
+                    self.reached = (last - self.x) / eps
         return torch.where(self.right, first, 0)
 
     def fgsm(self) -> Tensor:
         """Images that one step of the whole budget breaks, towards any of the aims."""
         eps = self.params.epsilon
-        runs = [self._run(self.x, aim, eps, sign * eps, 1) for aim, sign in self.aims()]
+        runs = [self._run(self.x, aim, eps, sign * eps, 1)[0] for aim, sign in self.aims()]
         return torch.stack(runs).amin(dim=0) == 1
 
-    def _run(self, x_adv: Tensor, aim: Tensor, eps: float, stride: float, steps: int) -> Tensor:
+    def _run(
+        self, x_adv: Tensor, aim: Tensor, eps: float, stride: float, steps: int
+    ) -> tuple[Tensor, Tensor]:
         first = torch.full_like(self.y, steps + 1)
         for step in range(1, steps + 1):
             if step == 1:
                 first[self._wrong(x_adv)] = 1
             x_adv = self._project(x_adv + stride * self._unit(x_adv, aim), eps)
             first = torch.where(self._wrong(x_adv), first.clamp(max=step), first)
-        return first
+        return first, x_adv
 
     def _wrong(self, x: Tensor) -> Tensor:
         wrong: Tensor = self.model(x).argmax(1) != self.y
@@ -99,15 +111,23 @@ class Naive:
         return max(2 * self.attack.steps, *self.params.step_counts)
 
     def epsilon_curve(self) -> list[int]:
-        """Images that stand at a budget, at all smaller ones, and all attacks at their own."""
-        steps = 1 if self.attack.method is Method.FGSM else self.attack.steps
-        at_own = self.first_wrong(self.params.epsilon, self.longest()) <= self.longest()
-        fallen, correct = ~self.right, []
+        """Images that stand at a budget, at all smaller ones, and all attacks at their own.
+
+        Each budget starts where the one before ended, be it on the curve or the threat model's.
+        """
+        steps, own = 1 if self.attack.method is Method.FGSM else self.attack.steps, self.longest()
+        fallen, correct, start = ~self.right, [], None
+        at_own = self.first_wrong(self.params.epsilon, own) <= own
+        of_own = self.reached
         for eps in self.params.epsilons:
-            if eps > 0:
-                fallen = fallen | (self.first_wrong(eps, steps) <= steps)
+            if 0 < eps < self.params.epsilon:
+                fallen = fallen | (self.first_wrong(eps, steps, start=start) <= steps)
+                start = self.reached
             if eps >= self.params.epsilon:
                 fallen = fallen | at_own | self.fgsm()
+            if eps > self.params.epsilon:
+                fallen = fallen | (self.first_wrong(eps, steps, start=of_own) <= steps)
+                of_own = self.reached
             correct.append(int((~fallen).sum()))
         return correct
 

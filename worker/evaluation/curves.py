@@ -7,7 +7,11 @@ still attacked become fewer from budget to budget, and the curve never rises.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
 import numpy as np
+from torch import Tensor
 
 from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import Accuracy, CurvePoint
@@ -20,15 +24,36 @@ from worker.evaluation.subject import Scene
 _QUERY_MARKS = (1, 2, 5)
 
 
-def attack_at(scene: Scene, referee: Referee, state: ChunkState, eps: float) -> None:
-    """The main attack with one budget, on the images that nothing is known to break with it."""
+def climb(
+    scene: Scene,
+    referee: Referee,
+    state: ChunkState,
+    budgets: Sequence[float],
+    start: Tensor,
+    phase: Callable[[float], AbstractContextManager[None]],
+) -> None:
+    """The main attack with one budget after the other, rising, on images that nothing breaks yet.
+
+    The first restart starts at `start`, a point of the unit ball for each image, (B, 3, H, W), and
+    with every further budget where the one before left the image: it then breaks more with the same
+    steps, and sooner.
+    """
+    for eps in budgets:
+        with phase(eps):
+            start = attack_at(scene, referee, state, eps, start)
+
+
+def attack_at(
+    scene: Scene, referee: Referee, state: ChunkState, eps: float, start: Tensor
+) -> Tensor:
+    """One budget of `climb`; returns the start for the next."""
     rows = state.unbroken_at(eps)
     if len(rows) == 0:
-        return
+        return start
     params = scene.params
     how = steps_of(params.attack)
     runs = run_all(
-        scene.take(rows),
+        scene.take(rows, start),
         referee,
         eps,
         how=how,
@@ -37,6 +62,7 @@ def attack_at(scene: Scene, referee: Referee, state: ChunkState, eps: float) -> 
     )
     state.note(rows, runs.ruling, eps, by=MAIN, own=params.epsilon)
     state.withstood(rows[~runs.ruling.broken], eps)
+    return start.index_copy(0, rows, runs.direction(scene.x[rows], eps))
 
 
 def against_epsilon(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:

@@ -15,7 +15,7 @@ from app.contracts.results import Accuracy
 from app.contracts.units import format_255
 from worker.evaluation import further
 from worker.evaluation.arguments import restarts_of, steps_of
-from worker.evaluation.curves import attack_at
+from worker.evaluation.curves import climb
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, Record
 from worker.evaluation.pictures import Attention, Corruptions
@@ -78,12 +78,12 @@ class Measurement:
         state = ChunkState.after_clean_pass(chunk.y, logits.argmax(dim=1))
         scene = Scene.of(self.subject, self.params, self.classes, chunk, start, logits)
         with phase(self.entries[0].title):
-            self._main(scene, state)
-        self._curve(phase, scene, state, beyond=False)
+            reached = self._main(scene, state)
+        self._climb(phase, scene, state, scene.start, beyond=False)
         for number, entry in enumerate(self.entries[1:], start=MAIN + 1):
             with phase(entry.title):
                 self._further(scene, state, entry, number)
-        self._curve(phase, scene, state, beyond=True)
+        self._climb(phase, scene, state, reached, beyond=True)
         if self.params.minimal_epsilon:
             with phase(_MINIMAL):
                 bisect(scene, self.referee, state)
@@ -100,11 +100,14 @@ class Measurement:
         broken_by = self.record["broken_by"]
         return Accuracy.of(int((broken_by == STANDS).sum()), len(broken_by))
 
-    def _main(self, scene: Scene, state: ChunkState) -> None:
-        """The main attack on all images that are right when clean."""
+    def _main(self, scene: Scene, state: ChunkState) -> Tensor:
+        """The main attack on all images that are right when clean; where it left them.
+
+        That is a point of the unit ball for each image, (B, 3, H, W).
+        """
         rows, tally, begin = state.correct(), self.tallies[0], time.perf_counter()
         if len(rows) == 0:
-            return
+            return scene.start
         eps = self.params.epsilon
         runs = run_all(
             scene.take(rows),
@@ -122,6 +125,7 @@ class Measurement:
         tally.broken_alone += int((runs.first_break <= self.how.steps).sum())
         tally.largest = max(tally.largest, runs.largest)
         tally.seconds += time.perf_counter() - begin
+        return scene.start.index_copy(0, rows, runs.direction(scene.x[rows], eps))
 
     def _further(self, scene: Scene, state: ChunkState, entry: Entry, number: int) -> None:
         """One row's attack on the images that stand, or on all that are right when clean."""
@@ -145,11 +149,12 @@ class Measurement:
         tally.largest = max(tally.largest, ruling.largest)
         tally.seconds += time.perf_counter() - begin
 
-    def _curve(self, phase: Phase, scene: Scene, state: ChunkState, *, beyond: bool) -> None:
+    def _climb(
+        self, phase: Phase, scene: Scene, state: ChunkState, start: Tensor, *, beyond: bool
+    ) -> None:
         """The budgets below that of the threat model, or those beyond it."""
-        for eps in self._budgets(beyond):
-            with phase(self._at(eps)):
-                attack_at(scene, self.referee, state, eps)
+        budgets = self._budgets(beyond)
+        climb(scene, self.referee, state, budgets, start, lambda eps: phase(self._at(eps)))
 
     def _look(self, phase: Phase, chunk: Chunk, scene: Scene, state: ChunkState) -> None:
         rows = state.correct()

@@ -43,14 +43,17 @@ def halvings(params: EvaluateParams) -> int:
 
 
 def bisect(scene: Scene, referee: Referee, state: ChunkState) -> None:
-    """Narrow every bracket of the chunk; `state.upper` is the figure."""
+    """Narrow every bracket of the chunk; `state.upper` is the figure.
+
+    Each walk starts where the one before left the image, be it broken or not.
+    """
     how, params = steps_of(scene.params.attack), scene.params
-    coarse = resolution(params)
+    coarse, start = resolution(params), scene.start
     rows = _wide(state, coarse)
     while len(rows) > 0:
         middle = (state.lower[rows] + state.upper[rows]) / 2
         runs = run_all(
-            scene.take(rows),
+            scene.take(rows, start),
             referee,
             middle,
             how=how,
@@ -59,6 +62,7 @@ def bisect(scene: Scene, referee: Referee, state: ChunkState) -> None:
         )
         state.note(rows, runs.ruling, middle, by=MAIN, own=params.epsilon)
         state.withstood(rows[~runs.ruling.broken], middle[~runs.ruling.broken])
+        start = start.index_copy(0, rows, runs.direction(scene.x[rows], middle))
         rows = _wide(state, coarse)
 
 

@@ -71,6 +71,11 @@ class Runs:
         """Images that no run broke within so many steps: their places, (M',)."""
         return (self.first_break > steps).nonzero().squeeze(1)
 
+    def direction(self, x: Tensor, eps: Budget) -> Tensor:
+        """Where the attack left the images x with its budget, as points of the unit ball."""
+        budget = eps.to(x)[:, None, None, None] if isinstance(eps, Tensor) else eps
+        return ((self.x_adv - x) / budget).nan_to_num()
+
     def add(self, rows: Tensor, trial: _Trial, found: FirstBreak, ruling: Ruling) -> None:
         """Take in a run on the images at `rows`, (M',)."""
         step = found.first_break.clamp(trial.earliest, trial.how.steps)

@@ -114,14 +114,14 @@ class Scene:
     def norm(self) -> Norm:
         return self.params.attack.norm.value
 
-    def take(self, rows: Tensor) -> Scene:
-        """The images at `rows`, (M',) int64."""
+    def take(self, rows: Tensor, start: Tensor | None = None) -> Scene:
+        """The images at `rows`, (M',) int64; with another `start` for all M, where given."""
         return replace(
             self,
             x=self.x[rows],
             y=self.y[rows],
             numbers=tuple(self.numbers[row] for row in rows.tolist()),
-            start=self.start[rows],
+            start=(self.start if start is None else start)[rows],
             targets=None if self.targets is None else self.targets[rows],
         )
 
