@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
@@ -24,8 +25,9 @@ def test_the_documentation_shows_every_call_and_asks_nobody_else(web: str) -> No
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{web}/docs")
+        paths = httpx.get(f"{web}/api/openapi.json").json()["paths"].values()
         calls = page.locator(".opblock")
-        expect(calls).to_have_count(16, timeout=PATIENCE_MS)
+        expect(calls).to_have_count(sum(len(path) for path in paths), timeout=PATIENCE_MS)
         # A call can be tried from the page: the policy lets it ask its own server.
         page.locator("#operations-health-health_api_health_get").click(timeout=PATIENCE_MS)
         page.get_by_role("button", name="Try it out").click(timeout=PATIENCE_MS)
