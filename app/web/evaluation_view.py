@@ -163,10 +163,13 @@ def evaluation_view(result: EvaluationResult, recipes: Recipes) -> EvaluationVie
 def _curves(result: EvaluationResult) -> tuple[Chart, ...]:
     norm, epsilon = result.params.attack.norm, result.params.epsilon
     at = f"At ε = {budget(norm, epsilon)}; solid: clean accuracy."
+    kink = (
+        f" Further attacks count from ε = {budget(norm, epsilon)}." if result.params.further else ""
+    )
     models = result.models
     possible = (
         (any(m.against_epsilon for m in models), "epsilon", "Accuracy against the budget",
-         "Bands are 95 % intervals."),
+         f"Bands are 95 % intervals.{kink}"),
         (any(m.against_steps for m in models), "steps", "Accuracy against the attack's steps", at),
         (any(m.against_restarts for m in models), "restarts", "Accuracy against random starts",
          at),
