@@ -3,7 +3,7 @@
     python -m bench.evaluation                                from the root of the repository
     python -m bench.evaluation --lab DATA_DIR --model ID --dataset ID
 
-Without a lab's model, a small one first learns the drawn shapes for some minutes, so that robust
+Without a lab's model, a small one first learns the drawn shapes for a minute, so that robust
 accuracy has something to fall from. Both comparisons take the same model and images, in turns
 within one run, batch by batch:
 

@@ -19,7 +19,9 @@ from worker.models import Classifier, build
 
 IMAGES = 2000
 """At most, of the test part, drawn evenly from the classes."""
-_ARCHITECTURE, _EPOCHS, _BATCH, _EPSILON = "wrn-10-1", 12, 64, 8 / 255
+_ARCHITECTURE, _BATCH, _EPSILON = "wrn-10-1", 64, 8 / 255
+_CLEAN_EPOCHS, _EPOCHS = 6, 9
+"""Then about as robust as a small model of CIFAR-10: 0.3 at 8/255, and hardly at 16/255."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ def of_lab(folder: Path, lab: Path, model_id: str, dataset_id: str) -> Trained:
 
 
 def of_shapes(folder: Path) -> Trained:
-    """A small model that learns the drawn shapes under PGD with 4 steps at 8/255: minutes."""
+    """A small model that learns the drawn shapes, at last under attack at 8/255: a minute."""
     data = draw_shapes(
         folder / "shapes",
         image_size=32,
-        train_per_class=300,
+        train_per_class=400,
         test_per_class=100,
         seed=0,
         progress=lambda done, total: None,
@@ -78,26 +80,35 @@ def _train(model: Classifier, data: Dataset) -> None:
     steps = _EPOCHS * len(sampler)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.2, total_steps=steps)
     noise = torch.Generator(registry.device()).manual_seed(0)
-    for _ in range(_EPOCHS):
+    for epoch in range(_EPOCHS):
+        # From scratch under the full budget, so small a model learns nothing.
+        eps = _EPSILON * min(1.0, max(0, epoch - _CLEAN_EPOCHS + 1) / 1.5)
         for indices in sampler:
             x, y = train.batch(indices)
-            x_adv = pgd(
-                model.eval(),
-                x,
-                y,
-                eps=_EPSILON,
-                step_size=_EPSILON / 2,
-                steps=4,
-                norm="linf",
-                targeted=False,
-                random_start=True,
-                generator=noise,
-            )
+            if eps > 0:
+                x = _attacked(model.eval(), x, y, eps, noise)
             optimiser.zero_grad()
-            loss: Tensor = F.cross_entropy(model.train()(x_adv), y)
+            loss: Tensor = F.cross_entropy(model.train()(x), y)
             torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
+
+
+def _attacked(
+    model: Classifier, x: Tensor, y: Tensor, eps: float, generator: torch.Generator
+) -> Tensor:
+    return pgd(
+        model,
+        x,
+        y,
+        eps=eps,
+        step_size=0.75 * eps,
+        steps=2,
+        norm="linf",
+        targeted=False,
+        random_start=True,
+        generator=generator,
+    )
 
 
 def _kept(folder: Path, title: str, architecture: str, model: Classifier, data: Dataset) -> Trained:
