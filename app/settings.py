@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     lease_s: float = Field(30.0, gt=0)
     """A running job whose worker has not renewed its lease for this long is given to another."""
 
+    checkpoint_s: float = Field(60.0, gt=0)
+    """A training run writes a checkpoint this often within an epoch, and after each epoch."""
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:

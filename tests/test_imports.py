@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CORES = ("worker.agkd_bml", "worker.attacks", "worker.models", "worker.data")
+CORES = ("worker.agkd_bml", "worker.attacks", "worker.models", "worker.data", "worker.recipes")
 """Code that also runs alone, without the service."""
 
 FORBIDDEN = {
@@ -43,6 +43,7 @@ FORBIDDEN = {
     ),
     **dict.fromkeys(CORES, ("app", "celery", "redis", "sqlalchemy", "pydantic")),
     "worker.agkd_bml": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
+    "worker.recipes": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
     "worker.attacks": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
     "worker.models": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import time
 import uuid
 from functools import lru_cache
 
@@ -12,7 +13,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from app.contracts.results import Environment, Lineage
+from app.contracts.results import Environment, Lineage, ModelCard
 from app.errors import JobError
 from app.settings import code_version
 from app.store import catalogue
@@ -103,6 +104,34 @@ def save_weights(
     with atomic_write(files.weights(model_id)) as stream:
         stream.write(data)
     return hashlib.sha256(data).hexdigest(), len(data)
+
+
+def register(
+    files: Files,
+    card: ModelCard,
+    weights: dict[str, torch.Tensor],
+    *,
+    model_id: str,
+    job_id: str,
+    dataset_id: str | None,
+) -> ModelRow:
+    """Write the weights; returns the row that makes them a model of the lab, to be added."""
+    facts: dict[str, object] = {
+        "architecture": card.architecture,
+        "classes": list(card.classes),
+        "image_size": card.image_size,
+    }
+    sha256, size = save_weights(files, model_id, weights, facts)
+    return ModelRow(
+        id=model_id,
+        name=card.name,
+        job_id=job_id,
+        created_at=time.time(),
+        dataset_id=dataset_id,
+        sha256=sha256,
+        size_bytes=size,
+        card=card.model_dump(mode="json"),
+    )
 
 
 def lineage_of_model(row: ModelRow) -> Lineage:

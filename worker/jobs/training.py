@@ -1,4 +1,4 @@
-"""The training job: a clean teacher, or an AGKD-BML student; best epoch by validation images."""
+"""The training job: one loop for every recipe; keeps the best epoch by validation, and the last."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,20 +17,17 @@ from app.errors import JobError
 from app.store.files import remove
 from app.store.tables import DatasetRow, ModelRow
 from worker import registry
-from worker.agkd_bml.classification import smoothed_cross_entropy
-from worker.agkd_bml.examples import TrainingAttack
-from worker.agkd_bml.objective import Losses, Weights
-from worker.agkd_bml.step import agkd_bml_step
 from worker.data import ClassIndex, Dataset, TensorSplit, random_crop_flip, to_float
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
-from worker.jobs.training_state import CHECKPOINT, TrainingState, seeds
+from worker.jobs.training_state import CHECKPOINT, EpochSums, TrainingState, seeds, snapshot
 from worker.jobs.validation import STEPS, validate
 from worker.models import Classifier, build
+from worker.recipes import RECIPES, Batch, Knobs, Networks, Step, TrainingAttack, Weights
 
 _REPORT_EVERY_S = 2.0
 
-Step = Callable[[Tensor, Tensor], dict[str, Tensor]]
-"""Images (N, 3, H, W) in [0, 1] and classes (N,) -> named scalars; `loss` carries the gradient."""
+StepOf = Callable[[Tensor, Tensor], Step]
+"""Images (N, 3, H, W) in [0, 1] and classes (N,) -> the loss of a step."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class _Data:
 
 
 def run(context: JobContext, params: TrainParams) -> Outcome:
-    """Train, keep the best epoch, register it. Raises JobError, Cancelled, Interrupted."""
+    """Train, register the best and the last epoch. Raises JobError, Cancelled, Interrupted."""
     data = _load(context, params)
     teacher_row, teacher = _load_teacher(context, params)
     model = _new_model(params, data.dataset, teacher)
@@ -55,6 +53,7 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
                 _epoch(context, params, state, data, step)
             validate(context, params, state, data.validation)
             state.validated += 1
+            state.epoch_sums = EpochSums()
             state.save(folder)
     except (Cancelled, Interrupted):
         state.save(folder)
@@ -107,9 +106,8 @@ def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> N
     """Go on from this job's last checkpoint, else from that of the job it continues."""
     files, own = context.lab.files, context.lab.files.checkpoints(context.claim.job_id)
     if not (own / CHECKPOINT).exists() and params.continue_from is not None:
-        own.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copy(files.checkpoints(params.continue_from) / CHECKPOINT, own / CHECKPOINT)
+            shutil.copytree(files.checkpoints(params.continue_from), own, dirs_exist_ok=True)
         except OSError as error:
             raise JobError(
                 "The checkpoint to continue from is gone.", hint="Train from the start."
@@ -120,52 +118,38 @@ def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> N
 
 def _step_of(
     params: TrainParams, state: TrainingState, data: _Data, teacher: Classifier | None
-) -> Step:
-    model, generators = state.model, state.generators
-    if params.recipe is Recipe.CLEAN:
-
-        def clean(x: Tensor, y: Tensor) -> dict[str, Tensor]:
-            logits = model.train()(x)
-            loss = smoothed_cross_entropy(logits, y, smoothing=params.label_smoothing)
-            return {"loss": loss, "train_clean": (logits.argmax(1) == y).float().mean()}
-
-        return clean
-
-    assert teacher is not None
-    attack = TrainingAttack(eps=params.epsilon, step_size=params.step_size, steps=params.steps)
-    weights = Weights(
-        smoothing=params.label_smoothing,
-        mart_beta=params.mart_beta if params.mart else None,
-        agkd_weight=params.agkd_weight,
-        bml_weight=params.bml_weight,
-        margin=params.margin,
-        mu=params.mu,
-    )
+) -> StepOf:
+    """The recipe, bound to its networks, its knobs and its source of images."""
+    recipe, generators = RECIPES[params.recipe], state.generators
+    networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
+    knobs = _knobs(params)
     by_class = ClassIndex(data.train.labels)
 
     def draw_prime(classes: Tensor) -> Tensor:
         chosen = data.train.images[by_class.draw(classes, generators["classes"])]
         return to_float(_augment(params, chosen, generators["augmentation"]))
 
-    def agkd_bml(x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        result = agkd_bml_step(
-            model,
-            teacher,
-            x,
-            y,
-            draw_prime,
-            attack=attack,
-            weights=weights,
-            generator=generators["attack"],
-        )
-        return _named(result.losses) | {"train_robust": result.adversarial_correct / len(y)}
+    def step(x: Tensor, y: Tensor) -> Step:
+        batch = Batch(x=x, y=y, draw_prime=draw_prime, generator=generators["attack"])
+        return recipe(networks, batch, knobs)
 
-    return agkd_bml
+    return step
 
 
-def _named(losses: Losses) -> dict[str, Tensor]:
-    terms = losses._asdict()
-    return {"loss": terms.pop("total")} | terms
+def _knobs(params: TrainParams) -> Knobs:
+    has_mart = params.mart or params.recipe is Recipe.MART
+    return Knobs(
+        attack=TrainingAttack(eps=params.epsilon, step_size=params.step_size, steps=params.steps),
+        weights=Weights(
+            smoothing=params.label_smoothing,
+            mart_beta=params.mart_beta if has_mart else None,
+            agkd_weight=params.agkd_weight,
+            bml_weight=params.bml_weight,
+            margin=params.margin,
+            mu=params.mu,
+        ),
+        trades_beta=params.trades_beta,
+    )
 
 
 def _augment(params: TrainParams, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -173,46 +157,44 @@ def _augment(params: TrainParams, images: Tensor, generator: torch.Generator) ->
 
 
 def _epoch(
-    context: JobContext, params: TrainParams, state: TrainingState, data: _Data, step: Step
+    context: JobContext, params: TrainParams, state: TrainingState, data: _Data, step: StepOf
 ) -> None:
     """The rest of the current epoch. Scalars stay on the device between two reports."""
     total = params.epochs * len(state.sampler)
     phase = f"epoch {state.sampler.epoch + 1} of {params.epochs}"
-    sums: dict[str, Tensor] = {}
-    since, images, reported = time.monotonic(), 0, state.steps
+    folder = context.lab.files.checkpoints(context.claim.job_id)
     device = data.train.labels.device
+    recent = EpochSums()
     context.progress(state.steps, total, phase)
     for indices in state.sampler:
+        begin = time.monotonic()
         where = indices.to(device, non_blocking=True)
         pixels, y = data.train.images[where], data.train.labels[where]
         x = to_float(_augment(params, pixels, state.generators["augmentation"]))
-        scalars = step(x, y)
-        state.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(scalars["loss"])
-        state.optimizer.step()
-        state.schedule.step()
-        for name, value in scalars.items():
-            sums[name] = value.detach() + sums.get(name, 0)
-        images += len(y)
-        now = time.monotonic()
-        if now - since >= _REPORT_EVERY_S or state.sampler.position == len(state.sampler):
-            means = _means(sums, state.steps - reported)
-            pace = images / (now - since)
-            rate = state.optimizer.param_groups[0]["lr"]
+        taken = step(x, y)
+        rate = state.optimizer.param_groups[0]["lr"]
+        state.advance(taken.loss)
+        scalars, seconds = _scalars(taken, y), time.monotonic() - begin
+        for sums in (recent, state.epoch_sums):
+            sums.add(scalars, len(y), seconds)
+        if recent.seconds >= _REPORT_EVERY_S or state.sampler.position == len(state.sampler):
+            pace = recent.images / recent.seconds
             extra = {"images_per_s": pace, "learning_rate": rate}
-            context.metrics("step", state.steps, means | extra)
-            sums, since, images, reported = {}, now, 0, state.steps
+            context.metrics("step", state.steps, recent.means() | extra)
+            recent = EpochSums()
         context.progress(state.steps, total, phase)
+        state.save_when_due(folder, context.lab.settings.checkpoint_s)
 
 
-def _means(sums: dict[str, Tensor], steps: int) -> dict[str, float]:
-    values = torch.stack(list(sums.values())).double() / steps
-    if not bool(values.isfinite().all()):
-        raise JobError(
-            "The loss is not a finite number any more.",
-            hint="Lower the learning rate, or the weights of the objective.",
-        )
-    return dict(zip(sums, values.tolist(), strict=True))
+def _scalars(step: Step, y: Tensor) -> dict[str, Tensor]:
+    """What is averaged over steps: the loss, its terms, and accuracies in train mode."""
+    seen = {"train_clean": step.clean, "train_robust": step.adversarial}
+    shares = {
+        name: (logits.detach().argmax(dim=1) == y).float().mean()
+        for name, logits in seen.items()
+        if logits is not None
+    }
+    return {"loss": step.loss} | step.terms | shares
 
 
 def _register(
@@ -222,12 +204,34 @@ def _register(
     data: _Data,
     teacher: ModelRow | None,
 ) -> Outcome:
-    model_id = registry.id_within(context.claim.job_id, "best")
-    best, dataset = state.best, data.dataset
-    robust = best.correct.get("robust")
-    chosen_by = f"PGD-{STEPS}" if robust else "clean"
+    """The models of the best and of the last epoch; one model where they are the same."""
+    best = _kept(context, params, state, data, teacher, kept="best")
+    rows = [best]
+    if state.best.epoch != params.epochs:
+        rows.append(_kept(context, params, state, data, teacher, kept="last"))
+    names = " and ".join(f"epoch {row.card['epoch']} ({row.card['kept']})" for row in rows)
+    context.log(f"Registered {names}.")
+    card = ModelCard.model_validate(best.card)
+    return Outcome(TrainResult(model=best.id, last=rows[-1].id, card=card), rows)
+
+
+def _kept(
+    context: JobContext,
+    params: TrainParams,
+    state: TrainingState,
+    data: _Data,
+    teacher: ModelRow | None,
+    *,
+    kept: Literal["best", "last"],
+) -> ModelRow:
+    model_id = registry.id_within(context.claim.job_id, kept)
+    is_best = kept == "best"
+    weights = state.best_weights if is_best else snapshot(state.measured)
+    correct = state.best.correct if is_best else state.last_correct
+    dataset = data.dataset
+    robust = correct.get("robust")
     card = ModelCard(
-        name=params.name,
+        name=params.name if is_best else f"{params.name[:73]} (last)",
         architecture=params.architecture,
         parameters=sum(p.numel() for p in state.model.parameters()),
         classes=dataset.class_names,
@@ -235,28 +239,31 @@ def _register(
         dataset=registry.lineage_of_dataset(data.row),
         teacher=None if teacher is None else registry.lineage_of_model(teacher),
         params=params,
-        selection=f"Best of {params.epochs} epochs by {chosen_by} accuracy on "
-        f"{(robust or best.correct['clean'])[1]:,} held-out training images.",
-        epoch=best.epoch,
-        validation_clean=Accuracy.of(*best.correct["clean"]),
+        kept=kept,
+        selection=_selection(params, correct)
+        if is_best
+        else f"The last of {params.epochs} epochs.",
+        epoch=state.best.epoch if is_best else params.epochs,
+        validation_clean=Accuracy.of(*correct["clean"]),
         validation_robust=Accuracy.of(*robust) if robust else None,
+        precision=state.precision,
         environment=registry.environment(context.seconds),
     )
-    facts: dict[str, object] = {
-        "architecture": card.architecture,
-        "classes": list(card.classes),
-        "image_size": card.image_size,
-    }
-    sha256, size = registry.save_weights(context.lab.files, model_id, best.weights, facts)
-    row = ModelRow(
-        id=model_id,
-        name=params.name,
+    return registry.register(
+        context.lab.files,
+        card,
+        weights,
+        model_id=model_id,
         job_id=context.claim.job_id,
-        created_at=time.time(),
         dataset_id=data.row.id,
-        sha256=sha256,
-        size_bytes=size,
-        card=card.model_dump(mode="json"),
     )
-    context.log(f"Registered the model of epoch {best.epoch}.")
-    return Outcome(TrainResult(model=model_id, card=card), [row])
+
+
+def _selection(params: TrainParams, correct: dict[str, tuple[int, int]], kept: str) -> str:
+    if kept == "last":
+        return f"The last of {params.epochs} epochs."
+    by = f"PGD-{STEPS}" if "robust" in correct else "clean"
+    images = correct.get("robust", correct["clean"])[1]
+    return (
+        f"Best of {params.epochs} epochs by {by} accuracy on {images:,} held-out training images."
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,19 @@ from numpy.random import SeedSequence
 from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from app.contracts.params import TrainParams
+from app.contracts.params import Precision, TrainParams
 from app.errors import JobError
 from app.store.files import atomic_write
 from worker.data import EpochSampler
 from worker.jobs.schedules import schedule
 from worker.models import Classifier
+from worker.recipes.precision import bfloat16_is_native
 
 CHECKPOINT = "last.pt"
+_SHARE = 0.02
+"""Of the time, at most, that goes into checkpoints inside an epoch."""
 _STREAMS = ("weights", "order", "augmentation", "attack", "classes")
 
 
@@ -39,22 +45,60 @@ class Best:
     epoch: int = 0
     score: float = -1.0
     correct: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """`clean` and `robust`: correct images and all images."""
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    """`clean`, `robust` and `fgsm`: correct images and all images."""
+
+
+@dataclass
+class EpochSums:
+    """What the epoch's figures are means of; sums stay on the device."""
+
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+    def add(self, terms: dict[str, Tensor], images: int, seconds: float) -> None:
+        for name, value in terms.items():
+            self.terms[name] = value.detach() + self.terms.get(name, 0)
+        self.steps += 1
+        self.images += images
+        self.seconds += seconds
+
+    def means(self) -> dict[str, float]:
+        """One wait for the device. Raises JobError where one is not finite."""
+        values = torch.stack(list(self.terms.values())).double() / self.steps
+        if not bool(values.isfinite().all()):
+            raise JobError(
+                "The loss is not a finite number any more.",
+                hint="Lower the learning rate, or the weights of the objective.",
+            )
+        return dict(zip(self.terms, values.tolist(), strict=True))
 
 
 @dataclass
 class TrainingState:
-    """Weights, optimiser, schedule, sampler, every generator, and the best epoch so far."""
+    """Weights, their average, optimiser, schedule, sampler, every generator, the best epoch."""
 
     model: Classifier
+    averaged: Classifier | None
+    """The exponential moving average of the weights and buffers; None without one."""
+    ema_decay: float
     optimizer: SGD
     schedule: LRScheduler
     sampler: EpochSampler
     generators: dict[str, torch.Generator]
+    precision: Precision
+    """What the steps compute in; never `auto`."""
     best: Best = field(default_factory=Best)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    epoch_sums: EpochSums = field(default_factory=EpochSums)
     validated: int = 0
     """Epochs trained and measured; one less than the sampler's while an epoch is being measured."""
+    last_correct: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of the epoch measured last, as in `Best`."""
+    _best_changed: bool = False
+    _saved_at: float = field(default_factory=time.monotonic)
+    _save_took: float = 0.0
 
     @classmethod
     def start(cls, model: Classifier, params: TrainParams, images: int) -> TrainingState:
@@ -69,8 +113,11 @@ class TrainingState:
         )
         order = torch.Generator().manual_seed(streams["order"])
         sampler = EpochSampler(images, params.batch_size, order)
+        averaged = copy.deepcopy(model).requires_grad_(False) if params.ema_decay else None
         return cls(
             model,
+            averaged,
+            params.ema_decay,
             optimizer,
             schedule(optimizer, params, len(sampler)),
             sampler,
@@ -78,6 +125,7 @@ class TrainingState:
                 name: torch.Generator(device).manual_seed(streams[name])
                 for name in ("augmentation", "attack", "classes")
             },
+            _resolved(params.precision, device),
         )
 
     @property
@@ -85,21 +133,67 @@ class TrainingState:
         """Optimiser steps taken."""
         return self.sampler.epoch * len(self.sampler) + self.sampler.position
 
+    @property
+    def measured(self) -> Classifier:
+        """The model that is measured and kept: the average where there is one."""
+        return self.model if self.averaged is None else self.averaged
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What the body computes in; None: in the weights' own type."""
+        return torch.bfloat16 if self.precision is Precision.BFLOAT16 else None
+
+    def advance(self, loss: Tensor) -> None:
+        """One step of optimiser, schedule and average down the gradient of `loss`."""
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self.schedule.step()
+        if self.averaged is not None:
+            _average(self.averaged, self.model, self.ema_decay)
+
+    def keep_best(self) -> None:
+        """Take the measured weights as those of the best epoch."""
+        self.best_weights, self._best_changed = snapshot(self.measured), True
+
+    def save_when_due(self, folder: Path, every_s: float) -> None:
+        """Write a checkpoint if the last one is `every_s` old, but for most of the time train."""
+        age = time.monotonic() - self._saved_at
+        if age >= max(every_s, self._save_took / _SHARE):
+            self.save(folder)
+
     def save(self, folder: Path) -> None:
-        """Write the checkpoint; call between two steps."""
+        """Write the checkpoint; call between two steps.
+
+        The best weights have a file of their own, named after their epoch, since they change less
+        often. They are complete before the checkpoint names them.
+        """
+        begin = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / CHECKPOINT) as stream:
-            torch.save(self._state(), stream)
+        best = _best_file(folder, self.best.epoch)
+        if self._best_changed:
+            _write(best, self.best_weights)
+            self._best_changed = False
+        _write(folder / CHECKPOINT, self._state())
+        for old in folder.glob("best-*.pt"):
+            if old != best:
+                old.unlink()
+        self._saved_at = time.monotonic()
+        self._save_took = self._saved_at - begin
 
     def _state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "sampler": dict(self.sampler.state_dict()),
             "generators": {name: g.get_state() for name, g in self.generators.items()},
+            "precision": str(self.precision),
             "best": vars(self.best),
+            "epoch_sums": vars(self.epoch_sums),
             "validated": self.validated,
+            "last_correct": self.last_correct,
         }
 
     def restore(self, folder: Path) -> bool:
@@ -111,17 +205,61 @@ class TrainingState:
         if not path.exists():
             return False
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(saved["model"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.schedule.load_state_dict(saved["schedule"])
-            self.sampler.load_state_dict(saved["sampler"])
-            for name, generator in self.generators.items():
-                generator.set_state(saved["generators"][name])
-            self.best, self.validated = Best(**saved["best"]), saved["validated"]
+            self._load(torch.load(path, map_location="cpu", weights_only=True))
+            if self.best.epoch:
+                file = _best_file(folder, self.best.epoch)
+                self.best_weights = torch.load(file, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise JobError(
                 "The checkpoint cannot be read, or belongs to other parameters.",
                 hint="Train from the start.",
             ) from error
         return True
+
+    def _load(self, saved: dict[str, Any]) -> None:
+        device = next(self.model.parameters()).device
+        self.model.load_state_dict(saved["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(saved["averaged"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.sampler.load_state_dict(saved["sampler"])
+        for name, generator in self.generators.items():
+            generator.set_state(saved["generators"][name])
+        self.precision = Precision(saved["precision"])
+        self.best = Best(**saved["best"])
+        self.epoch_sums = EpochSums(**saved["epoch_sums"])
+        terms = self.epoch_sums.terms
+        self.epoch_sums.terms = {name: value.to(device) for name, value in terms.items()}
+        self.validated, self.last_correct = saved["validated"], saved["last_correct"]
+
+
+def snapshot(model: Classifier) -> dict[str, Tensor]:
+    """A copy of all weights and buffers in the host's memory."""
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def _resolved(precision: Precision, device: torch.device) -> Precision:
+    if precision is not Precision.AUTO:
+        return precision
+    return Precision.BFLOAT16 if bfloat16_is_native(device) else Precision.FLOAT32
+
+
+@torch.no_grad()
+def _average(averaged: Classifier, model: Classifier, decay: float) -> None:
+    """averaged <- decay * averaged + (1 - decay) * model, of weights and of batch norms."""
+    pairs = list(zip(averaged.state_dict().values(), model.state_dict().values(), strict=True))
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    get_ema_multi_avg_fn(decay)([a for a, _ in floats], [m for _, m in floats], 0)
+    for mine, theirs in pairs:
+        if not mine.is_floating_point():
+            mine.copy_(theirs)
+
+
+def _best_file(folder: Path, epoch: int) -> Path:
+    return folder / f"best-{epoch}.pt"
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    with atomic_write(path) as stream:
+        torch.save(value, stream)

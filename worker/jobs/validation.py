@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+
 import torch
 from torch import Tensor
 
-from app.contracts.params import Recipe, TrainParams
+from app.contracts.events import LogLevel
+from app.contracts.params import TrainParams
 from worker.attacks import Steps, walk
 from worker.attacks.norms import uniform_in_ball
 from worker.data import TensorSplit
 from worker.jobs.context import JobContext
-from worker.jobs.training_state import TrainingState, seeds
+from worker.jobs.training_state import Best, TrainingState, seeds
 from worker.models import Classifier
 
 STEPS = 10
 """Of the PGD that measures a student."""
-_PGD = Steps("pgd", steps=STEPS, relative_step=1 / 4, random_start=True)
+_ATTACKS = {
+    "robust": Steps("pgd", steps=STEPS, relative_step=1 / 4, random_start=True),
+    "fgsm": Steps("fgsm", steps=1, relative_step=1.0, random_start=False),
+}
+_FALL, _GAP = 0.20, 0.15
+"""Shares of the images; beyond them the student has overfitted to its attack."""
 _BATCH = 500
 _ROBUST_IMAGES = 1000
 
@@ -23,22 +32,51 @@ _ROBUST_IMAGES = 1000
 def validate(
     context: JobContext, params: TrainParams, state: TrainingState, validation: TensorSplit
 ) -> None:
-    """Measure the epoch on held-out images, and keep it if it is the best so far."""
-    model = state.model.eval()
-    clean = _clean_correct(context, model, validation)
-    correct = {"clean": (clean, len(validation.labels))}
-    if params.recipe is Recipe.AGKD_BML:
-        n = min(_ROBUST_IMAGES, len(validation.labels))
-        correct["robust"] = (_robust_correct(context, params, model, validation, n), n)
-    key = "robust" if "robust" in correct else "clean"
-    score = correct[key][0] / correct[key][1]
-    values = {f"validation_{name}": hits / n for name, (hits, n) in correct.items()}
-    context.metrics("epoch", state.sampler.epoch, values)
-    shown = ", ".join(f"{name} {hits / n:.1%}" for name, (hits, n) in correct.items())
-    context.log(f"Epoch {state.sampler.epoch}: validation {shown}.")
+    """Measure the epoch on held-out images, report it, and keep it if it is the best so far."""
+    model = state.measured.eval()
+    n = len(validation.labels)
+    correct = {"clean": (_clean_correct(context, model, validation), n)}
+    if params.recipe.is_robust:
+        sample = min(_ROBUST_IMAGES, n)
+        hits = _robust_correct(context, params, model, validation, sample)
+        correct |= {name: (hit, sample) for name, hit in hits.items()}
+    shares = {name: hits / of for name, (hits, of) in correct.items()}
+    _report(context, state, shares)
+    _warn(context, state, shares)
+    state.last_correct = correct
+    score = shares.get("robust", shares["clean"])
     if score >= state.best.score:
-        state.best.epoch, state.best.score, state.best.correct = state.sampler.epoch, score, correct
-        state.best.weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        state.best = Best(state.sampler.epoch, score, correct)
+        state.keep_best()
+
+
+def _report(context: JobContext, state: TrainingState, shares: dict[str, float]) -> None:
+    sums, epoch = state.epoch_sums, state.sampler.epoch
+    figures = {f"validation_{name}": share for name, share in shares.items()}
+    figures |= {
+        "learning_rate": state.optimizer.param_groups[0]["lr"],
+        "images_per_s": sums.images / sums.seconds,
+        "peak_memory_mb": peak_memory() / 2**20,
+    }
+    context.metrics("epoch", epoch, sums.means() | figures)
+    shown = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    context.log(f"Epoch {epoch}: validation {shown}.")
+
+
+def _warn(context: JobContext, state: TrainingState, shares: dict[str, float]) -> None:
+    """Catastrophic overfitting (Wong et al., ICLR 2020): robust for one step and no further."""
+    if "robust" not in shares:
+        return
+    robust, fgsm = shares["robust"], shares["fgsm"]
+    advice = "The student overfits to its attack: use more steps, or a smaller step size."
+    hits, n = state.last_correct.get("robust", (0, 1))
+    before = hits / n
+    if before - robust > _FALL:
+        fall = f"Robust accuracy fell by {100 * (before - robust):.1f} points in an epoch."
+        context.log(f"{fall} {advice}", LogLevel.WARNING)
+    if fgsm - robust > _GAP:
+        gap = f"FGSM breaks {100 * (fgsm - robust):.1f} points fewer images than PGD-{STEPS}."
+        context.log(f"{gap} {advice}", LogLevel.WARNING)
 
 
 def _batches(count: int, device: torch.device) -> list[Tensor]:
@@ -57,8 +95,8 @@ def _clean_correct(context: JobContext, model: Classifier, split: TensorSplit) -
 
 def _robust_correct(
     context: JobContext, params: TrainParams, model: Classifier, split: TensorSplit, count: int
-) -> int:
-    """Images of a fixed sample that PGD-10 at the training budget does not break.
+) -> dict[str, int]:
+    """Images of a fixed sample that each attack at the training budget does not break.
 
     The starts are the same in every epoch, so that epochs are compared on equal terms.
     """
@@ -66,15 +104,27 @@ def _robust_correct(
     # Rows may be sorted by class: a stride takes all classes alike.
     sample = torch.linspace(0, len(split.labels) - 1, count, device=device).round().long()
     generator = torch.Generator(device).manual_seed(seeds(params.seed)["attack"])
-    correct = 0
+    correct = dict.fromkeys(_ATTACKS, 0)
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
     model.requires_grad_(False)
     try:
         for part in _batches(count, device):
-            context.check()
             x, y = split.batch(sample[part])
             noise = uniform_in_ball(x, x.new_ones(len(x), 1, 1, 1), "linf", generator)
-            attacked = walk(model, x, y, how=_PGD, eps=params.epsilon, norm="linf", noise=noise)
-            correct += int((attacked.first_break > STEPS).sum())
+            for name, how in _ATTACKS.items():
+                context.check()
+                start = noise if how.random_start else None
+                seen = walk(model, x, y, how=how, eps=params.epsilon, norm="linf", noise=start)
+                correct[name] += int((seen.first_break > how.steps).sum())
     finally:
-        model.requires_grad_(True)
+        for parameter, trains in zip(model.parameters(), wanted, strict=True):
+            parameter.requires_grad_(trains)
     return correct
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held: on the GPU, or in the host's memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 
 from worker.models.base import Classifier, Outputs
+from worker.models.frozen import frozen
 from worker.models.preact_resnet import PreActResNet18
 from worker.models.wide_resnet import WideResNet
 
-__all__ = ["Classifier", "Outputs", "build"]
+__all__ = ["Classifier", "Outputs", "build", "frozen"]
 
 
 def build(

@@ -25,7 +25,15 @@ from app.contracts.params.base import Finite, Id, Name, Params, Seed, knob, misf
 from app.contracts.params.datasets import ImportParams, Source
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import LIVE_LEVELS, CraftedOn, ExplainParams
-from app.contracts.params.training import Architecture, Recipe, Schedule, TrainParams
+from app.contracts.params.training import (
+    KNOBS_OF,
+    RECIPE_NAMES,
+    Architecture,
+    Precision,
+    Recipe,
+    Schedule,
+    TrainParams,
+)
 
 PARAMS_OF: Mapping[JobKind, type[Params]] = {
     JobKind.IMPORT: ImportParams,
@@ -35,12 +43,14 @@ PARAMS_OF: Mapping[JobKind, type[Params]] = {
 }
 
 __all__ = [
+    "KNOBS_OF",
     "LIVE_LEVELS",
     "MAX_L1",
     "MAX_L2",
     "MAX_LINF",
     "NORMS_OF",
     "PARAMS_OF",
+    "RECIPE_NAMES",
     "TARGETABLE",
     "WALKS",
     "Architecture",
@@ -56,6 +66,7 @@ __all__ = [
     "Name",
     "Norm",
     "Params",
+    "Precision",
     "Recipe",
     "Schedule",
     "Seed",

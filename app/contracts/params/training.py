@@ -19,9 +19,68 @@ Architecture = Annotated[
 
 class Recipe(StrEnum):
     CLEAN = "clean"
-    """Cross-entropy on clean images: the teacher."""
+    """Cross-entropy on clean images: undefended, the teacher."""
+    PGD_AT = "pgd_at"
+    """Cross-entropy on adversarial images: Madry et al., ICLR 2018."""
+    TRADES = "trades"
+    """Cross-entropy on clean images, and how far predictions move under attack: Zhang et al.,
+    ICML 2019."""
+    MART = "mart"
+    """Adversarial training that weighs misclassified images more: Wang et al., ICLR 2020."""
+    SML = "sml"
+    """Metric learning with the forward example only: the one-way control of BML."""
+    AGKD = "agkd"
+    """Attention guided knowledge distillation alone: look where the teacher looks."""
+    BML = "bml"
+    """Bi-directional metric learning alone."""
     AGKD_BML = "agkd_bml"
-    """The student of Wang et al., ICCV 2021."""
+    """The whole method of Wang et al., ICCV 2021. With 7 attack steps it is AGKD-BML-7."""
+
+    @property
+    def is_robust(self) -> bool:
+        """Whether it trains on adversarial images."""
+        return self is not Recipe.CLEAN
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether its loss compares the student's attention with a teacher's."""
+        return self in (Recipe.AGKD, Recipe.AGKD_BML)
+
+
+RECIPE_NAMES: dict[Recipe, str] = {
+    Recipe.CLEAN: "Clean",
+    Recipe.PGD_AT: "PGD-AT",
+    Recipe.TRADES: "TRADES",
+    Recipe.MART: "MART",
+    Recipe.SML: "SML",
+    Recipe.AGKD: "AGKD",
+    Recipe.BML: "BML",
+    Recipe.AGKD_BML: "AGKD-BML",
+}
+
+_ATTACK = frozenset({"epsilon", "step_size", "steps"})
+_METHOD = _ATTACK | {"mart", "mart_beta"}
+_TRIPLET = frozenset({"bml_weight", "margin", "mu"})
+KNOBS_OF: dict[Recipe, frozenset[str]] = {
+    Recipe.CLEAN: frozenset(),
+    Recipe.PGD_AT: _ATTACK,
+    Recipe.TRADES: _ATTACK | {"trades_beta"},
+    Recipe.MART: _ATTACK | {"mart_beta"},
+    Recipe.SML: _METHOD | _TRIPLET,
+    Recipe.AGKD: _METHOD | {"agkd_weight"},
+    Recipe.BML: _METHOD | _TRIPLET,
+    Recipe.AGKD_BML: _METHOD | _TRIPLET | {"agkd_weight"},
+}
+"""The parameters that a recipe reads beside those that all read; it ignores the rest."""
+
+
+class Precision(StrEnum):
+    FLOAT32 = "float32"
+    """Every number has 32 bits."""
+    BFLOAT16 = "bfloat16"
+    """Convolutions and matrix products in bfloat16 (autocast), weights and losses in float32."""
+    AUTO = "auto"
+    """bfloat16 where the processor computes it natively, else float32."""
 
 
 class Schedule(StrEnum):
@@ -38,13 +97,14 @@ class TrainParams(Params):
     recipe: Recipe = knob(
         Recipe.CLEAN,
         title="Recipe",
-        help="`clean` trains an undefended classifier, the teacher. `agkd_bml` trains a student "
-        "on adversarial examples, guided by a teacher.",
+        help="How the model learns. `clean` trains an undefended classifier, the teacher; all "
+        "others train on adversarial examples.",
     )
     teacher: Id | None = knob(
         None,
         title="Teacher",
-        help="A clean model of the same classes; the student learns where it looks.",
+        help="A clean model of the same classes. `agkd` and `agkd_bml` learn where it looks; the "
+        "other students may start from its weights.",
     )
     architecture: Architecture = knob(
         "wrn-10-2",
@@ -59,6 +119,12 @@ class TrainParams(Params):
     seed: Seed = knob(0, title="Seed", help="Seeds weights, order, augmentation and attacks.")
     augment: bool = knob(
         True, title="Crop and flip", help="Random crop (pad 4) and horizontal flip of each image."
+    )
+
+    precision: Precision = knob(
+        Precision.FLOAT32,
+        title="Precision",
+        help="What training computes in. Robustness is always measured in float32.",
     )
 
     learning_rate: Finite = knob(
@@ -87,6 +153,11 @@ class TrainParams(Params):
         group="Optimiser",
         max_length=10,
     )
+    ema_decay: Finite = knob(
+        0.0, title="Weight averaging (EMA)", group="Optimiser", ge=0, lt=1,
+        help="Each step the average keeps this share of itself and takes the rest from the "
+        "weights; the average is what is measured and kept. 0 switches it off, 0.999 is usual.",
+    )  # fmt: skip
     label_smoothing: Finite = knob(
         0.5,
         title="Label smoothing",
@@ -107,7 +178,7 @@ class TrainParams(Params):
     )  # fmt: skip
     steps: int = knob(
         10, title="Attack steps", group="Adversarial examples", ge=1, le=100,
-        help="Steps of the forward and of the backward attack. AGKD-BML-7 uses 7.",
+        help="Steps of each attack; AGKD, BML and AGKD-BML run two. AGKD-BML-7 uses 7.",
     )  # fmt: skip
     agkd_weight: Finite = knob(
         1.0, title="AGKD weight", group="Objective", ge=0, le=1000,
@@ -132,6 +203,10 @@ class TrainParams(Params):
     mart_beta: Finite = knob(
         6.0, title="MART β", group="Objective", ge=0, le=100,
         help="Weight of KL(clean || adversarial) inside the MART term.",
+    )  # fmt: skip
+    trades_beta: Finite = knob(
+        6.0, title="TRADES β", group="Objective", ge=0, le=100,
+        help="Weight of KL(clean || adversarial) in TRADES.",
     )  # fmt: skip
     start_from_teacher: bool = knob(
         True, title="Start from the teacher", group="Objective",
@@ -164,8 +239,8 @@ class TrainParams(Params):
 
     @model_validator(mode="after")
     def _teacher_fits_recipe(self) -> Self:
-        if self.recipe is Recipe.AGKD_BML and self.teacher is None:
-            raise misfit("teacher", "a student needs one; train a `clean` model first")
+        if self.recipe.needs_teacher and self.teacher is None:
+            raise misfit("teacher", "this recipe needs one; train a `clean` model first")
         if self.recipe is Recipe.CLEAN and self.teacher is not None:
-            raise misfit("teacher", "only the recipe `agkd_bml` uses one")
+            raise misfit("teacher", "the recipe `clean` uses none")
         return self

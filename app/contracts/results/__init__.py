@@ -24,7 +24,7 @@ from app.contracts.results.evaluation import (
     Projection,
 )
 from app.contracts.results.live import ExplainResult, Grid, Level, View
-from app.contracts.results.models import ModelCard, TrainResult
+from app.contracts.results.models import ModelCard, TestAccuracy, TrainResult
 from app.contracts.results.verdict import Check, Light, Verdict
 
 JobResult = ImportResult | TrainResult | EvaluationResult | ExplainResult
@@ -60,6 +60,7 @@ __all__ = [
     "Outcomes",
     "PairedTest",
     "Projection",
+    "TestAccuracy",
     "TrainResult",
     "Verdict",
     "View",

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.contracts.params import TrainParams
+from app.contracts.params import Precision, Recipe, TrainParams
 from app.contracts.results.base import Accuracy, Environment, Lineage, Result
+
+
+class TestAccuracy(Result):
+    """An accuracy on test images, with what it was measured on."""
+
+    measure: str
+    """`clean`, or the attack: `PGD-20`, `AutoAttack`."""
+    accuracy: Accuracy
+    dataset: Lineage
+    expected: float | None = None
+    """What whoever brought the model said it would be; a share."""
 
 
 class ModelCard(Result):
@@ -18,18 +29,35 @@ class ModelCard(Result):
     image_size: int
     dataset: Lineage
     teacher: Lineage | None
-    params: TrainParams
+    params: TrainParams | None
+    """How the lab trained it; None for imported weights."""
+    origin: Literal["trained", "imported", "shipped"] = "trained"
+    kept: Literal["best", "last"] = "best"
+    """`best`: the epoch with the highest accuracy on held-out images; `last`: the last epoch."""
     selection: str
-    """How the kept epoch was chosen; never on test images."""
+    """The same in words, or where imported weights come from."""
     epoch: int
-    """The kept epoch, from 1."""
-    validation_clean: Accuracy
+    """The kept epoch, from 1; 0 for imported weights."""
+    validation_clean: Accuracy | None
     validation_robust: Accuracy | None
-    """Under PGD-10 at the training budget; None for a clean model."""
+    """Under PGD-10 at the training budget; None for a clean or an imported model."""
+    test: tuple[TestAccuracy, ...] = ()
+    """Accuracies on test images that are known without an evaluation in this lab."""
+    precision: Precision = Precision.FLOAT32
+    """What the steps were computed in; never `auto`."""
     environment: Environment
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """How it was trained; None for imported weights."""
+        return None if self.params is None else self.params.recipe
 
 
 class TrainResult(Result):
     kind: Literal["train"] = "train"
     model: str
+    """The best epoch's model."""
+    last: str
+    """The last epoch's model; the same as `model` where that epoch was the best."""
     card: ModelCard
+    """Of `model`."""

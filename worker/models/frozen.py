@@ -1,0 +1,163 @@
+"""A classifier as it is now, in eval mode, for passes that only want the gradient of the images.
+
+In eval mode a batch norm is an affine map of each channel. Where it follows a convolution and
+nothing else needs that convolution's output, it is folded into the weights and a bias: one pass
+over the feature map less, forwards and backwards, and the same logits up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from worker.models.base import Classifier
+from worker.models.preactivation import PreActivationBlock
+
+
+def frozen(model: Classifier, *, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
+    """Images (N, 3, H, W) in [0, 1] -> logits (N, K), as `model` gives them in eval mode now.
+
+    Puts the model into eval mode. Use the result before the weights change: pre-activation
+    networks are copied, any other model is called itself.
+
+    Args:
+        dtype: of the body's convolutions, such as torch.bfloat16; the head and the logits keep
+            the parameters' type. None: the body keeps it too.
+    """
+    model.eval()
+    layers = list(model.body.children())
+    if not _is_preactivation(model.body, layers):
+        return model if dtype is None else _autocast(model, dtype)
+    with torch.no_grad():
+        return _fold(model, layers, dtype or model.head.weight.dtype)
+
+
+def _autocast(model: Classifier, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def logits(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, dtype=dtype):
+            seen: Tensor = model(x)
+        return seen.to(x.dtype)
+
+    return logits
+
+
+def _is_preactivation(body: nn.Module, layers: list[nn.Module]) -> bool:
+    """Whether it is what `preactivation_body` builds."""
+    return (
+        isinstance(body, nn.Sequential)
+        and len(layers) > 3
+        and isinstance(layers[0], nn.Conv2d)
+        and all(isinstance(layer, PreActivationBlock) for layer in layers[1:-2])
+        and isinstance(layers[-2], nn.BatchNorm2d)
+        and isinstance(layers[-1], nn.ReLU)
+    )
+
+
+class _Affine(NamedTuple):
+    """x -> scale * x + shift, channel by channel; (C,) each."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.scale[:, None, None] * x + self.shift[:, None, None]
+
+
+class _Convolution(NamedTuple):
+    weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+class _Block(NamedTuple):
+    norm: _Affine | None
+    """The first batch norm; None where it is folded into what comes before."""
+    first: _Convolution
+    second: _Convolution
+    shortcut: _Convolution | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        activated = F.relu(x if self.norm is None else self.norm(x))
+        shortcut = x if self.shortcut is None else self.shortcut(activated)
+        return self.second(F.relu(self.first(activated))) + shortcut
+
+
+def _fold(
+    model: Classifier, layers: list[nn.Module], dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    """The network with each batch norm folded that can be; a copy of all weights.
+
+    The second norm of a block follows a convolution. The first one, and that after the last
+    block, follow the stem or a block. They can be folded into a stem or into a block whose
+    shortcut is a convolution, if nothing else reads their input; a block with an identity
+    shortcut does.
+    """
+    stem, last = layers[0], layers[-2]
+    blocks = [layer for layer in layers if isinstance(layer, PreActivationBlock)]
+    assert isinstance(stem, nn.Conv2d)
+    norms = [_affine(norm) for norm in (*(block.bn1 for block in blocks), last)]
+    bends = [block.shortcut is not None for block in blocks]
+    folds = [before and alone for before, alone in pairwise([True, *bends, True])]
+    # What follows the stem and each block within their own convolutions, and what does not.
+    into = [norm if fold else None for norm, fold in zip(norms, folds, strict=True)]
+    apart = [None if fold else _cast(norm, dtype) for norm, fold in zip(norms, folds, strict=True)]
+
+    start = _convolution(stem, into[0], dtype)
+    rest = [_block(*parts, dtype) for parts in zip(blocks, apart[:-1], into[1:], strict=True)]
+    end = apart[-1]
+    mean, std = model.mean.view(1, 3, 1, 1), model.std.view(1, 3, 1, 1)
+    head = (model.head.weight.detach(), model.head.bias.detach())
+
+    def logits(x: Tensor) -> Tensor:
+        seen = start(((x - mean) / std).to(dtype))
+        for block in rest:
+            seen = block(seen)
+        features = F.relu(seen if end is None else end(seen))  # (N, C, h, w)
+        return F.linear(features.to(x.dtype).mean(dim=(2, 3)), *head)
+
+    return logits
+
+
+def _block(
+    block: PreActivationBlock, norm: _Affine | None, then: _Affine | None, dtype: torch.dtype
+) -> _Block:
+    # The branches are scaled both; the shift is added once.
+    bend = then and then._replace(shift=torch.zeros_like(then.shift))
+    return _Block(
+        norm=norm,
+        first=_convolution(block.conv1, _affine(block.bn2), dtype),
+        second=_convolution(block.conv2, then, dtype),
+        shortcut=block.shortcut and _convolution(block.shortcut, bend, dtype),
+    )
+
+
+def _convolution(conv: nn.Conv2d, then: _Affine | None, dtype: torch.dtype) -> _Convolution:
+    """The convolution followed by `then`."""
+    assert isinstance(conv.padding, tuple)
+    weight = conv.weight.detach()
+    if then is None:
+        return _Convolution(weight.to(dtype, copy=True), None, conv.stride, conv.padding)
+    scaled = weight * then.scale[:, None, None, None]  # (out, in, k, k)
+    return _Convolution(scaled.to(dtype), then.shift.to(dtype), conv.stride, conv.padding)
+
+
+def _affine(norm: nn.Module) -> _Affine:
+    """gamma (x - mean) / sqrt(var + eps) + beta."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+    return _Affine(scale, norm.bias.detach() - scale * norm.running_mean)
+
+
+def _cast(affine: _Affine, dtype: torch.dtype) -> _Affine:
+    return _Affine(affine.scale.to(dtype), affine.shift.to(dtype))

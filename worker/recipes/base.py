@@ -1,0 +1,93 @@
+"""What all recipes share: the networks of a step, the knobs they read, and what a step gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from worker.agkd_bml.examples import TrainingAttack
+from worker.agkd_bml.objective import Weights
+from worker.attacks import Model
+from worker.models import Classifier, Outputs, frozen
+
+
+class Step(NamedTuple):
+    """Of one batch. Nothing here has been moved off the device."""
+
+    loss: Tensor
+    """The total, a scalar; carries the gradient."""
+    terms: dict[str, Tensor]
+    """What the total is made of, before the weights; scalars by name."""
+    clean: Tensor | None
+    """The student's logits of x in train mode, (N, K); None where it does not see x."""
+    adversarial: Tensor | None
+    """Its logits of the adversarial example of x, (N, K); None for a clean recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """The parameters of all recipes; each reads its own."""
+
+    attack: TrainingAttack
+    weights: Weights
+    trades_beta: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Training images, and a way to get more of chosen classes."""
+
+    x: Tensor
+    """Augmented images (N, 3, H, W) in [0, 1], channels-last."""
+    y: Tensor
+    """Their classes, (N,) int64."""
+    draw_prime: Callable[[Tensor], Tensor]
+    """Classes (N,) -> augmented training images of these classes, (N, 3, H, W)."""
+    generator: torch.Generator
+    """Of the attacks' random starts, on x's device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """Student and teacher of one step."""
+
+    student: Classifier
+    teacher: Classifier | None
+    """In eval mode, without gradients."""
+    dtype: torch.dtype | None
+    """What convolutions and matrix products are computed in, such as bfloat16; None: in the
+    networks' own type. Everything after them is in the latter."""
+
+    def attacked(self) -> Model:
+        """The student in eval mode, with the weights it has now: what the step's attacks call."""
+        return frozen(self.student, dtype=self.dtype)
+
+    def student_sees(self, *images: Tensor) -> list[Outputs]:
+        """The student in train mode on all images as one batch, so that its batch norms see all."""
+        self.student.train()
+        with self._precision(images[0].device):
+            outputs = self.student.outputs(torch.cat(images))
+        return _split(outputs, len(images), images[0].dtype)
+
+    def teacher_features(self, *images: Tensor) -> tuple[Tensor, ...]:
+        """Features (N, C, H, W) of the teacher, one for each of `images`; no gradient."""
+        assert self.teacher is not None
+        with torch.no_grad(), self._precision(images[0].device):
+            features = self.teacher.outputs(torch.cat(images)).features
+        return features.to(images[0].dtype).chunk(len(images))
+
+    def _precision(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None)
+
+
+Recipe = Callable[[Networks, Batch, Knobs], Step]
+
+
+def _split(outputs: Outputs, parts: int, dtype: torch.dtype) -> list[Outputs]:
+    """The outputs of a concatenated batch, part by part."""
+    chunks = (tensor.to(dtype).chunk(parts) for tensor in outputs)
+    return [Outputs(*part) for part in zip(*chunks, strict=True)]

@@ -1,0 +1,58 @@
+"""TRADES (Zhang et al., ICML 2019, arXiv 1901.08573): accuracy on clean images against stability
+around them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from worker.agkd_bml.classification import smoothed_cross_entropy
+from worker.attacks.norms import Ball, steepest
+from worker.attacks.pgd import gradient_of
+from worker.recipes.base import Batch, Knobs, Networks, Step
+
+_START = 0.001
+"""Standard deviation of the normal noise at which the attack starts; the authors' value."""
+
+
+def trades(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
+    """L = CE_s(S(x), y) + beta * KL(S(x) || S(x_adv)), mean over images.
+
+    x_adv approaches the maximum of KL(S(x) || S(.)) in the ball, S in eval mode, from x plus a
+    little normal noise. Gradients flow through both sides of the divergence, as in the authors'
+    code.
+    """
+    x_adv = _example(networks, batch, knobs)
+    adversarial, seen = networks.student_sees(x_adv, batch.x)
+    classification = smoothed_cross_entropy(seen.logits, batch.y, smoothing=knobs.weights.smoothing)
+    stability = divergence(seen.logits, adversarial.logits).mean()
+    terms = {"classification": classification, "trades": stability}
+    loss = classification + knobs.trades_beta * stability
+    return Step(loss, terms, seen.logits, adversarial.logits)
+
+
+def divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
+    """KL(p || p') of two softmax distributions, image by image: (N, K) twice -> (N,)."""
+    log_p, log_p_adv = F.log_softmax(logits, dim=1), F.log_softmax(logits_adv, dim=1)
+    return (log_p.exp() * (log_p - log_p_adv)).sum(dim=1)
+
+
+def _example(networks: Networks, batch: Batch, knobs: Knobs) -> Tensor:
+    """Images whose predictions are far from those of x, (N, 3, H, W) in [0, 1]."""
+    model, x, attack = networks.attacked(), batch.x, knobs.attack
+    with torch.no_grad():
+        clean = model(x)
+
+    def objective(x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(x_adv)
+        return divergence(clean[rows], logits), logits
+
+    ball = Ball.around(x, attack.eps, "linf")
+    noise = torch.empty_like(x).normal_(generator=batch.generator)
+    x_adv = ball.project(x + _START * noise)
+    every = torch.arange(len(x), device=x.device)
+    for _ in range(attack.steps):
+        gradient, _ = gradient_of(objective, x_adv, every)
+        x_adv = ball.project(x_adv + attack.step_size * steepest(gradient, "linf"))
+    return x_adv
