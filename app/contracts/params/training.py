@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import StringConstraints, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
+from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.attacks import MAX_LINF
 from app.contracts.params.base import Finite, Id, Name, Params, Seed, knob, misfit
 from app.contracts.units import Intensity, from_255
-
-MAX_DEPTH, MAX_WIDTH = 100, 20
-Architecture = Annotated[
-    str, StringConstraints(pattern=r"^(wrn-\d{1,3}-\d{1,2}|preactresnet-18)$", max_length=40)
-]
 
 
 class Recipe(StrEnum):
@@ -109,8 +105,7 @@ class TrainParams(Params):
     architecture: Architecture = knob(
         "wrn-10-2",
         title="Architecture",
-        help="`wrn-<depth>-<width>` (depth = 6n + 4) or `preactresnet-18`. WRN-10-2 trains on a "
-        "CPU; the paper uses WRN-28-10.",
+        help=f"{ARCHITECTURE_HELP} WRN-10-2 trains on a CPU; the paper uses WRN-28-10.",
     )
     epochs: int = knob(10, title="Epochs", help="Passes over the training images.", ge=1, le=1000)
     batch_size: int = knob(
@@ -223,18 +218,6 @@ class TrainParams(Params):
     def _milestones_rise(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if any(m < 1 for m in value) or list(value) != sorted(set(value)):
             raise ValueError("milestones are epochs from 1 upwards, rising")
-        return value
-
-    @field_validator("architecture")
-    @classmethod
-    def _wide_resnet_exists(cls, value: str) -> str:
-        if value.startswith("wrn-"):
-            depth, width = (int(part) for part in value.split("-")[1:])
-            if not 10 <= depth <= MAX_DEPTH or (depth - 4) % 6 or not 1 <= width <= MAX_WIDTH:
-                raise ValueError(
-                    f"a Wide ResNet's depth is 6n + 4 (10, 16, 22, ... up to {MAX_DEPTH}), "
-                    f"its width from 1 to {MAX_WIDTH}"
-                )
         return value
 
     @model_validator(mode="after")

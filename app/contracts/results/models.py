@@ -61,3 +61,12 @@ class TrainResult(Result):
     """The last epoch's model; the same as `model` where that epoch was the best."""
     card: ModelCard
     """Of `model`."""
+
+
+class ImportModelResult(Result):
+    kind: Literal["import_model"] = "import_model"
+    model: str
+    card: ModelCard
+    parity: float
+    """The largest difference between logits of the file's own network and of the registered model,
+    on the same images."""
