@@ -16,6 +16,10 @@ class JobKind(StrEnum):
     """Measure models under one attack: accuracy against epsilon and against steps."""
     EXPLAIN = "explain"
     """Attack one uploaded image and show what teacher and student look at."""
+    IMPORT_MODEL = "import_model"
+    """Bring weights that were trained elsewhere into the lab, once they are shown to fit."""
+    ABLATION = "ablation"
+    """Train and measure a table of models: a parent whose children are the jobs that do so."""
 
 
 class JobStatus(StrEnum):
@@ -63,7 +67,12 @@ QUEUE_OF: dict[JobKind, Queue] = {
     JobKind.TRAIN: Queue.TRAIN,
     JobKind.EVALUATE: Queue.EVALUATE,
     JobKind.EXPLAIN: Queue.LIVE,
+    JobKind.IMPORT_MODEL: Queue.EVALUATE,
+    JobKind.ABLATION: Queue.TRAIN,
 }
+
+PARENTS: frozenset[JobKind] = frozenset({JobKind.ABLATION})
+"""Kinds that no worker runs: their rows follow what becomes of their children."""
 
 TASK_OF: dict[Queue, str] = {queue: f"lab.{queue}" for queue in Queue}
 """The Celery task of each queue; its one argument is a job id."""

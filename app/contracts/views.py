@@ -55,6 +55,10 @@ class JobView(_View):
     """For a queued job: why it is not running yet."""
     failure: Failure | None
     has_result: bool
+    parent: str | None = None
+    """The ablation that this job is a part of."""
+    children: int = 0
+    """How many jobs an ablation has so far; evaluations come as trainings succeed."""
 
 
 class Page(_View, Generic[T]):

@@ -89,6 +89,8 @@ _KINDS = {
     JobKind.TRAIN: "training",
     JobKind.EVALUATE: "evaluation",
     JobKind.EXPLAIN: "live attack",
+    JobKind.IMPORT_MODEL: "model import",
+    JobKind.ABLATION: "ablation",
 }
 
 

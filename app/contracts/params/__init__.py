@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.contracts.jobs import JobKind
+from app.contracts.params.ablation import MAX_TRAININGS, AblationMeasure, AblationParams
+from app.contracts.params.architectures import Architecture, family
 from app.contracts.params.attacks import (
     MAX_L1,
     MAX_L2,
@@ -25,10 +27,10 @@ from app.contracts.params.base import Finite, Id, Name, Params, Seed, knob, misf
 from app.contracts.params.datasets import ImportParams, Source
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import LIVE_LEVELS, CraftedOn, ExplainParams
+from app.contracts.params.model_import import ImportModelParams
 from app.contracts.params.training import (
     KNOBS_OF,
     RECIPE_NAMES,
-    Architecture,
     Precision,
     Recipe,
     Schedule,
@@ -40,6 +42,8 @@ PARAMS_OF: Mapping[JobKind, type[Params]] = {
     JobKind.TRAIN: TrainParams,
     JobKind.EVALUATE: EvaluateParams,
     JobKind.EXPLAIN: ExplainParams,
+    JobKind.IMPORT_MODEL: ImportModelParams,
+    JobKind.ABLATION: AblationParams,
 }
 
 __all__ = [
@@ -48,11 +52,14 @@ __all__ = [
     "MAX_L1",
     "MAX_L2",
     "MAX_LINF",
+    "MAX_TRAININGS",
     "NORMS_OF",
     "PARAMS_OF",
     "RECIPE_NAMES",
     "TARGETABLE",
     "WALKS",
+    "AblationMeasure",
+    "AblationParams",
     "Architecture",
     "Attack",
     "CraftedOn",
@@ -61,6 +68,7 @@ __all__ = [
     "Finite",
     "Goal",
     "Id",
+    "ImportModelParams",
     "ImportParams",
     "Method",
     "Name",
@@ -72,6 +80,7 @@ __all__ = [
     "Seed",
     "Source",
     "TrainParams",
+    "family",
     "knob",
     "misfit",
 ]

@@ -1,5 +1,17 @@
 """What a finished job leaves: curves with their intervals, verdicts, attention, model cards."""
 
+from app.contracts.results.ablation import (
+    REPORTED,
+    AblationChild,
+    AblationResult,
+    AblationRow,
+    AblationTable,
+    Column,
+    Measure,
+    Reported,
+    SeedValue,
+    Spread,
+)
 from app.contracts.results.base import (
     Z_95,
     Accuracy,
@@ -24,13 +36,30 @@ from app.contracts.results.evaluation import (
     Projection,
 )
 from app.contracts.results.live import ExplainResult, Grid, Level, View
-from app.contracts.results.models import ModelCard, TestAccuracy, TrainResult
+from app.contracts.results.models import (
+    ImportModelResult,
+    ModelCard,
+    TestAccuracy,
+    TrainResult,
+)
 from app.contracts.results.verdict import Check, Light, Verdict
 
-JobResult = ImportResult | TrainResult | EvaluationResult | ExplainResult
+JobResult = (
+    ImportResult
+    | TrainResult
+    | EvaluationResult
+    | ExplainResult
+    | ImportModelResult
+    | AblationResult
+)
 
 __all__ = [
+    "REPORTED",
     "Z_95",
+    "AblationChild",
+    "AblationResult",
+    "AblationRow",
+    "AblationTable",
     "Accuracy",
     "AttackRow",
     "AttentionDistance",
@@ -38,6 +67,7 @@ __all__ = [
     "AttentionInside",
     "Check",
     "ClassFigures",
+    "Column",
     "Compared",
     "Comparison",
     "Corruption",
@@ -49,17 +79,22 @@ __all__ = [
     "EvaluationResult",
     "ExplainResult",
     "Grid",
+    "ImportModelResult",
     "ImportResult",
     "JobResult",
     "Level",
     "Light",
     "Lineage",
     "Mean",
+    "Measure",
     "ModelCard",
     "ModelFigures",
     "Outcomes",
     "PairedTest",
     "Projection",
+    "Reported",
+    "SeedValue",
+    "Spread",
     "TestAccuracy",
     "TrainResult",
     "Verdict",
