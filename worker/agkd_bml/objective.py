@@ -1,11 +1,13 @@
-"""The total loss: classification (+ MART) + AGKD + lambda * BML."""
+"""The total loss, classification (+ MART) + AGKD + lambda * BML, and its parts."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from worker.agkd_bml.attention import attention_map, l1_distance
@@ -18,8 +20,8 @@ class Losses(NamedTuple):
     """The terms of one batch before their weights, and their weighted total; scalars."""
 
     classification: Tensor
-    mart: Tensor
-    """Zero where MART is off."""
+    mart: Tensor | None
+    """None where MART is off."""
     agkd: Tensor
     bml: Tensor
     total: Tensor
@@ -71,23 +73,48 @@ def agkd_bml_losses(
         teacher_clean, teacher_prime: features of T on x and x', (N, C, H, W).
         y: true classes of x, (N,).
     """
-    classification = smoothed_cross_entropy(student_forward.logits, y, smoothing=weights.smoothing)
-    if weights.mart_beta is None:
-        mart = classification.new_zeros(())
-    else:
-        mart = mart_term(student_forward.logits, student_clean.logits, y, beta=weights.mart_beta)
-    agkd = attention_loss(student_forward.features, teacher_clean) + attention_loss(
-        student_backward.features, teacher_prime
-    )
-    bml = bidirectional_metric_loss(
-        student_forward.embedding,
-        student_clean.embedding,
-        student_backward.embedding,
+    terms = classification_terms(student_forward, student_clean, y, weights)
+    agkd = agkd_term(student_forward, student_backward, teacher_clean, teacher_prime)
+    bml = metric_term(student_forward, student_clean, student_backward, weights)
+    total = total_of(terms) + weights.agkd_weight * agkd + weights.bml_weight * bml
+    return Losses(terms["classification"], terms.get("mart"), agkd, bml, total)
+
+
+def classification_terms(
+    adversarial: Outputs, clean: Outputs, y: Tensor, weights: Weights
+) -> dict[str, Tensor]:
+    """The smoothed cross-entropy of adversarial examples and, where it is on, the MART term."""
+    smoothing, beta = weights.smoothing, weights.mart_beta
+    terms = {"classification": smoothed_cross_entropy(adversarial.logits, y, smoothing=smoothing)}
+    if beta is not None:
+        terms["mart"] = mart_term(adversarial.logits, clean.logits, y, beta=beta)
+    return terms
+
+
+def total_of(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of terms that have no weight, a scalar."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def agkd_term(forward: Outputs, backward: Outputs, of_x: Tensor, of_x_prime: Tensor) -> Tensor:
+    """AGKD = L1(A_S(x_f), A_T(x)) + L1(A_S(x_b), A_T(x')), a scalar.
+
+    Args:
+        forward, backward: S on x_f and x_b.
+        of_x, of_x_prime: features of T on x and x', (N, C, H, W).
+    """
+    return attention_loss(forward.features, of_x) + attention_loss(backward.features, of_x_prime)
+
+
+def metric_term(anchor: Outputs, positive: Outputs, negative: Outputs, weights: Weights) -> Tensor:
+    """The metric loss of three embeddings (N, C), a scalar."""
+    return bidirectional_metric_loss(
+        anchor.embedding,
+        positive.embedding,
+        negative.embedding,
         margin=weights.margin,
         mu=weights.mu,
     )
-    total = classification + mart + weights.agkd_weight * agkd + weights.bml_weight * bml
-    return Losses(classification, mart, agkd, bml, total)
 
 
 def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -25,5 +25,5 @@ def agkd_bml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
         y=batch.y,
         weights=knobs.weights,
     )
-    terms = losses._asdict()
+    terms = {name: term for name, term in losses._asdict().items() if term is not None}
     return Step(terms.pop("total"), terms, seen.logits, forward.logits)

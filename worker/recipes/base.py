@@ -53,7 +53,11 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Student and teacher of one step."""
+    """Student and teacher of one step.
+
+    Raises:
+        ValueError: a teacher in train mode.
+    """
 
     student: Classifier
     teacher: Classifier | None
@@ -61,6 +65,10 @@ class Networks:
     dtype: torch.dtype | None
     """What convolutions and matrix products are computed in, such as bfloat16; None: in the
     networks' own type. Everything after them is in the latter."""
+
+    def __post_init__(self) -> None:
+        if self.teacher is not None and self.teacher.training:
+            raise ValueError("the teacher must be in eval mode")
 
     def attacked(self) -> Model:
         """The student in eval mode, with the weights it has now: what the step's attacks call."""
@@ -74,8 +82,12 @@ class Networks:
         return _split(outputs, len(images), images[0].dtype)
 
     def teacher_features(self, *images: Tensor) -> tuple[Tensor, ...]:
-        """Features (N, C, H, W) of the teacher, one for each of `images`; no gradient."""
-        assert self.teacher is not None
+        """Features (N, C, H, W) of the teacher, one for each of `images`; no gradient.
+
+        Raises ValueError where there is none.
+        """
+        if self.teacher is None:
+            raise ValueError("this recipe needs a teacher")
         with torch.no_grad(), self._precision(images[0].device):
             features = self.teacher.outputs(torch.cat(images)).features
         return features.to(images[0].dtype).chunk(len(images))

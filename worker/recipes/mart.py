@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.agkd_bml.classification import mart_term, smoothed_cross_entropy
+from worker.agkd_bml.objective import classification_terms, total_of
 from worker.recipes.base import Batch, Knobs, Networks, Step
 from worker.recipes.pgd_at import untargeted_example
 
@@ -12,15 +12,14 @@ def mart(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
 
     p and p' are the probabilities of x and of x_adv, untargeted PGD as in PGD-AT, and
     BCE = -log p'_y - log(1 - max over k != y of p'_k). With label smoothing the first half of BCE
-    is the smoothed cross-entropy.
+    is the smoothed cross-entropy. The student sees x_adv and x as one batch, as in all recipes
+    here; the authors' code shows it one after the other.
+
+    Raises ValueError for weights without a beta.
     """
-    beta = knobs.weights.mart_beta
-    assert beta is not None
+    if knobs.weights.mart_beta is None:
+        raise ValueError("this recipe needs a mart_beta")
     x_adv = untargeted_example(networks, batch, knobs)
     adversarial, seen = networks.student_sees(x_adv, batch.x)
-    classification = smoothed_cross_entropy(
-        adversarial.logits, batch.y, smoothing=knobs.weights.smoothing
-    )
-    misclassified = mart_term(adversarial.logits, seen.logits, batch.y, beta=beta)
-    terms = {"classification": classification, "mart": misclassified}
-    return Step(classification + misclassified, terms, seen.logits, adversarial.logits)
+    terms = classification_terms(adversarial, seen, batch.y, knobs.weights)
+    return Step(total_of(terms), terms, seen.logits, adversarial.logits)

@@ -1,5 +1,4 @@
-"""What the recipes of Wang et al., ICCV 2021, share: examples of both directions, and the
-classification of the forward one."""
+"""What the recipes of Wang et al., ICCV 2021, share: examples of both directions."""
 
 from __future__ import annotations
 
@@ -8,11 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worker.agkd_bml.classification import mart_term, smoothed_cross_entropy
 from worker.agkd_bml.examples import forward_and_backward_examples, most_confusing_class
-from worker.agkd_bml.metric import bidirectional_metric_loss
-from worker.agkd_bml.objective import Weights
-from worker.models import Outputs
 from worker.recipes.base import Batch, Knobs, Networks
 
 
@@ -37,25 +32,3 @@ def both_directions(networks: Networks, batch: Batch, knobs: Knobs) -> Examples:
         student, batch.x, batch.y, x_prime, y_prime, attack=knobs.attack, generator=batch.generator
     )
     return Examples(x_f, x_b, x_prime)
-
-
-def classification_terms(
-    forward: Outputs, clean: Outputs, y: Tensor, weights: Weights
-) -> dict[str, Tensor]:
-    """The smoothed cross-entropy of the forward examples and, where it is on, the MART term."""
-    smoothing, beta = weights.smoothing, weights.mart_beta
-    terms = {"classification": smoothed_cross_entropy(forward.logits, y, smoothing=smoothing)}
-    if beta is not None:
-        terms["mart"] = mart_term(forward.logits, clean.logits, y, beta=beta)
-    return terms
-
-
-def triplet(anchor: Outputs, positive: Outputs, negative: Outputs, weights: Weights) -> Tensor:
-    """The metric loss of three embeddings (N, C), a scalar."""
-    return bidirectional_metric_loss(
-        anchor.embedding,
-        positive.embedding,
-        negative.embedding,
-        margin=weights.margin,
-        mu=weights.mu,
-    )

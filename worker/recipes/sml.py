@@ -1,13 +1,18 @@
-"""Metric learning with the forward example only: what BML is compared with in Wang et al. 2021."""
+"""Metric learning with the forward example only: what BML is compared with in Wang et al. 2021.
+
+Their released code has no such mode. The triplet here is BML's with the attack on the negative
+left out, as in triplet loss adversarial training (Mao et al., NeurIPS 2019, arXiv 1909.00900):
+the adversarial image, its clean source, and a clean image of another class.
+"""
 
 from __future__ import annotations
 
 import torch
 
 from worker.agkd_bml.examples import most_confusing_class
+from worker.agkd_bml.objective import classification_terms, metric_term, total_of
 from worker.attacks import pgd
 from worker.recipes.base import Batch, Knobs, Networks, Step
-from worker.recipes.method import classification_terms, triplet
 
 
 def sml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
@@ -16,7 +21,7 @@ def sml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
     x_f is the forward example of BML. The negative is x' itself, a clean image of the most
     confusing class, where BML takes x' attacked towards the class of x.
     """
-    attack, weights = knobs.attack, knobs.weights
+    attack = knobs.attack
     student = networks.attacked()
     with torch.no_grad():
         y_prime = most_confusing_class(student(batch.x), batch.y)
@@ -33,7 +38,7 @@ def sml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
         generator=batch.generator,
     )
     forward, seen, prime = networks.student_sees(x_f, batch.x, batch.draw_prime(y_prime))
-    terms = classification_terms(forward, seen, batch.y, weights)
-    metric = triplet(forward, seen, prime, weights)
-    loss = torch.stack(list(terms.values())).sum() + weights.bml_weight * metric
+    terms = classification_terms(forward, seen, batch.y, knobs.weights)
+    metric = metric_term(forward, seen, prime, knobs.weights)
+    loss = total_of(terms) + knobs.weights.bml_weight * metric
     return Step(loss, terms | {"sml": metric}, seen.logits, forward.logits)

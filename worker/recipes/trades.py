@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worker.agkd_bml.classification import smoothed_cross_entropy
-from worker.attacks.norms import Ball, steepest
-from worker.attacks.pgd import gradient_of
+from worker.attacks.norms import Ball, per_image, steepest
+from worker.attacks.pgd import check_steps, gradient_of
 from worker.recipes.base import Batch, Knobs, Networks, Step
 
 _START = 0.001
@@ -21,7 +21,8 @@ def trades(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
 
     x_adv approaches the maximum of KL(S(x) || S(.)) in the ball, S in eval mode, from x plus a
     little normal noise. Gradients flow through both sides of the divergence, as in the authors'
-    code.
+    code. The student sees x_adv and x as one batch, as in all recipes here; the authors' code shows
+    it one after the other.
     """
     x_adv = _example(networks, batch, knobs)
     adversarial, seen = networks.student_sees(x_adv, batch.x)
@@ -41,6 +42,8 @@ def divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
 def _example(networks: Networks, batch: Batch, knobs: Knobs) -> Tensor:
     """Images whose predictions are far from those of x, (N, 3, H, W) in [0, 1]."""
     model, x, attack = networks.attacked(), batch.x, knobs.attack
+    check_steps(x, batch.y, attack.steps, "linf", noise=None)
+    ball, stride = Ball.around(x, attack.eps, "linf"), per_image("step_size", attack.step_size, x)
     with torch.no_grad():
         clean = model(x)
 
@@ -48,11 +51,10 @@ def _example(networks: Networks, batch: Batch, knobs: Knobs) -> Tensor:
         logits = model(x_adv)
         return divergence(clean[rows], logits), logits
 
-    ball = Ball.around(x, attack.eps, "linf")
-    noise = torch.empty_like(x).normal_(generator=batch.generator)
+    noise = torch.randn(x.shape, generator=batch.generator, device=x.device, dtype=x.dtype)
     x_adv = ball.project(x + _START * noise)
     every = torch.arange(len(x), device=x.device)
     for _ in range(attack.steps):
         gradient, _ = gradient_of(objective, x_adv, every)
-        x_adv = ball.project(x_adv + attack.step_size * steepest(gradient, "linf"))
+        x_adv = ball.project(x_adv + stride * steepest(gradient, "linf"))
     return x_adv
