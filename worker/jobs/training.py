@@ -240,9 +240,7 @@ def _kept(
         teacher=None if teacher is None else registry.lineage_of_model(teacher),
         params=params,
         kept=kept,
-        selection=_selection(params, correct)
-        if is_best
-        else f"The last of {params.epochs} epochs.",
+        selection=_selection(params, correct, kept),
         epoch=state.best.epoch if is_best else params.epochs,
         validation_clean=Accuracy.of(*correct["clean"]),
         validation_robust=Accuracy.of(*robust) if robust else None,
