@@ -31,7 +31,7 @@ def frozen(model: Classifier, *, dtype: torch.dtype | None) -> Callable[[Tensor]
     """
     model.eval()
     layers = list(model.body.children())
-    if not _is_preactivation(model.body, layers):
+    if not (_reads_out_plainly(model) and _is_preactivation(model.body, layers)):
         return model if dtype is None else _autocast(model, dtype)
     with torch.no_grad():
         return _fold(model, layers, dtype or model.head.weight.dtype)
@@ -44,6 +44,12 @@ def _autocast(model: Classifier, dtype: torch.dtype) -> Callable[[Tensor], Tenso
         return seen.to(x.dtype)
 
     return logits
+
+
+def _reads_out_plainly(model: Classifier) -> bool:
+    """Whether it goes from images to logits as `Classifier` itself does, whatever its body."""
+    steps = ("forward", "outputs", "read_out")
+    return all(getattr(type(model), step) is getattr(Classifier, step) for step in steps)
 
 
 def _is_preactivation(body: nn.Module, layers: list[nn.Module]) -> bool:
@@ -114,8 +120,8 @@ def _fold(
     start = _convolution(stem, into[0], dtype)
     rest = [_block(*parts, dtype) for parts in zip(blocks, apart[:-1], into[1:], strict=True)]
     end = apart[-1]
-    mean, std = model.mean.view(1, 3, 1, 1), model.std.view(1, 3, 1, 1)
-    head = (model.head.weight.detach(), model.head.bias.detach())
+    mean, std = (of.clone().view(1, 3, 1, 1) for of in (model.mean, model.std))
+    head = (model.head.weight.clone(), model.head.bias.clone())
 
     def logits(x: Tensor) -> Tensor:
         seen = start(((x - mean) / std).to(dtype))
@@ -131,12 +137,13 @@ def _block(
     block: PreActivationBlock, norm: _Affine | None, then: _Affine | None, dtype: torch.dtype
 ) -> _Block:
     # The branches are scaled both; the shift is added once.
-    bend = then and then._replace(shift=torch.zeros_like(then.shift))
+    bend = None if then is None else then._replace(shift=torch.zeros_like(then.shift))
+    shortcut = block.shortcut
     return _Block(
         norm=norm,
         first=_convolution(block.conv1, _affine(block.bn2), dtype),
         second=_convolution(block.conv2, then, dtype),
-        shortcut=block.shortcut and _convolution(block.shortcut, bend, dtype),
+        shortcut=None if shortcut is None else _convolution(shortcut, bend, dtype),
     )
 
 

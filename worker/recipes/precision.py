@@ -8,6 +8,6 @@ import torch
 def bfloat16_is_native(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware, instead of by way of float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = torch.cpu.get_capabilities()
-    return any(has.get(feature, False) for feature in ("amx_bf16", "avx512_bf16", "bf16"))
+    return any(bool(has.get(feature)) for feature in ("amx_bf16", "avx512_bf16", "bf16"))
