@@ -16,8 +16,9 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import PARAMS_OF
 from app.errors import JobError, LabError
 from app.store import jobs
+from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
-from worker.jobs import evaluation, explain, importing, training
+from worker.jobs import evaluation, explain, importing, importing_model, training
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _RUN: Mapping[JobKind, Callable[[JobContext, Any], Outcome]] = {
     JobKind.TRAIN: training.run,
     JobKind.EVALUATE: evaluation.run,
     JobKind.EXPLAIN: explain.run,
+    JobKind.IMPORT_MODEL: importing_model.run,
 }
 
 
@@ -79,6 +81,8 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED
         jobs.settle(lab.database, claim, status, result_file=file, rows=outcome.rows)
+        for path in outcome.scratch:
+            remove(path)
     except Cancelled:
         status = JobStatus.CANCELLED
         jobs.settle(lab.database, claim, status)

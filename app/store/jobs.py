@@ -23,7 +23,7 @@ from app.store.tables import EventRow, JobRow
 
 _LOST_WORKER = {
     "title": "The job failed",
-    "detail": f"Its worker was lost {MAX_ATTEMPTS} times.",
+    "detail": f"Its worker was lost {MAX_ATTEMPTS} times, and nothing was gained between.",
     "hint": "The worker may run out of memory: try a smaller batch size, and look at its log.",
 }
 
@@ -138,6 +138,17 @@ def renew(database: Database, claim: Claim, *, lease_s: float) -> None:
     statement = update(JobRow).where(*_held(claim)).values(lease_until=time.time() + lease_s)
     with database.writing() as session:
         if not _touched(session, statement):
+            raise LeaseLost
+
+
+def forgive(database: Database, claim: Claim) -> None:
+    """Count this attempt as the first: what it has done so far is not lost with its worker.
+
+    So only workers lost one after the other, with nothing gained between, make a job fail: a
+    machine that restarts every night ends no long training. Raises LeaseLost.
+    """
+    with database.writing() as session:
+        if not _touched(session, update(JobRow).where(*_held(claim)).values(attempt=1)):
             raise LeaseLost
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
@@ -43,6 +44,8 @@ class Outcome:
 
     result: JobResult
     rows: Sequence[Any] = ()
+    scratch: Sequence[Path] = ()
+    """What the job needed to go on after an interruption; it goes when the success is written."""
 
 
 @dataclass
@@ -56,6 +59,7 @@ class JobContext:
     started: float = field(default_factory=time.monotonic)
     _first_progress: tuple[float, int] | None = None
     _last_progress: float = -_PROGRESS_EVERY_S
+    _got_further: bool = False
 
     @property
     def seconds(self) -> float:
@@ -82,6 +86,12 @@ class JobContext:
         pace = (now - since) / (done - before) if done > before else None
         eta = None if pace is None else round(pace * (total - done), 1)
         self.report(ProgressEvent(done=done, total=total, phase=phase, eta_s=eta))
+
+    def got_further(self) -> None:
+        """Say that another attempt would go on from here. Raises LeaseLost."""
+        if self.claim.attempt > 1 and not self._got_further:
+            jobs.forgive(self.lab.database, self.claim)
+            self._got_further = True
 
     def metrics(
         self,

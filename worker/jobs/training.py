@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from app.contracts.params import Recipe, TrainParams
-from app.contracts.results import Accuracy, ModelCard, TrainResult
 from app.errors import JobError
-from app.store.files import remove
-from app.store.tables import DatasetRow, ModelRow
 from worker import registry
 from worker.data import ClassIndex, Dataset, TensorSplit, random_crop_flip, to_float
+from worker.jobs import fitting
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
-from worker.jobs.training_state import CHECKPOINT, EpochSums, TrainingState, seeds, snapshot
-from worker.jobs.validation import STEPS, validate
-from worker.models import Classifier, build
+from worker.jobs.keeping import Origin, keep
+from worker.jobs.training_state import EpochSums, SavePace, TrainingState, seeds
+from worker.jobs.validation import validate
+from worker.models import Classifier
 from worker.recipes import RECIPES, Batch, Knobs, Networks, Step, TrainingAttack, Weights
 
 _REPORT_EVERY_S = 2.0
@@ -32,60 +30,46 @@ StepOf = Callable[[Tensor, Tensor], Step]
 
 @dataclass(frozen=True)
 class _Data:
-    row: DatasetRow
-    dataset: Dataset
     train: TensorSplit
     validation: TensorSplit
 
 
 def run(context: JobContext, params: TrainParams) -> Outcome:
-    """Train, register the best and the last epoch. Raises JobError, Cancelled, Interrupted."""
-    data = _load(context, params)
-    teacher_row, teacher = _load_teacher(context, params)
-    model = _new_model(params, data.dataset, teacher)
+    """Train, and keep the best and the last epoch. Raises JobError, Cancelled, Interrupted."""
+    origin, teacher = _open(context, params)
+    data = _load(context, origin.dataset)
+    model = _new_model(params, origin.dataset, teacher)
     state = TrainingState.start(model, params, len(data.train.labels))
-    folder = context.lab.files.checkpoints(context.claim.job_id)
     _resume(context, params, state)
-    step = _step_of(params, state, data, teacher)
-    try:
-        while state.validated < params.epochs:
-            if state.sampler.epoch == state.validated:
-                _epoch(context, params, state, data, step)
-            validate(context, params, state, data.validation)
-            state.validated += 1
-            state.epoch_sums = EpochSums()
-            state.save(folder)
-    except (Cancelled, Interrupted):
-        state.save(folder)
-        raise
-    outcome = _register(context, params, state, data, teacher_row)
-    remove(folder)
-    return outcome
+    networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
+    trial = fitting.trial_of(RECIPES[params.recipe], networks, knobs_of(params), data.train)
+    if state.steps == 0:  # what went on from a checkpoint has fitted before
+        _foresee(params, trial)
+    _train_within_memory(context, params, state, data, networks, trial)
+    outcome = keep(context, params, state, origin)
+    return Outcome(outcome.result, outcome.rows, scratch=(_folder(context),))
 
 
-def _load(context: JobContext, params: TrainParams) -> _Data:
-    row, dataset = registry.dataset(context.lab.database, context.lab.files, params.dataset)
-    validation = dataset.split("validation")
-    count = len(validation)
-    context.log(
-        f"{len(dataset.split('train')):,} images to train on, {count:,} held out for validation."
-    )
-    device = registry.device()
-    return _Data(row, dataset, dataset.split("train").to(device), validation.to(device))
-
-
-def _load_teacher(
-    context: JobContext, params: TrainParams
-) -> tuple[ModelRow | None, Classifier | None]:
+def _open(context: JobContext, params: TrainParams) -> tuple[Origin, Classifier | None]:
+    """The dataset and the teacher."""
+    database, files = context.lab.database, context.lab.files
+    row, dataset = registry.dataset(database, files, params.dataset)
     if params.teacher is None:
-        return None, None
-    row = registry.model_row(context.lab.database, params.teacher)
-    return row, registry.load_model(context.lab.files, row)
+        return Origin(row, dataset, None), None
+    teacher = registry.model_row(database, params.teacher)
+    return Origin(row, dataset, teacher), registry.load_model(files, teacher)
+
+
+def _load(context: JobContext, dataset: Dataset) -> _Data:
+    train, validation = dataset.split("train"), dataset.split("validation")
+    context.log(f"{len(train):,} images to train on, {len(validation):,} held out for validation.")
+    device = registry.device()
+    return _Data(train.to(device), validation.to(device))
 
 
 def _new_model(params: TrainParams, dataset: Dataset, teacher: Classifier | None) -> Classifier:
     torch.manual_seed(seeds(params.seed)["weights"])
-    model = build(
+    model = registry.new_model(
         params.architecture,
         num_classes=dataset.num_classes,
         mean=dataset.mean,
@@ -104,25 +88,61 @@ def _new_model(params: TrainParams, dataset: Dataset, teacher: Classifier | None
 
 def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> None:
     """Go on from this job's last checkpoint, else from that of the job it continues."""
-    files, own = context.lab.files, context.lab.files.checkpoints(context.claim.job_id)
-    if not (own / CHECKPOINT).exists() and params.continue_from is not None:
-        try:
-            shutil.copytree(files.checkpoints(params.continue_from), own, dirs_exist_ok=True)
-        except OSError as error:
-            raise JobError(
-                "The checkpoint to continue from is gone.", hint="Train from the start."
-            ) from error
-    if state.restore(own):
+    found = state.restore(_folder(context))
+    if not found and params.continue_from is not None:
+        found = state.restore(context.lab.files.checkpoints(params.continue_from))
+        if not found:
+            raise JobError("The checkpoint to continue from is gone.", hint="Train from the start.")
+    if found:
         context.log(f"Going on after {state.steps:,} steps.")
 
 
-def _step_of(
-    params: TrainParams, state: TrainingState, data: _Data, teacher: Classifier | None
-) -> StepOf:
+def _foresee(params: TrainParams, trial: fitting.Trial) -> None:
+    """On the CPU, where memory ends without an error, refuse a batch that will not fit."""
+    available = fitting.available_memory()
+    if registry.device().type == "cpu" and available is not None:
+        fitting.foresee(trial, params.batch_size, available)
+
+
+def _train_within_memory(
+    context: JobContext,
+    params: TrainParams,
+    state: TrainingState,
+    data: _Data,
+    networks: Networks,
+    trial: fitting.Trial,
+) -> None:
+    try:
+        _train(context, params, state, data, networks)
+    except RuntimeError as error:
+        if not fitting.is_out_of_memory(error):
+            raise
+    else:
+        return
+    # Only now that the error is gone, so are the tensors of the step that raised it.
+    state.optimizer.zero_grad(set_to_none=True)
+    raise fitting.refusal(trial, params.batch_size)
+
+
+def _train(
+    context: JobContext, params: TrainParams, state: TrainingState, data: _Data, networks: Networks
+) -> None:
+    step = _step_of(params, state, data, networks)
+    pace = SavePace(context.lab.settings.checkpoint_s)
+    try:
+        while state.validated < params.epochs:
+            if state.sampler.epoch == state.validated:
+                _epoch(context, params, state, data, step, pace)
+            validate(context, params, state, data.validation)
+            _save_when_due(context, state, pace)
+    except (Cancelled, Interrupted):
+        state.save(_folder(context))
+        raise
+
+
+def _step_of(params: TrainParams, state: TrainingState, data: _Data, networks: Networks) -> StepOf:
     """The recipe, bound to its networks, its knobs and its source of images."""
-    recipe, generators = RECIPES[params.recipe], state.generators
-    networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
-    knobs = _knobs(params)
+    recipe, knobs, generators = RECIPES[params.recipe], knobs_of(params), state.generators
     by_class = ClassIndex(data.train.labels)
 
     def draw_prime(classes: Tensor) -> Tensor:
@@ -136,7 +156,8 @@ def _step_of(
     return step
 
 
-def _knobs(params: TrainParams) -> Knobs:
+def knobs_of(params: TrainParams) -> Knobs:
+    """The parameters as recipes read them."""
     has_mart = params.mart or params.recipe is Recipe.MART
     return Knobs(
         attack=TrainingAttack(eps=params.epsilon, step_size=params.step_size, steps=params.steps),
@@ -157,33 +178,36 @@ def _augment(params: TrainParams, images: Tensor, generator: torch.Generator) ->
 
 
 def _epoch(
-    context: JobContext, params: TrainParams, state: TrainingState, data: _Data, step: StepOf
+    context: JobContext,
+    params: TrainParams,
+    state: TrainingState,
+    data: _Data,
+    step: StepOf,
+    pace: SavePace,
 ) -> None:
     """The rest of the current epoch. Scalars stay on the device between two reports."""
     total = params.epochs * len(state.sampler)
     phase = f"epoch {state.sampler.epoch + 1} of {params.epochs}"
-    folder = context.lab.files.checkpoints(context.claim.job_id)
     device = data.train.labels.device
-    recent = EpochSums()
+    recent, before = EpochSums(), time.monotonic()
     context.progress(state.steps, total, phase)
     for indices in state.sampler:
-        begin = time.monotonic()
         where = indices.to(device, non_blocking=True)
         pixels, y = data.train.images[where], data.train.labels[where]
-        x = to_float(_augment(params, pixels, state.generators["augmentation"]))
-        taken = step(x, y)
-        rate = state.optimizer.param_groups[0]["lr"]
+        taken = step(to_float(_augment(params, pixels, state.generators["augmentation"])), y)
+        rate = state.learning_rate
         state.advance(taken.loss)
-        scalars, seconds = _scalars(taken, y), time.monotonic() - begin
+        scalars, now = _scalars(taken, y), time.monotonic()
         for sums in (recent, state.epoch_sums):
-            sums.add(scalars, len(y), seconds)
+            sums.add(scalars, images=len(y), seconds=now - before, learning_rate=rate)
+        before = now
         if recent.seconds >= _REPORT_EVERY_S or state.sampler.position == len(state.sampler):
-            pace = recent.images / recent.seconds
-            extra = {"images_per_s": pace, "learning_rate": rate}
-            context.metrics("step", state.steps, recent.means() | extra)
+            context.metrics("step", state.steps, recent.figures())
             recent = EpochSums()
         context.progress(state.steps, total, phase)
-        state.save_when_due(folder, context.lab.settings.checkpoint_s)
+        _save_when_due(context, state, pace)
+    # The device may have had steps to finish when the last one was reported.
+    state.epoch_sums.seconds += time.monotonic() - before
 
 
 def _scalars(step: Step, y: Tensor) -> dict[str, Tensor]:
@@ -197,71 +221,12 @@ def _scalars(step: Step, y: Tensor) -> dict[str, Tensor]:
     return {"loss": step.loss} | step.terms | shares
 
 
-def _register(
-    context: JobContext,
-    params: TrainParams,
-    state: TrainingState,
-    data: _Data,
-    teacher: ModelRow | None,
-) -> Outcome:
-    """The models of the best and of the last epoch; one model where they are the same."""
-    best = _kept(context, params, state, data, teacher, kept="best")
-    rows = [best]
-    if state.best.epoch != params.epochs:
-        rows.append(_kept(context, params, state, data, teacher, kept="last"))
-    names = " and ".join(f"epoch {row.card['epoch']} ({row.card['kept']})" for row in rows)
-    context.log(f"Registered {names}.")
-    card = ModelCard.model_validate(best.card)
-    return Outcome(TrainResult(model=best.id, last=rows[-1].id, card=card), rows)
+def _save_when_due(context: JobContext, state: TrainingState, pace: SavePace) -> None:
+    if pace.is_due():
+        with pace.saving():
+            state.save(_folder(context))
+        context.got_further()
 
 
-def _kept(
-    context: JobContext,
-    params: TrainParams,
-    state: TrainingState,
-    data: _Data,
-    teacher: ModelRow | None,
-    *,
-    kept: Literal["best", "last"],
-) -> ModelRow:
-    model_id = registry.id_within(context.claim.job_id, kept)
-    is_best = kept == "best"
-    weights = state.best_weights if is_best else snapshot(state.measured)
-    correct = state.best.correct if is_best else state.last_correct
-    dataset = data.dataset
-    robust = correct.get("robust")
-    card = ModelCard(
-        name=params.name if is_best else f"{params.name[:73]} (last)",
-        architecture=params.architecture,
-        parameters=sum(p.numel() for p in state.model.parameters()),
-        classes=dataset.class_names,
-        image_size=dataset.image_size,
-        dataset=registry.lineage_of_dataset(data.row),
-        teacher=None if teacher is None else registry.lineage_of_model(teacher),
-        params=params,
-        kept=kept,
-        selection=_selection(params, correct, kept),
-        epoch=state.best.epoch if is_best else params.epochs,
-        validation_clean=Accuracy.of(*correct["clean"]),
-        validation_robust=Accuracy.of(*robust) if robust else None,
-        precision=state.precision,
-        environment=registry.environment(context.seconds),
-    )
-    return registry.register(
-        context.lab.files,
-        card,
-        weights,
-        model_id=model_id,
-        job_id=context.claim.job_id,
-        dataset_id=data.row.id,
-    )
-
-
-def _selection(params: TrainParams, correct: dict[str, tuple[int, int]], kept: str) -> str:
-    if kept == "last":
-        return f"The last of {params.epochs} epochs."
-    by = f"PGD-{STEPS}" if "robust" in correct else "clean"
-    images = correct.get("robust", correct["clean"])[1]
-    return (
-        f"Best of {params.epochs} epochs by {by} accuracy on {images:,} held-out training images."
-    )
+def _folder(context: JobContext) -> Path:
+    return context.lab.files.checkpoints(context.claim.job_id)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,6 @@ from numpy.random import SeedSequence
 from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from app.contracts.params import Precision, TrainParams
 from app.errors import JobError
@@ -23,9 +25,14 @@ from worker.jobs.schedules import schedule
 from worker.models import Classifier
 from worker.recipes.precision import bfloat16_is_native
 
-CHECKPOINT = "last.pt"
-_SHARE = 0.02
-"""Of the time, at most, that goes into checkpoints inside an epoch."""
+SAVING = 0.02
+"""The share of the time, at most, that goes into checkpoints."""
+_CHECKPOINT = "last.pt"
+_UNFIT = (
+    OSError, EOFError, pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError,
+    AttributeError,
+)  # fmt: skip
+"""What reading a checkpoint raises that is cut short, or that has other entries."""
 _STREAMS = ("weights", "order", "augmentation", "attack", "classes")
 
 
@@ -36,6 +43,31 @@ def seeds(seed: int) -> dict[str, int]:
         name: int(child.generate_state(1)[0])
         for name, child in zip(_STREAMS, children, strict=True)
     }
+
+
+class SavePace:
+    """When a checkpoint is due: `every_s` after the last one, or later where saving takes long.
+
+    A save that took t seconds is followed by t / SAVING seconds without one, so that all saves
+    but the last one are paid for, however slow the disk is and however short the epochs are.
+    """
+
+    def __init__(self, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wait = every_s
+        self._every_s = every_s
+        self._since = clock()
+
+    def is_due(self) -> bool:
+        return self._clock() - self._since >= self._wait
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Around each save."""
+        begin = self._clock()
+        yield
+        self._since = self._clock()
+        self._wait = max(self._every_s, (self._since - begin) / SAVING)
 
 
 @dataclass
@@ -56,23 +88,33 @@ class EpochSums:
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
+    learning_rate: float = 0.0
+    """Of the latest step."""
 
-    def add(self, terms: dict[str, Tensor], images: int, seconds: float) -> None:
+    def add(
+        self, terms: dict[str, Tensor], *, images: int, seconds: float, learning_rate: float
+    ) -> None:
         for name, value in terms.items():
             self.terms[name] = value.detach() + self.terms.get(name, 0)
         self.steps += 1
         self.images += images
         self.seconds += seconds
+        self.learning_rate = learning_rate
 
-    def means(self) -> dict[str, float]:
-        """One wait for the device. Raises JobError where one is not finite."""
+    def figures(self) -> dict[str, float]:
+        """The means, the learning rate and the pace. One wait for the device.
+
+        Raises JobError where a mean is not finite.
+        """
         values = torch.stack(list(self.terms.values())).double() / self.steps
         if not bool(values.isfinite().all()):
             raise JobError(
                 "The loss is not a finite number any more.",
                 hint="Lower the learning rate, or the weights of the objective.",
             )
-        return dict(zip(self.terms, values.tolist(), strict=True))
+        means = dict(zip(self.terms, values.tolist(), strict=True))
+        pace = self.images / self.seconds
+        return means | {"learning_rate": self.learning_rate, "images_per_s": pace}
 
 
 @dataclass
@@ -97,8 +139,7 @@ class TrainingState:
     last_correct: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Of the epoch measured last, as in `Best`."""
     _best_changed: bool = False
-    _saved_at: float = field(default_factory=time.monotonic)
-    _save_took: float = 0.0
+    """Whether the best weights have to be written with the next checkpoint."""
 
     @classmethod
     def start(cls, model: Classifier, params: TrainParams, images: int) -> TrainingState:
@@ -134,6 +175,12 @@ class TrainingState:
         return self.sampler.epoch * len(self.sampler) + self.sampler.position
 
     @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
+
+    @property
     def measured(self) -> Classifier:
         """The model that is measured and kept: the average where there is one."""
         return self.model if self.averaged is None else self.averaged
@@ -152,34 +199,33 @@ class TrainingState:
         if self.averaged is not None:
             _average(self.averaged, self.model, self.ema_decay)
 
-    def keep_best(self) -> None:
+    def keep_best(self, best: Best) -> None:
         """Take the measured weights as those of the best epoch."""
-        self.best_weights, self._best_changed = snapshot(self.measured), True
+        self.best, self.best_weights = best, snapshot(self.measured)
+        self._best_changed = True
 
-    def save_when_due(self, folder: Path, every_s: float) -> None:
-        """Write a checkpoint if the last one is `every_s` old, but for most of the time train."""
-        age = time.monotonic() - self._saved_at
-        if age >= max(every_s, self._save_took / _SHARE):
-            self.save(folder)
+    def end_epoch(self, correct: dict[str, tuple[int, int]]) -> None:
+        """The epoch has been measured."""
+        self.last_correct = correct
+        self.validated += 1
+        self.epoch_sums = EpochSums()
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; call between two steps.
 
         The best weights have a file of their own, named after their epoch, since they change less
-        often. They are complete before the checkpoint names them.
+        often. They are complete before the checkpoint names them; what no checkpoint names any
+        more goes, and so does what an interrupted save left.
         """
-        begin = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
-        best = _best_file(folder, self.best.epoch)
+        best, checkpoint = _best_file(folder, self.best.epoch), folder / _CHECKPOINT
         if self._best_changed:
             _write(best, self.best_weights)
             self._best_changed = False
-        _write(folder / CHECKPOINT, self._state())
-        for old in folder.glob("best-*.pt"):
-            if old != best:
-                old.unlink()
-        self._saved_at = time.monotonic()
-        self._save_took = self._saved_at - begin
+        _write(checkpoint, self._state())
+        for other in folder.iterdir():
+            if other not in (best, checkpoint):
+                other.unlink()
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -201,19 +247,20 @@ class TrainingState:
 
         Raises JobError where it does not fit.
         """
-        path = folder / CHECKPOINT
+        path = folder / _CHECKPOINT
         if not path.exists():
             return False
         try:
-            self._load(torch.load(path, map_location="cpu", weights_only=True))
+            self._load(_read(path))
             if self.best.epoch:
-                file = _best_file(folder, self.best.epoch)
-                self.best_weights = torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+                self.best_weights = _read(_best_file(folder, self.best.epoch))
+        except _UNFIT as error:
             raise JobError(
-                "The checkpoint cannot be read, or belongs to other parameters.",
+                "The checkpoint is damaged, or of other parameters or another version of the lab.",
                 hint="Train from the start.",
             ) from error
+        # The next checkpoint may go to another folder: that of a job which continues this one.
+        self._best_changed = bool(self.best.epoch)
         return True
 
     def _load(self, saved: dict[str, Any]) -> None:
@@ -248,16 +295,21 @@ def _resolved(precision: Precision, device: torch.device) -> Precision:
 @torch.no_grad()
 def _average(averaged: Classifier, model: Classifier, decay: float) -> None:
     """averaged <- decay * averaged + (1 - decay) * model, of weights and of batch norms."""
-    pairs = list(zip(averaged.state_dict().values(), model.state_dict().values(), strict=True))
-    floats = [pair for pair in pairs if pair[0].is_floating_point()]
-    get_ema_multi_avg_fn(decay)([a for a, _ in floats], [m for _, m in floats], 0)
+    pairs = zip(averaged.state_dict().values(), model.state_dict().values(), strict=True)
     for mine, theirs in pairs:
-        if not mine.is_floating_point():
+        if mine.is_floating_point():
+            mine.lerp_(theirs, 1 - decay)
+        else:
             mine.copy_(theirs)
 
 
 def _best_file(folder: Path, epoch: int) -> Path:
     return folder / f"best-{epoch}.pt"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return found
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -26,39 +26,40 @@ _ATTACKS = {
 _FALL, _GAP = 0.20, 0.15
 """Shares of the images; beyond them the student has overfitted to its attack."""
 _BATCH = 500
+"""Images measured at once, at most; never more than a training step takes, so that they fit."""
 _ROBUST_IMAGES = 1000
 
 
 def validate(
     context: JobContext, params: TrainParams, state: TrainingState, validation: TensorSplit
 ) -> None:
-    """Measure the epoch on held-out images, report it, and keep it if it is the best so far."""
+    """Measure the epoch on held-out images, report it, keep it if it is the best, and end it.
+
+    Nothing changes before all is measured, so whatever ends this early, it can be done again.
+    """
     model = state.measured.eval()
     n = len(validation.labels)
-    correct = {"clean": (_clean_correct(context, model, validation), n)}
+    size = min(_BATCH, params.batch_size)
+    correct = {"clean": (_clean_correct(context, model, validation, size), n)}
     if params.recipe.is_robust:
         sample = min(_ROBUST_IMAGES, n)
-        hits = _robust_correct(context, params, model, validation, sample)
+        hits = _robust_correct(context, params, model, validation, sample, size)
         correct |= {name: (hit, sample) for name, hit in hits.items()}
     shares = {name: hits / of for name, (hits, of) in correct.items()}
     _report(context, state, shares)
     _warn(context, state, shares)
-    state.last_correct = correct
     score = shares.get("robust", shares["clean"])
     if score >= state.best.score:
-        state.best = Best(state.sampler.epoch, score, correct)
-        state.keep_best()
+        state.keep_best(Best(state.sampler.epoch, score, correct))
+    state.end_epoch(correct)
 
 
 def _report(context: JobContext, state: TrainingState, shares: dict[str, float]) -> None:
-    sums, epoch = state.epoch_sums, state.sampler.epoch
-    figures = {f"validation_{name}": share for name, share in shares.items()}
-    figures |= {
-        "learning_rate": state.optimizer.param_groups[0]["lr"],
-        "images_per_s": sums.images / sums.seconds,
-        "peak_memory_mb": peak_memory() / 2**20,
-    }
-    context.metrics("epoch", epoch, sums.means() | figures)
+    epoch = state.sampler.epoch
+    figures = state.epoch_sums.figures()
+    figures |= {f"validation_{name}": share for name, share in shares.items()}
+    figures["peak_memory_mb"] = peak_memory() / 2**20
+    context.metrics("epoch", epoch, figures)
     shown = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     context.log(f"Epoch {epoch}: validation {shown}.")
 
@@ -79,14 +80,14 @@ def _warn(context: JobContext, state: TrainingState, shares: dict[str, float]) -
         context.log(f"{gap} {advice}", LogLevel.WARNING)
 
 
-def _batches(count: int, device: torch.device) -> list[Tensor]:
-    return list(torch.split(torch.arange(count, device=device), _BATCH))
+def _batches(count: int, size: int, device: torch.device) -> list[Tensor]:
+    return list(torch.split(torch.arange(count, device=device), size))
 
 
-def _clean_correct(context: JobContext, model: Classifier, split: TensorSplit) -> int:
+def _clean_correct(context: JobContext, model: Classifier, split: TensorSplit, size: int) -> int:
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     with torch.inference_mode():
-        for indices in _batches(len(split.labels), split.labels.device):
+        for indices in _batches(len(split.labels), size, split.labels.device):
             context.check()
             x, y = split.batch(indices)
             correct += (model(x).argmax(1) == y).sum()
@@ -94,7 +95,12 @@ def _clean_correct(context: JobContext, model: Classifier, split: TensorSplit) -
 
 
 def _robust_correct(
-    context: JobContext, params: TrainParams, model: Classifier, split: TensorSplit, count: int
+    context: JobContext,
+    params: TrainParams,
+    model: Classifier,
+    split: TensorSplit,
+    count: int,
+    size: int,
 ) -> dict[str, int]:
     """Images of a fixed sample that each attack at the training budget does not break.
 
@@ -108,7 +114,7 @@ def _robust_correct(
     wanted = [parameter.requires_grad for parameter in model.parameters()]
     model.requires_grad_(False)
     try:
-        for part in _batches(count, device):
+        for part in _batches(count, size, device):
             x, y = split.batch(sample[part])
             noise = uniform_in_ball(x, x.new_ones(len(x), 1, 1, 1), "linf", generator)
             for name, how in _ATTACKS.items():

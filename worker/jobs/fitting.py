@@ -1,0 +1,208 @@
+"""Whether a training step fits into the memory, and if not, which batch size would.
+
+A GPU refuses what does not fit, so there the steps themselves tell. The host's memory is promised
+first and fetched later, until the kernel ends the process without a word; so the first step's need
+is foreseen from two small ones. Both run on a copy of the student, with images and a generator of
+their own: nothing that the training goes on with is touched.
+"""
+
+from __future__ import annotations
+
+import copy
+import resource
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from app.errors import JobError
+from worker.data import TensorSplit
+from worker.recipes import Batch, Knobs, Networks, Recipe
+
+Trial = Callable[[int], None]
+"""Takes one step with so many images, and leaves nothing."""
+_MULTIPLE = 8
+"""Of this are the batch sizes that are measured and advised."""
+_BESIDE = 1.5
+"""What a step takes of the process's memory, over the bytes of its tensors: the convolutions' own
+buffers, and gaps in the heap. Seen: 1.0 (PreActResNet-18) to 1.5 (WRN-10-1)."""
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def trial_of(recipe: Recipe, networks: Networks, knobs: Knobs, train: TensorSplit) -> Trial:
+    """The recipe's step on a copy of the student; one attack step, as each needs the same."""
+    device = train.labels.device
+    short = replace(knobs, attack=replace(knobs.attack, steps=1))
+
+    def step(images: int) -> None:
+        rows = torch.arange(images, device=device) % len(train.labels)
+        x, y = train.batch(rows)
+        own = replace(networks, student=copy.deepcopy(networks.student))
+        batch = Batch(x=x, y=y, draw_prime=lambda _: x, generator=torch.Generator(device))
+        torch.autograd.backward(recipe(own, batch, short).loss)
+
+    return step
+
+
+def foresee(trial: Trial, batch_size: int, available: int) -> None:
+    """Refuse a batch that needs more than `available` bytes.
+
+    Raises JobError, which names the batch size that would fit.
+    """
+    small, twice = (_BESIDE * _peak_of(trial, images) for images in (_MULTIPLE, 2 * _MULTIPLE))
+    each = (twice - small) / _MULTIPLE
+    fixed = small - each * _MULTIPLE
+    need = fixed + each * batch_size
+    if need > available:
+        most = int((available - fixed) / each) // _MULTIPLE * _MULTIPLE
+        raise _refusal(
+            f"A step with {batch_size:,} images needs about {_size(need)} of memory, "
+            f"and {_size(available)} are free.",
+            most,
+        )
+
+
+def refusal(trial: Trial, batch_size: int) -> JobError:
+    """What to say when a step ran out of memory: finds the batch size that fits by trying."""
+    fits, fails = 0, -(-batch_size // _MULTIPLE)  # in multiples
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        if _is_possible(trial, middle * _MULTIPLE):
+            fits = middle
+        else:
+            fails = middle
+    return _refusal(
+        f"The memory of the device is not enough for a step with {batch_size:,} images.",
+        fits * _MULTIPLE,
+    )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the GPU's or the host's allocator raised it."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _is_possible(trial: Trial, images: int) -> bool:
+    try:
+        trial(images)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return True
+
+
+def _refusal(detail: str, most: int) -> JobError:
+    hint = (
+        f"Use a batch size of at most {most:,}."
+        if most >= _MULTIPLE
+        else "Use a smaller architecture: not even 8 images at once would fit."
+    )
+    return JobError(detail, hint=hint)
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the tensors that come into being, and the most that exist at once."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._now = 0
+        self.peak = 0
+        self._known = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        self._known[storage] = True
+        self._now += storage.nbytes()
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._free, storage.nbytes())
+
+    def _free(self, count: int) -> None:
+        self._now -= count
+
+
+def _peak_of(trial: Trial, images: int) -> int:
+    """The most bytes that the tensors of a trial take at once; linear in the images."""
+    live = _Live()
+    with live:
+        trial(images)
+    return live.peak
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: of the machine, its control groups and its limits.
+
+    None where the system does not say (it does on Linux).
+    """
+    try:
+        machine = _entry(Path("/proc/meminfo"), "MemAvailable:") * 1024
+        groups = [room for folder in _groups() for room in _room_of(folder)]
+        return max(0, min([machine, *groups, *_room_of_process()]))
+    except OSError:
+        return None
+
+
+def _room_of_process() -> Iterator[int]:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        yield limit - pages * resource.getpagesize()
+
+
+def _groups() -> Iterator[Path]:
+    """Folders of this process's control groups for memory, of version 1 and 2, and their parents.
+
+    Within a container the path may be that of the host; its own group is then at the root.
+    """
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root = _CGROUPS / controllers
+            own = root / path.lstrip("/")
+            yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root))
+
+
+def _room_of(group: Path) -> Iterator[int]:
+    """What is left below the group's limit; what the kernel would drop for it counts as left."""
+    for limit, usage, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most = int((group / limit).read_text())
+            used = int((group / usage).read_text())
+            yield most - used + _entry(group / "memory.stat", cache)
+        except (OSError, ValueError):
+            # The other version, or no limit: “max”.
+            continue
+
+
+def _entry(file: Path, name: str) -> int:
+    """The number after a name at the start of a line. Raises ValueError where there is none."""
+    for line in file.read_text().splitlines():
+        words = line.split()
+        if words and words[0] == name:
+            return int(words[1])
+    raise ValueError(f"{file} has no {name}")
