@@ -206,7 +206,8 @@ def _train(
         size_bytes=1_200_000,
         card=card.model_dump(mode="json"),
     )
-    _run(lab, job_id, _metrics(rng, points), TrainResult(model=row.id, card=card), [row])
+    result = TrainResult(model=row.id, last=row.id, card=card)
+    _run(lab, job_id, _metrics(rng, points), result, [row])
     return row
 
 

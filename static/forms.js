@@ -7,9 +7,12 @@ function values(form, name) {
   return chosen.filter((one) => !one.closest(".field")?.hidden).map((one) => one.value);
 }
 
+function isChosen(form, name, among) {
+  return values(form, name).some((one) => among.split(" ").includes(one));
+}
+
 function isMeant(form, place) {
-  const allowed = place.dataset.is.split(" ");
-  return values(form, place.dataset.when).some((one) => allowed.includes(one));
+  return isChosen(form, place.dataset.when, place.dataset.is);
 }
 
 function update(form) {
@@ -17,6 +20,10 @@ function update(form) {
     const meant = isMeant(form, field);
     field.hidden = !meant;
     for (const control of field.querySelectorAll("input, select, fieldset")) control.disabled = !meant;
+  }
+  for (const field of form.querySelectorAll("[data-required-when]")) {
+    const { requiredWhen, requiredIs } = field.dataset;
+    for (const control of field.querySelectorAll("select, input")) control.required = isChosen(form, requiredWhen, requiredIs);
   }
   // A choice that does not fit what is chosen elsewhere. One that is made already stays in sight.
   for (const choice of form.querySelectorAll("li[data-when]")) {

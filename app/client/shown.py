@@ -9,11 +9,13 @@ from app.client.job import Job
 from app.client.words import accuracy, on_one_line, paragraph, table
 from app.contracts.params import Norm
 from app.contracts.results import (
+    Accuracy,
     Comparison,
     EvaluationResult,
     ExplainResult,
     ImportResult,
     JobResult,
+    ModelCard,
     ModelFigures,
     PairedTest,
     TrainResult,
@@ -57,13 +59,17 @@ def models(listed: Sequence[ModelView]) -> str:
             model.name,
             model.card.architecture,
             model.card.dataset.name,
-            accuracy(model.card.validation_clean),
-            "" if model.card.validation_robust is None else accuracy(model.card.validation_robust),
+            _validation(model.card.validation_clean),
+            _validation(model.card.validation_robust),
         )
         for model in listed
     ]
     head = ("model", "name", "network", "dataset", "clean, validation", "PGD-10, validation")
     return table(head, rows, right=(4, 5))
+
+
+def _validation(figure: Accuracy | None) -> str:
+    return "" if figure is None else accuracy(figure)
 
 
 def datasets(listed: Sequence[DatasetView]) -> str:
@@ -88,12 +94,7 @@ def result(found: JobResult) -> str:
         case EvaluationResult():
             return evaluation(found)
         case TrainResult(card=card):
-            robust = card.validation_robust
-            under_attack = "" if robust is None else f", under PGD-10 {accuracy(robust)}"
-            return on_one_line(
-                f"Model “{card.name}” ({found.model}): clean {accuracy(card.validation_clean)}"
-                f"{under_attack} on validation images."
-            )
+            return _trained(card, found)
         case ImportResult(report=report):
             return (
                 f"Dataset {found.dataset}: {report.train_images:,} training and "
@@ -102,6 +103,17 @@ def result(found: JobResult) -> str:
             )
         case ExplainResult():
             return f"A live attack on {len(found.levels)} budgets; `--json` shows all of it."
+
+
+def _trained(card: ModelCard, found: TrainResult) -> str:
+    clean, robust = card.validation_clean, card.validation_robust
+    shares = [] if clean is None else [f"clean {accuracy(clean)}"]
+    shares += [] if robust is None else [f"under PGD-10 {accuracy(robust)}"]
+    last = "" if found.last == found.model else f" The last epoch is model {found.last}."
+    return on_one_line(
+        f"Model “{card.name}” ({found.model}), epoch {card.epoch}: {', '.join(shares)} on "
+        f"validation images.{last}"
+    )
 
 
 def evaluation(found: EvaluationResult) -> str:

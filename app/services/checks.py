@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
+    AblationParams,
     EvaluateParams,
     ExplainParams,
     Goal,
+    ImportModelParams,
     ImportParams,
     Method,
     Params,
-    Recipe,
     TrainParams,
+    family,
 )
 from app.errors import InvalidInput
 from app.services.lab import Lab
@@ -21,12 +23,10 @@ from app.store import catalogue, job_queries
 from app.store.tables import DatasetRow, ModelRow
 
 
-def _dataset(lab: Lab, dataset_id: str) -> DatasetRow:
+def _dataset(lab: Lab, dataset_id: str, field: str = "dataset") -> DatasetRow:
     row = catalogue.dataset(lab.database, dataset_id)
     if row is None:
-        raise InvalidInput(
-            "There is no such dataset.", hint="See the datasets page.", field="dataset"
-        )
+        raise InvalidInput("There is no such dataset.", hint="See the datasets page.", field=field)
     return row
 
 
@@ -69,25 +69,38 @@ def _check_import(lab: Lab, params: Params) -> str:
     return f"Import {params.name}"
 
 
+def _check_import_model(lab: Lab, params: Params) -> str:
+    assert isinstance(params, ImportModelParams)
+    dataset = _dataset(lab, params.dataset)
+    classes = dataset.report["classes"]
+    if params.classes is not None and sorted(params.classes) != sorted(classes):
+        raise InvalidInput(
+            f"The classes are not those of the dataset “{dataset.name}”.",
+            hint=f"Name each of its classes once: {', '.join(classes[:20])}.",
+            field="classes",
+        )
+    if catalogue.upload(lab.database, params.upload) is None:
+        raise InvalidInput("There is no such upload.", field="upload")
+    return f"Import the model {params.name}"
+
+
 def _check_train(lab: Lab, params: Params) -> str:
     assert isinstance(params, TrainParams)
     dataset = _dataset(lab, params.dataset)
-    if params.recipe is Recipe.AGKD_BML:
-        assert params.teacher is not None
-        teacher = _model(lab, params.teacher, "teacher")
-        other = f"the dataset “{dataset.name}”"
-        _same_classes(teacher, dataset.report["classes"], "teacher", other)
-        _same_size(teacher, dataset.report["image_size"], "teacher", other)
-        _same_family(teacher, params)
+    if params.teacher is not None:
+        _check_teacher(_model(lab, params.teacher, "teacher"), dataset, params)
     if params.continue_from is not None:
         _check_continue(lab, params)
     return f"Train {params.name} on {dataset.name}"
 
 
-def _same_family(teacher: ModelRow, params: TrainParams) -> None:
-    """Attention maps are compared position by position, so they need one resolution."""
+def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) -> None:
+    other = f"the dataset “{dataset.name}”"
+    _same_classes(teacher, dataset.report["classes"], "teacher", other)
+    _same_size(teacher, dataset.report["image_size"], "teacher", other)
     theirs, ours = teacher.card["architecture"], params.architecture
-    if theirs.split("-")[0] != ours.split("-")[0]:
+    # Attention maps are compared position by position, so they need one resolution.
+    if params.recipe.needs_teacher and family(theirs) != family(ours):
         raise InvalidInput(
             f"The teacher is a {theirs}, whose attention maps do not fit those of a {ours}.",
             hint="Choose an architecture of the teacher's family.",
@@ -183,11 +196,37 @@ def _check_explain(lab: Lab, params: Params) -> str:
     return f"Explain {upload.filename}"[:300]
 
 
+def _check_ablation(lab: Lab, params: Params) -> str:
+    assert isinstance(params, AblationParams)
+    dataset = _dataset(lab, params.training.dataset, "training.dataset")
+    trainings = [planned.params for planned in params.trainings()]
+    named = sorted({each.teacher for each in trainings if each.teacher is not None})
+    teachers = catalogue.models_by_id(lab.database, named)
+    for each in trainings:
+        if each.teacher is None:
+            continue
+        if each.teacher not in teachers:
+            raise InvalidInput(
+                f"{each.name}: there is no such teacher.",
+                hint="See the models page.",
+                field="training.teacher",
+            )
+        try:
+            _check_teacher(teachers[each.teacher], dataset, each)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"{each.name}: {error.detail}", hint=error.hint, field=f"training.{error.field}"
+            ) from None
+    return f"Ablation {params.name} on {dataset.name}"
+
+
 _CHECKS: dict[JobKind, Callable[[Lab, Params], str]] = {
     JobKind.IMPORT: _check_import,
     JobKind.TRAIN: _check_train,
     JobKind.EVALUATE: _check_evaluate,
     JobKind.EXPLAIN: _check_explain,
+    JobKind.ABLATION: _check_ablation,
+    JobKind.IMPORT_MODEL: _check_import_model,
 }
 
 

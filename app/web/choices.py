@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import Recipe
 from app.contracts.views import DatasetView, ModelView
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
@@ -31,21 +30,30 @@ def _extent(view: DatasetView) -> str:
 
 
 def model_choices(views: Sequence[ModelView]) -> tuple[Choice, ...]:
-    """Models, clean ones apart from those trained to resist."""
+    """Models, clean ones apart from those trained to resist and from imported ones."""
     return tuple(Choice(view.id, view.name, _group(view), _in_short(view)) for view in views)
 
 
 def _group(view: ModelView) -> str:
-    clean = view.card.params.recipe is Recipe.CLEAN
-    return "Clean models" if clean else "Robust models"
+    recipe = view.card.recipe
+    if recipe is None:
+        return "Imported models"
+    return "Robust models" if recipe.is_robust else "Clean models"
 
 
 def _in_short(view: ModelView) -> str:
     card = view.card
+    how = (
+        card.architecture
+        if card.params is None
+        else f"{card.params.recipe_name}, {card.architecture}"
+    )
+    if card.validation_clean is None:
+        return f"{how}, {card.dataset.name}"
     figures = f"validation: clean {percent(card.validation_clean.value)}"
     if card.validation_robust is not None:
         figures += f", robust {percent(card.validation_robust.value)}"
-    return f"{card.architecture}, {card.dataset.name}; {figures}"
+    return f"{how}, {card.dataset.name}; {figures}"
 
 
 def resumable_jobs(lab: Lab) -> tuple[Choice, ...]:

@@ -223,7 +223,7 @@ def _live(comparison: Comparison, image: DifferingImage, recipes: Recipes) -> st
     """A clean model as the teacher and a robust one as the student, else the first and the last."""
     models = [row.model for row in comparison.compared]
     teacher = next((m for m in models if recipes.get(m) is Recipe.CLEAN), models[0])
-    student = next((m for m in models if recipes.get(m) is Recipe.AGKD_BML), models[-1])
+    student = next((m for m in models if recipes.get(m, Recipe.CLEAN).is_robust), models[-1])
     chosen = {
         "teacher": teacher,
         "student": student,

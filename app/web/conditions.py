@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.contracts.params import (
+    KNOBS_OF,
     NORMS_OF,
     TARGETABLE,
     EvaluateParams,
@@ -34,7 +35,15 @@ def _attacks(*methods: Method) -> When:
     return When("attack.method", tuple(methods))
 
 
-_STUDENT = When("recipe", (Recipe.AGKD_BML,))
+def _recipes(*recipes: Recipe) -> When:
+    return When("recipe", recipes)
+
+
+_ROBUST = _recipes(*(recipe for recipe in Recipe if recipe.is_robust))
+_KNOBS = {
+    name: _recipes(*(recipe for recipe in Recipe if name in KNOBS_OF[recipe]))
+    for name in frozenset().union(*KNOBS_OF.values())
+}
 _SIZED = _attacks(Method.BIM, Method.PGD, Method.MI_FGSM, Method.CW)
 _STARTED = _attacks(Method.PGD, Method.MI_FGSM, Method.CW, Method.APGD_CE, Method.APGD_DLR)
 _STEPPED = _attacks(Method.BIM, *(Method(method) for method in _STARTED.values))
@@ -48,11 +57,9 @@ _ATTACK = {
 
 SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
     TrainParams: {
-        **dict.fromkeys(
-            ("teacher", "epsilon", "step_size", "steps", "agkd_weight", "bml_weight", "margin",
-             "mu", "mart", "mart_beta", "start_from_teacher"),
-            _STUDENT,
-        ),
+        **_KNOBS,
+        "teacher": _ROBUST,
+        "start_from_teacher": _ROBUST,
         "milestones": When("schedule", (Schedule.MULTISTEP,)),
     },
     EvaluateParams: {
@@ -65,6 +72,11 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
     ExplainParams: _ATTACK,
 }  # fmt: skip
 """Fields that mean something only for some values of another field. Scripts hide the others."""
+
+REQUIRED_WHEN: Mapping[type[Params], Mapping[str, When]] = {
+    TrainParams: {"teacher": _recipes(*(recipe for recipe in Recipe if recipe.needs_teacher))},
+}
+"""Fields that may be empty, but not then."""
 
 
 def _in_norm(method: Method) -> When:

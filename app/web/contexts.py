@@ -168,8 +168,12 @@ class ModelContext(Context):
 
     model: ModelView
     """With its card."""
+    twin: ModelView | None
+    """The other model that its training left: the best or the last epoch."""
+    expected: bool
+    """Whether someone said what its accuracies on test images would be."""
     params: tuple[RowGroup, ...]
-    """What it was trained with."""
+    """What it was trained with; empty for imported weights."""
     measured: Measured | None
     """Its latest finished evaluation."""
     evaluations: tuple[JobView, ...]

@@ -94,11 +94,11 @@ def _figures(lab: Lab, result: EvaluationResult) -> dict[str, Figure]:
 
 
 def _first_steps(lab: Lab, *, evaluated: bool) -> tuple[Step, ...]:
-    recipes = [view.card.params.recipe for view in models.page(lab).items]
+    recipes = {view.card.recipe for view in models.page(lab).items} - {None}
     done = [
         bool(datasets.all_datasets(lab)),
         Recipe.CLEAN in recipes,
-        Recipe.AGKD_BML in recipes,
+        bool(recipes - {Recipe.CLEAN}),
         evaluated,
     ]
     if all(done):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.contracts.jobs import JobStatus
 from app.contracts.params import Recipe
 from app.contracts.results import EvaluationResult
-from app.contracts.views import JobView
+from app.contracts.views import JobView, ModelView
 from app.errors import LabError
 from app.services import jobs, models
 from app.services.lab import Lab
@@ -15,8 +15,14 @@ from app.web.evaluation_view import EvaluationView, evaluation_view
 
 
 def recipes_of(lab: Lab, ids: Sequence[str]) -> dict[str, Recipe]:
-    """What the models that are still registered were trained with."""
-    return {model: view.card.params.recipe for model, view in models.by_id(lab, ids).items()}
+    """What the models that are still registered were trained with, where the lab knows it."""
+    return known_recipes(models.by_id(lab, ids))
+
+
+def known_recipes(views: Mapping[str, ModelView]) -> dict[str, Recipe]:
+    """Recipes by model; those of imported weights are not known."""
+    cards = {model: view.card for model, view in views.items()}
+    return {model: card.recipe for model, card in cards.items() if card.recipe is not None}
 
 
 def measured(lab: Lab, job: JobView) -> EvaluationView | None:

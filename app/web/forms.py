@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from app.contracts.params import Params
-from app.web.conditions import CHOICE_WHEN, SHOWN_WHEN, When
+from app.web.conditions import CHOICE_WHEN, REQUIRED_WHEN, SHOWN_WHEN, When
 from app.web.specs import Choice, Spec, plain, specs
 
 _BASIC = frozenset({"", "Threat model", "First attack", "Further attacks"})
@@ -27,6 +27,8 @@ class FieldView:
     """What this field belongs to."""
     choice_when: Mapping[str, When]
     """What single choices belong to, by their value."""
+    required_when: When | None
+    """When an optional field may not be empty."""
     prefix: str = "field"
     """Tells fields of two forms on one page apart."""
 
@@ -98,6 +100,7 @@ def form(
     messages = dict(errors or {})
     shown_when = SHOWN_WHEN.get(params, {})
     choice_when = CHOICE_WHEN.get(params, {})
+    required_when = REQUIRED_WHEN.get(params, {})
     fields = [
         FieldView(
             spec=spec,
@@ -106,6 +109,7 @@ def form(
             error=messages.pop(spec.name, ""),
             shown_when=shown_when.get(spec.name),
             choice_when=choice_when.get(spec.name, {}),
+            required_when=required_when.get(spec.name),
             prefix=prefix,
         )
         for spec in specs(params)

@@ -71,7 +71,7 @@ def training_figures(events: Sequence[Event], recipe: Recipe) -> dict[str, Figur
     Each trace carries its number's name in `meta`, so that a page can lengthen it.
     """
     lines = {name: line.thinned() for name, line in lines_of(events).items()}
-    own = palette.TEACHER if recipe is Recipe.CLEAN else palette.STUDENT
+    own = palette.STUDENT if recipe.is_robust else palette.TEACHER
     shares = {name: line for name, line in lines.items() if name in _SHARES}
     terms = {n: line for n, line in lines.items() if n not in shares and n not in _READINGS}
     figures = {}

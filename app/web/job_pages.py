@@ -20,7 +20,7 @@ from app.web.border import IdPath
 from app.web.charts import Figure
 from app.web.contexts import JobContext, JobStateContext
 from app.web.evaluation_view import evaluation_view
-from app.web.evaluations import recipes_of
+from app.web.evaluations import known_recipes, recipes_of
 from app.web.readable import Named, readable
 from app.web.render import render
 
@@ -95,9 +95,8 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
         if isinstance(result, EvaluationResult):
             return evaluation_charts.figures(result, recipes_of(lab, params.models))
         views = models.by_id(lab, params.models)
-        recipes = {model: view.card.params.recipe for model, view in views.items()}
         names = {model: view.name for model, view in views.items()}
-        return job_charts.evaluation_figures(events, params, names, recipes)
+        return job_charts.evaluation_figures(events, params, names, known_recipes(views))
     return {}
 
 

@@ -74,10 +74,14 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
 
 
 def _likely_pair(views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:
-    """The newest student and its teacher; else the newest clean model for both."""
+    """The newest student and its teacher; else the newest clean model for both.
+
+    Of a training's two models, the best epoch's.
+    """
     by_id = {view.id: view for view in views}
-    clean = next((v.id for v in views if v.card.params.recipe is Recipe.CLEAN), None)
-    student = next((v for v in views if v.card.params.recipe is not Recipe.CLEAN), None)
+    best = [view for view in views if view.card.kept == "best"]
+    clean = next((v.id for v in best if v.card.recipe is Recipe.CLEAN), None)
+    student = next((v for v in best if v.card.recipe is not Recipe.CLEAN), None)
     teacher = student.card.teacher.id if student and student.card.teacher else None
     pair = {
         "teacher": teacher if teacher in by_id else clean,

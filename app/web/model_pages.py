@@ -10,15 +10,17 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
+from app.contracts.results import TrainResult
 from app.contracts.views import JobView, ModelView
 from app.deps import LabDep
+from app.errors import LabError
 from app.services import jobs, models
 from app.services.lab import Lab
 from app.web.border import IdPath, PageNumber
 from app.web.context_parts import Measured
 from app.web.contexts import ModelContext, ModelsContext
 from app.web.evaluations import measured
-from app.web.readable import Named, readable
+from app.web.readable import Named, RowGroup, readable
 from app.web.render import render
 
 router = APIRouter(prefix="/models")
@@ -42,15 +44,33 @@ def all_models(
 @router.get("/{model_id}")
 def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
     view = models.get(lab, model_id)
-    params = view.card.params.model_dump(mode="json")
     evaluations = _evaluations(lab, model_id)
     context = ModelContext(
         model=view,
-        params=readable(TrainParams, params, _names(view)),
+        twin=_twin(lab, view),
+        expected=any(one.expected is not None for one in view.card.test),
+        params=_params(view),
         measured=_measured(lab, model_id, evaluations),
         evaluations=evaluations,
     )
     return render(request, context)
+
+
+def _twin(lab: Lab, view: ModelView) -> ModelView | None:
+    if view.job is None:
+        return None
+    try:
+        result = jobs.result(lab, view.job)
+    except LabError:
+        return None
+    kept = {result.model, result.last} - {view.id} if isinstance(result, TrainResult) else set()
+    return next(iter(models.by_id(lab, sorted(kept)).values()), None)
+
+
+def _params(view: ModelView) -> tuple[RowGroup, ...]:
+    if view.card.params is None:
+        return ()
+    return readable(TrainParams, view.card.params.model_dump(mode="json"), _names(view))
 
 
 def _names(view: ModelView) -> dict[str, Named]:
@@ -58,8 +78,8 @@ def _names(view: ModelView) -> dict[str, Named]:
     names = {card.dataset.id: Named(card.dataset.name, f"/datasets/{card.dataset.id}")}
     if card.teacher is not None:
         names[card.teacher.id] = Named(card.teacher.name, f"/models/{card.teacher.id}")
-    if card.params.continue_from is not None:
-        earlier = card.params.continue_from
+    earlier = None if card.params is None else card.params.continue_from
+    if earlier is not None:
         names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
     return names
 

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import Attack, Goal, Method, Norm, Recipe
+from app.contracts.params import RECIPE_NAMES, Attack, Goal, Method, Norm, Recipe
 from app.contracts.results import Accuracy, Mean
 
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -85,10 +85,12 @@ def clock(when: datetime) -> str:
 
 
 _KINDS = {
-    JobKind.IMPORT: "import",
+    JobKind.IMPORT: "import of images",
     JobKind.TRAIN: "training",
     JobKind.EVALUATE: "evaluation",
     JobKind.EXPLAIN: "live attack",
+    JobKind.IMPORT_MODEL: "import of weights",
+    JobKind.ABLATION: "ablation",
     JobKind.IMPORT_MODEL: "model import",
     JobKind.ABLATION: "ablation",
 }
@@ -141,6 +143,8 @@ def member(one: Enum) -> str:
             return _NORMS[one]
         case Goal():
             return one.value.replace("_", " ")
+        case Recipe():
+            return RECIPE_NAMES[one]
         case _:
             return str(one.value)
 
@@ -154,9 +158,11 @@ def attack(how: Attack) -> str:
     return name if how.restarts == 1 or from_the_image else f"{name}, {how.restarts} restarts"
 
 
-def role(recipe: Recipe) -> str:
-    """What a model of this recipe is in the method: `teacher` or `student`."""
-    return "teacher" if recipe is Recipe.CLEAN else "student"
+def role(recipe: Recipe | None) -> str:
+    """What a model of this recipe is in the method: `teacher`, `student`, else `imported`."""
+    if recipe is None:
+        return "imported"
+    return "student" if recipe.is_robust else "teacher"
 
 
 def json_block(value: Any) -> Markup:

@@ -121,7 +121,7 @@ def test_what_is_not_sent_keeps_its_default_and_an_off_check_is_off() -> None:
         ("name", " ", "must be given"),
         ("name", 81 * "n", "must have at most 80 characters"),
         ("dataset", "", "must be chosen"),
-        ("recipe", "agkd_bml", "a student needs one; train a `clean` model first"),
+        ("recipe", "agkd_bml", "this recipe needs one; train a `clean` model first"),
     ],
 )
 def test_a_wrong_entry_is_named_at_its_field(name: str, entry: str, message: str) -> None:

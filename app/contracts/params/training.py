@@ -213,6 +213,12 @@ class TrainParams(Params):
         "checkpoint.",
     )  # fmt: skip
 
+    @property
+    def recipe_name(self) -> str:
+        """The recipe as papers call it: `TRADES`, `AGKD-BML-7`."""
+        is_the_short_one = self.recipe is Recipe.AGKD_BML and self.steps == 7
+        return "AGKD-BML-7" if is_the_short_one else RECIPE_NAMES[self.recipe]
+
     @field_validator("milestones")
     @classmethod
     def _milestones_rise(cls, value: tuple[int, ...]) -> tuple[int, ...]:
