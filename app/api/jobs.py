@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.api.fields import IdempotencyKey, IdPath, PageNumber, PageSize, strict_json
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import EvaluateParams, TrainParams
+from app.contracts.params import AblationParams, EvaluateParams, Id, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import JobView, Page
 from app.deps import LabDep
@@ -36,8 +36,21 @@ class EvaluateRequest(BaseModel):
     params: EvaluateParams
 
 
-JobRequest = Annotated[TrainRequest | EvaluateRequest, Field(discriminator="kind")]
-_JOB_REQUEST: TypeAdapter[TrainRequest | EvaluateRequest] = TypeAdapter(JobRequest)
+class AblationRequest(BaseModel):
+    """Train recipes with a grid of settings and several seeds, and measure each model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal[JobKind.ABLATION]
+    params: AblationParams
+
+
+JobRequest = Annotated[
+    TrainRequest | EvaluateRequest | AblationRequest, Field(discriminator="kind")
+]
+_JOB_REQUEST: TypeAdapter[TrainRequest | EvaluateRequest | AblationRequest] = TypeAdapter(
+    JobRequest
+)
 
 
 def accepted(response: Response, job: JobView) -> JobView:
@@ -53,7 +66,7 @@ def submit(
     body: Annotated[JobRequest, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Submit a training or an evaluation job; follow it at `Location`.
+    """Submit a training, an evaluation or an ablation; follow it at `Location`.
 
     Imports start at `POST /api/datasets`, live attacks at `POST /api/live`.
     """
@@ -64,13 +77,25 @@ def submit(
 @router.get("")
 def page(
     lab: LabDep,
-    kind: Annotated[list[JobKind] | None, Query(max_length=4)] = None,
+    kind: Annotated[list[JobKind] | None, Query(max_length=len(JobKind))] = None,
     status: Annotated[list[JobStatus] | None, Query(max_length=5)] = None,
+    parent: Annotated[Id | None, Query(description="Only the jobs of this ablation")] = None,
+    children: Annotated[
+        bool, Query(description="Whether jobs that are parts of an ablation are listed")
+    ] = True,
     page: PageNumber = 1,
     page_size: PageSize = 20,
 ) -> Page[JobView]:
     """Jobs, newest first; `kind` and `status` may be repeated."""
-    return jobs.page(lab, kinds=kind or (), statuses=status or (), page=page, page_size=page_size)
+    return jobs.page(
+        lab,
+        kinds=kind or (),
+        statuses=status or (),
+        parent=parent,
+        children=children,
+        page=page,
+        page_size=page_size,
+    )
 
 
 @router.get("/{job_id}")
@@ -87,5 +112,8 @@ def result(lab: LabDep, job_id: IdPath) -> Response:
 
 @router.post("/{job_id}/cancel", status_code=202)
 def cancel(lab: LabDep, job_id: IdPath) -> JobView:
-    """End a queued job, or ask a running one to end at its next step; 409 when it is over."""
+    """End a queued job, or ask a running one to end at its next step; 409 when it is over.
+
+    An ablation ends with all of its jobs.
+    """
     return jobs.cancel(lab, job_id)

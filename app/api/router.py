@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from app.api import comparisons, datasets, events, exports, health, jobs, live, models
+from app.api import ablations, comparisons, datasets, events, exports, health, jobs, live, models
 from app.error_handlers import Problem
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -18,7 +18,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(prefix="/api", responses=_ERRORS)
-for part in (jobs, events, exports, comparisons, datasets, models, live, health):
+for part in (jobs, events, exports, ablations, comparisons, datasets, models, live, health):
     router.include_router(part.router)
 
 

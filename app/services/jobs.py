@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus, Queue
-from app.contracts.params import Params
+from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
+from app.contracts.params import AblationParams, Params
 from app.contracts.results import JobResult
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
 from app.services import checks
 from app.services.lab import Lab
-from app.store import job_queries, jobs
+from app.store import ablations, job_queries, jobs
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
@@ -32,36 +30,23 @@ def submit(
 ) -> JobView:
     """Check what only the store can check, write the job, commit, then wake a worker.
 
+    An ablation is written with its trainings, which the reconciler sends.
+
     Raises InvalidInput when the parameters do not fit what the lab has; Conflict when the key
     belongs to another request.
     """
-    body, queue = params.model_dump(mode="json"), QUEUE_OF[kind]
-    digest = _digest(kind, body)
+    digest = _digest(kind, params.model_dump(mode="json"))
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
     if idempotency_key and (first := job_queries.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
-    now = time.time()
-    row = JobRow(
-        id=uuid.uuid4().hex,
-        kind=kind,
-        status=JobStatus.QUEUED,
-        queue=queue,
-        title=checks.title_of(lab, kind, params),
-        params=body,
-        created_at=now,
-        sent_at=now,  # as good as sent, so that the reconciler does not send it too
-        attempt=0,
-        fence=0,
-        cancel_requested=False,
-        last_event=0,
-        idempotency_key=idempotency_key,
-        request_digest=digest,
-    )
+    row = jobs.queued(kind, checks.title_of(lab, kind, params), params)
+    row.idempotency_key, row.request_digest = idempotency_key, digest
+    parts = ablations.trainings(row.id, params) if isinstance(params, AblationParams) else []
     try:
-        jobs.add(lab.database, row)
+        jobs.add(lab.database, row, parts)
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
-    if not lab.broker.send(row.id, queue):
+    if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
         jobs.mark_sent(lab.database, row.id, at=None)
     return get(lab, row.id)
 
@@ -81,8 +66,8 @@ def _repeated(lab: Lab, first: JobRow, digest: str) -> JobView:
 
 def get(lab: Lab, job_id: str) -> JobView:
     """One job. Raises NotFound."""
-    row = _row(lab, job_id)
-    return _view(row, _reasons(lab, [row]))
+    (view,) = _views(lab, [_row(lab, job_id)])
+    return view
 
 
 def _row(lab: Lab, job_id: str) -> JobRow:
@@ -97,20 +82,30 @@ def page(
     *,
     kinds: Sequence[JobKind] = (),
     statuses: Sequence[JobStatus] = (),
+    parent: str | None = None,
+    children: bool = True,
     page: int = 1,
     page_size: int = 20,
 ) -> Page[JobView]:
-    """Jobs, newest first."""
+    """Jobs, newest first: all, those of one `parent`, or without `children` those of none."""
     rows, total = job_queries.page(
         lab.database,
         kinds=kinds,
         statuses=statuses,
+        parent=parent,
+        children=children,
         offset=(page - 1) * page_size,
         limit=page_size,
     )
-    reasons = _reasons(lab, rows)
-    items = tuple(_view(row, reasons) for row in rows)
+    items = tuple(_views(lab, rows))
     return Page[JobView](items=items, total=total, page=page, page_size=page_size)
+
+
+def _views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
+    reasons = _reasons(lab, rows)
+    parents = [row.id for row in rows if row.kind in PARENTS]
+    children = job_queries.children_counts(lab.database, parents) if parents else {}
+    return [_view(row, reasons, children.get(row.id, 0)) for row in rows]
 
 
 def _reasons(lab: Lab, rows: Sequence[JobRow]) -> dict[Queue, str]:
@@ -142,7 +137,7 @@ def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | 
     return Progress(share=min(most, reported["done"] / reported["total"]), **reported)
 
 
-def _view(row: JobRow, reasons: dict[Queue, str]) -> JobView:
+def _view(row: JobRow, reasons: dict[Queue, str], children: int) -> JobView:
     status = JobStatus(row.status)
     return JobView(
         id=row.id,
@@ -160,6 +155,8 @@ def _view(row: JobRow, reasons: dict[Queue, str]) -> JobView:
         waiting_because=reasons.get(Queue(row.queue)) if status is JobStatus.QUEUED else None,
         failure=Failure(**row.failure) if row.failure else None,
         has_result=row.result_file is not None,
+        parent=row.parent_id,
+        children=children,
     )
 
 
@@ -194,13 +191,26 @@ def charts_and_log(lab: Lab, job_id: str) -> list[StoredEvent]:
 
 
 def cancel(lab: Lab, job_id: str) -> JobView:
-    """End a queued job, or ask a running one to end at its next step. Raises NotFound, Conflict."""
+    """End a queued job, or ask a running one to end at its next step; an ablation with its jobs.
+
+    Raises NotFound, Conflict.
+    """
     row = _row(lab, job_id)
-    if not jobs.request_cancel(lab.database, job_id):
+    concerned = _request_cancel(lab, row)
+    if concerned is None:
         now = _row(lab, job_id).status
         raise Conflict(f"The job is over: it is {now}.", hint="Only unfinished jobs end early.")
-    lab.broker.ring(row.id)
+    for each in concerned:
+        lab.broker.ring(each)
     return get(lab, job_id)
+
+
+def _request_cancel(lab: Lab, row: JobRow) -> list[str] | None:
+    """The jobs whose followers have to hear of it; None where the job is over."""
+    if row.kind not in PARENTS:
+        return [row.id] if jobs.request_cancel(lab.database, row.id) else None
+    children = ablations.request_cancel(lab.database, lab.files, row.id)
+    return None if children is None else [*children, row.id]
 
 
 def uses_model(lab: Lab, model_id: str) -> JobRow | None:

@@ -1,4 +1,4 @@
-"""Figures and images of an evaluation as CSV, one row a figure and one row an image and model.
+"""Evaluations and ablations as CSV: one row a figure, and one row an image and model.
 
 Shares are in [0, 1], budgets in units of [0, 1] (8/255 is 0.0313725...), intervals at 95 %. What
 does not apply is empty. A text that a spreadsheet would take for a formula begins with an
@@ -12,6 +12,8 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.contracts.results import (
+    AblationRow,
+    AblationTable,
     Accuracy,
     AttackRow,
     AttentionFigures,
@@ -25,6 +27,8 @@ FIGURE_COLUMNS = ("job", "model", "name", "verdict", "quantity", "item", "x",
 IMAGE_COLUMNS = ("job", "model", "name", "number", "label", "label_name", "clean", "clean_name",
                  "worst", "worst_name", "broken_by", "broken_by_name",
                  "minimal_epsilon")  # fmt: skip
+ABLATION_COLUMNS = ("job", "row", "recipe", "label", "measure", "statistic", "seed",
+                    "value", "low", "high", "n", "model", "note")  # fmt: skip
 
 Cell = str | int | float | None
 Figure = tuple[str, str, float | None, Accuracy | Mean | None]
@@ -56,6 +60,31 @@ def images(job: str, result: EvaluationResult) -> Iterator[str]:
             yield from _images(job, model, result)
 
     return _lines(IMAGE_COLUMNS, rows())
+
+
+def ablation(job: str, table: AblationTable) -> Iterator[str]:
+    """Every seed's figures, their means and deviations, then what is reported elsewhere."""
+
+    def rows() -> Iterator[Sequence[Cell]]:
+        for number, row in enumerate(table.rows, start=1):
+            yield from _ablation_row((job, number, row.recipe.value, row.label), row)
+        for each in table.reported:
+            yield (job, None, each.recipe.value, each.variant, each.measure.value, "reported",
+                   None, each.value, None, None, None, None, each.label)  # fmt: skip
+
+    return _lines(ABLATION_COLUMNS, rows())
+
+
+def _ablation_row(which: Sequence[Cell], row: AblationRow) -> Iterator[Sequence[Cell]]:
+    models = {child.seed: child.model for child in row.children}
+    for measure, spread in row.figures.items():
+        for of_seed in spread.values:
+            share = of_seed.accuracy
+            yield (*which, measure.value, "seed", of_seed.seed, share.value, share.low, share.high,
+                   share.n, models[of_seed.seed], None)  # fmt: skip
+        nothing = (None, None, spread.n, None, None)
+        yield (*which, measure.value, "mean", None, spread.mean, *nothing)
+        yield (*which, measure.value, "std", None, spread.std, *nothing)
 
 
 def attack_name(row: AttackRow) -> str:

@@ -8,7 +8,7 @@ from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
 from app.services.lab import Lab
 from app.settings import VERSION
-from app.store import catalogue, job_queries, jobs
+from app.store import ablations, catalogue, job_queries, jobs
 
 _RESEND_AFTER_S = 30.0
 _UPLOAD_KEPT_S = 3600.0
@@ -17,17 +17,28 @@ _BIN_KEPT_S = 7 * 24 * 3600.0
 
 def reconcile(lab: Lab) -> None:
     """Give lost jobs back to the queue, and tell the broker again about what nobody took."""
-    for job_id in jobs.release_expired(lab.database):
+    changed = jobs.release_expired(lab.database)
+    changed += ablations.advance_all(lab.database, lab.files)
+    for job_id in changed:
         lab.broker.ring(job_id)
-    for job_id, queue in job_queries.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
-        # A message that still waits needs no copy; without this, a long queue would fill up.
-        if lab.broker.waiting(queue) == 0 and lab.broker.send(job_id, queue):
-            jobs.mark_sent(lab.database, job_id, at=time.time())
+    _resend(lab)
     needed = [row.params.get("upload") or "" for row in job_queries.unfinished(lab.database)]
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
         lab.files.upload(upload_id).unlink(missing_ok=True)
     for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_BIN_KEPT_S):
         lab.files.weights(model_id).unlink(missing_ok=True)
+
+
+def _resend(lab: Lab) -> None:
+    full: set[Queue] = set()
+    for job_id, queue in job_queries.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
+        if queue in full:
+            continue
+        # A message that still waits needs no copy; without this, a long queue would fill up.
+        if lab.broker.waiting(queue) == 0 and lab.broker.send(job_id, queue):
+            jobs.mark_sent(lab.database, job_id, at=time.time())
+        else:
+            full.add(queue)
 
 
 def health(lab: Lab) -> Health:

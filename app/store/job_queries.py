@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, not_, or_, select
 
-from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
 from app.store.tables import EventRow, JobRow
 
@@ -33,8 +33,14 @@ def with_key(database: Database, idempotency_key: str) -> JobRow | None:
         return session.scalars(query).one_or_none()
 
 
-def _filtered(kinds: Sequence[JobKind], statuses: Sequence[JobStatus]) -> Select[JobRow]:
+def _filtered(
+    kinds: Sequence[JobKind], statuses: Sequence[JobStatus], parent: str | None, children: bool
+) -> Select[JobRow]:
     query = select(JobRow)
+    if parent is not None:
+        query = query.where(JobRow.parent_id == parent)
+    elif not children:
+        query = query.where(JobRow.parent_id.is_(None))
     if kinds:
         query = query.where(JobRow.kind.in_(kinds))
     if statuses:
@@ -47,11 +53,13 @@ def page(
     *,
     kinds: Sequence[JobKind] = (),
     statuses: Sequence[JobStatus] = (),
+    parent: str | None = None,
+    children: bool = True,
     offset: int,
     limit: int,
 ) -> tuple[list[JobRow], int]:
-    """Jobs, newest first, and how many there are in all."""
-    query = _filtered(kinds, statuses)
+    """Jobs, newest first, and how many there are in all; or a parent's, or those without one."""
+    query = _filtered(kinds, statuses, parent, children)
     with database.reading() as session:
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
         newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
@@ -66,11 +74,37 @@ def unfinished(database: Database) -> list[JobRow]:
         return list(session.scalars(select(JobRow).where(JobRow.status.in_(active))))
 
 
+def children_counts(database: Database, parents: Sequence[str]) -> dict[str, int]:
+    """How many children each of these jobs has; those without any are left out."""
+    query = (
+        select(JobRow.parent_id, func.count())
+        .where(JobRow.parent_id.in_(parents))
+        .group_by(JobRow.parent_id)
+    )
+    with database.reading() as session:
+        return {parent: n for parent, n in session.execute(query) if parent is not None}
+
+
+def first_queued(database: Database, parent: str) -> str | None:
+    """The child that waits for the longest time, of those that any worker may take."""
+    query = (
+        select(JobRow.id)
+        .where(JobRow.parent_id == parent, JobRow.status == JobStatus.QUEUED)
+        .order_by(JobRow.created_at, JobRow.id)
+        .limit(1)
+    )
+    with database.reading() as session:
+        return session.scalar(query)
+
+
 def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
-    """How many jobs are queued or running in each queue."""
+    """How many jobs are queued or running in each queue; parents wait in none."""
     query = (
         select(JobRow.queue, JobRow.status, func.count())
-        .where(JobRow.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
+        .where(
+            JobRow.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]),
+            JobRow.kind.not_in(PARENTS),
+        )
         .group_by(JobRow.queue, JobRow.status)
     )
     with database.reading() as session:
@@ -79,9 +113,14 @@ def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
 
 def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:
     """Queued jobs that the broker was not told about, or so long ago that it may have forgotten."""
-    query = select(JobRow.id, JobRow.queue).where(
-        JobRow.status == JobStatus.QUEUED,
-        or_(JobRow.sent_at.is_(None), JobRow.sent_at < time.time() - older_than_s),
+    query = (
+        select(JobRow.id, JobRow.queue)
+        .where(
+            JobRow.status == JobStatus.QUEUED,
+            JobRow.kind.not_in(PARENTS),
+            or_(JobRow.sent_at.is_(None), JobRow.sent_at < time.time() - older_than_s),
+        )
+        .order_by(JobRow.created_at, JobRow.id)
     )
     with database.reading() as session:
         return [(job_id, Queue(queue)) for job_id, queue in session.execute(query)]

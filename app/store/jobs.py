@@ -6,20 +6,22 @@ Each transition is one conditional UPDATE on (id, status, fence).
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
-from sqlalchemy.engine import CursorResult
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.contracts.events import Event, LogEvent, LogLevel, ProgressEvent, StateEvent
-from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobKind, JobStatus
+from app.contracts.jobs import MAX_ATTEMPTS, PARENTS, QUEUE_OF, JobKind, JobStatus
+from app.contracts.params import Params
 from app.store.db import Database
 from app.store.job_queries import with_key
 from app.store.tables import EventRow, JobRow
+from app.store.transitions import append, move, touched
 
 _LOST_WORKER = {
     "title": "The job failed",
@@ -49,15 +51,49 @@ class Claim:
     params: dict[str, Any]
     attempt: int
     fence: int
+    parent_id: str | None = None
 
 
-def add(database: Database, job: JobRow) -> None:
-    """Write a new queued job. Raises DuplicateKey when its idempotency key is taken."""
+def queued(
+    kind: JobKind,
+    title: str,
+    params: Params,
+    *,
+    job_id: str | None = None,
+    parent_id: str | None = None,
+    created_at: float | None = None,
+    sent: bool = True,
+) -> JobRow:
+    """The row of a new job, to be added.
+
+    `sent`: whether the broker is about to be told, so that the reconciler need not do it too.
+    """
+    now = time.time()
+    return JobRow(
+        id=job_id or uuid.uuid4().hex,
+        parent_id=parent_id,
+        kind=kind,
+        status=JobStatus.QUEUED,
+        queue=QUEUE_OF[kind],
+        title=title[:300],
+        params=params.model_dump(mode="json"),
+        created_at=created_at or now,
+        sent_at=now if sent else None,
+        attempt=0,
+        fence=0,
+        cancel_requested=False,
+        last_event=0,
+    )
+
+
+def add(database: Database, job: JobRow, children: Sequence[JobRow] = ()) -> None:
+    """Write a new queued job, with its children if it is a parent; all of them or none.
+
+    Raises DuplicateKey when its idempotency key is taken.
+    """
     try:
         with database.writing() as session:
-            session.add(job)
-            session.flush()
-            _append(session, job.id, [StateEvent(status=JobStatus.QUEUED)])
+            add_all(session, [job, *children])
     except IntegrityError as error:
         if job.idempotency_key is None:
             raise
@@ -67,52 +103,29 @@ def add(database: Database, job: JobRow) -> None:
         raise DuplicateKey(taken) from error
 
 
-def _append(session: Session, job_id: str, events: Sequence[Event]) -> None:
-    """Number and write events; the UPDATE of the counter keeps numbers free of gaps."""
-    last = session.execute(
-        update(JobRow)
-        .where(JobRow.id == job_id)
-        .values(last_event=JobRow.last_event + len(events))
-        .returning(JobRow.last_event)
-        .execution_options(synchronize_session=False)
-    ).scalar_one()
-    now, first = time.time(), last - len(events) + 1
-    rows = [
-        {"job_id": job_id, "seq": first + i, "type": e.type, "at": now, "body": e.model_dump()}
-        for i, e in enumerate(events)
-    ]
-    session.execute(insert(EventRow), rows)
-
-
-def _move(
-    session: Session, job_id: str, old: JobStatus, new: JobStatus, *conditions: Any, **values: Any
-) -> bool:
-    """The one transition: changes nothing unless the job is in `old` and `conditions` hold."""
-    assert new in TRANSITIONS[old], f"{old} -> {new}"
-    statement = (
-        update(JobRow)
-        .where(JobRow.id == job_id, JobRow.status == old, *conditions)
-        .values(status=new, **values)
-        .execution_options(synchronize_session=False)
+def add_all(session: Session, rows: Sequence[JobRow]) -> None:
+    """Write new queued jobs, each with its first event. Raises IntegrityError."""
+    event = StateEvent(status=JobStatus.QUEUED)
+    body, now = event.model_dump(), time.time()
+    for row in rows:
+        row.last_event = 1
+    session.add_all(rows)
+    session.flush()
+    session.add_all(
+        EventRow(job_id=row.id, seq=1, type=event.type, at=now, body=body) for row in rows
     )
-    return _touched(session, statement)
-
-
-def _touched(session: Session, statement: Any) -> bool:
-    result = session.execute(statement)
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1
 
 
 def claim(database: Database, job_id: str, *, lease_s: float) -> Claim | None:
-    """Take a queued job; None when it is not queued (a repeated or late message)."""
+    """Take a queued job; None when it is not queued (a repeated or late message), or a parent."""
     now = time.time()
     with database.writing() as session:
-        taken = _move(
+        taken = move(
             session,
             job_id,
             JobStatus.QUEUED,
             JobStatus.RUNNING,
+            JobRow.kind.not_in(PARENTS),
             attempt=JobRow.attempt + 1,
             fence=JobRow.fence + 1,
             lease_until=now + lease_s,
@@ -121,8 +134,9 @@ def claim(database: Database, job_id: str, *, lease_s: float) -> Claim | None:
         if not taken:
             return None
         job = session.get_one(JobRow, job_id)
-        _append(session, job_id, [StateEvent(status=JobStatus.RUNNING, attempt=job.attempt)])
-        return Claim(job.id, JobKind(job.kind), job.params, job.attempt, job.fence)
+        append(session, job_id, [StateEvent(status=JobStatus.RUNNING, attempt=job.attempt)])
+        kind = JobKind(job.kind)
+        return Claim(job.id, kind, job.params, job.attempt, job.fence, job.parent_id)
 
 
 def _held(claim: Claim) -> tuple[Any, ...]:
@@ -137,7 +151,7 @@ def renew(database: Database, claim: Claim, *, lease_s: float) -> None:
     """Hold the job for another `lease_s`. Raises LeaseLost."""
     statement = update(JobRow).where(*_held(claim)).values(lease_until=time.time() + lease_s)
     with database.writing() as session:
-        if not _touched(session, statement):
+        if not touched(session, statement):
             raise LeaseLost
 
 
@@ -148,7 +162,7 @@ def forgive(database: Database, claim: Claim) -> None:
     machine that restarts every night ends no long training. Raises LeaseLost.
     """
     with database.writing() as session:
-        if not _touched(session, update(JobRow).where(*_held(claim)).values(attempt=1)):
+        if not touched(session, update(JobRow).where(*_held(claim)).values(attempt=1)):
             raise LeaseLost
 
 
@@ -168,9 +182,9 @@ def report(database: Database, claim: Claim, events: Sequence[Event]) -> None:
         if isinstance(event, ProgressEvent):
             values["progress"] = event.model_dump(exclude={"type"})
     with database.writing() as session:
-        if not _touched(session, update(JobRow).where(*_held(claim)).values(**values)):
+        if not touched(session, update(JobRow).where(*_held(claim)).values(**values)):
             raise LeaseLost
-        _append(session, claim.job_id, events)
+        append(session, claim.job_id, events)
 
 
 def settle(
@@ -188,7 +202,7 @@ def settle(
     """
     values: dict[str, Any] = {"failure": failure, "result_file": result_file}
     with database.writing() as session:
-        ended = _move(
+        ended = move(
             session,
             claim.job_id,
             JobStatus.RUNNING,
@@ -201,7 +215,7 @@ def settle(
         if not ended:
             raise LeaseLost
         session.add_all(rows)
-        _append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])
+        append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])
 
 
 def give_back(database: Database, claim: Claim) -> None:
@@ -218,8 +232,8 @@ def give_back(database: Database, claim: Claim) -> None:
     )
     with database.writing() as session:
         for new, condition, values in outcomes:
-            if _move(session, claim.job_id, JobStatus.RUNNING, new, held, condition, **values):
-                _append(session, claim.job_id, [StateEvent(status=new)])
+            if move(session, claim.job_id, JobStatus.RUNNING, new, held, condition, **values):
+                append(session, claim.job_id, [StateEvent(status=new)])
                 return
         raise LeaseLost
 
@@ -228,16 +242,16 @@ def request_cancel(database: Database, job_id: str) -> bool:
     """End a queued job, or ask a running one to end. False when it is over already."""
     now = time.time()
     with database.writing() as session:
-        if _move(session, job_id, JobStatus.QUEUED, JobStatus.CANCELLED,
+        if move(session, job_id, JobStatus.QUEUED, JobStatus.CANCELLED,
                  finished_at=now, cancel_requested=True):  # fmt: skip
-            _append(session, job_id, [StateEvent(status=JobStatus.CANCELLED)])
+            append(session, job_id, [StateEvent(status=JobStatus.CANCELLED)])
             return True
         asked = (
             update(JobRow)
             .where(JobRow.id == job_id, JobRow.status == JobStatus.RUNNING)
             .values(cancel_requested=True)
         )
-        return _touched(session, asked)
+        return touched(session, asked)
 
 
 def mark_sent(database: Database, job_id: str, *, at: float | None) -> None:
@@ -272,7 +286,7 @@ def _release(database: Database, job: JobRow, now: float) -> bool:
         JobRow.cancel_requested == job.cancel_requested,
     )
     with database.writing() as session:
-        if not _move(session, job.id, JobStatus.RUNNING, new, *still, **values):
+        if not move(session, job.id, JobStatus.RUNNING, new, *still, **values):
             return False
-        _append(session, job.id, [lost, StateEvent(status=new, attempt=job.attempt)])
+        append(session, job.id, [lost, StateEvent(status=new, attempt=job.attempt)])
         return True

@@ -18,6 +18,8 @@ class JobRow(Table):
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    parent_id: Mapped[str | None] = mapped_column(String(32))
+    """The job whose part this one is."""
     kind: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(16))
@@ -42,6 +44,7 @@ class JobRow(Table):
     __table_args__ = (
         Index("jobs_by_age", "created_at", "id"),
         Index("jobs_by_status", "status", "queue", "created_at"),
+        Index("jobs_by_parent", "parent_id", "created_at"),
     )
 
 

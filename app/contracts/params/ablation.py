@@ -72,6 +72,23 @@ class AblationMeasure(Params):
         250, title="Batch size", unit="images", help="Images attacked at once.", ge=1, le=4096
     )
 
+    def of(self, model: str, training: TrainParams) -> EvaluateParams:
+        """How a model is measured; `training`: the shared settings."""
+        further = {Method.CW: self.cw, Method.AUTOATTACK: self.autoattack}
+        return EvaluateParams(
+            models=(model,),
+            dataset=training.dataset,
+            images=self.images,
+            epsilon=training.epsilon,
+            attack=Attack(steps=self.steps),
+            further=tuple(method for method, wanted in further.items() if wanted),
+            epsilons=(),
+            step_counts=(),
+            minimal_epsilon=False,
+            attention=False,
+            batch_size=self.batch_size,
+        )
+
 
 class AblationParams(Params):
     """Train every recipe with every value of a grid and every seed, and measure each model."""
@@ -159,25 +176,6 @@ class AblationParams(Params):
         values = self._training(row, self.seeds[0], "x").model_dump(mode="json")
         varied = (f"{_title(field)} {_shown(field, values[field])}" for field in row.varied)
         return ", ".join([RECIPE_NAMES[row.recipe], *varied])
-
-    def evaluation(self, model: str) -> EvaluateParams | None:
-        """How a model is measured; None where nothing is asked for."""
-        if self.measure is None:
-            return None
-        further = {Method.CW: self.measure.cw, Method.AUTOATTACK: self.measure.autoattack}
-        return EvaluateParams(
-            models=(model,),
-            dataset=self.training.dataset,
-            images=self.measure.images,
-            epsilon=self.training.epsilon,
-            attack=Attack(steps=self.measure.steps),
-            further=tuple(method for method, wanted in further.items() if wanted),
-            epsilons=(),
-            step_counts=(),
-            minimal_epsilon=False,
-            attention=False,
-            batch_size=self.measure.batch_size,
-        )
 
     def _varied(self, recipe: Recipe) -> tuple[str, ...]:
         """What of the grid tells trainings of a recipe apart."""

@@ -11,6 +11,7 @@ from app.contracts.results.ablation import (
     Reported,
     SeedValue,
     Spread,
+    columns_of,
 )
 from app.contracts.results.base import (
     Z_95,
@@ -99,4 +100,5 @@ __all__ = [
     "TrainResult",
     "Verdict",
     "View",
+    "columns_of",
 ]

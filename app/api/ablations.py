@@ -1,0 +1,44 @@
+"""Ablations: their tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from app.api.fields import IdPath
+from app.contracts.results import AblationTable
+from app.deps import LabDep
+from app.downloads import attachment, file_name
+from app.services import ablations
+
+router = APIRouter(prefix="/jobs", tags=["ablations"])
+
+_CSV: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
+}
+
+
+@router.get("/{job_id}/ablation")
+def table(lab: LabDep, job_id: IdPath) -> AblationTable:
+    """The table of an ablation as it is known now, also while it runs or after it was cancelled.
+
+    Each figure is the mean over the seeds that have it, with the standard deviation of the sample.
+    `reported` holds figures of the paper, of another network and other data.
+    """
+    return ablations.table(lab, job_id)
+
+
+@router.get("/{job_id}/ablation.csv", response_class=StreamingResponse, responses=_CSV)
+def as_csv(lab: LabDep, job_id: IdPath) -> StreamingResponse:
+    """The same, one row a figure.
+
+    Columns: `job`, `row` (from 1), `recipe`, `label`, `measure`, `statistic` (`seed`, `mean`, `std`
+    or `reported`), `seed`, `value` (a share), `low`, `high` (95 %, over images), `n` (images of a
+    seed; seeds of a mean), `model`, `note`. A text that a spreadsheet would take for a formula
+    begins with an apostrophe.
+    """
+    job, lines = ablations.csv(lab, job_id)
+    name = file_name(job.title, "ablation", job_id, ".csv")
+    return StreamingResponse(lines, media_type="text/csv", headers=attachment(name))

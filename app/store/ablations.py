@@ -1,0 +1,237 @@
+"""Ablations: a parent's row follows its children's. No worker runs it; SQL alone moves it on.
+
+Whoever sees a child end calls `advance`, and so does the reconciler: repeating or losing a call
+changes no outcome. A call that finds another one before it writes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.contracts.events import LogEvent, LogLevel, ProgressEvent, StateEvent
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import AblationParams
+from app.contracts.results import AblationResult
+from app.store import jobs
+from app.store.ablation_family import (
+    UNFINISHED,
+    Child,
+    Family,
+    evaluation_id,
+    families,
+    training_id,
+)
+from app.store.ablation_tables import table
+from app.store.db import Database
+from app.store.files import Files
+from app.store.tables import JobRow
+from app.store.transitions import append, move, move_all, touched
+
+_LOG_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is to be written of a parent now."""
+
+    begins: bool
+    unmeasured: tuple[Child, ...]
+    progress: ProgressEvent | None
+    outcome: JobStatus | None
+
+    def __bool__(self) -> bool:
+        return bool(self.begins or self.unmeasured or self.progress or self.outcome)
+
+
+def trainings(parent_id: str, params: AblationParams) -> list[JobRow]:
+    """The rows of the trainings, to be added with the parent, in the order of the table.
+
+    The reconciler sends one whenever its queue is empty, so that other jobs need not wait for all.
+    """
+    now = time.time()
+    return [
+        jobs.queued(
+            JobKind.TRAIN,
+            f"Train {planned.params.name}",
+            planned.params,
+            job_id=training_id(parent_id, planned.row, planned.seed),
+            parent_id=parent_id,
+            created_at=now + number / 1000,  # lists and workers keep the order
+            sent=False,
+        )
+        for number, planned in enumerate(params.trainings())
+    ]
+
+
+def advance(database: Database, files: Files, parent_id: str) -> bool:
+    """Move a parent on as far as its children allow; whether this call changed anything.
+
+    It submits the evaluation of each training that left a model, reports progress, and settles the
+    parent once all is over: as succeeded where one training succeeded.
+    """
+    return bool(_advance(database, files, [parent_id]))
+
+
+def advance_all(database: Database, files: Files) -> list[str]:
+    """The same for every unfinished parent; returns the ids of those that changed."""
+    return _advance(database, files, None)
+
+
+def request_cancel(database: Database, files: Files, parent_id: str) -> list[str] | None:
+    """End a parent's waiting children, ask the running ones to end, and submit no more.
+
+    Returns the ids of these children; None where the parent is over.
+    """
+    of_parent, unfinished = JobRow.parent_id == parent_id, JobRow.status.in_(UNFINISHED)
+    flag = update(JobRow).values(cancel_requested=True).execution_options(synchronize_session=False)
+    with database.writing() as session:
+        # The parent first: its lock keeps others from submitting children meanwhile.
+        if not touched(session, flag.where(JobRow.id == parent_id, unfinished)):
+            return None
+        # Flagged before those that wait are ended: one that is given back in between ends itself.
+        asked = session.scalars(flag.where(of_parent, unfinished).returning(JobRow.id)).all()
+        waiting, over = JobStatus.QUEUED, JobStatus.CANCELLED
+        move_all(session, waiting, over, of_parent, finished_at=time.time())
+    advance(database, files, parent_id)
+    return list(asked)
+
+
+def _advance(database: Database, files: Files, only: Sequence[str] | None) -> list[str]:
+    with database.reading() as session:
+        found = families(session, only)
+    return [family.parent.id for family in found if _take(database, files, family)]
+
+
+def _take(database: Database, files: Files, family: Family) -> bool:
+    """Take the next step, if there is one; whether it was this call that took it."""
+    step, result_file = _step(family), None
+    if not step:
+        return False
+    if step.outcome is JobStatus.SUCCEEDED:
+        # Its children are over: another call would write the same table.
+        result_file = _write_result(database, files, family.parent)
+    try:
+        with database.writing() as session:
+            if not _lock(session, family.parent):
+                return False
+            _write(session, family, step, result_file)
+    except IntegrityError:
+        return False  # another call has submitted the same evaluation
+    return True
+
+
+def _step(family: Family) -> _Step:
+    parent, unmeasured = family.parent, family.unmeasured()
+    began = any(child.status != JobStatus.QUEUED for child in family.everyone())
+    over = not unmeasured and all(child.is_final for child in family.everyone())
+    progress = _progress(family)
+    is_news = parent.progress != progress.model_dump(exclude={"type"})
+    return _Step(
+        begins=began and parent.status == JobStatus.QUEUED and not parent.cancel_requested,
+        unmeasured=unmeasured,
+        progress=progress if is_news and not parent.cancel_requested else None,
+        outcome=_outcome(family) if over else None,
+    )
+
+
+def _outcome(family: Family) -> JobStatus:
+    if family.parent.cancel_requested:
+        return JobStatus.CANCELLED
+    succeeded = any(each.status == JobStatus.SUCCEEDED for each in family.trainings)
+    return JobStatus.SUCCEEDED if succeeded else JobStatus.FAILED
+
+
+def _progress(family: Family) -> ProgressEvent:
+    """Counts trainings and evaluations that are over, or that will not come."""
+    count = len(family.trainings)
+    trained = sum(each.is_final for each in family.trainings)
+    phase = f"{trained} of {count} trainings over"
+    if not family.measures:
+        return ProgressEvent(done=trained, total=count, phase=phase)
+    measured = family.measured()
+    phase += f", {measured} of {count} measured"
+    return ProgressEvent(done=trained + measured, total=2 * count, phase=phase)
+
+
+def _write_result(database: Database, files: Files, parent: JobRow) -> str:
+    found = table(database, files, parent.id)
+    assert found is not None
+    params = AblationParams.model_validate(parent.params)
+    return files.write_result(parent.id, AblationResult(params=params, table=found))
+
+
+def _lock(session: Session, parent: JobRow) -> bool:
+    """Keep others from the parent's row; False where one of them changed it since it was read."""
+    lock = update(JobRow).values(last_event=JobRow.last_event)
+    unchanged = (
+        JobRow.id == parent.id,
+        JobRow.last_event == parent.last_event,
+        JobRow.cancel_requested == parent.cancel_requested,
+    )
+    return touched(session, lock.where(*unchanged))
+
+
+def _write(session: Session, family: Family, step: _Step, result_file: str | None) -> None:
+    """Write a step. Raises IntegrityError."""
+    parent, now = family.parent, time.time()
+    status = JobStatus(parent.status)
+    if step.begins:
+        status = JobStatus.RUNNING
+        move(session, parent.id, JobStatus.QUEUED, status, attempt=1, started_at=now)
+        append(session, parent.id, [StateEvent(status=status, attempt=1)])
+    jobs.add_all(session, _evaluations(family, step.unmeasured))
+    if step.progress is not None:
+        said = step.progress.model_dump(exclude={"type"})
+        session.execute(update(JobRow).where(JobRow.id == parent.id).values(progress=said))
+        append(session, parent.id, [step.progress])
+    if step.outcome is not None:
+        failure = _failure(family) if step.outcome is JobStatus.FAILED else None
+        left = {"finished_at": now, "failure": failure, "result_file": result_file}
+        move(session, parent.id, status, step.outcome, **left)
+        last = StateEvent(status=step.outcome, attempt=parent.attempt)
+        append(session, parent.id, [*_log(family), last])
+
+
+def _evaluations(family: Family, unmeasured: Sequence[Child]) -> list[JobRow]:
+    """The rows of the evaluations to be submitted; the reconciler sends them too."""
+    if not unmeasured:
+        return []
+    params = AblationParams.model_validate(family.parent.params)
+    assert params.measure is not None
+    return [
+        jobs.queued(
+            JobKind.EVALUATE,
+            f"Evaluate {training.title.removeprefix('Train ')}",
+            params.measure.of(family.models[training.id], params.training),
+            job_id=evaluation_id(training.id),
+            parent_id=family.parent.id,
+            sent=False,
+        )
+        for training in unmeasured
+    ]
+
+
+def _log(family: Family) -> list[LogEvent]:
+    """One line that names the children that failed."""
+    failed = [child.title for child in family.everyone() if child.status == JobStatus.FAILED]
+    if not failed:
+        return []
+    text = f"{len(failed)} of its jobs failed: {'; '.join(failed)}"
+    return [LogEvent(level=LogLevel.WARNING, text=text[:_LOG_CHARACTERS])]
+
+
+def _failure(family: Family) -> dict[str, Any]:
+    """None of the trainings succeeded."""
+    reasons = [child.failure for child in family.trainings if child.failure is not None]
+    detail = f"None of its {len(family.trainings)} trainings succeeded."
+    hint = "Look at its jobs, then submit it again."
+    if reasons:
+        detail, hint = f"{detail} The first: {reasons[0]['detail']}", reasons[0]["hint"] or hint
+    return {"title": "The job failed", "detail": detail, "hint": hint}

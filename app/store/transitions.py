@@ -1,0 +1,75 @@
+"""How a job's row changes: conditional UPDATEs and numbered events, inside a transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import insert, update
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.orm import Session
+
+from app.contracts.events import Event, StateEvent
+from app.contracts.jobs import TRANSITIONS, JobStatus
+from app.store.tables import EventRow, JobRow
+
+
+def move(
+    session: Session, job_id: str, old: JobStatus, new: JobStatus, *conditions: Any, **values: Any
+) -> bool:
+    """The one transition: changes nothing unless the job is in `old` and `conditions` hold."""
+    assert new in TRANSITIONS[old], f"{old} -> {new}"
+    statement = (
+        update(JobRow)
+        .where(JobRow.id == job_id, JobRow.status == old, *conditions)
+        .values(status=new, **values)
+        .execution_options(synchronize_session=False)
+    )
+    return touched(session, statement)
+
+
+def move_all(
+    session: Session, old: JobStatus, new: JobStatus, *conditions: Any, **values: Any
+) -> list[str]:
+    """The same for all jobs that meet the conditions, each with its event; returns their ids."""
+    assert new in TRANSITIONS[old], f"{old} -> {new}"
+    moved = session.execute(
+        update(JobRow)
+        .where(JobRow.status == old, *conditions)
+        .values(status=new, last_event=JobRow.last_event + 1, **values)
+        .returning(JobRow.id, JobRow.last_event)
+        .execution_options(synchronize_session=False)
+    ).all()
+    now, event = time.time(), StateEvent(status=new)
+    rows = [
+        {"job_id": job_id, "seq": seq, "type": event.type, "at": now, "body": event.model_dump()}
+        for job_id, seq in moved
+    ]
+    if rows:
+        session.execute(insert(EventRow), rows)
+    return [job_id for job_id, _ in moved]
+
+
+def append(session: Session, job_id: str, events: Sequence[Event]) -> None:
+    """Number and write events; the UPDATE of the counter keeps numbers free of gaps."""
+    last = session.execute(
+        update(JobRow)
+        .where(JobRow.id == job_id)
+        .values(last_event=JobRow.last_event + len(events))
+        .returning(JobRow.last_event)
+        .execution_options(synchronize_session=False)
+    ).scalar_one()
+    now, first = time.time(), last - len(events) + 1
+    rows = [
+        {"job_id": job_id, "seq": first + i, "type": e.type, "at": now, "body": e.model_dump()}
+        for i, e in enumerate(events)
+    ]
+    session.execute(insert(EventRow), rows)
+
+
+def touched(session: Session, statement: Any) -> bool:
+    """Whether a statement changed the one row that it is about."""
+    result = session.execute(statement)
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
