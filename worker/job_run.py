@@ -15,7 +15,7 @@ from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import PARAMS_OF
 from app.errors import JobError, LabError
-from app.store import jobs
+from app.store import ablations, jobs
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
 from worker.jobs import evaluation, explain, importing, importing_model, training
@@ -39,6 +39,7 @@ def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> Job
         _log.info("job %s is not queued; nothing to do", job_id)
         return None
     lab.ring(job_id)
+    _tell_parent(lab, claim)
     try:
         with _lease(lab, claim):
             return _attempt(lab, claim, stopping)
@@ -47,6 +48,18 @@ def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> Job
         return None
     finally:
         lab.ring(job_id)
+        _tell_parent(lab, claim)
+
+
+def _tell_parent(lab: WorkerLab, claim: Claim) -> None:
+    """Let the parent follow at once; where that fails, the reconciler sees to it."""
+    if claim.parent_id is None:
+        return
+    try:
+        if ablations.advance(lab.database, lab.files, claim.parent_id):
+            lab.ring(claim.parent_id)
+    except Exception:
+        _log.exception("job %s: its parent was not told", claim.job_id)
 
 
 @contextmanager
