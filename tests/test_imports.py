@@ -52,8 +52,8 @@ FORBIDDEN = {
 ONLY_STORE_TYPES = {"app.store.job_queries": {"StoredEvent"}}
 """What the upper layers may take from the store: the shape of an event."""
 
-LAZY = {"pyautoattack", "foolbox", "eagerpy"}
-"""What attacks may import where they need it, and not before: a core runs without them."""
+LAZY = {"worker.attacks": {"pyautoattack", "foolbox", "eagerpy"}, "worker.models": {"timm"}}
+"""What a core may import where it needs it, and not before: it runs without them."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -119,8 +119,7 @@ def test_a_core_needs_torch_numpy_and_pillow_at_most(core: str) -> None:
     allowed = {"torch", "numpy", "PIL", "worker"} | set(sys.stdlib_module_names)
     if core == "worker.data":
         allowed.add("torchvision")  # downloads CIFAR and SVHN
-    if core == "worker.attacks":
-        allowed |= LAZY
+    allowed |= LAZY.get(core, set())
     used = {
         module.split(".")[0]
         for name, path in MODULES.items()
@@ -138,11 +137,12 @@ def test_a_core_needs_torch_numpy_and_pillow_at_most(core: str) -> None:
     assert all(any(is_below(module, other) for other in CORES) for module in inside), inside
 
 
-def test_attacks_load_other_libraries_only_when_they_attack() -> None:
-    names = [name for name in MODULES if is_below(name, "worker.attacks")]
+@pytest.mark.parametrize("core", list(LAZY))
+def test_a_core_loads_other_libraries_only_where_it_needs_them(core: str) -> None:
+    names = [name for name in MODULES if is_below(name, core)]
     code = (
         f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\n"
-        f"print(sorted({LAZY} & set(sys.modules)))"
+        f"print(sorted({LAZY[core]} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120

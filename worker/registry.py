@@ -7,6 +7,7 @@ import json
 import platform
 import time
 import uuid
+from collections.abc import Sequence
 from functools import lru_cache
 
 import safetensors.torch
@@ -66,6 +67,19 @@ def model_row(database: Database, model_id: str) -> ModelRow:
     return row
 
 
+def new_model(
+    architecture: str, *, num_classes: int, mean: Sequence[float], std: Sequence[float]
+) -> Classifier:
+    """`worker.models.build`. Raises JobError where this worker has no such architecture."""
+    try:
+        return build(architecture, num_classes=num_classes, mean=mean, std=std)
+    except ValueError as error:
+        raise JobError(
+            f"The network cannot be built: {error}.",
+            hint="Choose another architecture, or have it installed where the worker runs.",
+        ) from error
+
+
 def load_model(files: Files, row: ModelRow) -> Classifier:
     """The registered model, on the device, channels-last, in eval mode, without gradients.
 
@@ -81,7 +95,7 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
             hint="The file was changed or damaged: train the model again.",
         )
     # The stored buffers bring their own normalisation.
-    model = build(
+    model = new_model(
         row.card["architecture"],
         num_classes=len(row.card["classes"]),
         mean=(0.0, 0.0, 0.0),

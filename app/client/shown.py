@@ -13,6 +13,7 @@ from app.contracts.results import (
     Comparison,
     EvaluationResult,
     ExplainResult,
+    ImportModelResult,
     ImportResult,
     JobResult,
     ModelCard,
@@ -95,6 +96,12 @@ def result(found: JobResult) -> str:
             return evaluation(found)
         case TrainResult(card=card):
             return _trained(card, found)
+        case ImportModelResult(card=card):
+            (clean,) = card.test
+            return on_one_line(
+                f"Model “{card.name}” ({found.model}): clean {accuracy(clean.accuracy)} on "
+                f"{clean.accuracy.n:,} test images."
+            )
         case ImportResult(report=report):
             return (
                 f"Dataset {found.dataset}: {report.train_images:,} training and "

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from worker.models.base import Classifier, Outputs
 from worker.models.frozen import frozen
+from worker.models.plugins import plugin_classifier
 from worker.models.preact_resnet import PreActResNet18
+from worker.models.timm_models import TimmClassifier
 from worker.models.wide_resnet import WideResNet
 
-__all__ = ["Classifier", "Outputs", "build", "frozen"]
+__all__ = ["Classifier", "Outputs", "TimmClassifier", "build", "frozen"]
 
 
 def build(
@@ -19,21 +21,27 @@ def build(
     """A freshly initialised classifier, drawn from torch's global generator.
 
     Args:
-        architecture: "wrn-<depth>-<width>", such as "wrn-10-2" or "wrn-28-10", or
-            "preactresnet-18".
+        architecture: "wrn-<depth>-<width>", such as "wrn-10-2" or "wrn-28-10",
+            "preactresnet-18", "timm:<name>" for a network of timm, or "plugin:<name>" for an
+            installed one.
         num_classes: K, at least 2.
         mean, std: of the training images' colour channels, three numbers each, in units of [0, 1].
 
     Raises:
         ValueError: no such architecture, or arguments it refuses.
     """
+    kind, _, name = architecture.partition(":")
+    if kind == "timm" and name:
+        return TimmClassifier(name, num_classes=num_classes, mean=mean, std=std)
+    if kind == "plugin" and name:
+        return plugin_classifier(name, num_classes=num_classes, mean=mean, std=std)
     if architecture == "preactresnet-18":
         return PreActResNet18(num_classes=num_classes, mean=mean, std=std)
     wide = re.fullmatch(r"wrn-([0-9]{1,4})-([0-9]{1,4})", architecture)
     if wide is None:
         raise ValueError(
-            f"no architecture {architecture!r}: use wrn-<depth>-<width>, such as wrn-28-10, "
-            "or preactresnet-18"
+            f"no architecture {architecture[:80]!r}: use wrn-<depth>-<width>, such as wrn-28-10, "
+            "preactresnet-18, timm:<name> or plugin:<name>"
         )
     return WideResNet(
         depth=int(wide[1]), widen_factor=int(wide[2]), num_classes=num_classes, mean=mean, std=std

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of names in published checkpoints whose weights no forward pass uses."""
 
     def __init__(
         self,
@@ -72,6 +74,13 @@ class Classifier(nn.Module):
         """Embedding and logits that follow from a feature map (N, C, H, W)."""
         embedding = features.mean(dim=(2, 3))  # (N, C, H, W) -> (N, C)
         return Outputs(features, embedding, self.head(embedding))
+
+    def published_names(self) -> dict[str, str]:
+        """What published checkpoints of the same network call a weight, by its name here.
+
+        Empty where there are none, or where they use the names of this class.
+        """
+        return {}
 
 
 def _three_numbers(name: str, values: Sequence[float]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.models.base import Classifier
-from worker.models.preactivation import preactivation_body
+from worker.models.preactivation import preactivation_body, published_names
 
 
 class PreActResNet18(Classifier):
@@ -22,4 +22,15 @@ class PreActResNet18(Classifier):
             num_classes=num_classes,
             mean=mean,
             std=std,
+        )
+
+    def published_names(self) -> dict[str, str]:
+        """Those of github.com/kuangliu/pytorch-cifar, with the last batch norm as `bn`."""
+        return published_names(
+            self.state_dict(),
+            blocks=2,
+            block="layer{stage}.{index}",
+            shortcut="shortcut.0",
+            norm="bn",
+            head="linear",
         )

@@ -6,7 +6,7 @@ network with different widths and depths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +26,37 @@ def preactivation_body(*, stem: int, widths: Sequence[int], blocks: int) -> nn.S
             layers.append(PreActivationBlock(channels, width, stride=2 if halve else 1))
             channels = width
     return nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def published_names(
+    names: Iterable[str], *, blocks: int, block: str, shortcut: str, norm: str, head: str
+) -> dict[str, str]:
+    """Published names of the weights of a classifier with a pre-activation body, by their own.
+
+    Args:
+        names: of the classifier's state; those of its normalisation have no published name.
+        blocks: in a stage.
+        block: a block's name, with `{stage}` from 1 and `{index}` from 0.
+        shortcut: of a block's 1x1 convolution.
+        norm, head: the batch norm after the last block, and the linear layer.
+    """
+    found = {}
+    for name in names:
+        part, _, rest = name.partition(".")
+        if part == "head":
+            found[name] = f"{head}.{rest}"
+        elif part == "body":
+            number, _, weight = rest.partition(".")
+            stage, index = divmod(int(number) - 1, blocks)
+            if stage < 0:
+                found[name] = f"conv1.{weight}"
+            elif weight.count(".") == 0:
+                found[name] = f"{norm}.{weight}"
+            else:
+                layer, _, last = weight.partition(".")
+                inner = shortcut if layer == "shortcut" else layer
+                found[name] = f"{block.format(stage=stage + 1, index=index)}.{inner}.{last}"
+    return found
 
 
 def _conv3x3(in_channels: int, out_channels: int, *, stride: int) -> nn.Conv2d:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from worker.models.base import Classifier
-from worker.models.preactivation import preactivation_body
+from worker.models.preactivation import preactivation_body, published_names
 
 
 class WideResNet(Classifier):
@@ -18,6 +19,9 @@ class WideResNet(Classifier):
     Raises:
         ValueError: no such depth or width.
     """
+
+    unused: ClassVar[tuple[str, ...]] = ("sub_block1.",)
+    """A second first stage in the code of TRADES (Zhang et al., ICML 2019) and its heirs."""
 
     def __init__(
         self,
@@ -33,10 +37,22 @@ class WideResNet(Classifier):
         if widen_factor < 1:
             raise ValueError(f"a Wide ResNet's width is at least 1, not {widen_factor}")
         widths = [16 * widen_factor, 32 * widen_factor, 64 * widen_factor]
+        self._blocks = (depth - 4) // 6
         super().__init__(
-            body=preactivation_body(stem=16, widths=widths, blocks=(depth - 4) // 6),
+            body=preactivation_body(stem=16, widths=widths, blocks=self._blocks),
             feature_dim=widths[-1],
             num_classes=num_classes,
             mean=mean,
             std=std,
+        )
+
+    def published_names(self) -> dict[str, str]:
+        """Those of github.com/xternalz/WideResNet-pytorch, which most published WRNs go back to."""
+        return published_names(
+            self.state_dict(),
+            blocks=self._blocks,
+            block="block{stage}.layer.{index}",
+            shortcut="convShortcut",
+            norm="bn1",
+            head="fc",
         )

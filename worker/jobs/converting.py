@@ -1,0 +1,183 @@
+"""A PyTorch state dict becomes safetensors, in a process that can do little else.
+
+    python -m worker.jobs.converting SOURCE TARGET MEGABYTES SECONDS
+
+The file is hostile until converted: it is read with `weights_only=True`, which runs no code of
+its own, without a network, and within limits of memory, time and written bytes. The last line on
+standard output is JSON: what was found, or what is wrong and what to do (decision 19).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # of sched.h
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+"""Under which keys training code stores a state dict within a checkpoint."""
+_DEEPEST = 4
+_MOST_TENSORS = 100_000
+_LONGEST_NAME = 300
+_FORBIDDEN = re.compile(
+    r"socket\.|subprocess\.|os\.(exec|fork|forkpty|posix_spawn|spawn|system|startfile)|"
+    r"pty\.|urllib\.|ctypes\.dlopen"
+)
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+
+
+class Refused(Exception):
+    """The file cannot be taken; what is wrong, and what to do."""
+
+    def __init__(self, detail: str, hint: str) -> None:
+        super().__init__(detail)
+        self.detail, self.hint = detail, hint
+
+
+def main(source: Path, target: Path, megabytes: int, seconds: int) -> int:
+    """Convert one file; 0 when it could be converted."""
+    isolated = leave_network()
+    # Only now: a process of several threads cannot leave its user namespace.
+    import torch
+
+    limit(megabytes, seconds)
+    sys.addaudithook(_refuse)
+    try:
+        said = convert(source, target, megabytes * 2**20) | {"isolated": isolated}
+    except Refused as refused:
+        said = {"detail": refused.detail, "hint": refused.hint}
+    except (MemoryError, torch.OutOfMemoryError):
+        said = _too_large(megabytes)
+    print(json.dumps(said), flush=True)
+    return 1 if "detail" in said else 0
+
+
+def leave_network() -> bool:
+    """Move into a network namespace of its own, which has no way out; False where that is refused.
+
+    To be called while the process has one thread.
+    """
+    unshare = getattr(ctypes.CDLL(None), "unshare", None)
+    if unshare is None:
+        return False
+    # Without privileges a user namespace has to come with it; root may do without.
+    return any(unshare(flags) == 0 for flags in (_CLONE_NEWUSER | _CLONE_NEWNET, _CLONE_NEWNET))
+
+
+def limit(megabytes: int, seconds: int) -> None:
+    """Bound memory on top of what is mapped by now, time on the processor, and files."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    for kind, most in {
+        resource.RLIMIT_AS: mapped + megabytes * 2**20,
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_FSIZE: megabytes * 2**20,
+        resource.RLIMIT_CORE: 0,
+    }.items():
+        _, hard = resource.getrlimit(kind)
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (bound, bound))
+
+
+def _refuse(event: str, _: Any) -> None:
+    """An audit hook: no network and no further process, whatever asks for them in Python."""
+    if _FORBIDDEN.match(event):
+        raise PermissionError(f"a file of weights has no business with {event}")
+
+
+def convert(source: Path, target: Path, most_bytes: int) -> dict[str, Any]:
+    """Write the state dict in `source` to `target`; returns what was found. Raises Refused."""
+    import safetensors.torch
+
+    tensors, ignored = _state(_loaded(source))
+    if sum(value.numel() * value.element_size() for value in tensors.values()) > most_bytes // 3:
+        raise Refused("The weights are larger than their file.", "Save the state dict again.")
+    # Copies, since tensors in a checkpoint may share their storage, which safetensors refuses.
+    plain = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    safetensors.torch.save_file(plain, target)
+    return {"tensors": len(plain), "ignored": ignored}
+
+
+def _loaded(source: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(source, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # hostile bytes make the reader fail in every way there is
+        text = str(error)
+        named = _GLOBAL.search(text)
+        if "alloc" in text or "not enough memory" in text:
+            raise MemoryError from error
+        if named or "Weights only" in text or "weights_only" in text:
+            what = f" ({named[1][:100]})" if named else ""
+            raise Refused(
+                f"The file holds more than weights{what}; reading that would run its code, which "
+                "the lab never does.",
+                "Save `model.state_dict()` alone, or as safetensors.",
+            ) from error
+        raise Refused(
+            "The file is damaged, or no PyTorch file.", "Save `model.state_dict()` again."
+        ) from error
+
+
+def _state(loaded: Any) -> tuple[dict[str, Any], int]:
+    """The dict of tensors within a checkpoint, and how many other entries lie beside them."""
+    import torch
+
+    for _ in range(_DEEPEST):
+        if not isinstance(loaded, dict):
+            break
+        inner = [key for key in WRAPPERS if isinstance(loaded.get(key), dict)]
+        if not inner:
+            break
+        if len(inner) > 1:
+            raise Refused(
+                f"The file holds several networks: {', '.join(inner)}.",
+                "Save the state dict of the one that is meant.",
+            )
+        loaded = loaded[inner[0]]
+    if not isinstance(loaded, dict):
+        raise Refused("The file holds no state dict.", "Save `model.state_dict()`.")
+    tensors = {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise Refused(
+            "The file holds no weights.",
+            f"Save `model.state_dict()`, alone or under one of: {', '.join(WRAPPERS)}.",
+        )
+    if len(tensors) > _MOST_TENSORS:
+        raise Refused(f"The file holds {len(tensors):,} tensors.", "No network has so many.")
+    for name, value in tensors.items():
+        _check(name, value)
+    return tensors, len(loaded) - len(tensors)
+
+
+def _check(name: Any, value: Any) -> None:
+    """A plain tensor of numbers under a plain name. Raises Refused."""
+    import torch
+
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise Refused("A weight has no plain name.", "Save `model.state_dict()`.")
+    plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+    if not plain or not (value.is_floating_point() or value.dtype in (torch.int64, torch.int32)):
+        raise Refused(
+            f"{name[:60]} is no plain tensor of numbers ({value.dtype}, {value.layout}).",
+            "Save the network in float32, neither sparse nor quantised.",
+        )
+
+
+def _too_large(megabytes: int) -> dict[str, Any]:
+    return {
+        "detail": f"Reading the file takes more than {megabytes:,} MB of memory.",
+        "hint": "Save the state dict alone, in float32 or float16, or as safetensors.",
+    }
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))

@@ -1,0 +1,295 @@
+"""The import of a model: weights from outside become one of the lab's, once shown to fit.
+
+Nothing is registered before the network's names and shapes, its numbers, the logits of the stored
+weights and the accuracy on test images have been looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+
+import torch
+from torch import Tensor
+
+from app.contracts.events import LogLevel
+from app.contracts.params import ImportModelParams
+from app.contracts.results import (
+    Accuracy,
+    ImportModelResult,
+    Lineage,
+    ModelCard,
+    TestAccuracy,
+)
+from app.errors import JobError
+from app.store import catalogue
+from app.store.tables import ModelRow, UploadRow
+from worker import registry
+from worker.data import Dataset, TensorSplit, to_float
+from worker.jobs.context import JobContext, Outcome
+from worker.jobs.weights_file import WeightsFile, opened
+from worker.models import Classifier, TimmClassifier
+from worker.models.matching import Mismatch, listed, match
+
+CHECKED_IMAGES = 1000
+_SEED = 0
+_BATCH = 100
+PARITY = 1e-5
+"""Of the largest logit: one network computed in two orders differs by rounding."""
+_CAUSES = (
+    "Usual causes: the normalisation (images are given in [0, 1] and normalised by mean and "
+    "standard deviation), the order of the classes, another architecture than the one trained, or "
+    "images prepared in another way."
+)
+
+
+def run(context: JobContext, params: ImportModelParams) -> Outcome:
+    """Import a model. Raises JobError with what does not fit."""
+    lab = context.lab
+    row, dataset = registry.dataset(lab.database, lab.files, params.dataset)
+    upload = _upload(context, params)
+    model_id = registry.id_within(context.claim.job_id, "model")
+    stored = lab.files.weights(model_id)
+    context.progress(0, 3, "reading the file")
+    scratch = stored.with_suffix(".converted")
+    with opened(lab.files.upload(upload.id), scratch=scratch, check=context.check) as file:
+        for note in file.notes:
+            context.log(note)
+        model = _loaded(context, params, dataset, file)
+    context.progress(1, 3, "comparing logits")
+    images = _test_images(dataset)
+    order = _order(params, dataset)
+    expected = _reference(model, images, order)
+    _reorder(model, order)
+    card = _card(context, params, model, upload, registry.lineage_of_dataset(row), dataset)
+    try:
+        kept = _register(context, card, model, model_id, row.id)
+        again = registry.load_model(lab.files, kept)
+        parity = _parity(again, images, expected)
+        accuracy = _measured(context, again, images)
+        _judge(context, params, accuracy, dataset.num_classes)
+        tested = _tested(card, params, accuracy)
+        kept.card = tested.model_dump(mode="json")
+    except BaseException:
+        stored.unlink(missing_ok=True)
+        raise
+    return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
+
+
+def _upload(context: JobContext, params: ImportModelParams) -> UploadRow:
+    upload = catalogue.upload(context.lab.database, params.upload)
+    if upload is None or not context.lab.files.upload(params.upload).exists():
+        raise JobError("The uploaded file is gone.", hint="Upload it again.")
+    return upload
+
+
+def _order(params: ImportModelParams, dataset: Dataset) -> list[int]:
+    """Which output of the file's head stands for each class of the dataset."""
+    given = params.classes or dataset.class_names
+    if sorted(given) != sorted(dataset.class_names):
+        raise JobError(
+            "The classes given are not those of the dataset.",
+            hint=f"The dataset has: {', '.join(dataset.class_names[:20])}.",
+        )
+    return [given.index(name) for name in dataset.class_names]
+
+
+def _loaded(
+    context: JobContext, params: ImportModelParams, dataset: Dataset, file: WeightsFile
+) -> Classifier:
+    """The network with the file's weights, in eval mode on the device."""
+    model = registry.new_model(
+        params.architecture,
+        num_classes=dataset.num_classes,
+        mean=params.mean or (0.0, 0.0, 0.0),
+        std=params.std or (1.0, 1.0, 1.0),
+    )
+    weights = file.read(_names(model, file))
+    _check_normalisation(context, params, weights)
+    wrong = [name for name, value in weights.items() if not value.isfinite().all()]
+    if wrong:
+        raise JobError(
+            f"Not all weights are finite numbers: {listed('with NaN or infinity', wrong)}.",
+            hint="The training may have diverged; take an earlier checkpoint.",
+        )
+    model.load_state_dict(model.state_dict() | weights)
+    model = model.to(registry.device()).to(memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)
+
+
+def _names(model: Classifier, file: WeightsFile) -> dict[str, str]:
+    try:
+        return match(model, file.shapes)
+    except Mismatch as mismatch:
+        raise JobError(
+            f"The weights do not fit the architecture. {mismatch}.",
+            hint=_classes_hint(model, mismatch)
+            or "Choose the architecture that was trained; the model's code and the file must "
+            "name the weights alike.",
+        ) from mismatch
+    except ValueError as error:
+        raise JobError(f"The file is ambiguous: {error}.", hint="Save one network alone.") from None
+
+
+def _classes_hint(model: Classifier, mismatch: Mismatch) -> str:
+    """What to do where nothing but the number of classes differs."""
+    head = model.published_names().get("head.weight", "head.weight").rpartition(".")[0]
+    only_head = all(f"{head}." in text for text in mismatch.shapes)
+    if mismatch.missing or mismatch.unexpected or not only_head:
+        return ""
+    return (
+        f"The file's head has another number of classes than the dataset's {model.num_classes}: "
+        "choose the dataset that it was trained on."
+    )
+
+
+def _check_normalisation(
+    context: JobContext, params: ImportModelParams, weights: dict[str, Tensor]
+) -> None:
+    """Of two statements that differ, neither may win silently; of none, the log tells."""
+    for name in ("mean", "std"):
+        given, within = getattr(params, name), weights.get(name)
+        if given is not None and within is not None:
+            if not torch.allclose(within.double(), torch.tensor(given).double(), atol=1e-6):
+                raise JobError(
+                    f"The file says {name} {within.tolist()}, the job {list(given)}.",
+                    hint="Leave mean and standard deviation empty to take those of the file.",
+                )
+        elif name == "std" and within is not None and not (within > 0).all():
+            raise JobError(f"The file says std {within.tolist()}; it must be above 0.")
+    if params.mean is None and "mean" not in weights:
+        context.log(
+            "Neither the file nor the job names a normalisation: the network is given images in "
+            "[0, 1] as they are.",
+            LogLevel.WARNING,
+        )
+
+
+def _test_images(dataset: Dataset) -> TensorSplit:
+    """Up to 1,000 test images, balanced over the classes."""
+    test = dataset.split("test")
+    return test.sample(min(CHECKED_IMAGES, len(test)), seed=_SEED).to(registry.device())
+
+
+def _reference(model: Classifier, images: TensorSplit, order: Sequence[int]) -> Tensor:
+    """Logits of the network as the file's own code has it, in the dataset's order of classes.
+
+    For a network of timm that is timm's own class, which normalises nothing.
+    """
+    x = _first(images)
+    network: Callable[[Tensor], Tensor] = model
+    if isinstance(model, TimmClassifier):
+        network = model.native().to(x.device).to(memory_format=torch.channels_last)
+        x = (x - model.mean.view(1, 3, 1, 1)) / model.std.view(1, 3, 1, 1)
+    with torch.no_grad():
+        logits = network(x)[:, list(order)]
+    if not logits.isfinite().all():
+        raise JobError(
+            "The network's logits are no finite numbers.",
+            hint="Check mean and standard deviation; the training may have diverged.",
+        )
+    return logits
+
+
+def _first(images: TensorSplit) -> Tensor:
+    return to_float(images.images[:_BATCH])
+
+
+def _reorder(model: Classifier, order: Sequence[int]) -> None:
+    """Sort the head's outputs into the dataset's order of classes."""
+    for parameter in model.head.parameters():
+        parameter.copy_(parameter[list(order)])
+
+
+def _card(
+    context: JobContext,
+    params: ImportModelParams,
+    model: Classifier,
+    upload: UploadRow,
+    dataset: Lineage,
+    facts: Dataset,
+) -> ModelCard:
+    return ModelCard(
+        name=params.name,
+        architecture=params.architecture,
+        parameters=sum(p.numel() for p in model.parameters()),
+        classes=facts.class_names,
+        image_size=facts.image_size,
+        dataset=dataset,
+        teacher=None,
+        params=None,
+        origin="imported",
+        selection=f"Imported from {PurePath(upload.filename).name}, SHA-256 {upload.sha256}.",
+        epoch=0,
+        validation_clean=None,
+        validation_robust=None,
+        environment=registry.environment(context.seconds),
+    )
+
+
+def _register(
+    context: JobContext, card: ModelCard, model: Classifier, model_id: str, dataset_id: str
+) -> ModelRow:
+    return registry.register(
+        context.lab.files,
+        card,
+        model.state_dict(),
+        model_id=model_id,
+        job_id=context.claim.job_id,
+        dataset_id=dataset_id,
+    )
+
+
+def _parity(again: Classifier, images: TensorSplit, expected: Tensor) -> float:
+    """The largest difference of logits between the registered model and the file's network."""
+    with torch.no_grad():
+        difference = float((again(_first(images)) - expected).abs().max())
+    most = PARITY * max(1.0, expected.abs().max().item())
+    if not difference <= most:
+        raise JobError(
+            f"The stored network's logits differ from those of the file's by {difference:.3g}; "
+            f"at most {most:.3g} is rounding.",
+            hint="The architecture computes something else than the network that was trained.",
+        )
+    return difference
+
+
+def _measured(context: JobContext, model: Classifier, images: TensorSplit) -> Accuracy:
+    """Clean accuracy on those images."""
+    correct, count = 0, len(images.labels)
+    for rows in torch.split(torch.arange(count), _BATCH):
+        context.progress(2, 3, "measuring the accuracy")
+        x, y = images.batch(rows)
+        with torch.no_grad():
+            correct += int((model(x).argmax(dim=1) == y).sum())
+    return Accuracy.of(correct, count)
+
+
+def _judge(
+    context: JobContext, params: ImportModelParams, found: Accuracy, num_classes: int
+) -> None:
+    """Raise JobError where the accuracy is far from what was expected."""
+    measured = (
+        f"{100 * found.value:.1f} % of {found.n:,} test images are classified right "
+        f"(95 % interval {100 * found.low:.1f}–{100 * found.high:.1f} %)"
+    )
+    expected = params.expected
+    if expected is None:
+        context.log(f"{measured}; no accuracy was given to expect.")
+        if found.low <= 1 / num_classes:
+            context.log(f"That is no better than guessing. {_CAUSES}", LogLevel.WARNING)
+        return
+    inside = found.low <= expected <= found.high
+    if not inside and abs(found.value - expected) > params.tolerance:
+        raise JobError(
+            f"{measured}; {100 * expected:.1f} % were expected, so the import is not right.",
+            hint=_CAUSES,
+        )
+    context.log(f"{measured}; {100 * expected:.1f} % were expected.")
+
+
+def _tested(card: ModelCard, params: ImportModelParams, accuracy: Accuracy) -> ModelCard:
+    tested = TestAccuracy(
+        measure="clean", accuracy=accuracy, dataset=card.dataset, expected=params.expected
+    )
+    return card.model_copy(update={"test": (tested,)})
