@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 VERSION = "0.2.0"
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 class Settings(BaseSettings):
@@ -31,8 +32,10 @@ class Settings(BaseSettings):
 
     checkpoint_s: float = Field(60.0, gt=0)
     """A training run writes a checkpoint this often within an epoch, and after each epoch."""
+    shipped_dir: Path = _ROOT / "models"
+    """The models that a lab starts with; a folder without any, for a lab that starts empty."""
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "shipped_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ import redis
 from app.main import create_app
 from app.services.lab import Lab
 from app.settings import Settings
+from tests.plugins.lab_process import NO_MODELS
 from tests.plugins.servers import served, valkey_on_socket
+
+os.environ.update(NO_MODELS)
 
 pytest_plugins = ["tests.plugins.needs"]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.queue import Broker
 from app.settings import Settings
+from app.store import shipped
 from app.store.db import Database
 from app.store.files import Files
 
@@ -19,11 +20,15 @@ class Lab:
 
     @classmethod
     def open(cls, settings: Settings) -> Lab:
-        """Connect to everything. Raises OSError where the data folder cannot be written."""
+        """Connect to everything, and register the models that come with the code.
+
+        Raises OSError where the data folder cannot be written.
+        """
         files = Files(settings.data_dir)
         files.prepare()
         database = Database(settings.sql_url)
         database.migrate()
+        shipped.register(database, files, settings.shipped_dir)
         return cls(settings, database, files, Broker(settings))
 
     def close(self) -> None:

@@ -61,10 +61,16 @@ def set_model_deleted(database: Database, model_id: str, *, deleted: bool) -> No
 
 
 def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
-    """Forget models that have been in the bin for so long; returns their ids."""
+    """Forget models that have been in the bin for so long; returns their ids.
+
+    Those that came with the lab stay in the bin: without their rows the next start would take
+    them for new ones.
+    """
     old = ModelRow.deleted_at < time.time() - older_than_s
+    # Cards of lab 0.2 and earlier do not say where a model comes from.
+    own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
     with database.writing() as session:
-        return list(session.scalars(delete(ModelRow).where(old).returning(ModelRow.id)))
+        return list(session.scalars(delete(ModelRow).where(old, own).returning(ModelRow.id)))
 
 
 def add_upload(database: Database, row: UploadRow) -> None:

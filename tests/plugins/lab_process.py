@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+NO_MODELS = {"LAB_SHIPPED_DIR": str(ROOT / "tests" / "plugins")}
+"""Tests begin with an empty lab: a folder without any models."""
 PATIENCE_S = 600.0
 """Longer than anything takes on a busy machine; only a failing test waits so long."""
 
@@ -87,6 +89,7 @@ class LabProcess:
             cwd=ROOT,
             env=clean
             | {"LAB_PORT": str(self.port), "LAB_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"}
+            | NO_MODELS
             | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
