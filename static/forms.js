@@ -55,8 +55,7 @@ for (const link of document.querySelectorAll("a[data-preset]")) {
   link.addEventListener("click", (event) => {
     event.preventDefault();
     const wanted = new URLSearchParams(link.search);
-    for (const name of new Set(wanted.keys())) {
-      if (name === "models" || name === "dataset") continue;
+    for (const name of link.dataset.preset.split(" ")) {
       for (const control of form.querySelectorAll(`[name="${CSS.escape(name)}"]:not([type="hidden"])`)) {
         if (["radio", "checkbox"].includes(control.type)) control.checked = wanted.getAll(name).includes(control.value);
         else control.value = wanted.get(name);

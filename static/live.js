@@ -52,12 +52,12 @@ function mark(chosen) {
   for (const sample of form.querySelectorAll(".sample")) sample.setAttribute("aria-pressed", String(sample === chosen));
 }
 
-/** Take one of the lab's own images; `label` is its class. */
+/** Take one of the lab's own images; `label` is its class, if the models know it. */
 async function takeOwn(address, label, chosen = null) {
   const answer = await fetch(address);
   if (!answer.ok) return say("This sample cannot be read.", true);
-  take(await answer.blob(), `${label || "sample"}.png`);
-  field("label").value = label;
+  take(await answer.blob(), address.split("/").at(-1));
+  field("label").value = classesOfTeacher().includes(label) ? label : "";
   input.value = "";
   mark(chosen);
 }
@@ -69,11 +69,13 @@ if (form.dataset.given) takeOwn(form.dataset.given, field("label").value);
 
 // Classes and samples follow the teacher.
 
+const numberOfTeacher = () => settings.classes_of[field("teacher").value];
+const classesOfTeacher = () => settings.classes[numberOfTeacher()] ?? [];
+
 function followTeacher() {
-  const number = settings.classes_of[field("teacher").value];
-  const options = (settings.classes[number] ?? []).map((name) => Object.assign(document.createElement("option"), { value: name }));
+  const options = classesOfTeacher().map((name) => Object.assign(document.createElement("option"), { value: name }));
   document.getElementById("classes").replaceChildren(...options);
-  for (const set of form.querySelectorAll(".sample-set")) set.hidden = set.dataset.classes !== String(number);
+  for (const set of form.querySelectorAll("[data-classes]")) set.hidden = set.dataset.classes !== String(numberOfTeacher());
 }
 
 function summarise() {

@@ -6,7 +6,18 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from app.api import ablations, comparisons, datasets, events, exports, health, jobs, live, models
+from app.api import (
+    ablations,
+    comparisons,
+    datasets,
+    events,
+    exports,
+    health,
+    jobs,
+    live,
+    models,
+    presets,
+)
 from app.error_handlers import Problem
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -18,7 +29,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(prefix="/api", responses=_ERRORS)
-for part in (jobs, events, exports, ablations, comparisons, datasets, models, live, health):
+_PARTS = (
+    jobs, events, exports, ablations, comparisons, datasets, models, presets, live, health,
+)  # fmt: skip
+for part in _PARTS:
     router.include_router(part.router)
 
 

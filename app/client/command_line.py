@@ -15,6 +15,7 @@ from app.client.errors import LabError
 from app.client.lab import DEFAULT_URL, Lab
 from app.client.words import on_one_line
 from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import TRAINING_PRESETS
 
 _ABOUT = f"""\
 Submit jobs to a lab, watch them, and fetch, compare and repeat what they measured.
@@ -22,6 +23,7 @@ Submit jobs to a lab, watch them, and fetch, compare and repeat what they measur
 examples:
   {PROGRAM} import images.tar.xz --name Photos
   {PROGRAM} import --name Shapes --source shapes
+  {PROGRAM} import-model net.pt --name Net --dataset Photos --architecture timm:resnet18
   {PROGRAM} train Teacher --dataset Photos --epochs 3
   {PROGRAM} train Student --dataset Photos --teacher Teacher --set steps=3
   {PROGRAM} evaluate Teacher Student --dataset Photos --epsilon 8/255 --further autoattack
@@ -67,7 +69,15 @@ def _parser() -> argparse.ArgumentParser:
         help="the lab's address, %(default)s; LAB_URL changes the default",
     )
     found = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_import, _add_train, _add_evaluate, _add_jobs, _add_lists, _add_after):
+    for add in (
+        _add_import,
+        _add_import_model,
+        _add_train,
+        _add_evaluate,
+        _add_jobs,
+        _add_lists,
+        _add_after,
+    ):
         add(found)
     return parser
 
@@ -85,15 +95,31 @@ def _add_import(found: _Commands[argparse.ArgumentParser]) -> None:
     _add_waiting(command)
 
 
+def _add_import_model(found: _Commands[argparse.ArgumentParser]) -> None:
+    command = found.add_parser("import-model", help="bring weights into the lab")
+    command.set_defaults(run=commands.import_model)
+    command.add_argument("file", type=Path, help="safetensors, or a .pt with a state dict")
+    command.add_argument("--name", required=True, help="what the model is called")
+    command.add_argument("--dataset", required=True, help="whose classes it tells apart")
+    command.add_argument("--architecture", required=True, help="such as wrn-28-10, timm:resnet18")
+    command.add_argument("--expected", type=float, help="clean accuracy on test images, a share")
+    _add_parameters(command, "name", "dataset", "architecture", "expected")
+    _add_waiting(command)
+
+
 def _add_train(found: _Commands[argparse.ArgumentParser]) -> None:
     command = found.add_parser("train", help="train a model")
     command.set_defaults(run=commands.train)
     command.add_argument("name", help="what the model is called")
     command.add_argument("--dataset", required=True)
     command.add_argument("--teacher", help="a clean model; makes this one its student (AGKD-BML)")
+    command.add_argument(
+        "--preset", choices=[preset.name for preset in TRAINING_PRESETS],
+        help="settings to start from; what else is given comes before them",
+    )  # fmt: skip
     command.add_argument("--architecture", help="such as wrn-10-2 or preactresnet-18")
     command.add_argument("--epochs", type=int)
-    _add_parameters(command, "name", "dataset", "teacher", "architecture", "epochs")
+    _add_parameters(command, "name", "dataset", "teacher", "preset", "architecture", "epochs")
     _add_waiting(command)
 
 

@@ -17,10 +17,11 @@ from app.client.job import JOB, MODEL, Job
 from app.client.names import a_name, is_id, several_names, the_one_named
 from app.client.transport import Transport
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import Attack
+from app.contracts.params import Attack, training_preset
 from app.contracts.results import (
     Comparison,
     EvaluationResult,
+    ImportModelResult,
     ImportResult,
     JobResult,
     TrainResult,
@@ -134,24 +135,39 @@ class Lab:
         Either `file`, or `source`: shapes, cifar10, cifar100, svhn. Options are those of
         `ImportParams`: image_size, train_per_class, seed.
         """
-        values = {"name": name, "source": source, **options}
-        fields = {key: str(value) for key, value in values.items() if value is not None}
-        if file is None:
-            return self._job(self._transport.upload(JOB, "/api/datasets", fields, None))
-        try:
-            with Path(file).open("rb") as stream:
-                return self._job(self._transport.upload(JOB, "/api/datasets", fields, stream))
-        except OSError as error:
-            raise unreadable(file, error) from error
+        return self._upload("/api/datasets", file, {"name": name, "source": source, **options})
+
+    def import_model(
+        self, file: str | Path, *, name: str, dataset: str, architecture: str, **options: Any
+    ) -> Job[ImportModelResult]:
+        """Bring in weights that were trained elsewhere: safetensors, or a state dict.
+
+        Args:
+            dataset: Whose classes and image size the model has; its test images are the check.
+            architecture: `wrn-28-10`, `preactresnet-18`, `timm:<name>` or `plugin:<name>`.
+            options: Those of `ImportModelParams`: classes, mean, std, expected, tolerance.
+        """
+        values = {"name": name, "dataset": self._dataset_id(dataset), "architecture": architecture}
+        return self._upload("/api/models", file, {**values, **options})
 
     def train(
-        self, name: str, *, dataset: str, teacher: str | None = None, **params: Any
+        self,
+        name: str,
+        *,
+        dataset: str,
+        teacher: str | None = None,
+        preset: str | None = None,
+        **params: Any,
     ) -> Job[TrainResult]:
         """Train a model: a clean one, or with a teacher a student (AGKD-BML).
 
-        Further parameters are those of `TrainParams`, for example epochs, architecture, epsilon.
+        Args:
+            preset: Named settings to start from: paper, agkd-bml-7, quick, gpu-short.
+            params: Those of `TrainParams`, for example recipe, epochs, epsilon; they come before
+                the preset's.
         """
-        body = {"name": name, "dataset": self._dataset_id(dataset), **params}
+        named = {} if preset is None else _preset(preset)
+        body = {**named, "name": name, "dataset": self._dataset_id(dataset), **params}
         if teacher is not None:
             body = {
                 "recipe": "agkd_bml",
@@ -203,6 +219,22 @@ class Lab:
 
     # How
 
+    def _upload(self, path: str, file: str | Path | None, values: Mapping[str, Any]) -> Job[Any]:
+        """Send a form; a list becomes a field for each of its entries."""
+        fields = [
+            (key, str(one))
+            for key, value in values.items()
+            if value is not None
+            for one in (value if isinstance(value, list | tuple) else (value,))
+        ]
+        if file is None:
+            return self._job(self._transport.upload(JOB, path, fields, None))
+        try:
+            with Path(file).open("rb") as stream:
+                return self._job(self._transport.upload(JOB, path, fields, stream))
+        except OSError as error:
+            raise unreadable(file, error) from error
+
     def _submit(self, kind: JobKind, params: Mapping[str, Any]) -> Job[Any]:
         body = {"kind": kind, "params": to_jsonable_python(params)}
         return self._job(self._transport.post(JOB, "/api/jobs", body, key=_new_key()))
@@ -246,6 +278,13 @@ class Lab:
             if number >= page.pages or (limit is not None and len(items) >= limit):
                 return items[:limit]
             number += 1
+
+
+def _preset(name: str) -> dict[str, Any]:
+    try:
+        return training_preset(a_name(name, "preset")).values
+    except ValueError as error:
+        raise LabError("No such preset", f"{error}.", field="preset") from error
 
 
 def _new_key() -> str:

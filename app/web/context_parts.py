@@ -82,6 +82,20 @@ class SampleSet:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A photograph of free licence, to try the live page with."""
+
+    title: str
+    address: str
+    label: str
+    """Its class, where the shipped models know it."""
+    author: str
+    source: str
+    """Address of the original."""
+    licence: str
+
+
+@dataclass(frozen=True)
 class EvaluationChoice:
     """A finished evaluation that may be compared."""
 

@@ -16,6 +16,7 @@ from app.web.compare_view import ComparisonView
 from app.web.context_parts import (
     Download,
     EvaluationChoice,
+    Example,
     JobList,
     Measured,
     SampleSet,
@@ -62,6 +63,8 @@ class TrainContext(Context):
     """Made from `TrainParams`."""
     has_dataset: bool
     """Whether there is anything to train on."""
+    presets: tuple[PresetLink, ...]
+    """Ways to fill the form."""
     again: JobView | None
     """The job whose parameters fill the form."""
 
@@ -181,6 +184,26 @@ class ModelContext(Context):
 
 
 @dataclass(frozen=True)
+class ImportModelContext(Context):
+    """The form of a model's import."""
+
+    template: ClassVar[str] = "import_model.html"
+
+    form: FormView
+    """Made from `ImportModelParams`, without file and classes."""
+    has_dataset: bool
+    """Whether there is anything to check a model on."""
+    classes: str
+    """What was typed, one a line; outside text."""
+    classes_error: str
+    """What is wrong with it."""
+    file_error: str
+    """What is wrong with the file that was sent."""
+    max_upload_mb: int
+    """The largest file accepted."""
+
+
+@dataclass(frozen=True)
 class DatasetsContext(Context):
     """The datasets, and the ways to add one."""
 
@@ -222,6 +245,8 @@ class LiveContext(Context):
     """Made from `ExplainParams`, by name."""
     ready: bool
     """Whether there is a model to attack."""
+    examples: tuple[Example, ...]
+    """Photographs to try, of whatever the models were trained on."""
     samples: tuple[SampleSet, ...]
     """Test images to try, a set for each dataset."""
     job: str

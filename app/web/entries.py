@@ -92,10 +92,10 @@ def _value(spec: Spec, entries: Sequence[str]) -> Any:
         return bool(entries)
     if spec.widget == "many":
         return list(entries)
-    if spec.widget == "list":
-        return [_number(spec, part) for part in _SEPARATORS.split(entry) if part]
     if not entry and spec.optional:
         return None
+    if spec.widget == "list":
+        return [_number(spec, part) for part in _SEPARATORS.split(entry) if part]
     if spec.widget == "number":
         return _number(spec, entry)
     if spec.choices and entry.isdecimal() and len(entry) < _LONGEST_NUMBER:

@@ -21,6 +21,7 @@ from app.web.choices import all_models, model_choices
 from app.web.context_parts import SampleSet
 from app.web.contexts import LiveContext
 from app.web.entries import entries_of, posted_entries
+from app.web.examples import EXAMPLES
 from app.web.render import render
 
 router = APIRouter()
@@ -54,6 +55,7 @@ def live(
     context = LiveContext(
         fields={field.spec.name: field for field in form.fields},
         ready=bool(views),
+        examples=EXAMPLES,
         samples=_samples(datasets.all_datasets(lab), lists),
         job=job,
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",
@@ -74,20 +76,24 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
 
 
 def _likely_pair(views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:
-    """The newest student and its teacher; else the newest clean model for both.
+    """The newest student and its teacher; else the newest clean model of its classes, or alone.
 
-    Of a training's two models, the best epoch's.
+    Of a training's two models the best epoch's, and models of this lab before those that came
+    with it.
     """
-    by_id = {view.id: view for view in views}
     best = [view for view in views if view.card.kept == "best"]
-    clean = next((v.id for v in best if v.card.recipe is Recipe.CLEAN), None)
+    best.sort(key=lambda view: view.card.origin == "shipped")
+    by_id = {view.id: view for view in views}
+    clean = [view for view in best if view.card.recipe is Recipe.CLEAN]
     student = next((v for v in best if v.card.recipe is not Recipe.CLEAN), None)
-    teacher = student.card.teacher.id if student and student.card.teacher else None
-    pair = {
-        "teacher": teacher if teacher in by_id else clean,
-        "student": student.id if student else clean,
-    }
-    return {name: (model,) for name, model in pair.items() if model is not None}
+    student = student or next(iter(clean), None)
+    if student is None:
+        return {}
+    own = None if student.card.teacher is None else by_id.get(student.card.teacher.id)
+    fitting = [view for view in clean if view.card.classes == student.card.classes]
+    teacher = own or next(iter(fitting), None)
+    pair = {"teacher": teacher, "student": student}
+    return {name: (view.id,) for name, view in pair.items() if view is not None}
 
 
 def _samples(views: Sequence[DatasetView], lists: list[tuple[str, ...]]) -> tuple[SampleSet, ...]:

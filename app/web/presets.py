@@ -1,4 +1,4 @@
-"""Ways to fill the form of an evaluation, with what they cost."""
+"""Ways to fill a form, with what they cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from app.contracts.params import Method
+from app.contracts.params import TRAINING_PRESETS, Method, TrainParams
+from app.web.entries import entries_of
+from app.web.specs import specs
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class PresetLink:
     title: str
     cost: str
     href: str
+    fields: tuple[str, ...]
+    """The names of what it fills."""
 
 
 def _entries(
@@ -43,7 +47,7 @@ def _entries(
     return {"further": further or ("",), **{name: (value,) for name, value in single.items()}}
 
 
-PRESETS = (
+EVALUATION_PRESETS = (
     Preset(
         "Quick look",
         "PGD-10 on 200 images: minutes for a small network. The interval is ± 7 points; for a "
@@ -70,13 +74,36 @@ PRESETS = (
 )  # fmt: skip
 
 
-def links(path: str, kept: Mapping[str, Sequence[str]]) -> tuple[PresetLink, ...]:
-    """The presets as addresses of the form at `path` that keep the entries `kept`."""
+def training_presets(prefix: str = "") -> tuple[Preset, ...]:
+    """Those of the contract for a form whose training parameters begin with `prefix`."""
+    checks = {spec.name for spec in specs(TrainParams) if spec.widget == "check"}
+
+    def typed(name: str, entries: Sequence[str]) -> Sequence[str]:
+        return ("false",) if name in checks and not entries else entries
+
+    return tuple(
+        Preset(
+            preset.title,
+            preset.summary,
+            {
+                prefix + name: typed(name, entries)
+                for name, entries in entries_of(TrainParams, preset.values).items()
+            },
+        )
+        for preset in TRAINING_PRESETS
+    )
+
+
+def links(
+    path: str, presets: Sequence[Preset], entries: Mapping[str, Sequence[str]]
+) -> tuple[PresetLink, ...]:
+    """The presets as addresses of the form at `path`, which keep the other entries."""
     return tuple(
         PresetLink(
             preset.title,
             preset.cost,
-            f"{path}?{urlencode({**kept, **preset.entries}, doseq=True)}",
+            f"{path}?{urlencode({**entries, **preset.entries}, doseq=True)}",
+            tuple(preset.entries),
         )
-        for preset in PRESETS
+        for preset in presets
     )

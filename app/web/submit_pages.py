@@ -93,7 +93,16 @@ def _train_page(
         "continue_from": resumable_jobs(lab),
     }
     form = forms.form(TrainParams, entries=entries, choices=choices, errors=errors)
-    return TrainContext(form=form, has_dataset=bool(datasets), again=again)
+    links = presets.links("/train", presets.training_presets(), _kept(entries, _OWN_OF_TRAINING))
+    return TrainContext(form=form, has_dataset=bool(datasets), presets=links, again=again)
+
+
+_OWN_OF_TRAINING = ("name", "dataset", "recipe", "teacher", "seed")
+
+
+def _kept(entries: Entries, names: Sequence[str]) -> Entries:
+    """Of what is typed, what no preset says."""
+    return {name: entries[name] for name in names if name in entries}
 
 
 @router.get("/evaluate")
@@ -117,6 +126,6 @@ def _evaluate_page(
     known = model_choices(all_models(lab))
     choices = {"dataset": dataset_choices(lab), "models": known, "sources": known}
     form = forms.form(EvaluateParams, entries=entries, choices=choices, errors=errors)
-    kept = {name: entries[name] for name in ("models", "dataset") if name in entries}
-    links = presets.links("/evaluate", kept)
+    kept = _kept(entries, ("models", "dataset"))
+    links = presets.links("/evaluate", presets.EVALUATION_PRESETS, kept)
     return EvaluateContext(form=form, has_model=bool(known), presets=links, again=again)

@@ -40,6 +40,7 @@ ROUTES = {
     "/api/models/{model_id}": {"get", "delete"},
     "/api/models/{model_id}/weights": {"get"},
     "/api/models/{model_id}/restore": {"post"},
+    "/api/presets/train": {"get"},
     "/api/live": {"post"},
     "/api/health": {"get"},
 }

@@ -114,6 +114,17 @@ def test_a_teacher_makes_a_student(api: Lab, lab: Service, dataset: str) -> None
     assert student["step_size"] == pytest.approx(from_255(3))
 
 
+def test_a_preset_fills_in_what_is_not_given(api: Lab, lab: Service, dataset: str) -> None:
+    teacher = stock_model(lab)
+    quick = api.train("Quick", dataset="Pets", teacher="Teacher", preset="quick", steps=2)
+    params = quick.view.params
+    assert (params["recipe"], params["teacher"]) == ("agkd_bml", teacher)
+    assert (params["epochs"], params["steps"], params["schedule"]) == (3, 2, "one_cycle")
+    with refused(field="preset") as caught:
+        api.train("Slow", dataset="Pets", preset="slow")
+    assert "gpu-short" in caught.value.detail
+
+
 def test_a_dataset_is_imported_from_a_file_or_from_a_source(api: Lab, tmp_path: Path) -> None:
     drawn = api.import_dataset(name="Shapes", source="shapes", train_per_class=20)
     assert drawn.view.params["train_per_class"] == 20

@@ -28,6 +28,7 @@ from app.contracts.params.datasets import ImportParams, Source
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import LIVE_LEVELS, CraftedOn, ExplainParams
 from app.contracts.params.model_import import ImportModelParams
+from app.contracts.params.presets import TRAINING_PRESETS, TrainingPreset, training_preset
 from app.contracts.params.training import (
     KNOBS_OF,
     RECIPE_NAMES,
@@ -57,6 +58,7 @@ __all__ = [
     "PARAMS_OF",
     "RECIPE_NAMES",
     "TARGETABLE",
+    "TRAINING_PRESETS",
     "WALKS",
     "AblationMeasure",
     "AblationParams",
@@ -80,7 +82,9 @@ __all__ = [
     "Seed",
     "Source",
     "TrainParams",
+    "TrainingPreset",
     "family",
     "knob",
     "misfit",
+    "training_preset",
 ]
