@@ -119,9 +119,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _body_limits(facts: Settings) -> Callable[[str], int]:
-    """The largest body of each path: three take files, some of them also as a page's form."""
+    """The largest body of each path: some take files, most of them also as a page's form."""
     files = {
-        "/datasets": facts.max_upload_mb * 2**20,
+        **dict.fromkeys(("/datasets", "/models", "/models/import"), facts.max_upload_mb * 2**20),
         "/live": MAX_IMAGE_BYTES,
         "/jobs/rerun": MAX_EXPORT_BYTES,
     }

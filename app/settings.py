@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     database_url: str | None = None
     """An SQLAlchemy URL; SQLite in the data folder where none is given."""
     max_upload_mb: int = Field(1024, ge=1)
-    """The largest dataset archive accepted."""
+    """The largest dataset archive or file of weights accepted."""
     lease_s: float = Field(30.0, gt=0)
     """A running job whose worker has not renewed its lease for this long is given to another."""
 

@@ -40,6 +40,10 @@ def import_(lab: Lab, options: Namespace) -> Exit:
     return _submitted(lab.import_dataset(options.file, **_params(options)), options)
 
 
+def import_model(lab: Lab, options: Namespace) -> Exit:
+    return _submitted(lab.import_model(options.file, **_params(options)), options)
+
+
 def train(lab: Lab, options: Namespace) -> Exit:
     return _submitted(lab.train(**_params(options)), options)
 

@@ -72,13 +72,17 @@ class Transport:
         return _understood(kind, answer)
 
     def upload(
-        self, kind: TypeAdapter[T], path: str, fields: Mapping[str, str], file: BinaryIO | None
+        self,
+        kind: TypeAdapter[T],
+        path: str,
+        fields: Sequence[tuple[str, str]],
+        file: BinaryIO | None,
     ) -> T:
-        """Send a form, with a file where there is one."""
+        """Send a form, with a file where there is one; names of fields may repeat."""
         # A tuple without a file name is a plain field; so is the whole form then.
-        parts: dict[str, Any] = {name: (None, value) for name, value in fields.items()}
+        parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields]
         if file is not None:
-            parts["file"] = file
+            parts.append(("file", file))
         timeout = httpx.Timeout(_UPLOAD_S, connect=_CONNECT_S)
         return _understood(
             kind, self._send("POST", path, repeatable=False, files=parts, timeout=timeout)

@@ -32,6 +32,18 @@ def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
 
     Raises TooLarge, InvalidInput (an empty file), Unavailable (a full disk).
     """
+    return _save(lab, stream, filename, "archive", "import fewer images")
+
+
+def save_weights(lab: Lab, stream: BinaryIO, filename: str) -> str:
+    """Store a file of weights; its content is checked by the import job. Returns the upload's id.
+
+    Raises TooLarge, InvalidInput (an empty file), Unavailable (a full disk).
+    """
+    return _save(lab, stream, filename, "file", "save the weights alone")
+
+
+def _save(lab: Lab, stream: BinaryIO, filename: str, noun: str, instead: str) -> str:
     upload_id, limit = uuid.uuid4().hex, lab.settings.max_upload_mb * 2**20
     digest, size = hashlib.sha256(), 0
     with _stored(lab, upload_id) as target:
@@ -39,14 +51,14 @@ def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
             size += len(chunk)
             if size > limit:
                 raise TooLarge(
-                    f"The archive is larger than {lab.settings.max_upload_mb} MB.",
-                    hint="Raise LAB_MAX_UPLOAD_MB, or import fewer images.",
+                    f"The {noun} is larger than {lab.settings.max_upload_mb} MB.",
+                    hint=f"Raise LAB_MAX_UPLOAD_MB, or {instead}.",
                     field="file",
                 )
             digest.update(chunk)
             target.write(chunk)
         if size == 0:
-            raise InvalidInput("The archive is empty.", field="file")
+            raise InvalidInput(f"The {noun} is empty.", field="file")
     _register(lab, upload_id, filename, digest.hexdigest(), size)
     return upload_id
 

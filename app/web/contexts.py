@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from app.contracts.export import Export
-from app.contracts.results import ImportResult, TrainResult
+from app.contracts.results import ImportModelResult, ImportResult, TrainResult
 from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
 from app.web.compare_view import ComparisonView
 from app.web.context_parts import (
@@ -115,6 +115,8 @@ class JobContext(Context):
     """What a training left."""
     imported: ImportResult | None
     """What an import left."""
+    brought: ImportModelResult | None
+    """What the import of a model left."""
     explained: bool
     """Whether there is something for the live page to show."""
 

@@ -9,7 +9,13 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, EvaluateParams, TrainParams
-from app.contracts.results import EvaluationResult, ExplainResult, ImportResult, TrainResult
+from app.contracts.results import (
+    EvaluationResult,
+    ExplainResult,
+    ImportModelResult,
+    ImportResult,
+    TrainResult,
+)
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import NotFound
@@ -48,6 +54,7 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
         evaluation=evaluation,
         trained=result if isinstance(result, TrainResult) else None,
         imported=result if isinstance(result, ImportResult) else None,
+        brought=result if isinstance(result, ImportModelResult) else None,
         explained=isinstance(result, ExplainResult),
     )
     return render(request, context)
