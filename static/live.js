@@ -56,7 +56,7 @@ function mark(chosen) {
 async function takeOwn(address, label, chosen = null) {
   const answer = await fetch(address);
   if (!answer.ok) return say("This sample cannot be read.", true);
-  take(await answer.blob(), address.split("/").at(-1));
+  take(await answer.blob(), label ? `${label}.png` : address.split("/").at(-1));
   field("label").value = classesOfTeacher().includes(label) ? label : "";
   input.value = "";
   mark(chosen);

@@ -94,29 +94,28 @@ def _figures(lab: Lab, result: EvaluationResult) -> dict[str, Figure]:
 
 
 def _first_steps(lab: Lab, *, evaluated: bool) -> tuple[Step, ...]:
-    recipes = {view.card.recipe for view in models.page(lab).items} - {None}
-    done = [
-        bool(datasets.all_datasets(lab)),
-        Recipe.CLEAN in recipes,
-        bool(recipes - {Recipe.CLEAN}),
-        evaluated,
-    ]
-    if all(done):
-        return ()
+    cards = [view.card for view in models.page(lab).items]
+    recipes = {card.recipe for card in cards} - {None}
     texts = [
-        ("Add a dataset", "Draw ten classes of shapes here and now, or import an archive of your "
-         "own.", "/datasets", "Import an archive"),
-        ("Train a teacher", "A classifier that sees clean images only. It is accurate, and it "
-         "breaks under attack.", "/train?recipe=clean", "Train a teacher"),
-        ("Train a student", "It learns from attacked images, and to look where its teacher looks.",
-         "/train?recipe=agkd_bml", "Train a student"),
-        ("Measure and look", "Accuracy of both under attack; then what they look at, on an image "
-         "of yours.", "/evaluate", "Evaluate both"),
+        (bool(datasets.all_datasets(lab)), "Add a dataset", "Draw ten classes of shapes here and "
+         "now, or import an archive of your own.", "/datasets", "Import an archive"),
+        (Recipe.CLEAN in recipes, "Train a teacher", "A classifier that sees clean images only. It "
+         "is accurate, and it breaks under attack.", "/train?recipe=clean", "Train a teacher"),
+        (bool(recipes - {Recipe.CLEAN}), "Train a student", "It learns from attacked images, and "
+         "to look where its teacher looks.", "/train?recipe=agkd_bml", "Train a student"),
+        (evaluated, "Measure and look", "Accuracy of both under attack; then what they look at, on "
+         "an image of yours.", "/evaluate", "Evaluate both"),
     ]  # fmt: skip
-    now = done.index(False)
+    if all(done for done, *_ in texts):
+        return ()
+    if any(card.origin == "shipped" for card in cards):
+        seen = jobs.page(lab, kinds=[JobKind.EXPLAIN], page_size=1).total > 0
+        help = "Trained models came with the lab: see what an attack does, and where they look."
+        texts.insert(0, (seen, "Attack a photograph", help, "/live", "Open the live view"))
+    now = [done for done, *_ in texts].index(False)
     return tuple(
-        Step(title, help, done=done[i], now=i == now, href=href, action=action)
-        for i, (title, help, href, action) in enumerate(texts)
+        Step(title, help, done=done, now=i == now, href=href, action=action)
+        for i, (done, title, help, href, action) in enumerate(texts)
     )
 
 
