@@ -131,13 +131,14 @@ def _step(family: Family) -> _Step:
     parent, unmeasured = family.parent, family.unmeasured()
     began = any(child.status != JobStatus.QUEUED for child in family.everyone())
     over = not unmeasured and all(child.is_final for child in family.everyone())
+    outcome = _outcome(family) if over else None
     progress = _progress(family)
     is_news = parent.progress != progress.model_dump(exclude={"type"})
     return _Step(
-        begins=began and parent.status == JobStatus.QUEUED and not parent.cancel_requested,
+        begins=began and parent.status == JobStatus.QUEUED and outcome is not JobStatus.CANCELLED,
         unmeasured=unmeasured,
         progress=progress if is_news and not parent.cancel_requested else None,
-        outcome=_outcome(family) if over else None,
+        outcome=outcome,
     )
 
 

@@ -6,16 +6,19 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from app.contracts.events import LogEvent, MetricsEvent
 from app.contracts.jobs import JobStatus
-from app.store import job_queries, jobs
+from app.store import db, job_queries, jobs
 from app.store.db import Database
 from app.store.jobs import DuplicateKey
 from app.store.tables import Table
@@ -154,3 +157,25 @@ def test_a_long_training_is_thinned_and_keeps_its_epochs_and_log(database: Datab
     thinned = kinds(100)
     assert 90 <= thinned["step"] <= 110
     assert (thinned["epoch"], thinned["log"]) == (10, 1)
+
+
+def test_a_database_of_lab_0_2_keeps_its_jobs_and_their_events(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'old.sqlite3'}")
+    config, engine = Config(), create_engine(database.url)
+    config.set_main_option("script_location", str(Path(db.__file__).with_name("migrations")))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    with database.writing() as session:
+        session.execute(text(
+            "INSERT INTO jobs (id, kind, status, queue, title, params, created_at, attempt, fence, "
+            "cancel_requested, last_event) VALUES ('a', 'train', 'queued', 'train', 'Old', '{}', "
+            "1.0, 0, 0, 0, 1)"
+        ))  # fmt: skip
+        session.execute(text("INSERT INTO job_events VALUES ('a', 1, 'log', 1.0, '{}')"))
+    database.migrate()
+    (row,), _ = job_queries.page(database, offset=0, limit=10)
+    assert (row.id, row.title, row.parent_id) == ("a", "Old", None)
+    assert len(job_queries.events_after(database, "a", 0)) == 1
+    database.close()

@@ -55,7 +55,7 @@ class Expected:
 
 
 @lru_cache
-def _migrated() -> Path:
+def migrated() -> Path:
     """A database with empty tables, to copy."""
     path = Path(tempfile.mkdtemp(), "lab.sqlite3")
     database = Database(f"sqlite:///{path}")
@@ -73,7 +73,7 @@ class JobStates(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.mkdtemp()
-        shutil.copy(_migrated(), self.folder)
+        shutil.copy(migrated(), self.folder)
         self.database = Database(f"sqlite:///{self.folder}/lab.sqlite3")
         self.expected: dict[str, Expected] = {}
 
