@@ -3,12 +3,15 @@
     python -m worker import params.json --archive images.tar.xz
     python -m worker train params.json
     python -m worker evaluate params.json
+    python -m worker ablation params.json
     python -m worker resume JOB
 
 `params.json` holds what the REST API takes as `params`; for `evaluate` it may also be an exported
 evaluation, which then runs again on the very same data and weights. The job runs in this process,
 against the data folder of `LAB_DATA_DIR`; its row, its events and what it leaves are those of any
 other job, so a lab that uses the folder shows them. Ctrl-C leaves a checkpoint and a queued job.
+An ablation runs its trainings and evaluations one after the other; other workers of the lab may
+take some of them meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -29,19 +33,19 @@ from pydantic_core import from_json
 
 from app.contracts.events import EVENT, LogEvent, ProgressEvent
 from app.contracts.export import Export
-from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus
-from app.contracts.params import PARAMS_OF, Params
+from app.contracts.jobs import PARENTS, JobKind, JobStatus
+from app.contracts.params import PARAMS_OF, AblationParams, Params
 from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
-from app.store import catalogue, job_queries, jobs
+from app.store import ablations, catalogue, job_queries, jobs, shipped
 from app.store.db import Database
 from app.store.files import Files
-from app.store.tables import JobRow, UploadRow
+from app.store.tables import UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
 from worker.memory import keep_freed_memory
 
-_KINDS = (JobKind.IMPORT, JobKind.TRAIN, JobKind.EVALUATE)
+_KINDS = (JobKind.IMPORT, JobKind.TRAIN, JobKind.EVALUATE, JobKind.ABLATION)
 _INTERRUPTED = 130
 
 
@@ -59,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"job {job_id}", flush=True)
-    return _conclude(lab, job_id, run_job(lab, job_id, stopping=stopping.is_set))
+    return _conclude(lab, job_id, _run(lab, job_id, stopping.is_set))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,19 +88,20 @@ def _open(facts: Settings) -> WorkerLab:
     files.prepare()
     database = Database(facts.sql_url)
     database.migrate()
+    shipped.register(database, files, facts.shipped_dir)
     return WorkerLab(facts, database, files, _Echo(database))
 
 
 class _Echo:
-    """Prints a job's new events where a bell would ring."""
+    """Prints the new events of jobs where a bell would ring."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._seen = 0
+        self._seen: Counter[str] = Counter()
 
     def __call__(self, job_id: str) -> None:
-        for stored in job_queries.events_after(self._database, job_id, self._seen):
-            self._seen = stored.seq
+        for stored in job_queries.events_after(self._database, job_id, self._seen[job_id]):
+            self._seen[job_id] = stored.seq
             event = EVENT.validate_python(stored.body)
             if isinstance(event, LogEvent):
                 print(event.text, flush=True)
@@ -111,8 +116,10 @@ def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
     if getattr(options, "archive", None) is not None:
         upload = _keep_archive(lab, options.archive)
         params = PARAMS_OF[kind].model_validate(params.model_dump() | upload)
-    row = _job_row(kind, params)
-    jobs.add(lab.database, row)
+    # Claimed at once by this process: a worker that hears of it first may just as well run it.
+    row = jobs.queued(kind, f"{kind} from the command line", params)
+    parts = ablations.trainings(row.id, params) if isinstance(params, AblationParams) else []
+    jobs.add(lab.database, row, parts)
     return row.id
 
 
@@ -160,22 +167,18 @@ def _keep_archive(lab: WorkerLab, archive: Path) -> dict[str, str]:
     return {"source": "archive", "upload": upload_id}
 
 
-def _job_row(kind: JobKind, params: Params) -> JobRow:
-    return JobRow(
-        id=uuid.uuid4().hex,
-        kind=kind,
-        status=JobStatus.QUEUED,
-        queue=QUEUE_OF[kind],
-        title=f"{kind} from the command line",
-        params=params.model_dump(mode="json"),
-        created_at=time.time(),
-        # Claimed at once by this process: a worker that hears of it first may just as well run it.
-        sent_at=time.time(),
-        attempt=0,
-        fence=0,
-        cancel_requested=False,
-        last_event=0,
-    )
+def _run(lab: WorkerLab, job_id: str, stopping: Callable[[], bool]) -> JobStatus | None:
+    """Run a job, or the children of a parent; None when it did not end here."""
+    row = job_queries.get(lab.database, job_id)
+    if row is None or row.kind not in PARENTS:
+        return run_job(lab, job_id, stopping=stopping)
+    ablations.advance(lab.database, lab.files, job_id)
+    while not stopping() and (child := job_queries.first_queued(lab.database, job_id)):
+        run_job(lab, child, stopping=stopping)
+    row = job_queries.get(lab.database, job_id)
+    assert row is not None
+    status = JobStatus(row.status)
+    return status if status.is_final else None
 
 
 def _conclude(lab: WorkerLab, job_id: str, status: JobStatus | None) -> int:
