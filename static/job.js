@@ -11,6 +11,17 @@ let lastShown = 0;
 let lastStep = 0;
 let fetching = null;
 
+/** A warning stands above the charts too: the latest, and how many came before it. */
+function warn(text) {
+  const note = document.getElementById("warnings");
+  if (!note) return;
+  const earlier = note.hidden ? 0 : Number(note.dataset.count);
+  note.dataset.count = earlier + 1;
+  note.hidden = false;
+  note.querySelector("[data-latest]").textContent = text;
+  note.querySelector("[data-earlier]").textContent = earlier ? ` ${earlier} earlier warning${earlier > 1 ? "s stand" : " stands"} in the log.` : "";
+}
+
 function addLine(line) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
   const item = document.createElement("li");
@@ -24,6 +35,7 @@ function addLine(line) {
   item.append(time, text);
   log.querySelector("li.muted")?.remove();
   log.append(item);
+  if (line.level === "warning") warn(line.text);
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
@@ -46,6 +58,8 @@ async function load() {
   last = Math.max(last, record.seq);
   lastShown = record.seq;
   if (record.log.length) log.replaceChildren();
+  const note = document.getElementById("warnings");
+  if (note) note.hidden = true;
   record.log.forEach(addLine);
   showReadings(record.readings);
   await drawAll(root, record.figures);
@@ -61,13 +75,13 @@ function reload() {
 
 /** Lengthen the lines that are drawn; a number that has none yet needs a new figure. */
 function addPoint(body) {
-  if (body.series === "step") lastStep = body.step;
   showReadings(body.values);
+  if (body.series === "epoch") return reload();
+  lastStep = body.step;
   const traces = [...root.querySelectorAll(".plot")].flatMap((plot) =>
     (plot.data ?? []).map((trace, index) => ({ plot, index, name: trace.meta })));
   for (const [name, value] of Object.entries(body.values)) {
-    if (name === "images_per_s" || name === "learning_rate") continue;
-    const found = traces.find((trace) => trace.name === name);
+    const found = traces.find((trace) => trace.name === `step:${name}`);
     if (!found) return reload();
     Plotly.extendTraces(found.plot, { x: [[lastStep]], y: [[value]] }, [found.index]);
   }

@@ -10,7 +10,9 @@ from app.contracts.params import Params
 from app.web.conditions import CHOICE_WHEN, REQUIRED_WHEN, SHOWN_WHEN, When
 from app.web.specs import Choice, Spec, plain, specs
 
-_BASIC = frozenset({"", "Threat model", "First attack", "Further attacks", "Normalisation", "Check"})
+_BASIC = frozenset(
+    {"", "Threat model", "First attack", "Further attacks", "Normalisation", "Check"}
+)
 """Groups of what everyone decides."""
 
 

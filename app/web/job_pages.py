@@ -21,7 +21,7 @@ from app.deps import LabDep
 from app.errors import NotFound
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
-from app.web import evaluation_charts, explain_charts, job_charts
+from app.web import evaluation_charts, explain_charts, job_charts, training_charts
 from app.web.border import IdPath
 from app.web.charts import Figure
 from app.web.contexts import JobContext, JobStateContext
@@ -96,7 +96,7 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
         return explain_charts.figures(result)
     if job.kind is JobKind.TRAIN:
         recipe = TrainParams.model_validate(job.params).recipe
-        return job_charts.training_figures(events, recipe)
+        return training_charts.training_figures(events, recipe)
     if job.kind is JobKind.EVALUATE:
         params = EvaluateParams.model_validate(job.params)
         if isinstance(result, EvaluationResult):

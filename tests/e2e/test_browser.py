@@ -169,16 +169,19 @@ def test_the_training_page_draws_what_the_job_reported(
     job = story["train student"]
     reported = [e.data for e in api.events(job) if e.kind == "metrics"]
     page.goto(f"/jobs/{job}")
-    loss = {trace["meta"]: trace for trace in _traces(page, "loss")}
     steps = [data for data in reported if data["series"] == "step"]
-    assert {"loss", "classification", "mart", "agkd", "bml"} <= set(loss)
-    assert loss["loss"]["x"] == [data["step"] for data in steps]
-    for name, trace in loss.items():
-        assert trace["y"] == pytest.approx([data["values"][name] for data in steps])
-    accuracy = {trace["meta"]: trace for trace in _traces(page, "accuracy")}
     (epoch,) = [data["values"] for data in reported if data["series"] == "epoch"]
-    for name in ("validation_clean", "validation_robust"):
-        assert accuracy[name]["y"] == pytest.approx([epoch[name]])
+    for chart, names in (("loss", ("loss", "classification", "mart")), ("terms", ("agkd", "bml"))):
+        drawn = {trace["meta"]: trace for trace in _traces(page, chart)}
+        assert set(drawn) == {f"{series}:{name}" for series in ("step", "epoch") for name in names}
+        for name in names:
+            over_steps = drawn[f"step:{name}"]
+            assert over_steps["x"] == [data["step"] for data in steps]
+            assert over_steps["y"] == pytest.approx([data["values"][name] for data in steps])
+            assert drawn[f"epoch:{name}"]["y"] == pytest.approx([epoch[name]])
+    accuracy = {trace["meta"]: trace for trace in _traces(page, "accuracy")}
+    for name in ("validation_clean", "validation_robust", "validation_fgsm"):
+        assert accuracy[f"epoch:{name}"]["y"] == pytest.approx([epoch[name]])
 
 
 def test_the_evaluation_page_draws_the_measured_curves(

@@ -9,7 +9,15 @@ import pytest
 
 from app.contracts.params import Attack, EvaluateParams, Norm, Recipe
 from app.contracts.results import Accuracy
-from app.web import charts, curve_charts, evaluation_charts, explain_charts, job_charts, palette
+from app.web import (
+    charts,
+    curve_charts,
+    evaluation_charts,
+    explain_charts,
+    job_charts,
+    palette,
+    training_charts,
+)
 from tests.web.examples import evaluation, explanation
 
 _TEACHER, _STUDENT = "a" * 32, "b" * 32
@@ -82,7 +90,7 @@ def test_plotly_knows_every_kind_of_figure() -> None:
     params = EvaluateParams(models=(_TEACHER,), dataset="0" * 32)
     kinds = [
         evaluation_charts.figures(measured, _RECIPES),
-        job_charts.training_figures([*losses, *epochs], Recipe.AGKD_BML),
+        training_charts.training_figures([*losses, *epochs], Recipe.AGKD_BML),
         job_charts.evaluation_figures(points, params, {_TEACHER: "Teacher"}, _RECIPES),
         explain_charts.figures(explanation(_TEACHER, _STUDENT)),
     ]
@@ -90,50 +98,6 @@ def test_plotly_knows_every_kind_of_figure() -> None:
         assert figures
         for figure in figures.values():
             go.Figure(figure)  # raises ValueError for what it does not know
-
-
-def test_epochs_stand_at_the_step_where_they_ended() -> None:
-    events = [
-        _metrics("step", 10, loss=3.0), _metrics("epoch", 1, validation_clean=0.4),
-        _metrics("step", 20, loss=2.0), _metrics("epoch", 2, validation_clean=0.5),
-        {"type": "log", "text": "no number"},
-    ]  # fmt: skip
-    figures = job_charts.training_figures(events, Recipe.AGKD_BML)
-    assert figures["loss"]["data"][0]["x"] == [10, 20]
-    (accuracy,) = figures["accuracy"]["data"]
-    assert (accuracy["x"], accuracy["y"]) == ([10, 20], [0.4, 0.5])
-    assert accuracy["meta"] == "validation_clean"
-    assert accuracy["line"]["color"] == palette.STUDENT
-
-
-def test_training_accuracy_is_dashed_where_it_is_adversarial() -> None:
-    events = [_metrics("step", 1, train_robust=0.1), _metrics("epoch", 1, validation_robust=0.2)]
-    (training, validation) = job_charts.training_figures(events, Recipe.AGKD_BML)["accuracy"][
-        "data"
-    ]
-    assert training["line"]["dash"] == validation["line"]["dash"] == "dash"
-
-
-def test_what_was_not_reported_has_no_figure_and_readings_are_no_lines() -> None:
-    assert job_charts.training_figures([], Recipe.CLEAN) == {}
-    events = [_metrics("step", 1, learning_rate=0.1), _metrics("step", 2, learning_rate=0.2)]
-    assert job_charts.training_figures(events, Recipe.CLEAN) == {}
-    assert job_charts.readings(events) == {"learning_rate": 0.2}
-
-
-def test_a_loss_that_is_no_number_is_a_gap() -> None:
-    events = [_metrics("step", 1, loss=float("nan")), _metrics("step", 2, loss=1.0)]
-    assert job_charts.training_figures(events, Recipe.CLEAN)["loss"]["data"][0]["y"] == [None, 1.0]
-
-
-@pytest.mark.parametrize("count", [1, 799, 800, 801, 5000])
-def test_long_lines_are_thinned_and_keep_their_end(count: int) -> None:
-    events = [_metrics("step", step, loss=float(step)) for step in range(count)]
-    line = job_charts.training_figures(events, Recipe.CLEAN)["loss"]["data"][0]
-    assert len(line["x"]) <= job_charts.MAX_POINTS
-    assert len(line["x"]) >= min(count, job_charts.MAX_POINTS // 2)
-    assert line["x"][-1] == count - 1
-    assert line["x"] == line["y"]
 
 
 def test_a_running_evaluation_shows_its_estimate_with_the_band() -> None:

@@ -8,9 +8,9 @@ import time
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
+from app.contracts.events import LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import Attack, ExplainParams, Recipe
+from app.contracts.params import Attack, ExplainParams, Recipe, TrainParams
 from app.services import jobs
 from app.services.lab import Lab
 from app.store import jobs as store
@@ -135,8 +135,35 @@ def test_fields_of_the_student_appear_with_its_recipe(page: Page, lab: Lab) -> N
     expect(page.locator("#field-teacher")).to_be_disabled()
     page.check("input[value=agkd_bml]")
     expect(page.locator("#field-teacher")).to_be_visible()
+    expect(page.locator("#field-teacher")).to_have_attribute("required", "")
     page.click("summary:has-text('Adversarial examples')")
     expect(page.locator("#field-epsilon")).to_be_editable()
+    page.check("input[value=trades]")
+    expect(page.locator("#field-teacher")).not_to_have_attribute("required", "")
+    page.click("summary:has-text('Objective')")
+    expect(page.locator("#field-trades_beta")).to_be_editable()
+    for name in ("margin", "agkd_weight", "mart_beta"):
+        expect(page.locator(f"#field-{name}")).to_be_hidden()
+
+
+def test_a_preset_fills_its_fields_and_leaves_the_others(page: Page, lab: Lab) -> None:
+    add_dataset(lab)
+    page.goto("/train")
+    page.fill("#field-name", "Mine")
+    page.check("input[value=pgd_at]")
+    page.click("text=Short, on one GPU")
+    expect(page.locator("#field-architecture")).to_have_value("preactresnet-18")
+    expect(page.locator("input[name=precision]:checked")).to_have_value("bfloat16")
+    page.click("text=Quick, on a CPU")
+    expect(page.locator("#field-architecture")).to_have_value("wrn-10-2")
+    expect(page.locator("#field-name")).to_have_value("Mine")
+    expect(page.locator("input[value=pgd_at]")).to_be_checked()
+    page.click("text=Start training")
+    page.wait_for_url("**/jobs/*")
+    (job,) = jobs.page(lab).items
+    params = TrainParams.model_validate(job.params)
+    assert (params.recipe, params.steps, params.epochs) == ("pgd_at", 3, 3)
+    assert params.step_size == pytest.approx(4 / 255)
 
 
 def test_a_clean_training_starts_without_what_is_hidden(page: Page, lab: Lab) -> None:
@@ -173,6 +200,17 @@ def test_a_job_is_followed_to_its_end(page: Page, lab: Lab) -> None:
     )
     trace = page.evaluate("document.querySelector('[data-chart=loss] .plot').data[0]")
     assert (trace["x"], trace["y"]) == ([1, 2], [3.0, 2.0])
+    expect(page.locator("#warnings")).to_be_hidden()
+    shares = {"validation_clean": 0.5, "loss": 2.5}
+    store.report(lab.database, claim, [
+        MetricsEvent(series="epoch", step=1, values=shares),
+        LogEvent(level=LogLevel.WARNING, text="It overfits <b>."),
+        LogEvent(level=LogLevel.WARNING, text="It overfits again."),
+    ])  # fmt: skip
+    expect(page.locator("#warnings")).to_contain_text("It overfits again. 1 earlier warning")
+    page.wait_for_function(
+        "() => document.querySelector('[data-chart=accuracy] .plot').layout?.annotations?.length"
+    )
     store.settle(lab.database, claim, JobStatus.CANCELLED)
     expect(page.locator(".state.cancelled")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
