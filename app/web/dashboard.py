@@ -110,8 +110,12 @@ def _first_steps(lab: Lab, *, evaluated: bool) -> tuple[Step, ...]:
         return ()
     if any(card.origin == "shipped" for card in cards):
         seen = jobs.page(lab, kinds=[JobKind.EXPLAIN], page_size=1).total > 0
-        help = "Trained models came with the lab: see what an attack does, and where they look."
-        texts.insert(0, (seen, "Attack a photograph", help, "/live", "Open the live view"))
+        own = any(card.origin != "shipped" for card in cards)
+        texts[1:3] = [(own, "Train your own", "A teacher on clean images, and a student that "
+                       "learns to look where it looks.", "/train", "Train a model")]  # fmt: skip
+        texts.insert(0, (seen, "Attack a photograph", "Trained models came with the lab: see what "
+                         "an attack does, and where they look.", "/live",
+                         "Open the live view"))  # fmt: skip
     now = [done for done, *_ in texts].index(False)
     return tuple(
         Step(title, help, done=done, now=i == now, href=href, action=action)
