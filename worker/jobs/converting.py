@@ -46,7 +46,7 @@ def main(source: Path, target: Path, megabytes: int, seconds: int) -> int:
     import torch
 
     limit(megabytes, seconds)
-    sys.addaudithook(_refuse)
+    guard()
     try:
         said = convert(source, target, megabytes * 2**20) | {"isolated": isolated}
     except Refused as refused:
@@ -83,8 +83,12 @@ def limit(megabytes: int, seconds: int) -> None:
         resource.setrlimit(kind, (bound, bound))
 
 
+def guard() -> None:
+    """From now on no network and no further process, whatever asks for them in Python."""
+    sys.addaudithook(_refuse)
+
+
 def _refuse(event: str, _: Any) -> None:
-    """An audit hook: no network and no further process, whatever asks for them in Python."""
     if _FORBIDDEN.match(event):
         raise PermissionError(f"a file of weights has no business with {event}")
 

@@ -93,7 +93,7 @@ def timm_network(name: str, num_classes: int) -> nn.Module:
 
 def unknown(kind: str, name: str, there_are: Sequence[str]) -> str:
     """That there is no such architecture, and which are near it."""
-    near = get_close_matches(name, there_are, n=3, cutoff=0.4)
+    near = get_close_matches(name[:80], there_are, n=3, cutoff=0.4)
     instead = ", ".join(f"{kind}:{other}" for other in near or there_are[:3])
     return f"no architecture {f'{kind}:{name}'[:80]!r}; " + (
         f"there is {instead}" if instead else "there is none of this kind"
