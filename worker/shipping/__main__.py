@@ -1,0 +1,71 @@
+"""The models in the box (`LAB_SHIPPED_DIR`, by default the folder `models/` of the code).
+
+    python -m worker.shipping pack MODEL SLUG
+    python -m worker.shipping measure JOB...
+    python -m worker.shipping repeat ARCHIVE
+
+`pack` takes a model of the lab in `LAB_DATA_DIR` into the box as SLUG: a teacher before its
+students. `measure` writes what evaluations of that lab found about shipped weights into their
+cards; `python -m worker evaluate` knows the shipped models by the ids that `pack` prints.
+`repeat` trains, packs and measures all of them again from an archive of class folders, by the
+jobs in the box's folder `jobs/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.errors import LabError
+from app.settings import settings
+from app.store.db import Database
+from app.store.files import Files
+from worker.shipping.packing import measure, pack
+from worker.shipping.repeating import repeat
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what is asked for; 0 when it is done."""
+    options = _parser().parse_args(arguments)
+    facts = settings()
+    files, database = Files(facts.data_dir), Database(facts.sql_url)
+    folder = facts.shipped_dir
+    try:
+        files.prepare()
+        database.migrate()
+        if options.command == "pack":
+            shipped = pack(database, files, options.model, options.slug, folder)
+            print(shipped.id)
+        elif options.command == "measure":
+            for job in options.job:
+                print(*measure(database, files, job, folder))
+        else:
+            repeat(database, files, options.archive, options.jobs or folder / "jobs", folder)
+    except (LabError, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m worker.shipping",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("pack", help="take a model into the box")
+    command.add_argument("model", help="its id in the lab")
+    command.add_argument("slug", help="its name in the box: lower case, digits and hyphens")
+    command = commands.add_parser("measure", help="write figures into the cards")
+    command.add_argument("job", nargs="+", help="the id of a finished evaluation")
+    command = commands.add_parser("repeat", help="train and measure all of them again")
+    command.add_argument("archive", type=Path, help="an archive of class folders")
+    command.add_argument("--jobs", type=Path, help="the folder of the jobs, if not the box's own")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

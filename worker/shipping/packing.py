@@ -1,0 +1,172 @@
+"""A lab's model as a shipped one: float16 weights, a card, the job that trains it again.
+
+Nothing is measured here: figures come from evaluations, and only from those of the very weights
+in the box.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import safe_open
+from torch import Tensor
+
+from app.contracts.params import Goal, Method, Norm
+from app.contracts.results import EvaluationResult, Lineage, ModelCard, ModelFigures, TestAccuracy
+from app.contracts.units import from_255
+from app.errors import InvalidInput
+from app.store import catalogue, job_queries
+from app.store.db import Database
+from app.store.files import Files, atomic_write
+from app.store.shipped import SLUG, SUMS, Shipped, listed, read_card
+from worker import registry
+from worker.shipping.table import write_table
+
+_EPSILON = from_255(8)
+_ROUNDED_FROM = "rounded_from"
+
+
+def pack(database: Database, files: Files, model_id: str, slug: str, folder: Path) -> Shipped:
+    """Put a model of the lab into the box, in the place of what is there under `slug`.
+
+    Test figures of the same weights stay. A student's teacher has to be in the box before it.
+    Raises InvalidInput and JobError.
+    """
+    if re.fullmatch(SLUG, slug) is None:
+        raise InvalidInput("A slug has lower case letters, digits and hyphens.", field="slug")
+    row = catalogue.model(database, model_id)
+    if row is None:
+        raise InvalidInput(f"There is no model {model_id}.", field="model")
+    card = ModelCard.model_validate(row.card)
+    if card.params is None:
+        raise InvalidInput("Imported weights are not shipped: no job trains them again.")
+    weights = registry.load_model(files, row).state_dict()
+    facts = _facts(files.weights(row.id)) | {_ROUNDED_FROM: row.sha256}
+    data = safetensors.torch.save(_rounded(weights), {"lab": json.dumps(facts)})
+    sha256 = hashlib.sha256(data).hexdigest()
+    teacher = None if card.teacher is None else _shipped_teacher(folder, card.teacher)
+    params = card.params.model_copy(
+        update={"teacher": teacher.id if teacher and card.params.teacher else None}
+    )
+    test = [t for s in listed(folder) if s.weights_sha256 == sha256 for t in read_card(s).test]
+    packed = card.model_copy(
+        update={"origin": "shipped", "teacher": teacher, "params": params, "test": tuple(test)}
+    )
+    _write(folder / f"{slug}.safetensors", data)
+    _write_card(folder / f"{slug}.json", packed)
+    _write_job(folder, slug, packed)
+    refresh(folder)
+    return next(shipped for shipped in listed(folder) if shipped.slug == slug)
+
+
+def measure(database: Database, files: Files, job_id: str, folder: Path) -> list[str]:
+    """Write what an evaluation measured on shipped weights into their cards; returns their slugs.
+
+    Of two figures of one measure, that of more images stays. Raises InvalidInput.
+    """
+    job = job_queries.get(database, job_id)
+    if job is None or job.kind != "evaluate" or job.result_file is None:
+        raise InvalidInput(f"{job_id} is no finished evaluation.")
+    result = EvaluationResult.model_validate_json(files.result(job_id).read_bytes())
+    by_sum = {figures.sha256: figures for figures in result.models}
+    found = [shipped for shipped in listed(folder) if shipped.weights_sha256 in by_sum]
+    if not found:
+        raise InvalidInput("It measured none of the models in the box.")
+    for shipped in found:
+        card = read_card(shipped)
+        test = _merged([*card.test, *_test(result, by_sum[shipped.weights_sha256])])
+        _write_card(shipped.card, card.model_copy(update={"test": test}))
+    refresh(folder)
+    return [shipped.slug for shipped in found]
+
+
+def _rounded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels in float16; vectors, a hundredth of the size, stay as they are.
+
+    Raises InvalidInput where float16 cannot hold a weight.
+    """
+    rounded = {
+        name: (w.half() if w.is_floating_point() and w.ndim > 1 else w).cpu().contiguous()
+        for name, w in weights.items()
+    }
+    lost = [name for name, w in rounded.items() if not w.isfinite().all()]
+    if lost:
+        raise InvalidInput(f"float16 cannot hold {', '.join(lost)}.")
+    return rounded
+
+
+def _facts(path: Path) -> dict[str, object]:
+    with safe_open(path, framework="pt") as opened:
+        facts: dict[str, object] = json.loads(opened.metadata()["lab"])
+    return facts
+
+
+def _shipped_teacher(folder: Path, teacher: Lineage) -> Lineage:
+    for shipped in listed(folder):
+        before = _facts(shipped.weights)[_ROUNDED_FROM]
+        if teacher.sha256 in (before, shipped.weights_sha256):
+            name = read_card(shipped).name
+            return Lineage(id=shipped.id, name=name, sha256=shipped.weights_sha256)
+    raise InvalidInput(f"The teacher “{teacher.name}” is not in the box: pack it first.")
+
+
+def _test(result: EvaluationResult, figures: ModelFigures) -> list[TestAccuracy]:
+    """Clean, PGD alone, and the worst case of PGD and AutoAttack. Raises InvalidInput."""
+    params = result.params
+    attack = params.attack
+    if attack.method is not Method.PGD or attack.norm is not Norm.LINF:
+        raise InvalidInput("Cards show PGD in the L∞ norm; the evaluation measured another.")
+    if attack.goal is not Goal.UNTARGETED or params.epsilon != _EPSILON:
+        raise InvalidInput("Cards show untargeted attacks at 8/255; the evaluation's are others.")
+    found = {"clean": figures.clean}
+    if figures.attacks and figures.attacks[0].alone is not None:
+        found[f"PGD-{attack.steps}"] = figures.attacks[0].alone
+    parts = [row for row in figures.attacks if row.part_of_autoattack]
+    if parts:
+        found["AutoAttack"] = parts[-1].worst_case
+    return [
+        TestAccuracy(measure=measure, accuracy=accuracy, dataset=result.dataset)
+        for measure, accuracy in found.items()
+    ]
+
+
+def _merged(test: Iterable[TestAccuracy]) -> tuple[TestAccuracy, ...]:
+    best: dict[str, TestAccuracy] = {}
+    for one in test:
+        known = best.get(one.measure)
+        if known is None or one.accuracy.n >= known.accuracy.n:
+            best[one.measure] = one
+    return tuple(best.values())
+
+
+def _write_job(folder: Path, slug: str, card: ModelCard) -> None:
+    """The training's parameters, with the teacher's slug and without what another lab lacks."""
+    assert card.params is not None
+    params = card.params.model_dump(mode="json", exclude={"dataset", "continue_from"})
+    if card.teacher is not None and params["teacher"] is not None:
+        params["teacher"] = next(s.slug for s in listed(folder) if s.id == card.teacher.id)
+    (folder / "jobs").mkdir(exist_ok=True)
+    _write(folder / "jobs" / f"{slug}.json", f"{json.dumps(params, indent=2)}\n".encode())
+
+
+def _write_card(path: Path, card: ModelCard) -> None:
+    _write(path, f"{card.model_dump_json(indent=2)}\n".encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def refresh(folder: Path) -> None:
+    """Bring the checksums and the table of figures up to date with the files."""
+    slugs = sorted(path.stem for path in folder.glob("*.safetensors"))
+    names = [f"{slug}.{kind}" for slug in slugs for kind in ("json", "safetensors")]
+    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    _write(folder / SUMS, "".join(f"{s}  {name}\n" for name, s in sums.items()).encode())
+    write_table(folder / "README.md", [(s.slug, read_card(s)) for s in listed(folder)])

@@ -1,0 +1,103 @@
+"""The whole way to the models in the box: import, train, pack, evaluate.
+
+Each step is a job of `python -m worker` in a process of its own, against one data folder. What
+the folder shows as done is not done again, and what was interrupted goes on, so the command may
+be given again at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import PARAMS_OF
+from app.contracts.results import TrainResult
+from app.errors import JobError
+from app.store import catalogue, job_queries
+from app.store.db import Database
+from app.store.files import Files
+from app.store.tables import JobRow
+from worker.shipping.packing import measure, pack
+
+_MANY = 10_000
+
+
+def repeat(database: Database, files: Files, archive: Path, jobs: Path, folder: Path) -> None:
+    """Fill `folder` with the models of `jobs`: `<slug>.json`, teachers first, and `evaluate/`.
+
+    Raises JobError where a job does not succeed.
+    """
+    dataset = _dataset(database, archive, _read(jobs / "import" / "images.json"))
+    trained: dict[str, str] = {}
+    packed: list[str] = []
+    for slug, params in _teachers_first(jobs):
+        teacher = trained[params["teacher"]] if params["teacher"] else None
+        row = _job(database, JobKind.TRAIN, params | {"dataset": dataset, "teacher": teacher})
+        result = TrainResult.model_validate_json(files.result(row.id).read_bytes())
+        trained[slug] = result.model
+        packed.append(pack(database, files, result.model, slug, folder).id)
+    for path in sorted((jobs / "evaluate").glob("*.json")):
+        params = _read(path) | {"dataset": dataset, "models": packed}
+        measure(database, files, _job(database, JobKind.EVALUATE, params).id, folder)
+
+
+def _teachers_first(jobs: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+    read = {path.stem: _read(path) for path in sorted(jobs.glob("*.json"))}
+    return sorted(read.items(), key=lambda job: job[1]["teacher"] is not None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    params: dict[str, Any] = json.loads(path.read_bytes())
+    return params
+
+
+def _dataset(database: Database, archive: Path, params: dict[str, Any]) -> str:
+    if catalogue.dataset_named(database, params["name"]) is None:
+        _run("import", params, "--archive", str(archive))
+    row = catalogue.dataset_named(database, params["name"])
+    if row is None:
+        raise JobError("The import left no dataset.")
+    return row.id
+
+
+def _job(database: Database, kind: JobKind, values: dict[str, Any]) -> JobRow:
+    """The finished job with these parameters, run now unless it was before."""
+    params = PARAMS_OF[kind].model_validate(values).model_dump(mode="json")
+    earlier = _known(database, kind, params)
+    if earlier is None:
+        _run(kind, params)
+    elif earlier.status == JobStatus.QUEUED:
+        _worker("resume", earlier.id)
+    row = _known(database, kind, params)
+    if row is None or row.status != JobStatus.SUCCEEDED:
+        raise JobError(f"The job to {kind} did not succeed.")
+    return row
+
+
+def _known(database: Database, kind: JobKind, params: dict[str, Any]) -> JobRow | None:
+    """The newest job of these parameters that succeeded, or else waits to go on."""
+    for status in (JobStatus.SUCCEEDED, JobStatus.QUEUED):
+        rows, _ = job_queries.page(database, kinds=[kind], statuses=[status], offset=0, limit=_MANY)
+        for row in rows:
+            if row.params == params:
+                return row
+    return None
+
+
+def _run(kind: str, params: dict[str, Any], *options: str) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(params, file)
+        file.flush()
+        _worker(kind, file.name, *options)
+
+
+def _worker(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "worker", *arguments], check=False)
+    if done.returncode != 0:
+        raise JobError(f"`python -m worker {arguments[0]}` ended with {done.returncode}.")
