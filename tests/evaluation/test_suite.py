@@ -72,6 +72,12 @@ def test_autoattack_is_four_rows_beside_what_else_was_chosen() -> None:
     assert [row.sees_all for row in rows] == [True, False, False, False, False, False]
 
 
+def test_attacks_that_are_quoted_alone_see_every_image() -> None:
+    chosen = params(further=(Method.CW, Method.MI_FGSM, Method.SQUARE))
+    rows = plan(chosen, subject(LinearNet()), ())
+    assert {row.method for row in rows if row.sees_all} == {Method.FGSM, Method.CW, Method.SQUARE}
+
+
 def test_a_model_is_no_source_to_itself() -> None:
     sources = ("a" * 32, "b" * 32)
     assert _plan(Method.TRANSFER, sources=sources).count(Method.TRANSFER) == 1

@@ -24,7 +24,8 @@ def _one_thread() -> None:
 
 def test_the_rows_of_the_table_tell_one_story(measured: Measured) -> None:
     """Every number of a row follows from what is told of each image."""
-    further = (Method.NOISE, Method.SQUARE, Method.FEATURE, Method.MI_FGSM, Method.TRANSFER)
+    further = (Method.NOISE, Method.SQUARE, Method.FEATURE, Method.MI_FGSM, Method.CW,
+               Method.TRANSFER)  # fmt: skip
     params = small(
         measured,
         Attack(steps=1, relative_step=0.1),
@@ -34,7 +35,7 @@ def test_the_rows_of_the_table_tell_one_story(measured: Measured) -> None:
         epsilon=0.5 / 255,
     )
     result = evaluate(measured, params)
-    rest = [Method.MI_FGSM, Method.SQUARE, Method.TRANSFER, Method.FEATURE, Method.NOISE]
+    rest = [Method.MI_FGSM, Method.CW, Method.SQUARE, Method.TRANSFER, Method.FEATURE, Method.NOISE]
     for figures in result.models:
         methods = [row.method for row in figures.attacks]
         itself = figures.model == measured.teacher  # no source of transfer to itself
@@ -49,7 +50,7 @@ def test_the_rows_of_the_table_tell_one_story(measured: Measured) -> None:
             assert row.broken == (broken_by == number).sum()
             standing -= row.broken
             assert row.worst_case == Accuracy.of(standing, IMAGES)
-            seen_by_all = row.method in (Method.PGD, Method.FGSM, Method.SQUARE)
+            seen_by_all = row.method in (Method.PGD, Method.FGSM, Method.CW, Method.SQUARE)
             assert (row.alone is not None) == seen_by_all
             assert row.largest <= params.epsilon + 1e-6
             assert (row.source is not None) == (row.method is Method.TRANSFER)
@@ -92,6 +93,15 @@ def test_the_smallest_budget_agrees_with_the_curve(measured: Measured) -> None:
         ]
         for point in figures.against_epsilon:
             assert point.accuracy.correct == sum(budget > point.x + 1e-8 for budget in least)
+
+
+def test_cw_alone_is_what_it_is_as_the_only_attack(measured: Measured) -> None:
+    how = {"steps": 3, "relative_step": 0.4}
+    later = evaluate(measured, small(measured, Attack(**how), further=(Method.CW,)))
+    first = evaluate(measured, small(measured, Attack(method=Method.CW, **how)))
+    for one, other in zip(later.models, first.models, strict=True):
+        assert one.attacks[2].method is Method.CW
+        assert one.attacks[2].alone == other.attacks[0].alone is not None
 
 
 def test_square_alone_against_queries(measured: Measured) -> None:

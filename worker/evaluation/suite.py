@@ -14,8 +14,9 @@ DRAWS = 10
 """Random points of the ball that an image must withstand."""
 TARGETS = 9
 """Classes that APGD-T and FAB-T aim at in turn, as in AutoAttack, or all wrong ones."""
-_SEE_ALL = (Method.FGSM, Method.SQUARE)
-"""FGSM is the main attack's control, and accuracy against queries is that of Square alone."""
+_SEE_ALL = (Method.FGSM, Method.CW, Method.SQUARE)
+"""FGSM is the main attack's control, papers quote CW alone, and accuracy against queries is that of
+Square alone."""
 _FORWARD = 1 / 3
 """What a pass without gradients costs."""
 
