@@ -88,6 +88,18 @@ def test_sample_is_drawn_evenly_from_the_part(dataset: Dataset, count: int, seed
     np.testing.assert_array_equal(test.sample(count, seed=seed).indices, drawn.indices)
 
 
+@given(st.integers(1, 100), st.integers(0, 1000))
+def test_samples_of_one_seed_are_the_beginnings_of_one_draw(
+    dataset: Dataset, count: int, seed: int
+) -> None:
+    test = dataset.split("test")
+    drawn = test.drawn(seed=seed)
+    np.testing.assert_array_equal(np.sort(drawn), test.indices)
+    sample = test.sample(count, seed=seed)
+    np.testing.assert_array_equal(np.sort(drawn[:count]), sample.indices)
+    np.testing.assert_array_equal(test.only(drawn[:count]).labels, sample.labels)
+
+
 def test_samples_of_two_seeds_differ(dataset: Dataset) -> None:
     test = dataset.split("test")
     assert set(test.sample(20, seed=0).indices) != set(test.sample(20, seed=1).indices)

@@ -16,7 +16,7 @@ from app.contracts.params import Method
 from tests.plugins.controls import ScaledLogits, SmallNet
 from worker.attacks import Norm, Steps
 from worker.attacks.losses import margin
-from worker.attacks.norms import length, uniform_in_ball
+from worker.attacks.norms import length, slack, uniform_in_ball
 from worker.evaluation.adaptive import RUNS, adaptive
 from worker.evaluation.probing.probes import MULTIPLES, probe
 from worker.evaluation.probing.stage import to_eight_bits
@@ -251,7 +251,7 @@ def test_rounded_images_are_eight_bits_and_stay_in_the_ball(
     assert (levels - levels.round()).abs().max() < 1e-3
     assert rounded.min() >= 0
     assert rounded.max() <= 1
-    assert (length(rounded.double() - x.double(), norm) <= eps + 1e-6).all()
+    assert (length(rounded.double() - x.double(), norm) <= eps + slack(eps, norm)).all()
     assert ((rounded - x_adv).abs() <= (1 + 0.1 * 255 * eps) / 255 + 1e-6).all()
     assert torch.equal(
         to_eight_bits(rounded, x, eps=eps, norm=norm).mul(255).round(), levels.round()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contracts.params import Attack, Goal, Method, Norm
+from app.contracts.params import Attack, Goal, Method, Norm, Recipe
 from app.contracts.results import Accuracy, AttackRow, Light, Verdict
 from worker.evaluation.verdict.judge import CHECKS, Facts, Probe, Tried, judge
 
@@ -50,8 +50,9 @@ FACTS = Facts(
     out_of_range=0,
     not_finite=0,
     disproved=0,
-    selection="Best of 10 epochs by PGD-10 accuracy on 1,000 held-out training images.",
-    undefended=False,
+    kept="best",
+    recipe=Recipe.AGKD_BML,
+    teacher_recipe=Recipe.CLEAN,
 )
 PROBE = Probe(
     images=128,
@@ -123,12 +124,13 @@ FACTS_CASES: list[tuple[str, dict[str, Any], Light]] = [
     ("best_iterate", {"disproved": 1}, Light.AMBER),
     ("best_iterate", {"disproved": 3}, Light.RED),
     ("sample_size", {"robust": Accuracy.of(48, 100)}, Light.AMBER),
-    ("selection", {"selection": None}, Light.AMBER),
-    ("selection", {"selection": "The best epoch."}, Light.AMBER),
-    ("selection", {"selection": "Best accuracy on the test set."}, Light.RED),
+    ("selection", {"kept": "last"}, Light.GREEN),
+    ("selection", {"kept": None}, Light.AMBER),
     ("goal", {"attack": Attack(goal=Goal.MOST_CONFUSING)}, Light.AMBER),
-    ("undefended_teacher", {"undefended": True, "robust": accuracy(9)}, Light.GREEN),
-    ("undefended_teacher", {"undefended": True, "robust": accuracy(10)}, Light.AMBER),
+    ("undefended_teacher", {"recipe": Recipe.CLEAN, "robust": accuracy(9)}, Light.GREEN),
+    ("undefended_teacher", {"recipe": Recipe.CLEAN, "robust": accuracy(10)}, Light.AMBER),
+    ("undefended_teacher", {"teacher_recipe": Recipe.TRADES}, Light.AMBER),
+    ("undefended_teacher", {"teacher_recipe": None}, Light.AMBER),
 ]
 
 
@@ -200,6 +202,57 @@ def test_what_only_the_probe_tried_counts_where_the_run_did_not() -> None:
     assert judge(without, probe).light is Light.GREEN
     names = {c.id for c in judge(without, PROBE).checks if c.figure == "not measured"}
     assert names == {"square", "transfer", "hard_label", "adaptive"}
+
+
+def sentence(verdict: Verdict, name: str) -> str:
+    (found,) = [check for check in verdict.checks if check.id == name]
+    return found.sentence
+
+
+def test_a_robust_teacher_shows_nothing_of_the_attack() -> None:
+    """Though it withstands less than 1 %, and though it is known."""
+    robust = judge(replace(FACTS, teacher_recipe=Recipe.PGD_AT), PROBE)
+    assert "trained on adversarial images itself" in sentence(robust, "undefended_teacher")
+    imported = judge(replace(FACTS, teacher_recipe=None), PROBE)
+    assert "nobody told how the teacher was trained" in sentence(imported, "undefended_teacher")
+    alone = judge(replace(FACTS, teacher_recipe=None), replace(PROBE, teacher=None))
+    assert "no undefended teacher is known" in sentence(alone, "undefended_teacher")
+
+
+def test_imported_weights_are_judged_with_reservations() -> None:
+    verdict = judge(
+        replace(FACTS, kept=None, recipe=None, teacher_recipe=None), replace(PROBE, teacher=None)
+    )
+    doubted = {check.id for check in verdict.checks if check.light is not Light.GREEN}
+    assert doubted == {"selection", "undefended_teacher"}
+    assert verdict.light is Light.AMBER
+
+
+BLIND = ("noise", "square", "transfer", "hard_label", "adaptive", "autoattack_gap")
+
+
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L1])
+def test_where_no_image_stands_nothing_is_left_to_try(norm: Norm) -> None:
+    """Of an undefended model without a source of transfer, say."""
+    broken = replace(
+        FACTS,
+        attack=Attack(norm=norm, method=Method.APGD_CE),
+        robust=accuracy(0),
+        autoattack=None,
+        attacks=(),
+        recipe=Recipe.CLEAN,
+    )
+    verdict = judge(broken, PROBE)
+    assert {light(verdict, name) for name in BLIND} == {Light.GREEN}
+    for name in BLIND:
+        assert "nothing left to break" in sentence(verdict, name)
+    one = judge(replace(broken, robust=accuracy(1)), PROBE)
+    assert {light(one, name) for name in BLIND} == {Light.AMBER}
+
+
+def test_what_other_attacks_found_counts_though_nothing_stands() -> None:
+    masked = replace(FACTS, robust=accuracy(0), attacks=rows(square=300))
+    assert light(judge(masked, PROBE), "square") is Light.RED
 
 
 def test_fgsm_as_the_main_attack_is_never_green_without_autoattack() -> None:
@@ -282,8 +335,9 @@ def facts(draw: st.DrawFn) -> Facts:
         out_of_range=draw(some),
         not_finite=draw(some),
         disproved=draw(some),
-        selection=draw(st.none() | st.text(max_size=20)),
-        undefended=draw(st.booleans()),
+        kept=draw(st.sampled_from(["best", "last", None])),
+        recipe=draw(st.none() | st.sampled_from(Recipe)),
+        teacher_recipe=draw(st.none() | st.sampled_from(Recipe)),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from app.contracts.params import Attack, EvaluateParams, Method
+from app.contracts.params import Attack, EvaluateParams, Method, Recipe
 from app.contracts.results import Accuracy, Light, Lineage, ModelFigures, Verdict
 from tests.plugins.controls import InputQuantised, ScaledLogits, SmallNet, train_briefly
 from tests.plugins.images import MINI
@@ -92,8 +92,10 @@ def evaluated(trained: Trained, model: nn.Module, method: Method = Method.PGD) -
         lineage=Lineage(id="0" * 32, name="Model", sha256="0" * 64),
         model=model.eval().requires_grad_(False),
         call=model,
+        recipe=Recipe.PGD_AT,
+        kept="last",
         teacher=trained.teacher,
-        selection="Last epoch.",
+        teacher_recipe=Recipe.CLEAN,
     )
     measured = Measurement(subject, params, CLASSES, ())
     chunk = Chunk(x=trained.x, y=trained.y, numbers=tuple(range(TEST_IMAGES)), masks=None, index=0)

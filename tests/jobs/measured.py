@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -102,8 +102,9 @@ def register(
     architecture: str = "wrn-10-1",
     image_size: int = 32,
     teacher: Lineage | None = None,
+    **facts: Any,
 ) -> str:
-    """Put a model into the lab; returns its id."""
+    """Put a model into the lab, with further `facts` on its card; returns its id."""
     model_id = uuid.uuid4().hex
     sha256, size = registry.save_weights(lab.files, model_id, model.state_dict(), {})
     row = ModelRow(
@@ -117,6 +118,7 @@ def register(
             "classes": list(classes),
             "image_size": image_size,
             "teacher": None if teacher is None else teacher.model_dump(),
+            **facts,
         },
     )
     with lab.database.writing() as session:

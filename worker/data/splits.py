@@ -1,6 +1,6 @@
 """Parts of a dataset: which images belong to them, and their tensors on a device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +102,14 @@ class Split:
         """
         if not 1 <= count <= len(self):
             raise ValueError(f"count must lie in 1..{len(self)}, got {count}")
+        return self.only(self.drawn(seed=seed)[:count])
+
+    def only(self, indices: NDArray[np.int64]) -> "Split":
+        """The images with these numbers, in rising order."""
+        return replace(self, indices=np.sort(indices))
+
+    def drawn(self, *, seed: int) -> NDArray[np.int64]:
+        """Numbers of all images of this part in the order in which `sample` draws them."""
         rng = np.random.default_rng(seed)
         shuffled = rng.permutation(self.indices)
         labels = self.all_labels[shuffled]
@@ -110,14 +118,7 @@ class Split:
             members = np.flatnonzero(labels == c)
             turn[members] = np.arange(len(members))
         # Every class's first image, then every class's second, ...; ties in random order.
-        order = np.lexsort((rng.permutation(len(shuffled)), turn))
-        return Split(
-            self.name,
-            self.all_images,
-            self.all_labels,
-            self.all_masks,
-            np.sort(shuffled[order[:count]]),
-        )
+        return shuffled[np.lexsort((rng.permutation(len(shuffled)), turn))]
 
     def to(self, device: torch.device | str) -> TensorSplit:
         """Copy this part into memory of `device`."""

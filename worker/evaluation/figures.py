@@ -115,8 +115,9 @@ def facts_of(measured: Measurement) -> Facts:
         out_of_range=referee.out_of_range,
         not_finite=referee.not_finite,
         disproved=referee.disproved,
-        selection=subject.selection,
-        undefended=subject.undefended,
+        kept=subject.kept,
+        recipe=subject.recipe,
+        teacher_recipe=subject.teacher_recipe,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from numpy.random import SeedSequence
 from torch import Tensor
 
-from app.contracts.params import EvaluateParams
+from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import Lineage
 from worker.attacks import Model, Norm
 from worker.evaluation.arguments import aims, unit_noise
@@ -25,13 +26,15 @@ class Subject:
     parameters."""
     call: Model
     """The same function, as attacks call it."""
+    recipe: Recipe | None = None
+    """How it was trained; None where that is not known."""
+    kept: Literal["best", "last"] | None = None
+    """Which epoch it is, as in `ModelCard`; None where nobody knows how it was chosen."""
     teacher: Classifier | None = None
-    """The undefended model that it learned from, where that is in the lab."""
+    """The model that it learned from, where that is in the lab."""
     teacher_lineage: Lineage | None = None
-    selection: str | None = None
-    """How its epoch was chosen."""
-    undefended: bool = False
-    """Whether it was trained on clean images alone."""
+    teacher_recipe: Recipe | None = None
+    """How that was trained; None where that is not known."""
 
     @property
     def name(self) -> str:

@@ -8,9 +8,7 @@ images that a targeted attack cannot aim at, those of the target class, are left
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
-import numpy as np
 import torch
 
 from app.contracts.events import MetricsEvent
@@ -129,11 +127,18 @@ def _subject(shelf: _Shelf, row: ModelRow) -> Subject:
         lineage=registry.lineage_of_model(row),
         model=shelf.model(row),
         call=shelf.model(row),
+        recipe=_recipe_of(row),
+        kept=None if row.card.get("origin") == "imported" else row.card.get("kept", "best"),
         teacher=None if teacher is None else shelf.model(teacher),
         teacher_lineage=None if teacher is None else registry.lineage_of_model(teacher),
-        selection=row.card.get("selection"),
-        undefended=row.card.get("params", {}).get("recipe") == Recipe.CLEAN,
+        teacher_recipe=None if teacher is None else _recipe_of(teacher),
     )
+
+
+def _recipe_of(row: ModelRow) -> Recipe | None:
+    """How the model was trained; None for imported weights."""
+    params = row.card.get("params")
+    return None if params is None else Recipe(params["recipe"])
 
 
 def _check_fits(row: ModelRow, dataset: Dataset) -> None:
@@ -163,20 +168,18 @@ def _test_images(dataset: Dataset, params: EvaluateParams) -> Split:
             hint=f"One of: {', '.join(dataset.class_names[:20])}.",
         )
     others = test.indices[test.labels != dataset.class_names.index(target)]
-    return replace(test, indices=others)
+    return test.only(others)
 
 
 def _chunks(test: Split, params: EvaluateParams, count: int) -> Iterator[Chunk]:
     """The drawn images, batch by batch.
 
-    Samples of one seed are nested, so what is measured after any chunk is the balanced sample that
-    a run of so many images would have drawn. Only the chunk is in memory.
+    They come in the order of the draw, so what is measured after any chunk is the balanced sample
+    that a run of so many images would have drawn. Only the chunk is in memory.
     """
-    before, size = np.empty(0, dtype=np.int64), params.batch_size
-    for index in range(-(-count // size)):
-        drawn = test.sample(min((index + 1) * size, count), seed=params.seed).indices
-        yield _chunk(replace(test, indices=np.setdiff1d(drawn, before)), index)
-        before = drawn
+    drawn, size = test.drawn(seed=params.seed)[:count], params.batch_size
+    for index, start in enumerate(range(0, count, size)):
+        yield _chunk(test.only(drawn[start : start + size]), index)
 
 
 def _chunk(part: Split, index: int) -> Chunk:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from app.contracts.params import LIVE_LEVELS, CraftedOn, ExplainParams, Goal, Norm
 from app.contracts.results import ExplainResult, Grid, Level, View
@@ -29,6 +28,7 @@ from worker.agkd_bml.attention import attention_map, cosine_distance, grad_cam, 
 from worker.attacks import Model
 from worker.data import UnreadableImageError, decode_image, to_float
 from worker.evaluation.arguments import aims, steps_of, unit_noise
+from worker.evaluation.attention import on_grid
 from worker.evaluation.last_iterate import last_iterate
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.pictures import diverging, png
@@ -254,8 +254,8 @@ def _levels(
 def _views(seen: _Seen, teacher: _Seen) -> list[View]:
     """One view for each image; distances are to the teacher's maps of the first, clean one."""
     attention, cam = teacher.attention[:1], teacher.grad_cam[:1]
-    own_attention = _on_grid_of(attention, seen.attention)
-    own_cam = _on_grid_of(cam, seen.grad_cam)
+    own_attention = on_grid(seen.attention, attention.shape[1:])
+    own_cam = on_grid(seen.grad_cam, cam.shape[1:])
     columns = (
         seen.probabilities,
         seen.attention,
@@ -279,14 +279,6 @@ def _views(seen: _Seen, teacher: _Seen) -> list[View]:
             *(_rounded(column) for column in columns), strict=True
         )
     ]
-
-
-def _on_grid_of(reference: Tensor, maps: Tensor) -> Tensor:
-    """Maps (L, h, w) at the resolution of the reference: architectures differ in theirs."""
-    size = reference.shape[1:]
-    if maps.shape[1:] == size:
-        return maps
-    return F.interpolate(maps[:, None], size=size, mode="bilinear", antialias=True)[:, 0]
 
 
 def _rounded(values: Tensor) -> list[Any]:

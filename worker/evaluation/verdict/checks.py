@@ -41,6 +41,14 @@ def unmeasured(name: str, title: str, sentence: str) -> Check:
     return Check(id=name, title=title, light=Light.AMBER, figure=NOT_MEASURED, sentence=said)
 
 
+def nothing_left(name: str, title: str) -> Check:
+    """Green: where no image stands, no attack has anything to find."""
+    sentence = "No image withstood the other attacks, so there is nothing left to break."
+    return Check(
+        id=name, title=title, light=Light.GREEN, figure="no image stands", sentence=sentence
+    )
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from app.contracts.params import Attack
+from app.contracts.params import Attack, Recipe
 from app.contracts.results import Accuracy, AttackRow
 
 OutputKind = Literal["logits", "unit", "probabilities", "not_finite"]
@@ -61,11 +61,14 @@ class Facts:
     disproved: int
     """Images that an attack reported as broken (a `first_break` within its steps) and that were
     right when measured again, over all attacks."""
-    selection: str | None
-    """`ModelCard.selection`: how the kept epoch was chosen. None where nothing is known."""
-    undefended: bool
-    """Whether the model was trained on clean images alone (recipe `clean`), so that it stands for
-    the undefended teacher itself."""
+    kept: Literal["best", "last"] | None
+    """Which epoch the model is: the best on held-out images, or the last. None where nobody knows
+    how it was chosen, as of imported weights."""
+    recipe: Recipe | None
+    """How the model was trained; None where that is not known. One that was trained on clean images
+    alone stands for the undefended teacher itself."""
+    teacher_recipe: Recipe | None
+    """How its teacher was trained; None where there is none, or that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +120,8 @@ class Probe:
     """HopSkipJump, on a few of the images that stand."""
     adaptive: Tried | None
     teacher: int | None
-    """Images on which the undefended teacher is still right under the main attack; None without a
-    teacher."""
+    """Images on which the teacher, defended or not, is still right under the main attack; None
+    without a teacher."""
     rounding: tuple[int, int] | None
     """Images whose last iterate breaks them: as it is, and rounded to 8 bits inside the ball. None
     in L1, where no attack has plain iterates."""

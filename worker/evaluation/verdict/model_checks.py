@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-from app.contracts.params import Goal
+from app.contracts.params import Goal, Recipe
 from app.contracts.results import Check, Light
 from worker.evaluation.verdict.checks import check, images, light_of, of, percent, unmeasured
 from worker.evaluation.verdict.evidence import Facts, Probe
@@ -16,8 +14,7 @@ from worker.evaluation.verdict.thresholds import (
     ZERO_GRADIENTS,
 )
 
-_HELD_OUT = re.compile(r"held[- ]out|validation|last epoch", re.IGNORECASE)
-_TEST = re.compile(r"\btest", re.IGNORECASE)
+_KEPT = {"best": "the best epoch on held-out training images", "last": "the last epoch"}
 
 
 def inputs_in_range(facts: Facts, probe: Probe) -> Check:
@@ -102,13 +99,13 @@ def finite_gradients(facts: Facts, probe: Probe) -> Check:
 
 def undefended_teacher(facts: Facts, probe: Probe) -> Check:
     name, title = "undefended_teacher", "The same attack defeats an undefended model"
-    if facts.undefended:
+    if facts.recipe is Recipe.CLEAN:
         correct, n, whose = facts.robust.correct, facts.robust.n, "the model itself, undefended"
-    elif probe.teacher is not None:
+    elif probe.teacher is not None and facts.teacher_recipe is Recipe.CLEAN:
         correct, n, whose = probe.teacher, probe.images, "the teacher"
     else:
         return unmeasured(
-            name, title, "no undefended teacher is known, so nothing shows what the attack can do."
+            name, title, f"{_no_undefended(facts, probe)}, so nothing shows what the attack can do."
         )
     return check(
         name,
@@ -119,6 +116,15 @@ def undefended_teacher(facts: Facts, probe: Probe) -> Check:
         amber="A model without any defence keeps 1 % or more. Either the budget is so small that "
         "withstanding it says little, or the attack is too weak: compare at 8/255.",
     )
+
+
+def _no_undefended(facts: Facts, probe: Probe) -> str:
+    """Why there is no model without a defence to hold against."""
+    if probe.teacher is None:
+        return "no undefended teacher is known"
+    if facts.teacher_recipe is None:
+        return "nobody told how the teacher was trained"
+    return "the teacher was trained on adversarial images itself"
 
 
 def sample_size(facts: Facts, probe: Probe) -> Check:
@@ -136,22 +142,19 @@ def sample_size(facts: Facts, probe: Probe) -> Check:
 
 def selection(facts: Facts, probe: Probe) -> Check:
     name, title = "selection", "The model was not chosen on test images"
-    if facts.selection is None or not facts.selection.strip():
-        return unmeasured(name, title, "how this model was chosen is not recorded.")
-    held_out = _HELD_OUT.search(facts.selection) is not None
-    light = Light.GREEN if held_out else Light.AMBER
-    if _TEST.search(facts.selection):
-        light = Light.AMBER if held_out else Light.RED
+    if facts.kept is None:
+        return unmeasured(
+            name,
+            title,
+            "these weights came from elsewhere, and on which images they were chosen is not known. "
+            "Make sure that it was not on the test images: the figure would be the best of many.",
+        )
     return check(
         name,
         title,
-        light,
-        facts.selection,
+        Light.GREEN,
+        _KEPT[facts.kept],
         green="The test images had no say in which epoch was kept.",
-        amber="The record does not say on which images the epoch was chosen; make sure that they "
-        "are not among the test images.",
-        red="The epoch was chosen on the test images, so the figure is the best of many and too "
-        "high. Choose on held-out training images.",
     )
 
 

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from app.contracts.params import NORMS_OF, Method
 from app.contracts.results import Check
-from worker.evaluation.verdict.checks import check, light_of, of, percent, points, unmeasured, worst
+from worker.evaluation.verdict.checks import (
+    check,
+    light_of,
+    nothing_left,
+    of,
+    percent,
+    points,
+    unmeasured,
+    worst,
+)
 from worker.evaluation.verdict.evidence import Facts, Probe, Tried
 from worker.evaluation.verdict.thresholds import ADAPTIVE_LARGE, ALLOWED, GAP, GAP_LARGE
 
@@ -57,6 +66,8 @@ def hard_label(facts: Facts, probe: Probe) -> Check:
 
 def autoattack_gap(facts: Facts, probe: Probe) -> Check:
     name, title = "autoattack_gap", "AutoAttack finds little that the main attack missed"
+    if facts.autoattack is None and facts.robust.correct == 0:
+        return nothing_left(name, title)
     if facts.autoattack is None:
         return unmeasured(
             name,
@@ -84,7 +95,7 @@ def adaptive(facts: Facts, probe: Probe) -> Check:
     name, title = "adaptive", "An attack made for this defence adds nothing"
     found = _findings(facts, probe, (Method.ADAPTIVE, Method.FEATURE), probe.adaptive)
     if not found:
-        return unmeasured(name, title, _missing(facts, Method.ADAPTIVE))
+        return _not_tried(facts, name, title, Method.ADAPTIVE)
     large = GAP_LARGE if facts.autoattack is None else ADAPTIVE_LARGE
     lights = (light_of(k, n, amber=ALLOWED, red=large) for k, n in found)
     return check(
@@ -110,7 +121,7 @@ def _black_box(
 ) -> Check:
     found = _findings(facts, probe, (method,), tried)
     if not found:
-        return unmeasured(name, title, _missing(facts, method))
+        return _not_tried(facts, name, title, method)
     return check(
         name,
         title,
@@ -133,11 +144,14 @@ def _findings(
     return found if tried is None else [*found, (tried.broken, probe.images)]
 
 
-def _missing(facts: Facts, method: Method) -> str:
+def _not_tried(facts: Facts, name: str, title: str, method: Method) -> Check:
     norm = facts.attack.norm
+    if facts.robust.correct == 0:
+        return nothing_left(name, title)
     if norm not in NORMS_OF[method]:
-        return f"`{method.value}` is not defined in {norm.value.upper()}."
-    return f"add `{method.value}` to the further attacks."
+        missing = f"`{method.value}` is not defined in {norm.value.upper()}."
+        return unmeasured(name, title, missing)
+    return unmeasured(name, title, f"add `{method.value}` to the further attacks.")
 
 
 def _found_in_words(found: Sequence[tuple[int, int]]) -> str:
