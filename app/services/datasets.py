@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.contracts.results import DatasetReport
+from app.contracts.results import DatasetReport, ModelCard
 from app.contracts.views import DatasetView
 from app.errors import NotFound
 from app.services.lab import Lab
@@ -31,6 +31,28 @@ def get(lab: Lab, dataset_id: str) -> DatasetView:
     if row is None:
         raise NotFound("There is no such dataset.", hint="See the datasets page.")
     return _view(row)
+
+
+def of_model(lab: Lab, card: ModelCard) -> DatasetView | None:
+    """The dataset that a model was trained on, as far as this lab has it.
+
+    Models travel and ids do not, so the same images count, imported anew.
+    """
+    trained_on = card.dataset
+    for view in all_datasets(lab):
+        if view.id == trained_on.id or view.report.checksum == trained_on.sha256:
+            return view
+    return None
+
+
+def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
+    """The dataset that a model was trained on, else the newest that it can be measured on."""
+    same = (
+        view
+        for view in all_datasets(lab)
+        if (view.report.classes, view.report.image_size) == (card.classes, card.image_size)
+    )
+    return of_model(lab, card) or next(same, None)
 
 
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:

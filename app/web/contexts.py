@@ -173,6 +173,8 @@ class ModelContext(Context):
 
     model: ModelView
     """With its card."""
+    dataset: str
+    """The id of what it was trained on, in this lab; empty where the lab lacks it."""
     twin: ModelView | None
     """The other model that its training left: the best or the last epoch."""
     expected: bool

@@ -11,10 +11,10 @@ from fastapi.responses import RedirectResponse, Response
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
 from app.contracts.results import TrainResult
-from app.contracts.views import JobView, ModelView
+from app.contracts.views import DatasetView, JobView, ModelView
 from app.deps import LabDep
 from app.errors import LabError
-from app.services import jobs, models
+from app.services import datasets, jobs, models
 from app.services.lab import Lab
 from app.web.border import IdPath, PageNumber
 from app.web.context_parts import Measured
@@ -45,11 +45,13 @@ def all_models(
 def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
     view = models.get(lab, model_id)
     evaluations = _evaluations(lab, model_id)
+    dataset = datasets.of_model(lab, view.card)
     context = ModelContext(
         model=view,
+        dataset="" if dataset is None else dataset.id,
         twin=_twin(lab, view),
         expected=any(one.expected is not None for one in view.card.test),
-        params=_params(view),
+        params=_params(view, dataset),
         measured=_measured(lab, model_id, evaluations),
         evaluations=evaluations,
     )
@@ -67,15 +69,16 @@ def _twin(lab: Lab, view: ModelView) -> ModelView | None:
     return next(iter(models.by_id(lab, sorted(kept)).values()), None)
 
 
-def _params(view: ModelView) -> tuple[RowGroup, ...]:
+def _params(view: ModelView, dataset: DatasetView | None) -> tuple[RowGroup, ...]:
     if view.card.params is None:
         return ()
-    return readable(TrainParams, view.card.params.model_dump(mode="json"), _names(view))
+    return readable(TrainParams, view.card.params.model_dump(mode="json"), _names(view, dataset))
 
 
-def _names(view: ModelView) -> dict[str, Named]:
+def _names(view: ModelView, dataset: DatasetView | None) -> dict[str, Named]:
     card = view.card
-    names = {card.dataset.id: Named(card.dataset.name, f"/datasets/{card.dataset.id}")}
+    href = "" if dataset is None else f"/datasets/{dataset.id}"
+    names = {card.dataset.id: Named(card.dataset.name, href)}
     if card.teacher is not None:
         names[card.teacher.id] = Named(card.teacher.name, f"/models/{card.teacher.id}")
     earlier = None if card.params is None else card.params.continue_from

@@ -13,7 +13,7 @@ from app.contracts.params import EvaluateParams, Params, TrainParams
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import InvalidInput
-from app.services import jobs, models
+from app.services import datasets, jobs, models
 from app.services.lab import Lab
 from app.web import entries as typed
 from app.web import forms, presets
@@ -86,15 +86,15 @@ def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
 def _train_page(
     lab: Lab, entries: Entries, again: JobView | None, errors: Messages
 ) -> TrainContext:
-    datasets = dataset_choices(lab)
+    known = dataset_choices(lab)
     choices = {
-        "dataset": datasets,
+        "dataset": known,
         "teacher": model_choices(all_models(lab)),
         "continue_from": resumable_jobs(lab),
     }
     form = forms.form(TrainParams, entries=entries, choices=choices, errors=errors)
     links = presets.links("/train", presets.training_presets(), _kept(entries, _OWN_OF_TRAINING))
-    return TrainContext(form=form, has_dataset=bool(datasets), presets=links, again=again)
+    return TrainContext(form=form, has_dataset=bool(known), presets=links, again=again)
 
 
 _OWN_OF_TRAINING = ("name", "dataset", "recipe", "teacher", "seed")
@@ -111,7 +111,8 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
     if "dataset" not in entries:
         chosen = models.by_id(lab, entries.get("models", ())[:1])
         for view in chosen.values():
-            entries["dataset"] = (view.card.dataset.id,)
+            dataset = datasets.fitting(lab, view.card)
+            entries["dataset"] = () if dataset is None else (dataset.id,)
     return render(request, _evaluate_page(lab, entries, job, {}))
 
 
