@@ -28,6 +28,8 @@ examples:
   {PROGRAM} train Student --dataset Photos --teacher Teacher --set steps=3
   {PROGRAM} evaluate Teacher Student --dataset Photos --epsilon 8/255 --further autoattack
   {PROGRAM} evaluate Student --dataset Photos --set attack.steps=50 --set epsilons=0/255,4/255
+  {PROGRAM} ablation Nets --dataset Photos --teacher Teacher --recipes pgd_at agkd_bml --seeds 0 1
+  {PROGRAM} table 5e0c7d21
   {PROGRAM} jobs
   {PROGRAM} fetch 3f2a9c1e -o report.html
   {PROGRAM} compare 3f2a9c1e 8d41b7a0
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_import_model,
         _add_train,
         _add_evaluate,
+        _add_ablation,
         _add_jobs,
         _add_lists,
         _add_after,
@@ -146,6 +149,25 @@ def _add_evaluate(found: _Commands[argparse.ArgumentParser]) -> None:
     _add_waiting(command)
 
 
+def _add_ablation(found: _Commands[argparse.ArgumentParser]) -> None:
+    command = found.add_parser("ablation", help="compare recipes and settings over several seeds")
+    command.set_defaults(run=commands.ablation)
+    command.add_argument("name", help="what the ablation and its models are called")
+    command.add_argument("--dataset", required=True)
+    command.add_argument(
+        "--recipes", required=True, nargs="+", metavar="RECIPE", help="such as clean, agkd_bml"
+    )
+    command.add_argument("--teacher", help="a clean model, for recipes that need one")
+    command.add_argument("--seeds", nargs="+", type=int, metavar="N")
+    command.add_argument("--epochs", dest="training.epochs", type=int)
+    command.add_argument("--architecture", dest="training.architecture")
+    _add_parameters(
+        command, "name", "dataset", "recipes", "teacher", "seeds", "training.epochs",
+        "training.architecture",
+    )  # fmt: skip
+    _add_waiting(command)
+
+
 def _add_parameters(command: argparse.ArgumentParser, *own: str) -> None:
     """`own`: the parameters that have an argument of their own."""
     command.set_defaults(parameters=own)
@@ -192,7 +214,9 @@ def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
     cancel.set_defaults(run=commands.cancel)
     fetch = found.add_parser("fetch", help="print what a job left, or write it to a file")
     fetch.set_defaults(run=commands.fetch)
-    for command in (watch, cancel, fetch):
+    table = found.add_parser("table", help="print the table of an ablation as it is now")
+    table.set_defaults(run=commands.table)
+    for command in (watch, cancel, fetch, table):
         command.add_argument("job")
         _add_json(command)
     fetch.add_argument("-o", "--output", type=Path, help="a .json, .csv or .html file")

@@ -52,6 +52,16 @@ def evaluate(lab: Lab, options: Namespace) -> Exit:
     return _submitted(lab.evaluate(**_params(options)), options)
 
 
+def ablation(lab: Lab, options: Namespace) -> Exit:
+    return _submitted(lab.ablation(**_params(options)), options)
+
+
+def table(lab: Lab, options: Namespace) -> Exit:
+    found = lab.job(options.job).table()
+    _print(found, shown.ablation(found), options)
+    return Exit.DONE
+
+
 def rerun(lab: Lab, options: Namespace) -> Exit:
     return _submitted(lab.rerun(options.export), options)
 

@@ -14,7 +14,7 @@ from app.client.progress import show
 from app.client.transport import Transport
 from app.contracts.events import Event
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.results import JobResult
+from app.contracts.results import AblationTable, JobResult
 from app.contracts.views import JobView, ModelView
 
 R = TypeVar("R", bound=JobResult)
@@ -22,10 +22,17 @@ R = TypeVar("R", bound=JobResult)
 JOB: TypeAdapter[JobView] = TypeAdapter(JobView)
 MODEL: TypeAdapter[ModelView] = TypeAdapter(ModelView)
 _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
-_EXPORTS: Mapping[str, str] = {
-    ".json": "/api/jobs/{id}/export.json",
-    ".csv": "/api/jobs/{id}/export.csv",
-    ".html": "/jobs/{id}/report.html",
+_TABLE: TypeAdapter[AblationTable] = TypeAdapter(AblationTable)
+_EXPORTS: Mapping[JobKind, Mapping[str, str]] = {
+    JobKind.EVALUATE: {
+        ".json": "/api/jobs/{id}/export.json",
+        ".csv": "/api/jobs/{id}/export.csv",
+        ".html": "/jobs/{id}/report.html",
+    },
+    JobKind.ABLATION: {
+        ".json": "/api/jobs/{id}/result",
+        ".csv": "/api/jobs/{id}/ablation.csv",
+    },
 }
 _IMAGES = "/api/jobs/{id}/images.csv"
 
@@ -81,26 +88,30 @@ class Job(Generic[R]):
         return cast(R, self._transport.get(_RESULT, f"/api/jobs/{self.id}/result"))
 
     def export(self, path: str | Path, *, images: bool = False) -> Path:
-        """Write an evaluation to a file; waits for its end. The ending chooses the form.
+        """Write an evaluation or an ablation to a file; waits for its end. The ending chooses the
+        form.
 
-        `.json`: everything, enough to run it again. `.csv`: a row for each model and figure, or
-        with `images` a row for each image. `.html`: a report that needs no network.
+        `.json`: everything. `.csv`: a row for each figure, or with `images` a row for each image of
+        an evaluation. `.html`: an evaluation's report that needs no network.
         """
-        target = Path(path)
-        route = _IMAGES if images else _EXPORTS.get(target.suffix.lower())
-        if route is None or (images and target.suffix.lower() != ".csv"):
-            known = ".csv" if images else ", ".join(_EXPORTS)
+        target, ending = Path(path), Path(path).suffix.lower()
+        forms = {".csv": _IMAGES} if images else _EXPORTS.get(self.view.kind, {})
+        if not forms or (images and self.view.kind is not JobKind.EVALUATE):
+            raise LabError("Not an evaluation", f"“{self.view.title}” has nothing to export.")
+        if ending not in forms:
             raise LabError(
                 "Not a form of export",
-                f"{target.name!r} does not end in {known}.",
+                f"{target.name!r} does not end in {', '.join(forms)}.",
                 hint="The ending of the file's name chooses the form.",
                 field="path",
             )
-        if self.view.kind is not JobKind.EVALUATE:
-            raise LabError("Not an evaluation", f"“{self.view.title}” has nothing to export.")
         self._succeed()
-        self._transport.save(route.format(id=self.id), target)
+        self._transport.save(forms[ending].format(id=self.id), target)
         return target
+
+    def table(self) -> AblationTable:
+        """What is known of an ablation now; waits for nothing."""
+        return self._transport.get(_TABLE, f"/api/jobs/{self.id}/ablation")
 
     def _model_names(self) -> dict[str, str]:
         """Of the models that an evaluation measures, by id."""

@@ -19,6 +19,7 @@ from app.client.transport import Transport
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, training_preset
 from app.contracts.results import (
+    AblationResult,
     Comparison,
     EvaluationResult,
     ImportModelResult,
@@ -204,6 +205,37 @@ class Lab:
             body["attack"] = {"method": attack} if isinstance(attack, str) else attack
         return self._submit(JobKind.EVALUATE, body)
 
+    def ablation(
+        self,
+        name: str,
+        *,
+        dataset: str,
+        recipes: Sequence[str],
+        teacher: str | None = None,
+        training: Mapping[str, Any] | None = None,
+        **params: Any,
+    ) -> Job[AblationResult]:
+        """Train several recipes with several seeds, and measure every model.
+
+        Args:
+            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"].
+            teacher: A clean model; every recipe but `clean` starts from its weights.
+            training: What all trainings share, of `TrainParams`: {"epochs": 30}.
+            params: Those of `AblationParams`, for example seeds=[0, 1], grid={"steps": [7, 10]},
+                own={"pgd_at": {"label_smoothing": 0}}, measure={"autoattack": False}.
+        """
+        shared: dict[str, Any] = {"name": name, "dataset": self._dataset_id(dataset)}
+        if teacher is not None:
+            model = self._model_id(a_name(teacher, "teacher"))
+            shared |= {"recipe": "agkd_bml", "teacher": model}
+        body = {
+            "name": name,
+            "training": {**shared, **_an_object(training, "training")},
+            "recipes": several_names(recipes, "recipes"),
+            **params,
+        }
+        return self._submit(JobKind.ABLATION, body)
+
     def rerun(self, export: str | Path) -> Job[EvaluationResult]:
         """Run an evaluation again as its `.json` export says; the same lab, the same figures."""
         try:
@@ -278,6 +310,12 @@ class Lab:
             if number >= page.pages or (limit is not None and len(items) >= limit):
                 return items[:limit]
             number += 1
+
+
+def _an_object(value: Any, field: str) -> Mapping[str, Any]:
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    raise LabError("Not parameters", f"`{field}` has parts: {field}.epochs, for one.", field=field)
 
 
 def _preset(name: str) -> dict[str, Any]:

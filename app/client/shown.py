@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from app.client.job import Job
-from app.client.words import accuracy, on_one_line, paragraph, table
+from app.client.words import accuracy, on_one_line, paragraph, percent, table
 from app.contracts.params import Norm
 from app.contracts.results import (
+    AblationResult,
+    AblationTable,
     Accuracy,
     Comparison,
     EvaluationResult,
@@ -19,6 +21,7 @@ from app.contracts.results import (
     ModelCard,
     ModelFigures,
     PairedTest,
+    Spread,
     TrainResult,
 )
 from app.contracts.results.verdict import Check, Light
@@ -108,6 +111,8 @@ def result(found: JobResult) -> str:
                 f"{report.test_images:,} test images of {len(report.classes)} classes, "
                 f"{report.skipped:,} files skipped."
             )
+        case AblationResult(table=known):
+            return ablation(known)
         case ExplainResult():
             return f"A live attack on {len(found.levels)} budgets; `--json` shows all of it."
 
@@ -121,6 +126,43 @@ def _trained(card: ModelCard, found: TrainResult) -> str:
         f"Model “{card.name}” ({found.model}), epoch {card.epoch}: {', '.join(shares)} on "
         f"validation images.{last}"
     )
+
+
+def ablation(found: AblationTable) -> str:
+    """A line for each row with mean and deviation over seeds, then what is reported elsewhere."""
+    rows = [
+        (
+            row.label,
+            f"{sum(child.status.is_final for child in row.children)}/{len(row.children)}",
+            *(_spread(row.figures.get(column.measure)) for column in found.columns),
+        )
+        for row in found.rows
+    ]
+    head = ("recipe", "trained", *(column.name for column in found.columns))
+    reported = [f"{each.variant}: {percent(each.value)}" for each in found.reported]
+    lines = [
+        paragraph("", "Mean ± standard deviation over seeds, best model of each training; on test "
+                  f"images under attacks of L∞ ε = {format_255(found.epsilon)}"),
+        "",
+        table(head, rows, right=range(1, len(head))),
+    ]  # fmt: skip
+    if reported:
+        lines += ["", paragraph("Note: ", f"{found.reported[0].label}. {'; '.join(reported)}")]
+    failures = [
+        paragraph("  ", f"{row.label}, seed {child.seed}: {child.failure}")
+        for row in found.rows
+        for child in row.children
+        if child.failure is not None
+    ]
+    return "\n".join([*lines, *(["", "failed", *failures] if failures else [])])
+
+
+def _spread(over: Spread | None) -> str:
+    """`71.0 ± 0.4 %`; one seed has no deviation."""
+    if over is None:
+        return ""
+    mean = percent(over.mean)
+    return mean if over.std is None else f"{100 * over.mean:.1f} ± {percent(over.std)}"
 
 
 def evaluation(found: EvaluationResult) -> str:

@@ -32,6 +32,8 @@ ROUTES = {
     "/api/jobs/{job_id}/export.json": {"get"},
     "/api/jobs/{job_id}/export.csv": {"get"},
     "/api/jobs/{job_id}/images.csv": {"get"},
+    "/api/jobs/{job_id}/ablation": {"get"},
+    "/api/jobs/{job_id}/ablation.csv": {"get"},
     "/api/jobs/rerun": {"post"},
     "/api/comparisons": {"get"},
     "/api/datasets": {"get", "post"},
@@ -70,7 +72,7 @@ def test_parameters_are_described_with_their_bounds(schema: Any) -> None:
     assert (epochs["minimum"], epochs["maximum"], epochs["default"]) == (1, 1000, 10)
     assert set(parts["LiveForm"]["required"]) == {"image", "teacher", "student"}
     body = schema["paths"]["/api/jobs"]["post"]["requestBody"]["content"]["application/json"]
-    assert set(body["schema"]["discriminator"]["mapping"]) == {"train", "evaluate"}
+    assert set(body["schema"]["discriminator"]["mapping"]) == {"train", "evaluate", "ablation"}
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from app.contracts.results import EvaluationResult, Light
 from app.contracts.units import from_255
 from app.services.lab import Lab as Service
 from tests.client.conftest import Worker
+from tests.plugins.families import children_of, fail, run_all, take
 from tests.plugins.lab_process import PATIENCE_S, ROOT, free_port, wait_until
 from tests.plugins.stock import stock_dataset, stock_model
 from tests.web.example_evaluation import full_evaluation
@@ -313,3 +314,39 @@ def test_the_exit_code_reaches_the_shell(web: str) -> None:
     refused = Running(web, "watch", "0" * 32, terminal=False)
     assert refused.end() == (2, "")
     assert refused.seen.decode().splitlines()[0] == "Not found: There is no such job."
+
+
+def test_an_ablation_is_submitted_shown_and_saved(
+    shell: Command, lab: Service, tmp_path: Path
+) -> None:
+    stock_dataset(lab)
+    stock_model(lab)
+    call = ("ablation", "Nets", "--dataset", "Pets", "--teacher", "Teacher", "--epochs", "3")
+    call += ("--recipes", "clean", "agkd_bml", "--seeds", "0", "1", "--set", "grid.steps=7,10")
+    submitted = shell(*call, "--detach")
+    assert submitted.code == 0, submitted.err
+    job = submitted.out.strip()
+    told = shell("table", job[:8]).out
+    assert told[told.index("recipe  ") :].splitlines()[:4] == [
+        "recipe              trained  clean  FGSM  PGD-20  CW-20  AutoAttack  clean, validation  "
+        "PGD-10, validation",
+        "Clean                   0/2",
+        "AGKD-BML, steps 7       0/2",
+        "AGKD-BML, steps 10      0/2",
+    ]
+    first, *_ = children_of(lab.database, job)
+    assert (first.params["epochs"], first.params["seed"]) == (3, 0)
+    fail(lab.database, take(lab.database, first.id), "The loss\x1b is not finite.")
+    run_all(lab.database, lab.files, job)
+    fetched = shell("fetch", job)
+    assert fetched.code == 0, fetched.err
+    assert "AGKD-BML, steps 7       2/2  80.0 ± 0.0 %" in fetched.out
+    assert "  Clean, seed 0: The loss  is not finite. Mend it." in fetched.out.splitlines()
+    assert "reported elsewhere" in fetched.out
+    saved = shell("fetch", job, "-o", str(tmp_path / "table.csv"))
+    assert saved.code == 0, saved.err
+    assert (tmp_path / "table.csv").read_text().startswith("job,row,recipe,label,measure,")
+    wrong = shell("fetch", job, "-o", str(tmp_path / "table.html"))
+    assert (wrong.code, "does not end in .json, .csv" in wrong.err) == (2, True)
+    assert shell(*call, "--set", "training=5").code == 2
+    assert shell(*call, "--set", "grid.steps=0").code == 2

@@ -309,3 +309,19 @@ def test_nothing_is_lost_between_the_api_and_a_program(web: str, dataset: str) -
         assert json.loads(api.dataset("Pets").model_dump_json()) == (
             httpx.get(f"{web}/api/datasets/{dataset}").json()
         )
+
+
+def test_an_ablation_is_submitted_by_names(api: Lab, lab: Service, dataset: str) -> None:
+    teacher = stock_model(lab)
+    job = api.ablation(
+        "Nets", dataset="Pets", teacher="Teacher", recipes=["clean", "agkd"], seeds=[4],
+        training={"epochs": 2}, own={"clean": {"label_smoothing": 0}}, measure=None,
+    )  # fmt: skip
+    assert (job.view.kind, job.view.children) == (JobKind.ABLATION, 2)
+    training = job.view.params["training"]
+    assert (training["dataset"], training["teacher"], training["epochs"]) == (dataset, teacher, 2)
+    assert job.view.params["measure"] is None
+    assert [row.label for row in job.table().rows] == ["Clean", "AGKD"]
+    with refused(field="training", status=None):
+        api.ablation("Nets", dataset="Pets", recipes=["clean"], training=5)  # type: ignore[arg-type]
+    assert api.ablation("Nets", dataset="Pets", recipes=["clean"]).view.children == 3
