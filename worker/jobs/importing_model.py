@@ -121,26 +121,17 @@ def _names(model: Classifier, file: WeightsFile) -> dict[str, str]:
     try:
         return match(model, file.shapes)
     except Mismatch as mismatch:
-        raise JobError(
-            f"The weights do not fit the architecture. {mismatch}.",
-            hint=_classes_hint(model, mismatch)
-            or "Choose the architecture that was trained; the model's code and the file must "
-            "name the weights alike.",
-        ) from mismatch
+        hint = (
+            f"The file's head has another number of classes than the dataset's "
+            f"{model.num_classes}: choose the dataset that it was trained on."
+            if mismatch.only_head
+            else "Choose the architecture that was trained; the model's code and the file must "
+            "name the weights alike."
+        )
+        detail = f"The weights do not fit the architecture. {mismatch}."
+        raise JobError(detail, hint=hint) from mismatch
     except ValueError as error:
         raise JobError(f"The file is ambiguous: {error}.", hint="Save one network alone.") from None
-
-
-def _classes_hint(model: Classifier, mismatch: Mismatch) -> str:
-    """What to do where nothing but the number of classes differs."""
-    head = model.published_names().get("head.weight", "head.weight").rpartition(".")[0]
-    only_head = all(f"{head}." in text for text in mismatch.shapes)
-    if mismatch.missing or mismatch.unexpected or not only_head:
-        return ""
-    return (
-        f"The file's head has another number of classes than the dataset's {model.num_classes}: "
-        "choose the dataset that it was trained on."
-    )
 
 
 def _check_normalisation(

@@ -22,12 +22,19 @@ class Mismatch(ValueError):
         missing: weights of the network that the file lacks, by their published names.
         unexpected: weights of the file that the network lacks.
         shapes: weights of both that differ in shape: "fc.weight is 100 x 64, not 10 x 64".
+        only_head: nothing but the shape of the head differs, which has other classes then.
     """
 
     def __init__(
-        self, missing: Sequence[str], unexpected: Sequence[str], shapes: Sequence[str]
+        self,
+        missing: Sequence[str],
+        unexpected: Sequence[str],
+        shapes: Sequence[str],
+        *,
+        only_head: bool,
     ) -> None:
         self.missing, self.unexpected, self.shapes = missing, unexpected, shapes
+        self.only_head = only_head and not missing and not unexpected
         parts = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
         super().__init__("; ".join(listed(what, names) for what, names in parts.items() if names))
 
@@ -63,13 +70,14 @@ def match(model: Classifier, shapes: Mapping[str, Shape]) -> dict[str, str]:
     found, unexpected = _sorted_out(own, shapes, model.unused)
     free = {name for name in state if name in _NORMALISATION or name.endswith(_OPTIONAL)}
     missing = [published.get(name, name) for name in state if name not in found.keys() | free]
-    wrong = [
-        f"{theirs} is {_size(shapes[theirs])}, not {_size(state[ours])}"
+    wrong = {
+        ours: f"{theirs} is {_size(shapes[theirs])}, not {_size(state[ours])}"
         for ours, theirs in found.items()
         if shapes[theirs] != state[ours]
-    ]
+    }
     if missing or unexpected or wrong:
-        raise Mismatch(missing, unexpected, wrong)
+        only_head = all(ours.startswith("head.") for ours in wrong)
+        raise Mismatch(missing, unexpected, list(wrong.values()), only_head=only_head)
     return found
 
 
