@@ -19,9 +19,11 @@ from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
 
 
-def open_lab(folder: Path, *, ring: Callable[[str], None] = lambda _: None) -> WorkerLab:
-    """An empty lab; `ring` is called whenever a job's events grow."""
-    settings = Settings(data_dir=folder)
+def open_lab(
+    folder: Path, *, ring: Callable[[str], None] = lambda _: None, **facts: float
+) -> WorkerLab:
+    """A lab in a folder; `ring` is called whenever a job's events grow. `facts`: its settings."""
+    settings = Settings.model_validate({"data_dir": folder, **facts})
     files = Files(folder)
     files.prepare()
     database = Database(settings.sql_url)

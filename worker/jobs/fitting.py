@@ -56,9 +56,9 @@ def foresee(trial: Trial, batch_size: int, available: int) -> None:
 
     Raises JobError, which names the batch size that would fit.
     """
-    small, twice = (_BESIDE * _peak_of(trial, images) for images in (_MULTIPLE, 2 * _MULTIPLE))
-    each = (twice - small) / _MULTIPLE
-    fixed = small - each * _MULTIPLE
+    two, four = (_BESIDE * _peak_of(trial, images) for images in (2, 4))
+    each = (four - two) / 2
+    fixed = two - 2 * each
     need = fixed + each * batch_size
     if need > available:
         most = int((available - fixed) / each) // _MULTIPLE * _MULTIPLE

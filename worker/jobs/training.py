@@ -44,7 +44,7 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
     networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
     trial = fitting.trial_of(RECIPES[params.recipe], networks, knobs_of(params), data.train)
     if state.steps == 0:  # what went on from a checkpoint has fitted before
-        _foresee(params, trial)
+        _foresee(trial, min(params.batch_size, len(data.train.labels)))
     _train_within_memory(context, params, state, data, networks, trial)
     outcome = keep(context, params, state, origin)
     return Outcome(outcome.result, outcome.rows, scratch=(_folder(context),))
@@ -97,11 +97,11 @@ def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> N
         context.log(f"Going on after {state.steps:,} steps.")
 
 
-def _foresee(params: TrainParams, trial: fitting.Trial) -> None:
+def _foresee(trial: fitting.Trial, images: int) -> None:
     """On the CPU, where memory ends without an error, refuse a batch that will not fit."""
     available = fitting.available_memory()
     if registry.device().type == "cpu" and available is not None:
-        fitting.foresee(trial, params.batch_size, available)
+        fitting.foresee(trial, images, available)
 
 
 def _train_within_memory(

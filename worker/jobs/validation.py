@@ -23,8 +23,8 @@ _ATTACKS = {
     "robust": Steps("pgd", steps=STEPS, relative_step=1 / 4, random_start=True),
     "fgsm": Steps("fgsm", steps=1, relative_step=1.0, random_start=False),
 }
-_FALL, _GAP = 0.20, 0.15
-"""Shares of the images; beyond them the student has overfitted to its attack."""
+_FALL, _GAP = 20.0, 15.0
+"""Percentage points; beyond them the student has overfitted to its attack."""
 _BATCH = 500
 """Images measured at once, at most; never more than a training step takes, so that they fit."""
 _ROBUST_IMAGES = 1000
@@ -68,16 +68,21 @@ def _warn(context: JobContext, state: TrainingState, shares: dict[str, float]) -
     """Catastrophic overfitting (Wong et al., ICLR 2020): robust for one step and no further."""
     if "robust" not in shares:
         return
-    robust, fgsm = shares["robust"], shares["fgsm"]
     advice = "The student overfits to its attack: use more steps, or a smaller step size."
-    hits, n = state.last_correct.get("robust", (0, 1))
-    before = hits / n
-    if before - robust > _FALL:
-        fall = f"Robust accuracy fell by {100 * (before - robust):.1f} points in an epoch."
-        context.log(f"{fall} {advice}", LogLevel.WARNING)
-    if fgsm - robust > _GAP:
-        gap = f"FGSM breaks {100 * (fgsm - robust):.1f} points fewer images than PGD-{STEPS}."
-        context.log(f"{gap} {advice}", LogLevel.WARNING)
+    hits, of = state.last_correct.get("robust", (0, 1))
+    fall = _points(hits / of - shares["robust"])
+    gap = _points(shares["fgsm"] - shares["robust"])
+    if fall > _FALL:
+        fell = f"Robust accuracy fell by {fall:.1f} points in an epoch."
+        context.log(f"{fell} {advice}", LogLevel.WARNING)
+    if gap > _GAP:
+        weaker = f"FGSM leaves {gap:.1f} points more images right than PGD-{STEPS}."
+        context.log(f"{weaker} {advice}", LogLevel.WARNING)
+
+
+def _points(share: float) -> float:
+    """Percentage points, without the last bits of a difference of shares."""
+    return round(100 * share, 6)
 
 
 def _batches(count: int, size: int, device: torch.device) -> list[Tensor]:

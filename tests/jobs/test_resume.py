@@ -1,0 +1,114 @@
+"""Trainings whose workers are killed end as if nothing had happened: to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import ImportParams, TrainParams
+from app.contracts.results import TrainResult
+from app.store import catalogue
+from tests.jobs.runs import open_lab, run
+from worker.jobs.context import WorkerLab
+
+_ROOT = Path(__file__).resolve().parents[2]
+EPOCHS, STEPS = 3, 24  # 90 training images, 12 a step
+_SMALL = {"architecture": "wrn-10-1", "epochs": EPOCHS, "batch_size": 12, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> WorkerLab:
+    opened = open_lab(tmp_path_factory.mktemp("lab"))
+    run(opened, JobKind.IMPORT, ImportParams(name="Shapes", train_per_class=10))
+    return opened
+
+
+def _settings(lab: WorkerLab, **changes: Any) -> dict[str, Any]:
+    dataset = catalogue.datasets(lab.database)[0].id
+    return {"name": "Model", "dataset": dataset, **_SMALL, **changes}
+
+
+@pytest.fixture(scope="module")
+def student(lab: WorkerLab) -> dict[str, Any]:
+    """Everything that a training may change as it goes, at once; its second epoch is the best."""
+    teacher = TrainParams.model_validate(_settings(lab, name="Teacher", epochs=1))
+    job = run(lab, JobKind.TRAIN, teacher)
+    result = TrainResult.model_validate_json(lab.files.result(job.id).read_bytes())
+    return _settings(
+        lab, recipe="agkd_bml", teacher=result.model, ema_decay=0.9, schedule="one_cycle", seed=1,
+        epsilon="1/255", step_size="1/255",
+    )  # fmt: skip
+
+
+def _live(lab: WorkerLab, trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    folder = lab.settings.data_dir
+    (folder / "plan.json").write_text(json.dumps(trainings))
+    files = [str(folder), str(folder / "plan.json"), str(folder / "report.json")]
+    subprocess.run(
+        [sys.executable, "-m", "tests.jobs.mortal", *files],
+        cwd=_ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=900,
+    )  # fmt: skip
+    found: list[dict[str, Any]] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+def _as_if_nothing_had_happened(whole: dict[str, Any], killed: dict[str, Any]) -> None:
+    assert killed["status"] == JobStatus.SUCCEEDED, killed
+    assert list(whole["losses"]) == list(killed["losses"]), "every step, in order"
+    for step, (loss,) in whole["losses"].items():
+        assert set(killed["losses"][step]) == {loss}, f"step {step}"
+    for what in ("best", "last", "epochs"):
+        assert killed[what] == whole[what], what
+    assert not killed["checkpoints"]
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_steps(lab: WorkerLab, student: dict[str, Any]) -> None:
+    steps = random.Random(3).sample(range(1, STEPS + 1), 20)
+    plan = [{"params": student, "deaths": [{"step": step}]} for step in steps]
+    whole, *killed = _live(lab, [{"params": student, "deaths": []}, *plan])
+    assert len(whole["losses"]) == STEPS
+    assert len({loss for (loss,) in whole["losses"].values()}) == STEPS, "no two losses are alike"
+    assert whole["best"] != whole["last"], "both models are put to the test"
+    for training in killed:
+        assert training["died"] == 1
+        _as_if_nothing_had_happened(whole, training)
+    repeated = [sum(len(seen) - 1 for seen in t["losses"].values()) for t in killed]
+    assert min(repeated) < max(steps) / 2, "checkpoints fall inside the run"
+
+
+@pytest.mark.slow
+def test_killed_while_a_file_is_written(lab: WorkerLab, student: dict[str, Any]) -> None:
+    """A checkpoint, or the models at the end."""
+    plan = [{"params": student, "deaths": [{"sync": sync}]} for sync in (1, 2, 3)]
+    whole, *killed = _live(lab, [{"params": student, "deaths": []}, *plan])
+    for training in killed:
+        assert (training["died"], training["torn"]) == (1, 1)
+        _as_if_nothing_had_happened(whole, training)
+
+
+@pytest.mark.slow
+def test_killed_over_and_over(lab: WorkerLab, student: dict[str, Any]) -> None:
+    """More often than a job may lose its worker without getting any further."""
+    deaths = [{"step": step} for step in range(3, STEPS, 3)]
+    whole, killed = _live(lab, [{"params": student, "deaths": d} for d in ([], deaths)])
+    assert killed["died"] == len(deaths) == 7
+    _as_if_nothing_had_happened(whole, killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_clean_model(lab: WorkerLab, precision: str) -> None:
+    params = _settings(lab, precision=precision, schedule="multistep", milestones=[2])
+    plans: list[list[dict[str, int]]] = [[], [{"step": 5}, {"sync": 2}, {"step": 20}]]
+    whole, killed = _live(lab, [{"params": params, "deaths": deaths} for deaths in plans])
+    assert killed["died"] == 3
+    _as_if_nothing_had_happened(whole, killed)

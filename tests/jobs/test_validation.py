@@ -1,0 +1,104 @@
+"""The measure of each epoch: attacks done again by hand, and warnings of overfitting to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from app.contracts.events import LogLevel
+from app.contracts.jobs import JobKind, JobStatus
+from tests.jobs.runs import run
+from tests.jobs.trainings import VALIDATION, Workshop, lines, models_of, open_workshop, points
+from worker.attacks import FirstBreak, Steps
+from worker.attacks.norms import uniform_in_ball
+from worker.jobs.training_state import seeds
+from worker.models import Classifier
+from worker.registry import dataset as dataset_of
+from worker.registry import load_model
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    torch.set_num_threads(1)
+    return open_workshop(tmp_path_factory.mktemp("lab"))
+
+
+def _right(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        right: Tensor = model(x).argmax(1) == y
+    return right
+
+
+def _ascent(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    return x.grad.sign()
+
+
+def test_the_figures_are_those_of_attacks_by_hand(shop: Workshop) -> None:
+    eps = 4 / 255
+    job = run(shop.lab, JobKind.TRAIN, shop.student(recipe="pgd_at", epsilon=eps, epochs=1))
+    (epoch,) = points(shop.lab, job.id, "epoch")
+    model = load_model(shop.lab.files, models_of(shop.lab, job)[0])
+    _, dataset = dataset_of(shop.lab.database, shop.lab.files, shop.dataset)
+    images, y, _ = dataset.split("validation").to(torch.device("cpu"))
+    x = images.float() / 255
+
+    clean = _right(model, x, y)
+    fgsm = clean & _right(model, (x + eps * _ascent(model, x, y)).clamp(0, 1), y)
+    generator = torch.Generator().manual_seed(seeds(0)["attack"])
+    noise = uniform_in_ball(x, torch.ones(len(x), 1, 1, 1), "linf", generator)
+    at, robust = (x + eps * noise).clamp(0, 1), clean
+    for _ in range(10):
+        stepped = at + eps / 4 * _ascent(model, at, y)
+        at = stepped.clamp(x - eps, x + eps).clamp(0, 1)
+        robust = robust & _right(model, at, y)
+
+    assert 0 < robust.sum() <= fgsm.sum() < clean.sum(), "three figures that say something"
+    for name, right in (("clean", clean), ("fgsm", fgsm), ("robust", robust)):
+        share = epoch.values[f"validation_{name}"]
+        assert share * VALIDATION == pytest.approx(int(right.sum())), name
+
+
+FELL, GAP = "Robust accuracy fell by", "FGSM leaves"
+
+
+@pytest.mark.parametrize(
+    ("robust", "fgsm", "expected"),
+    [
+        # Of 20 images; the second epoch's figures.
+        ([10, 6], [10, 6], []),
+        ([10, 5], [10, 5], [f"{FELL} 25.0 points"]),
+        ([16, 12], [16, 12], []),
+        ([5, 5], [8, 8], []),
+        ([5, 5], [5, 9], [f"{GAP} 20.0 points"]),
+        ([12, 0], [12, 18], [f"{FELL} 60.0 points", f"{GAP} 90.0 points"]),
+        ([5, 18], [5, 18], []),
+    ],
+)
+def test_catastrophic_overfitting_is_warned_of(
+    shop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    robust: list[int],
+    fgsm: list[int],
+    expected: list[str],
+) -> None:
+    """Robust accuracy that falls by more than 20 points in an epoch; FGSM over 15 above PGD."""
+    left = {"pgd": list(robust), "fgsm": list(fgsm)}
+
+    def doctored(model: Classifier, x: Tensor, y: Tensor, *, how: Steps, **_: Any) -> FirstBreak:
+        assert len(y) == VALIDATION
+        stand = torch.arange(len(y)) < left[how.method].pop(0)
+        return FirstBreak(x, torch.where(stand, how.steps + 1, 1))
+
+    monkeypatch.setattr("worker.jobs.validation.walk", doctored)
+    job = run(shop.lab, JobKind.TRAIN, shop.student(recipe="pgd_at", steps=1))
+    assert job.status == JobStatus.SUCCEEDED
+    warnings = lines(shop.lab, job.id, LogLevel.WARNING)
+    assert [text.split(" in an epoch")[0].split(" more images")[0] for text in warnings] == expected
+    assert all("use more steps" in text for text in warnings)
