@@ -42,10 +42,18 @@ FORBIDDEN = {
         "redis", "sqlalchemy", "torchvision",
     ),
     **dict.fromkeys(CORES, ("app", "celery", "redis", "sqlalchemy", "pydantic")),
-    "worker.agkd_bml": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
-    "worker.recipes": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
-    "worker.attacks": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
-    "worker.models": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision"),
+    "worker.recipes": ("app", "celery", "pydantic", "numpy", "PIL", "torchvision", "worker.data"),
+    "worker.agkd_bml": (
+        "app", "celery", "pydantic", "numpy", "PIL", "torchvision", "worker.data", "worker.recipes",
+    ),
+    "worker.attacks": (
+        "app", "celery", "pydantic", "numpy", "PIL", "torchvision", "worker.data", "worker.recipes",
+        "worker.agkd_bml",
+    ),
+    "worker.models": (
+        "app", "celery", "pydantic", "numpy", "PIL", "torchvision", "worker.data", "worker.recipes",
+        "worker.agkd_bml", "worker.attacks",
+    ),
 }  # fmt: skip
 """What a package must not import, nor anything below it."""
 
