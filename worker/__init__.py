@@ -1,1 +1,7 @@
 """What needs torch: the method, attacks, models, data, and the jobs that use them."""
+
+import os
+
+# OpenMP reads this once, when torch is loaded. Its threads wait for each other asleep then: by
+# default they wait busily, and with more threads than free cores mostly for one that cannot run.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
