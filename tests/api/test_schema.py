@@ -38,7 +38,7 @@ ROUTES = {
     "/api/comparisons": {"get"},
     "/api/datasets": {"get", "post"},
     "/api/datasets/{dataset_id}": {"get"},
-    "/api/models": {"get"},
+    "/api/models": {"get", "post"},
     "/api/models/{model_id}": {"get", "delete"},
     "/api/models/{model_id}/weights": {"get"},
     "/api/models/{model_id}/restore": {"post"},

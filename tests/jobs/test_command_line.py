@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.contracts.results import AblationResult, EvaluationResult, Measure
 from app.store import catalogue
 from tests.jobs.runs import open_lab
 from tests.plugins.images import MINI
@@ -72,3 +73,42 @@ def test_what_cannot_run_is_said_in_words(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "missing.json" in done.stderr
     assert _worker(tmp_path / "data", "resume", "0" * 32).returncode == 2
+
+
+@pytest.mark.slow
+def test_an_ablation_is_run_to_its_table(tmp_path: Path) -> None:
+    data, file = tmp_path / "data", tmp_path / "params.json"
+    assert _worker(data, "import", _write(file, name="Shapes", train_per_class=10)).returncode == 0
+    lab = open_lab(data)
+    (dataset,) = catalogue.datasets(lab.database)
+    training = {"name": "x", "dataset": dataset.id, "architecture": "wrn-10-1", "epochs": 1}
+    training |= {"batch_size": 32, "steps": 1}
+    # Students of no teacher's family cannot be trained: that row fails, the others do not.
+    params = {
+        "name": "Nets",
+        "training": training,
+        "recipes": ["clean", "pgd_at"],
+        "own": {"pgd_at": {"teacher": "0" * 32}},
+        "seeds": [0, 1],
+        "measure": {"images": 4, "steps": 1, "autoattack": False},
+    }
+    done = _worker(data, "ablation", _write(file, **params))
+    assert done.returncode == 0, done.stderr
+    result = AblationResult.model_validate_json(
+        Path(done.stdout.split("result: ")[1].strip()).read_text()
+    )
+    clean, robust = result.table.rows
+    for child, kept in zip(clean.children, clean.figures[Measure.CLEAN].values, strict=True):
+        assert child.evaluation is not None
+        text = lab.files.result(child.evaluation).read_bytes()
+        (model,) = EvaluationResult.model_validate_json(text).models
+        assert (model.model, model.clean) == (child.model, kept.accuracy)
+        assert [row.alone for row in model.attacks[:3]] == [
+            clean.figures[measure].values[child.seed].accuracy
+            for measure in (Measure.PGD, Measure.FGSM, Measure.CW)
+        ]
+    assert [child.status for child in robust.children] == ["failed"] * 2
+    assert all(child.failure for child in robust.children)
+    job = done.stdout.split()[1]
+    again = _worker(data, "resume", job)
+    assert (again.returncode, "result: " in again.stdout) == (0, True)
