@@ -62,7 +62,7 @@ for (const link of document.querySelectorAll("a[data-preset]")) {
       }
     }
     for (const other of document.querySelectorAll("a[data-preset]")) other.toggleAttribute("aria-current", other === link);
-    update(form);
+    form.dispatchEvent(new Event("change"));
   });
 }
 

@@ -5,6 +5,7 @@ import { drawAll } from "./charts.js";
 const root = document.querySelector("[data-job]");
 const id = root.dataset.job;
 const log = document.getElementById("log");
+const comparing = root.dataset.kind === "ablation";
 const evaluating = root.dataset.kind === "evaluate";
 let last = 0;
 let lastShown = 0;
@@ -96,7 +97,12 @@ function follow() {
     if (kind === "metrics" || kind === "log") lastShown = seq;
     act(JSON.parse(event.data));
   });
-  const news = () => htmx.trigger("#state", "lab:news");
+  const news = () => {
+    htmx.trigger("#state", "lab:news");
+    if (!comparing) return;
+    for (const part of ["#ablation", "#children"]) htmx.trigger(part, "lab:news");
+    reload();
+  };
   on("progress", news);
   on("log", addLine);
   on("metrics", (body) => (evaluating ? reload() : addPoint(body)));

@@ -9,6 +9,8 @@ from app.contracts.params import (
     KNOBS_OF,
     NORMS_OF,
     TARGETABLE,
+    AblationMeasure,
+    AblationParams,
     EvaluateParams,
     ExplainParams,
     Goal,
@@ -55,13 +57,21 @@ _ATTACK = {
     "attack.target_class": When("attack.goal", (Goal.CLASS,)),
 }
 
+_TRAINING = {
+    **_KNOBS,
+    "teacher": _ROBUST,
+    "start_from_teacher": _ROBUST,
+    "milestones": When("schedule", (Schedule.MULTISTEP,)),
+}
+
+
+def _of_several(when: When) -> When:
+    """The same for the shared settings of an ablation, which has several recipes."""
+    return When("recipes" if when.field == "recipe" else f"training.{when.field}", when.values)
+
+
 SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
-    TrainParams: {
-        **_KNOBS,
-        "teacher": _ROBUST,
-        "start_from_teacher": _ROBUST,
-        "milestones": When("schedule", (Schedule.MULTISTEP,)),
-    },
+    TrainParams: _TRAINING,
     EvaluateParams: {
         **_ATTACK,
         "further": When("attack.goal", (Goal.UNTARGETED,)),
@@ -70,11 +80,19 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
         "step_counts": _STEPPED,
     },
     ExplainParams: _ATTACK,
+    AblationParams: {
+        **{f"training.{name}": _of_several(when) for name, when in _TRAINING.items()},
+        **{
+            f"measure.{name}": When("measure", ("true",)) for name in AblationMeasure.model_fields
+        },
+    },
 }  # fmt: skip
 """Fields that mean something only for some values of another field. Scripts hide the others."""
 
+_NEEDS_TEACHER = _recipes(*(recipe for recipe in Recipe if recipe.needs_teacher))
 REQUIRED_WHEN: Mapping[type[Params], Mapping[str, When]] = {
-    TrainParams: {"teacher": _recipes(*(recipe for recipe in Recipe if recipe.needs_teacher))},
+    TrainParams: {"teacher": _NEEDS_TEACHER},
+    AblationParams: {"training.teacher": _of_several(_NEEDS_TEACHER)},
 }
 """Fields that may be empty, but not then."""
 

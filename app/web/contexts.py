@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from app.contracts.export import Export
 from app.contracts.results import ImportModelResult, ImportResult, TrainResult
 from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
+from app.web.ablation_view import AblationView
 from app.web.compare_view import ComparisonView
 from app.web.context_parts import (
     Download,
@@ -86,6 +87,70 @@ class EvaluateContext(Context):
 
 
 @dataclass(frozen=True)
+class AblateContext(Context):
+    """The form of a new ablation."""
+
+    template: ClassVar[str] = "ablate.html"
+
+    form: FormView
+    """Made from `AblationParams`."""
+    has_dataset: bool
+    """Whether there is anything to train on."""
+    presets: tuple[PresetLink, ...]
+    """Ways to fill the shared settings."""
+    again: JobView | None
+    """The job whose parameters fill the form."""
+
+
+@dataclass(frozen=True)
+class AblationPlanContext(Context):
+    """How many trainings what is typed would take, or why that cannot be said."""
+
+    template: ClassVar[str] = "_plan.html"
+
+    problems: tuple[str, ...] = ()
+    """What is wrong or missing; may quote outside text. Then the rest means nothing."""
+    rows: tuple[str, ...] = ()
+    """Lines of the table to come."""
+    seeds: int = 0
+    """Trainings of each line."""
+    trainings: int = 0
+    """All of them."""
+    epochs: int = 0
+    """Of all trainings together."""
+    evaluations: int = 0
+    """How many models are measured on test images."""
+    images: int = 0
+    """Test images of each evaluation."""
+    autoattack: bool = False
+    """Whether they run AutoAttack."""
+    much: bool = False
+    """Whether to advise a smaller one first."""
+
+
+@dataclass(frozen=True)
+class AblationTableContext(Context):
+    """The table of an ablation, which its page fetches anew."""
+
+    template: ClassVar[str] = "_ablation.html"
+
+    job: JobView
+    """The ablation, in any state."""
+    ablation: AblationView
+    """The table as it is known now."""
+
+
+@dataclass(frozen=True)
+class AblationChildrenContext(Context):
+    """The jobs of an ablation, which its page fetches anew."""
+
+    template: ClassVar[str] = "_children.html"
+
+    ablation: AblationView
+    """With the jobs of each row."""
+
+
+@dataclass(frozen=True)
 class JobStateContext(Context):
     """One job's state, as the dashboard and the job's page show it."""
 
@@ -119,6 +184,8 @@ class JobContext(Context):
     """What the import of a model left."""
     explained: bool
     """Whether there is something for the live page to show."""
+    ablation: AblationView | None
+    """The table of an ablation, as it is known now."""
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,7 @@ def _job_list(lab: Lab, asked: Choice) -> JobList:
         lab,
         kinds=[] if asked.kind is None else [asked.kind],
         statuses=[] if asked.status is None else [asked.status],
+        children=False,  # those of an ablation are on its page
         page=asked.page,
         page_size=PAGE_SIZE,
     )

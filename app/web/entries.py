@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from app.contracts.params import Params
 from app.errors import InvalidInput
+from app.web.pairs import joined, read_pairs, typed_pairs
 from app.web.specs import Spec, specs, typed
 
 _SEPARATORS = re.compile(r"[\s,;]+")
@@ -46,8 +47,14 @@ def entries_of(params: type[Params], values: Mapping[str, Any]) -> dict[str, tup
         for part in spec.name.split("."):
             value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
         if value is not _MISSING:
-            found[spec.name] = typed(value, spec.unit, spec.widget)
+            found[spec.name] = _as_typed(spec, value)
     return found
+
+
+def _as_typed(spec: Spec, value: Any) -> tuple[str, ...]:
+    if spec.widget == "pairs":
+        return typed_pairs(value)
+    return typed(value is not None if spec.switches else value, spec.unit, spec.widget)
 
 
 _MISSING = object()
@@ -59,7 +66,7 @@ _NOTHING = {"check": "false", "many": ""}
 def posted_entries(params: type[Params], posted: Posted) -> dict[str, tuple[str, ...]]:
     """What was typed, field by field. A check that is off sends only its hidden `false`, and an
     address says with an empty entry that nothing of several things is chosen."""
-    return {
+    found = {
         spec.name: tuple(
             entry
             for entry in posted.getlist(spec.name)
@@ -68,13 +75,24 @@ def posted_entries(params: type[Params], posted: Posted) -> dict[str, tuple[str,
         for spec in specs(params)
         if spec.name in posted
     }
+    return found | {
+        spec.name: joined(*(_texts(posted, f"{spec.name}.{part}") for part in ("of", "is")))
+        for spec in specs(params)
+        if spec.widget == "pairs" and f"{spec.name}.of" in posted
+    }
+
+
+def _texts(posted: Posted, name: str) -> list[str]:
+    return [entry for entry in posted.getlist(name) if isinstance(entry, str)]
 
 
 def read(params: type[P], entries: Mapping[str, Sequence[str]]) -> P:
     """The parameters that were typed. Raises Rejected."""
     values: dict[str, Any] = {}
+    off = [s.name for s in specs(params) if s.switches and entries.get(s.name) == ()]
+    values |= dict.fromkeys(off)
     for spec in specs(params):
-        if spec.name in entries:
+        if spec.name in entries and not spec.switches and spec.name.split(".")[0] not in off:
             *path, last = spec.name.split(".")
             place = values
             for part in path:
@@ -92,6 +110,8 @@ def _value(spec: Spec, entries: Sequence[str]) -> Any:
         return bool(entries)
     if spec.widget == "many":
         return list(entries)
+    if spec.widget == "pairs":
+        return read_pairs(entries)
     if not entry and spec.optional:
         return None
     if spec.widget == "list":
@@ -155,6 +175,8 @@ def _message(spec: Spec | None, error: ErrorDetails) -> str:
 
 _OTHER_MESSAGES = {
     "string_pattern_mismatch": "is not of the expected form",
+    "dict_type": "must be settings such as steps=7",
+    "tuple_type": "must be values, separated by commas",
     "enum": "is none of the choices",
     "literal_error": "is none of the choices",
 }

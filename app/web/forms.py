@@ -8,12 +8,16 @@ from itertools import groupby
 
 from app.contracts.params import Params
 from app.web.conditions import CHOICE_WHEN, REQUIRED_WHEN, SHOWN_WHEN, When
+from app.web.pairs import EXAMPLES, parted
 from app.web.specs import Choice, Spec, plain, specs
 
 _BASIC = frozenset(
-    {"", "Threat model", "First attack", "Further attacks", "Normalisation", "Check"}
-)
+    {"", "Threat model", "First attack", "Further attacks", "Normalisation", "Check",
+     "Shared settings", "Measure"}
+)  # fmt: skip
 """Groups of what everyone decides."""
+_PAIRS = 2
+"""Empty pairs that a form offers at least."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,16 @@ class FieldView:
     @property
     def id(self) -> str:
         return f"{self.prefix}-{self.spec.name.replace('.', '-')}"
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """What is typed into pairs of fields, and empty ones for more."""
+        typed = [parted(entry) for entry in self.entries]
+        return (*typed, *[("", "")] * max(1, _PAIRS - len(typed)))
+
+    @property
+    def example(self) -> str:
+        return EXAMPLES.get(self.spec.name, "")
 
     @property
     def input_type(self) -> str:

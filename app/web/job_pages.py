@@ -19,12 +19,19 @@ from app.contracts.results import (
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import NotFound
-from app.services import datasets, jobs, models
+from app.services import ablations, datasets, jobs, models
 from app.services.lab import Lab
-from app.web import evaluation_charts, explain_charts, job_charts, training_charts
+from app.web import ablation_charts, evaluation_charts, explain_charts, job_charts, training_charts
+from app.web.ablation_pages import HIDDEN
+from app.web.ablation_view import AblationView, ablation_view
 from app.web.border import IdPath
 from app.web.charts import Figure
-from app.web.contexts import JobContext, JobStateContext
+from app.web.contexts import (
+    AblationChildrenContext,
+    AblationTableContext,
+    JobContext,
+    JobStateContext,
+)
 from app.web.evaluation_view import evaluation_view
 from app.web.evaluations import known_recipes, recipes_of
 from app.web.readable import Named, readable
@@ -32,7 +39,11 @@ from app.web.render import render
 
 router = APIRouter(prefix="/jobs")
 
-_FORMS = {JobKind.TRAIN: "/train", JobKind.EVALUATE: "/evaluate"}
+_FORMS = {
+    JobKind.TRAIN: "/train",
+    JobKind.EVALUATE: "/evaluate",
+    JobKind.ABLATION: "/ablation",
+}
 
 
 @router.get("/{job_id}")
@@ -48,7 +59,7 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     again = f"{form}?from={job.id}" if form else ""
     context = JobContext(
         job=job,
-        params=readable(PARAMS_OF[job.kind], job.params, names_in(lab, job)),
+        params=readable(PARAMS_OF[job.kind], job.params, names_in(lab, job), without=HIDDEN),
         again=again,
         resume=f"{again}&continue_from={job.id}" if resumable else "",
         evaluation=evaluation,
@@ -56,8 +67,26 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
         imported=result if isinstance(result, ImportResult) else None,
         brought=result if isinstance(result, ImportModelResult) else None,
         explained=isinstance(result, ExplainResult),
+        ablation=_ablation(lab, job_id) if job.kind is JobKind.ABLATION else None,
     )
     return render(request, context)
+
+
+def _ablation(lab: Lab, job_id: str) -> AblationView:
+    return ablation_view(ablations.table(lab, job_id))
+
+
+@router.get("/{job_id}/ablation")
+def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    """The fragment with the table of an ablation; pages fetch it while the job is unfinished."""
+    view = _ablation(lab, job_id)
+    return render(request, AblationTableContext(job=jobs.get(lab, job_id), ablation=view))
+
+
+@router.get("/{job_id}/children")
+def children(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    """The fragment with the jobs of an ablation."""
+    return render(request, AblationChildrenContext(ablation=_ablation(lab, job_id)))
 
 
 @router.get("/{job_id}/state")
@@ -94,6 +123,9 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
     result = jobs.result(lab, job.id) if job.has_result else None
     if isinstance(result, ExplainResult):
         return explain_charts.figures(result)
+    if job.kind is JobKind.ABLATION:
+        drawn = ablation_charts.figure(ablations.table(lab, job.id))
+        return {} if drawn is None else {"seeds": drawn}
     if job.kind is JobKind.TRAIN:
         recipe = TrainParams.model_validate(job.params).recipe
         return training_charts.training_figures(events, recipe)
@@ -109,7 +141,7 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
 
 def names_in(lab: Lab, job: JobView) -> dict[str, Named]:
     """What the ids among a job's parameters stand for."""
-    params = job.params
+    params = {**job.params, **job.params.get("training", {})}
     several = [*params.get("models", []), *params.get("sources", [])]
     ids = {params.get("teacher"), params.get("student"), *several} - {None}
     views = models.by_id(lab, sorted(ids))

@@ -74,7 +74,7 @@ EVALUATION_PRESETS = (
 )  # fmt: skip
 
 
-def training_presets(prefix: str = "") -> tuple[Preset, ...]:
+def training_presets(prefix: str = "", without: Sequence[str] = ()) -> tuple[Preset, ...]:
     """Those of the contract for a form whose training parameters begin with `prefix`."""
     checks = {spec.name for spec in specs(TrainParams) if spec.widget == "check"}
 
@@ -88,6 +88,7 @@ def training_presets(prefix: str = "") -> tuple[Preset, ...]:
             {
                 prefix + name: typed(name, entries)
                 for name, entries in entries_of(TrainParams, preset.values).items()
+                if name not in without
             },
         )
         for preset in TRAINING_PRESETS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,11 @@ class RowGroup:
 
 
 def readable(
-    params: type[Params], values: Mapping[str, Any], names: Mapping[str, Named]
+    params: type[Params],
+    values: Mapping[str, Any],
+    names: Mapping[str, Named],
+    *,
+    without: Collection[str] = (),
 ) -> tuple[RowGroup, ...]:
     """Stored parameters for people, those that meant something; `names` knows the ids in them."""
     entries = entries_of(params, values)
@@ -49,7 +53,7 @@ def readable(
     groups: dict[str, list[Row]] = {}
     for spec in specs(params):
         when = shown_when.get(spec.name)
-        meant = when is None or when.met(entries)
+        meant = (when is None or when.met(entries)) and spec.name not in without
         if meant and spec.name in entries and (entries[spec.name] or spec.widget == "check"):
             groups.setdefault(spec.group, []).append(_row(spec, entries[spec.name], names))
     return tuple(RowGroup(title, tuple(rows)) for title, rows in groups.items())
@@ -67,6 +71,8 @@ def _row(spec: Spec, entries: Sequence[str], names: Mapping[str, Named]) -> Row:
 def _values(spec: Spec, entries: Sequence[str], names: Mapping[str, Named]) -> tuple[Named, ...]:
     if spec.widget == "check":
         return (Named("on" if entries else "off", ""),)
+    if spec.widget == "pairs":
+        return tuple(Named(entry, "") for entry in entries)
     if spec.widget == "many" or (spec.widget == "select" and not spec.choices):
         labels = {choice.value: choice.label for choice in spec.choices}
         return tuple(names.get(e, Named(labels.get(e, e), "")) for e in entries)

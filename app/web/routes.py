@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from app.web import (
+    ablation_pages,
     compare_page,
     dashboard,
     dataset_pages,
@@ -18,6 +19,7 @@ from app.web import (
 
 router = APIRouter(include_in_schema=False)
 _PARTS = (
+    ablation_pages,
     dashboard,
     job_pages,
     report,

@@ -23,7 +23,8 @@ from app.web.enum_docs import enum_docs
 UNIT_255 = "/255"
 _ID_PATTERN = next(c.pattern for c in typing.get_args(Id)[1:] if isinstance(c, StringConstraints))
 
-Widget = Literal["text", "number", "list", "check", "select", "many"]
+Widget = Literal["text", "number", "list", "check", "select", "many", "pairs"]
+"""`pairs`: lines of a name, a colon, and what belongs to it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Spec:
     """Of the contract itself; those that the lab holds come with the form."""
     pattern: str
     max_length: int | None
+    switches: bool = False
+    """Off, it makes all parameters None whose names begin with its own and a dot."""
 
     @property
     def explained(self) -> bool:
@@ -104,7 +107,7 @@ def _grouped(number: float) -> str:
 def typed(value: Any, unit: str, widget: Widget) -> tuple[str, ...]:
     """A parameter's value as it is typed into its field, from the contract or from JSON."""
     match value:
-        case None:
+        case None | {}:
             return ()
         case list() | tuple() if widget == "many":
             return tuple(str(entry) for entry in value)
@@ -129,10 +132,22 @@ def _specs(model: type[BaseModel], prefix: str, defaults: BaseModel | None) -> I
         default = getattr(defaults, name) if defaults else _default(field)
         kind, optional, constraints = _unwrapped(field)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            for spec in _specs(kind, f"{prefix}{name}.", default):
+            given = default if isinstance(default, BaseModel) else None
+            if optional:
+                yield _switch(prefix + name, field, on=given is not None)
+            for spec in _specs(kind, f"{prefix}{name}.", given):
                 yield replace(spec, group=spec.group or field.title or name)
         else:
             yield _spec(prefix + name, field, kind, constraints, default, optional)
+
+
+def _switch(name: str, field: FieldInfo, *, on: bool) -> Spec:
+    title = field.title or name
+    return Spec(
+        name=name, label=title, help=field.description or "", unit="", group=title, widget="check",
+        number="", optional=False, required=False, default=typed(on, "", "check"),
+        bounds=Bounds(), choices=(), pattern="", max_length=None, switches=True,
+    )  # fmt: skip
 
 
 def _default(field: FieldInfo) -> Any:
@@ -186,6 +201,8 @@ def _widget(kind: Any, text: StringConstraints) -> tuple[Widget, Literal["", "in
         if entry is str or (isinstance(entry, type) and issubclass(entry, Enum)):
             return "many", ""
         return "list", "int" if entry is int else "float"
+    if typing.get_origin(kind) is dict:
+        return "pairs", ""
     if kind is bool:
         return "check", ""
     if typing.get_origin(kind) is Literal or issubclass(kind, Enum):
@@ -198,7 +215,7 @@ def _widget(kind: Any, text: StringConstraints) -> tuple[Widget, Literal["", "in
 
 def _choices(kind: Any, only: Any) -> tuple[Choice, ...]:
     """Of a closed set of values, those in `only` where it names any."""
-    if typing.get_origin(kind) is tuple:
+    if typing.get_origin(kind) in (tuple, dict):
         kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) is Literal:
         return tuple(Choice(str(value), str(value)) for value in typing.get_args(kind))

@@ -39,7 +39,7 @@ def submit(lab: Lab, kind: JobKind, params: type[P], entries: Entries) -> JobVie
         raise typed.rejected_by_service(params, error) from None
 
 
-def _prefilled(
+def prefilled(
     lab: Lab, request: Request, kind: JobKind, params: type[P], again: str | None
 ) -> tuple[dict[str, tuple[str, ...]], JobView | None]:
     """Entries from an earlier job, then from the address; and that job."""
@@ -55,16 +55,15 @@ def _prefilled(
     return entries | typed.posted_entries(params, request.query_params), job
 
 
-def _started(
+def started(
     lab: Lab,
     request: Request,
     kind: JobKind,
     params: type[P],
-    posted: typed.Posted,
+    entries: Entries,
     page: Callable[[Lab, Entries, JobView | None, Messages], Context],
 ) -> Response:
     """To the job that was typed, or to the same form with what is wrong."""
-    entries = typed.posted_entries(params, posted)
     try:
         job = submit(lab, kind, params, entries)
     except typed.Rejected as rejected:
@@ -74,13 +73,14 @@ def _started(
 
 @router.get("/train")
 def train(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
-    entries, job = _prefilled(lab, request, JobKind.TRAIN, TrainParams, again)
+    entries, job = prefilled(lab, request, JobKind.TRAIN, TrainParams, again)
     return render(request, _train_page(lab, entries, job, {}))
 
 
 @router.post("/train")
 def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
-    return _started(lab, request, JobKind.TRAIN, TrainParams, posted, _train_page)
+    entries = typed.posted_entries(TrainParams, posted)
+    return started(lab, request, JobKind.TRAIN, TrainParams, entries, _train_page)
 
 
 def _train_page(
@@ -93,21 +93,21 @@ def _train_page(
         "continue_from": resumable_jobs(lab),
     }
     form = forms.form(TrainParams, entries=entries, choices=choices, errors=errors)
-    links = presets.links("/train", presets.training_presets(), _kept(entries, _OWN_OF_TRAINING))
+    links = presets.links("/train", presets.training_presets(), kept(entries, _OWN_OF_TRAINING))
     return TrainContext(form=form, has_dataset=bool(known), presets=links, again=again)
 
 
 _OWN_OF_TRAINING = ("name", "dataset", "recipe", "teacher", "seed")
 
 
-def _kept(entries: Entries, names: Sequence[str]) -> Entries:
+def kept(entries: Entries, names: Sequence[str]) -> Entries:
     """Of what is typed, what no preset says."""
     return {name: entries[name] for name in names if name in entries}
 
 
 @router.get("/evaluate")
 def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
-    entries, job = _prefilled(lab, request, JobKind.EVALUATE, EvaluateParams, again)
+    entries, job = prefilled(lab, request, JobKind.EVALUATE, EvaluateParams, again)
     if "dataset" not in entries:
         chosen = models.by_id(lab, entries.get("models", ())[:1])
         for view in chosen.values():
@@ -118,7 +118,8 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
 
 @router.post("/evaluate")
 def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
-    return _started(lab, request, JobKind.EVALUATE, EvaluateParams, posted, _evaluate_page)
+    entries = typed.posted_entries(EvaluateParams, posted)
+    return started(lab, request, JobKind.EVALUATE, EvaluateParams, entries, _evaluate_page)
 
 
 def _evaluate_page(
@@ -127,6 +128,6 @@ def _evaluate_page(
     known = model_choices(all_models(lab))
     choices = {"dataset": dataset_choices(lab), "models": known, "sources": known}
     form = forms.form(EvaluateParams, entries=entries, choices=choices, errors=errors)
-    kept = _kept(entries, ("models", "dataset"))
-    links = presets.links("/evaluate", presets.EVALUATION_PRESETS, kept)
+    own = kept(entries, ("models", "dataset"))
+    links = presets.links("/evaluate", presets.EVALUATION_PRESETS, own)
     return EvaluateContext(form=form, has_model=bool(known), presets=links, again=again)

@@ -84,13 +84,13 @@ def _best(events: Sequence[Event]) -> tuple[int, int, int] | None:
 
 
 def _marks(best: tuple[int, int, int] | None) -> Figure:
-    """A line at the end of the best epoch, named at its top."""
+    """A line at the end of the best epoch, named at its foot, where charts are emptiest."""
     if best is None:
         return {}
     epoch, x, last = best
     line = {"color": "rgba(128,136,144,0.8)", "width": 1}
     name = {
-        "x": x, "y": 1, "yref": "paper", "yanchor": "top", "showarrow": False,
+        "x": x, "y": 0, "yref": "paper", "yanchor": "bottom", "showarrow": False,
         "text": f"best: epoch {epoch}", "font": {"size": 11},
         "xanchor": "right" if 2 * x > last else "left",
     }  # fmt: skip

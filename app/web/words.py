@@ -85,12 +85,10 @@ def clock(when: datetime) -> str:
 
 
 _KINDS = {
-    JobKind.IMPORT: "import of images",
+    JobKind.IMPORT: "dataset import",
     JobKind.TRAIN: "training",
     JobKind.EVALUATE: "evaluation",
     JobKind.EXPLAIN: "live attack",
-    JobKind.IMPORT_MODEL: "import of weights",
-    JobKind.ABLATION: "ablation",
     JobKind.IMPORT_MODEL: "model import",
     JobKind.ABLATION: "ablation",
 }

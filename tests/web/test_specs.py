@@ -11,6 +11,7 @@ from app.contracts.params import (
     EvaluateParams,
     ExplainParams,
     Goal,
+    ImportModelParams,
     ImportParams,
     Params,
     Recipe,
@@ -20,7 +21,7 @@ from app.web.conditions import CHOICE_WHEN, SHOWN_WHEN
 from app.web.enum_docs import enum_docs
 from app.web.specs import Spec, specs
 
-_ALL = (TrainParams, EvaluateParams, ExplainParams, ImportParams)
+_ALL = (TrainParams, EvaluateParams, ExplainParams, ImportModelParams, ImportParams)
 
 
 def _spec(params: type[Params], name: str) -> Spec:
@@ -103,7 +104,9 @@ def test_every_member_of_an_explained_enum_is_explained(kind: type[Enum]) -> Non
 def test_conditions_name_parameters_and_values_that_exist(params: Any) -> None:
     for name, when in SHOWN_WHEN[params].items():
         assert _spec(params, name)
-        known = {choice.value for choice in _spec(params, when.field).choices}
+        field = _spec(params, when.field)
+        known = {choice.value for choice in field.choices} or {"true"}
+        assert field.choices or field.widget == "check"
         assert when.values
         assert set(when.values) <= known
 

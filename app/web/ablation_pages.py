@@ -1,0 +1,131 @@
+"""A new ablation: the form, and how many trainings what is typed would take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import AblationParams, Recipe
+from app.contracts.views import JobView, ModelView
+from app.deps import LabDep
+from app.services.lab import Lab
+from app.web import entries as typed
+from app.web import forms, presets
+from app.web.border import Posted
+from app.web.choices import all_models, dataset_choices, model_choices
+from app.web.contexts import AblateContext, AblationPlanContext
+from app.web.pairs import grid_choices
+from app.web.render import render
+from app.web.submit_pages import AgainFrom, Entries, Messages, kept, prefilled, started
+
+router = APIRouter(prefix="/ablation")
+
+HIDDEN = ("training.name", "training.recipe", "training.seed", "training.continue_from")
+"""What an ablation replaces in the settings that its trainings share."""
+_OF_THE_PAPER = (
+    Recipe.CLEAN, Recipe.PGD_AT, Recipe.SML, Recipe.AGKD, Recipe.BML, Recipe.AGKD_BML,
+)  # fmt: skip
+_OWN = ("name", "recipes", "grid", "own", "seeds", "training.dataset", "training.teacher")
+"""What no preset says."""
+_MANY_EPOCHS = 150
+"""Beyond them the page warns."""
+_NO_ID = "0" * 32
+
+
+@router.get("")
+def page(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
+    entries, job = prefilled(lab, request, JobKind.ABLATION, AblationParams, again)
+    return render(request, _page(lab, _likely(lab) | entries, job, {}))
+
+
+@router.post("")
+def start(lab: LabDep, request: Request, posted: Posted) -> Response:
+    return started(lab, request, JobKind.ABLATION, AblationParams, _named(posted), _page)
+
+
+@router.post("/plan")
+def plan(request: Request, posted: Posted) -> Response:
+    """The fragment that counts trainings while the form is filled in."""
+    entries = _named(posted)
+    named = {"name": "Unnamed", "training.name": "Unnamed", "training.dataset": _NO_ID}
+    for field, entry in named.items():
+        if not any(entries.get(field, ())):
+            entries[field] = (entry,)
+    return render(request, _plan(entries))
+
+
+def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
+    """What was typed, and what the settings that trainings share have to say before each training
+    has a name and a recipe of its own.
+    """
+    entries = typed.posted_entries(AblationParams, posted)
+    robust = [entry for entry in entries.get("recipes", ()) if entry != Recipe.CLEAN]
+    entries["training.name"] = entries.get("name", ())
+    entries["training.recipe"] = (robust[0] if robust else Recipe.CLEAN,)
+    if not robust:
+        entries["training.teacher"] = ()
+    return entries
+
+
+def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -> AblateContext:
+    datasets, known = dataset_choices(lab), all_models(lab)
+    choices = {
+        "training.dataset": datasets,
+        "training.teacher": model_choices(known),
+        "grid": grid_choices(),
+    }
+    form = forms.form(
+        AblationParams, entries=entries, choices=choices, errors=errors, without=HIDDEN
+    )
+    ways = presets.training_presets("training.", without=("recipe",))
+    return AblateContext(
+        form=form,
+        has_dataset=bool(datasets),
+        presets=presets.links("/ablation", ways, kept(entries, _OWN)),
+        again=again,
+    )
+
+
+def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
+    """The recipes of the paper's own ablation, with the most accurate clean model for a teacher."""
+    found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
+    clean = [view for view in all_models(lab) if view.card.recipe is Recipe.CLEAN]
+    teacher = max(clean, key=_accuracy, default=None)
+    return found if teacher is None else found | _settings(teacher)
+
+
+def _accuracy(view: ModelView) -> float:
+    return view.card.validation_clean.value if view.card.validation_clean is not None else 0.0
+
+
+def _settings(teacher: ModelView) -> dict[str, tuple[str, ...]]:
+    card = teacher.card
+    settings: Mapping[str, str] = {
+        "teacher": teacher.id,
+        "dataset": card.dataset.id,
+        "architecture": card.architecture,
+    }
+    return {f"training.{name}": (value,) for name, value in settings.items()}
+
+
+def _plan(entries: Entries) -> AblationPlanContext:
+    try:
+        params = typed.read(AblationParams, entries)
+    except typed.Rejected as rejected:
+        return AblationPlanContext(problems=tuple(rejected.messages.values()))
+    trainings = params.trainings()
+    epochs = sum(planned.params.epochs for planned in trainings)
+    measure = params.measure
+    return AblationPlanContext(
+        rows=tuple(params.label(row) for row in params.rows()),
+        seeds=len(params.seeds),
+        trainings=len(trainings),
+        epochs=epochs,
+        evaluations=0 if measure is None else len(trainings),
+        images=0 if measure is None else measure.images,
+        autoattack=measure is not None and measure.autoattack,
+        much=epochs > _MANY_EPOCHS,
+    )

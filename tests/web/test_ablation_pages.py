@@ -1,0 +1,318 @@
+"""Ablations: a form that counts, a page that fills in, and figures that keep their labels."""
+
+from __future__ import annotations
+
+import html as html_module
+import re
+from typing import Any
+
+import httpx
+import plotly.graph_objects as go
+import pytest
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import TRAINING_PRESETS, AblationParams, Recipe
+from app.contracts.results import AblationTable, Measure
+from app.services import ablations as service
+from app.services import jobs
+from app.services.lab import Lab
+from app.store import ablations
+from app.web import ablation_charts, palette
+from app.web.ablation_view import ablation_view
+from app.web.pairs import read_pairs, typed_pairs
+from tests.plugins.families import children_of, fail, run_all, succeed, take
+from tests.web.examples import add_dataset, add_model
+
+_HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
+
+
+def _plain(text: str) -> str:
+    return html_module.unescape(text).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _form(lab: Lab, **changes: Any) -> dict[str, Any]:
+    """What a browser sends for two recipes and two seeds."""
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    return {
+        "name": "Nets", "recipes": ["pgd_at", "agkd_bml"], "seeds": "0, 1",
+        "grid.of": ["steps", ""], "grid.is": ["3, 7", ""], "own.of": ["pgd_at"],
+        "own.is": ["label_smoothing=0, epsilon=6"], "training.dataset": dataset,
+        "training.teacher": teacher, "training.epochs": "2", "training.epsilon": "8",
+        "measure": ["false", "true"], "measure.images": "50", "measure.cw": "false", **changes,
+    }  # fmt: skip
+
+
+def _ablation(lab: Lab, **changes: Any) -> str:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    values = {"name": "Nets", "recipes": ("clean", "agkd_bml"), "seeds": (0, 1),
+              "training": {"name": "x", "dataset": dataset, "teacher": teacher,
+                           "recipe": "agkd_bml"}}  # fmt: skip
+    params = AblationParams.model_validate({**values, **changes})
+    return jobs.submit(lab, JobKind.ABLATION, params).id
+
+
+def _table(lab: Lab, job: str) -> AblationTable:
+    return service.table(lab, job)
+
+
+@pytest.mark.parametrize(
+    ("line", "meaning"),
+    [
+        ("steps: 3, 7", {"steps": [3, 7]}),
+        ("epsilon: 4, 8.5", {"epsilon": ["4/255", "8.5/255"]}),
+        ("epsilon: 8/255", {"epsilon": ["8/255"]}),
+        ("mart: on, off", {"mart": [True, False]}),
+        ("architecture: wrn-10-1, wrn-10-2", {"architecture": ["wrn-10-1", "wrn-10-2"]}),
+        ("pgd_at: epsilon=4, mart=off, margin=0.1",
+         {"pgd_at": {"epsilon": "4/255", "mart": False, "margin": 0.1}}),
+    ],
+)  # fmt: skip
+def test_typed_lines_mean_values(line: str, meaning: dict[str, Any]) -> None:
+    assert read_pairs([line]) == meaning
+    assert read_pairs(typed_pairs(meaning)) == meaning
+
+
+def test_a_name_in_two_lines_has_the_values_of_both() -> None:
+    assert read_pairs(["steps: 3", "steps: 7, 10"]) == {"steps": [3, 7, 10]}
+
+
+def test_an_ablation_is_started_from_the_form(lab: Lab, client: httpx.Client) -> None:
+    sent = _form(lab)
+    answer = client.post("/ablation", data=sent)
+    assert answer.status_code == 303, answer.text
+    job = jobs.get(lab, answer.headers["location"].removeprefix("/jobs/"))
+    params = AblationParams.model_validate(job.params)
+    assert params.recipes == (Recipe.PGD_AT, Recipe.AGKD_BML)
+    assert (params.seeds, params.grid) == ((0, 1), {"steps": (3, 7)})
+    assert params.own == {Recipe.PGD_AT: {"label_smoothing": 0, "epsilon": "6/255"}}
+    assert params.training.dataset == sent["training.dataset"]
+    assert params.measure is not None
+    assert (params.measure.images, params.measure.cw) == (50, False)
+    assert job.children == 8
+    again = client.get(f"/ablation?from={job.id}").text
+    assert re.search(r'name="grid.is" value="3, 7"', again)
+    assert re.search(r'<option value="steps" selected>', again)
+    assert re.search(r'name="own.is" value="label_smoothing=0, epsilon=6"', again)
+
+
+def test_nothing_needs_to_be_measured(lab: Lab, client: httpx.Client) -> None:
+    sent = _form(lab, measure="false")
+    job = client.post("/ablation", data=sent).headers["location"].removeprefix("/jobs/")
+    assert jobs.get(lab, job).params["measure"] is None
+    assert not re.search(
+        r'id="field-measure"[^>]* checked', client.get(f"/ablation?from={job}").text
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"grid.is": ["0, 7", ""]}, "grid", "steps"),
+        ({"grid.is": ["", ""]}, "grid", "at least one value"),
+        ({"grid.of": ["trades_beta", ""]}, "grid", "none of the recipes"),
+        ({"own.is": ["label_smoothing"]}, "own", "must be settings such as steps=7"),
+        ({"recipes": []}, "recipes", "must be chosen"),
+        ({"seeds": "1, 1"}, "seeds", "each one once"),
+        ({"training.teacher": ""}, "training-teacher", "needs one"),
+        ({"training.epsilon": "99"}, "training-epsilon", "must be above 0, at most 64 (/255)"),
+        (
+            {"training.architecture": "preactresnet-18"},
+            "training-start_from_teacher",
+            "cannot start",
+        ),
+        ({"name": " "}, "name", "must be given"),
+    ],
+)
+def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(
+    lab: Lab, client: httpx.Client, changes: dict[str, Any], field: str, says: str
+) -> None:
+    answer = client.post("/ablation", data=_form(lab, **changes))
+    assert answer.status_code == 422
+    found = dict(
+        re.findall(r'<span class="error" id="field-([\w-]+)-error">([^<]*)</span>', answer.text)
+    )
+    assert says in _plain(found[field])
+    assert re.search(r'name="measure.images" value="50"', answer.text)
+    assert jobs.page(lab, kinds=[JobKind.ABLATION]).total == 0
+
+
+def test_the_form_begins_with_the_papers_recipes_and_a_teacher(
+    lab: Lab, client: httpx.Client
+) -> None:
+    teacher = add_model(lab, add_dataset(lab))
+    page = client.get("/ablation").text
+    chosen = re.findall(r'name="recipes" value="(\w+)" checked', page)
+    assert chosen == ["clean", "pgd_at", "sml", "agkd", "bml", "agkd_bml"]
+    assert f'<option value="{teacher}" selected>' in page
+    assert "Ablate</a>" in page
+    links = [html_module.unescape(h) for h in re.findall(r'href="(/ablation\?[^"]+)"', page)]
+    assert len(links) == len(TRAINING_PRESETS)
+    quick = client.get(links[2]).text
+    assert re.search(r'name="training.steps" value="3"', quick)
+    assert re.search(r'name="training.step_size" value="4"', quick)
+
+
+def test_trainings_are_counted_while_one_types(lab: Lab, client: httpx.Client) -> None:
+    sent = _form(lab)
+
+    def plan(**changes: Any) -> str:
+        answer = client.post("/ablation/plan", data=sent | changes)
+        assert answer.status_code == 200
+        assert "<html" not in answer.text
+        return re.sub(r"\s+", " ", _plain(answer.text))
+
+    # PGD-AT and AGKD-BML with 3 and 7 steps, two seeds, two epochs each.
+    assert "8 trainings</strong>: 4 rows × 2 seeds, 16 epochs in all" in plan()
+    assert "8 evaluations on 50 test images each, with AutoAttack" in plan()
+    assert "PGD-AT, steps 3 · PGD-AT, steps 7 · AGKD-BML, steps 3" in plan()
+    assert "evaluation" not in plan(measure="false")
+    assert "1 training</strong>: 1 row × 1 seed" in plan(
+        recipes=["clean"], seeds="5", **{"grid.of": [], "grid.is": [], "own.of": [], "own.is": []}
+    )
+    assert "8 trainings" in plan(name="", **{"training.dataset": ""})
+    assert 'class="note warn"' in plan(**{"training.epochs": "100"})
+    assert "cannot be said yet" in plan(seeds="")
+    assert "at most 200" in plan(
+        seeds=", ".join(map(str, range(50))), **{"grid.is": ["1, 2, 3", ""]}
+    )
+
+
+def test_an_ablation_that_has_just_begun_says_what_is_coming(
+    lab: Lab, client: httpx.Client
+) -> None:
+    job = _ablation(lab)
+    page = _plain(client.get(f"/jobs/{job}").text)
+    assert "No figures yet." in page
+    assert f'hx-get="/jobs/{job}/ablation"' in page
+    assert page.count('class="state queued"') == 1 + 4  # its own, and its trainings'
+    assert "and all of its jobs that are not over?" in page
+    assert client.get(f"/jobs/{job}/record.json").json()["figures"] == {}
+
+
+def test_a_finished_table_has_means_deviations_and_what_is_reported(
+    lab: Lab, client: httpx.Client
+) -> None:
+    job = _ablation(lab)
+    for number, child in enumerate(children_of(lab.database, job)):
+        shares = {"clean": 90, "pgd": 40 + number}
+        succeed(lab.database, lab.files, take(lab.database, child.id), shares)
+    ablations.advance(lab.database, lab.files, job)
+    run_all(lab.database, lab.files, job)
+    page = _plain(client.get(f"/jobs/{job}").text)
+    (row,) = re.findall(
+        r'<tr><th scope="row"><span class="identity student">AGKD-BML.*?</tr>', page, re.S
+    )
+    cells = re.findall(r'<td class="num">(.*?)</td>', row, re.S)
+    columns = [column.name for column in _table(lab, job).columns]
+    # Seeds of the student had 42 and 43 of 100: mean 42.5, deviation sqrt(0.5).
+    assert "42.5 %" in cells[columns.index("PGD-10, validation")]
+    assert "± 0.7 %" in cells[columns.index("PGD-10, validation")]
+    assert "30.0 %" in cells[columns.index("PGD-20")]
+    (reported,) = re.findall(r'<tr class="reported">.*?</tr>', page, re.S)
+    assert "reported elsewhere: AGKD-BML; under PGD-20" in reported
+    assert "71.0 %" in reported
+    assert "other network, data and training than here" in page
+    assert "hx-get" not in page
+    for address in (f"/api/jobs/{job}/ablation", f"/api/jobs/{job}/ablation.csv"):
+        assert f'href="{address}"' in page
+        assert client.get(address).status_code == 200
+    child = _table(lab, job).rows[0].children[0]
+    for linked in (child.training, child.evaluation):
+        assert f'href="/jobs/{linked}"' in page
+        assert (
+            f'part of an <a href="/jobs/{job}">ablation</a>' in client.get(f"/jobs/{linked}").text
+        )
+
+
+def test_a_failed_child_says_why_and_the_others_go_on(lab: Lab, client: httpx.Client) -> None:
+    job = _ablation(lab)
+    first, second, *_ = children_of(lab.database, job)
+    fail(lab.database, take(lab.database, first.id), f"It broke {_HOSTILE}.")
+    succeed(lab.database, lab.files, take(lab.database, second.id))
+    ablations.advance(lab.database, lab.files, job)
+    fragment = client.get(f"/jobs/{job}/children").text
+    assert "<html" not in fragment
+    assert "It broke &lt;script&gt;" in fragment
+    table = client.get(f"/jobs/{job}/ablation").text
+    assert "90.0" in table
+    assert "n&nbsp;=&nbsp;1" in table
+    assert jobs.get(lab, job).status is JobStatus.RUNNING
+
+
+def test_cancelling_from_the_page_ends_all(lab: Lab, client: httpx.Client) -> None:
+    job = _ablation(lab)
+    assert client.post(f"/jobs/{job}/cancel").status_code == 303
+    assert {child.status for child in children_of(lab.database, job)} == {JobStatus.CANCELLED}
+    assert "No training has left a figure." in client.get(f"/jobs/{job}").text
+
+
+def test_the_dashboard_lists_the_ablation_and_not_its_jobs(lab: Lab, client: httpx.Client) -> None:
+    job = _ablation(lab)
+    page = client.get("/").text
+    assert re.findall(r'<a id="open-(\w+)"', page) == [job]
+    assert "4 jobs" in page
+
+
+@pytest.mark.parametrize("path", ["ablation", "children"])
+def test_another_kind_of_job_has_no_table(lab: Lab, client: httpx.Client, path: str) -> None:
+    child = children_of(lab.database, _ablation(lab))[0].id
+    assert "is no ablation" in client.get(f"/jobs/{child}/{path}").text
+
+
+def test_outside_text_stays_text(lab: Lab, client: httpx.Client) -> None:
+    job = _ablation(lab, name=_HOSTILE)
+    for path in (f"/jobs/{job}", f"/ablation?from={job}", "/"):
+        page = client.get(path).text
+        assert "alert(1)" in page
+        assert "<script>alert" not in page
+
+
+def test_the_chart_has_a_point_for_every_seed_and_a_line_for_every_mean(lab: Lab) -> None:
+    job = _ablation(lab)
+    assert ablation_charts.figure(_table(lab, job)) is None
+    run_all(lab.database, lab.files, job)
+    figure = ablation_charts.figure(_table(lab, job))
+    assert figure is not None
+    go.Figure(figure)  # raises ValueError for what it does not know
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for trace in figure["data"]:
+        by_name.setdefault(trace["name"], []).append(trace)
+    legend, points = by_name["PGD-20"]
+    assert legend["x"] == [None]
+    assert points["x"] == [0.3] * 4
+    assert points["marker"]["color"] == [palette.TEACHER] * 2 + [palette.STUDENT] * 2
+    assert points["marker"]["symbol"].endswith("open")
+    assert by_name["clean"][0]["marker"]["symbol"] == "circle"
+    (means,) = by_name["PGD-20, mean"]
+    assert means["x"] == pytest.approx([0.3, 0.3])
+    assert [row["text"] if isinstance(row, dict) else row
+            for row in figure["layout"]["yaxis"]["ticktext"]] == ["Clean", "AGKD-BML"]  # fmt: skip
+
+
+def test_validation_figures_are_drawn_until_there_are_others(lab: Lab) -> None:
+    job = _ablation(lab)
+    succeed(lab.database, lab.files, take(lab.database, children_of(lab.database, job)[0].id))
+    ablations.advance(lab.database, lab.files, job)
+    figure = ablation_charts.figure(_table(lab, job))
+    assert figure is not None
+    assert {trace["name"] for trace in figure["data"] if trace.get("showlegend")} == {
+        "clean, validation", "PGD-10, validation",
+    }  # fmt: skip
+
+
+def test_every_recipe_has_a_colour_of_its_own() -> None:
+    assert set(palette.RECIPES) == set(Recipe)
+    assert len(set(palette.RECIPES.values())) == len(Recipe)
+
+
+def test_what_the_paper_reports_stands_once_under_the_last_row_of_its_recipe(lab: Lab) -> None:
+    view = ablation_view(_table(lab, _ablation(lab, grid={"steps": (3, 7)})))
+    assert [row.label for row in view.rows] == ["Clean", "AGKD-BML, steps 3", "AGKD-BML, steps 7"]
+    assert [row.reported is not None for row in view.rows] == [False, False, True]
+    (reported,) = (row.reported for row in view.rows if row.reported is not None)
+    measures = [column.measure for column in view.columns]
+    assert reported.values[measures.index(Measure.PGD)] == 0.7102
+    assert reported.values[measures.index(Measure.AUTOATTACK)] == 0.5059
+    assert view.empty
