@@ -125,6 +125,23 @@ def test_a_preset_fills_in_what_is_not_given(api: Lab, lab: Service, dataset: st
     assert "gpu-short" in caught.value.detail
 
 
+def test_a_model_is_imported_from_a_file(api: Lab, dataset: str, tmp_path: Path) -> None:
+    file = tmp_path / "net.pt"
+    file.write_bytes(b"not looked at before the job runs")
+    job = api.import_model(
+        file, name="Net", dataset="Pets", architecture="timm:resnet18", expected=0.9,
+        classes=("dog", "cat", "ship"), mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.2],
+    )  # fmt: skip
+    params = job.view.params
+    assert (job.view.kind, params["dataset"]) == (JobKind.IMPORT_MODEL, dataset)
+    assert params["classes"] == ["dog", "cat", "ship"]
+    assert (params["mean"], params["expected"]) == ([0.5, 0.4, 0.3], 0.9)
+    with refused(field="architecture"):
+        api.import_model(file, name="Net", dataset="Pets", architecture="resnet")
+    with refused(field="file"):
+        api.import_model(tmp_path / "no.pt", name="N", dataset="Pets", architecture="wrn-10-1")
+
+
 def test_a_dataset_is_imported_from_a_file_or_from_a_source(api: Lab, tmp_path: Path) -> None:
     drawn = api.import_dataset(name="Shapes", source="shapes", train_per_class=20)
     assert drawn.view.params["train_per_class"] == 20

@@ -1,0 +1,127 @@
+"""The page that imports a model: a job, or the same form with what was typed and what is wrong."""
+
+from __future__ import annotations
+
+import html as html_module
+import re
+
+import httpx
+import pytest
+
+from app.contracts import results
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import ImportModelParams
+from app.contracts.results import Accuracy, ImportModelResult, Lineage
+from app.services import jobs, models
+from app.services.lab import Lab
+from tests.web.examples import CLASSES, add_dataset, add_job, add_model
+
+FILES = {"file": ("net.safetensors", b"not looked at before the job runs")}
+
+
+def errors(html: str) -> dict[str, str]:
+    """Messages by the id of their field."""
+    found = re.findall(r'<span class="error" id="([\w-]+)-error">([^<]*)</span>', html)
+    return {name: html_module.unescape(text) for name, text in found}
+
+
+def test_the_form_starts_a_job(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    classes = list(reversed(CLASSES))
+    sent = {"name": "Net", "dataset": dataset, "architecture": "timm:resnet18",
+            "classes": "\r\n".join(["", *classes, "  "]), "mean": "0.5, 0.4 0.3",
+            "std": "0.2,0.2,0.2", "expected": "0.9", "tolerance": "0.05"}  # fmt: skip
+    answer = client.post("/models/import", data=sent, files=FILES)
+    assert answer.status_code == 303, answer.text
+    job = jobs.get(lab, answer.headers["location"].removeprefix("/jobs/"))
+    assert job.kind is JobKind.IMPORT_MODEL
+    assert ImportModelParams.model_validate(job.params) == ImportModelParams(
+        name="Net", upload=str(job.params["upload"]), dataset=dataset, classes=tuple(classes),
+        architecture="timm:resnet18", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), expected=0.9,
+        tolerance=0.05,
+    )  # fmt: skip
+    page = client.get(f"/jobs/{job.id}")
+    assert page.status_code == 200
+    assert "0.5, 0.4, 0.3" in page.text
+
+
+def test_what_is_left_empty_is_for_the_file_to_say(lab: Lab, client: httpx.Client) -> None:
+    sent = {"name": "Net", "dataset": add_dataset(lab), "architecture": "wrn-28-10",
+            "classes": "", "mean": "", "std": "", "expected": "", "tolerance": "0.02"}  # fmt: skip
+    answer = client.post("/models/import", data=sent, files=FILES)
+    assert answer.status_code == 303, answer.text
+    params = jobs.get(lab, answer.headers["location"].removeprefix("/jobs/")).params
+    assert [params[name] for name in ("classes", "mean", "std", "expected")] == [None] * 4
+
+
+def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(
+    lab: Lab, client: httpx.Client
+) -> None:
+    sent = {"name": '"><b>', "dataset": add_dataset(lab), "architecture": "timm:<b>",
+            "classes": "<i>\nb", "mean": "0.5", "std": "1, 1, x"}  # fmt: skip
+    answer = client.post("/models/import", data=sent, files=FILES)
+    assert answer.status_code == 422
+    assert set(errors(answer.text)) == {"field-architecture", "field-mean", "field-std"}
+    assert "choose it again" in answer.text
+    assert "&lt;i&gt;\nb</textarea>" in answer.text
+    assert "<b>" not in answer.text
+    assert 'value="timm:&lt;b&gt;"' in answer.text
+    assert jobs.page(lab).total == 0
+    assert list((lab.settings.data_dir / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("files", [None, {"file": ("net.pt", b"")}])
+def test_a_missing_or_empty_file_is_said_at_the_file(
+    lab: Lab, client: httpx.Client, files: dict[str, tuple[str, bytes]] | None
+) -> None:
+    sent = {"name": "Net", "dataset": add_dataset(lab), "architecture": "wrn-28-10"}
+    answer = client.post("/models/import", data=sent, files=files)
+    assert answer.status_code == 422
+    assert set(errors(answer.text)) == {"weights-file"}
+
+
+def test_classes_that_the_dataset_has_not_are_said_at_the_classes(
+    lab: Lab, client: httpx.Client
+) -> None:
+    sent = {"name": "Net", "dataset": add_dataset(lab), "architecture": "wrn-28-10",
+            "classes": "cat\nunicorn"}  # fmt: skip
+    answer = client.post("/models/import", data=sent, files=FILES)
+    ((field, message),) = errors(answer.text).items()
+    assert field == "model-classes"
+    assert CLASSES[0] in message
+
+
+def test_every_field_has_a_label_and_the_models_page_leads_here(
+    lab: Lab, client: httpx.Client
+) -> None:
+    assert "import the one" in client.get("/models/import").text
+    assert 'href="/models/import"' in client.get("/models").text
+    add_dataset(lab)
+    page = client.get("/models/import").text
+    ids = re.findall(r'\bid="([\w-]+)"', page)
+    assert len(ids) == len(set(ids))
+    for control in re.findall(r'<(?:input|select|textarea)[^>]*\bid="([\w-]+)"', page):
+        assert f'for="{control}"' in page
+    for described in re.findall(r'aria-describedby="([^"]+)"', page):
+        assert set(described.split()) <= set(ids)
+
+
+def test_a_finished_import_leads_to_its_model(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    model = add_model(lab, dataset)
+    accuracy = Accuracy.of(83, 100)
+    origin = Lineage(id=dataset, name="Photos", sha256="0" * 64)
+    tested = results.TestAccuracy(measure="clean", accuracy=accuracy, dataset=origin, expected=0.9)
+    card = models.get(lab, model).card.model_copy(update={"test": (tested,)})
+    result = ImportModelResult(model=model, card=card, parity=2e-6)
+    params = ImportModelParams(
+        name="Net", upload="0" * 32, dataset=dataset, architecture="wrn-28-10"
+    )
+    job = add_job(
+        lab, JobKind.IMPORT_MODEL, params, result=result, status=JobStatus.SUCCEEDED
+    )  # fmt: skip
+    page = client.get(f"/jobs/{job}").text
+    assert f'href="/models/{model}"' in page
+    assert "83.0" in page
+    assert "90.0" in page
+    assert "2e-06" in page
