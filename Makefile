@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock install install-dev
+.PHONY: help run models test lint format lock install install-dev
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,14 @@ help: ## List these targets
 
 run: install ## Install what is missing, and start the lab on http://127.0.0.1:8000
 	@exec $(BIN)/python -m app
+
+# Give it again after an interruption: what is done stays done.
+models: install ## Train and measure the models in the box again: make models DATA=cifar10-jpeg.tar.xz
+	@test -n "$(DATA)" || { echo "Say where the images are: make models DATA=archive" >&2; exit 2; }
+	LAB_DATA_DIR=$(TRAINING) LAB_SHIPPED_DIR=models \
+		$(BIN)/python -m worker.shipping repeat "$(DATA)"
+
+TRAINING ?= build/models
 
 # A file's slow tests share what they start, so they stay in one process (`loadfile`).
 test: install-dev ## Run every test: the fast ones first

@@ -37,7 +37,7 @@ def repeat(database: Database, files: Files, archive: Path, jobs: Path, folder: 
     trained: dict[str, str] = {}
     packed: list[str] = []
     for slug, params in _teachers_first(jobs):
-        teacher = trained[params["teacher"]] if params["teacher"] else None
+        teacher = _teacher(trained, slug, params["teacher"])
         row = _job(database, JobKind.TRAIN, params | {"dataset": dataset, "teacher": teacher})
         result = TrainResult.model_validate_json(files.result(row.id).read_bytes())
         trained[slug] = result.model
@@ -50,6 +50,14 @@ def repeat(database: Database, files: Files, archive: Path, jobs: Path, folder: 
 def _teachers_first(jobs: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     read = {path.stem: _read(path) for path in sorted(jobs.glob("*.json"))}
     return sorted(read.items(), key=lambda job: job[1]["teacher"] is not None)
+
+
+def _teacher(trained: dict[str, str], slug: str, teacher: str | None) -> str | None:
+    if teacher is None:
+        return None
+    if teacher not in trained:
+        raise JobError(f"“{slug}” learns from “{teacher}”, which has no job without a teacher.")
+    return trained[teacher]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,0 +1,154 @@
+"""The way to the models in the box, walked with real images at a tiny size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import (
+    Attack,
+    EvaluateParams,
+    ExplainParams,
+    ImportParams,
+    Source,
+    TrainParams,
+)
+from app.contracts.results import EvaluationResult, ExplainResult
+from app.store import catalogue, job_queries
+from app.store.shipped import listed, read_card, register
+from tests.jobs.runs import open_lab, run
+from tests.plugins.images import MINI
+from worker.jobs.context import WorkerLab
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = ROOT / "models" / "jobs"
+TINY = {"architecture": "wrn-10-1", "epochs": 1, "batch_size": 250, "steps": 1}
+CHEAP = {"images": 10, "epsilons": [], "step_counts": [],
+         "minimal_epsilon": False, "attention": False}  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+def _write(path: Path, params: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(params))
+
+
+def _shipping(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    places = {"LAB_DATA_DIR": str(folder / "lab"), "LAB_SHIPPED_DIR": str(folder / "box")}
+    return subprocess.run(
+        [sys.executable, "-m", "worker.shipping", *arguments],
+        cwd=ROOT,
+        env=os.environ | places | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a lab and the box that came of it."""
+    folder = tmp_path_factory.mktemp("repeated")
+    (folder / "box").mkdir()
+    for slug in ("clean", "agkd-bml"):
+        job = json.loads((JOBS / f"{slug}.json").read_text())
+        _write(folder / "jobs" / f"{slug}.json", job | TINY)
+    _write(folder / "jobs" / "import" / "images.json", {"name": "Mini"})
+    _write(folder / "jobs" / "evaluate" / "test.json", CHEAP)
+    done = _shipping(folder, "repeat", str(MINI), "--jobs", str(folder / "jobs"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_models_are_trained_packed_and_measured(repeated: Path) -> None:
+    box = {shipped.slug: shipped for shipped in listed(repeated / "box")}
+    assert box.keys() == {"clean", "agkd-bml"}
+    for shipped in box.values():
+        card = read_card(shipped)
+        assert card.origin == "shipped"
+        assert card.dataset.name == "Mini"
+        measured = {one.measure: one.accuracy.n for one in card.test}
+        assert measured == {"clean": 10, "PGD-20": 10}
+    teacher = read_card(box["agkd-bml"]).teacher
+    assert teacher is not None
+    assert teacher.id == box["clean"].id
+
+
+def test_what_is_done_is_not_done_again(repeated: Path) -> None:
+    lab = open_lab(repeated / "lab")
+    before = [path.read_bytes() for path in sorted((repeated / "box").glob("*.*"))]
+    count = job_queries.page(lab.database, offset=0, limit=1)[1]
+    done = _shipping(repeated, "repeat", str(MINI), "--jobs", str(repeated / "jobs"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert job_queries.page(lab.database, offset=0, limit=1)[1] == count
+    assert [path.read_bytes() for path in sorted((repeated / "box").glob("*.*"))] == before
+
+
+def test_what_cannot_be_done_is_said_in_words(repeated: Path) -> None:
+    done = _shipping(repeated, "pack", "0" * 32, "clean")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"There is no model {'0' * 32}.\n"
+    done = _shipping(repeated, "repeat", "nowhere.zip", "--jobs", str(repeated / "nowhere"))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def elsewhere(repeated: Path, tmp_path: Path) -> WorkerLab:
+    """A lab that has the models, and none of the images they were trained on."""
+    lab = open_lab(tmp_path / "elsewhere")
+    register(lab.database, lab.files, repeated / "box")
+    return lab
+
+
+def test_a_lab_without_images_attacks_a_photograph(repeated: Path, elsewhere: WorkerLab) -> None:
+    box = {shipped.slug: shipped.id for shipped in listed(repeated / "box")}
+    upload = "c" * 32
+    photograph = ROOT / "static" / "examples" / "cat.jpg"
+    elsewhere.files.upload(upload).write_bytes(photograph.read_bytes())
+    params = ExplainParams(
+        upload=upload, teacher=box["clean"], student=box["agkd-bml"], label="cat",
+        attack=Attack(steps=2),
+    )  # fmt: skip
+    row = run(elsewhere, JobKind.EXPLAIN, params)
+    assert row.status == JobStatus.SUCCEEDED, row.failure
+    result = ExplainResult.model_validate_json(elsewhere.files.result(row.id).read_bytes())
+    assert result.classes[3] == "cat"
+    assert sum(result.levels[0].student.probabilities) == pytest.approx(1, abs=1e-4)
+
+
+def test_images_of_the_same_classes_measure_and_train(repeated: Path, elsewhere: WorkerLab) -> None:
+    box = {shipped.slug: shipped.id for shipped in listed(repeated / "box")}
+    upload = "a" * 32
+    elsewhere.files.upload(upload).write_bytes(MINI.read_bytes())
+    imported = run(
+        elsewhere, JobKind.IMPORT, ImportParams(name="Anew", source=Source.ARCHIVE, upload=upload)
+    )
+    assert imported.status == JobStatus.SUCCEEDED, imported.failure
+    dataset = catalogue.datasets(elsewhere.database)[0].id
+    evaluate = EvaluateParams(
+        models=tuple(box.values()), dataset=dataset, images=10, epsilons=(), step_counts=(),
+        minimal_epsilon=False, attack=Attack(steps=2),
+    )  # fmt: skip
+    row = run(elsewhere, JobKind.EVALUATE, evaluate)
+    assert row.status == JobStatus.SUCCEEDED, row.failure
+    result = EvaluationResult.model_validate_json(elsewhere.files.result(row.id).read_bytes())
+    student = next(one for one in result.models if one.model == box["agkd-bml"])
+    assert student.attention is not None
+    assert student.attention.reference.id == box["clean"]
+    train = TrainParams(
+        **TINY, name="Own", dataset=dataset, recipe="agkd_bml", teacher=box["clean"]
+    )
+    row = run(elsewhere, JobKind.TRAIN, train)
+    assert row.status == JobStatus.SUCCEEDED, row.failure
+    own = catalogue.models(elsewhere.database)[0][0]
+    assert own.card["teacher"]["id"] == box["clean"]
