@@ -70,8 +70,8 @@ def probe(
         seeing: the same model where it shows its features, for the adaptive attack; None: none.
         reference: the model whose maps of the clean images the adaptive attack looks at; None: the
             model's own maps.
-        teacher: the model that it learned from, for its own accuracy under attack and as the source of
-            transfer; None: not known, or the model itself.
+        teacher: the model that it learned from, for its own accuracy under attack and as the
+            source of transfer; None: not known, or the model itself.
         batch_size: images attacked at once.
 
     Raises:
