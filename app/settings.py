@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     """A running job whose worker has not renewed its lease for this long is given to another."""
 
     checkpoint_s: float = Field(60.0, gt=0)
-    """A training run writes a checkpoint this often within an epoch, and after each epoch."""
+    """A training run writes a checkpoint this often, or as rarely as takes 2 % of its time."""
     shipped_dir: Path = _ROOT / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
 

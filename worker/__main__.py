@@ -9,7 +9,8 @@
 `params.json` holds what the REST API takes as `params`; for `evaluate` it may also be an exported
 evaluation, which then runs again on the very same data and weights. The job runs in this process,
 against the data folder of `LAB_DATA_DIR`; its row, its events and what it leaves are those of any
-other job, so a lab that uses the folder shows them. Ctrl-C leaves a checkpoint and a queued job.
+other job, so a lab that uses the folder shows them. Ctrl-C leaves a checkpoint and a queued job;
+what was killed can be resumed once its lease is over (`LAB_LEASE_S`, 30 seconds).
 An ablation runs its trainings and evaluations one after the other; other workers of the lab may
 take some of them meanwhile.
 """
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         lab = _open(settings())
-        job_id = options.job if options.command == "resume" else _submit(lab, options)
+        job_id = _resumed(lab, options) if options.command == "resume" else _submit(lab, options)
     except (LabError, OSError, ValidationError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -108,6 +109,12 @@ class _Echo:
             elif isinstance(event, ProgressEvent):
                 left = "" if event.eta_s is None else f", {event.eta_s:.0f} s left"
                 print(f"{event.phase}: {event.done} of {event.total}{left}", flush=True)
+
+
+def _resumed(lab: WorkerLab, options: argparse.Namespace) -> str:
+    """The job's id. Where no service runs, nobody else takes it back from a worker that is gone."""
+    jobs.release_expired(lab.database)
+    return str(options.job)
 
 
 def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:

@@ -45,6 +45,9 @@ class MetricsEvent(_Event):
 
     `estimate`: what an evaluation knows after `step` images: `<model>:clean`, `<model>:robust`, and
     the bounds of the latter's 95 % interval, `<model>:low` and `<model>:high`.
+
+    After a lost worker a training goes on from its last checkpoint, and reports the steps after it
+    again: of two points at one step, the later counts.
     """
 
     type: Literal["metrics"] = "metrics"

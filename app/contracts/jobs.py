@@ -51,7 +51,8 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 }
 
 MAX_ATTEMPTS = 3
-"""How often a job is started before a lost worker makes it fail."""
+"""How often a job is started, with no checkpoint written between, before a lost worker makes it
+fail."""
 
 
 class Queue(StrEnum):

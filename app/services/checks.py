@@ -87,11 +87,23 @@ def _check_import_model(lab: Lab, params: Params) -> str:
 def _check_train(lab: Lab, params: Params) -> str:
     assert isinstance(params, TrainParams)
     dataset = _dataset(lab, params.dataset)
+    _check_batch(dataset, params)
     if params.teacher is not None:
         _check_teacher(_model(lab, params.teacher, "teacher"), dataset, params)
     if params.continue_from is not None:
         _check_continue(lab, params)
     return f"Train {params.name} on {dataset.name}"
+
+
+def _check_batch(dataset: DatasetRow, params: TrainParams) -> None:
+    """Whether it fits into the memory, only a worker can know."""
+    images = dataset.report["train_images"]
+    if params.batch_size > images:
+        raise InvalidInput(
+            f"“{dataset.name}” has {images:,} training images, fewer than one batch.",
+            hint=f"Use a batch size of at most {images:,}.",
+            field="batch_size",
+        )
 
 
 def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,9 @@ class Line:
     ys: list[float | None] = field(default_factory=list)
 
     def add(self, x: float, y: float) -> None:
+        """A point. One that goes back, after a lost worker, takes the place of all from there."""
+        kept = bisect_left(self.xs, x)
+        del self.xs[kept:], self.ys[kept:]
         self.xs.append(x)
         self.ys.append(charts.finite(y))
 

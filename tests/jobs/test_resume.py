@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,28 @@ def test_a_clean_model(lab: WorkerLab, precision: str) -> None:
     whole, killed = _live(lab, [{"params": params, "deaths": deaths} for deaths in plans])
     assert killed["died"] == 3
     _as_if_nothing_had_happened(whole, killed)
+
+
+@pytest.mark.slow
+def test_resumed_from_the_command_line(lab: WorkerLab, tmp_path: Path) -> None:
+    """Where no service runs that would take the job back from the lost worker."""
+    (tmp_path / "params.json").write_text(json.dumps(_settings(lab, epochs=12)))
+    facts = {"LAB_DATA_DIR": str(lab.settings.data_dir), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **facts, "LAB_LEASE_S": "1", "LAB_CHECKPOINT_S": "0.001"}
+    worker = [sys.executable, "-m", "worker"]
+    with subprocess.Popen(
+        [*worker, "train", str(tmp_path / "params.json")],
+        cwd=_ROOT, env=environment, stdout=subprocess.PIPE, text=True,
+    ) as killed:  # fmt: skip
+        assert killed.stdout is not None
+        job = killed.stdout.readline().split()[1]
+        assert any(line.startswith("Epoch 1:") for line in killed.stdout)
+        killed.kill()
+    time.sleep(1)  # until the lease is over
+    done = subprocess.run(
+        [*worker, "resume", job], cwd=_ROOT, env=environment, capture_output=True, text=True,
+        timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Going on after" in done.stdout
+    assert "Epoch 12:" in done.stdout

@@ -19,7 +19,7 @@ WEIGHTS = b"weights"
 def stock_dataset(lab: Lab, *, name: str = "Pets", classes: Sequence[str] = CLASSES) -> str:
     """Register a dataset; returns its id."""
     report = DatasetReport(
-        classes=tuple(classes), image_size=32, train_images=90, test_images=30, checksum="0" * 64
+        classes=tuple(classes), image_size=32, train_images=900, test_images=30, checksum="0" * 64
     )
     row = DatasetRow(
         id=uuid.uuid4().hex,

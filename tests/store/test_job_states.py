@@ -162,6 +162,16 @@ class JobStates(RuleBasedStateMachine):
             expected.attempt -= 1
             expected.enter(JobStatus.QUEUED)
 
+    @rule(claim=claims)
+    def forgive(self, claim: Claim) -> None:
+        expected = self.expected[claim.job_id]
+        if not expected.is_held_by(claim):
+            with pytest.raises(LeaseLost):
+                jobs.forgive(self.database, claim)
+            return
+        jobs.forgive(self.database, claim)
+        expected.attempt = 1
+
     @rule(job=submitted)
     def cancel(self, job: str) -> None:
         expected = self.expected[job]

@@ -63,7 +63,7 @@ def add_dataset(
     np.save(folder / "test_labels.npy", labels)
     np.save(folder / "test_images.npy", images)
     about = DatasetReport(
-        classes=tuple(classes), image_size=SIDE, train_images=90, test_images=len(labels),
+        classes=tuple(classes), image_size=SIDE, train_images=900, test_images=len(labels),
         checksum="0" * 64, **report,
     )  # fmt: skip
     _write(lab, DatasetRow(

@@ -48,6 +48,15 @@ def test_every_term_has_its_steps_and_its_epochs() -> None:
     assert named == ["Total", "Classification"]
 
 
+def test_steps_that_a_lost_worker_had_reported_are_replaced() -> None:
+    """The next worker goes on from a checkpoint between two epochs, and reports others steps."""
+    first, again = _run(0.3, 0.4, 0.5), _run(0.3, 0.4, 0.5, 0.6)
+    before = _metrics("step", 14, loss=9.0, classification=1.0)
+    traces = _by_meta(training_figures([*first, before, *again[2:]], Recipe.TRADES)["loss"])
+    assert traces["step:loss"]["x"] == [10, 14, 20, 30, 40]
+    assert traces["epoch:loss"]["x"] == [10, 20, 30, 40]
+
+
 def test_adversarial_accuracies_are_told_from_clean_ones_by_their_dashes() -> None:
     traces = _by_meta(training_figures(_run(0.3), Recipe.TRADES)["accuracy"])
     dashes = {name: trace["line"]["dash"] for name, trace in traces.items()}
