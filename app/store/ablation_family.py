@@ -99,7 +99,9 @@ def families(session: Session, only: Sequence[str] | None) -> list[Family]:
         .where(of_these)
         .order_by(JobRow.created_at, JobRow.id)
     ).all()
-    models = {row.job_id: row.id for row in best_models(session, select(JobRow.id).where(of_these))}
+    best = best_of(select(JobRow.id).where(of_these))
+    trained = session.execute(select(ModelRow.job_id, ModelRow.id).where(*best))
+    models = {row.job_id: row.id for row in trained}
     return [
         _family(parent, [Child(*rest) for of, *rest in children if of == parent.id], models)
         for parent in parents
@@ -116,15 +118,14 @@ def _family(parent: JobRow, children: Collection[Child], models: dict[str | None
     )
 
 
-def best_models(session: Session, trainings: Any) -> Sequence[ModelRow]:
-    """The best model of each training that has one, and that is not in the bin.
+def best_of(trainings: Any) -> tuple[Any, ...]:
+    """What is true of the best model of each training while it is not in the bin.
 
     Args:
-        trainings: Ids of jobs, or the query that selects them.
+        trainings: The query of the trainings' ids.
     """
-    query = select(ModelRow).where(
+    return (
         ModelRow.job_id.in_(trainings),
         ModelRow.deleted_at.is_(None),
         ModelRow.card["kept"].as_string() == "best",
     )
-    return session.scalars(query).all()

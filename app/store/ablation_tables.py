@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
@@ -28,7 +30,7 @@ from app.contracts.results import (
     columns_of,
 )
 from app.store import job_queries
-from app.store.ablation_family import best_models, evaluation_id, training_id
+from app.store.ablation_family import best_of, evaluation_id, training_id
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow, ModelRow
@@ -36,11 +38,20 @@ from app.store.tables import JobRow, ModelRow
 _Figures = dict[Measure, Accuracy]
 
 
+class _Job(NamedTuple):
+    """What the table says of a training or an evaluation."""
+
+    id: str
+    status: str
+    failure: dict[str, Any] | None
+    result_file: str | None
+
+
 @dataclass(frozen=True)
 class _Known:
     """What the store has of an ablation's children."""
 
-    jobs: Mapping[str, JobRow]
+    jobs: Mapping[str, _Job]
     models: Mapping[str | None, ModelRow]
     """By training."""
     files: Files
@@ -55,12 +66,15 @@ def table(database: Database, files: Files, parent_id: str) -> AblationTable | N
     if parent is None:
         return None
     if parent.result_file is not None:
-        text = files.result(parent_id).read_bytes()
-        return AblationResult.model_validate_json(text).table
+        with suppress(FileNotFoundError):
+            text = files.result(parent_id).read_bytes()
+            return AblationResult.model_validate_json(text).table
     of_parent = JobRow.parent_id == parent_id
+    columns = (JobRow.id, JobRow.status, JobRow.failure, JobRow.result_file)
     with database.reading() as session:
-        rows = session.scalars(select(JobRow).where(of_parent)).all()
-        models = best_models(session, select(JobRow.id).where(of_parent))
+        rows = [_Job(*row) for row in session.execute(select(*columns).where(of_parent))]
+        best = best_of(select(JobRow.id).where(of_parent))
+        models = session.scalars(select(ModelRow).where(*best)).all()
     known = _Known({row.id: row for row in rows}, {row.job_id: row for row in models}, files)
     return _table(parent_id, AblationParams.model_validate(parent.params), known)
 
@@ -129,7 +143,7 @@ def _validated(card: ModelCard) -> _Figures:
     return {measure: figure for measure, figure in found.items() if figure is not None}
 
 
-def _measured(files: Files, evaluation: JobRow | None) -> tuple[_Figures, Light | None]:
+def _measured(files: Files, evaluation: _Job | None) -> tuple[_Figures, Light | None]:
     if evaluation is None or evaluation.result_file is None:
         return {}, None
     try:
