@@ -77,7 +77,8 @@ function reload() {
 /** Lengthen the lines that are drawn; a number that has none yet needs a new figure. */
 function addPoint(body) {
   showReadings(body.values);
-  if (body.series === "epoch") return reload();
+  // A step that goes back follows a lost worker: what came after it is replaced.
+  if (body.series === "epoch" || body.step <= lastStep) return reload();
   lastStep = body.step;
   const traces = [...root.querySelectorAll(".plot")].flatMap((plot) =>
     (plot.data ?? []).map((trace, index) => ({ plot, index, name: trace.meta })));
