@@ -34,6 +34,11 @@ class Line:
         self.xs.append(x)
         self.ys.append(charts.finite(y))
 
+    def cut(self, x: float) -> None:
+        """Forget what lies at `x` and beyond."""
+        kept = [i for i, known in enumerate(self.xs) if known < x]
+        self.xs, self.ys = [self.xs[i] for i in kept], [self.ys[i] for i in kept]
+
     def thinned(self) -> Line:
         """Evenly thinned, with the last point."""
         stride = -(-len(self.xs) // MAX_POINTS)
@@ -44,7 +49,8 @@ class Line:
 def lines_of(events: Sequence[Event]) -> dict[str, Line]:
     """The reported numbers by series and name: `epoch:loss`.
 
-    Epochs are placed at the step at which they ended.
+    Epochs are placed at the step at which they ended. A step that goes back follows a lost
+    worker: the steps from there on were taken again.
     """
     lines: dict[str, Line] = {}
     step = 0
@@ -52,6 +58,9 @@ def lines_of(events: Sequence[Event]) -> dict[str, Line]:
         if body["type"] != "metrics":
             continue
         if body["series"] == "step":
+            if body["step"] <= step:
+                for line in lines.values():
+                    line.cut(body["step"])
             step = body["step"]
         x = step if body["series"] == "epoch" else body["step"]
         for name, value in body["values"].items():

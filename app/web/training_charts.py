@@ -26,11 +26,11 @@ _TERMS = {
 _SMALL = ("agkd", "bml", "sml")
 """Terms beside which the others are large: they have a chart of their own."""
 _SHARES = {
-    "validation_clean": ("Validation, clean", "solid"),
-    "validation_robust": ("Validation, PGD-10", "dash"),
-    "validation_fgsm": ("Validation, FGSM", "dot"),
-    "train_clean": ("Training batches, clean", "solid"),
-    "train_robust": ("Training batches, adversarial", "dash"),
+    "validation_clean": ("Clean", "solid"),
+    "validation_robust": ("PGD-10", "dash"),
+    "validation_fgsm": ("FGSM", "dot"),
+    "train_clean": ("Batches, clean", "solid"),
+    "train_robust": ("Batches, attacked", "dash"),
 }
 _PACES = {
     "learning_rate": ("rate", "Learning rate", "%{y:.3g}"),

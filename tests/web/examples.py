@@ -80,8 +80,9 @@ def add_model(
     name: str = "Teacher",
     teacher: str | None = None,
     classes: Sequence[str] = CLASSES,
+    **card_says: Any,
 ) -> str:
-    """A clean model, or a student where there is a teacher."""
+    """A clean model, or a student where there is a teacher; `card_says` changes its card."""
     model = an_id()
     recipe = Recipe.CLEAN if teacher is None else Recipe.AGKD_BML
     robust = None if teacher is None else Accuracy.of(31, 100)
@@ -95,7 +96,7 @@ def add_model(
     )  # fmt: skip
     _write(lab, ModelRow(
         id=model, name=name, job_id=None, created_at=time.time(), dataset_id=dataset,
-        sha256="2" * 64, size_bytes=1_234_567, card=card.model_dump(mode="json"),
+        sha256="2" * 64, size_bytes=1_234_567, card=card.model_dump(mode="json") | card_says,
     ))  # fmt: skip
     return model
 

@@ -98,8 +98,10 @@ def test_a_clean_model_is_judged_by_its_clean_accuracy_and_is_blue() -> None:
 
 def test_a_run_that_lost_an_epoch_and_repeated_it_still_finds_the_best() -> None:
     events = [*_run(0.3, 0.5), *_run(0.3, 0.5, 0.6)[2:]]
-    layout = training_figures(events, Recipe.AGKD_BML)["accuracy"]["layout"]
-    assert layout["shapes"][0]["x0"] == 30
+    figure = training_figures(events, Recipe.AGKD_BML)["accuracy"]
+    assert figure["layout"]["shapes"][0]["x0"] == 30
+    assert _by_meta(figure)["epoch:validation_robust"]["x"] == [10, 20, 30]
+    assert _by_meta(figure)["step:train_robust"]["x"] == [10, 20, 30]
 
 
 def test_before_the_first_epoch_there_are_steps_alone_and_no_mark() -> None:

@@ -24,11 +24,13 @@ class Recipe(StrEnum):
     MART = "mart"
     """Adversarial training that weighs misclassified images more: Wang et al., ICLR 2020."""
     SML = "sml"
-    """Metric learning with the forward example only: the one-way control of BML."""
+    """Metric learning with the forward example only, the one-way control of BML: Wang et al., ICCV
+    2021."""
     AGKD = "agkd"
-    """Attention guided knowledge distillation alone: look where the teacher looks."""
+    """Attention guided knowledge distillation alone, to look where the teacher looks: Wang et al.,
+    ICCV 2021."""
     BML = "bml"
-    """Bi-directional metric learning alone."""
+    """Bi-directional metric learning alone: Wang et al., ICCV 2021."""
     AGKD_BML = "agkd_bml"
     """The whole method of Wang et al., ICCV 2021. With 7 attack steps it is AGKD-BML-7."""
 
