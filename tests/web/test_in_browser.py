@@ -10,11 +10,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.contracts.events import LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import Attack, ExplainParams, Recipe, TrainParams
+from app.contracts.params import AblationParams, Attack, ExplainParams, Recipe, TrainParams
 from app.services import jobs
 from app.services.lab import Lab
+from app.store import ablations
 from app.store import jobs as store
 from app.web.live_page import magma
+from tests.plugins.families import children_of, succeed, take
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
 from tests.web.examples import (
@@ -216,6 +218,39 @@ def test_a_job_is_followed_to_its_end(page: Page, lab: Lab) -> None:
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
 
 
+def test_an_ablation_is_planned_and_followed(page: Page, lab: Lab) -> None:
+    add_model(lab, add_dataset(lab))
+    page.goto("/ablation")
+    plan = page.locator("#plan")
+    expect(plan).to_contain_text("18 trainings")
+    page.click("summary:has-text('Objective')")
+    expect(page.locator("#field-training-trades_beta")).to_be_hidden()
+    for name in ("clean", "pgd_at", "sml", "agkd", "bml"):
+        page.uncheck(f"input[name=recipes][value={name}]")
+    page.check("input[name=recipes][value=trades]")
+    expect(page.locator("#field-training-trades_beta")).to_be_editable()
+    page.fill("#field-seeds", "0, 1")
+    page.uncheck("#field-measure")
+    expect(page.locator("#field-measure-images")).to_be_hidden()
+    expect(plan).to_contain_text("4 trainings: 2 rows × 2 seeds")
+    page.locator("[name='grid.of']").first.select_option("steps")
+    page.locator("[name='grid.is']").first.fill("3, 7, 10")
+    expect(plan).to_contain_text("12 trainings: 6 rows × 2 seeds")
+    page.fill("#field-name", "Nets")
+    page.click("text=Start the ablation")
+    page.wait_for_url("**/jobs/*")
+    expect(page.locator("#ablation")).to_contain_text("No figures yet.")
+    expect(page.locator("figure.chart")).to_be_hidden()
+    job = page.url.rsplit("/", 1)[1]
+    first = children_of(lab.database, job)[0]
+    succeed(lab.database, lab.files, take(lab.database, first.id))
+    ablations.advance(lab.database, lab.files, job)
+    expect(page.locator("#ablation")).to_contain_text("40.0")
+    expect(page.locator("#children .state.succeeded")).to_have_count(1)
+    expect(page.locator("#state")).to_contain_text("1 of 12 trainings over")
+    page.wait_for_function("() => document.querySelector('[data-chart=seeds] .plot').data?.length")
+
+
 def test_the_dashboard_follows_its_jobs(page: Page, lab: Lab) -> None:
     job = add_job(lab, JobKind.TRAIN, train_params(), title="A job")
     page.goto("/")
@@ -253,8 +288,16 @@ def test_long_names_fit_on_a_telephone(
         color_scheme="dark" if scheme == "dark" else "light",
     )
     page = context.new_page()
-    for path in ("/", "/train", "/evaluate", "/models", "/datasets", f"/models/{models[0]}",
-                 f"/jobs/{job}", f"/jobs/{whole}", live, "/nowhere"):  # fmt: skip
+    ablation = jobs.submit(lab, JobKind.ABLATION, AblationParams(
+        name="a" * 80, recipes=("pgd_at", "agkd_bml"), grid={"weight_decay": (0.0001, 0.0002)},
+        training=train_params(recipe="agkd_bml", dataset=dataset, teacher=models[0]),
+    ))  # fmt: skip
+    succeed(
+        lab.database, lab.files, take(lab.database, children_of(lab.database, ablation.id)[0].id)
+    )
+    for path in ("/", "/train", "/evaluate", "/ablation", "/models", "/datasets",
+                 f"/models/{models[0]}", f"/jobs/{ablation.id}", f"/jobs/{job}",
+                 f"/jobs/{whole}", live, "/nowhere"):  # fmt: skip
         page.goto(path, wait_until="networkidle")
         page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path

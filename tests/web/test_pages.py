@@ -29,7 +29,16 @@ from tests.web.examples import (
 )
 
 _HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
-_PAGES = ("/", "/train", "/evaluate", "/models", "/models?bin=true", "/datasets", "/live")
+_PAGES = (
+    "/",
+    "/train",
+    "/ablation",
+    "/evaluate",
+    "/models",
+    "/models?bin=true",
+    "/datasets",
+    "/live",
+)
 
 
 def _html(client: httpx.Client, path: str, status: int = 200) -> str:
@@ -348,7 +357,9 @@ def _counted_queries() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-@pytest.mark.parametrize("path", ["/", "/models", "/datasets", "/train", "/evaluate", "/live"])
+@pytest.mark.parametrize(
+    "path", ["/", "/models", "/datasets", "/train", "/ablation", "/evaluate", "/live"]
+)
 def test_a_page_asks_the_database_no_more_often_when_it_holds_more(
     lab: Lab, client: httpx.Client, path: str
 ) -> None:
