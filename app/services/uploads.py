@@ -85,6 +85,12 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     return upload_id
 
 
+def file_name(lab: Lab, upload_id: str) -> str | None:
+    """What a file was called; None once the lab has forgotten it. Outside text."""
+    row = catalogue.upload(lab.database, upload_id)
+    return None if row is None else row.filename
+
+
 @contextmanager
 def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
     try:

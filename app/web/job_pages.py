@@ -19,7 +19,7 @@ from app.contracts.results import (
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import NotFound
-from app.services import ablations, datasets, jobs, models
+from app.services import ablations, datasets, jobs, models, uploads
 from app.services.lab import Lab
 from app.web import ablation_charts, evaluation_charts, explain_charts, job_charts, training_charts
 from app.web.ablation_pages import HIDDEN
@@ -153,6 +153,9 @@ def names_in(lab: Lab, job: JobView) -> dict[str, Named]:
             names[view.id] = Named(view.name, f"/datasets/{view.id}")
         except NotFound:
             pass
+    if params.get("upload"):
+        file = uploads.file_name(lab, params["upload"])
+        names[params["upload"]] = Named(file or "a file that is gone", "")
     if params.get("continue_from"):
         earlier = params["continue_from"]
         names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")

@@ -168,7 +168,12 @@ def test_of_many_names_twenty_are_shown_and_all_are_counted() -> None:
     with pytest.raises(Mismatch, match="5,000 unexpected: ") as raised:
         match(model, held)
     assert len(str(raised.value)) < 2000
-    assert str(raised.value).count("xxx…") == 20
+    assert str(raised.value).count("xxx…") == 3
+    (line,) = raised.value.lists()
+    assert line.startswith("5,000 unexpected: 0-xxx")
+    assert line.endswith("…, …")
+    assert line.count("xxx…") == 20
+    assert len(line) < 2000
 
 
 def test_two_names_for_one_weight_are_refused() -> None:

@@ -104,7 +104,7 @@ def _loaded(
         mean=params.mean or (0.0, 0.0, 0.0),
         std=params.std or (1.0, 1.0, 1.0),
     )
-    weights = file.read(_names(model, file))
+    weights = file.read(_names(context, model, file))
     _check_normalisation(context, params, weights)
     wrong = [name for name, value in weights.items() if not value.isfinite().all()]
     if wrong:
@@ -117,16 +117,18 @@ def _loaded(
     return model.eval().requires_grad_(False)
 
 
-def _names(model: Classifier, file: WeightsFile) -> dict[str, str]:
+def _names(context: JobContext, model: Classifier, file: WeightsFile) -> dict[str, str]:
+    """The names of the weights in the file; the log lists what does not match."""
     try:
         return match(model, file.shapes)
     except Mismatch as mismatch:
+        for line in mismatch.lists():
+            context.log(line, LogLevel.WARNING)
         hint = (
             f"The file's head has another number of classes than the dataset's "
             f"{model.num_classes}: choose the dataset that it was trained on."
             if mismatch.only_head
-            else "Choose the architecture that was trained; the model's code and the file must "
-            "name the weights alike."
+            else "Choose the architecture that was trained; the log lists what does not match."
         )
         detail = f"The weights do not fit the architecture. {mismatch}."
         raise JobError(detail, hint=hint) from mismatch

@@ -10,7 +10,7 @@ PREFIXES = ("module.", "model.", "net.", "_orig_mod.")
 """What `DataParallel`, wrappers and `torch.compile` put before every name."""
 _NORMALISATION = ("mean", "std")
 _OPTIONAL = "num_batches_tracked"
-_NAMED = 20
+_NAMED, _IN_SHORT = 20, 3
 
 Shape = tuple[int, ...]
 
@@ -35,20 +35,28 @@ class Mismatch(ValueError):
     ) -> None:
         self.missing, self.unexpected, self.shapes = missing, unexpected, shapes
         self.only_head = only_head and not missing and not unexpected
-        parts = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-        super().__init__("; ".join(listed(what, names) for what, names in parts.items() if names))
+        super().__init__("; ".join(self.lists(_IN_SHORT)))
+
+    def lists(self, most: int = _NAMED) -> list[str]:
+        """A line for each kind of difference, with its first `most` names and their count."""
+        kinds = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "of another shape": self.shapes,
+        }
+        return [listed(what, names, most) for what, names in kinds.items() if names]
 
 
-def listed(what: str, names: Sequence[str]) -> str:
-    """`3 missing: a, b, c`; the first 20 of them by name, each cut short and printable."""
-    named = ", ".join(shown(name) for name in names[:_NAMED])
-    return f"{len(names):,} {what}: {named}{', …' if len(names) > _NAMED else ''}"
+def listed(what: str, names: Sequence[str], most: int = _NAMED) -> str:
+    """`3 missing: a, b, c`; the first `most` of them by name, each cut short and printable."""
+    named = ", ".join(shown(name) for name in names[:most])
+    return f"{len(names):,} {what}: {named}{', …' if len(names) > most else ''}"
 
 
 def shown(name: str) -> str:
     """A name from a file as a message may hold it."""
     plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-    return plain if len(plain) <= 60 else f"{plain[:59]}…"
+    return plain if len(plain) <= 80 else f"{plain[:79]}…"
 
 
 def match(model: Classifier, shapes: Mapping[str, Shape]) -> dict[str, str]:

@@ -37,7 +37,8 @@ class ImportModelParams(Params):
         None,
         title="Mean",
         help="Of red, green and blue, in units of [0, 1]: what the weights expect to be "
-        "subtracted from an image. Without it: what the file says, or else nothing.",
+        "subtracted from an image, such as 0.491, 0.482, 0.447. Without it: what the file says, or "
+        "else 0.",
         group="Normalisation",
     )
     std: Channels | None = knob(
