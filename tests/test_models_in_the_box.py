@@ -1,0 +1,142 @@
+"""The models that the repository holds: complete, small, as good as their cards say."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from app.contracts.params import EvaluateParams, ImportParams, Recipe, TrainParams
+from app.contracts.results import Accuracy
+from app.store import catalogue
+from app.store.shipped import SUMS, Shipped, listed, read_card, register
+from tests.jobs.runs import open_lab
+from tests.plugins.images import MINI
+from worker.registry import load_model
+from worker.shipping.table import table
+
+FOLDER = Path(__file__).resolve().parents[1] / "models"
+BOX = listed(FOLDER)
+CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
+)  # fmt: skip
+MAX_BYTES = 12 * 2**20
+each = pytest.mark.parametrize("shipped", BOX, ids=lambda shipped: shipped.slug)
+
+
+def test_there_are_a_teacher_and_a_student_in_the_space_allowed() -> None:
+    recipes = [read_card(shipped).recipe for shipped in BOX]
+    assert Recipe.CLEAN in recipes
+    assert Recipe.AGKD_BML in recipes
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MAX_BYTES
+
+
+def test_every_file_is_listed_and_is_what_the_list_says() -> None:
+    files = {path.name for path in FOLDER.iterdir() if path.suffix in (".json", ".safetensors")}
+    assert files == {path.name for shipped in BOX for path in (shipped.weights, shipped.card)}
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", SUMS], cwd=FOLDER, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each
+def test_a_card_is_complete(shipped: Shipped) -> None:
+    card = read_card(shipped)
+    assert (card.origin, card.kept, card.classes) == ("shipped", "best", CLASSES)
+    assert card.dataset.name == "CIFAR-10 (JPEG)"
+    assert card.params is not None
+    assert card.params.dataset == card.dataset.id
+    assert card.environment.code_version
+    measured = {one.measure: one for one in card.test}
+    assert measured.keys() == {"clean", "PGD-20", "AutoAttack"}
+    for one in card.test:
+        assert one.accuracy == Accuracy.of(one.accuracy.correct, one.accuracy.n)
+        assert one.accuracy.n >= 300
+        assert one.dataset.sha256 == card.dataset.sha256
+    assert measured["AutoAttack"].accuracy.value <= measured["clean"].accuracy.value
+
+
+@each
+def test_a_teacher_is_in_the_box(shipped: Shipped) -> None:
+    card = read_card(shipped)
+    assert card.params is not None
+    if card.teacher is None:
+        assert card.params.teacher is None
+        return
+    teacher = next(one for one in BOX if one.id == card.teacher.id)
+    assert card.teacher.sha256 == teacher.weights_sha256
+    assert card.params.teacher in (None, teacher.id)
+    assert read_card(teacher).recipe is Recipe.CLEAN
+
+
+@each
+def test_a_job_trains_it_again(shipped: Shipped) -> None:
+    card = read_card(shipped)
+    assert card.params is not None
+    job = json.loads((FOLDER / "jobs" / f"{shipped.slug}.json").read_bytes())
+    ids = {one.slug: one.id for one in BOX}
+    named = {"dataset": card.dataset.id, "teacher": ids.get(job["teacher"])}
+    again = TrainParams.model_validate(job | named)
+    assert again.model_dump(exclude={"continue_from"}) == card.params.model_dump(
+        exclude={"continue_from"}
+    )
+
+
+def test_the_other_jobs_are_valid() -> None:
+    ImportParams.model_validate_json((FOLDER / "jobs" / "import" / "images.json").read_bytes())
+    evaluations = list((FOLDER / "jobs" / "evaluate").glob("*.json"))
+    assert evaluations
+    for path in evaluations:
+        what = {"models": [one.id for one in BOX], "dataset": BOX[0].id}
+        EvaluateParams.model_validate(json.loads(path.read_bytes()) | what)
+
+
+def test_the_readme_shows_the_figures_of_the_cards() -> None:
+    written = table([(shipped.slug, read_card(shipped)) for shipped in BOX])
+    assert f"\n{written}\n" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+@each
+def test_weights_are_finite_and_small(shipped: Shipped) -> None:
+    weights = safetensors.torch.load(shipped.weights.read_bytes())
+    for name, value in weights.items():
+        assert value.isfinite().all(), name
+        assert value.ndim <= 1 or value.dtype == torch.float16, name
+    trained = sum(
+        value.numel() for name, value in weights.items() if name.endswith(("weight", "bias"))
+    )
+    assert trained == read_card(shipped).parameters
+
+
+def test_a_new_lab_has_them_and_they_see_what_their_cards_say(tmp_path: Path) -> None:
+    lab = open_lab(tmp_path)
+    register(lab.database, lab.files, FOLDER)
+    rows, total = catalogue.models(lab.database)
+    assert [row.id for row in rows] == [shipped.id for shipped in BOX]
+    assert total == len(BOX)
+    x, y = _test_images()
+    for row in rows:
+        with torch.no_grad():
+            predicted = load_model(lab.files, row)(x).argmax(dim=1)
+        clean = next(one for one in row.card["test"] if one["measure"] == "clean")
+        # 500 images against those of the card: seven points are over three standard errors.
+        assert abs((predicted == y).float().mean().item() - clean["accuracy"]["value"]) < 0.07
+
+
+def _test_images() -> tuple[torch.Tensor, torch.Tensor]:
+    """500 real test images (N, 3, 32, 32) in [0, 1], and their classes (N,)."""
+    with zipfile.ZipFile(MINI) as archive:
+        names = sorted(n for n in archive.namelist() if "/test/" in n and n.endswith(".jpg"))
+        pixels = np.stack([np.asarray(Image.open(io.BytesIO(archive.read(n)))) for n in names])
+    labels = [CLASSES.index(name.split("/")[-2]) for name in names]
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    return x, torch.tensor(labels)
