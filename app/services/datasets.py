@@ -38,11 +38,9 @@ def of_model(lab: Lab, card: ModelCard) -> DatasetView | None:
 
     Models travel and ids do not, so the same images count, imported anew.
     """
-    trained_on = card.dataset
-    for view in all_datasets(lab):
-        if view.id == trained_on.id or view.report.checksum == trained_on.sha256:
-            return view
-    return None
+    trained_on, known = card.dataset, all_datasets(lab)
+    same = [view for view in known if view.report.checksum == trained_on.sha256]
+    return next((view for view in known if view.id == trained_on.id), next(iter(same), None))
 
 
 def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:

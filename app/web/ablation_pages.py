@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -11,6 +9,7 @@ from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams, Recipe
 from app.contracts.views import JobView, ModelView
 from app.deps import LabDep
+from app.services import datasets
 from app.services.lab import Lab
 from app.web import entries as typed
 from app.web import forms, presets
@@ -71,9 +70,9 @@ def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
 
 
 def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -> AblateContext:
-    datasets, known = dataset_choices(lab), all_models(lab)
+    held, known = dataset_choices(lab), all_models(lab)
     choices = {
-        "training.dataset": datasets,
+        "training.dataset": held,
         "training.teacher": model_choices(known),
         "grid": grid_choices(),
     }
@@ -83,7 +82,7 @@ def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -
     ways = presets.training_presets("training.", without=("recipe",))
     return AblateContext(
         form=form,
-        has_dataset=bool(datasets),
+        has_dataset=bool(held),
         presets=presets.links("/ablation", ways, kept(entries, _OWN)),
         again=again,
     )
@@ -94,21 +93,20 @@ def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
     found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
     clean = [view for view in all_models(lab) if view.card.recipe is Recipe.CLEAN]
     teacher = max(clean, key=_accuracy, default=None)
-    return found if teacher is None else found | _settings(teacher)
+    return found if teacher is None else found | _settings(lab, teacher)
 
 
 def _accuracy(view: ModelView) -> float:
     return view.card.validation_clean.value if view.card.validation_clean is not None else 0.0
 
 
-def _settings(teacher: ModelView) -> dict[str, tuple[str, ...]]:
-    card = teacher.card
-    settings: Mapping[str, str] = {
-        "teacher": teacher.id,
-        "dataset": card.dataset.id,
-        "architecture": card.architecture,
+def _settings(lab: Lab, teacher: ModelView) -> dict[str, tuple[str, ...]]:
+    dataset = datasets.fitting(lab, teacher.card)
+    return {
+        "training.teacher": (teacher.id,),
+        "training.architecture": (teacher.card.architecture,),
+        **({} if dataset is None else {"training.dataset": (dataset.id,)}),
     }
-    return {f"training.{name}": (value,) for name, value in settings.items()}
 
 
 def _plan(entries: Entries) -> AblationPlanContext:
