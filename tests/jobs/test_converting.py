@@ -228,24 +228,39 @@ except OSError as error:
 """
 
 
+LEAVE = "from worker.jobs.converting import leave_network\nprint(leave_network())\n"
+GUARD = "from worker.jobs.converting import guard\nguard()\n"
+# A seccomp filter that answers unshare(2) with EPERM, as Docker's default one does: load the
+# number of the call; unless it is that one, skip the refusal; refuse; allow.
+REFUSE_UNSHARE = """
+import ctypes, platform, struct
+number = 272 if platform.machine() == "x86_64" else 97
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x00050001), (6, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+"""
+
+
 def test_a_process_that_has_left_the_network_reaches_nobody() -> None:
     """Or it says that the system refused; then the hook below is what is left."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         connect = CONNECT.format(port=server.getsockname()[1])
         assert "connected" in in_a_process(connect)
-        said = in_a_process(
-            f"from worker.jobs.converting import leave_network\nprint(leave_network())\n{connect}"
-        )
+        said = in_a_process(LEAVE + connect)
     assert said.startswith("True\nkept in") or said == "False\nconnected\n", said
 
 
 def test_where_that_is_refused_a_hook_keeps_it_from_the_network_and_from_processes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         connect = CONNECT.format(port=server.getsockname()[1])
-        guard = "from worker.jobs.converting import guard\nguard()\n"
-        assert in_a_process(guard + connect) == "kept in PermissionError\n"
+        assert in_a_process(REFUSE_UNSHARE + LEAVE + connect) == "False\nconnected\n"
+        kept = in_a_process(REFUSE_UNSHARE + LEAVE + GUARD + connect)
+    assert kept == "False\nkept in PermissionError\n"
     for attempt in ("os.system('true')", "subprocess.run(['true'])", "os.fork()"):
-        assert "PermissionError" in in_a_process(guard + attempt)
+        assert "PermissionError" in in_a_process(GUARD + attempt)
 
 
 # safetensors
