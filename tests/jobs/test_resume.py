@@ -55,7 +55,7 @@ def _live(lab: WorkerLab, trainings: list[dict[str, Any]]) -> list[dict[str, Any
     files = [str(folder), str(folder / "plan.json"), str(folder / "report.json")]
     subprocess.run(
         [sys.executable, "-m", "tests.jobs.mortal", *files],
-        cwd=_ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=900,
+        cwd=_ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=1800,
     )  # fmt: skip
     found: list[dict[str, Any]] = json.loads((folder / "report.json").read_text())
     return found
