@@ -23,6 +23,7 @@ from app.contracts.params import (
 from app.contracts.results import EvaluationResult, ExplainResult
 from app.store import catalogue, job_queries
 from app.store.shipped import listed, read_card, register
+from app.store.tables import UploadRow
 from tests.jobs.runs import open_lab, run
 from tests.plugins.images import MINI
 from worker.jobs.context import WorkerLab
@@ -130,6 +131,8 @@ def test_images_of_the_same_classes_measure_and_train(repeated: Path, elsewhere:
     box = {shipped.slug: shipped.id for shipped in listed(repeated / "box")}
     upload = "a" * 32
     elsewhere.files.upload(upload).write_bytes(MINI.read_bytes())
+    row = UploadRow(id=upload, filename=MINI.name, sha256="", size_bytes=0, created_at=0.0)
+    catalogue.add_upload(elsewhere.database, row)
     imported = run(
         elsewhere, JobKind.IMPORT, ImportParams(name="Anew", source=Source.ARCHIVE, upload=upload)
     )
