@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts.params import TrainParams
-from worker.jobs.training_state import SAVING, SavePace, TrainingState
+from worker.jobs.save_pace import SAVING, SavePace
+from worker.jobs.training_state import TrainingState
 from worker.models import Classifier, build
 
 

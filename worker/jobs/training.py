@@ -17,7 +17,8 @@ from worker.data import ClassIndex, Dataset, TensorSplit, random_crop_flip, to_f
 from worker.jobs import fitting
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
 from worker.jobs.keeping import Origin, keep
-from worker.jobs.training_state import EpochSums, SavePace, TrainingState, seeds
+from worker.jobs.save_pace import SavePace
+from worker.jobs.training_state import EpochSums, TrainingState, seeds
 from worker.jobs.validation import validate
 from worker.models import Classifier
 from worker.recipes import RECIPES, Batch, Knobs, Networks, Step, TrainingAttack, Weights
