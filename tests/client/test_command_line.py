@@ -184,7 +184,7 @@ def test_lists_are_tables_or_json(
     }  # fmt: skip
     listed = shell("datasets").out
     assert "\x1b" not in listed
-    assert "90" in listed.splitlines()[1].split()
+    assert "900" in listed.splitlines()[1].split()
 
 
 def test_a_result_is_a_table_with_its_doubts_or_json(
