@@ -119,7 +119,7 @@ def test_an_attack_needs_an_image_and_a_sample_is_one(page: Page, lab: Lab, live
     page.goto(live.split("?")[0])
     page.click("#attack")
     expect(page.locator("#image-error")).to_have_text("Choose an image first.")
-    page.locator(".sample").nth(1).click()
+    page.locator("[data-classes] .sample").nth(1).click()
     expect(page.locator("#preview")).to_be_visible()
     expect(page.locator("#image-error")).to_be_hidden()
     page.click("#attack")
