@@ -17,7 +17,7 @@ def most_confusing_class(logits: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingAttack:
-    """The targeted Linf PGD, with a random start, that makes both examples."""
+    """The Linf PGD, with a random start, that makes a step's examples."""
 
     eps: float
     """Radius of the ball, in units of [0, 1]."""
@@ -25,6 +25,32 @@ class TrainingAttack:
     """Length of a step, in units of [0, 1]."""
     steps: int
     """At least 1."""
+
+    def example(
+        self,
+        model: Model,
+        x: Tensor,
+        classes: Tensor,
+        *,
+        targeted: bool,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """x attacked away from `classes` (N,), or towards them if targeted; (N, 3, H, W).
+
+        Raises ValueError for arguments that `pgd` refuses.
+        """
+        return pgd(
+            model,
+            x,
+            classes,
+            eps=self.eps,
+            step_size=self.step_size,
+            steps=self.steps,
+            norm="linf",
+            targeted=targeted,
+            random_start=True,
+            generator=generator,
+        )
 
 
 def forward_and_backward_examples(
@@ -53,17 +79,7 @@ def forward_and_backward_examples(
     Raises:
         ValueError: arguments that `pgd` refuses.
     """
-    examples = pgd(
-        student,
-        torch.cat([x, x_prime]),
-        torch.cat([y_prime, y]),
-        eps=attack.eps,
-        step_size=attack.step_size,
-        steps=attack.steps,
-        norm="linf",
-        targeted=True,
-        random_start=True,
-        generator=generator,
-    )
+    images, towards = torch.cat([x, x_prime]), torch.cat([y_prime, y])
+    examples = attack.example(student, images, towards, targeted=True, generator=generator)
     x_f, x_b = examples.chunk(2)
     return x_f, x_b

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from worker.agkd_bml.classification import smoothed_cross_entropy
-from worker.attacks import pgd
 from worker.recipes.base import Batch, Knobs, Networks, Step
 
 
@@ -22,16 +21,6 @@ def pgd_at(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
 
 def untargeted_example(networks: Networks, batch: Batch, knobs: Knobs) -> Tensor:
     """Images that raise the cross-entropy of their own class, (N, 3, H, W) in [0, 1]."""
-    attack = knobs.attack
-    return pgd(
-        networks.attacked(),
-        batch.x,
-        batch.y,
-        eps=attack.eps,
-        step_size=attack.step_size,
-        steps=attack.steps,
-        norm="linf",
-        targeted=False,
-        random_start=True,
-        generator=batch.generator,
+    return knobs.attack.example(
+        networks.attacked(), batch.x, batch.y, targeted=False, generator=batch.generator
     )

@@ -11,7 +11,6 @@ import torch
 
 from worker.agkd_bml.examples import most_confusing_class
 from worker.agkd_bml.objective import classification_terms, metric_term, total_of
-from worker.attacks import pgd
 from worker.recipes.base import Batch, Knobs, Networks, Step
 
 
@@ -21,22 +20,10 @@ def sml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
     x_f is the forward example of BML. The negative is x' itself, a clean image of the most
     confusing class, where BML takes x' attacked towards the class of x.
     """
-    attack = knobs.attack
     student = networks.attacked()
     with torch.no_grad():
         y_prime = most_confusing_class(student(batch.x), batch.y)
-    x_f = pgd(
-        student,
-        batch.x,
-        y_prime,
-        eps=attack.eps,
-        step_size=attack.step_size,
-        steps=attack.steps,
-        norm="linf",
-        targeted=True,
-        random_start=True,
-        generator=batch.generator,
-    )
+    x_f = knobs.attack.example(student, batch.x, y_prime, targeted=True, generator=batch.generator)
     forward, seen, prime = networks.student_sees(x_f, batch.x, batch.draw_prime(y_prime))
     terms = classification_terms(forward, seen, batch.y, knobs.weights)
     metric = metric_term(forward, seen, prime, knobs.weights)
