@@ -60,13 +60,13 @@ class _Known:
 def table(database: Database, files: Files, parent_id: str) -> AblationTable | None:
     """Rows and figures as they are known now; None where there is no such ablation.
 
-    That of an ablation which succeeded is the one in its result.
+    That of an ablation which succeeded is the one in its result, while that can be read.
     """
     parent = job_queries.get(database, parent_id)
     if parent is None:
         return None
     if parent.result_file is not None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ValueError):
             text = files.result(parent_id).read_bytes()
             return AblationResult.model_validate_json(text).table
     of_parent = JobRow.parent_id == parent_id
@@ -144,11 +144,12 @@ def _validated(card: ModelCard) -> _Figures:
 
 
 def _measured(files: Files, evaluation: _Job | None) -> tuple[_Figures, Light | None]:
+    """Nothing where the result is missing or damaged, so that the other figures are shown."""
     if evaluation is None or evaluation.result_file is None:
         return {}, None
     try:
         return _read(files.result(evaluation.id))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}, None
 
 
@@ -156,7 +157,7 @@ def _measured(files: Files, evaluation: _Job | None) -> tuple[_Figures, Light | 
 def _read(path: Path) -> tuple[_Figures, Light | None]:
     """Of a finished evaluation, whose file never changes. A page asks for all, every few seconds.
 
-    Raises FileNotFoundError.
+    Raises FileNotFoundError, and ValueError where it is damaged.
     """
     (model,) = EvaluationResult.model_validate_json(path.read_bytes()).models
     return _figures(model), None if model.verdict is None else model.verdict.light

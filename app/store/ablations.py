@@ -6,6 +6,7 @@ changes no outcome. A call that finds another one before it writes nothing.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from app.store.files import Files
 from app.store.tables import JobRow
 from app.store.transitions import append, move, move_all, touched
 
+_LOG = logging.getLogger("lab.ablations")
 _LOG_CHARACTERS = 2000
 
 
@@ -76,12 +78,19 @@ def advance(database: Database, files: Files, parent_id: str) -> bool:
     It submits the evaluation of each training that left a model, reports progress, and settles the
     parent once all is over: as succeeded where one training succeeded.
     """
-    return bool(_advance(database, files, [parent_id]))
+    with database.reading() as session:
+        found = families(session, [parent_id])
+    return any(_take(database, files, family) for family in found)
 
 
 def advance_all(database: Database, files: Files) -> list[str]:
-    """The same for every unfinished parent; returns the ids of those that changed."""
-    return _advance(database, files, None)
+    """The same for every unfinished parent; returns the ids of those that changed.
+
+    One that cannot be moved on is logged, and holds up no other.
+    """
+    with database.reading() as session:
+        found = families(session, None)
+    return [family.parent.id for family in found if _took(database, files, family)]
 
 
 def request_cancel(database: Database, files: Files, parent_id: str) -> list[str] | None:
@@ -103,10 +112,12 @@ def request_cancel(database: Database, files: Files, parent_id: str) -> list[str
     return list(asked)
 
 
-def _advance(database: Database, files: Files, only: Sequence[str] | None) -> list[str]:
-    with database.reading() as session:
-        found = families(session, only)
-    return [family.parent.id for family in found if _take(database, files, family)]
+def _took(database: Database, files: Files, family: Family) -> bool:
+    try:
+        return _take(database, files, family)
+    except Exception:  # such as parameters of another version of the lab
+        _LOG.exception("ablation %s cannot be moved on", family.parent.id)
+        return False
 
 
 def _take(database: Database, files: Files, family: Family) -> bool:

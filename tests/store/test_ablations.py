@@ -275,3 +275,27 @@ def test_racing_calls_submit_one_evaluation_and_settle_once(
     assert [e.body["status"] for e in events if e.body["type"] == "state"] == [
         "queued", "running", "succeeded",
     ]  # fmt: skip
+
+
+def test_a_parent_in_trouble_holds_up_no_other(database: Database, files: Files) -> None:
+    broken, sound = (add_ablation(database, ablation_params()) for _ in range(2))
+    with database.writing() as session:
+        session.get_one(JobRow, broken).params = {"of": "another version"}
+    assert ablations.advance_all(database, files) == [sound]
+
+
+def test_a_damaged_result_costs_its_own_figures_alone(database: Database, files: Files) -> None:
+    parent = add_ablation(database, ablation_params(recipes=("clean",)))
+    for child in children_of(database, parent):
+        succeed(database, files, take(database, child.id))
+    ablations.advance(database, files, parent)
+    evaluations = children_of(database, parent, QUEUED)
+    for evaluation in evaluations:
+        succeed(database, files, take(database, evaluation.id))
+    files.result(evaluations[0].id).write_text('{"kind": "evaluation"')
+    assert ablations.advance(database, files, parent)
+    assert row_of(database, parent).status == SUCCEEDED
+    figures = table_of(database, files, parent).rows[0].figures
+    assert (figures[Measure.CLEAN].n, figures[Measure.VALIDATION_CLEAN].n) == (1, 2)
+    files.result(parent).write_text("{")
+    assert table_of(database, files, parent).rows[0].figures == figures
