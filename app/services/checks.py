@@ -215,16 +215,16 @@ def _check_ablation(lab: Lab, params: Params) -> str:
     named = sorted({each.teacher for each in trainings if each.teacher is not None})
     teachers = catalogue.models_by_id(lab.database, named)
     for each in trainings:
-        if each.teacher is None:
-            continue
-        if each.teacher not in teachers:
+        if each.teacher is not None and each.teacher not in teachers:
             raise InvalidInput(
                 f"{each.name}: there is no such teacher.",
                 hint="See the models page.",
                 field="training.teacher",
             )
         try:
-            _check_teacher(teachers[each.teacher], dataset, each)
+            _check_batch(dataset, each)
+            if each.teacher is not None:
+                _check_teacher(teachers[each.teacher], dataset, each)
         except InvalidInput as error:
             raise InvalidInput(
                 f"{each.name}: {error.detail}", hint=error.hint, field=f"training.{error.field}"

@@ -159,3 +159,12 @@ def test_other_jobs_have_no_table(client: httpx.Client, body: dict[str, Any]) ->
     for path in ("ablation", "ablation.csv"):
         assert client.get(f"/api/jobs/{child.id}/{path}").status_code == 422
         assert client.get(f"/api/jobs/{'0' * 32}/{path}").status_code == 404
+
+
+def test_a_batch_larger_than_the_dataset_is_refused(
+    client: httpx.Client, body: dict[str, Any]
+) -> None:
+    body["params"]["grid"] = {"batch_size": [128, 901]}  # of 900 images
+    refused = client.post("/api/jobs", json=body)
+    assert problem(refused, 422) == ["training.batch_size"]
+    assert "batch size 901" in refused.json()["detail"]
