@@ -25,11 +25,14 @@ from app.contracts.params import (
 )
 from app.contracts.results import EvaluationResult, ImportModelResult, TrainResult
 from app.store import catalogue
+from app.store.jobs import LeaseLost
 from app.store.tables import JobRow, UploadRow
 from tests.jobs.measured import Measured
-from tests.jobs.runs import events_of, run
+from tests.jobs.runs import add_job, events_of, run
 from worker import registry
 from worker.data import to_float
+from worker.job_run import run_job
+from worker.jobs.context import JobContext
 from worker.models import TimmClassifier, build
 
 State = Mapping[str, Tensor]
@@ -271,3 +274,28 @@ def test_an_imported_model_teaches_a_student(measured: Measured, imported: str) 
     card = TrainResult.model_validate_json(measured.lab.files.result(row.id).read_bytes()).card
     assert card.teacher is not None
     assert card.teacher.id == imported
+
+
+def test_who_lost_the_job_leaves_the_file_to_who_has_it(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = save(teacher(measured))
+    params = ImportModelParams.model_validate(
+        {"name": "Net", "architecture": "wrn-10-1", "dataset": measured.dataset_id,
+         "upload": upload(measured, data)}
+    )  # fmt: skip
+    job_id = add_job(measured.lab, JobKind.IMPORT_MODEL, params)
+    stored = measured.lab.files.weights(registry.id_within(job_id, "model"))
+
+    def another_took_it(context: JobContext, *_: Any) -> None:
+        if stored.exists():
+            raise LeaseLost
+
+    monkeypatch.setattr(JobContext, "progress", another_took_it)
+    assert run_job(measured.lab, job_id, stopping=lambda: False) is None
+    assert stored.exists()
+
+
+def test_a_name_without_end_is_refused_at_once(measured: Measured) -> None:
+    job = bring(measured, {"model." * 200_000 + "x": torch.zeros(1)})
+    assert "longer than 300 characters" in failure(measured, job)

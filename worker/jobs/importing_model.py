@@ -23,6 +23,7 @@ from app.contracts.results import (
 )
 from app.errors import JobError
 from app.store import catalogue
+from app.store.jobs import LeaseLost
 from app.store.tables import ModelRow, UploadRow
 from worker import registry
 from worker.data import Dataset, TensorSplit, to_float
@@ -70,6 +71,8 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         _judge(context, params, accuracy, dataset.num_classes)
         tested = _tested(card, params, accuracy)
         kept.card = tested.model_dump(mode="json")
+    except LeaseLost:
+        raise  # the file is that of the worker which has the job now
     except BaseException:
         stored.unlink(missing_ok=True)
         raise

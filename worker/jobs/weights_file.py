@@ -27,6 +27,7 @@ _SPARE_MB = 512
 _POLL_S = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_HEADER = 10 * 2**20
+_LONGEST_NAME = 300
 _NEEDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 
@@ -92,6 +93,8 @@ def _safetensors(path: Path, header: int, notes: tuple[str, ...]) -> WeightsFile
         raise JobError(
             f"The file is no valid safetensors file: {error}"[:300], hint="Save it again."
         ) from error
+    if any(len(name) > _LONGEST_NAME for name in shapes):
+        raise JobError(f"A weight's name is longer than {_LONGEST_NAME} characters: none is.")
     return WeightsFile(path, shapes, notes)
 
 
