@@ -226,8 +226,9 @@ class TrainingState:
                 self.best_weights = _read(_best_file(folder, self.best.epoch))
         except _UNFIT as error:
             raise JobError(
-                "The checkpoint is damaged, or of other parameters or another version of the lab.",
-                hint="Train from the start.",
+                "The checkpoint is damaged, or of other parameters, another version of the lab or "
+                "another kind of device.",
+                hint="Run the job on the kind of device where it began, or train from the start.",
             ) from error
         # The next checkpoint may go to another folder: that of a job which continues this one.
         self._best_changed = bool(self.best.epoch)
