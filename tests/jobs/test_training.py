@@ -254,3 +254,25 @@ def test_the_log_tells_every_epoch(shop: Workshop) -> None:
     epochs = [i for i, text in enumerate(told) if text.startswith("Epoch ")]
     assert [told[i][:8] for i in epochs] == ["Epoch 1:", "Epoch 2:"]
     assert all(word in told[epochs[0]] for word in ("clean", "robust", "fgsm"))
+
+
+def test_attention_of_a_single_position_is_refused(own_shop: Workshop) -> None:
+    timm = {"architecture": "timm:test_resnet", "epochs": 1}
+    teacher = train(own_shop.lab, own_shop.params(**timm)).id
+    for recipe in (Recipe.AGKD, Recipe.AGKD_BML):
+        params = own_shop.student(recipe=recipe, teacher=teacher, **timm)
+        job = run(own_shop.lab, JobKind.TRAIN, params)
+        assert job.status == JobStatus.FAILED
+        assert job.failure is not None
+        assert "one position" in job.failure["detail"]
+    job = run(own_shop.lab, JobKind.TRAIN, own_shop.student(recipe="bml", teacher=teacher, **timm))
+    assert job.status == JobStatus.SUCCEEDED, job.failure
+
+
+def test_attention_maps_of_two_sizes_are_refused(own_shop: Workshop) -> None:
+    teacher = train(own_shop.lab, own_shop.params(architecture="timm:test_resnet", epochs=1)).id
+    job = run(
+        own_shop.lab, JobKind.TRAIN, own_shop.student(teacher=teacher, start_from_teacher=False)
+    )
+    assert job.failure is not None
+    assert job.failure["detail"] == ("The teacher's attention maps are 1 × 1, the student's 8 × 8.")

@@ -40,6 +40,8 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
     origin, teacher = _open(context, params)
     data = _load(context, origin.dataset)
     model = _new_model(params, origin.dataset, teacher)
+    if params.recipe.needs_teacher and teacher is not None:
+        _check_attention(params, model, teacher, origin.dataset.image_size)
     state = TrainingState.start(model, params, len(data.train.labels))
     _resume(context, params, state)
     networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
@@ -85,6 +87,31 @@ def _new_model(params: TrainParams, dataset: Dataset, teacher: Classifier | None
                 hint="Use the teacher's architecture, or switch “Start from the teacher” off.",
             ) from error
     return model.to(registry.device()).to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _check_attention(
+    params: TrainParams, model: Classifier, teacher: Classifier, side: int
+) -> None:
+    """Raise JobError where attention maps cannot be compared, or have nothing to compare."""
+    x = torch.zeros(1, 3, side, side, device=registry.device())
+    # (1, C, h, w) each
+    theirs, ours = (of.eval().outputs(x).features.shape for of in (teacher, model))
+    if theirs[2:] != ours[2:]:
+        raise JobError(
+            f"The teacher's attention maps are {_size(theirs)}, the student's {_size(ours)}.",
+            hint="Choose an architecture of the teacher's family.",
+        )
+    if ours[2:].numel() == 1:
+        raise JobError(
+            f"For images of {side} pixels the last feature map of {params.architecture} has one "
+            "position: there is no attention to learn.",
+            hint="Choose an architecture with a larger map, or a recipe without AGKD.",
+        )
+
+
+def _size(shape: torch.Size) -> str:
+    return f"{shape[2]} × {shape[3]}"
 
 
 def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> None:
