@@ -276,3 +276,14 @@ def test_attention_maps_of_two_sizes_are_refused(own_shop: Workshop) -> None:
     )
     assert job.failure is not None
     assert job.failure["detail"] == ("The teacher's attention maps are 1 × 1, the student's 8 × 8.")
+
+
+def test_an_image_left_alone_is_foreseen_where_batch_norms_need_more(own_shop: Workshop) -> None:
+    alone = {"batch_size": 179, "epochs": 1}  # of 180 images
+    params = own_shop.params(architecture="timm:test_resnet", **alone)
+    job = run(own_shop.lab, JobKind.TRAIN, params)
+    assert job.failure is not None
+    assert job.failure["hint"] == "Use another batch size, such as 178."
+    assert points(own_shop.lab, job.id, "step") == []
+    job = run(own_shop.lab, JobKind.TRAIN, own_shop.params(**alone))
+    assert job.status == JobStatus.SUCCEEDED, job.failure

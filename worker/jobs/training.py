@@ -47,6 +47,7 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
     networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
     trial = fitting.trial_of(RECIPES[params.recipe], networks, knobs_of(params), data.train)
     if state.steps == 0:  # what went on from a checkpoint has fitted before
+        _check_last_batch(trial, params.batch_size, len(data.train.labels))
         _foresee(trial, min(params.batch_size, len(data.train.labels)))
     _train_within_memory(context, params, state, data, networks, trial)
     outcome = keep(context, params, state, origin)
@@ -123,6 +124,22 @@ def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> N
             raise JobError("The checkpoint to continue from is gone.", hint="Train from the start.")
     if found:
         context.log(f"Going on after {state.steps:,} steps.")
+
+
+def _check_last_batch(trial: fitting.Trial, batch_size: int, images: int) -> None:
+    """Refuse an epoch that ends with one image, where a batch norm sees one number of it."""
+    if images % batch_size != 1:
+        return
+    try:
+        trial(1)
+    except ValueError as error:  # torch's, of a batch norm
+        others = (size for size in range(8, 2 * batch_size) if images % size != 1)
+        fits = min(others, key=lambda size: abs(size - batch_size))
+        raise JobError(
+            f"Of {images:,} images, batches of {batch_size:,} leave one alone, and the "
+            "architecture's batch norms need more.",
+            hint=f"Use another batch size, such as {fits:,}.",
+        ) from error
 
 
 def _foresee(trial: fitting.Trial, images: int) -> None:
