@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.contracts.params import TrainParams
 from worker.jobs.save_pace import SAVING, SavePace
-from worker.jobs.training_state import TrainingState
+from worker.jobs.training_state import Best, TrainingState
 from worker.models import Classifier, build
 
 
@@ -52,6 +53,23 @@ def test_without_an_average_the_weights_themselves_are_measured() -> None:
     state = _state()
     assert state.averaged is None
     assert state.measured is state.model
+
+
+def test_a_worker_that_lost_the_job_in_the_midst_of_a_save_spoils_no_later_checkpoint(
+    tmp_path: Path,
+) -> None:
+    lost, holds = _state(), _state()
+    lost.save(tmp_path)
+    assert holds.restore(tmp_path)
+    _advance(holds)
+    holds.keep_best(Best(1, 0.5, {"clean": (1, 2)}))
+    holds.save(tmp_path)
+    lost.save(tmp_path)  # it wakes up, and knows of no best epoch
+    holds.save(tmp_path)
+    again = _state()
+    assert again.restore(tmp_path)
+    assert again.best == holds.best
+    torch.testing.assert_close(again.best_weights, holds.best_weights, rtol=0, atol=0)
 
 
 class _Clock:

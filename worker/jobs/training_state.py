@@ -189,7 +189,8 @@ class TrainingState:
         """
         folder.mkdir(parents=True, exist_ok=True)
         best, checkpoint = _best_file(folder, self.best.epoch), folder / _CHECKPOINT
-        if self._best_changed:
+        # A worker that lost this job in the midst of a save may have taken the file along.
+        if self._best_changed or (self.best.epoch and not best.exists()):
             _write(best, self.best_weights)
             self._best_changed = False
         _write(checkpoint, self._state())
