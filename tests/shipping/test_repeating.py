@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
@@ -23,7 +25,7 @@ from app.contracts.params import (
 from app.contracts.results import EvaluationResult, ExplainResult
 from app.store import catalogue, job_queries
 from app.store.shipped import listed, read_card, register
-from app.store.tables import UploadRow
+from app.store.tables import JobRow, ModelRow, UploadRow
 from tests.jobs.runs import open_lab, run
 from tests.plugins.images import MINI
 from worker.jobs.context import WorkerLab
@@ -92,6 +94,24 @@ def test_what_is_done_is_not_done_again(repeated: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert job_queries.page(lab.database, offset=0, limit=1)[1] == count
     assert [path.read_bytes() for path in sorted((repeated / "box").glob("*.*"))] == before
+
+
+def test_a_killed_training_goes_on(repeated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    shutil.copytree(repeated, folder)
+    lab = open_lab(folder / "lab")
+    killed = job_queries.page(lab.database, kinds=[JobKind.TRAIN], offset=0, limit=1)[0][0]
+    with lab.database.writing() as session:
+        session.execute(delete(ModelRow).where(ModelRow.job_id == killed.id))
+        row = session.get_one(JobRow, killed.id)
+        row.status, row.lease_until, row.result_file = JobStatus.RUNNING, 1.0, None
+    count = job_queries.page(lab.database, offset=0, limit=1)[1]
+    done = _shipping(folder, "repeat", str(MINI), "--jobs", str(folder / "jobs"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert job_queries.page(lab.database, offset=0, limit=1)[1] == count
+    resumed = job_queries.get(lab.database, killed.id)
+    assert resumed is not None
+    assert (resumed.status, resumed.fence) == (JobStatus.SUCCEEDED, 2)
 
 
 def test_what_cannot_be_done_is_said_in_words(repeated: Path) -> None:

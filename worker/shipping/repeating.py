@@ -80,7 +80,7 @@ def _job(database: Database, kind: JobKind, values: dict[str, Any]) -> JobRow:
     earlier = _known(database, kind, params)
     if earlier is None:
         _run(kind, params)
-    elif earlier.status == JobStatus.QUEUED:
+    elif earlier.status != JobStatus.SUCCEEDED:
         _worker("resume", earlier.id)
     row = _known(database, kind, params)
     if row is None or row.status != JobStatus.SUCCEEDED:
@@ -89,8 +89,11 @@ def _job(database: Database, kind: JobKind, values: dict[str, Any]) -> JobRow:
 
 
 def _known(database: Database, kind: JobKind, params: dict[str, Any]) -> JobRow | None:
-    """The newest job of these parameters that succeeded, or else waits to go on."""
-    for status in (JobStatus.SUCCEEDED, JobStatus.QUEUED):
+    """The newest job of these parameters that succeeded, or else is to go on.
+
+    A killed one counts as running; `worker resume` takes it up once its lease is over.
+    """
+    for status in (JobStatus.SUCCEEDED, JobStatus.QUEUED, JobStatus.RUNNING):
         rows, _ = job_queries.page(database, kinds=[kind], statuses=[status], offset=0, limit=_MANY)
         for row in rows:
             if row.params == params:
