@@ -4,7 +4,7 @@ steps=7, mart=off` are settings. Budgets are typed in grey levels, as everywhere
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from app.web.specs import Choice, plain, specs
 
 EXAMPLES = {"grid": "3, 7, 10", "own": "label_smoothing=0, epochs=20"}
 """What may be typed, by parameter."""
-_SWITCH = {"on": True, "off": False}
+_SWITCH = {"on": True, "off": False, "true": True, "false": False}
 _GRIDLESS = ("name", "dataset", "recipe", "teacher", "seed", "continue_from", "milestones")
 """What a grid of typed values cannot vary."""
 
@@ -35,16 +35,22 @@ def typed_pairs(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def read_pairs(entries: Sequence[str]) -> dict[str, Any]:
-    """What typed lines mean; a name in several lines has all of their values."""
-    values: dict[str, Any] = {}
+    """What typed lines mean; a name in several lines has all of their values.
+
+    One setting makes settings of all: a value among them is then a name without a value, which
+    the contract refuses.
+    """
+    found: dict[str, list[str]] = {}
     for entry in entries:
         name, _, text = entry.partition(":")
         parts = [part.strip() for part in text.split(",") if part.strip()]
-        if any("=" in part for part in parts):
-            values.setdefault(name.strip(), {}).update(map(_setting, parts))
-        else:
-            values.setdefault(name.strip(), []).extend(_read(name.strip(), p) for p in parts)
-    return values
+        found.setdefault(name.strip(), []).extend(parts)
+    return {
+        name: dict(map(_setting, parts))
+        if any("=" in part for part in parts)
+        else [_read(name, part) for part in parts]
+        for name, parts in found.items()
+    }
 
 
 def joined(names: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
@@ -83,12 +89,20 @@ def _typed(name: str, value: Any) -> str:
 def _read(name: str, text: str) -> Any:
     if text in _SWITCH:
         return _SWITCH[text]
-    try:
-        value = json.loads(text, parse_constant=str)
-    except ValueError:
+    number = _number(text)
+    if number is None:
         return text
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{text}/255" if is_number and name in _in_255() else value
+    return f"{text}/255" if name in _in_255() else number
+
+
+def _number(text: str) -> int | float | None:
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else None
+    return None
 
 
 @lru_cache

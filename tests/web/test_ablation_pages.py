@@ -76,6 +76,12 @@ def test_typed_lines_mean_values(line: str, meaning: dict[str, Any]) -> None:
 
 def test_a_name_in_two_lines_has_the_values_of_both() -> None:
     assert read_pairs(["steps: 3", "steps: 7, 10"]) == {"steps": [3, 7, 10]}
+    assert read_pairs(["steps: 3", "steps: a=7"]) == {"steps": {"3": "", "a": 7}}
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e999", "9" * 5000, "[" * 5000, '"8"', "null"])
+def test_what_is_no_number_stays_as_it_was_typed(text: str) -> None:
+    assert read_pairs([f"steps: {text}"]) == {"steps": [text]}
 
 
 def test_an_ablation_is_started_from_the_form(lab: Lab, client: httpx.Client) -> None:
@@ -112,7 +118,10 @@ def test_nothing_needs_to_be_measured(lab: Lab, client: httpx.Client) -> None:
         ({"grid.is": ["0, 7", ""]}, "grid", "steps"),
         ({"grid.is": ["", ""]}, "grid", "at least one value"),
         ({"grid.of": ["trades_beta", ""]}, "grid", "none of the recipes"),
+        ({"grid.of": ["steps", "steps"], "grid.is": ["3", "a=1"]}, "grid", "must be values"),
+        ({"grid.is": ["[" * 5000, ""]}, "grid", "steps"),
         ({"own.is": ["label_smoothing"]}, "own", "must be settings such as steps=7"),
+        ({"own.of": ["pgd_at"] * 2, "own.is": ["3", "steps=7"]}, "own", "no training parameter"),
         ({"recipes": []}, "recipes", "must be chosen"),
         ({"seeds": "1, 1"}, "seeds", "each one once"),
         ({"training.teacher": ""}, "training-teacher", "needs one"),
