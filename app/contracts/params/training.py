@@ -153,7 +153,8 @@ class TrainParams(Params):
     ema_decay: Finite = knob(
         0.0, title="Weight averaging (EMA)", group="Optimiser", ge=0, lt=1,
         help="Each step the average keeps this share of itself and takes the rest from the "
-        "weights; the average is what is measured and kept. 0 switches it off, 0.999 is usual.",
+        "weights; the average is what is measured and kept. 0 switches it off; 0.999 suits runs of "
+        "many thousand steps.",
     )  # fmt: skip
     label_smoothing: Finite = knob(
         0.5,
