@@ -15,6 +15,8 @@ from tests.plugins.lab_process import LabProcess
 
 LEASE_S = "10"
 """So that a test need not wait long for a lost worker to be noticed."""
+CHECKPOINT_S = "0.5"
+"""So that short trainings have checkpoints, too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,7 +45,7 @@ def picture(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def running_lab(data: Path) -> Iterator[LabClient]:
     """A client of a lab that is started for it, and that has to stop without a complaint."""
-    process = LabProcess(data, LAB_LEASE_S=LEASE_S)
+    process = LabProcess(data, LAB_LEASE_S=LEASE_S, LAB_CHECKPOINT_S=CHECKPOINT_S)
     try:
         client = LabClient(process.wait_ready())
         yield client

@@ -20,8 +20,6 @@ from tests.e2e.lab_client import Json, LabClient, accepted, after_epoch
 from tests.plugins.lab_process import wait_until
 
 TINY = {"architecture": "wrn-10-1", "batch_size": 64, "seed": 3}
-STEPS_AN_EPOCH = 15
-"""900 images, as 100 of the 1,000 are held out."""
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +169,12 @@ def _taken(answer: httpx.Response) -> None:
     assert answer.status_code == 202, answer.text
 
 
-def test_a_killed_worker_costs_one_attempt_and_no_finished_epoch(
+def test_a_killed_worker_costs_one_attempt_and_what_came_after_the_checkpoint(
     api: LabClient, dataset: str
 ) -> None:
     job = api.submit("train", name="Survivor", dataset=dataset, epochs=8, **TINY)["id"]
-    # An epoch's checkpoint is written after its figures: the second epoch's mean it is there.
-    api.wait_for(job, after_epoch(2), "a second epoch")
+    checkpoint = api.process.data_dir / "checkpoints" / job / "last.pt"
+    wait_until(checkpoint.exists, "a checkpoint")
     worker = api.process.named("-Q train")
     assert worker is not None
     for process in api.process.descendants().values():
@@ -187,8 +185,7 @@ def test_a_killed_worker_costs_one_attempt_and_no_finished_epoch(
     events = list(api.events(job))
     epochs = [e.data["step"] for e in events if e.kind == "metrics" and e.data["series"] == "epoch"]
     assert set(epochs) == set(range(1, 9))
-    assert epochs.count(1) == 1
     log = api.log(job)
     assert "The worker of attempt 1 was lost." in log
     (resumed,) = [line for line in log if line.startswith("Going on after")]
-    assert int("".join(filter(str.isdigit, resumed))) >= STEPS_AN_EPOCH
+    assert int("".join(filter(str.isdigit, resumed))) > 0

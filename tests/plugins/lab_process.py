@@ -80,6 +80,7 @@ class LabProcess:
     """A lab on a free port. Its lines are kept in `output`."""
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
+        self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output: list[str] = []
