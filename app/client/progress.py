@@ -69,9 +69,6 @@ class _Bar:
     """One line that is drawn over and over."""
 
     def __init__(self) -> None:
-        # Its monitor is a thread that shares the bar's lock: interrupted at the wrong moment, the
-        # program would wait for it for ever.
-        tqdm.monitor_interval = 0
         self._bar = tqdm(file=sys.stderr, total=1, bar_format=_BAR, dynamic_ncols=True)
 
     def update(self, known: _Known) -> None:

@@ -236,6 +236,11 @@ def test_a_watched_job_that_fails_ends_with_1_and_why(
     assert "Choose another." in watched.err
 
 
+def _heed_interrupts() -> None:
+    """As on a terminal: what a script starts in the background ignores SIGINT, and passes it on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A command in a process of its own; `seen` is what it wrote on standard error so far."""
 
@@ -245,7 +250,7 @@ class Running:
             termios.tcsetwinsize(theirs, (24, 120))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.client", "--lab", url, *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs,
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, preexec_fn=_heed_interrupts,
         )  # fmt: skip
         os.close(theirs)
         self.seen = b""
