@@ -35,7 +35,7 @@ from pydantic_core import from_json
 from app.contracts.events import EVENT, LogEvent, ProgressEvent
 from app.contracts.export import Export
 from app.contracts.jobs import PARENTS, JobKind, JobStatus
-from app.contracts.params import PARAMS_OF, AblationParams, Params
+from app.contracts.params import PARAMS_OF, Params
 from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import ablations, catalogue, job_queries, jobs, shipped
@@ -125,8 +125,7 @@ def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
         params = PARAMS_OF[kind].model_validate(params.model_dump() | upload)
     # Claimed at once by this process: a worker that hears of it first may just as well run it.
     row = jobs.queued(kind, f"{kind} from the command line", params)
-    parts = ablations.trainings(row.id, params) if isinstance(params, AblationParams) else []
-    jobs.add(lab.database, row, parts)
+    jobs.add(lab.database, row, ablations.trainings(row.id, params))
     return row.id
 
 

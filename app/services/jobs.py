@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
-from app.contracts.params import AblationParams, Params
+from app.contracts.params import Params
 from app.contracts.results import JobResult
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
@@ -41,9 +41,8 @@ def submit(
         return _repeated(lab, first, digest)
     row = jobs.queued(kind, checks.title_of(lab, kind, params), params)
     row.idempotency_key, row.request_digest = idempotency_key, digest
-    parts = ablations.trainings(row.id, params) if isinstance(params, AblationParams) else []
     try:
-        jobs.add(lab.database, row, parts)
+        jobs.add(lab.database, row, ablations.trainings(row.id, params))
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
     if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):

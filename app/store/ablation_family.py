@@ -102,10 +102,10 @@ def families(session: Session, only: Sequence[str] | None) -> list[Family]:
     best = best_of(select(JobRow.id).where(of_these))
     trained = session.execute(select(ModelRow.job_id, ModelRow.id).where(*best))
     models = {row.job_id: row.id for row in trained}
-    return [
-        _family(parent, [Child(*rest) for of, *rest in children if of == parent.id], models)
-        for parent in parents
-    ]
+    children_of: dict[str, list[Child]] = {parent.id: [] for parent in parents}
+    for parent_id, *facts in children:
+        children_of[parent_id].append(Child(*facts))
+    return [_family(parent, children_of[parent.id], models) for parent in parents]
 
 
 def _family(parent: JobRow, children: Collection[Child], models: dict[str | None, str]) -> Family:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.contracts.events import LogEvent, LogLevel, ProgressEvent, StateEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import AblationParams
+from app.contracts.params import AblationParams, Params
 from app.contracts.results import AblationResult
 from app.store import jobs
 from app.store.ablation_family import (
@@ -52,11 +52,14 @@ class _Step:
         return bool(self.begins or self.unmeasured or self.progress or self.outcome)
 
 
-def trainings(parent_id: str, params: AblationParams) -> list[JobRow]:
+def trainings(parent_id: str, params: Params) -> list[JobRow]:
     """The rows of the trainings, to be added with the parent, in the order of the table.
 
-    The reconciler sends one whenever its queue is empty, so that other jobs need not wait for all.
+    None where the parameters are those of another kind of job. The reconciler sends one whenever
+    its queue is empty, so that other jobs need not wait for all.
     """
+    if not isinstance(params, AblationParams):
+        return []
     now = time.time()
     return [
         jobs.queued(

@@ -83,17 +83,24 @@ def pgd(
         ValueError: an argument outside these bounds.
     """
     check_steps(x, y, steps, norm, noise)
-    ball, stride = Ball.around(x, eps, norm), per_image("step_size", step_size, x)
+    ball, step_size = Ball.around(x, eps, norm), per_image("step_size", step_size, x)
     if random_start and noise is None:
         if generator is None:
             raise ValueError("a random start needs a generator or noise")
         noise = uniform_in_ball(x, torch.ones_like(ball.radius), norm, generator)
-    x_adv = ball.at(noise if random_start else None)
     objective = objective_of(model, cross_entropy, y, targeted)
-    every = torch.arange(len(x), device=x.device)
+    return climb(objective, ball.at(noise if random_start else None), ball, step_size, steps)
+
+
+def climb(objective: Objective, start: Tensor, ball: Ball, step_size: Tensor, steps: int) -> Tensor:
+    """The last iterate of x_{t+1} = P(x_t + step_size * u(grad objective(x_t))), (N, C, H, W).
+
+    `start`: (N, C, H, W); `step_size`: one for each image, (N, 1, 1, 1).
+    """
+    x_adv, every = start, torch.arange(len(start), device=start.device)
     for _ in range(steps):
         gradient, _ = gradient_of(objective, x_adv, every)
-        x_adv = ball.project(x_adv + stride * steepest(gradient, norm))
+        x_adv = ball.project(x_adv + step_size * steepest(gradient, ball.norm))
     return x_adv
 
 

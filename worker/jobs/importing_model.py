@@ -28,6 +28,7 @@ from app.store.tables import ModelRow, UploadRow
 from worker import registry
 from worker.data import Dataset, TensorSplit, to_float
 from worker.jobs.context import JobContext, Outcome
+from worker.jobs.validation import clean_correct
 from worker.jobs.weights_file import WeightsFile, opened
 from worker.models import Classifier, TimmClassifier
 from worker.models.matching import Mismatch, listed, match
@@ -67,7 +68,9 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         kept = _register(context, card, model, model_id, row.id)
         again = registry.load_model(lab.files, kept)
         parity = _parity(again, images, expected)
-        accuracy = _measured(context, again, images)
+        context.progress(2, 3, "measuring the accuracy")
+        correct = clean_correct(context, again, images, _BATCH)
+        accuracy = Accuracy.of(correct, len(images.labels))
         _judge(context, params, accuracy, dataset.num_classes)
         tested = _tested(card, params, accuracy)
         kept.card = tested.model_dump(mode="json")
@@ -248,17 +251,6 @@ def _parity(again: Classifier, images: TensorSplit, expected: Tensor) -> float:
             hint="The architecture computes something else than the network that was trained.",
         )
     return difference
-
-
-def _measured(context: JobContext, model: Classifier, images: TensorSplit) -> Accuracy:
-    """Clean accuracy on those images."""
-    correct, count = 0, len(images.labels)
-    for rows in torch.split(torch.arange(count), _BATCH):
-        context.progress(2, 3, "measuring the accuracy")
-        x, y = images.batch(rows)
-        with torch.no_grad():
-            correct += int((model(x).argmax(dim=1) == y).sum())
-    return Accuracy.of(correct, count)
 
 
 def _judge(

@@ -40,7 +40,7 @@ def validate(
     model = state.measured.eval()
     n = len(validation.labels)
     size = min(_BATCH, params.batch_size)
-    correct = {"clean": (_clean_correct(context, model, validation, size), n)}
+    correct = {"clean": (clean_correct(context, model, validation, size), n)}
     if params.recipe.is_robust:
         sample = min(_ROBUST_IMAGES, n)
         hits = _robust_correct(context, params, model, validation, sample, size)
@@ -89,7 +89,8 @@ def _batches(count: int, size: int, device: torch.device) -> list[Tensor]:
     return list(torch.split(torch.arange(count, device=device), size))
 
 
-def _clean_correct(context: JobContext, model: Classifier, split: TensorSplit, size: int) -> int:
+def clean_correct(context: JobContext, model: Classifier, split: TensorSplit, size: int) -> int:
+    """How many images of the split a model in eval mode classifies right, `size` at a time."""
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     with torch.inference_mode():
         for indices in _batches(len(split.labels), size, split.labels.device):

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worker.agkd_bml.classification import smoothed_cross_entropy
-from worker.attacks.norms import Ball, per_image, steepest
-from worker.attacks.pgd import check_steps, gradient_of
+from worker.attacks.norms import Ball, per_image
+from worker.attacks.pgd import check_steps, climb
 from worker.recipes.base import Batch, Knobs, Networks, Step
 
 _START = 0.001
@@ -43,7 +43,7 @@ def _example(networks: Networks, batch: Batch, knobs: Knobs) -> Tensor:
     """Images whose predictions are far from those of x, (N, 3, H, W) in [0, 1]."""
     model, x, attack = networks.attacked(), batch.x, knobs.attack
     check_steps(x, batch.y, attack.steps, "linf", noise=None)
-    ball, stride = Ball.around(x, attack.eps, "linf"), per_image("step_size", attack.step_size, x)
+    ball = Ball.around(x, attack.eps, "linf")
     with torch.no_grad():
         clean = model(x)
 
@@ -52,9 +52,5 @@ def _example(networks: Networks, batch: Batch, knobs: Knobs) -> Tensor:
         return divergence(clean[rows], logits), logits
 
     noise = torch.randn(x.shape, generator=batch.generator, device=x.device, dtype=x.dtype)
-    x_adv = ball.project(x + _START * noise)
-    every = torch.arange(len(x), device=x.device)
-    for _ in range(attack.steps):
-        gradient, _ = gradient_of(objective, x_adv, every)
-        x_adv = ball.project(x_adv + stride * steepest(gradient, "linf"))
-    return x_adv
+    start = ball.project(x + _START * noise)
+    return climb(objective, start, ball, per_image("step_size", attack.step_size, x), attack.steps)
