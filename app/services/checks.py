@@ -136,7 +136,7 @@ def _check_continue(lab: Lab, params: TrainParams) -> None:
             f"That job is {row.status}; only a cancelled or failed one can be continued.",
             field="continue_from",
         )
-    if not any(lab.files.checkpoints(row.id).glob("*.pt")):
+    if not lab.files.has_checkpoint(row.id):
         raise InvalidInput(
             "That job left no checkpoint.", hint="Train from the start.", field="continue_from"
         )

@@ -83,16 +83,21 @@ def page(
     statuses: Sequence[JobStatus] = (),
     parent: str | None = None,
     children: bool = True,
+    measures: str | None = None,
     page: int = 1,
     page_size: int = 20,
 ) -> Page[JobView]:
-    """Jobs, newest first: all, those of one `parent`, or without `children` those of none."""
+    """Jobs, newest first: all, those of one `parent`, or without `children` those of none.
+
+    `measures`: the id of a model; only jobs that measure it.
+    """
     rows, total = job_queries.page(
         lab.database,
         kinds=kinds,
         statuses=statuses,
         parent=parent,
         children=children,
+        measures=measures,
         offset=(page - 1) * page_size,
         limit=page_size,
     )

@@ -40,6 +40,10 @@ class Files:
         """The folder where a training job keeps what it needs to go on."""
         return self.root / "checkpoints" / job_id
 
+    def has_checkpoint(self, job_id: str) -> bool:
+        """Whether a training job left one to go on from."""
+        return any(self.checkpoints(job_id).glob("*.pt"))
+
     def write_result(self, job_id: str, result: BaseModel) -> str:
         """Write a job's result; returns the file's name for the row."""
         path = self.result(job_id)

@@ -34,9 +34,15 @@ def with_key(database: Database, idempotency_key: str) -> JobRow | None:
 
 
 def _filtered(
-    kinds: Sequence[JobKind], statuses: Sequence[JobStatus], parent: str | None, children: bool
+    kinds: Sequence[JobKind],
+    statuses: Sequence[JobStatus],
+    parent: str | None,
+    children: bool,
+    measures: str | None,
 ) -> Select[JobRow]:
     query = select(JobRow)
+    if measures is not None:
+        query = query.where(JobRow.params["models"].as_string().contains(measures))
     if parent is not None:
         query = query.where(JobRow.parent_id == parent)
     elif not children:
@@ -55,11 +61,15 @@ def page(
     statuses: Sequence[JobStatus] = (),
     parent: str | None = None,
     children: bool = True,
+    measures: str | None = None,
     offset: int,
     limit: int,
 ) -> tuple[list[JobRow], int]:
-    """Jobs, newest first, and how many there are in all; or a parent's, or those without one."""
-    query = _filtered(kinds, statuses, parent, children)
+    """Jobs, newest first, and how many there are in all; or a parent's, or those without one.
+
+    `measures`: a model's id; only jobs that measure it.
+    """
+    query = _filtered(kinds, statuses, parent, children, measures)
     with database.reading() as session:
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
         newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())

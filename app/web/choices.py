@@ -57,7 +57,8 @@ def _in_short(view: ModelView) -> str:
 
 
 def resumable_jobs(lab: Lab) -> tuple[Choice, ...]:
-    """Training jobs that ended early and may have left a checkpoint."""
+    """The newest training jobs that ended early and left a checkpoint."""
     ended = [JobStatus.CANCELLED, JobStatus.FAILED]
     page = jobs.page(lab, kinds=[JobKind.TRAIN], statuses=ended, page_size=50)
-    return tuple(Choice(job.id, f"{job.title} ({job.status})") for job in page.items)
+    left = (job for job in page.items if lab.files.has_checkpoint(job.id))
+    return tuple(Choice(job.id, f"{job.title} ({job.status})") for job in left)

@@ -55,7 +55,7 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
         evaluation = evaluation_view(result, recipes_of(lab, result.params.models))
     form = _FORMS.get(job.kind)
     ended_early = job.status in (JobStatus.CANCELLED, JobStatus.FAILED)
-    resumable = job.kind is JobKind.TRAIN and ended_early and job.started_at is not None
+    resumable = job.kind is JobKind.TRAIN and ended_early and lab.files.has_checkpoint(job.id)
     again = f"{form}?from={job.id}" if form else ""
     context = JobContext(
         job=job,

@@ -26,7 +26,7 @@ from app.web.render import render
 router = APIRouter(prefix="/models")
 
 PAGE_SIZE = 25
-_RECENT_EVALUATIONS = 50
+_SHOWN_EVALUATIONS = 50
 
 
 @router.get("")
@@ -88,8 +88,8 @@ def _names(view: ModelView, dataset: DatasetView | None) -> dict[str, Named]:
 
 
 def _evaluations(lab: Lab, model_id: str) -> tuple[JobView, ...]:
-    recent = jobs.page(lab, kinds=[JobKind.EVALUATE], page_size=_RECENT_EVALUATIONS).items
-    return tuple(job for job in recent if model_id in job.params["models"])
+    kinds = [JobKind.EVALUATE]
+    return jobs.page(lab, kinds=kinds, measures=model_id, page_size=_SHOWN_EVALUATIONS).items
 
 
 def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measured | None:

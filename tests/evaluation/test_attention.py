@@ -74,7 +74,9 @@ def figures(
     parts = [None] * len(sizes) if masks is None else list(torch.split(masks, sizes))
     for part in zip(torch.split(x, sizes), torch.split(x_adv, sizes), parts, strict=True):
         meter.add(*part)
-    return meter.figures()
+    found = meter.figures()
+    assert found is not None
+    return found
 
 
 def test_the_highest_fifth_by_hand() -> None:
@@ -345,6 +347,14 @@ def test_batches_do_not_matter(sizes: list[int], seed: int, with_masks: bool) ->
     x, x_adv = torch.randint(17, (2, n, 3, 8, 8), generator=generator).double() / 16
     masks = torch.rand(n, 8, 8, generator=generator) > 0.5 if with_masks else None
     assert figures(x, x_adv, masks, split=sizes) == figures(x, x_adv, masks)
+
+
+@pytest.mark.parametrize(("own", "of_reference"), [(8, 2), (2, 8), (8, 8)])
+def test_a_map_of_one_position_has_no_figures(own: int, of_reference: int) -> None:
+    meter = AttentionMeter(bright(of_reference), LINEAGE, bright(own))
+    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    meter.add(x, x.flip(0), None)
+    assert meter.figures() is None
 
 
 def test_images_are_not_kept() -> None:

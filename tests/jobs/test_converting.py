@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import signal
 import socket
 import struct
 import subprocess
@@ -196,6 +197,19 @@ def test_a_conversion_that_takes_too_long_is_ended(
     monkeypatch.setattr(weights_file, "CONVERSION_S", 0)
     torch.save(STATE, source)
     assert "took more than" in failure(source, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_conversion_that_the_system_kills_says_so(source: Path, tmp_path: Path) -> None:
+    def kill() -> None:
+        for task in Path("/proc/self/task").iterdir():
+            for child in (task / "children").read_text().split():
+                if b"worker.jobs.converting" in Path("/proc", child, "cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+
+    torch.save(STATE, source)
+    with pytest.raises(JobError, match="memory runs out"):
+        read(source, tmp_path, check=kill)
 
 
 @pytest.mark.slow

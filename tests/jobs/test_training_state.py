@@ -72,6 +72,17 @@ def test_a_worker_that_lost_the_job_in_the_midst_of_a_save_spoils_no_later_check
     torch.testing.assert_close(again.best_weights, holds.best_weights, rtol=0, atol=0)
 
 
+def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:
+    first, second, third = _state(), _state(), _state()
+    first.earlier_seconds = 1000.0
+    first.save(tmp_path)
+    assert second.restore(tmp_path)
+    assert 1000 < second.earlier_seconds <= first.seconds
+    second.save(tmp_path)
+    assert third.restore(tmp_path)
+    assert second.earlier_seconds < third.earlier_seconds <= second.seconds
+
+
 class _Clock:
     def __init__(self) -> None:
         self.now = 0.0

@@ -169,3 +169,14 @@ def test_the_live_page_begins_with_the_best_epoch_of_the_newest_student(
     page = client.get("/live").text
     assert re.search(rf'<option value="{best}" selected>', page)
     assert models.get(lab, best).card.recipe is Recipe.AGKD_BML
+
+
+def test_an_evaluation_is_found_behind_many_of_other_models(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    mine, other = add_model(lab, dataset), add_model(lab, dataset)
+    measured, *_ = (
+        add_job(lab, JobKind.EVALUATE, evaluation([(model, "Net")]).params, created_at=float(at))
+        for at, model in enumerate([mine, *[other] * 60])
+    )
+    page = client.get(f"/models/{mine}").text
+    assert set(re.findall(r'href="/jobs/(\w+)"', page)) == {measured}

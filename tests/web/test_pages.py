@@ -226,7 +226,22 @@ def test_a_failed_job_says_why_and_never_claims_to_be_complete(
     assert "A smaller batch." in html
     assert "Stopped at 50.0 %, epoch 1." in html
     assert "<progress" not in html
-    assert f"/train?from={job}&amp;continue_from={job}" in html
+
+
+def test_only_what_left_a_checkpoint_can_go_on(lab: Lab, client: httpx.Client) -> None:
+    ended = {"status": JobStatus.FAILED, "started_at": time.time() - 9}
+    with_one, without = (
+        add_job(lab, JobKind.TRAIN, train_params(), **ended, finished_at=time.time())
+        for _ in range(2)
+    )
+    lab.files.checkpoints(with_one).mkdir()
+    (lab.files.checkpoints(with_one) / "checkpoint.pt").touch()
+    link = "/train?from={0}&amp;continue_from={0}"
+    assert link.format(with_one) in _html(client, f"/jobs/{with_one}")
+    assert link.format(without) not in _html(client, f"/jobs/{without}")
+    form = _html(client, "/train")
+    assert f'value="{with_one}"' in form
+    assert f'value="{without}"' not in form
 
 
 def test_an_evaluation_shows_every_figure_with_its_interval(lab: Lab, client: httpx.Client) -> None:

@@ -131,6 +131,8 @@ def _mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 class Seen(NamedTuple):
     """A batch's numbers, one an image: (N,) each."""
 
+    positions: int
+    """Of the smaller of the two models' maps."""
     flipped: Tensor
     """Whether the model's prediction for x_adv differs from that for x."""
     clean: dict[Measure, Tensor]
@@ -152,6 +154,7 @@ def see(
     of_clean, of_attacked = attention_map(clean.features), attention_map(attacked.features)
     expected = of_clean if reference is model else attention_map(reference.outputs(x).features)
     return Seen(
+        positions=min(of_clean[0].numel(), expected[0].numel()),
         flipped=clean.logits.argmax(dim=1) != attacked.logits.argmax(dim=1),
         clean=_distances(of_clean, expected),
         adversarial=_distances(of_attacked, expected),
@@ -194,10 +197,15 @@ class AttentionMeter:
             raise ValueError("masks come with all batches or with none")
         self._seen.append(_to_cpu(seen))
 
-    def figures(self) -> AttentionFigures:
-        """Of all images so far. Raises ValueError where there is none."""
+    def figures(self) -> AttentionFigures | None:
+        """Of all images so far; None for maps of one position, which are constant.
+
+        Raises ValueError where there is no image.
+        """
         if not self._seen:
             raise ValueError("no image, no figures")
+        if self._seen[0].positions == 1:
+            return None
         flipped = _joined([seen.flipped for seen in self._seen]).astype(bool)
         clean, adversarial = (
             {m: _joined([rows[m] for rows in side]) for m in MEASURES}
@@ -255,6 +263,7 @@ def _inside(clean: Tensor, adversarial: Tensor, masks: Tensor) -> dict[str, Tens
 
 def _to_cpu(seen: Seen) -> Seen:
     return Seen(
+        seen.positions,
         seen.flipped.cpu(),
         {name: rows.cpu() for name, rows in seen.clean.items()},
         {name: rows.cpu() for name, rows in seen.adversarial.items()},

@@ -54,7 +54,7 @@ class Attention:
         self._seen = True
 
     def figures(self) -> AttentionFigures | None:
-        """None where it was not asked for, or no image was right."""
+        """None where it was not asked for, no image was right, or maps have one position."""
         return None if self._meter is None or not self._seen else self._meter.figures()
 
 

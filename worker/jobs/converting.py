@@ -73,15 +73,17 @@ def leave_network() -> bool:
 def limit(megabytes: int, seconds: int) -> None:
     """Bound memory on top of what is mapped by now, time on the processor, and files."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    for kind, most in {
-        resource.RLIMIT_AS: mapped + megabytes * 2**20,
-        resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_FSIZE: megabytes * 2**20,
-        resource.RLIMIT_CORE: 0,
-    }.items():
+    memory, written = mapped + megabytes * 2**20, megabytes * 2**20
+    for kind, soft, most in (
+        (resource.RLIMIT_AS, memory, memory),
+        # The first ends the process by SIGXCPU, which says why; the second would by SIGKILL.
+        (resource.RLIMIT_CPU, seconds, seconds + 1),
+        (resource.RLIMIT_FSIZE, written, written),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
         _, hard = resource.getrlimit(kind)
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (bound, bound))
+        resource.setrlimit(kind, (min(soft, bound), bound))
 
 
 def guard() -> None:

@@ -233,6 +233,11 @@ def _concluded(
         f"“{figures.name}”: {_percent(figures.clean)} clean, {_percent(robust)} robust; "
         f"verdict {verdict.light}."
     )
+    if measured.params.attention and figures.attention is None:
+        context.log(
+            f"No attention of “{figures.name}”: no clean image was right, or the last feature map "
+            "of it or of its reference has one position."
+        )
     if measured.params.embedding and figures.embedding is None:
         context.log(f"No feature view of “{figures.name}”: its embeddings are not finite.")
     return figures

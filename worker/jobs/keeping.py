@@ -57,7 +57,7 @@ def _register(
         validation_clean=Accuracy.of(*correct["clean"]),
         validation_robust=Accuracy.of(*robust) if robust else None,
         precision=state.precision,
-        environment=registry.environment(context.seconds),
+        environment=registry.environment(state.seconds),
     )
     return registry.register(
         context.lab.files,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,9 @@ class TrainingState:
     """Epochs trained and measured; one less than the sampler's while an epoch is being measured."""
     last_correct: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Of the epoch measured last, as in `Best`."""
+    earlier_seconds: float = 0.0
+    """What earlier attempts took, until the checkpoint that this one went on from."""
+    _began: float = field(default_factory=time.monotonic)
     _best_changed: bool = False
     """Whether the best weights have to be written with the next checkpoint."""
 
@@ -143,6 +147,11 @@ class TrainingState:
     def steps(self) -> int:
         """Optimiser steps taken."""
         return self.sampler.epoch * len(self.sampler) + self.sampler.position
+
+    @property
+    def seconds(self) -> float:
+        """What the run has taken, without what was lost between checkpoint and interruption."""
+        return self.earlier_seconds + time.monotonic() - self._began
 
     @property
     def learning_rate(self) -> float:
@@ -211,6 +220,7 @@ class TrainingState:
             "epoch_sums": vars(self.epoch_sums),
             "validated": self.validated,
             "last_correct": self.last_correct,
+            "seconds": self.seconds,
         }
 
     def restore(self, folder: Path) -> bool:
@@ -251,6 +261,7 @@ class TrainingState:
         terms = self.epoch_sums.terms
         self.epoch_sums.terms = {name: value.to(device) for name, value in terms.items()}
         self.validated, self.last_correct = saved["validated"], saved["last_correct"]
+        self.earlier_seconds = saved["seconds"]
 
 
 def snapshot(model: Classifier) -> dict[str, Tensor]:

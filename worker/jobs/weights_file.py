@@ -152,8 +152,13 @@ def _understood(code: int, said: bytes) -> tuple[str, ...]:
     try:
         reply: dict[str, Any] = json.loads(lines[-1])
     except (IndexError, ValueError):
-        if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        if code == -signal.SIGXCPU:
             raise _took_too_long() from None
+        if code == -signal.SIGKILL:
+            raise JobError(
+                "The system ended the conversion, as it does when memory runs out.",
+                hint="Try again when fewer jobs run, or save the weights as safetensors.",
+            ) from None
         raise JobError(
             f"The file made the conversion break down (exit code {code}).",
             hint="Save `model.state_dict()` again, or as safetensors.",
