@@ -38,7 +38,8 @@ examples:
 Models and datasets are given by name or id, jobs by the beginning of their id.
 
 exit codes: 0 it worked, and a job that was waited for succeeded; 1 the job failed or was
-cancelled; 2 the call was wrong, refused or not answered; 130 interrupted, and the job goes on.
+cancelled; 2 the call was wrong, refused or not answered; 130 interrupted, and the job goes on;
+141 whatever read the output, such as `head`, closed it.
 """
 _SET = "a parameter: attack.steps=50, epsilon=8/255, step_counts=1,10,50; may be repeated"
 
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         with Lab(options.lab) as lab:
-            return int(options.run(lab, options))
+            code = int(options.run(lab, options))
+        sys.stdout.flush()
+        return code
     except LabError as error:
         for line in (f"{error.title}: {error.detail}", error.hint):
             if line:
@@ -57,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered would raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.UNREAD
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -34,6 +34,8 @@ class Exit(IntEnum):
     BAD_CALL = 2
     """The call was wrong or refused, or the lab did not answer. Also argparse's own code."""
     INTERRUPTED = 130
+    UNREAD = 141
+    """Whatever read the output closed it; as of programs that SIGPIPE ends."""
 
 
 def import_(lab: Lab, options: Namespace) -> Exit:

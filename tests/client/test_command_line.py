@@ -315,6 +315,17 @@ def test_an_interrupted_watch_leaves_the_job_running(web: str, api: Lab, lab: Se
     assert (view.status, view.cancel_requested) == (JobStatus.RUNNING, False)
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(web: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    call = [sys.executable, "-m", "app.client", "--lab", web, "models"]
+    done = subprocess.run(
+        call, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, timeout=PATIENCE_S, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_the_exit_code_reaches_the_shell(web: str) -> None:
     refused = Running(web, "watch", "0" * 32, terminal=False)
     assert refused.end() == (2, "")
