@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 from app.contracts.jobs import JobStatus, Queue
@@ -12,7 +13,8 @@ from app.store import ablations, catalogue, job_queries, jobs
 
 _RESEND_AFTER_S = 30.0
 _UPLOAD_KEPT_S = 3600.0
-_BIN_KEPT_S = 7 * 24 * 3600.0
+_KEPT_S = 7 * 24 * 3600.0
+"""For how long models in the bin and the checkpoints of ended jobs can still be wanted."""
 
 
 def reconcile(lab: Lab) -> None:
@@ -22,11 +24,20 @@ def reconcile(lab: Lab) -> None:
     for job_id in changed:
         lab.broker.ring(job_id)
     _resend(lab)
-    needed = [row.params.get("upload") or "" for row in job_queries.unfinished(lab.database)]
+    _clear(lab)
+
+
+def _clear(lab: Lab) -> None:
+    """Drop files that nobody can want any more."""
+    active = [row.params for row in job_queries.unfinished(lab.database)]
+    needed = [params.get("upload") or "" for params in active]
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
         lab.files.upload(upload_id).unlink(missing_ok=True)
-    for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_BIN_KEPT_S):
+    for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_KEPT_S):
         lab.files.weights(model_id).unlink(missing_ok=True)
+    left = lab.files.with_checkpoints() - {params.get("continue_from") for params in active}
+    for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):
+        shutil.rmtree(lab.files.checkpoints(job_id), ignore_errors=True)
 
 
 def _resend(lab: Lab) -> None:

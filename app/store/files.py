@@ -40,6 +40,10 @@ class Files:
         """The folder where a training job keeps what it needs to go on."""
         return self.root / "checkpoints" / job_id
 
+    def with_checkpoints(self) -> set[str]:
+        """The jobs that left a folder of checkpoints."""
+        return {folder.name for folder in (self.root / "checkpoints").iterdir()}
+
     def has_checkpoint(self, job_id: str) -> bool:
         """Whether a training job left one to go on from."""
         return any(self.checkpoints(job_id).glob("*.pt"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,15 @@ def unfinished(database: Database) -> list[JobRow]:
     active = [JobStatus.QUEUED, JobStatus.RUNNING]
     with database.reading() as session:
         return list(session.scalars(select(JobRow).where(JobRow.status.in_(active))))
+
+
+def long_over(database: Database, ids: Collection[str], *, older_than_s: float) -> list[str]:
+    """Those of the jobs that ended so long ago."""
+    if not ids:
+        return []
+    ended = JobRow.finished_at < time.time() - older_than_s
+    with database.reading() as session:
+        return list(session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), ended)))
 
 
 def children_counts(database: Database, parents: Sequence[str]) -> dict[str, int]:
