@@ -25,6 +25,7 @@ from tests.jobs.trainings import (
     points,
     train,
 )
+from worker import registry
 from worker.job_run import run_job
 from worker.registry import dataset as dataset_of
 from worker.registry import load_model, save_weights
@@ -287,3 +288,11 @@ def test_an_image_left_alone_is_foreseen_where_batch_norms_need_more(own_shop: W
     assert points(own_shop.lab, job.id, "step") == []
     job = run(own_shop.lab, JobKind.TRAIN, own_shop.params(**alone))
     assert job.status == JobStatus.SUCCEEDED, job.failure
+
+
+def test_float32_on_a_gpu_has_all_of_its_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    registry.device.cache_clear()
+    registry.device()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tests.recipes.scenes import KNOBS, scene
 from worker.agkd_bml.attention import attention_map
@@ -83,3 +84,13 @@ def test_what_follows_the_network_is_exact() -> None:
     assert features.dtype == torch.float32
     assert not features.requires_grad
     assert attention_map(features).amax(dim=(1, 2)).eq(1).all()
+
+
+def test_embeddings_and_logits_are_not_rounded() -> None:
+    """In bfloat16 they would have 8 bits, of which softmax and cosine see every one."""
+    pair, x = networks(torch.bfloat16), scene().x.float()
+    (seen,) = pair.student_sees(x)
+    head = pair.student.head
+    assert torch.equal(seen.features, seen.features.bfloat16().float())
+    assert torch.equal(seen.embedding, seen.features.mean(dim=(2, 3)))
+    assert torch.equal(seen.logits, F.linear(seen.embedding, head.weight, head.bias))

@@ -71,9 +71,14 @@ class Classifier(nn.Module):
         return self.read_out(self.body(normalised))
 
     def read_out(self, features: Tensor) -> Outputs:
-        """Embedding and logits that follow from a feature map (N, C, H, W)."""
-        embedding = features.mean(dim=(2, 3))  # (N, C, H, W) -> (N, C)
-        return Outputs(features, embedding, self.head(embedding))
+        """Embedding and logits that follow from a feature map (N, C, H, W).
+
+        Always in the parameters' own type: rounded to bfloat16, logits would differ by more than
+        what many losses look at.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            embedding = features.to(self.head.weight.dtype).mean(dim=(2, 3))  # (N, C)
+            return Outputs(features, embedding, self.head(embedding))
 
     def published_names(self) -> dict[str, str]:
         """What published checkpoints of the same network call a weight, by its name here.

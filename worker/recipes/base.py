@@ -63,8 +63,8 @@ class Networks:
     teacher: Classifier | None
     """In eval mode, without gradients."""
     dtype: torch.dtype | None
-    """What convolutions and matrix products are computed in, such as bfloat16; None: in the
-    networks' own type. Everything after them is in the latter."""
+    """What the networks' bodies are computed in, such as bfloat16; None: in their own type.
+    Everything after the features is in the latter."""
 
     def __post_init__(self) -> None:
         if self.teacher is not None and self.teacher.training:
