@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from app.contracts.params import TrainParams
 from worker.jobs.save_pace import SAVING, SavePace
@@ -81,6 +82,19 @@ def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:
     second.save(tmp_path)
     assert third.restore(tmp_path)
     assert second.earlier_seconds < third.earlier_seconds <= second.seconds
+
+
+def test_layers_that_draw_go_on_where_they_were(tmp_path: Path) -> None:
+    """Dropout draws from torch's global generator."""
+    state = _state()
+    torch.rand(7)
+    state.save(tmp_path)
+    expected = F.dropout(torch.ones(100))
+    assert state.restore(tmp_path)
+    assert torch.equal(F.dropout(torch.ones(100)), expected)
+    torch.manual_seed(1)
+    assert _state().restore(tmp_path)
+    assert torch.equal(F.dropout(torch.ones(100)), expected)
 
 
 class _Clock:

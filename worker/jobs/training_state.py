@@ -215,6 +215,7 @@ class TrainingState:
             "schedule": self.schedule.state_dict(),
             "sampler": dict(self.sampler.state_dict()),
             "generators": {name: g.get_state() for name, g in self.generators.items()},
+            "global_generators": _global_generators(),
             "precision": str(self.precision),
             "best": vars(self.best),
             "epoch_sums": vars(self.epoch_sums),
@@ -255,6 +256,9 @@ class TrainingState:
         self.sampler.load_state_dict(saved["sampler"])
         for name, generator in self.generators.items():
             generator.set_state(saved["generators"][name])
+        torch.set_rng_state(saved["global_generators"]["cpu"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(saved["global_generators"]["cuda"], device)
         self.precision = Precision(saved["precision"])
         self.best = Best(**saved["best"])
         self.epoch_sums = EpochSums(**saved["epoch_sums"])
@@ -262,6 +266,12 @@ class TrainingState:
         self.epoch_sums.terms = {name: value.to(device) for name, value in terms.items()}
         self.validated, self.last_correct = saved["validated"], saved["last_correct"]
         self.earlier_seconds = saved["seconds"]
+
+
+def _global_generators() -> dict[str, Tensor]:
+    """What layers such as dropout draw from."""
+    found = {"cpu": torch.get_rng_state()}
+    return found | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
 
 def snapshot(model: Classifier) -> dict[str, Tensor]:
