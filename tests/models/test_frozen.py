@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.plugins.recording import recording
 from worker.models import Classifier, Outputs, build, frozen
-from worker.models.preactivation import preactivation_body
+from worker.models.preactivation import PreActivationBlock, preactivation_body
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 ARCHITECTURES = ["wrn-10-1", "wrn-16-2", "preactresnet-18"]
@@ -175,6 +175,44 @@ def test_another_read_out_is_not_passed_over() -> None:
     body = preactivation_body(stem=2, widths=[2], blocks=1)
     model = Tempered(body=body, feature_dim=2, num_classes=2, mean=MEAN, std=STD)
     assert frozen(model, dtype=None) is model
+
+
+class Halved(PreActivationBlock):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 2
+
+
+class Reversed(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        seen: Tensor = super().forward(x.flip(3))
+        return seen
+
+
+def _stem(**changes: Any) -> nn.Sequential:
+    settings = {"kernel_size": 3, "padding": 1, "bias": False, **changes}
+    body = list(preactivation_body(stem=2, widths=[2], blocks=1))
+    return nn.Sequential(nn.Conv2d(3, 2, **settings), *body[1:])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        nn.Sequential(_stem()[0], Halved(2, 2, stride=1), *_stem()[2:]),
+        Reversed(*_stem()),
+        _stem(bias=True),
+        _stem(dilation=2, padding=2),
+        _stem(padding_mode="reflect"),
+        _stem(padding="same"),
+        nn.Sequential(*_stem()[:2], nn.BatchNorm2d(2, affine=False), nn.ReLU()),
+        nn.Sequential(*_stem()[:2], nn.BatchNorm2d(2, track_running_stats=False), nn.ReLU()),
+    ],
+    ids=["block", "body", "bias", "dilation", "padding mode", "padding", "affine", "statistics"],
+)
+def test_what_only_looks_like_such_a_body_is_called_itself(body: nn.Module) -> None:
+    model = Classifier(body=body, feature_dim=2, num_classes=2, mean=MEAN, std=STD)
+    assert frozen(model, dtype=None) is model
+    plain = Classifier(body=_stem(), feature_dim=2, num_classes=2, mean=MEAN, std=STD)
+    assert frozen(plain, dtype=None) is not plain
 
 
 def test_any_other_classifier_runs_in_bfloat16_by_autocast() -> None:

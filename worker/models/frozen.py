@@ -53,15 +53,25 @@ def _reads_out_plainly(model: Classifier) -> bool:
 
 
 def _is_preactivation(body: nn.Module, layers: list[nn.Module]) -> bool:
-    """Whether it is what `preactivation_body` builds."""
-    return (
-        isinstance(body, nn.Sequential)
-        and len(layers) > 3
-        and isinstance(layers[0], nn.Conv2d)
-        and all(isinstance(layer, PreActivationBlock) for layer in layers[1:-2])
-        and isinstance(layers[-2], nn.BatchNorm2d)
-        and isinstance(layers[-1], nn.ReLU)
+    """Whether it is what `preactivation_body` builds; a subclass may compute something else."""
+    if type(body) is not nn.Sequential or len(layers) <= 3:
+        return False
+    expected = [nn.Conv2d, *[PreActivationBlock] * (len(layers) - 3), nn.BatchNorm2d, nn.ReLU]
+    return all(type(layer) is kind for layer, kind in zip(layers, expected, strict=True)) and all(
+        _is_plain(module) for module in body.modules()
     )
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether it is no layer with more to it than `preactivation_body` gives one."""
+    if isinstance(module, nn.Conv2d):
+        return (
+            module.bias is None
+            and (module.dilation, module.groups) == ((1, 1), 1)
+            and module.padding_mode == "zeros"
+            and isinstance(module.padding, tuple)
+        )
+    return not isinstance(module, nn.BatchNorm2d) or (module.affine and module.track_running_stats)
 
 
 class _Affine(NamedTuple):
