@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 import uuid
 from collections.abc import Mapping
@@ -177,6 +178,15 @@ def test_without_a_normalisation_the_log_says_what_that_means(measured: Measured
     assert "images in [0, 1] as they are" in log(measured, job)
 
 
+@pytest.mark.parametrize(("has", "lacks"), [("mean", "std"), ("std", "mean")])
+def test_half_a_normalisation_is_none(measured: Measured, has: str, lacks: str) -> None:
+    state = {name: value for name, value in teacher(measured).items() if name != lacks}
+    said = failure(measured, bring(measured, state))
+    assert f"has the normalisation's {has}, and not its {lacks}" in said
+    given = {name: teacher(measured)[name].tolist() for name in ("mean", "std")}
+    assert result(measured, bring(measured, state, **given)).parity < 1e-3
+
+
 def test_a_normalisation_unlike_that_of_the_file_is_a_question(measured: Measured) -> None:
     job = bring(measured, teacher(measured), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
     assert "The file says mean" in failure(measured, job)
@@ -192,6 +202,7 @@ def test_a_normalisation_unlike_that_of_the_file_is_a_question(measured: Measure
         ),
         ({"body.0.weight": torch.full((16, 3, 3, 3), torch.nan)}, "NaN or infinity: body.0.weight"),
         ({"head.weight": torch.full((10, 64), 1e308, dtype=torch.float64)}, "NaN or infinity"),
+        ({"head.weight": torch.ones(10, 64, dtype=torch.int8)}, "torch.int8: no plain weight"),
         ({"head.weight": torch.full((10, 64), 1e38)}, "logits are no finite numbers"),
         ({"<b>extra</b>": torch.zeros(1)}, "1 unexpected: <b>extra</b>"),
         ({"module.body.0.weight": torch.zeros(16, 3, 3, 3)}, "stand for one weight"),
@@ -294,6 +305,23 @@ def test_who_lost_the_job_leaves_the_file_to_who_has_it(
     monkeypatch.setattr(JobContext, "progress", another_took_it)
     assert run_job(measured.lab, job_id, stopping=lambda: False) is None
     assert stored.exists()
+
+
+@pytest.mark.slow
+def test_an_attempt_leaves_the_scratch_of_another_alone(measured: Measured) -> None:
+    buffer = io.BytesIO()
+    torch.save(teacher(measured), buffer)
+    params = ImportModelParams.model_validate(
+        {"name": "Net", "architecture": "wrn-10-1", "dataset": measured.dataset_id,
+         "upload": upload(measured, buffer.getvalue(), "net.pt")}
+    )  # fmt: skip
+    job_id = add_job(measured.lab, JobKind.IMPORT_MODEL, params)
+    stored = measured.lab.files.weights(registry.id_within(job_id, "model"))
+    killed, later = (stored.with_suffix(f".{fence}.converted") for fence in (0, 2))
+    for path in (killed, later):
+        path.write_bytes(b"half")
+    assert run_job(measured.lab, job_id, stopping=lambda: False) == JobStatus.SUCCEEDED
+    assert sorted(stored.parent.glob(f"{stored.stem}*")) == sorted([stored, later])
 
 
 def test_a_name_without_end_is_refused_at_once(measured: Measured) -> None:

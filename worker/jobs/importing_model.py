@@ -7,7 +7,7 @@ weights and the accuracy on test images have been looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
     model_id = registry.id_within(context.claim.job_id, "model")
     stored = lab.files.weights(model_id)
     context.progress(0, 3, "reading the file")
-    scratch = stored.with_suffix(".converted")
+    scratch = _scratch(stored, context.claim.fence)
     with opened(lab.files.upload(upload.id), scratch=scratch, check=context.check) as file:
         for note in file.notes:
             context.log(note)
@@ -80,6 +80,16 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         stored.unlink(missing_ok=True)
         raise
     return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
+
+
+def _scratch(stored: Path, fence: int) -> Path:
+    """This attempt's own: an earlier one may still run, and remove what it left.
+
+    What a killed one left goes here.
+    """
+    for earlier in range(fence):
+        stored.with_suffix(f".{earlier}.converted").unlink(missing_ok=True)
+    return stored.with_suffix(f".{fence}.converted")
 
 
 def _upload(context: JobContext, params: ImportModelParams) -> UploadRow:
@@ -110,7 +120,7 @@ def _loaded(
         mean=params.mean or (0.0, 0.0, 0.0),
         std=params.std or (1.0, 1.0, 1.0),
     )
-    weights = file.read(_names(context, model, file))
+    weights = file.read(_names(context, model, file), model.state_dict())
     _check_normalisation(context, params, weights)
     wrong = [name for name, value in weights.items() if not value.isfinite().all()]
     if wrong:
@@ -145,7 +155,16 @@ def _names(context: JobContext, model: Classifier, file: WeightsFile) -> dict[st
 def _check_normalisation(
     context: JobContext, params: ImportModelParams, weights: dict[str, Tensor]
 ) -> None:
-    """Of two statements that differ, neither may win silently; of none, the log tells."""
+    """Of two statements that differ, neither may win silently; of none, the log tells.
+
+    Half of one is no normalisation. Contracts take both from the job, or neither.
+    """
+    if params.mean is None and ("mean" in weights) != ("std" in weights):
+        has, lacks = ("mean", "std") if "mean" in weights else ("std", "mean")
+        raise JobError(
+            f"The file has the normalisation's {has}, and not its {lacks}.",
+            hint="Give both, mean and standard deviation, with the import.",
+        )
     for name in ("mean", "std"):
         given, within = getattr(params, name), weights.get(name)
         if given is not None and within is not None:

@@ -28,6 +28,8 @@ _POLL_S = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_HEADER = 10 * 2**20
 _LONGEST_NAME = 300
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_COUNTS = (torch.int64, torch.int32, *_FLOATS)
 _NEEDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 
@@ -40,17 +42,25 @@ class WeightsFile:
     notes: tuple[str, ...]
     """What people should know about the file."""
 
-    def read(self, names: Mapping[str, str]) -> dict[str, Tensor]:
+    def read(self, names: Mapping[str, str], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors under `names.values()` by `names.keys()`, floats as float32.
 
-        Raises JobError for numbers that no weight has.
+        Args:
+            like: the network's own tensors. Where they are floating, so have the file's to be:
+                integers are codes of a quantised network, which mean nothing without their scales.
+
+        Raises JobError for types that plain weights do not have.
         """
         found = {}
         with safe_open(self.path, framework="pt") as file:
             for ours, theirs in names.items():
                 value = file.get_tensor(theirs)
-                if value.is_complex() or value.dtype is torch.bool:
-                    raise JobError(f"{shown(theirs)} is of type {value.dtype}: no weight is.")
+                floating = like[ours].is_floating_point()
+                if value.dtype not in (_FLOATS if floating else _COUNTS):
+                    raise JobError(
+                        f"{shown(theirs)} is of type {value.dtype}: no plain weight is.",
+                        hint="Save the network in float32, not quantised.",
+                    )
                 found[ours] = value.float() if value.is_floating_point() else value
         return found
 
