@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, not_, or_, select
+from sqlalchemy import Select, func, or_, select
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
@@ -160,14 +160,16 @@ def events_after(database: Database, job_id: str, seq: int, limit: int = 500) ->
 def charts_and_log(database: Database, job_id: str, *, points: int) -> list[StoredEvent]:
     """A job's metrics and log lines, in order; of a long training, every few steps' metrics.
 
-    At least `points` of the metrics are left, and all that are not of single steps.
+    At least `points` of these are left, and all that are not of single steps.
     """
     of_job = (EventRow.job_id == job_id, EventRow.type.in_(("metrics", "log")))
     of_step = EventRow.body["series"].as_string() == "step"
+    number = func.row_number().over(order_by=EventRow.seq).label("number")
+    steps = select(EventRow.seq, number).where(*of_job, of_step).subquery()
     with database.reading() as session:
-        count = session.scalar(select(func.count()).where(*of_job)) or 0
-        stride = max(1, count // points)
-        kept = or_(EventRow.type == "log", not_(of_step), EventRow.seq % stride == 0)
+        stride = max(1, (session.scalar(select(func.count()).select_from(steps)) or 0) // points)
         query = select(EventRow.seq, EventRow.at, EventRow.body).where(*of_job)
-        thinned = query.where(kept) if stride > 1 else query
-        return [StoredEvent(*row) for row in session.execute(thinned.order_by(EventRow.seq))]
+        if stride > 1:
+            dropped = select(steps.c.seq).where(steps.c.number % stride != 0)
+            query = query.where(EventRow.seq.not_in(dropped))
+        return [StoredEvent(*row) for row in session.execute(query.order_by(EventRow.seq))]
