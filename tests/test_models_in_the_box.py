@@ -32,10 +32,8 @@ MAX_BYTES = 12 * 2**20
 each = pytest.mark.parametrize("shipped", BOX, ids=lambda shipped: shipped.slug)
 
 
-def test_there_are_a_teacher_and_a_student_in_the_space_allowed() -> None:
-    recipes = [read_card(shipped).recipe for shipped in BOX]
-    assert Recipe.CLEAN in recipes
-    assert Recipe.AGKD_BML in recipes
+def test_there_are_a_teacher_and_its_students_in_the_space_allowed() -> None:
+    assert {shipped.slug for shipped in BOX} == {"clean", "pgd-at", "agkd-bml", "agkd-bml-7"}
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MAX_BYTES
 
 
@@ -60,7 +58,7 @@ def test_a_card_is_complete(shipped: Shipped) -> None:
     assert measured.keys() == {"clean", "PGD-20", "AutoAttack"}
     for one in card.test:
         assert one.accuracy == Accuracy.of(one.accuracy.correct, one.accuracy.n)
-        assert one.accuracy.n >= 300
+        assert one.accuracy.n >= 1000
         assert one.dataset.sha256 == card.dataset.sha256
     assert measured["AutoAttack"].accuracy.value <= measured["clean"].accuracy.value
 
