@@ -160,11 +160,11 @@ def _read(path: Path) -> tuple[_Figures, Light | None]:
     Raises FileNotFoundError, and ValueError where it is damaged.
     """
     (model,) = EvaluationResult.model_validate_json(path.read_bytes()).models
-    return _figures(model), None if model.verdict is None else model.verdict.light
+    return figures_of(model), None if model.verdict is None else model.verdict.light
 
 
-def _figures(model: ModelFigures) -> _Figures:
-    """By `AblationParams.evaluation`, PGD comes first, and CW on all images."""
+def figures_of(model: ModelFigures) -> _Figures:
+    """What a table shows of a model that was measured by `AblationMeasure.of`."""
     alone = {row.method: row.alone for row in model.attacks if not row.part_of_autoattack}
     parts = [row.worst_case for row in model.attacks if row.part_of_autoattack]
     found = {

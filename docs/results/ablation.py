@@ -21,14 +21,21 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import AblationMeasure, Method, TrainParams
-from app.contracts.results import Accuracy, EvaluationResult, ModelCard, ModelFigures
+from app.contracts.params import AblationMeasure, TrainParams
+from app.contracts.results import Accuracy, EvaluationResult, Measure, ModelCard
 from app.services.paired import Table, difference, holm, mcnemar
+from app.store.ablation_tables import figures_of
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow, ModelRow
 
-COLUMNS = ("clean", "FGSM", "PGD-20", "CW-20", "AutoAttack")
+COLUMNS = {
+    Measure.CLEAN: "clean",
+    Measure.FGSM: "FGSM",
+    Measure.PGD: "PGD-20",
+    Measure.CW: "CW-20",
+    Measure.AUTOATTACK: "AutoAttack",
+}
 ORDER = ("Clean", "PGD-AT", "SML", "AGKD", "BML", "AGKD-BML", "AGKD-BML-7")
 BASELINE = "PGD-AT"
 STANDS = -1
@@ -38,7 +45,7 @@ class Measured(NamedTuple):
     """One model and its evaluation."""
 
     card: ModelCard
-    figures: dict[str, Accuracy]
+    figures: dict[Measure, Accuracy]
     stands: NDArray[np.bool_]
     """Which of the images no attack broke, (N,)."""
     light: str
@@ -88,18 +95,6 @@ def measured(lab: Path, dataset: str) -> Iterator[Measured]:
         )
 
 
-def figures_of(model: ModelFigures) -> dict[str, Accuracy]:
-    """By column."""
-    alone = {row.method: row.alone for row in model.attacks if not row.part_of_autoattack}
-    last = [row.worst_case for row in model.attacks if row.part_of_autoattack][-1]
-    named = {"clean": model.clean, "AutoAttack": last}
-    for name, method in (("FGSM", Method.FGSM), ("PGD-20", Method.PGD), ("CW-20", Method.CW)):
-        found = alone[method]
-        assert found is not None
-        named[name] = found
-    return named
-
-
 def row(*cells: str) -> None:
     print(f"| {' | '.join(cells)} |")
 
@@ -147,11 +142,11 @@ def main(lab: Path, dataset: str) -> None:
     for one in measured(lab, dataset):
         newest.setdefault((one.name, one.seed), one)
     found = sorted(newest.values(), key=lambda one: (ORDER.index(one.name), one.seed))
-    head("recipe", *COLUMNS, "seeds")
+    head("recipe", *COLUMNS.values(), "seeds")
     for name, group in groupby(found, key=lambda one: one.name):
         over_seeds(name, list(group))
     print()
-    head("recipe", "seed", *COLUMNS, "PGD-10, validation", "epoch", "verdict")
+    head("recipe", "seed", *COLUMNS.values(), "PGD-10, validation", "epoch", "verdict")
     for one in found:
         each(one)
     print()

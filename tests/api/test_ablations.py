@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.contracts.jobs import JobStatus
-from app.contracts.results import AblationTable
+from app.contracts.results import AblationTable, Measure
 from app.contracts.views import JobView, Page
 from app.services.lab import Lab
 from tests.api.problems import problem
@@ -133,7 +133,7 @@ def test_the_table_is_there_while_it_runs_and_after(
     succeed(lab.database, lab.files, take(lab.database, first.id))
     fail(lab.database, take(lab.database, second.id))
     some = AblationTable.model_validate_json(client.get(url).content)
-    assert some.rows[0].figures["validation_clean"].n == 1  # type: ignore[index]
+    assert some.rows[0].figures[Measure.VALIDATION_CLEAN].n == 1
     assert some.rows[0].children[1].failure == "It broke. Mend it."
     run_all(lab.database, lab.files, job.id)
     done = AblationTable.model_validate_json(client.get(url).content)

@@ -202,7 +202,9 @@ def test_a_result_is_a_table_with_its_doubts_or_json(
         assert _percent(model.clean.value) in row
         assert f"{_percent(model.robust.value)} {interval}" in row
         assert row.endswith(f"  {model.verdict.light}")
-    worst = result.models[1].verdict.checks[0]  # type: ignore[union-attr]
+    verdict = result.models[1].verdict
+    assert verdict is not None
+    worst = verdict.checks[0]
     assert worst.light is Light.RED
     told = f"red {worst.title}: {worst.figure}. {worst.sentence}"
     assert told in " ".join(fetched.out.split())
