@@ -4,6 +4,7 @@
     python -m worker train params.json
     python -m worker evaluate params.json
     python -m worker ablation params.json
+    python -m worker import_model params.json --weights net.safetensors
     python -m worker resume JOB
 
 `params.json` holds what the REST API takes as `params`; for `evaluate` it may also be an exported
@@ -38,7 +39,7 @@ from app.contracts.jobs import PARENTS, JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, Params
 from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
-from app.store import ablations, catalogue, job_queries, jobs, shipped
+from app.store import ablations, catalogue, job_queries, jobs, shipped, titles
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import UploadRow
@@ -46,7 +47,13 @@ from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
 from worker.memory import keep_freed_memory
 
-_KINDS = (JobKind.IMPORT, JobKind.TRAIN, JobKind.EVALUATE, JobKind.ABLATION)
+_KINDS = (
+    JobKind.IMPORT,
+    JobKind.IMPORT_MODEL,
+    JobKind.TRAIN,
+    JobKind.EVALUATE,
+    JobKind.ABLATION,
+)
 _INTERRUPTED = 130
 
 
@@ -78,7 +85,13 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(kind, help=f"run one {kind} job")
         command.add_argument("params", type=Path, help="a JSON file")
         if kind is JobKind.IMPORT:
-            command.add_argument("--archive", type=Path, help="an archive of class folders")
+            command.add_argument(
+                "--archive", dest="file", type=Path, help="an archive of class folders"
+            )
+        if kind is JobKind.IMPORT_MODEL:
+            command.add_argument(
+                "--weights", dest="file", type=Path, required=True, help="safetensors, .pt or .pth"
+            )
     resume = commands.add_parser("resume", help="go on with a queued job")
     resume.add_argument("job", help="its id")
     return parser
@@ -118,22 +131,37 @@ def _resumed(lab: WorkerLab, options: argparse.Namespace) -> str:
 
 
 def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
-    kind = JobKind(options.command)
-    params = _read_params(lab, kind, options.params.read_bytes())
-    if getattr(options, "archive", None) is not None:
-        upload = _keep_archive(lab, options.archive)
-        params = PARAMS_OF[kind].model_validate(params.model_dump() | upload)
+    kind, file = JobKind(options.command), getattr(options, "file", None)
+    upload = None if file is None else uuid.uuid4().hex
+    params = _read_params(lab, kind, options.params.read_bytes(), upload)
+    if file is not None and upload is not None:
+        _keep(lab, file, upload)
     # Claimed at once by this process: a worker that hears of it first may just as well run it.
-    row = jobs.queued(kind, f"{kind} from the command line", params)
+    row = jobs.queued(kind, titles.title(lab.database, params), params)
     jobs.add(lab.database, row, ablations.trainings(row.id, params))
     return row.id
 
 
-def _read_params(lab: WorkerLab, kind: JobKind, text: bytes) -> Params:
-    """Parameters, or those of an exported evaluation. Raises ValidationError, Conflict."""
-    if kind is not JobKind.EVALUATE or not _is_export(text):
-        return PARAMS_OF[kind].model_validate_json(text)
-    exported = Export.model_validate_json(text)
+def _read_params(lab: WorkerLab, kind: JobKind, text: bytes, upload: str | None) -> Params:
+    """Parameters, or those of an exported evaluation.
+
+    Raises InvalidInput, ValidationError, Conflict.
+    """
+    try:
+        values = from_json(text)
+    except ValueError as error:
+        raise InvalidInput(f"The parameters are no JSON: {error}.") from None
+    if not isinstance(values, dict):
+        raise InvalidInput("The parameters are no JSON object.")
+    if kind is JobKind.EVALUATE and "format" in values:
+        return _exported(lab, Export.model_validate_json(text))
+    if upload is not None:
+        values |= {"upload": upload} | ({"source": "archive"} if kind is JobKind.IMPORT else {})
+    return PARAMS_OF[kind].model_validate(values)
+
+
+def _exported(lab: WorkerLab, exported: Export) -> Params:
+    """The parameters of an evaluation that can be run again. Raises Conflict."""
     dataset = catalogue.dataset(lab.database, exported.params.dataset)
     held = catalogue.models_by_id(lab.database, [m.lineage.id for m in exported.models])
     difference = exported.differs_from(
@@ -145,32 +173,22 @@ def _read_params(lab: WorkerLab, kind: JobKind, text: bytes) -> Params:
     return exported.params
 
 
-def _is_export(text: bytes) -> bool:
-    try:
-        value = from_json(text)
-    except ValueError:
-        return False
-    return isinstance(value, dict) and "format" in value
-
-
-def _keep_archive(lab: WorkerLab, archive: Path) -> dict[str, str]:
-    """Copy the archive to where an upload would be, so that the job is one like any other."""
-    if not archive.is_file():
-        raise InvalidInput(f"There is no file {archive}.", field="archive")
-    upload_id = uuid.uuid4().hex
+def _keep(lab: WorkerLab, file: Path, upload_id: str) -> None:
+    """Copy a file to where an upload would be, so that the job is one like any other."""
+    if not file.is_file():
+        raise InvalidInput(f"There is no file {file}.", field="file")
     target = lab.files.upload(upload_id)
-    shutil.copyfile(archive, target)
+    shutil.copyfile(file, target)
     with target.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     row = UploadRow(
         id=upload_id,
-        filename=archive.name,
+        filename=file.name,
         sha256=digest,
         size_bytes=target.stat().st_size,
         created_at=time.time(),
     )
     catalogue.add_upload(lab.database, row)
-    return {"source": "archive", "upload": upload_id}
 
 
 def _run(lab: WorkerLab, job_id: str, stopping: Callable[[], bool]) -> JobStatus | None:

@@ -56,7 +56,7 @@ def _same_size(model: ModelRow, size: int, field: str, other: str) -> None:
         )
 
 
-def _check_import(lab: Lab, params: Params) -> str:
+def _check_import(lab: Lab, params: Params) -> None:
     assert isinstance(params, ImportParams)
     if catalogue.dataset_named(lab.database, params.name) is not None:
         raise InvalidInput(
@@ -66,10 +66,9 @@ def _check_import(lab: Lab, params: Params) -> str:
         )
     if params.upload is not None and catalogue.upload(lab.database, params.upload) is None:
         raise InvalidInput("There is no such upload.", field="upload")
-    return f"Import {params.name}"
 
 
-def _check_import_model(lab: Lab, params: Params) -> str:
+def _check_import_model(lab: Lab, params: Params) -> None:
     assert isinstance(params, ImportModelParams)
     dataset = _dataset(lab, params.dataset)
     classes = dataset.report["classes"]
@@ -81,10 +80,9 @@ def _check_import_model(lab: Lab, params: Params) -> str:
         )
     if catalogue.upload(lab.database, params.upload) is None:
         raise InvalidInput("There is no such upload.", field="upload")
-    return f"Import the model {params.name}"
 
 
-def _check_train(lab: Lab, params: Params) -> str:
+def _check_train(lab: Lab, params: Params) -> None:
     assert isinstance(params, TrainParams)
     dataset = _dataset(lab, params.dataset)
     _check_batch(dataset, params)
@@ -92,7 +90,6 @@ def _check_train(lab: Lab, params: Params) -> str:
         _check_teacher(_model(lab, params.teacher, "teacher"), dataset, params)
     if params.continue_from is not None:
         _check_continue(lab, params)
-    return f"Train {params.name} on {dataset.name}"
 
 
 def _check_batch(dataset: DatasetRow, params: TrainParams) -> None:
@@ -150,7 +147,7 @@ def _check_continue(lab: Lab, params: TrainParams) -> None:
         )
 
 
-def _check_evaluate(lab: Lab, params: Params) -> str:
+def _check_evaluate(lab: Lab, params: Params) -> None:
     assert isinstance(params, EvaluateParams)
     dataset = _dataset(lab, params.dataset)
     found = catalogue.models_by_id(lab.database, [*params.models, *params.sources])
@@ -165,7 +162,6 @@ def _check_evaluate(lab: Lab, params: Params) -> str:
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     _check_transfer(params, found)
     _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
-    return f"Evaluate {', '.join(found[m].name for m in params.models)}"[:300]
 
 
 def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:
@@ -187,7 +183,7 @@ def _check_target(goal: Goal, target: str | None, classes: Sequence[str]) -> Non
         )
 
 
-def _check_explain(lab: Lab, params: Params) -> str:
+def _check_explain(lab: Lab, params: Params) -> None:
     assert isinstance(params, ExplainParams)
     teacher = _model(lab, params.teacher, "teacher")
     student = _model(lab, params.student, "student")
@@ -202,13 +198,11 @@ def _check_explain(lab: Lab, params: Params) -> str:
             hint=f"One of: {', '.join(classes[:20])}.",
             field="label",
         )
-    upload = catalogue.upload(lab.database, params.upload)
-    if upload is None:
+    if catalogue.upload(lab.database, params.upload) is None:
         raise InvalidInput("There is no such upload.", field="upload")
-    return f"Explain {upload.filename}"[:300]
 
 
-def _check_ablation(lab: Lab, params: Params) -> str:
+def _check_ablation(lab: Lab, params: Params) -> None:
     assert isinstance(params, AblationParams)
     dataset = _dataset(lab, params.training.dataset, "training.dataset")
     trainings = [planned.params for planned in params.trainings()]
@@ -229,10 +223,9 @@ def _check_ablation(lab: Lab, params: Params) -> str:
             raise InvalidInput(
                 f"{each.name}: {error.detail}", hint=error.hint, field=f"training.{error.field}"
             ) from None
-    return f"Ablation {params.name} on {dataset.name}"
 
 
-_CHECKS: dict[JobKind, Callable[[Lab, Params], str]] = {
+_CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.IMPORT: _check_import,
     JobKind.TRAIN: _check_train,
     JobKind.EVALUATE: _check_evaluate,
@@ -242,9 +235,6 @@ _CHECKS: dict[JobKind, Callable[[Lab, Params], str]] = {
 }
 
 
-def title_of(lab: Lab, kind: JobKind, params: Params) -> str:
-    """The job's title, once its parameters are known to fit what the lab has.
-
-    Raises InvalidInput, which names the field to change.
-    """
-    return _CHECKS[kind](lab, params)
+def check(lab: Lab, kind: JobKind, params: Params) -> None:
+    """Raises InvalidInput, which names the field to change, where they do not fit what is held."""
+    _CHECKS[kind](lab, params)

@@ -17,7 +17,7 @@ from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
 from app.services import checks
 from app.services.lab import Lab
-from app.store import ablations, job_queries, jobs
+from app.store import ablations, job_queries, jobs, titles
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
@@ -39,7 +39,8 @@ def submit(
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
     if idempotency_key and (first := job_queries.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
-    row = jobs.queued(kind, checks.title_of(lab, kind, params), params)
+    checks.check(lab, kind, params)
+    row = jobs.queued(kind, titles.title(lab.database, params), params)
     row.idempotency_key, row.request_digest = idempotency_key, digest
     try:
         jobs.add(lab.database, row, ablations.trainings(row.id, params))

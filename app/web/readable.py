@@ -76,7 +76,9 @@ def _values(spec: Spec, entries: Sequence[str], names: Mapping[str, Named]) -> t
     if spec.widget == "many" or (spec.widget == "select" and not spec.choices):
         labels = {choice.value: choice.label for choice in spec.choices}
         return tuple(names.get(e, Named(labels.get(e, e), "")) for e in entries)
-    text = entries[0] or "none"
+    text = entries[0]
+    if not text:
+        return (Named("none", ""),)
     if spec.choices:
         text = next((choice.label for choice in spec.choices if choice.value == text), text)
     if spec.in_255:

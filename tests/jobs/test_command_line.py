@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.contracts.results import AblationResult, EvaluationResult, Measure
-from app.store import catalogue
+from app.store import catalogue, job_queries
 from tests.jobs.runs import open_lab
 from tests.plugins.images import MINI
 
@@ -63,6 +63,15 @@ def test_import_train_and_evaluate(tmp_path: Path) -> None:
     result = json.loads(Path(done.stdout.split("result: ")[1].strip()).read_text())
     assert result["models"][0]["clean"]["n"] == 20
 
+    weights = str(open_lab(data).files.weights(model.id))
+    params = {"name": "Copy", "dataset": dataset.id, "architecture": "wrn-10-1"}
+    done = _worker(data, "import_model", _write(file, **params), "--weights", weights)
+    assert done.returncode == 0, done.stderr
+    assert [row.name for row in catalogue.models(database)[0]] == ["Copy", "Model"]
+    assert {row.title for row in job_queries.page(database, offset=0, limit=9)[0]} == {
+        "Import Mini", "Train Model on Mini", "Evaluate Model", "Import the model Copy",
+    }  # fmt: skip
+
 
 def test_what_cannot_run_is_said_in_words(tmp_path: Path) -> None:
     done = _worker(tmp_path / "data", "train", _write(tmp_path / "p.json", name="x", epochs=0))
@@ -73,6 +82,21 @@ def test_what_cannot_run_is_said_in_words(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "missing.json" in done.stderr
     assert _worker(tmp_path / "data", "resume", "0" * 32).returncode == 2
+    for text in ("{", "[]", "3"):
+        (tmp_path / "p.json").write_text(text)
+        done = _worker(tmp_path / "data", "evaluate", str(tmp_path / "p.json"))
+        assert (done.returncode, "JSON" in done.stderr) == (2, True)
+
+
+def test_no_job_without_its_file(tmp_path: Path) -> None:
+    params = {"name": "Net", "dataset": "0" * 32, "architecture": "wrn-10-1"}
+    file = _write(tmp_path / "p.json", **params)
+    done = _worker(tmp_path / "data", "import_model", file)
+    assert (done.returncode, "--weights" in done.stderr) == (2, True)
+    done = _worker(tmp_path / "data", "import_model", file, "--weights", str(tmp_path / "net.pt"))
+    assert (done.returncode, "net.pt" in done.stderr) == (2, True)
+    assert "Traceback" not in done.stderr
+    assert job_queries.page(open_lab(tmp_path / "data").database, offset=0, limit=9)[1] == 0
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
 from app.errors import InvalidInput
-from app.services.checks import title_of
+from app.services.checks import check
 from app.services.lab import Lab
 from tests.plugins.stock import stock_dataset, stock_model
 
@@ -17,7 +17,7 @@ from tests.plugins.stock import stock_dataset, stock_model
 def refused(lab: Lab, **params: Any) -> tuple[str | None, str]:
     """The field that is named, and what is said."""
     with pytest.raises(InvalidInput) as refusal:
-        title_of(lab, JobKind.EVALUATE, EvaluateParams(**params))
+        check(lab, JobKind.EVALUATE, EvaluateParams(**params))
     assert refusal.value.hint
     return refusal.value.field, refusal.value.detail
 
@@ -30,7 +30,7 @@ def test_a_suite_that_fits_is_taken(lab: Lab) -> None:
         further=("autoattack", "transfer", "noise"),
         sources=(model, other),
     )
-    assert title_of(lab, JobKind.EVALUATE, params) == "Evaluate Teacher, Other"
+    check(lab, JobKind.EVALUATE, params)
 
 
 @pytest.mark.parametrize("further", [(), ("transfer",)])
@@ -54,7 +54,7 @@ def test_a_transfer_comes_from_another_model(lab: Lab) -> None:
         ((model,), (other,)), ((model,), (model, other)), ((model, other), (model,)),
     ]:  # fmt: skip
         params = EvaluateParams(models=models, sources=sources, **given)
-        assert title_of(lab, JobKind.EVALUATE, params).startswith("Evaluate Teacher")
+        check(lab, JobKind.EVALUATE, params)
 
 
 def test_the_target_is_a_class_of_the_dataset(lab: Lab) -> None:
@@ -63,4 +63,4 @@ def test_the_target_is_a_class_of_the_dataset(lab: Lab) -> None:
     field, _ = refused(lab, **given, attack=attack)
     assert field == "target_class"
     params = EvaluateParams(**given, attack=attack | {"target_class": "ship"})
-    assert title_of(lab, JobKind.EVALUATE, params)
+    check(lab, JobKind.EVALUATE, params)
