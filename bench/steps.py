@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worker.agkd_bml.examples import most_confusing_class
-from worker.agkd_bml.objective import agkd_bml_losses
+from worker.agkd_bml.objective import agkd_term, classification_terms, metric_term, total_of
 from worker.models import Classifier, Outputs, build
 from worker.recipes import RECIPES, Batch, Knobs, Networks, TrainingAttack, Weights
 
@@ -88,18 +88,12 @@ def plain_step() -> TakeStep:
         forward, clean, backward = map(Outputs, *(part.chunk(3) for part in seen))
         with torch.no_grad():
             of_x, of_x_prime = teacher.outputs(torch.cat([x, x_prime])).features.chunk(2)
-        losses = agkd_bml_losses(
-            student_forward=forward,
-            student_clean=clean,
-            student_backward=backward,
-            teacher_clean=of_x,
-            teacher_prime=of_x_prime,
-            y=y,
-            weights=WEIGHTS,
-        )
-        torch.autograd.backward(losses.total)
-        terms = losses._asdict()
-        return {"loss": terms.pop("total")} | terms
+        terms = classification_terms(forward, clean, y, WEIGHTS)
+        attention = agkd_term(forward, backward, of_x, of_x_prime)
+        metric = metric_term(forward, clean, backward, WEIGHTS)
+        loss = total_of(terms) + WEIGHTS.agkd_weight * attention + WEIGHTS.bml_weight * metric
+        torch.autograd.backward(loss)
+        return {"loss": loss} | terms | {"agkd": attention, "bml": metric}
 
     return step
 

@@ -137,10 +137,7 @@ def _check_continue(lab: Lab, params: TrainParams) -> None:
         raise InvalidInput(
             "That job left no checkpoint.", hint="Train from the start.", field="continue_from"
         )
-    free = {"name", "continue_from"}
-    if TrainParams.model_validate(row.params).model_dump(exclude=free) != params.model_dump(
-        exclude=free
-    ):
+    if not params.continues(TrainParams.model_validate(row.params)):
         raise InvalidInput(
             "A continued job keeps its parameters; only the name may change.",
             field="continue_from",

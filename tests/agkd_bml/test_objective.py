@@ -8,7 +8,14 @@ import torch
 
 from worker.agkd_bml.classification import mart_term, smoothed_cross_entropy
 from worker.agkd_bml.metric import bidirectional_metric_loss
-from worker.agkd_bml.objective import Losses, Weights, agkd_bml_losses, attention_loss
+from worker.agkd_bml.objective import (
+    Weights,
+    agkd_term,
+    attention_loss,
+    classification_terms,
+    metric_term,
+    total_of,
+)
 from worker.models import Outputs
 
 PAPER: dict[str, Any] = {
@@ -28,19 +35,6 @@ def outputs() -> list[Outputs]:
     return [Outputs(torch.rand(5, 3, 4, 4), torch.rand(5, 3), torch.randn(5, 4)) for _ in range(5)]
 
 
-def losses(**changed: Any) -> Losses:
-    forward, clean, backward, teacher_clean, teacher_prime = outputs()
-    return agkd_bml_losses(
-        student_forward=forward,
-        student_clean=clean,
-        student_backward=backward,
-        teacher_clean=teacher_clean.features,
-        teacher_prime=teacher_prime.features,
-        y=Y,
-        weights=Weights(**(PAPER | changed)),
-    )
-
-
 def test_attention_loss_by_hand() -> None:
     # Channel sums 0 1 / 3 4 -> 0 1/4 / 3/4 1 and, with one channel, 2 0 / 1 0 -> 1 0 / 1/2 0.
     student = torch.tensor([[[[0.0, 1.0], [1.0, 2.0]], [[0.0, 0.0], [2.0, 2.0]]]])
@@ -52,35 +46,31 @@ def test_attention_loss_by_hand() -> None:
 
 
 def test_every_term_sees_its_own_outputs() -> None:
-    forward, clean, backward, teacher_clean, teacher_prime = outputs()
-    found = losses()
+    forward, clean, backward, of_x, of_x_prime = outputs()
+    found = classification_terms(forward, clean, Y, Weights(**PAPER))
+    assert list(found) == ["classification", "mart"]
+    classification = smoothed_cross_entropy(forward.logits, Y, smoothing=0.5)
+    torch.testing.assert_close(found["classification"], classification)
+    mart = mart_term(forward.logits, clean.logits, Y, beta=6)
+    torch.testing.assert_close(found["mart"], mart)
+    torch.testing.assert_close(total_of(found), classification + mart)
     torch.testing.assert_close(
-        found.classification, smoothed_cross_entropy(forward.logits, Y, smoothing=0.5)
+        agkd_term(forward, backward, of_x.features, of_x_prime.features),
+        attention_loss(forward.features, of_x.features)
+        + attention_loss(backward.features, of_x_prime.features),
     )
-    assert found.mart is not None
-    torch.testing.assert_close(found.mart, mart_term(forward.logits, clean.logits, Y, beta=6))
     torch.testing.assert_close(
-        found.agkd,
-        attention_loss(forward.features, teacher_clean.features)
-        + attention_loss(backward.features, teacher_prime.features),
-    )
-    torch.testing.assert_close(
-        found.bml,
+        metric_term(forward, clean, backward, Weights(**PAPER)),
         bidirectional_metric_loss(
             forward.embedding, clean.embedding, backward.embedding, margin=0.03, mu=0.001
         ),
     )
 
 
-@pytest.mark.parametrize("mart_beta", [None, 0.0, 6.0])
-@pytest.mark.parametrize(("agkd_weight", "bml_weight"), [(1.0, 2.0), (0.0, 2.0), (0.5, 0.0)])
-def test_total(mart_beta: float | None, agkd_weight: float, bml_weight: float) -> None:
-    found = losses(mart_beta=mart_beta, agkd_weight=agkd_weight, bml_weight=bml_weight)
-    mart = 0.0 if found.mart is None else found.mart.item()
-    weighted = agkd_weight * found.agkd + bml_weight * found.bml
-    expected = found.classification.item() + mart + weighted.item()
-    assert found.total.item() == pytest.approx(expected)
-    assert (found.mart is None) == (mart_beta is None)
+def test_mart_is_a_term_only_where_it_is_on() -> None:
+    forward, clean, *_ = outputs()
+    found = classification_terms(forward, clean, Y, Weights(**(PAPER | {"mart_beta": None})))
+    assert list(found) == ["classification"]
 
 
 @pytest.mark.parametrize("name", PAPER)

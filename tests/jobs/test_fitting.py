@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.errors import JobError
@@ -115,6 +117,18 @@ def test_looking_ahead_changes_nothing(shop: Workshop, monkeypatch: pytest.Monke
     looked = train(shop.lab, params)
     monkeypatch.setattr(fitting, "available_memory", lambda: None)
     assert train(shop.lab, params).sha256 == looked.sha256
+
+
+def test_looking_ahead_draws_nothing(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where layers draw from torch's own generator, as dropout does."""
+
+    def dropping(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
+        return RECIPES["clean"](networks, replace(batch, x=F.dropout(batch.x, 0.1)), knobs)
+
+    monkeypatch.setattr("worker.jobs.training.RECIPES", {**RECIPES, "clean": dropping})
+    looked = train(shop.lab, shop.params(epochs=1))
+    monkeypatch.setattr(fitting, "available_memory", lambda: None)
+    assert train(shop.lab, shop.params(epochs=1)).sha256 == looked.sha256
 
 
 def test_a_step_that_runs_out_of_memory_says_what_fits(

@@ -116,6 +116,14 @@ def test_a_run_with_its_checkpoint_gone_is_not_begun_anew_in_silence(shop: Works
     assert "is gone" in job.failure["detail"]
 
 
+@pytest.mark.parametrize("other", [{"learning_rate": 0.01}, {"epochs": 3}, {"seed": 5}])
+def test_a_run_goes_on_only_with_its_own_parameters(shop: Workshop, other: dict[str, Any]) -> None:
+    cancelled = _cancelled(shop, shop.params(), look=3)
+    job = run(shop.lab, JobKind.TRAIN, _continuing(cancelled, shop.params(**other)))
+    assert job.failure is not None
+    assert job.failure["detail"] == "The checkpoint of “Model” is of other parameters."
+
+
 def _cut(folder: Path) -> None:
     data = (folder / "last.pt").read_bytes()
     (folder / "last.pt").write_bytes(data[: len(data) // 2])

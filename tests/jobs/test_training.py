@@ -194,6 +194,19 @@ def test_a_student_starts_from_its_teacher(shop: Workshop) -> None:
         torch.testing.assert_close(value, expected[name])
 
 
+def test_what_has_no_part_in_a_run_is_said(shop: Workshop) -> None:
+    params = shop.params(
+        recipe="pgd_at", schedule="multistep", milestones=(1, 2, 100), start_from_teacher=False
+    )
+    without = train(shop.lab, params)
+    job = run(shop.lab, JobKind.TRAIN, params.model_copy(update={"teacher": shop.teacher}))
+    model, _ = models_of(shop.lab, job)
+    assert (model.card["teacher"], model.sha256) == (None, without.sha256)
+    unused, late = lines(shop.lab, job.id, LogLevel.WARNING)
+    assert unused.startswith("PGD-AT learns nothing from a teacher")
+    assert late.endswith("does not fall at the milestones 2, 100.")
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(shop: Workshop) -> None:
     params = shop.student(epochs=1)
     first, again = train(shop.lab, params), train(shop.lab, params)

@@ -244,6 +244,9 @@ def test_the_figure_of_more_images_stays(lab: WorkerLab, folder: Path) -> None:
         {"epsilon": from_255(4)},
         {"attack": Attack(norm=Norm.L2), "epsilon": 0.5},
         {"attack": Attack(method=Method.FGSM)},
+        {"attack": Attack(restarts=5)},
+        {"attack": Attack(random_start=False)},
+        {"attack": Attack(relative_step=0.1)},
     ],
 )
 def test_another_threat_model_is_refused(
@@ -252,6 +255,16 @@ def test_another_threat_model_is_refused(
     sha256 = put(lab, add_model(lab, "Teacher"), "clean", folder).weights_sha256
     with pytest.raises(InvalidInput, match="Cards show"):
         measure(lab.database, lab.files, evaluated(lab, sha256, **params), folder)
+    assert figures(folder, "clean") == {}
+
+
+def test_other_images_than_those_it_was_trained_on_are_refused(
+    lab: WorkerLab, folder: Path
+) -> None:
+    theirs = DATASET.model_copy(update={"name": "Others", "sha256": "f" * 64})
+    shipped = put(lab, add_model(lab, "Teacher", dataset=theirs), "clean", folder)
+    with pytest.raises(InvalidInput, match="has images of “Pets"):
+        measure(lab.database, lab.files, evaluated(lab, shipped.weights_sha256), folder)
     assert figures(folder, "clean") == {}
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_a_killed_training_goes_on(repeated: Path, tmp_path: Path) -> None:
     with lab.database.writing() as session:
         session.execute(delete(ModelRow).where(ModelRow.job_id == killed.id))
         row = session.get_one(JobRow, killed.id)
-        row.status, row.lease_until, row.result_file = JobStatus.RUNNING, 1.0, None
+        row.status, row.lease_until, row.result_file = JobStatus.RUNNING, time.time() + 8, None
     count = job_queries.page(lab.database, offset=0, limit=1)[1]
     done = _shipping(folder, "repeat", str(MINI), "--jobs", str(folder / "jobs"))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,11 +1,10 @@
-"""The total loss, classification (+ MART) + AGKD + lambda * BML, and its parts."""
+"""The terms of the total loss, classification (+ MART) + AGKD + lambda * BML, and their weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,17 +13,6 @@ from worker.agkd_bml.attention import attention_map, l1_distance
 from worker.agkd_bml.classification import mart_term, smoothed_cross_entropy
 from worker.agkd_bml.metric import bidirectional_metric_loss
 from worker.models.base import Outputs
-
-
-class Losses(NamedTuple):
-    """The terms of one batch before their weights, and their weighted total; scalars."""
-
-    classification: Tensor
-    mart: Tensor | None
-    """None where MART is off."""
-    agkd: Tensor
-    bml: Tensor
-    total: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,30 +42,6 @@ class Weights:
                 raise ValueError(f"{name} must be finite and not negative, not {value}")
         if self.smoothing >= 1:
             raise ValueError(f"smoothing must be below 1, not {self.smoothing}")
-
-
-def agkd_bml_losses(
-    *,
-    student_forward: Outputs,
-    student_clean: Outputs,
-    student_backward: Outputs,
-    teacher_clean: Tensor,
-    teacher_prime: Tensor,
-    y: Tensor,
-    weights: Weights,
-) -> Losses:
-    """The loss of a batch of N images.
-
-    Args:
-        student_forward, student_clean, student_backward: S on x_f, x and x_b.
-        teacher_clean, teacher_prime: features of T on x and x', (N, C, H, W).
-        y: true classes of x, (N,).
-    """
-    terms = classification_terms(student_forward, student_clean, y, weights)
-    agkd = agkd_term(student_forward, student_backward, teacher_clean, teacher_prime)
-    bml = metric_term(student_forward, student_clean, student_backward, weights)
-    total = total_of(terms) + weights.agkd_weight * agkd + weights.bml_weight * bml
-    return Losses(terms["classification"], terms.get("mart"), agkd, bml, total)
 
 
 def classification_terms(

@@ -2,7 +2,7 @@
 
 A GPU refuses what does not fit, so there the steps themselves tell. The host's memory is promised
 first and fetched later, until the kernel ends the process without a word; so the first step's need
-is foreseen from two small ones. Both run on a copy of the student, with images and a generator of
+is foreseen from two small ones. Both run on a copy of the student, with images and generators of
 their own: nothing that the training goes on with is touched.
 """
 
@@ -46,7 +46,9 @@ def trial_of(recipe: Recipe, networks: Networks, knobs: Knobs, train: TensorSpli
         x, y = train.batch(rows)
         own = replace(networks, student=copy.deepcopy(networks.student))
         batch = Batch(x=x, y=y, draw_prime=lambda _: x, generator=torch.Generator(device))
-        torch.autograd.backward(recipe(own, batch, short).loss)
+        # Layers such as dropout draw from torch's own generators.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.autograd.backward(recipe(own, batch, short).loss)
 
     return step
 
@@ -160,7 +162,7 @@ def available_memory() -> int | None:
         machine = _entry(Path("/proc/meminfo"), "MemAvailable:") * 1024
         groups = [room for folder in _groups() for room in _room_of(folder)]
         return max(0, min([machine, *groups, *_room_of_process()]))
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.contracts.params import Recipe, TrainParams
+from app.contracts.events import LogLevel
+from app.contracts.params import Recipe, Schedule, TrainParams
 from app.errors import JobError
 from worker import registry
 from worker.data import ClassIndex, Dataset, TensorSplit, random_crop_flip, to_float
@@ -37,6 +38,7 @@ class _Data:
 
 def run(context: JobContext, params: TrainParams) -> Outcome:
     """Train, and keep the best and the last epoch. Raises JobError, Cancelled, Interrupted."""
+    _warn_of_the_unused(context, params)
     origin, teacher = _open(context, params)
     data = _load(context, origin.dataset)
     model = _new_model(params, origin.dataset, teacher)
@@ -54,11 +56,28 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
     return Outcome(outcome.result, outcome.rows, scratch=(_folder(context),))
 
 
+def _warn_of_the_unused(context: JobContext, params: TrainParams) -> None:
+    """What was asked for, and has no part in this run."""
+    if params.teacher is not None and not params.uses_teacher:
+        context.log(
+            f"{params.recipe_name} learns nothing from a teacher and does not start from its "
+            "weights here: the teacher has no part in this model.",
+            LogLevel.WARNING,
+        )
+    beyond = [str(epoch) for epoch in params.milestones if epoch >= params.epochs]
+    if params.schedule is Schedule.MULTISTEP and beyond:
+        context.log(
+            f"The run ends after {params.epochs:,} epochs: the learning rate does not fall at the "
+            f"milestones {', '.join(beyond)}.",
+            LogLevel.WARNING,
+        )
+
+
 def _open(context: JobContext, params: TrainParams) -> tuple[Origin, Classifier | None]:
-    """The dataset and the teacher."""
+    """The dataset, and the teacher where it has a part in the training."""
     database, files = context.lab.database, context.lab.files
     row, dataset = registry.dataset(database, files, params.dataset)
-    if params.teacher is None:
+    if params.teacher is None or not params.uses_teacher:
         return Origin(row, dataset, None), None
     teacher = registry.model_row(database, params.teacher)
     return Origin(row, dataset, teacher), registry.load_model(files, teacher)

@@ -95,7 +95,7 @@ class TrainingState:
     model: Classifier
     averaged: Classifier | None
     """The exponential moving average of the weights and buffers; None without one."""
-    ema_decay: float
+    params: TrainParams
     optimizer: SGD
     schedule: LRScheduler
     sampler: EpochSampler
@@ -132,7 +132,7 @@ class TrainingState:
         return cls(
             model,
             averaged,
-            params.ema_decay,
+            params,
             optimizer,
             schedule(optimizer, params, len(sampler)),
             sampler,
@@ -176,7 +176,7 @@ class TrainingState:
         self.optimizer.step()
         self.schedule.step()
         if self.averaged is not None:
-            _average(self.averaged, self.model, self.ema_decay)
+            _average(self.averaged, self.model, self.params.ema_decay)
 
     def keep_best(self, best: Best) -> None:
         """Take the measured weights as those of the best epoch."""
@@ -209,6 +209,7 @@ class TrainingState:
 
     def _state(self) -> dict[str, Any]:
         return {
+            "params": self.params.model_dump(mode="json"),
             "model": self.model.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -233,13 +234,20 @@ class TrainingState:
         if not path.exists():
             return False
         try:
-            self._load(_read(path))
+            saved = _read(path)
+            earlier = TrainParams.model_validate(saved["params"])
+            if not self.params.continues(earlier):
+                raise JobError(
+                    f"The checkpoint of “{earlier.name}” is of other parameters.",
+                    hint="Go on with those of that run; only the name may change.",
+                )
+            self._load(saved)
             if self.best.epoch:
                 self.best_weights = _read(_best_file(folder, self.best.epoch))
         except _UNFIT as error:
             raise JobError(
-                "The checkpoint is damaged, or of other parameters, another version of the lab or "
-                "another kind of device.",
+                "The checkpoint is damaged, or of another version of the lab or another kind of "
+                "device.",
                 hint="Run the job on the kind of device where it began, or train from the start.",
             ) from error
         # The next checkpoint may go to another folder: that of a job which continues this one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.agkd_bml.objective import agkd_bml_losses
+from worker.agkd_bml.objective import agkd_term, classification_terms, metric_term, total_of
 from worker.recipes.base import Batch, Knobs, Networks, Step
 from worker.recipes.method import both_directions
 
@@ -15,15 +15,10 @@ def agkd_bml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
     """
     x_f, x_b, x_prime = both_directions(networks, batch, knobs)
     forward, seen, backward = networks.student_sees(x_f, batch.x, x_b)
-    of_x, of_x_prime = networks.teacher_features(batch.x, x_prime)
-    losses = agkd_bml_losses(
-        student_forward=forward,
-        student_clean=seen,
-        student_backward=backward,
-        teacher_clean=of_x,
-        teacher_prime=of_x_prime,
-        y=batch.y,
-        weights=knobs.weights,
-    )
-    terms = {name: term for name, term in losses._asdict().items() if term is not None}
-    return Step(terms.pop("total"), terms, seen.logits, forward.logits)
+    taught = networks.teacher_features(batch.x, x_prime)
+    weights = knobs.weights
+    terms = classification_terms(forward, seen, batch.y, weights)
+    attention = agkd_term(forward, backward, *taught)
+    metric = metric_term(forward, seen, backward, weights)
+    loss = total_of(terms) + weights.agkd_weight * attention + weights.bml_weight * metric
+    return Step(loss, terms | {"agkd": attention, "bml": metric}, seen.logits, forward.logits)

@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(*measure(database, files, job, folder))
         else:
             repeat(database, files, options.archive, options.jobs or folder / "jobs", folder)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on.", file=sys.stderr)
+        return 130
     except (LabError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,7 +16,7 @@ import safetensors.torch
 from safetensors import safe_open
 from torch import Tensor
 
-from app.contracts.params import Goal, Method, Norm
+from app.contracts.params import Attack
 from app.contracts.results import EvaluationResult, Lineage, ModelCard, ModelFigures, TestAccuracy
 from app.contracts.units import from_255
 from app.errors import InvalidInput
@@ -34,6 +34,7 @@ _ROUNDED_FROM = "rounded_from"
 def pack(database: Database, files: Files, model_id: str, slug: str, folder: Path) -> Shipped:
     """Put a model of the lab into the box, in the place of what is there under `slug`.
 
+    Its card names nothing that another lab lacks: no job that the training went on from.
     Test figures of the same weights stay. A student's teacher has to be in the box before it.
     Raises InvalidInput and JobError.
     """
@@ -51,7 +52,7 @@ def pack(database: Database, files: Files, model_id: str, slug: str, folder: Pat
     sha256 = hashlib.sha256(data).hexdigest()
     teacher = None if card.teacher is None else _shipped_teacher(folder, card.teacher)
     params = card.params.model_copy(
-        update={"teacher": teacher.id if teacher and card.params.teacher else None}
+        update={"teacher": teacher.id if teacher else None, "continue_from": None}
     )
     test = [t for s in listed(folder) if s.weights_sha256 == sha256 for t in read_card(s).test]
     packed = card.model_copy(
@@ -79,6 +80,11 @@ def measure(database: Database, files: Files, job_id: str, folder: Path) -> list
         raise InvalidInput("It measured none of the models in the box.")
     for shipped in found:
         card = read_card(shipped)
+        if result.dataset.sha256 != card.dataset.sha256:
+            raise InvalidInput(
+                f"“{card.name}” was trained on “{card.dataset.name}”; the evaluation has images of "
+                f"“{result.dataset.name}”."
+            )
         test = _merged([*card.test, *_test(result, by_sum[shipped.weights_sha256])])
         _write_card(shipped.card, card.model_copy(update={"test": test}))
     refresh(folder)
@@ -119,10 +125,11 @@ def _test(result: EvaluationResult, figures: ModelFigures) -> list[TestAccuracy]
     """Clean, PGD alone, and the worst case of PGD and AutoAttack. Raises InvalidInput."""
     params = result.params
     attack = params.attack
-    if attack.method is not Method.PGD or attack.norm is not Norm.LINF:
-        raise InvalidInput("Cards show PGD in the L∞ norm; the evaluation measured another.")
-    if attack.goal is not Goal.UNTARGETED or params.epsilon != _EPSILON:
-        raise InvalidInput("Cards show untargeted attacks at 8/255; the evaluation's are others.")
+    if attack != Attack(steps=attack.steps) or params.epsilon != _EPSILON:
+        raise InvalidInput(
+            "Cards show PGD in the L∞ norm at 8/255: untargeted, one random start, steps of a "
+            "quarter of the budget. The evaluation's first attack is another."
+        )
     found = {"clean": figures.clean}
     if figures.attacks and figures.attacks[0].alone is not None:
         found[f"PGD-{attack.steps}"] = figures.attacks[0].alone

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,20 @@ def _job(database: Database, kind: JobKind, values: dict[str, Any]) -> JobRow:
     if earlier is None:
         _run(kind, params)
     elif earlier.status != JobStatus.SUCCEEDED:
+        _await_lease(earlier)
         _worker("resume", earlier.id)
     row = _known(database, kind, params)
     if row is None or row.status != JobStatus.SUCCEEDED:
         raise JobError(f"The job to {kind} did not succeed.")
     return row
+
+
+def _await_lease(row: JobRow) -> None:
+    """A worker that was killed holds its job until the lease is over."""
+    left = (row.lease_until or 0.0) - time.time()
+    if left > 0:
+        print(f"job {row.id} is held by a worker for another {left:.0f} s", flush=True)
+        time.sleep(left)
 
 
 def _known(database: Database, kind: JobKind, params: dict[str, Any]) -> JobRow | None:
@@ -109,6 +119,11 @@ def _run(kind: str, params: dict[str, Any], *options: str) -> None:
 
 
 def _worker(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "worker", *arguments], check=False)
-    if done.returncode != 0:
-        raise JobError(f"`python -m worker {arguments[0]}` ended with {done.returncode}.")
+    process = subprocess.Popen([sys.executable, "-m", "worker", *arguments])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # The terminal told it too: it leaves a checkpoint first.
+        raise
+    if code != 0:
+        raise JobError(f"`python -m worker {arguments[0]}` ended with {code}.")

@@ -222,6 +222,16 @@ class TrainParams(Params):
         is_the_short_one = self.recipe is Recipe.AGKD_BML and self.steps == 7
         return "AGKD-BML-7" if is_the_short_one else RECIPE_NAMES[self.recipe]
 
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a teacher shapes the model: by where it looks, or by its weights."""
+        return self.teacher is not None and (self.recipe.needs_teacher or self.start_from_teacher)
+
+    def continues(self, earlier: Self) -> bool:
+        """Whether a run of `earlier` can go on with these: only the name may be another."""
+        free = {"name", "continue_from"}
+        return self.model_dump(exclude=free) == earlier.model_dump(exclude=free)
+
     @field_validator("milestones")
     @classmethod
     def _milestones_rise(cls, value: tuple[int, ...]) -> tuple[int, ...]:
