@@ -61,7 +61,8 @@ for (const link of document.querySelectorAll("a[data-preset]")) {
         else control.value = wanted.get(name);
       }
     }
-    for (const other of document.querySelectorAll("a[data-preset]")) other.toggleAttribute("aria-current", other === link);
+    for (const other of document.querySelectorAll("a[data-preset]")) other.removeAttribute("aria-current");
+    link.setAttribute("aria-current", "true");
     form.dispatchEvent(new Event("change"));
   });
 }

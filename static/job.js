@@ -12,6 +12,15 @@ let lastShown = 0;
 let lastStep = 0;
 let fetching = null;
 
+// A table that is fetched anew stays where it was scrolled to; the keyboard stays by the ids of what it holds.
+const scrolled = new Map();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  for (const part of event.target.querySelectorAll(".scroll[id]")) scrolled.set(part.id, part.scrollLeft);
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  for (const part of event.target.querySelectorAll(".scroll[id]")) part.scrollLeft = scrolled.get(part.id) ?? 0;
+});
+
 /** A warning stands above the charts too: the latest, and how many came before it. */
 function warn(text) {
   const note = document.getElementById("warnings");

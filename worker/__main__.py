@@ -65,13 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        lab = _open(settings())
+        lab, echo = _open(settings())
         job_id = _resumed(lab, options) if options.command == "resume" else _submit(lab, options)
     except (LabError, OSError, ValidationError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"job {job_id}", flush=True)
-    return _conclude(lab, job_id, _run(lab, job_id, stopping.is_set))
+    status = _run(lab, echo, job_id, stopping.is_set)
+    return _conclude(lab, job_id, status, interrupted=stopping.is_set())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,13 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _open(facts: Settings) -> WorkerLab:
+def _open(facts: Settings) -> tuple[WorkerLab, _Echo]:
     files = Files(facts.data_dir)
     files.prepare()
     database = Database(facts.sql_url)
     database.migrate()
     shipped.register(database, files, facts.shipped_dir)
-    return WorkerLab(facts, database, files, _Echo(database))
+    echo = _Echo(database)
+    return WorkerLab(facts, database, files, echo), echo
 
 
 class _Echo:
@@ -112,6 +114,11 @@ class _Echo:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seen: Counter[str] = Counter()
+
+    def follow(self, job_id: str) -> None:
+        """Leave out what happened before now."""
+        row = job_queries.get(self._database, job_id)
+        self._seen[job_id] = 0 if row is None else row.last_event
 
     def __call__(self, job_id: str) -> None:
         for stored in job_queries.events_after(self._database, job_id, self._seen[job_id]):
@@ -191,13 +198,17 @@ def _keep(lab: WorkerLab, file: Path, upload_id: str) -> None:
     catalogue.add_upload(lab.database, row)
 
 
-def _run(lab: WorkerLab, job_id: str, stopping: Callable[[], bool]) -> JobStatus | None:
+def _run(
+    lab: WorkerLab, echo: _Echo, job_id: str, stopping: Callable[[], bool]
+) -> JobStatus | None:
     """Run a job, or the children of a parent; None when it did not end here."""
+    echo.follow(job_id)
     row = job_queries.get(lab.database, job_id)
     if row is None or row.kind not in PARENTS:
         return run_job(lab, job_id, stopping=stopping)
     ablations.advance(lab.database, lab.files, job_id)
     while not stopping() and (child := job_queries.first_queued(lab.database, job_id)):
+        echo.follow(child)
         run_job(lab, child, stopping=stopping)
     row = job_queries.get(lab.database, job_id)
     assert row is not None
@@ -205,14 +216,18 @@ def _run(lab: WorkerLab, job_id: str, stopping: Callable[[], bool]) -> JobStatus
     return status if status.is_final else None
 
 
-def _conclude(lab: WorkerLab, job_id: str, status: JobStatus | None) -> int:
+def _conclude(lab: WorkerLab, job_id: str, status: JobStatus | None, *, interrupted: bool) -> int:
     row = job_queries.get(lab.database, job_id)
     if row is None:
         print("There is no such job.", file=sys.stderr)
         return 2
-    if status is None:
-        print(f"The job is {row.status}; this process does not run it.", file=sys.stderr)
+    if status is None and interrupted:
+        print(f"Interrupted. Go on with: python -m worker resume {job_id}", file=sys.stderr)
         return _INTERRUPTED
+    status = JobStatus(row.status)
+    if not status.is_final:
+        print(f"The job is {status}; this process does not run it.", file=sys.stderr)
+        return 1
     if row.failure is not None:
         print(f"{row.failure['detail']} {row.failure['hint']}", file=sys.stderr)
     elif row.result_file is not None:

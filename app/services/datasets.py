@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,24 +34,24 @@ def get(lab: Lab, dataset_id: str) -> DatasetView:
     return _view(row)
 
 
-def of_model(lab: Lab, card: ModelCard) -> DatasetView | None:
-    """The dataset that a model was trained on, as far as this lab has it.
+def of_model(held: Sequence[DatasetView], card: ModelCard) -> DatasetView | None:
+    """The one of these datasets that a model was trained on.
 
     Models travel and ids do not, so the same images count, imported anew.
     """
-    trained_on, known = card.dataset, all_datasets(lab)
-    same = [view for view in known if view.report.checksum == trained_on.sha256]
-    return next((view for view in known if view.id == trained_on.id), next(iter(same), None))
+    trained_on = card.dataset
+    same = [view for view in held if view.report.checksum == trained_on.sha256]
+    return next((view for view in held if view.id == trained_on.id), next(iter(same), None))
 
 
-def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
-    """The dataset that a model was trained on, else the newest that it can be measured on."""
+def fitting(held: Sequence[DatasetView], card: ModelCard) -> DatasetView | None:
+    """The dataset that a model was trained on, else the first that it can be measured on."""
     same = (
         view
-        for view in all_datasets(lab)
+        for view in held
         if (view.report.classes, view.report.image_size) == (card.classes, card.image_size)
     )
-    return of_model(lab, card) or next(same, None)
+    return of_model(held, card) or next(same, None)
 
 
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import BaseModel
+
+_UNFINISHED = ("uploads/.*.part", "models/.*.part", "results/.*.part", "models/*.converted")
+"""What `atomic_write` and the conversion of weights leave when their process is killed."""
+_WRITTEN_WITHIN_S = 24 * 3600.0
 
 
 class Files:
@@ -20,9 +25,18 @@ class Files:
         self.root = root
 
     def prepare(self) -> None:
-        """Create the folders. Raises OSError where the data folder cannot be written."""
+        """Create the folders, and remove what processes were killed in the midst of writing.
+
+        Raises OSError where the data folder cannot be written.
+        """
         for folder in ("uploads", "datasets", "models", "results", "checkpoints"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
+        forgotten = time.time() - _WRITTEN_WITHIN_S
+        for pattern in _UNFINISHED:
+            for path in self.root.glob(pattern):
+                with suppress(FileNotFoundError):  # another process tidies too
+                    if path.stat().st_mtime < forgotten:
+                        path.unlink()
 
     def upload(self, id: str) -> Path:
         return self.root / "uploads" / id

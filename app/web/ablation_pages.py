@@ -18,6 +18,7 @@ from app.web.choices import all_models, dataset_choices, model_choices
 from app.web.contexts import AblateContext, AblationPlanContext
 from app.web.pairs import grid_choices
 from app.web.render import render
+from app.web.specs import specs
 from app.web.submit_pages import AgainFrom, Entries, Messages, kept, prefilled, started
 
 router = APIRouter(prefix="/ablation")
@@ -89,31 +90,43 @@ def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -
 
 
 def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
-    """The recipes of the paper's own ablation, with the most accurate clean model for a teacher."""
+    """The recipes of the paper's own ablation; for a teacher the most accurate clean model that the
+    lab has images for, its own before those that came with it.
+    """
     found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
-    clean = [view for view in all_models(lab) if view.card.recipe is Recipe.CLEAN]
-    teacher = max(clean, key=_accuracy, default=None)
-    return found if teacher is None else found | _settings(lab, teacher)
-
-
-def _accuracy(view: ModelView) -> float:
-    return view.card.validation_clean.value if view.card.validation_clean is not None else 0.0
-
-
-def _settings(lab: Lab, teacher: ModelView) -> dict[str, tuple[str, ...]]:
-    dataset = datasets.fitting(lab, teacher.card)
-    return {
+    held = datasets.all_datasets(lab)
+    fitting = [
+        (view, dataset)
+        for view in all_models(lab)
+        if view.card.recipe is Recipe.CLEAN
+        and (dataset := datasets.fitting(held, view.card)) is not None
+    ]
+    if not fitting:
+        return found
+    teacher, dataset = max(fitting, key=lambda pair: _preference(pair[0]))
+    return found | {
         "training.teacher": (teacher.id,),
         "training.architecture": (teacher.card.architecture,),
-        **({} if dataset is None else {"training.dataset": (dataset.id,)}),
+        "training.dataset": (dataset.id,),
     }
+
+
+def _preference(view: ModelView) -> tuple[bool, float]:
+    validated = view.card.validation_clean
+    return view.card.origin != "shipped", 0.0 if validated is None else validated.value
 
 
 def _plan(entries: Entries) -> AblationPlanContext:
     try:
         params = typed.read(AblationParams, entries)
     except typed.Rejected as rejected:
-        return AblationPlanContext(problems=tuple(rejected.messages.values()))
+        labels = {spec.name: spec.label for spec in specs(AblationParams)}
+        return AblationPlanContext(
+            problems=tuple(
+                f"{labels[name]}: {message}" if name in labels else message
+                for name, message in rejected.messages.items()
+            )
+        )
     trainings = params.trainings()
     epochs = sum(planned.params.epochs for planned in trainings)
     measure = params.measure

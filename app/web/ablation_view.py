@@ -39,7 +39,6 @@ class AblationView:
 
     columns: tuple[Column, ...]
     rows: tuple[RowView, ...]
-    seeds: int
     epsilon: str
     """The budget of every attack on test images."""
     source: str
@@ -54,7 +53,6 @@ def ablation_view(table: AblationTable) -> AblationView:
     return AblationView(
         columns=table.columns,
         rows=rows,
-        seeds=max((len(row.children) for row in table.rows), default=0),
         epsilon=format_255(table.epsilon),
         source=table.reported[0].label if table.reported else "",
         empty=all(cell is None for row in rows for cell in row.cells),

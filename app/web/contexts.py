@@ -242,6 +242,8 @@ class ModelContext(Context):
     """With its card."""
     dataset: str
     """The id of what it was trained on, in this lab; empty where the lab lacks it."""
+    has_teacher: bool
+    """Whether the lab has the teacher that its card names."""
     twin: ModelView | None
     """The other model that its training left: the best or the last epoch."""
     expected: bool

@@ -113,7 +113,13 @@ def _page(
     context = DatasetsContext(
         datasets=tuple(datasets.all_datasets(lab)),
         imports=_unfinished(lab),
-        archive=_form("archive", archive, messages, (*_UNSHOWN, "train_per_class")),
+        archive=_form(
+            "archive",
+            archive,
+            messages,
+            (*_UNSHOWN, "train_per_class"),
+            wrong_beside=bool(file_error),
+        ),
         drawn=_form("drawn", drawn, messages, _UNSHOWN),
         downloads=tuple(
             Download(source.value, label)
@@ -127,7 +133,12 @@ def _page(
 
 
 def _form(
-    prefix: str, entries: Entries | None, errors: Mapping[str, str], without: Sequence[str]
+    prefix: str,
+    entries: Entries | None,
+    errors: Mapping[str, str],
+    without: Sequence[str],
+    *,
+    wrong_beside: bool = False,
 ) -> forms.FormView:
     return forms.form(
         ImportParams,
@@ -136,6 +147,7 @@ def _form(
         errors={} if entries is None else errors,
         without=without,
         prefix=prefix,
+        wrong_beside=wrong_beside,
     )
 
 

@@ -93,6 +93,8 @@ class FormView:
     groups: tuple[GroupView, ...]
     errors: tuple[str, ...] = ()
     """What belongs to no single field."""
+    wrong_beside: bool = False
+    """Whether a field that the template draws itself is wrong."""
 
     @property
     def fields(self) -> tuple[FieldView, ...]:
@@ -100,7 +102,8 @@ class FormView:
 
     @property
     def has_errors(self) -> bool:
-        return bool(self.errors) or any(field.error for field in self.fields)
+        mine = bool(self.errors) or any(field.error for field in self.fields)
+        return mine or self.wrong_beside
 
 
 def form(
@@ -111,6 +114,7 @@ def form(
     errors: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
     prefix: str = "field",
+    wrong_beside: bool = False,
 ) -> FormView:
     """The form for `params`; fields that `entries` leaves out show their defaults."""
     messages = dict(errors or {})
@@ -131,7 +135,7 @@ def form(
         for spec in specs(params)
         if spec.name not in without
     ]
-    return FormView(groups=_groups(fields), errors=tuple(messages.values()))
+    return FormView(_groups(fields), tuple(messages.values()), wrong_beside)
 
 
 def _entries(

@@ -78,6 +78,7 @@ def _context(
             choices={"dataset": datasets},
             errors=messages,
             without=_OWN_FIELDS,
+            wrong_beside=bool(file_error or classes_error),
         ),
         has_dataset=bool(datasets),
         classes="\n".join(entries.get("classes", ())),

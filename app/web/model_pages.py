@@ -45,13 +45,15 @@ def all_models(
 def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
     view = models.get(lab, model_id)
     evaluations = _evaluations(lab, model_id)
-    dataset = datasets.of_model(lab, view.card)
+    dataset = datasets.of_model(datasets.all_datasets(lab), view.card)
+    teacher = _held_teacher(lab, view)
     context = ModelContext(
         model=view,
         dataset="" if dataset is None else dataset.id,
         twin=_twin(lab, view),
         expected=any(one.expected is not None for one in view.card.test),
-        params=_params(view, dataset),
+        has_teacher=teacher is not None,
+        params=_params(view, dataset, teacher),
         measured=_measured(lab, model_id, evaluations),
         evaluations=evaluations,
     )
@@ -69,22 +71,29 @@ def _twin(lab: Lab, view: ModelView) -> ModelView | None:
     return next(iter(models.by_id(lab, sorted(kept)).values()), None)
 
 
-def _params(view: ModelView, dataset: DatasetView | None) -> tuple[RowGroup, ...]:
-    if view.card.params is None:
-        return ()
-    return readable(TrainParams, view.card.params.model_dump(mode="json"), _names(view, dataset))
+def _held_teacher(lab: Lab, view: ModelView) -> ModelView | None:
+    """The teacher, unless it is in the bin, or was never in this lab."""
+    named = view.card.teacher
+    return None if named is None else models.by_id(lab, [named.id]).get(named.id)
 
 
-def _names(view: ModelView, dataset: DatasetView | None) -> dict[str, Named]:
+def _params(
+    view: ModelView, dataset: DatasetView | None, teacher: ModelView | None
+) -> tuple[RowGroup, ...]:
+    """What the lab holds of it is linked."""
     card = view.card
-    href = "" if dataset is None else f"/datasets/{dataset.id}"
-    names = {card.dataset.id: Named(card.dataset.name, href)}
+    if card.params is None:
+        return ()
+    names = {
+        card.dataset.id: Named(card.dataset.name, f"/datasets/{dataset.id}" if dataset else "")
+    }
     if card.teacher is not None:
-        names[card.teacher.id] = Named(card.teacher.name, f"/models/{card.teacher.id}")
-    earlier = None if card.params is None else card.params.continue_from
+        href = f"/models/{teacher.id}" if teacher else ""
+        names[card.teacher.id] = Named(card.teacher.name, href)
+    earlier = card.params.continue_from
     if earlier is not None:
         names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
-    return names
+    return readable(TrainParams, card.params.model_dump(mode="json"), names)
 
 
 def _evaluations(lab: Lab, model_id: str) -> tuple[JobView, ...]:

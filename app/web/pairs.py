@@ -99,9 +99,9 @@ def _number(text: str) -> int | float | None:
     for kind in (int, float):
         try:
             number = kind(text)
-        except ValueError:
+            return number if math.isfinite(number) else None
+        except (ValueError, OverflowError):  # an integer may be too long for a float
             continue
-        return number if math.isfinite(number) else None
     return None
 
 

@@ -111,7 +111,7 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
     if "dataset" not in entries:
         chosen = models.by_id(lab, entries.get("models", ())[:1])
         for view in chosen.values():
-            dataset = datasets.fitting(lab, view.card)
+            dataset = datasets.fitting(datasets.all_datasets(lab), view.card)
             entries["dataset"] = () if dataset is None else (dataset.id,)
     return render(request, _evaluate_page(lab, entries, job, {}))
 

@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python docs/results/ablation.py LAB DATASET
 
-LAB is the data folder of a lab, DATASET an id in it. Of every model it takes the newest evaluation
-that an ablation with default settings would have made, so the figures are those of an ablation's
-table: each attack alone on all images, and AutoAttack as the worst case of all.
+LAB is the data folder of a lab, DATASET an id in it. Of each recipe and seed it takes the newest
+evaluation that an ablation with default settings would have made, so the figures are those of an
+ablation's table: each attack alone on all images, and AutoAttack as the worst case of all.
 """
 
 from __future__ import annotations
@@ -137,11 +137,16 @@ def against_baseline(found: list[Measured]) -> None:
         row(one.name, str(one.seed), points, f"{table.only_second}, {table.only_first}", f"{p:.2g}")
 
 
+def _place(name: str) -> tuple[int, str]:
+    """Recipes of the paper in its order, then the others."""
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
 def main(lab: Path, dataset: str) -> None:
     newest: dict[tuple[str, int], Measured] = {}
     for one in measured(lab, dataset):
         newest.setdefault((one.name, one.seed), one)
-    found = sorted(newest.values(), key=lambda one: (ORDER.index(one.name), one.seed))
+    found = sorted(newest.values(), key=lambda one: (*_place(one.name), one.seed))
     head("recipe", *COLUMNS.values(), "seeds")
     for name, group in groupby(found, key=lambda one: one.name):
         over_seeds(name, list(group))

@@ -66,7 +66,7 @@ def main(lab: Path, dataset: str, count: int, models: list[str]) -> None:
     for model_id in models:
         row = catalogue.model(database, model_id)
         assert row is not None
-        model = registry.load_model(files, row).requires_grad_(False)
+        model = registry.load_model(files, row).to("cpu").requires_grad_(False)
         near, far, hinge = hinges(model, train, count)
         shown = (f"{near.mean():.3f}", f"{far.mean():.3f}", f"{hinge.mean():.5f}")
         print(f"| {row.card['name']} | {' | '.join(shown)} | {(hinge > 0).float().mean():.1%} |")

@@ -40,6 +40,24 @@ def test_the_last_parameter_of_the_grid_varies_fastest() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"architecture": ("timm:wide_resnet50_2", "timm:wide_resnet101_2")},
+        {"ema_decay": (0.99, 0.999), "learning_rate": (0.05, 0.1), "trades_beta": (1, 6)},
+        {"learning_rate": (0.1234567, 0.1234568)},
+    ],
+)
+def test_rows_and_models_can_be_told_apart(grid: dict[str, Any]) -> None:
+    params = ablation_params(
+        recipes=("trades",), seeds=(0, 1), grid=grid, training={"start_from_teacher": False}
+    )
+    labels = [params.label(row) for row in params.rows()]
+    names = [planned.params.name for planned in params.trainings()]
+    assert (len(set(labels)), len(set(names))) == (len(labels), len(names))
+    assert max(map(len, names)) <= 80
+
+
 def test_a_recipe_varies_only_what_it_reads_and_has_no_value_of_its_own() -> None:
     params = ablation_params(
         recipes=("clean", "pgd_at", "agkd_bml"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +73,36 @@ def test_import_train_and_evaluate(tmp_path: Path) -> None:
     assert {row.title for row in job_queries.page(database, offset=0, limit=9)[0]} == {
         "Import Mini", "Train Model on Mini", "Evaluate Model", "Import the model Copy",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_says_how_to_go_on_and_does_not_repeat_itself(
+    tmp_path: Path,
+) -> None:
+    data, file = tmp_path / "data", tmp_path / "params.json"
+    assert _worker(data, "import", _write(file, name="Shapes", train_per_class=40)).returncode == 0
+    (dataset,) = catalogue.datasets(open_lab(data).database)
+    params = {"name": "Net", "dataset": dataset.id, "architecture": "wrn-10-1", "epochs": 10}
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker", "train", _write(file, batch_size=32, **params)],
+        env={**os.environ, "LAB_DATA_DIR": str(data), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as training:
+        assert training.stdout is not None
+        job = training.stdout.readline().split()[1]
+        assert any(re.match(r"epoch \d+ of 10: [1-9]", line) for line in training.stdout)
+        training.send_signal(signal.SIGINT)
+        _, said = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert said == f"Interrupted. Go on with: python -m worker resume {job}\n"
+    done = _worker(data, "resume", job)
+    assert done.returncode == 0, done.stderr
+    assert "Going on after" in done.stdout
+    assert "epoch 1 of 10: 0 of" not in done.stdout
+    again = _worker(data, "resume", job)
+    assert (again.returncode, "result: " in again.stdout) == (0, True)
 
 
 def test_what_cannot_run_is_said_in_words(tmp_path: Path) -> None:

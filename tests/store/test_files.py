@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def test_an_unfinished_file_is_not_seen_under_its_name(tmp_path: Path) -> None:
         stream.write(b"half")
         assert not target.exists()
     assert target.read_bytes() == b"half"
+
+
+def test_what_a_killed_process_left_goes_after_a_day(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    files.prepare()
+    left = [files.upload(".u.0a1b2c3d.part"), files.weights("m").with_suffix(".2.converted")]
+    kept = [files.upload("u"), files.weights("m"), files.upload(".v.0a1b2c3d.part")]
+    for path in (*left, *kept):
+        path.write_bytes(b"weights")
+        if path != kept[-1]:
+            os.utime(path, (0, 0))
+    files.prepare()
+    assert [path.exists() for path in (*left, *kept)] == [False] * 2 + [True] * 3
 
 
 def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TRAINING_PRESETS, AblationParams, Recipe
-from app.contracts.results import AblationTable, Measure
+from app.contracts.results import AblationTable, Accuracy, Measure
 from app.services import ablations as service
 from app.services import jobs
 from app.services.lab import Lab
@@ -21,7 +21,7 @@ from app.web import ablation_charts, palette
 from app.web.ablation_view import ablation_view
 from app.web.pairs import read_pairs, typed_pairs
 from tests.plugins.families import children_of, fail, run_all, succeed, take
-from tests.web.examples import add_dataset, add_model
+from tests.web.examples import add_dataset, add_model, an_id
 
 _HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 
@@ -79,7 +79,9 @@ def test_a_name_in_two_lines_has_the_values_of_both() -> None:
     assert read_pairs(["steps: 3", "steps: a=7"]) == {"steps": {"3": "", "a": 7}}
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "1e999", "9" * 5000, "[" * 5000, '"8"', "null"])
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "1e999", "9" * 400, "9" * 5000, "[" * 5000, '"8"', "null"]
+)
 def test_what_is_no_number_stays_as_it_was_typed(text: str) -> None:
     assert read_pairs([f"steps: {text}"]) == {"steps": [text]}
 
@@ -163,6 +165,21 @@ def test_the_form_begins_with_the_papers_recipes_and_a_teacher(
     assert re.search(r'name="training.step_size" value="4"', quick)
 
 
+def test_the_suggested_teacher_fits_a_dataset_of_the_lab(lab: Lab, client: httpx.Client) -> None:
+    def suggested() -> list[str]:
+        return re.findall(r'<option value="(\w{32})" selected>', client.get("/ablation").text)
+
+    accurate = Accuracy.of(99, 100).model_dump()
+    stranger = add_model(lab, an_id(), classes=("one", "two"), validation_clean=accurate)
+    dataset = add_dataset(lab, checksum="9" * 64)
+    assert suggested() == [dataset]
+    shipped = add_model(lab, dataset, origin="shipped", validation_clean=accurate)
+    assert suggested() == [dataset, shipped]
+    own = add_model(lab, dataset)
+    assert suggested() == [dataset, own]
+    assert stranger not in suggested()
+
+
 def test_trainings_are_counted_while_one_types(lab: Lab, client: httpx.Client) -> None:
     sent = _form(lab)
 
@@ -182,7 +199,8 @@ def test_trainings_are_counted_while_one_types(lab: Lab, client: httpx.Client) -
     )
     assert "8 trainings" in plan(name="", **{"training.dataset": ""})
     assert 'class="note warn"' in plan(**{"training.epochs": "100"})
-    assert "cannot be said yet" in plan(seeds="")
+    assert 'cannot be said yet:</p> <ul class="plain"><li>Seeds: must be given' in plan(seeds="")
+    assert "Epochs: must be a whole number" in plan(**{"training.epochs": "two"})
     assert "at most 200" in plan(
         seeds=", ".join(map(str, range(50))), **{"grid.is": ["1, 2, 3", ""]}
     )

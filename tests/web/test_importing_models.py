@@ -78,6 +78,7 @@ def test_a_missing_or_empty_file_is_said_at_the_file(
     answer = client.post("/models/import", data=sent, files=files)
     assert answer.status_code == 422
     assert set(errors(answer.text)) == {"weights-file"}
+    assert "nothing was started" in answer.text
 
 
 def test_classes_that_the_dataset_has_not_are_said_at_the_classes(
@@ -124,4 +125,4 @@ def test_a_finished_import_leads_to_its_model(lab: Lab, client: httpx.Client) ->
     assert f'href="/models/{model}"' in page
     assert "83.0" in page
     assert "90.0" in page
-    assert "2e-06" in page
+    assert "2.0e-06" in page

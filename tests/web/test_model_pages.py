@@ -51,6 +51,19 @@ def _twins(lab: Lab) -> tuple[str, str, str]:
     return best, last, job
 
 
+def test_a_teacher_that_the_lab_lacks_is_named_and_not_linked(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    student = add_model(lab, dataset, name="Net", teacher=teacher)
+    assert client.get(f"/models/{student}").text.count(f'href="/models/{teacher}"') == 2
+    models.delete(lab, teacher)
+    page = client.get(f"/models/{student}").text
+    assert f'href="/models/{teacher}"' not in page
+    assert "(not in this lab)" in page
+
+
 def test_both_models_of_a_training_are_told_apart_and_linked(
     lab: Lab, client: httpx.Client
 ) -> None:

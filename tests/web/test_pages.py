@@ -86,6 +86,19 @@ def test_the_first_steps_are_crossed_off_one_by_one(lab: Lab, client: httpx.Clie
     assert steps() == []
 
 
+def test_no_step_is_left_where_all_are_done_but_a_student_of_ones_own(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    add_model(lab, dataset, origin="shipped")
+    teacher = add_model(lab, dataset)
+    explained = explanation(teacher, teacher)
+    add_job(lab, JobKind.EXPLAIN, explained.params, result=explained)
+    result = evaluation([(teacher, "Teacher")])
+    add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    assert re.findall(r'<li class="(\w+)"', _html(client, "/")) == []
+
+
 def test_pages_hold_no_inline_script_or_handler(lab: Lab, client: httpx.Client) -> None:
     for path in _filled(lab):
         html = _html(client, path)

@@ -166,7 +166,7 @@ class AblationParams(Params):
     def trainings(self) -> tuple[Planned, ...]:
         """Every training: row by row, each with all seeds."""
         return tuple(
-            Planned(number, seed, self._training(row, seed, self._name(row, seed)))
+            Planned(number, seed, self._training(row, seed, self._name(number, row, seed)))
             for number, row in enumerate(self.rows())
             for seed in self.seeds
         )
@@ -213,9 +213,16 @@ class AblationParams(Params):
             return "own"
         return "grid" if name in row.changes else f"training.{name}"
 
-    def _name(self, row: Row, seed: int) -> str:
-        """`Nets · AGKD-BML, attack steps 7 · seed 0`, cut to the length of a name."""
-        end = f" · {_cut(self.label(row), _MAX_LABEL)} · seed {seed}"
+    def _name(self, number: int, row: Row, seed: int) -> str:
+        """`Nets · AGKD-BML, attack steps 7 · seed 0`, cut to the length of a name.
+
+        The place in the table tells labels apart that are cut.
+        """
+        label = self.label(row)
+        if len(label) > _MAX_LABEL:
+            place = f" (row {number + 1})"
+            label = _cut(label, _MAX_LABEL - len(place)) + place
+        end = f" · {label} · seed {seed}"
         return _cut(self.name, _MAX_NAME - len(end)) + end
 
 
@@ -242,7 +249,7 @@ def _shown(field: str, value: Any) -> str:
         return format_255(value)
     if isinstance(value, list):
         return "/".join(str(each) for each in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)[:16]
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _cut(text: str, length: int) -> str:

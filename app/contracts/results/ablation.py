@@ -164,7 +164,8 @@ def columns_of(params: AblationParams) -> tuple[Column, ...]:
         Column(
             measure=Measure.VALIDATION_PGD,
             name="PGD-10, validation",
-            help="On the same images; the best epoch is the best in it, so it flatters.",
+            help="On the same images, at the budget that each model was trained with; the best "
+            "epoch is the best in it, so it flatters.",
         ),
     ]
     if params.measure is not None:
