@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(f"job {job_id}", flush=True)
     status = _run(lab, echo, job_id, stopping.is_set)
-    return _conclude(lab, job_id, status, interrupted=stopping.is_set())
+    return _conclude(lab, job_id, interrupted=status is None and stopping.is_set())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,12 +216,12 @@ def _run(
     return status if status.is_final else None
 
 
-def _conclude(lab: WorkerLab, job_id: str, status: JobStatus | None, *, interrupted: bool) -> int:
+def _conclude(lab: WorkerLab, job_id: str, *, interrupted: bool) -> int:
     row = job_queries.get(lab.database, job_id)
     if row is None:
         print("There is no such job.", file=sys.stderr)
         return 2
-    if status is None and interrupted:
+    if interrupted:
         print(f"Interrupted. Go on with: python -m worker resume {job_id}", file=sys.stderr)
         return _INTERRUPTED
     status = JobStatus(row.status)
