@@ -157,6 +157,7 @@ def test_a_preset_fills_its_fields_and_leaves_the_others(page: Page, lab: Lab) -
     expect(page.locator("#field-architecture")).to_have_value("preactresnet-18")
     expect(page.locator("input[name=precision]:checked")).to_have_value("bfloat16")
     page.click("text=Quick, on a CPU")
+    expect(page.locator("a[data-preset][aria-current=true]")).to_contain_text("Quick, on a CPU")
     expect(page.locator("#field-architecture")).to_have_value("wrn-10-2")
     expect(page.locator("#field-name")).to_have_value("Mine")
     expect(page.locator("input[value=pgd_at]")).to_be_checked()
@@ -243,10 +244,15 @@ def test_an_ablation_is_planned_and_followed(page: Page, lab: Lab) -> None:
     expect(page.locator("figure.chart")).to_be_hidden()
     job = page.url.rsplit("/", 1)[1]
     first = children_of(lab.database, job)[0]
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.evaluate("document.querySelector('#ablation-scroll').scrollLeft = 40")
+    page.focus(f"#training-{first.id}")
     succeed(lab.database, lab.files, take(lab.database, first.id))
     ablations.advance(lab.database, lab.files, job)
     expect(page.locator("#ablation")).to_contain_text("40.0")
     expect(page.locator("#children .state.succeeded")).to_have_count(1)
+    expect(page.locator(f"#training-{first.id}")).to_be_focused()
+    assert page.evaluate("document.querySelector('#ablation-scroll').scrollLeft") == 40
     expect(page.locator("#state")).to_contain_text("1 of 12 trainings over")
     page.wait_for_function("() => document.querySelector('[data-chart=seeds] .plot').data?.length")
 
