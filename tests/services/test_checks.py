@@ -9,6 +9,7 @@ import pytest
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
 from app.errors import InvalidInput
+from app.services import jobs
 from app.services.checks import check
 from app.services.lab import Lab
 from tests.plugins.stock import stock_dataset, stock_model
@@ -30,7 +31,7 @@ def test_a_suite_that_fits_is_taken(lab: Lab) -> None:
         further=("autoattack", "transfer", "noise"),
         sources=(model, other),
     )
-    check(lab, JobKind.EVALUATE, params)
+    assert jobs.submit(lab, JobKind.EVALUATE, params).title == "Evaluate Teacher, Other"
 
 
 @pytest.mark.parametrize("further", [(), ("transfer",)])
@@ -54,7 +55,7 @@ def test_a_transfer_comes_from_another_model(lab: Lab) -> None:
         ((model,), (other,)), ((model,), (model, other)), ((model, other), (model,)),
     ]:  # fmt: skip
         params = EvaluateParams(models=models, sources=sources, **given)
-        check(lab, JobKind.EVALUATE, params)
+        assert jobs.submit(lab, JobKind.EVALUATE, params).title.startswith("Evaluate Teacher")
 
 
 def test_the_target_is_a_class_of_the_dataset(lab: Lab) -> None:
@@ -63,4 +64,4 @@ def test_the_target_is_a_class_of_the_dataset(lab: Lab) -> None:
     field, _ = refused(lab, **given, attack=attack)
     assert field == "target_class"
     params = EvaluateParams(**given, attack=attack | {"target_class": "ship"})
-    check(lab, JobKind.EVALUATE, params)
+    assert jobs.submit(lab, JobKind.EVALUATE, params).title
