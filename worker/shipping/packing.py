@@ -78,6 +78,7 @@ def measure(database: Database, files: Files, job_id: str, folder: Path) -> list
     found = [shipped for shipped in listed(folder) if shipped.weights_sha256 in by_sum]
     if not found:
         raise InvalidInput("It measured none of the models in the box.")
+    tested = []
     for shipped in found:
         card = read_card(shipped)
         if result.dataset.sha256 != card.dataset.sha256:
@@ -86,7 +87,9 @@ def measure(database: Database, files: Files, job_id: str, folder: Path) -> list
                 f"“{result.dataset.name}”."
             )
         test = _merged([*card.test, *_test(result, by_sum[shipped.weights_sha256])])
-        _write_card(shipped.card, card.model_copy(update={"test": test}))
+        tested.append((shipped.card, card.model_copy(update={"test": test})))
+    for path, card in tested:  # only now: a refusal leaves every card as it was
+        _write_card(path, card)
     refresh(folder)
     return [shipped.slug for shipped in found]
 
