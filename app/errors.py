@@ -17,13 +17,13 @@ _ENVELOPE = {"body", "query", "path", "header", "cookie", "params"}
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Pairs of field and message of pydantic's errors.
 
-    A rule over several fields names the one to change (`app.contracts.params.misfit`).
+    A rule over several fields names the one to change (`app.contracts.params.invalid`).
     """
     return [(_field(error), error["msg"].removeprefix("Value error, ")) for error in errors]
 
 
 def _field(error: Mapping[str, Any]) -> str:
-    if error["type"] == "misfit":
+    if error["type"] == "invalid":
         return str(error["ctx"]["field"])
     if error["type"] == "json_invalid":
         return "body"

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from worker.agkd_bml.examples import most_confusing_class
 from worker.agkd_bml.objective import agkd_term, classification_terms, metric_term, total_of
 from worker.models import Classifier, Outputs, build
-from worker.recipes import RECIPES, Batch, Knobs, Networks, TrainingAttack, Weights
+from worker.recipes import RECIPES, Batch, Networks, Parameters, TrainingAttack, Weights
 
 N, CLASSES = 128, 10
 ATTACK = TrainingAttack(eps=8 / 255, step_size=2 / 255, steps=10)
@@ -35,7 +35,7 @@ def lab_step(dtype: torch.dtype | None) -> TakeStep:
     no gradient for parameters in them, channels-last, convolutions in `dtype`."""
     student, teacher, pool = _networks_and_images(torch.channels_last)
     networks = Networks(student=student, teacher=teacher, dtype=dtype)
-    knobs = Knobs(attack=ATTACK, weights=WEIGHTS, trades_beta=6.0)
+    parameters = Parameters(attack=ATTACK, weights=WEIGHTS, trades_beta=6.0)
     y = torch.arange(N) % CLASSES
 
     def images(classes: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def lab_step(dtype: torch.dtype | None) -> TakeStep:
         student.zero_grad()
         generator = torch.Generator().manual_seed(seed)
         batch = Batch(x=x, y=y, draw_prime=images, generator=generator)
-        taken = RECIPES["agkd_bml"](networks, batch, knobs)
+        taken = RECIPES["agkd_bml"](networks, batch, parameters)
         torch.autograd.backward(taken.loss)
         return {"loss": taken.loss} | taken.terms
 

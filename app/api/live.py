@@ -10,7 +10,7 @@ from pydantic import Field
 from app.api.fields import params_from
 from app.api.jobs import accepted
 from app.contracts.jobs import JobKind
-from app.contracts.params import Attack, CraftedOn, ExplainParams, Id, Seed, knob
+from app.contracts.params import Attack, CraftedOn, ExplainParams, Id, Seed, parameter
 from app.contracts.units import Intensity, from_255
 from app.contracts.views import JobView
 from app.deps import LabDep
@@ -25,7 +25,7 @@ class LiveForm(Attack):
     image: UploadFile = Field(description="PNG, JPEG or WebP, at most 10 MB.")
     teacher: Id
     student: Id
-    steps: int = knob(10, title="Steps", help="Steps of PGD; FGSM takes one.", ge=1, le=1000)
+    steps: int = parameter(10, title="Steps", help="Steps of PGD; FGSM takes one.", ge=1, le=1000)
     max_epsilon: Intensity = Field(from_255(16), description="The right end of the slider.")
     crafted_on: CraftedOn = Field(CraftedOn.STUDENT, description="The model under attack.")
     label: str | None = Field(None, description="The true class; else what the teacher sees.")

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import EvaluateParams, misfit
+from app.contracts.params import EvaluateParams, invalid
 from app.contracts.results import DatasetReport, EvaluationResult, Lineage, ModelCard
 from app.contracts.results.base import Result
 
@@ -60,11 +60,11 @@ class Export(Result):
     @model_validator(mode="after")
     def _is_of_one_piece(self) -> Self:
         if self.params != self.result.params:
-            raise misfit(
+            raise invalid(
                 "params", "not those of the result; a job with other parameters is a new job"
             )
         if self.dataset.lineage.id != self.params.dataset:
-            raise misfit("dataset", "not the one of the parameters")
+            raise invalid("dataset", "not the one of the parameters")
         return self
 
     def differs_from(

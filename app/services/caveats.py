@@ -98,7 +98,7 @@ def _budget(params: EvaluateParams) -> str:
 
 
 def _attack(attack: Attack) -> str:
-    """With the knobs that its method has: `PGD (20 steps of 0.25 ε, 5 starts)`."""
+    """With the parameters that its method has: `PGD (20 steps of 0.25 ε, 5 starts)`."""
     name = attack.method.upper().replace("_", "-")
     if attack.method is Method.FGSM:
         return name

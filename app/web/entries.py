@@ -143,7 +143,7 @@ def _messages(params: type[Params], error: ValidationError) -> dict[str, str]:
     by_name = {spec.name: spec for spec in specs(params)}
     messages: dict[str, str] = {}
     for one in error.errors():
-        if one["type"] == "misfit":
+        if one["type"] == "invalid":
             name, message = _named(params, one["ctx"]["field"]), str(one["msg"])
         else:
             path = [str(part) for part in one["loc"]]

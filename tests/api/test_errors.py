@@ -84,7 +84,7 @@ def test_the_field_of_an_error() -> None:
     assert one("missing", "epsilons", 2) == [("epsilons.2", "bad")]
     assert one("missing", "body") == [("body", "bad")]
     assert one("missing") == [("body", "bad")]
-    assert one("misfit", "body", field="teacher") == [("teacher", "bad")]
+    assert one("invalid", "body", field="teacher") == [("teacher", "bad")]
     assert one("union_tag_invalid", "body", discriminator="'kind'") == [("kind", "bad")]
 
 

@@ -21,7 +21,7 @@ def refused(**changes: Any) -> set[str]:
     try:
         ImportModelParams.model_validate(IMPORT | changes)
     except ValidationError as error:
-        return {e["ctx"]["field"] if e["type"] == "misfit" else str(e["loc"][0])
+        return {e["ctx"]["field"] if e["type"] == "invalid" else str(e["loc"][0])
                 for e in error.errors()}  # fmt: skip
     return set()
 

@@ -1,4 +1,4 @@
-"""Every knob: defaults, bounds, rules over several fields, metadata for the forms."""
+"""Every parameter: defaults, bounds, rules over several fields, metadata for the forms."""
 
 from __future__ import annotations
 

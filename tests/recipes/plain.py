@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.recipes.scenes import SEED, Scene
-from worker.recipes import Knobs
+from worker.recipes import Parameters
 
 Terms = dict[str, Tensor]
 
@@ -34,11 +34,17 @@ def uniform(like: Tensor, n: int) -> Tensor:
 
 
 def attack(
-    student: Any, x: Tensor, classes: Tensor, uniform: Tensor, knobs: Knobs, *, towards: bool
+    student: Any,
+    x: Tensor,
+    classes: Tensor,
+    uniform: Tensor,
+    parameters: Parameters,
+    *,
+    towards: bool,
 ) -> Tensor:
-    eps, step = knobs.attack.eps, knobs.attack.step_size
+    eps, step = parameters.attack.eps, parameters.attack.step_size
     x_adv = (x + eps * (2 * uniform - 1)).clamp(0, 1)
-    for _ in range(knobs.attack.steps):
+    for _ in range(parameters.attack.steps):
         x_adv.requires_grad_()
         loss = F.cross_entropy(student(x_adv), classes)
         (gradient,) = torch.autograd.grad(loss, x_adv)
@@ -90,33 +96,33 @@ def attention(features: Tensor) -> Tensor:
     return (sums - low[:, None, None]) / (high - low)[:, None, None]
 
 
-def classified(log_p_adv: Tensor, log_p: Tensor, y: Tensor, knobs: Knobs) -> Terms:
-    w = knobs.weights
+def classified(log_p_adv: Tensor, log_p: Tensor, y: Tensor, parameters: Parameters) -> Terms:
+    w = parameters.weights
     terms = {"classification": smoothed(log_p_adv, y, w.smoothing)}
     if w.mart_beta is not None:
         terms["mart"] = mart_extra(log_p_adv, log_p, y, w.mart_beta)
     return terms
 
 
-def clean(scene: Scene, student: Any, knobs: Knobs) -> Plain:
+def clean(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     _, _, log_p = train_pass(student, scene.x)
-    loss = smoothed(log_p, scene.y, knobs.weights.smoothing)
+    loss = smoothed(log_p, scene.y, parameters.weights.smoothing)
     return Plain(loss, {"classification": loss}, log_p, None)
 
 
-def pgd_at(scene: Scene, student: Any, knobs: Knobs) -> Plain:
+def pgd_at(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     start = uniform(scene.x, len(scene.x))
-    x_adv = attack(student, scene.x, scene.y, start, knobs, towards=False)
+    x_adv = attack(student, scene.x, scene.y, start, parameters, towards=False)
     _, _, log_p = train_pass(student, x_adv)
-    loss = smoothed(log_p, scene.y, knobs.weights.smoothing)
+    loss = smoothed(log_p, scene.y, parameters.weights.smoothing)
     return Plain(loss, {"classification": loss}, None, log_p)
 
 
-def trades(scene: Scene, student: Any, knobs: Knobs) -> Plain:
-    x, eps, step = scene.x, knobs.attack.eps, knobs.attack.step_size
+def trades(scene: Scene, student: Any, parameters: Parameters) -> Plain:
+    x, eps, step = scene.x, parameters.attack.eps, parameters.attack.step_size
     p = student(x).softmax(dim=1).detach()
     x_adv = x + 0.001 * torch.randn(x.shape, generator=generator(), dtype=x.dtype)
-    for _ in range(knobs.attack.steps):
+    for _ in range(parameters.attack.steps):
         x_adv.requires_grad_()
         moved = F.kl_div(student(x_adv).log_softmax(dim=1), p, reduction="sum")
         (gradient,) = torch.autograd.grad(moved, x_adv)
@@ -125,40 +131,42 @@ def trades(scene: Scene, student: Any, knobs: Knobs) -> Plain:
     _, _, seen = train_pass(student, x_adv, x)
     log_p_adv, log_p = seen.chunk(2)
     stability = F.kl_div(log_p_adv, log_p.exp(), reduction="batchmean")
-    classification = smoothed(log_p, scene.y, knobs.weights.smoothing)
-    loss = classification + knobs.trades_beta * stability
+    classification = smoothed(log_p, scene.y, parameters.weights.smoothing)
+    loss = classification + parameters.trades_beta * stability
     return Plain(loss, {"classification": classification, "trades": stability}, log_p, log_p_adv)
 
 
-def mart(scene: Scene, student: Any, knobs: Knobs) -> Plain:
+def mart(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     start = uniform(scene.x, len(scene.x))
-    x_adv = attack(student, scene.x, scene.y, start, knobs, towards=False)
+    x_adv = attack(student, scene.x, scene.y, start, parameters, towards=False)
     _, _, seen = train_pass(student, x_adv, scene.x)
     log_p_adv, log_p = seen.chunk(2)
-    terms = classified(log_p_adv, log_p, scene.y, knobs)
+    terms = classified(log_p_adv, log_p, scene.y, parameters)
     return Plain(terms["classification"] + terms["mart"], terms, log_p, log_p_adv)
 
 
-def sml(scene: Scene, student: Any, knobs: Knobs) -> Plain:
+def sml(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     y_prime = confusing(student, scene)
     start = uniform(scene.x, len(scene.x))
-    x_f = attack(student, scene.x, y_prime, start, knobs, towards=True)
+    x_f = attack(student, scene.x, y_prime, start, parameters, towards=True)
     _, embedding, seen = train_pass(student, x_f, scene.x, scene.pool[y_prime])
     log_p_adv, log_p, _ = seen.chunk(3)
-    w, terms = knobs.weights, classified(log_p_adv, log_p, scene.y, knobs)
+    w, terms = parameters.weights, classified(log_p_adv, log_p, scene.y, parameters)
     metric = triplet(*embedding.chunk(3), w.margin, w.mu)
     loss = sum(terms.values()) + w.bml_weight * metric
     return Plain(loss, terms | {"sml": metric}, log_p, log_p_adv)
 
 
-def of_both_directions(scene: Scene, student: Any, knobs: Knobs, terms_of: set[str]) -> Plain:
+def of_both_directions(
+    scene: Scene, student: Any, parameters: Parameters, terms_of: set[str]
+) -> Plain:
     n, y_prime = len(scene.x), confusing(student, scene)
-    x_prime, start, w = scene.pool[y_prime], uniform(scene.x, 2 * n), knobs.weights
-    x_f = attack(student, scene.x, y_prime, start[:n], knobs, towards=True)
-    x_b = attack(student, x_prime, scene.y, start[n:], knobs, towards=True)
+    x_prime, start, w = scene.pool[y_prime], uniform(scene.x, 2 * n), parameters.weights
+    x_f = attack(student, scene.x, y_prime, start[:n], parameters, towards=True)
+    x_b = attack(student, x_prime, scene.y, start[n:], parameters, towards=True)
     features, embedding, seen = train_pass(student, x_f, scene.x, x_b)
     log_p_adv, log_p, _ = seen.chunk(3)
-    terms = classified(log_p_adv, log_p, scene.y, knobs)
+    terms = classified(log_p_adv, log_p, scene.y, parameters)
     loss = sum(terms.values())
     if "agkd" in terms_of:
         with torch.no_grad():
@@ -174,7 +182,7 @@ def of_both_directions(scene: Scene, student: Any, knobs: Knobs, terms_of: set[s
     return Plain(loss, terms, log_p, log_p_adv)
 
 
-PLAIN: dict[str, Callable[[Scene, Any, Knobs], Plain]] = {
+PLAIN: dict[str, Callable[[Scene, Any, Parameters], Plain]] = {
     "clean": clean,
     "pgd_at": pgd_at,
     "trades": trades,

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from tests.plugins.recording import CLASSES, Recording, recording
-from worker.recipes import RECIPES, Batch, Knobs, Networks, Step, TrainingAttack, Weights
+from worker.recipes import RECIPES, Batch, Networks, Parameters, Step, TrainingAttack, Weights
 
 N, SEED = 6, 5
 NEEDS_TEACHER = ("agkd", "agkd_bml")
 TOWARDS_A_CLASS = ("sml", "agkd", "bml", "agkd_bml")
 """Recipes whose examples aim at the most confusing class, and that draw x'."""
 
-KNOBS = Knobs(
+PARAMETERS = Parameters(
     attack=TrainingAttack(eps=0.1, step_size=0.03, steps=4),
     weights=Weights(
         smoothing=0.5, mart_beta=6.0, agkd_weight=1.5, bml_weight=2.0, margin=0.03, mu=0.001
@@ -25,15 +25,15 @@ KNOBS = Knobs(
 )
 
 
-def knobs(**changed: Any) -> Knobs:
+def parameters(**changed: Any) -> Parameters:
     """Those above with some changed, whichever part they belong to."""
-    attack = {k: v for k, v in changed.items() if hasattr(KNOBS.attack, k)}
-    weights = {k: v for k, v in changed.items() if hasattr(KNOBS.weights, k)}
+    attack = {k: v for k, v in changed.items() if hasattr(PARAMETERS.attack, k)}
+    weights = {k: v for k, v in changed.items() if hasattr(PARAMETERS.weights, k)}
     rest = {k: v for k, v in changed.items() if k not in attack | weights}
     return replace(
-        KNOBS,
-        attack=replace(KNOBS.attack, **attack),
-        weights=replace(KNOBS.weights, **weights),
+        PARAMETERS,
+        attack=replace(PARAMETERS.attack, **attack),
+        weights=replace(PARAMETERS.weights, **weights),
         **rest,
     )
 
@@ -55,13 +55,13 @@ class Scene:
         self.asked.append(y_prime)
         return self.pool[y_prime]
 
-    def take(self, recipe: str, with_knobs: Knobs = KNOBS) -> Step:
+    def take(self, recipe: str, with_parameters: Parameters = PARAMETERS) -> Step:
         """A step with a teacher, whether the recipe looks at it or not."""
         generator = torch.Generator().manual_seed(SEED)
         return RECIPES[recipe](
             Networks(student=self.student, teacher=self.teacher, dtype=None),
             Batch(x=self.x, y=self.y, draw_prime=self.draw_prime, generator=generator),
-            with_knobs,
+            with_parameters,
         )
 
 

@@ -13,10 +13,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.plugins.recording import recording
 from tests.recipes.plain import PLAIN
-from tests.recipes.scenes import KNOBS, NEEDS_TEACHER, SEED, TOWARDS_A_CLASS, N, knobs, scene
+from tests.recipes.scenes import (
+    NEEDS_TEACHER,
+    PARAMETERS,
+    SEED,
+    TOWARDS_A_CLASS,
+    N,
+    parameters,
+    scene,
+)
 from worker.recipes import RECIPES, Batch, Networks
 
-STEPS = KNOBS.attack.steps
+STEPS = PARAMETERS.attack.steps
 ROBUST = [name for name in RECIPES if name != "clean"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "as the authors have it": {},
@@ -42,7 +50,7 @@ def near(found: Tensor, expected: Tensor) -> None:
     ],
 )
 def test_equals_the_step_written_out(recipe: str, variant: str) -> None:
-    given, chosen, plain_student = scene(), knobs(**VARIANTS[variant]), recording(0)
+    given, chosen, plain_student = scene(), parameters(**VARIANTS[variant]), recording(0)
     found = given.take(recipe, chosen)
     expected = PLAIN[recipe](given, plain_student, chosen)
     assert list(found.terms) == list(expected.terms)
@@ -74,12 +82,12 @@ def test_every_term_takes_part() -> None:
 
 
 def test_a_weight_of_zero_leaves_the_rest() -> None:
-    without = knobs(agkd_weight=0.0, bml_weight=0.0)
+    without = parameters(agkd_weight=0.0, bml_weight=0.0)
     for recipe, left_out in {"agkd": "agkd", "bml": "bml", "sml": "sml"}.items():
         step = scene().take(recipe, without)
         near(step.loss, step.terms["classification"] + step.terms["mart"])
         assert step.terms[left_out].item() > 0  # still told
-    step = scene().take("agkd_bml", knobs(agkd_weight=0.0, bml_weight=0.0, mart_beta=None))
+    step = scene().take("agkd_bml", parameters(agkd_weight=0.0, bml_weight=0.0, mart_beta=None))
     near(step.loss, step.terms["classification"])
     assert set(step.terms) == {"classification", "agkd", "bml"}
 
@@ -135,8 +143,8 @@ def test_examples_are_new_images_of_the_ball(recipe: str) -> None:
             assert torch.equal(seen, source)
             continue
         moved = (seen - source).abs().flatten(1).amax(dim=1)
-        assert (moved > 0.9 * KNOBS.attack.eps).all()
-        assert (moved <= KNOBS.attack.eps + 1e-12).all()
+        assert (moved > 0.9 * PARAMETERS.attack.eps).all()
+        assert (moved <= PARAMETERS.attack.eps + 1e-12).all()
         assert seen.min() >= 0
         assert seen.max() <= 1
 
@@ -153,7 +161,7 @@ def library_example(recipe: str) -> tuple[Tensor, Tensor]:
     """The recipe's adversarial images and those of torchattacks, from the same random start."""
     given = scene()
     given.take(recipe)
-    attack = {"eps": KNOBS.attack.eps, "alpha": KNOBS.attack.step_size, "steps": STEPS}
+    attack = {"eps": PARAMETERS.attack.eps, "alpha": PARAMETERS.attack.step_size, "steps": STEPS}
     kind = torchattacks.TPGD if recipe == "trades" else torchattacks.PGD
     library: Any = kind(recording(0), **attack)
     x, y = given.x, given.y
@@ -224,12 +232,14 @@ def test_what_has_to_be_there(recipe: str) -> None:
     alone = Networks(student=given.student, teacher=None, dtype=None)
     if recipe in NEEDS_TEACHER:
         with pytest.raises(ValueError, match="needs a teacher"):
-            RECIPES[recipe](alone, batch, KNOBS)
+            RECIPES[recipe](alone, batch, PARAMETERS)
     else:
-        assert torch.equal(RECIPES[recipe](alone, batch, KNOBS).loss, scene().take(recipe).loss)
+        assert torch.equal(
+            RECIPES[recipe](alone, batch, PARAMETERS).loss, scene().take(recipe).loss
+        )
     if recipe == "mart":
         with pytest.raises(ValueError, match="mart_beta"):
-            given.take(recipe, knobs(mart_beta=None))
+            given.take(recipe, parameters(mart_beta=None))
 
 
 @pytest.mark.parametrize("recipe", ROBUST)
@@ -243,7 +253,7 @@ def test_what_has_to_be_there(recipe: str) -> None:
 )
 def test_refuses_what_pgd_refuses(recipe: str, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        scene().take(recipe, knobs(**wrong))
+        scene().take(recipe, parameters(**wrong))
 
 
 _WAITING = ("_local_scalar_dense", "nonzero", "masked_select")

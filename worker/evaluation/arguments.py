@@ -15,7 +15,7 @@ from worker.attacks.norms import uniform_in_ball
 
 
 def steps_of(attack: Attack, method: Method | None = None) -> Steps:
-    """How the attack moves, or another method of steps with its knobs. FGSM is one whole step."""
+    """How the attack moves, or another method with its parameters. FGSM is one whole step."""
     method = method or attack.method
     if method is Method.FGSM:
         return Steps(method.value, steps=1, relative_step=1.0, random_start=False)

@@ -24,7 +24,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from app.errors import JobError
 from worker.data import TensorSplit
-from worker.recipes import Batch, Knobs, Networks, Recipe
+from worker.recipes import Batch, Networks, Parameters, Recipe
 
 Trial = Callable[[int], None]
 """Takes one step with so many images, and leaves nothing."""
@@ -36,10 +36,12 @@ buffers, and gaps in the heap. Seen: 1.0 (PreActResNet-18) to 1.5 (WRN-10-1)."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
-def trial_of(recipe: Recipe, networks: Networks, knobs: Knobs, train: TensorSplit) -> Trial:
+def trial_of(
+    recipe: Recipe, networks: Networks, parameters: Parameters, train: TensorSplit
+) -> Trial:
     """The recipe's step on a copy of the student; one attack step, as each needs the same."""
     device = train.labels.device
-    short = replace(knobs, attack=replace(knobs.attack, steps=1))
+    short = replace(parameters, attack=replace(parameters.attack, steps=1))
 
     def step(images: int) -> None:
         rows = torch.arange(images, device=device) % len(train.labels)

@@ -22,7 +22,7 @@ from worker.jobs.save_pace import SavePace
 from worker.jobs.training_state import EpochSums, TrainingState, seeds
 from worker.jobs.validation import validate
 from worker.models import Classifier
-from worker.recipes import RECIPES, Batch, Knobs, Networks, Step, TrainingAttack, Weights
+from worker.recipes import RECIPES, Batch, Networks, Parameters, Step, TrainingAttack, Weights
 
 _REPORT_EVERY_S = 2.0
 
@@ -47,7 +47,7 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
     state = TrainingState.start(model, params, len(data.train.labels))
     _resume(context, params, state)
     networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
-    trial = fitting.trial_of(RECIPES[params.recipe], networks, knobs_of(params), data.train)
+    trial = fitting.trial_of(RECIPES[params.recipe], networks, parameters_of(params), data.train)
     if state.steps == 0:  # what went on from a checkpoint has fitted before
         _check_last_batch(trial, params.batch_size, len(data.train.labels))
         _foresee(trial, min(params.batch_size, len(data.train.labels)))
@@ -205,8 +205,8 @@ def _train(
 
 
 def _step_of(params: TrainParams, state: TrainingState, data: _Data, networks: Networks) -> StepOf:
-    """The recipe, bound to its networks, its knobs and its source of images."""
-    recipe, knobs, generators = RECIPES[params.recipe], knobs_of(params), state.generators
+    """The recipe, bound to its networks, its parameters and its source of images."""
+    recipe, parameters, generators = RECIPES[params.recipe], parameters_of(params), state.generators
     by_class = ClassIndex(data.train.labels)
 
     def draw_prime(classes: Tensor) -> Tensor:
@@ -215,15 +215,15 @@ def _step_of(params: TrainParams, state: TrainingState, data: _Data, networks: N
 
     def step(x: Tensor, y: Tensor) -> Step:
         batch = Batch(x=x, y=y, draw_prime=draw_prime, generator=generators["attack"])
-        return recipe(networks, batch, knobs)
+        return recipe(networks, batch, parameters)
 
     return step
 
 
-def knobs_of(params: TrainParams) -> Knobs:
+def parameters_of(params: TrainParams) -> Parameters:
     """The parameters as recipes read them."""
     has_mart = params.mart or params.recipe is Recipe.MART
-    return Knobs(
+    return Parameters(
         attack=TrainingAttack(eps=params.epsilon, step_size=params.step_size, steps=params.steps),
         weights=Weights(
             smoothing=params.label_smoothing,

@@ -1,4 +1,4 @@
-"""Ways to train, one a file: `(networks, batch, knobs) -> Step`, from a batch to its loss.
+"""Ways to train, one a file: `(networks, batch, parameters) -> Step`, from a batch to its loss.
 
 All share one loop, which is not theirs. A recipe leaves the student in train mode, gives the
 teacher no gradient and moves nothing off the device. All images are in [0, 1] and in one memory
@@ -11,7 +11,7 @@ from worker.agkd_bml.examples import TrainingAttack
 from worker.agkd_bml.objective import Weights
 from worker.recipes.agkd import agkd
 from worker.recipes.agkd_bml import agkd_bml
-from worker.recipes.base import Batch, Knobs, Networks, Recipe, Step
+from worker.recipes.base import Batch, Networks, Parameters, Recipe, Step
 from worker.recipes.bml import bml
 from worker.recipes.clean import clean
 from worker.recipes.mart import mart
@@ -34,8 +34,8 @@ RECIPES: Mapping[str, Recipe] = {
 __all__ = [
     "RECIPES",
     "Batch",
-    "Knobs",
     "Networks",
+    "Parameters",
     "Recipe",
     "Step",
     "TrainingAttack",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from worker.agkd_bml.objective import agkd_term, classification_terms, metric_term, total_of
-from worker.recipes.base import Batch, Knobs, Networks, Step
+from worker.recipes.base import Batch, Networks, Parameters, Step
 from worker.recipes.method import both_directions
 
 
-def agkd_bml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
+def agkd_bml(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
     """L = CE_s(S(x_f), y) (+ MART) + AGKD + lambda * BML.
 
     The student attacks in eval mode and then, in train mode, sees x_f, x and x_b as one batch of
     3N; the teacher sees x and x' in eval mode.
     """
-    x_f, x_b, x_prime = both_directions(networks, batch, knobs)
+    x_f, x_b, x_prime = both_directions(networks, batch, parameters)
     forward, seen, backward = networks.student_sees(x_f, batch.x, x_b)
     taught = networks.teacher_features(batch.x, x_prime)
-    weights = knobs.weights
+    weights = parameters.weights
     terms = classification_terms(forward, seen, batch.y, weights)
     attention = agkd_term(forward, backward, *taught)
     metric = metric_term(forward, seen, backward, weights)

@@ -1,4 +1,4 @@
-"""What all recipes share: the networks of a step, the knobs they read, and what a step gives."""
+"""What all recipes share: the networks of a step, its parameters, and what it gives."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knobs:
+class Parameters:
     """The parameters of all recipes; each reads its own."""
 
     attack: TrainingAttack
@@ -96,7 +96,7 @@ class Networks:
         return torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
 
-Recipe = Callable[[Networks, Batch, Knobs], Step]
+Recipe = Callable[[Networks, Batch, Parameters], Step]
 
 
 def _split(outputs: Outputs, parts: int, dtype: torch.dtype) -> list[Outputs]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from worker.agkd_bml.objective import classification_terms, total_of
-from worker.recipes.base import Batch, Knobs, Networks, Step
+from worker.recipes.base import Batch, Networks, Parameters, Step
 from worker.recipes.pgd_at import untargeted_example
 
 
-def mart(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
+def mart(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
     """L = BCE(p', y) + beta * KL(p || p') * (1 - p_y), mean over images.
 
     p and p' are the probabilities of x and of x_adv, untargeted PGD as in PGD-AT, and
@@ -17,9 +17,9 @@ def mart(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
 
     Raises ValueError for weights without a beta.
     """
-    if knobs.weights.mart_beta is None:
+    if parameters.weights.mart_beta is None:
         raise ValueError("this recipe needs a mart_beta")
-    x_adv = untargeted_example(networks, batch, knobs)
+    x_adv = untargeted_example(networks, batch, parameters)
     adversarial, seen = networks.student_sees(x_adv, batch.x)
-    terms = classification_terms(adversarial, seen, batch.y, knobs.weights)
+    terms = classification_terms(adversarial, seen, batch.y, parameters.weights)
     return Step(total_of(terms), terms, seen.logits, adversarial.logits)

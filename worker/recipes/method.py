@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.agkd_bml.examples import forward_and_backward_examples, most_confusing_class
-from worker.recipes.base import Batch, Knobs, Networks
+from worker.recipes.base import Batch, Networks, Parameters
 
 
 class Examples(NamedTuple):
@@ -22,13 +22,19 @@ class Examples(NamedTuple):
     """x': training images of the classes y'."""
 
 
-def both_directions(networks: Networks, batch: Batch, knobs: Knobs) -> Examples:
+def both_directions(networks: Networks, batch: Batch, parameters: Parameters) -> Examples:
     """Forward and backward examples, in one attack on 2N images."""
     student = networks.attacked()
     with torch.no_grad():
         y_prime = most_confusing_class(student(batch.x), batch.y)
     x_prime = batch.draw_prime(y_prime)
     x_f, x_b = forward_and_backward_examples(
-        student, batch.x, batch.y, x_prime, y_prime, attack=knobs.attack, generator=batch.generator
+        student,
+        batch.x,
+        batch.y,
+        x_prime,
+        y_prime,
+        attack=parameters.attack,
+        generator=batch.generator,
     )
     return Examples(x_f, x_b, x_prime)

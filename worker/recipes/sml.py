@@ -11,10 +11,10 @@ import torch
 
 from worker.agkd_bml.examples import most_confusing_class
 from worker.agkd_bml.objective import classification_terms, metric_term, total_of
-from worker.recipes.base import Batch, Knobs, Networks, Step
+from worker.recipes.base import Batch, Networks, Parameters, Step
 
 
-def sml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
+def sml(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
     """L = CE_s(S(x_f), y) (+ MART) + lambda * triplet(e(x_f), e(x), e(x')).
 
     x_f is the forward example of BML. The negative is x' itself, a clean image of the most
@@ -23,9 +23,11 @@ def sml(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
     student = networks.attacked()
     with torch.no_grad():
         y_prime = most_confusing_class(student(batch.x), batch.y)
-    x_f = knobs.attack.example(student, batch.x, y_prime, targeted=True, generator=batch.generator)
+    x_f = parameters.attack.example(
+        student, batch.x, y_prime, targeted=True, generator=batch.generator
+    )
     forward, seen, prime = networks.student_sees(x_f, batch.x, batch.draw_prime(y_prime))
-    terms = classification_terms(forward, seen, batch.y, knobs.weights)
-    metric = metric_term(forward, seen, prime, knobs.weights)
-    loss = total_of(terms) + knobs.weights.bml_weight * metric
+    terms = classification_terms(forward, seen, batch.y, parameters.weights)
+    metric = metric_term(forward, seen, prime, parameters.weights)
+    loss = total_of(terms) + parameters.weights.bml_weight * metric
     return Step(loss, terms | {"sml": metric}, seen.logits, forward.logits)

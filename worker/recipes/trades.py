@@ -10,13 +10,13 @@ from torch.nn import functional as F
 from worker.agkd_bml.classification import smoothed_cross_entropy
 from worker.attacks.norms import Ball, per_image
 from worker.attacks.pgd import check_steps, climb
-from worker.recipes.base import Batch, Knobs, Networks, Step
+from worker.recipes.base import Batch, Networks, Parameters, Step
 
 _START = 0.001
 """Standard deviation of the normal noise at which the attack starts; the authors' value."""
 
 
-def trades(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
+def trades(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
     """L = CE_s(S(x), y) + beta * KL(S(x) || S(x_adv)), mean over images.
 
     x_adv approaches the maximum of KL(S(x) || S(.)) in the ball, S in eval mode, from x plus a
@@ -24,12 +24,14 @@ def trades(networks: Networks, batch: Batch, knobs: Knobs) -> Step:
     code. The student sees x_adv and x as one batch, as in all recipes here; the authors' code shows
     it one after the other.
     """
-    x_adv = _example(networks, batch, knobs)
+    x_adv = _example(networks, batch, parameters)
     adversarial, seen = networks.student_sees(x_adv, batch.x)
-    classification = smoothed_cross_entropy(seen.logits, batch.y, smoothing=knobs.weights.smoothing)
+    classification = smoothed_cross_entropy(
+        seen.logits, batch.y, smoothing=parameters.weights.smoothing
+    )
     stability = divergence(seen.logits, adversarial.logits).mean()
     terms = {"classification": classification, "trades": stability}
-    loss = classification + knobs.trades_beta * stability
+    loss = classification + parameters.trades_beta * stability
     return Step(loss, terms, seen.logits, adversarial.logits)
 
 
@@ -39,9 +41,9 @@ def divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_p_adv)).sum(dim=1)
 
 
-def _example(networks: Networks, batch: Batch, knobs: Knobs) -> Tensor:
+def _example(networks: Networks, batch: Batch, parameters: Parameters) -> Tensor:
     """Images whose predictions are far from those of x, (N, 3, H, W) in [0, 1]."""
-    model, x, attack = networks.attacked(), batch.x, knobs.attack
+    model, x, attack = networks.attacked(), batch.x, parameters.attack
     check_steps(x, batch.y, attack.steps, "linf", noise=None)
     ball = Ball.around(x, attack.eps, "linf")
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Every knob of every job: bounds, unit, default and help.
+"""Every parameter of every job: bounds, unit, default and help.
 
 Forms, the API's schema and the validation all come from here. Fields carry `title` (label),
 `description` (help) and, in `json_schema_extra`, `unit` and `group` for the forms.
@@ -23,7 +23,7 @@ from app.contracts.params.attacks import (
     Method,
     Norm,
 )
-from app.contracts.params.base import Finite, Id, Name, Params, Seed, knob, misfit
+from app.contracts.params.base import Finite, Id, Name, Params, Seed, invalid, parameter
 from app.contracts.params.datasets import ImportParams, Source
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import LIVE_LEVELS, CraftedOn, ExplainParams
@@ -84,7 +84,7 @@ __all__ = [
     "TrainParams",
     "TrainingPreset",
     "family",
-    "knob",
-    "misfit",
+    "invalid",
+    "parameter",
     "training_preset",
 ]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 from pydantic import JsonValue, ValidationError, model_validator
 
 from app.contracts.params.attacks import Attack, Method
-from app.contracts.params.base import Name, Params, Seed, knob, misfit
+from app.contracts.params.base import Name, Params, Seed, invalid, parameter
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.training import KNOBS_OF, RECIPE_NAMES, Recipe, TrainParams
 from app.contracts.units import format_255
@@ -58,17 +58,19 @@ class AblationMeasure(Params):
     its figure is the worst case of all, at most what AutoAttack alone would leave.
     """
 
-    images: int = knob(
+    images: int = parameter(
         1000, title="Test images", unit="images", ge=1, le=1_000_000,
         help="How many, the same for every model; all where there are fewer.",
     )  # fmt: skip
-    steps: int = knob(20, title="Steps", help="Of PGD and of CW.", ge=1, le=1000)
-    cw: bool = knob(True, title="CW", help="PGD on the margin between logits, with as many steps.")
-    autoattack: bool = knob(
+    steps: int = parameter(20, title="Steps", help="Of PGD and of CW.", ge=1, le=1000)
+    cw: bool = parameter(
+        True, title="CW", help="PGD on the margin between logits, with as many steps."
+    )
+    autoattack: bool = parameter(
         True, title="AutoAttack",
         help="AutoAttack standard. Takes most of the time; without it robustness is overstated.",
     )  # fmt: skip
-    batch_size: int = knob(
+    batch_size: int = parameter(
         250, title="Batch size", unit="images", help="Images attacked at once.", ge=1, le=4096
     )
 
@@ -93,33 +95,33 @@ class AblationMeasure(Params):
 class AblationParams(Params):
     """Train every recipe with every value of a grid and every seed, and measure each model."""
 
-    name: Name = knob(
+    name: Name = parameter(
         title="Name", help="What the ablation is called; names of its models begin with it."
     )
-    training: TrainParams = knob(
+    training: TrainParams = parameter(
         title="Shared settings",
         help="What all trainings share. Its name, recipe, seed and `continue_from` are replaced; "
         "recipes that need no teacher may start from its weights, `clean` drops it.",
     )
-    recipes: tuple[Recipe, ...] = knob(
+    recipes: tuple[Recipe, ...] = parameter(
         title="Recipes", help="The recipes to compare, in the order of the table.",
         min_length=1, max_length=len(Recipe),
     )  # fmt: skip
-    grid: dict[str, tuple[JsonValue, ...]] = knob(
+    grid: dict[str, tuple[JsonValue, ...]] = parameter(
         dict, title="Grid", max_length=8,
         help="Training parameters and the values to try, all combinations. A recipe that does not "
         "read a parameter, or has its own value of it, takes no part in varying it.",
     )  # fmt: skip
-    own: dict[Recipe, dict[str, JsonValue]] = knob(
+    own: dict[Recipe, dict[str, JsonValue]] = parameter(
         dict, title="Of one recipe alone",
         help="What single recipes change of the shared settings, such as `label_smoothing` 0 for "
         "`pgd_at`.",
     )  # fmt: skip
-    seeds: tuple[Seed, ...] = knob(
+    seeds: tuple[Seed, ...] = parameter(
         (0, 1, 2), title="Seeds", min_length=1, max_length=50,
         help="Every row is trained with each of them.",
     )  # fmt: skip
-    measure: AblationMeasure | None = knob(
+    measure: AblationMeasure | None = parameter(
         AblationMeasure, title="Measure",
         help="What is measured of each model; without it the table has validation figures only.",
     )  # fmt: skip
@@ -128,20 +130,20 @@ class AblationParams(Params):
     def _each_once(self) -> Self:
         for name, members in (("recipes", self.recipes), ("seeds", self.seeds)):
             if len(set(members)) != len(members):
-                raise misfit(name, "each one once")
+                raise invalid(name, "each one once")
         for recipe in self.own:
             if recipe not in self.recipes:
-                raise misfit("own", f"{recipe} is not among the recipes")
+                raise invalid("own", f"{recipe} is not among the recipes")
         named = [("own", field) for own in self.own.values() for field in own]
         for name, field in [*named, *(("grid", field) for field in self.grid)]:
             if field not in VARIABLE:
-                raise misfit(name, f"“{field[:80]}” is no training parameter that can vary")
+                raise invalid(name, f"“{field[:80]}” is no training parameter that can vary")
         varied = {field for recipe in self.recipes for field in self._varied(recipe)}
         for field, values in self.grid.items():
             if not values:
-                raise misfit("grid", f"{field}: at least one value")
+                raise invalid("grid", f"{field}: at least one value")
             if field not in varied:
-                raise misfit("grid", f"{field}: none of the recipes takes it from the grid")
+                raise invalid("grid", f"{field}: none of the recipes takes it from the grid")
         return self
 
     @model_validator(mode="after")
@@ -150,12 +152,12 @@ class AblationParams(Params):
             prod(len(self.grid[field]) for field in self._varied(recipe)) for recipe in self.recipes
         )
         if count > MAX_TRAININGS:
-            raise misfit("grid", f"{count:,} trainings; at most {MAX_TRAININGS} in one ablation")
+            raise invalid("grid", f"{count:,} trainings; at most {MAX_TRAININGS} in one ablation")
         seen = set()
         for row in self.rows():
             canonical = self._training(row, self.seeds[0], "x").model_dump_json()
             if canonical in seen:
-                raise misfit("grid", f"{_raw_label(row)}: the same training twice")
+                raise invalid("grid", f"{_raw_label(row)}: the same training twice")
             seen.add(canonical)
         return self
 
@@ -191,7 +193,7 @@ class AblationParams(Params):
             yield Row(recipe, changes, tuple(f for f in fields if len(self.grid[f]) > 1))
 
     def _training(self, row: Row, seed: int, name: str) -> TrainParams:
-        """Raises misfit, which names the row."""
+        """Raises `invalid`, which names the row."""
         replaced = {"name": name, "recipe": row.recipe, "seed": seed, "continue_from": None}
         body = {**self.training.model_dump(mode="json"), **row.changes, **replaced}
         if not row.recipe.is_robust:
@@ -202,7 +204,7 @@ class AblationParams(Params):
             first = error.errors()[0]
             field = first.get("ctx", {}).get("field") or ".".join(str(p) for p in first["loc"])
             message = first["msg"].removeprefix("Value error, ")
-            raise misfit(
+            raise invalid(
                 self._culprit(row, str(field)), f"{_raw_label(row)}: {field}: {message}"
             ) from None
 

@@ -1,4 +1,4 @@
-"""Attacks: their names, what each can do, and the knobs of the one that draws the curves."""
+"""Attacks: their names, what each can do, and the parameters of the one that draws the curves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from app.contracts.params.base import Finite, Params, knob, misfit
+from app.contracts.params.base import Finite, Params, invalid, parameter
 from app.contracts.units import format_255, from_255
 
 MAX_LINF = from_255(64)
@@ -117,15 +117,17 @@ TARGETABLE = frozenset({Method.FGSM, Method.BIM, Method.PGD, Method.MI_FGSM, Met
 class Attack(Params):
     """How images are attacked, step by step; the budget is given by the job."""
 
-    method: Method = knob(
+    method: Method = parameter(
         Method.PGD, title="Attack", help="An attack of steps inside the budget.", only=WALKS
     )
-    norm: Norm = knob(
+    norm: Norm = parameter(
         Norm.LINF, title="Norm", help="How the size of a perturbation is measured.",
         group="Threat model",
     )  # fmt: skip
-    steps: int = knob(20, title="Steps", help="Steps of the attack; FGSM takes one.", ge=1, le=1000)
-    relative_step: Finite = knob(
+    steps: int = parameter(
+        20, title="Steps", help="Steps of the attack; FGSM takes one.", ge=1, le=1000
+    )
+    relative_step: Finite = parameter(
         0.25,
         title="Step size",
         unit="of ε",
@@ -133,37 +135,37 @@ class Attack(Params):
         gt=0,
         le=2,
     )
-    random_start: bool = knob(
+    random_start: bool = parameter(
         True,
         title="Random start",
         help="Start at a random point of the ball, not at the image. FGSM and BIM never do.",
     )
-    restarts: int = knob(
+    restarts: int = parameter(
         1, title="Restarts", ge=1, le=100,
         help="Random starts that are tried; an image counts as robust if it withstands all. One "
         "without a random start.",
     )  # fmt: skip
-    goal: Goal = knob(Goal.UNTARGETED, title="Goal", help="What the attack tries to reach.")
-    target_class: str | None = knob(
+    goal: Goal = parameter(Goal.UNTARGETED, title="Goal", help="What the attack tries to reach.")
+    target_class: str | None = parameter(
         None, title="Target class", help="The class to reach, for the goal `class`.", max_length=200
     )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.method not in WALKS:
-            raise misfit("method", f"one of {', '.join(WALKS)}; others go among further attacks")
+            raise invalid("method", f"one of {', '.join(WALKS)}; others go among further attacks")
         if self.norm not in NORMS_OF[self.method]:
-            raise misfit("norm", f"{self.method} is not defined in {self.norm}")
+            raise invalid("norm", f"{self.method} is not defined in {self.norm}")
         if self.goal is not Goal.UNTARGETED and self.method not in TARGETABLE:
-            raise misfit("goal", f"{self.method} only leaves the true class")
+            raise invalid("goal", f"{self.method} only leaves the true class")
         if (self.goal is Goal.CLASS) != (self.target_class is not None):
-            raise misfit("target_class", "belongs to the goal `class`, which needs it")
+            raise invalid("target_class", "belongs to the goal `class`, which needs it")
         return self
 
 
 def within_norm(norm: Norm, name: str, value: float) -> None:
-    """Raises a misfit at the field `name` where a budget is beyond what the norm allows."""
+    """Raises `invalid` at the field `name` where a budget is beyond what the norm allows."""
     limit = MAX_OF[norm]
     if value > limit:
         shown = format_255(limit) if norm is Norm.LINF else f"{limit:g}"
-        raise misfit(name, f"at most {shown} in this norm; 8/255 is written `8/255` or 0.03137")
+        raise invalid(name, f"at most {shown} in this norm; 8/255 is written `8/255` or 0.03137")

@@ -26,7 +26,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-def knob(
+def parameter(
     default: Any = ...,
     *,
     title: str,
@@ -45,9 +45,9 @@ def knob(
     return Field(title=title, description=help, json_schema_extra=extra, **source, **bounds)
 
 
-def misfit(field: str, message: str) -> PydanticCustomError:
+def invalid(field: str, message: str) -> PydanticCustomError:
     """The error of a rule that spans several fields; it names the one to change."""
-    return PydanticCustomError("misfit", "{message}", {"field": field, "message": message})
+    return PydanticCustomError("invalid", "{message}", {"field": field, "message": message})
 
 
 class Params(BaseModel):

@@ -14,78 +14,78 @@ from app.contracts.params.attacks import (
     Method,
     within_norm,
 )
-from app.contracts.params.base import Finite, Id, Params, Seed, knob, misfit
+from app.contracts.params.base import Finite, Id, Params, Seed, invalid, parameter
 from app.contracts.units import Intensity, from_255
 
 
 class EvaluateParams(Params):
     """Measure how robust models are: attacks at one budget, curves, and the evidence for both."""
 
-    models: tuple[Id, ...] = knob(
+    models: tuple[Id, ...] = parameter(
         title="Models", help="Models of the same classes, measured on the same images.",
         min_length=1, max_length=8,
     )  # fmt: skip
-    dataset: Id = knob(title="Dataset", help="Its test images are used.")
-    images: int = knob(
+    dataset: Id = parameter(title="Dataset", help="Its test images are used.")
+    images: int = parameter(
         1000, title="Test images", unit="images", ge=1, le=1_000_000,
         help="How many, drawn with the seed; all where there are fewer.",
     )  # fmt: skip
-    epsilon: Intensity = knob(
+    epsilon: Intensity = parameter(
         from_255(8), title="Budget ε", unit="/255", gt=0, le=MAX_L1, group="Threat model",
         help="The budget of the threat model: every attack is run at it. In L2 and L1, its length "
         "times 255.",
     )  # fmt: skip
-    attack: Attack = knob(
+    attack: Attack = parameter(
         Attack, title="First attack", help="The first attack, which also draws the curves."
     )
-    further: tuple[Method, ...] = knob(
+    further: tuple[Method, ...] = parameter(
         (), title="Further attacks", max_length=len(Method), group="Further attacks",
         help="At the budget ε, on the images that the attacks before them left standing. Robust "
         "accuracy is the worst case for each image. Published figures need `autoattack`.",
     )  # fmt: skip
-    queries: int = knob(
+    queries: int = parameter(
         1000, title="Queries", ge=10, le=100_000, group="Further attacks", unit="an image",
         help="Of `square` and `hop_skip_jump`. AutoAttack always takes 5,000.",
     )  # fmt: skip
-    sources: tuple[Id, ...] = knob(
+    sources: tuple[Id, ...] = parameter(
         (), title="Transfer from", max_length=8, group="Further attacks",
         help="Models that `transfer` attacks in place of the one under test.",
     )  # fmt: skip
-    epsilons: tuple[Intensity, ...] = knob(
+    epsilons: tuple[Intensity, ...] = parameter(
         tuple(from_255(n) for n in (0, 1, 2, 4, 8, 12, 16)), title="Budgets ε", unit="/255",
         help="The points of the curve of accuracy against budget.", group="Curves",
         max_length=64,
     )  # fmt: skip
-    step_counts: tuple[int, ...] = knob(
+    step_counts: tuple[int, ...] = parameter(
         (1, 2, 5, 10, 20, 50), title="Step counts", unit="steps", max_length=32, group="Curves",
         help="The points of the curve of accuracy against steps.",
     )  # fmt: skip
-    minimal_epsilon: bool = knob(
+    minimal_epsilon: bool = parameter(
         True, title="Minimal ε", group="Curves",
         help="Bisect for each image the smallest budget at which the attack breaks it.",
     )  # fmt: skip
-    corruptions: bool = knob(
+    corruptions: bool = parameter(
         False, title="Common corruptions", group="More pictures",
         help="Accuracy on noisy, blurred, bright, pale, pixelated and JPEG-compressed images "
         "(Hendrycks and Dietterich, ICLR 2019), five severities of each.",
     )  # fmt: skip
-    attention: bool = knob(
+    attention: bool = parameter(
         True, title="Attention under attack", group="More pictures",
         help="How far each model's attention moves away from the teacher's on clean images.",
     )  # fmt: skip
-    embedding: bool = knob(
+    embedding: bool = parameter(
         False, title="Feature view", group="More pictures",
         help="Where clean, forward and backward examples lie among the features (PCA and t-SNE).",
     )  # fmt: skip
-    stop_half_width: Finite | None = knob(
+    stop_half_width: Finite | None = parameter(
         None, title="Stop at a band of ±", unit="points", gt=0, le=50, group="Run",
         help="End early once the 95 % interval of robust accuracy is this narrow for every model.",
     )  # fmt: skip
-    batch_size: int = knob(
+    batch_size: int = parameter(
         250, title="Batch size", unit="images", help="Images attacked at once.", ge=1, le=4096,
         group="Run",
     )  # fmt: skip
-    seed: Seed = knob(
+    seed: Seed = parameter(
         0, title="Seed", help="Seeds the choice of images and the random starts.", group="Run"
     )
 
@@ -96,13 +96,13 @@ class EvaluateParams(Params):
             within_norm(self.attack.norm, "epsilons", value)
         for name, values in (("epsilons", self.epsilons), ("step_counts", self.step_counts)):
             if list(values) != sorted(set(values)) or any(value < 0 for value in values):
-                raise misfit(name, "rising, without repeats, not negative")
+                raise invalid(name, "rising, without repeats, not negative")
         if any(not 1 <= count <= 1000 for count in self.step_counts):
-            raise misfit("step_counts", "from 1 to 1000")
+            raise invalid("step_counts", "from 1 to 1000")
         for name in ("models", "further", "sources"):
             members = getattr(self, name)
             if len(set(members)) != len(members):
-                raise misfit(name, "each one once")
+                raise invalid(name, "each one once")
         return self
 
     @model_validator(mode="after")
@@ -110,9 +110,9 @@ class EvaluateParams(Params):
         norm = self.attack.norm
         for method in self.further:
             if norm not in NORMS_OF[method]:
-                raise misfit("further", f"{method} is not defined in {norm}")
+                raise invalid("further", f"{method} is not defined in {norm}")
         if Method.TRANSFER in self.further and not self.sources:
-            raise misfit("sources", "`transfer` needs a model to attack")
+            raise invalid("sources", "`transfer` needs a model to attack")
         if self.further and self.attack.goal is not Goal.UNTARGETED:
-            raise misfit("goal", "further attacks are untargeted; so must the first one be")
+            raise invalid("goal", "further attacks are untargeted; so must the first one be")
         return self

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import model_validator
 
 from app.contracts.params.attacks import MAX_L2, Attack, within_norm
-from app.contracts.params.base import Id, Params, Seed, knob
+from app.contracts.params.base import Id, Params, Seed, parameter
 from app.contracts.units import Intensity, from_255
 
 
@@ -28,24 +28,24 @@ def _live_attack() -> Attack:
 class ExplainParams(Params):
     """Attack one uploaded image at every budget of the slider."""
 
-    upload: Id = knob(title="Image", help="The uploaded image.")
-    teacher: Id = knob(title="Teacher", help="The model trained on clean images.")
-    student: Id = knob(title="Student", help="The model trained to resist.")
-    attack: Attack = knob(_live_attack, title="Attack", help="The same for every budget.")
-    max_epsilon: Intensity = knob(
+    upload: Id = parameter(title="Image", help="The uploaded image.")
+    teacher: Id = parameter(title="Teacher", help="The model trained on clean images.")
+    student: Id = parameter(title="Student", help="The model trained to resist.")
+    attack: Attack = parameter(_live_attack, title="Attack", help="The same for every budget.")
+    max_epsilon: Intensity = parameter(
         from_255(16), title="Largest budget ε", unit="/255", gt=0, le=MAX_L2,
         help="The right end of the slider.",
     )  # fmt: skip
-    crafted_on: CraftedOn = knob(
+    crafted_on: CraftedOn = parameter(
         CraftedOn.STUDENT,
         title="Attacked model",
         help="White-box for this model; for the other one the same image is a transfer attack.",
     )
-    label: str | None = knob(
+    label: str | None = parameter(
         None, title="True class", max_length=200,
         help="What the image shows; left empty, what the teacher sees in the clean image.",
     )  # fmt: skip
-    seed: Seed = knob(0, title="Seed", help="Seeds the random start.")
+    seed: Seed = parameter(0, title="Seed", help="Seeds the random start.")
 
     @model_validator(mode="after")
     def _budget_fits_norm(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import model_validator
 
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
-from app.contracts.params.base import Finite, Id, Name, Params, knob, misfit
+from app.contracts.params.base import Finite, Id, Name, Params, invalid, parameter
 
 Channels = tuple[Finite, Finite, Finite]
 
@@ -15,25 +15,25 @@ Channels = tuple[Finite, Finite, Finite]
 class ImportModelParams(Params):
     """Bring a model that was trained elsewhere into the lab."""
 
-    name: Name = knob(title="Name", help="What the model is called in lists and charts.")
-    upload: Id = knob(
+    name: Name = parameter(title="Name", help="What the model is called in lists and charts.")
+    upload: Id = parameter(
         title="Weights",
         help="The uploaded file: `.safetensors`, or a `.pt` or `.pth` that holds a state dict.",
     )
-    architecture: Architecture = knob(title="Architecture", help=ARCHITECTURE_HELP)
-    dataset: Id = knob(
+    architecture: Architecture = parameter(title="Architecture", help=ARCHITECTURE_HELP)
+    dataset: Id = parameter(
         title="Dataset",
         help="Its classes and its image size are the model's; its test images show whether the "
         "import is right.",
     )
-    classes: tuple[Name, ...] | None = knob(
+    classes: tuple[Name, ...] | None = parameter(
         None,
         title="Order of classes",
         help="What the outputs of the file's head stand for, in their order: the dataset's "
         "classes, each once. Without it, in the dataset's own order.",
         max_length=1000,
     )
-    mean: Channels | None = knob(
+    mean: Channels | None = parameter(
         None,
         title="Mean",
         help="Of red, green and blue, in units of [0, 1]: what the weights expect to be "
@@ -41,14 +41,14 @@ class ImportModelParams(Params):
         "else 0.",
         group="Normalisation",
     )
-    std: Channels | None = knob(
+    std: Channels | None = parameter(
         None,
         title="Standard deviation",
         help="What the weights expect an image to be divided by, after that. Without it: what the "
         "file says, or else 1.",
         group="Normalisation",
     )
-    expected: Finite | None = knob(
+    expected: Finite | None = parameter(
         None,
         title="Expected clean accuracy",
         help="On the dataset's test images, as a share: 0.95 for 95 %. What is measured must come "
@@ -57,7 +57,7 @@ class ImportModelParams(Params):
         ge=0,
         le=1,
     )
-    tolerance: Finite = knob(
+    tolerance: Finite = parameter(
         0.02,
         title="Tolerance",
         help="How far from what is expected the accuracy may be, as a share, when even its 95 % "
@@ -70,14 +70,14 @@ class ImportModelParams(Params):
     @model_validator(mode="after")
     def _classes_are_distinct(self) -> Self:
         if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
-            raise misfit("classes", "names at least two classes, each once")
+            raise invalid("classes", "names at least two classes, each once")
         return self
 
     @model_validator(mode="after")
     def _normalisation_is_whole(self) -> Self:
         if (self.mean is None) != (self.std is None):
             field = "mean" if self.mean is None else "std"
-            raise misfit(field, "mean and standard deviation are given together")
+            raise invalid(field, "mean and standard deviation are given together")
         if self.std is not None and min(self.std) <= 0:
-            raise misfit("std", "must be above 0")
+            raise invalid("std", "must be above 0")
         return self

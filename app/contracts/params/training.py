@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.attacks import MAX_LINF
-from app.contracts.params.base import Finite, Id, Name, Params, Seed, knob, misfit
+from app.contracts.params.base import Finite, Id, Name, Params, Seed, invalid, parameter
 from app.contracts.units import Intensity, from_255
 
 
@@ -90,59 +90,61 @@ class Schedule(StrEnum):
 class TrainParams(Params):
     """Train one model. Defaults are those of the authors' released code, for a shorter run."""
 
-    name: Name = knob(title="Name", help="What the model is called in lists and charts.")
-    dataset: Id = knob(title="Dataset", help="What the model is trained on.")
-    recipe: Recipe = knob(
+    name: Name = parameter(title="Name", help="What the model is called in lists and charts.")
+    dataset: Id = parameter(title="Dataset", help="What the model is trained on.")
+    recipe: Recipe = parameter(
         Recipe.CLEAN,
         title="Recipe",
         help="How the model learns. `clean` trains an undefended classifier, the teacher; all "
         "others train on adversarial examples.",
     )
-    teacher: Id | None = knob(
+    teacher: Id | None = parameter(
         None,
         title="Teacher",
         help="A clean model of the same classes. `agkd` and `agkd_bml` learn where it looks; the "
         "other students may start from its weights.",
     )
-    architecture: Architecture = knob(
+    architecture: Architecture = parameter(
         "wrn-10-2",
         title="Architecture",
         help=f"{ARCHITECTURE_HELP} WRN-10-2 trains on a CPU; the paper uses WRN-28-10.",
     )
-    epochs: int = knob(10, title="Epochs", help="Passes over the training images.", ge=1, le=1000)
-    batch_size: int = knob(
+    epochs: int = parameter(
+        10, title="Epochs", help="Passes over the training images.", ge=1, le=1000
+    )
+    batch_size: int = parameter(
         128, title="Batch size", unit="images", help="Images in one step.", ge=8, le=4096
     )
-    seed: Seed = knob(0, title="Seed", help="Seeds weights, order, augmentation and attacks.")
-    augment: bool = knob(
+    seed: Seed = parameter(0, title="Seed", help="Seeds weights, order, augmentation and attacks.")
+    augment: bool = parameter(
         True, title="Crop and flip", help="Random crop (pad 4) and horizontal flip of each image."
     )
 
-    precision: Precision = knob(
+    precision: Precision = parameter(
         Precision.FLOAT32,
         title="Precision",
         help="What training computes in. Robustness is always measured in float32.",
     )
 
-    learning_rate: Finite = knob(
+    learning_rate: Finite = parameter(
         0.1, title="Learning rate", help="The highest one of the schedule.", group="Optimiser",
         gt=0, le=10,
     )  # fmt: skip
-    momentum: Finite = knob(
+    momentum: Finite = parameter(
         0.9, title="Momentum", help="Nesterov is off.", group="Optimiser", ge=0, lt=1
     )
-    weight_decay: Finite = knob(
+    weight_decay: Finite = parameter(
         2e-4, title="Weight decay", help="L2 penalty on every weight.", group="Optimiser",
         ge=0, le=0.1,
     )  # fmt: skip
-    schedule: Schedule = knob(
+    schedule: Schedule = parameter(
         Schedule.ONE_CYCLE,
         title="Schedule",
         help="`multistep` divides the rate by ten at each milestone; `cosine` falls to zero; "
         "`one_cycle` rises, then falls: best for short runs.",
         group="Optimiser",
     )
-    milestones: tuple[int, ...] = knob(
+    milestones: tuple[int, ...] = parameter(
         (100, 150),
         title="Milestones",
         unit="epochs",
@@ -150,13 +152,13 @@ class TrainParams(Params):
         group="Optimiser",
         max_length=10,
     )
-    ema_decay: Finite = knob(
+    ema_decay: Finite = parameter(
         0.0, title="Weight averaging (EMA)", group="Optimiser", ge=0, lt=1,
         help="Each step the average keeps this share of itself and takes the rest from the "
         "weights; the average is what is measured and kept. 0 switches it off; 0.999 suits runs of "
         "many thousand steps.",
     )  # fmt: skip
-    label_smoothing: Finite = knob(
+    label_smoothing: Finite = parameter(
         0.5,
         title="Label smoothing",
         help="s: the true class is given 1 − s, the other classes share s.",
@@ -165,52 +167,52 @@ class TrainParams(Params):
         lt=1,
     )
 
-    epsilon: Intensity = knob(
+    epsilon: Intensity = parameter(
         from_255(8), title="Perturbation budget ε", unit="/255", group="Adversarial examples",
         help="Largest change of any pixel (L∞) in the student's training examples.",
         gt=0, le=MAX_LINF,
     )  # fmt: skip
-    step_size: Intensity = knob(
+    step_size: Intensity = parameter(
         from_255(2), title="Step size", unit="/255", group="Adversarial examples",
         help="How far one attack step moves a pixel.", gt=0, le=MAX_LINF,
     )  # fmt: skip
-    steps: int = knob(
+    steps: int = parameter(
         10, title="Attack steps", group="Adversarial examples", ge=1, le=100,
         help="Steps of each attack; AGKD, BML and AGKD-BML run two. AGKD-BML-7 uses 7.",
     )  # fmt: skip
-    agkd_weight: Finite = knob(
+    agkd_weight: Finite = parameter(
         1.0, title="AGKD weight", group="Objective", ge=0, le=1000,
         help="Weight of the attention distance to the teacher.",
     )  # fmt: skip
-    bml_weight: Finite = knob(
+    bml_weight: Finite = parameter(
         2.0, title="BML weight λ", group="Objective", ge=0, le=1000,
         help="Weight of the bidirectional triplet loss.",
     )  # fmt: skip
-    margin: Finite = knob(
+    margin: Finite = parameter(
         0.03, title="Triplet margin m", group="Objective", ge=0, le=2,
         help="How much nearer the clean embedding must be than the backward one.",
     )  # fmt: skip
-    mu: Finite = knob(
+    mu: Finite = parameter(
         1e-3, title="Embedding penalty μ", group="Objective", ge=0, le=10,
         help="Weight of the embeddings' squared norm inside the triplet loss.",
     )  # fmt: skip
-    mart: bool = knob(
+    mart: bool = parameter(
         True, title="MART term", group="Objective",
         help="Adds the misclassification-aware term of Wang et al., ICLR 2020.",
     )  # fmt: skip
-    mart_beta: Finite = knob(
+    mart_beta: Finite = parameter(
         6.0, title="MART β", group="Objective", ge=0, le=100,
         help="Weight of KL(clean || adversarial) inside the MART term.",
     )  # fmt: skip
-    trades_beta: Finite = knob(
+    trades_beta: Finite = parameter(
         6.0, title="TRADES β", group="Objective", ge=0, le=100,
         help="Weight of KL(clean || adversarial) in TRADES.",
     )  # fmt: skip
-    start_from_teacher: bool = knob(
+    start_from_teacher: bool = parameter(
         True, title="Start from the teacher", group="Objective",
         help="Initialise the student with the teacher's weights (same architecture only).",
     )  # fmt: skip
-    continue_from: Id | None = knob(
+    continue_from: Id | None = parameter(
         None, title="Continue from", group="Resume",
         help="A cancelled or failed training job with the same parameters: go on from its last "
         "checkpoint.",
@@ -242,7 +244,7 @@ class TrainParams(Params):
     @model_validator(mode="after")
     def _teacher_fits_recipe(self) -> Self:
         if self.recipe.needs_teacher and self.teacher is None:
-            raise misfit("teacher", "this recipe needs one; train a `clean` model first")
+            raise invalid("teacher", "this recipe needs one; train a `clean` model first")
         if self.recipe is Recipe.CLEAN and self.teacher is not None:
-            raise misfit("teacher", "the recipe `clean` uses none")
+            raise invalid("teacher", "the recipe `clean` uses none")
         return self

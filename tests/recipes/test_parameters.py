@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.contracts.params import KNOBS_OF, RECIPE_NAMES, Recipe, TrainParams
 from tests.recipes.scenes import scene
-from worker.jobs.training import knobs_of
+from worker.jobs.training import parameters_of
 from worker.recipes import RECIPES
 
 BASE: dict[str, Any] = {
@@ -53,7 +53,7 @@ def loss(recipe: Recipe, **changed: Any) -> float:
         teacher=None if recipe is Recipe.CLEAN else "e" * 32,
         **(BASE | changed),
     )
-    return scene().take(recipe, knobs_of(params)).loss.item()
+    return scene().take(recipe, parameters_of(params)).loss.item()
 
 
 before = lru_cache(loss)
