@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from app.contracts.params import Attack
 from app.contracts.results import EmbeddingView
-from tests.evaluation.scenes import measured, params
+from tests.evaluation.batches import measured, params
 from worker.data import Split
 from worker.evaluation.conclusion import Samples, conclude
 from worker.evaluation.embedding import embedding_view, pca, project, tsne
 from worker.evaluation.progress import Meter
-from worker.evaluation.subject import Chunk
+from worker.evaluation.target import Chunk
 from worker.models import Classifier, Outputs, build
 
 COLOURS = np.array([[110, 70, 60], [60, 120, 80], [70, 60, 130]], dtype=np.uint8)

@@ -107,7 +107,7 @@ def test_catastrophic_overfitting_is_warned_of(
         stand = torch.arange(len(y)) < left[how.method].pop(0)
         return FirstBreak(x, torch.where(stand, how.steps + 1, 1))
 
-    monkeypatch.setattr("worker.jobs.validation.walk", doctored)
+    monkeypatch.setattr("worker.jobs.validation.iterate", doctored)
     job = run(shop.lab, JobKind.TRAIN, shop.student(recipe="pgd_at", steps=1))
     assert job.status == JobStatus.SUCCEEDED
     warnings = lines(shop.lab, job.id, LogLevel.WARNING)
