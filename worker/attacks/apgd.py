@@ -88,8 +88,9 @@ def apgd_targeted(
     _check(x, y, steps, norm)
     if targets < 1:
         raise ValueError(f"targets must be at least 1, not {targets}")
-    classes = most_likely_wrong(_logits(model, x), y, targets)
-    return apgd_towards(model, x, y, classes, eps=eps, steps=steps, norm=norm, seed=seed)
+    logits = _logits(model, x)
+    classes, standing = most_likely_wrong(logits, y, targets), logits.argmax(dim=1) == y
+    return apgd_towards(model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, seed=seed)
 
 
 def apgd_towards(
@@ -97,16 +98,15 @@ def apgd_towards(
     x: Tensor,
     y: Tensor,
     classes: Tensor,
+    standing: Tensor,
     *,
     eps: Budget,
     steps: int,
     norm: Norm,
     seed: int,
 ) -> Tensor:
-    """The same towards given classes, (N, T) int64, one column after the other."""
-    _check(x, y, steps, norm)
+    """The same towards given classes, (N, T) int64, for the images that stand, (N,) bool."""
     objectives = [_targeted_ratio(y, target) for target in classes.unbind(dim=1)]
-    standing = _logits(model, x).argmax(dim=1) == y
     return _in_turn(model, x, y, objectives, standing, eps, steps, norm, seed)
 
 

@@ -1,4 +1,4 @@
-"""All steps of an attack, on every image, whatever the model says on the way."""
+"""All steps of an iterative attack, on every image, whatever the model says on the way."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_equals_plain_pgd(targeted: bool) -> None:
         generator=None,
         noise=noise,
     )
-    how = Steps(Method.PGD, 7, 0.25, random_start=True)
+    how = Steps(PGD, 7, 0.25, random_start=True)
     target = aim if targeted else None
     found = iterate(
         model, x, y, how=how, eps=eps, norm="linf", noise=noise, target=target, may_break=False
