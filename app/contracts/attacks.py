@@ -172,6 +172,17 @@ class Method(Option):
             sized_by="steps",
         ),
     )
+    MALT = (
+        "malt",
+        AttackRecord(
+            title="MALT",
+            summary="APGD-T towards the classes whose boundary would be nearest if the model were "
+            "linear.",
+            source="Melamed et al., NeurIPS 2024",
+            norms=_EVERY,
+            sized_by="steps",
+        ),
+    )
     APGD_T = (
         "apgd_t",
         AttackRecord(

@@ -38,9 +38,18 @@ def _plan(*further: Method, main: Method = Method.PGD, **changes: Any) -> list[M
 
 
 def test_attacks_run_in_one_order() -> None:
-    chosen = (Method.NOISE, Method.SQUARE, Method.FGSM, Method.CW, Method.APGD_T, Method.BIM)
+    chosen = (
+        Method.NOISE,
+        Method.SQUARE,
+        Method.FGSM,
+        Method.CW,
+        Method.APGD_T,
+        Method.MALT,
+        Method.BIM,
+    )
     expected = [
-        Method.PGD, Method.FGSM, Method.BIM, Method.CW, Method.APGD_T, Method.SQUARE, Method.NOISE,
+        Method.PGD, Method.FGSM, Method.BIM, Method.CW, Method.MALT, Method.APGD_T, Method.SQUARE,
+        Method.NOISE,
     ]  # fmt: skip
     assert _plan(*chosen) == expected
     assert _plan(*reversed(chosen)) == expected
@@ -205,8 +214,15 @@ def test_every_attack_takes_two_classes() -> None:
     model = LinearNet()
     y = model(x).argmax(dim=1)
     eps = middle(model.budgets(x, 1))
-    further = (Method.APGD_DLR, Method.APGD_T, Method.FAB_T, Method.DEEPFOOL, Method.AUTOATTACK)
+    further = (
+        Method.APGD_DLR,
+        Method.MALT,
+        Method.APGD_T,
+        Method.FAB_T,
+        Method.DEEPFOOL,
+        Method.AUTOATTACK,
+    )
     chosen = params(Attack(steps=10), epsilon=eps, further=further)
     rows = attack_rows(measured(model, x, y, chosen))
-    assert [row.broken for row in rows] == [6] + [0] * 10
+    assert [row.broken for row in rows] == [6] + [0] * 11
     assert {row.attacked for row in rows[1:]} == {6}

@@ -8,6 +8,7 @@ import torch
 from app.contracts.params import Attack, Method
 from tests.evaluation.batches import LinearNet, grey, middle
 from worker.attacks import Norm, Steps, iterate, pgd
+from worker.attacks.iterative import PGD
 from worker.attacks.norms import length
 from worker.evaluation.arguments import steps_of, unit_noise
 

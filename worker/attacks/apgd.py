@@ -50,7 +50,7 @@ def apgd(
     Raises:
         ValueError: an argument outside these bounds.
     """
-    _check(x, y, steps, norm)
+    check(x, y, steps, norm)
     if noise is not None and noise.shape != x.shape:
         raise ValueError(f"noise must be like x, {tuple(x.shape)}, not {tuple(noise.shape)}")
     ball = Ball.around(x, eps, norm)
@@ -85,7 +85,7 @@ def apgd_targeted(
     Returns:
         The broken images, (N, C, H, W); those that withstood, or were wrong before, as they were.
     """
-    _check(x, y, steps, norm)
+    check(x, y, steps, norm)
     if targets < 1:
         raise ValueError(f"targets must be at least 1, not {targets}")
     logits = _logits(model, x)
@@ -119,7 +119,7 @@ def apgd_restarts(
     In L1 every run comes from larger balls, as in AutoAttack. Other arguments, errors and the
     result are those of `apgd_targeted`.
     """
-    _check(x, y, steps, norm)
+    check(x, y, steps, norm)
     if restarts < 1:
         raise ValueError(f"restarts must be at least 1, not {restarts}")
     standing = _logits(model, x).argmax(dim=1) == y
@@ -216,7 +216,8 @@ def _logits(model: Model, x: Tensor) -> Tensor:
         return model(x)
 
 
-def _check(x: Tensor, y: Tensor, steps: int, norm: str) -> None:
+def check(x: Tensor, y: Tensor, steps: int, norm: str) -> None:
+    """Raises ValueError for what Auto-PGD cannot use."""
     check_batch(x, y)
     check_norm(norm)
     if steps < 1:

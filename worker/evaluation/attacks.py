@@ -22,6 +22,7 @@ from worker.attacks.cw_l2 import cw_l2
 from worker.attacks.deepfool import deepfool
 from worker.attacks.fab import fab_targeted
 from worker.attacks.hop_skip_jump import hop_skip_jump
+from worker.attacks.malt import malt
 from worker.attacks.noise import noise
 from worker.attacks.square import square
 from worker.evaluation.adaptive import RUNS, adaptive
@@ -31,7 +32,7 @@ from worker.evaluation.target import Batch, Source, TargetModel
 DRAWS = 10
 """Random points of the ball that an image must withstand."""
 TARGETS = 9
-"""Classes that APGD-T and FAB-T aim at in turn, as in AutoAttack, or all wrong ones."""
+"""Classes that MALT, APGD-T and FAB-T aim at in turn, as their authors do, or all wrong ones."""
 _FORWARD = 1 / 3
 """What a pass without gradients costs."""
 
@@ -295,6 +296,7 @@ def _noise(batch: Batch) -> Returned:
 
 CRAFT: Mapping[Method, Craft] = {
     **{method: Craft(partial(_iterative, method), _steps) for method in ITERATIVE_ATTACKS},
+    Method.MALT: Craft(partial(_towards_each, malt), _steps_a_target),
     Method.APGD_T: Craft(partial(_towards_each, apgd_targeted), _steps_a_target),
     Method.FAB_T: Craft(partial(_towards_each, fab_targeted), _steps_a_target),
     Method.SQUARE: Craft(_square, _queries),
