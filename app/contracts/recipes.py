@@ -88,6 +88,19 @@ class Recipe(Option):
             hue="#c9518f",
         ),
     )
+    RSLAD = (
+        "rslad",
+        RecipeRecord(
+            title="RSLAD",
+            summary="A robust teacher's predictions in place of all labels.",
+            source="Zi et al., ICCV 2021",
+            equation="5/6 KL(T(x) ‖ S(x')) + 1/6 KL(T(x) ‖ S(x)), x' by PGD on the first KL",
+            parameters=_ATTACK,
+            hue="#5f6f8c",
+            teacher="predictions",
+            robust_teacher=True,
+        ),
+    )
     SML = (
         "sml",
         RecipeRecord(

@@ -56,6 +56,7 @@ _REPORTED = {
     Recipe.CLEAN: _FIGURES | {"train_clean"},
     Recipe.PGD_AT: _ROBUST,
     Recipe.TRADES: _BOTH | {"trades"},
+    Recipe.RSLAD: _BOTH - {"classification"} | {"distillation_robust", "distillation_clean"},
     Recipe.MART: _BOTH | {"mart"},
     Recipe.SML: _BOTH | {"mart", "sml"},
     Recipe.AGKD: _BOTH | {"mart", "agkd"},
