@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from worker.attacks.jpeg import jpeg
+from worker.data.jpeg import jpeg
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

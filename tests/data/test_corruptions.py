@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from tests.attacks.oracle import seeded
-from worker.attacks.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from worker.attacks.jpeg import jpeg
+from worker.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from worker.data.jpeg import jpeg
 
 DRAWN = ("gaussian_noise", "shot_noise", "impulse_noise")
 
