@@ -10,7 +10,7 @@ from torch import Tensor
 from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, AttentionFigures, Corruption
 from worker.attacks import iterate
-from worker.attacks.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from worker.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from worker.evaluation.arguments import norm_of, steps_of
 from worker.evaluation.attention import AttentionMeter
 from worker.evaluation.target import Batch, TargetModel
