@@ -19,6 +19,7 @@ RUN python -m venv /opt/lab \
 
 FROM base AS web
 COPY --from=web-packages /opt/lab /opt/lab
+COPY LICENSE NOTICE ./
 COPY app app
 COPY models models
 COPY static static
@@ -27,6 +28,7 @@ USER lab
 
 FROM base AS worker
 COPY --from=worker-packages /opt/lab /opt/lab
+COPY LICENSE NOTICE ./
 COPY app app
 COPY models models
 COPY worker worker
