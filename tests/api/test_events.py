@@ -35,6 +35,12 @@ class Sent:
     data: dict[str, Any]
 
 
+@pytest.fixture
+def client(connected: httpx.Client) -> httpx.Client:
+    """An answer that has no end yet needs a connection."""
+    return connected
+
+
 def stream(
     client: httpx.Client, job: str, after: int | None = None, query: str = ""
 ) -> Iterator[Sent]:
