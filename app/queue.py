@@ -26,7 +26,9 @@ class Broker:
             raise ValueError("LAB_REDIS_URL is not set; `python -m app` starts a broker itself")
         self._celery = Celery(broker=settings.celery_url, set_as_current=False)
         self._celery.conf.update(
-            task_ignore_result=True, broker_transport_options=_SOCKET, broker_connection_timeout=2.0
+            task_ignore_result=True,
+            # Who submits does not wait for a broker that is away: the reconciler tries again.
+            broker_transport_options=_SOCKET | {"max_retries": 0},
         )
         self._redis = redis.Redis.from_url(settings.redis_url, **_SOCKET)
 
