@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.fields import IdPath, params_from
+from app.api.fields import params_from
 from app.api.jobs import accepted
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportParams, Name, Seed, Source
 from app.contracts.views import DatasetView, JobView
-from app.deps import LabDep
+from app.deps import IdPath, LabDep
 from app.errors import InvalidInput
 from app.services import datasets, jobs, uploads
 from app.services.lab import Lab

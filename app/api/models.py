@@ -8,14 +8,14 @@ from fastapi import APIRouter, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.fields import IdPath, PageNumber, PageSize, params_from
+from app.api.fields import PageSize, params_from
 from app.api.jobs import accepted
 from app.contracts.jobs import JobKind
 from app.contracts.params import Architecture, Finite, Id, ImportModelParams, Name
 from app.contracts.views import JobView, ModelView, Page
-from app.deps import LabDep
-from app.downloads import file_name
+from app.deps import IdPath, LabDep, PageNumber
 from app.services import jobs, models, uploads
+from app.services.exports import file_name
 
 router = APIRouter(prefix="/models", tags=["models"])
 
