@@ -6,14 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app.contracts.params import Params
 from app.errors import InvalidFields, InvalidInput
 
 PageSize = Annotated[int, Query(ge=1, le=100)]
@@ -26,17 +25,6 @@ IdempotencyKey = Annotated[
         description="The same key with the same body gives the same job; with another one, 409.",
     ),
 ]
-
-
-P = TypeVar("P", bound=Params)
-
-
-def params_from(kind: type[P], values: dict[str, Any]) -> P:
-    """Parameters from a form's fields. Raises InvalidFields."""
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise InvalidFields.of(error) from None
 
 
 def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,13 +6,15 @@ import hashlib
 import io
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from app.contracts.jobs import JobKind
+from app.contracts.views import JobView
 from app.errors import InvalidInput, LabError, TooLarge, Unavailable, UnsupportedMedia
 from app.services.lab import Lab
 from app.store import catalogue
@@ -25,6 +27,23 @@ MAX_IMAGE_PIXELS = 24_000_000
 _STORED_SIDE = 512
 """Longest side kept; models see at most 64 pixels, and pages need no more."""
 _CHUNK = 2**20
+
+
+def submit(
+    lab: Lab, kind: JobKind, stream: BinaryIO, filename: str, start: Callable[[str], JobView]
+) -> JobView:
+    """Store the file of a job of `kind`, and start the job: `start` is given the upload's id.
+
+    Where the file or the job is refused, neither stays. Raises what storing the file raises, and
+    the LabError of `start`.
+    """
+    upload_id = _SAVE[kind](lab, stream, filename)
+    try:
+        return start(upload_id)
+    except LabError:
+        lab.files.upload(upload_id).unlink(missing_ok=True)
+        catalogue.drop_upload(lab.database, upload_id)
+        raise
 
 
 def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
@@ -85,6 +104,14 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     return upload_id
 
 
+_SAVE: Mapping[JobKind, Callable[[Lab, BinaryIO, str], str]] = {
+    JobKind.IMPORT: save_archive,
+    JobKind.IMPORT_MODEL: save_weights,
+    JobKind.EXPLAIN: save_image,
+}
+"""How the file that each kind of job needs is checked and stored."""
+
+
 def file_name(lab: Lab, upload_id: str) -> str | None:
     """What a file was called; None once the lab has forgotten it. Outside text."""
     row = catalogue.upload(lab.database, upload_id)
@@ -101,17 +128,6 @@ def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
             f"The file cannot be stored: {error.strerror}.",
             hint="Make room in the lab's data folder.",
         ) from error
-
-
-@contextmanager
-def kept_if_used(lab: Lab, upload_id: str) -> Iterator[str]:
-    """Submit the upload's job inside; when that is refused, the upload goes too."""
-    try:
-        yield upload_id
-    except LabError:
-        lab.files.upload(upload_id).unlink(missing_ok=True)
-        catalogue.drop_upload(lab.database, upload_id)
-        raise
 
 
 def _reencode(data: bytes) -> bytes:

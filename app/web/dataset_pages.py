@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -62,9 +61,7 @@ def add(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries) -> Response:
     try:
-        with _saved(lab, posted.get("file")) as upload:
-            sent = {**entries, "upload": (upload,)}
-            return _to(submit(lab, JobKind.IMPORT, ImportParams, sent))
+        return _to(_submit_archive(lab, posted.get("file"), entries))
     except Rejected as rejected:
         return _page(lab, request, archive=entries, errors=rejected.messages)
     except (InvalidInput, TooLarge) as error:
@@ -72,12 +69,14 @@ def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries)
         return _page(lab, request, archive=entries, errors={"file": message}, status=error.status)
 
 
-@contextmanager
-def _saved(lab: Lab, file: object) -> Iterator[str]:
+def _submit_archive(lab: Lab, file: object, entries: Entries) -> JobView:
     if not isinstance(file, UploadFile) or not file.filename:
         raise InvalidInput("Choose an archive to import.", field="file")
-    with uploads.kept_if_used(lab, uploads.save_archive(lab, file.file, file.filename)) as upload:
-        yield upload
+
+    def start(upload: str) -> JobView:
+        return submit(lab, JobKind.IMPORT, ImportParams, {**entries, "upload": (upload,)})
+
+    return uploads.submit(lab, JobKind.IMPORT, file.file, file.filename, start)
 
 
 def _to(job: JobView) -> Response:
