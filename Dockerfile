@@ -20,6 +20,7 @@ RUN python -m venv /opt/lab \
 FROM base AS web
 COPY --from=web-packages /opt/lab /opt/lab
 COPY app app
+COPY imagefile.py ./
 COPY models models
 COPY static static
 COPY templates templates
@@ -28,6 +29,7 @@ USER lab
 FROM base AS worker
 COPY --from=worker-packages /opt/lab /opt/lab
 COPY app app
+COPY imagefile.py ./
 COPY models models
 COPY worker worker
 USER lab

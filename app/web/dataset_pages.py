@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import RedirectResponse, Response
-from PIL import Image
 from starlette.datastructures import FormData, UploadFile
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams, Source
 from app.contracts.views import JobView
 from app.deps import LabDep
-from app.errors import InvalidInput, NotFound, TooLarge
+from app.errors import InvalidInput, TooLarge
 from app.services import datasets, jobs, uploads
 from app.services.lab import Lab
 from app.web import forms
@@ -164,13 +162,7 @@ def samples(lab: LabDep, dataset_id: IdPath, class_index: Position) -> Response:
 @router.get("/{dataset_id}/samples/{class_index}/{position}.png")
 def sample(lab: LabDep, dataset_id: IdPath, class_index: Position, position: Position) -> Response:
     """One image of that sheet."""
-    sheet = Image.open(io.BytesIO(datasets.sample_sheet(lab, dataset_id, class_index)))
-    side = sheet.height
-    if (position + 1) * side > sheet.width:
-        raise NotFound("The class has no such sample.")
-    buffer = io.BytesIO()
-    sheet.crop((position * side, 0, (position + 1) * side, side)).save(buffer, "PNG")
-    return _png(buffer.getvalue())
+    return _png(datasets.sample(lab, dataset_id, class_index, position))
 
 
 @router.get("/{dataset_id}/test/{number}.png")
