@@ -21,6 +21,7 @@ FROM base AS web
 COPY --from=web-packages /opt/lab /opt/lab
 COPY LICENSE NOTICE ./
 COPY app app
+COPY imagefile.py ./
 COPY models models
 COPY static static
 COPY templates templates
@@ -30,6 +31,7 @@ FROM base AS worker
 COPY --from=worker-packages /opt/lab /opt/lab
 COPY LICENSE NOTICE ./
 COPY app app
+COPY imagefile.py ./
 COPY models models
 COPY worker worker
 USER lab

@@ -23,10 +23,11 @@ from app.contracts.results import ExplainResult, Grid, Level, View
 from app.errors import JobError
 from app.store.files import Files
 from app.store.tables import ModelRow
+from imagefile import UnreadableImageError
 from worker import registry
 from worker.agkd_bml.attention import attention_map, cosine_distance, grad_cam, l1_distance
 from worker.attacks import Model, iterate
-from worker.data import UnreadableImageError, decode_image, to_float
+from worker.data import decode_image, to_float
 from worker.evaluation.arguments import aims, norm_of, steps_of, unit_noise
 from worker.evaluation.attention import on_grid
 from worker.jobs.context import JobContext, Outcome
