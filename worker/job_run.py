@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from sqlalchemy.exc import IntegrityError
 
+from app.ablations import lifecycle
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import PARAMS_OF
 from app.errors import JobError, LabError
-from app.store import ablations, jobs
+from app.store import jobs
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
 from worker.jobs import evaluation, explain, importing, importing_model, training
@@ -56,7 +57,7 @@ def _tell_parent(lab: WorkerLab, claim: Claim) -> None:
     if claim.parent_id is None:
         return
     try:
-        if ablations.advance(lab.database, lab.files, claim.parent_id):
+        if lifecycle.advance(lab.database, lab.files, claim.parent_id):
             lab.ring(claim.parent_id)
     except Exception:
         _log.exception("job %s: its parent was not told", claim.job_id)

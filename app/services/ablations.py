@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.ablations import tables
 from app.contracts.jobs import JobKind
 from app.contracts.results import AblationTable
 from app.contracts.views import JobView
 from app.errors import InvalidInput
 from app.services import jobs, spreadsheets
 from app.services.lab import Lab
-from app.store import ablation_tables
 
 
 def table(lab: Lab, job_id: str) -> AblationTable:
     """Rows and figures as they are known now. Raises NotFound; InvalidInput for another kind."""
     _ablation(lab, job_id)
-    found = ablation_tables.table(lab.database, lab.files, job_id)
+    found = tables.table(lab.database, lab.files, job_id)
     assert found is not None
     return found
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from app.ablations import lifecycle
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
 from app.contracts.results import JobResult
@@ -17,7 +18,7 @@ from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
 from app.services import checks
 from app.services.lab import Lab
-from app.store import ablations, job_queries, jobs, titles
+from app.store import job_queries, jobs, titles
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
@@ -43,7 +44,7 @@ def submit(
     row = jobs.queued(kind, titles.title(lab.database, params), params)
     row.idempotency_key, row.request_digest = idempotency_key, digest
     try:
-        jobs.add(lab.database, row, ablations.trainings(row.id, params))
+        jobs.add(lab.database, row, lifecycle.trainings(row.id, params))
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
     if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
@@ -214,7 +215,7 @@ def _request_cancel(lab: Lab, row: JobRow) -> list[str] | None:
     """The jobs whose followers have to hear of it; None where the job is over."""
     if row.kind not in PARENTS:
         return [row.id] if jobs.request_cancel(lab.database, row.id) else None
-    children = ablations.request_cancel(lab.database, lab.files, row.id)
+    children = lifecycle.request_cancel(lab.database, lab.files, row.id)
     return None if children is None else [*children, row.id]
 
 

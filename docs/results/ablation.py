@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
+from app.ablations.tables import figures_of
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationMeasure, TrainParams
 from app.contracts.results import Accuracy, EvaluationResult, Measure, ModelCard
 from app.services.paired import Table, difference, holm, mcnemar
-from app.store.ablation_tables import figures_of
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow, ModelRow

@@ -16,12 +16,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.contracts.events import LogEvent, LogLevel, ProgressEvent, StateEvent
-from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import AblationParams, Params
-from app.contracts.results import AblationResult
-from app.store import jobs
-from app.store.ablation_family import (
+from app.ablations.family import (
     UNFINISHED,
     Child,
     Family,
@@ -29,7 +24,12 @@ from app.store.ablation_family import (
     families,
     training_id,
 )
-from app.store.ablation_tables import table
+from app.ablations.tables import table
+from app.contracts.events import LogEvent, LogLevel, ProgressEvent, StateEvent
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import AblationParams, Params
+from app.contracts.results import AblationResult
+from app.store import jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
+from app.ablations.family import best_of, evaluation_id, training_id
 from app.contracts.jobs import JobStatus
 from app.contracts.params import AblationParams, Method
 from app.contracts.results import (
@@ -30,7 +31,6 @@ from app.contracts.results import (
     columns_of,
 )
 from app.store import job_queries
-from app.store.ablation_family import best_of, evaluation_id, training_id
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow, ModelRow
