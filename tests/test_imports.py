@@ -26,6 +26,10 @@ FORBIDDEN = {
     "app.store": (
         "app.api", "app.web", "app.services", "app.ablations", "app.queue", "fastapi", "celery",
     ),
+    "app.ablations": (
+        "app.api", "app.web", "app.services", "app.queue", "sqlalchemy", "fastapi", "celery",
+        "redis", "numpy", "PIL",
+    ),
     "app.queue": ("app.api", "app.web", "app.services", "app.store", "fastapi"),
     "app.bell": ("app.api", "app.web", "app.services", "app.store", "app.queue", "celery"),
     "app.services": ("app.api", "app.web", "fastapi", "starlette", "celery", "redis"),

@@ -94,7 +94,10 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         outcome = _RUN[claim.kind](context, params)
         file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED
-        jobs.settle(lab.database, claim, status, result_file=file, rows=outcome.rows)
+        jobs.settle(
+            lab.database, claim, status,
+            result_file=file, summary=outcome.summary, rows=outcome.rows,
+        )  # fmt: skip
         for path in outcome.scratch:
             remove(path)
     except Cancelled:
@@ -131,4 +134,4 @@ def _explain(error: Exception, claim: Claim) -> dict[str, str]:
             f"An unexpected error: {type(error).__name__}: {error}"[:500],
             hint="The worker's log has the details.",
         )
-    return {"title": known.title, "detail": known.detail, "hint": known.hint}
+    return known.as_failure()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
 from app.store.db import Database
-from app.store.tables import DatasetRow, ModelRow, UploadRow
+from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
 
 
 def datasets(database: Database) -> list[DatasetRow]:
@@ -51,6 +52,27 @@ def models_by_id(database: Database, ids: Sequence[str]) -> dict[str, ModelRow]:
     query = select(ModelRow).where(ModelRow.id.in_(ids), ModelRow.deleted_at.is_(None))
     with database.reading() as session:
         return {row.id: row for row in session.scalars(query)}
+
+
+def best_models(database: Database, parent: str) -> dict[str, ModelRow]:
+    """The best models of a parent's trainings, by training, in one query."""
+    best = best_of(select(JobRow.id).where(JobRow.parent_id == parent))
+    with database.reading() as session:
+        rows = session.scalars(select(ModelRow).where(*best)).all()
+    return {row.job_id: row for row in rows if row.job_id is not None}
+
+
+def best_of(trainings: Any) -> tuple[Any, ...]:
+    """What is true of the best model of each training while it is not in the bin.
+
+    Args:
+        trainings: The query of the trainings' ids.
+    """
+    return (
+        ModelRow.job_id.in_(trainings),
+        ModelRow.deleted_at.is_(None),
+        ModelRow.card["kept"].as_string() == "best",
+    )
 
 
 def set_model_deleted(database: Database, model_id: str, *, deleted: bool) -> None:

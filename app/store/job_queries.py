@@ -13,6 +13,8 @@ from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
 from app.store.tables import EventRow, JobRow
 
+UNFINISHED = tuple(status for status in JobStatus if not status.is_final)
+
 
 @dataclass(frozen=True)
 class StoredEvent:
@@ -79,9 +81,8 @@ def page(
 
 def unfinished(database: Database) -> list[JobRow]:
     """Every job that is queued or running."""
-    active = [JobStatus.QUEUED, JobStatus.RUNNING]
     with database.reading() as session:
-        return list(session.scalars(select(JobRow).where(JobRow.status.in_(active))))
+        return list(session.scalars(select(JobRow).where(JobRow.status.in_(UNFINISHED))))
 
 
 def long_over(database: Database, ids: Collection[str], *, older_than_s: float) -> list[str]:
@@ -120,10 +121,7 @@ def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
     """How many jobs are queued or running in each queue; parents wait in none."""
     query = (
         select(JobRow.queue, JobRow.status, func.count())
-        .where(
-            JobRow.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]),
-            JobRow.kind.not_in(PARENTS),
-        )
+        .where(JobRow.status.in_(UNFINISHED), JobRow.kind.not_in(PARENTS))
         .group_by(JobRow.queue, JobRow.status)
     )
     with database.reading() as session:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
-from app.contracts.results import JobResult
+from app.contracts.results import EvaluationResult, EvaluationSummary, JobResult
 from app.settings import Settings
 from app.store import jobs
 from app.store.db import Database
@@ -46,6 +46,12 @@ class Outcome:
     rows: Sequence[Any] = ()
     scratch: Sequence[Path] = ()
     """What the job needed to go on after an interruption; it goes when the success is written."""
+
+    @property
+    def summary(self) -> EvaluationSummary | None:
+        """What overviews show of it; None where it is no evaluation."""
+        found = self.result
+        return EvaluationSummary.of(found) if isinstance(found, EvaluationResult) else None
 
 
 @dataclass
