@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.fields import IdPath, params_from
+from app.api.fields import ExactName, IdPath, params_from
 from app.api.jobs import accepted
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportParams, Name, Seed, Source
@@ -61,9 +61,9 @@ def _saved(lab: Lab, file: UploadFile) -> str:
 
 
 @router.get("")
-def all_datasets(lab: LabDep) -> list[DatasetView]:
+def all_datasets(lab: LabDep, name: ExactName = None) -> list[DatasetView]:
     """All datasets, newest first."""
-    return datasets.all_datasets(lab)
+    return datasets.all_datasets(lab, name=name)
 
 
 @router.get("/{dataset_id}")

@@ -12,12 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app.contracts.params import Params
+from app.contracts.params import Name, Params
 from app.errors import InvalidFields, InvalidInput
 
 IdPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000, description="From 1")]
 PageSize = Annotated[int, Query(ge=1, le=100)]
+ExactName = Annotated[Name | None, Query(description="Only what is called exactly so.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -86,12 +86,13 @@ def page(
     parent: str | None = None,
     children: bool = True,
     measures: str | None = None,
+    starts: str | None = None,
     page: int = 1,
     page_size: int = 20,
 ) -> Page[JobView]:
     """Jobs, newest first: all, those of one `parent`, or without `children` those of none.
 
-    `measures`: the id of a model; only jobs that measure it.
+    `measures`: the id of a model; only jobs that measure it. `starts`: how their ids begin.
     """
     rows, total = job_queries.page(
         lab.database,
@@ -100,6 +101,7 @@ def page(
         parent=parent,
         children=children,
         measures=measures,
+        starts=starts,
         offset=(page - 1) * page_size,
         limit=page_size,
     )

@@ -12,10 +12,13 @@ from app.store.db import Database
 from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
 
 
-def datasets(database: Database) -> list[DatasetRow]:
-    """All datasets, newest first."""
+def datasets(database: Database, *, name: str | None = None) -> list[DatasetRow]:
+    """All datasets, newest first; or the one of that name."""
+    query = select(DatasetRow).order_by(DatasetRow.created_at.desc())
+    if name is not None:
+        query = query.where(DatasetRow.name == name)
     with database.reading() as session:
-        return list(session.scalars(select(DatasetRow).order_by(DatasetRow.created_at.desc())))
+        return list(session.scalars(query))
 
 
 def dataset(database: Database, dataset_id: str) -> DatasetRow | None:
@@ -29,11 +32,21 @@ def dataset_named(database: Database, name: str) -> DatasetRow | None:
 
 
 def models(
-    database: Database, *, deleted: bool = False, offset: int = 0, limit: int = 1000
+    database: Database,
+    *,
+    deleted: bool = False,
+    name: str | None = None,
+    offset: int = 0,
+    limit: int = 1000,
 ) -> tuple[list[ModelRow], int]:
-    """Registered models, newest first, and how many there are; or those in the bin."""
+    """Registered models, newest first, and how many there are; or those in the bin.
+
+    `name`: only those that are called exactly so.
+    """
     gone = ModelRow.deleted_at.is_not(None)
     query = select(ModelRow).where(gone if deleted else ~gone)
+    if name is not None:
+        query = query.where(ModelRow.name == name)
     with database.reading() as session:
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
         newest = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc())
