@@ -104,7 +104,11 @@ def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
     old = ModelRow.deleted_at < time.time() - older_than_s
     # Cards of lab 0.2 and earlier do not say where a model comes from.
     own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
+    with database.reading() as session:
+        if not session.scalars(select(ModelRow.id).where(old, own)).all():
+            return []
     with database.writing() as session:
+        # Asked again: one of them may have been restored meanwhile.
         return list(session.scalars(delete(ModelRow).where(old, own).returning(ModelRow.id)))
 
 
