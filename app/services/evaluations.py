@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.results import EvaluationResult
+from app.contracts.results import EvaluationResult, EvaluationSummary
 from app.contracts.views import JobView
 from app.errors import Conflict, InvalidInput
 from app.services import jobs
 from app.services.lab import Lab
+from app.store import summaries as stored
+
+
+def summaries(lab: Lab, job_ids: Collection[str]) -> dict[str, EvaluationSummary]:
+    """The evaluations among these jobs that left a result, in short; one query for all of them."""
+    return stored.of_jobs(lab.database, lab.files, job_ids)
 
 
 class Finished(NamedTuple):

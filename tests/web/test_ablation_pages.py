@@ -54,7 +54,7 @@ def _ablation(lab: Lab, **changes: Any) -> str:
 
 
 def _table(lab: Lab, job: str) -> AblationTable:
-    return service.table(lab, job)
+    return service.get(lab, job).table
 
 
 @pytest.mark.parametrize(
