@@ -67,14 +67,24 @@ def _repeated(lab: Lab, first: JobRow, digest: str) -> JobView:
 
 def get(lab: Lab, job_id: str) -> JobView:
     """One job. Raises NotFound."""
-    (view,) = _views(lab, [_row(lab, job_id)])
+    (view,) = several(lab, [job_id])
     return view
 
 
-def _row(lab: Lab, job_id: str) -> JobRow:
-    row = job_queries.get(lab.database, job_id)
-    if row is None:
+def several(lab: Lab, job_ids: Sequence[str]) -> list[JobView]:
+    """These jobs, in the order given, in one query. Raises NotFound."""
+    return _views(lab, _rows(lab, job_ids))
+
+
+def _rows(lab: Lab, job_ids: Sequence[str]) -> list[JobRow]:
+    rows = job_queries.by_id(lab.database, job_ids)
+    if not rows.keys() >= set(job_ids):
         raise NotFound("There is no such job.", hint="See the list of jobs on the dashboard.")
+    return [rows[job_id] for job_id in job_ids]
+
+
+def _row(lab: Lab, job_id: str) -> JobRow:
+    (row,) = _rows(lab, [job_id])
     return row
 
 
@@ -177,11 +187,20 @@ def result(lab: Lab, job_id: str) -> JobResult:
     return _RESULT.validate_json(result_json(lab, job_id))
 
 
+def result_of(lab: Lab, job: JobView) -> JobResult:
+    """The same of a job at hand, without a query. Raises NotFound and Conflict."""
+    return _RESULT.validate_json(_result_json(lab, job.id, job.status, has_one=job.has_result))
+
+
 def result_json(lab: Lab, job_id: str) -> bytes:
     """The result as the worker wrote it. Raises NotFound and Conflict."""
     row = _row(lab, job_id)
-    if row.result_file is None:
-        raise Conflict(f"The job is {row.status} and has no result.", hint="Follow its events.")
+    return _result_json(lab, row.id, row.status, has_one=row.result_file is not None)
+
+
+def _result_json(lab: Lab, job_id: str, status: str, *, has_one: bool) -> bytes:
+    if not has_one:
+        raise Conflict(f"The job is {status} and has no result.", hint="Follow its events.")
     try:
         return lab.files.result(job_id).read_bytes()
     except FileNotFoundError:

@@ -28,6 +28,12 @@ def get(database: Database, job_id: str) -> JobRow | None:
         return session.get(JobRow, job_id)
 
 
+def by_id(database: Database, ids: Collection[str]) -> dict[str, JobRow]:
+    """The jobs among `ids`, in one query."""
+    with database.reading() as session:
+        return {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(ids)))}
+
+
 def with_key(database: Database, idempotency_key: str) -> JobRow | None:
     """The job that was submitted under a key."""
     query = select(JobRow).where(JobRow.idempotency_key == idempotency_key)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import select
 
 from app.contracts.events import MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.results import EvaluationResult
+from app.contracts.results import EvaluationResult, EvaluationSummary
 from app.store import catalogue, jobs
+from app.store.tables import JobRow
 from tests.jobs.evaluations import small
 from tests.jobs.measured import Measured, open_measured, random_model, register
 from tests.jobs.runs import add_job, events_of, every_look, row_of, run
@@ -46,6 +48,15 @@ def test_the_estimate_is_reported_after_every_chunk(measured: Measured) -> None:
     assert progress[-1].done == progress[-1].total
     assert [event.done for event in progress] == sorted(event.done for event in progress)
     assert len({event.total for event in progress}) == 1
+
+
+def test_what_overviews_show_is_kept_in_the_row(measured: Measured) -> None:
+    lab = measured.lab
+    row = run(lab, JobKind.EVALUATE, small(measured))
+    result = EvaluationResult.model_validate_json(lab.files.result(row.id).read_bytes())
+    with lab.database.reading() as session:
+        kept = session.scalar(select(JobRow.summary).where(JobRow.id == row.id))
+    assert EvaluationSummary.model_validate(kept) == EvaluationSummary.of(result)
 
 
 def test_a_cancelled_evaluation_leaves_nothing(tmp_path: Path) -> None:
