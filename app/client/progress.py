@@ -41,7 +41,7 @@ class _Known:
                 self.estimates.update(event.values)
 
     def sentence(self) -> str:
-        """`PGD, 3 min left, robust: Student 25.7 % (23.8–27.6 %)`."""
+        """`PGD, 3 min left, robust: Student 25.7 % (23.8–27.6)`."""
         left = [] if self.eta_s is None else [f"{duration(self.eta_s)} left"]
         return on_one_line(", ".join([self.phase, *left, *self._robust()]))
 
@@ -51,7 +51,7 @@ class _Known:
         models = [key.removesuffix(":robust") for key in told if key.endswith(":robust")]
         shown = [
             f"{self.names.get(model, model)} {percent(told[f'{model}:robust'])} "
-            f"({100 * told[f'{model}:low']:.1f}–{percent(told[f'{model}:high'])})"
+            f"({100 * told[f'{model}:low']:.1f}–{100 * told[f'{model}:high']:.1f})"
             for model in models
             if {f"{model}:low", f"{model}:high"} <= told.keys()
         ]

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from app.client.job import Job
 from app.client.terminal import on_one_line, paragraph, table
-from app.contracts.attacks import Norm
 from app.contracts.results import (
     AblationResult,
     AblationTable,
@@ -25,6 +24,7 @@ from app.contracts.results import (
     TrainResult,
 )
 from app.contracts.results.verdict import Check, Light
+from app.contracts.units import format_255
 from app.contracts.views import DatasetView, JobView, ModelView
 from app.contracts.words import budget, percent, with_interval
 
@@ -141,7 +141,7 @@ def ablation(found: AblationTable) -> str:
     reported = [f"{each.variant}: {percent(each.value)}" for each in found.reported]
     lines = [
         paragraph("", "Mean ± standard deviation over seeds, best model of each training; on test "
-                  f"images under attacks of L∞ ε = {budget(Norm.LINF, found.epsilon)}"),
+                  f"images under attacks of L∞ ε = {format_255(found.epsilon)}"),
         "",
         table(head, rows, right=range(1, len(head))),
     ]  # fmt: skip
@@ -168,7 +168,8 @@ def evaluation(found: EvaluationResult) -> str:
     """The worst case of each model with its verdict, then what speaks against it."""
     params = found.params
     norm = params.attack.norm
-    tried = ", ".join([params.attack.method, *params.further])
+    methods = (params.attack.method, *params.further)
+    tried = ", ".join(method.record.title for method in methods)
     rows = [
         (
             model.name,
