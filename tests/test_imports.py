@@ -23,7 +23,13 @@ FORBIDDEN = {
     ),
     "app.errors": ("app.api", "app.web", "app.services", "app.store", "app.queue", "fastapi"),
     "app.settings": ("app.api", "app.web", "app.services", "app.store", "app.queue", "fastapi"),
-    "app.store": ("app.api", "app.web", "app.services", "app.queue", "fastapi", "celery"),
+    "app.store": (
+        "app.api", "app.web", "app.services", "app.ablations", "app.queue", "fastapi", "celery",
+    ),
+    "app.ablations": (
+        "app.api", "app.web", "app.services", "app.queue", "sqlalchemy", "fastapi", "celery",
+        "redis", "numpy", "PIL",
+    ),
     "app.queue": ("app.api", "app.web", "app.services", "app.store", "fastapi"),
     "app.bell": ("app.api", "app.web", "app.services", "app.store", "app.queue", "celery"),
     "app.services": ("app.api", "app.web", "fastapi", "starlette", "celery", "redis"),
@@ -110,12 +116,19 @@ def test_a_package_knows_only_what_it_may(package: str) -> None:
     assert breaches == []
 
 
-def test_a_worker_knows_of_the_service_only_contracts_store_settings_and_errors() -> None:
-    allowed = ("app.contracts", "app.store", "app.settings", "app.errors")
+SHARED = ("app.contracts", "app.store", "app.settings", "app.errors")
+"""What both sides are built on."""
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [("worker", (*SHARED, "app.ablations")), ("app.ablations", (*SHARED, "app.ablations"))],
+)
+def test_of_the_service_a_package_knows_only(package: str, allowed: tuple[str, ...]) -> None:
     breaches = [
         f"{name} imports {module}"
         for name, path in MODULES.items()
-        if is_below(name, "worker")
+        if is_below(name, package)
         for module, _ in imports(name, path)
         if is_below(module, "app") and not any(is_below(module, ok) for ok in allowed)
     ]
@@ -124,7 +137,7 @@ def test_a_worker_knows_of_the_service_only_contracts_store_settings_and_errors(
 
 @pytest.mark.parametrize("core", CORES)
 def test_a_core_needs_torch_numpy_and_pillow_at_most(core: str) -> None:
-    allowed = {"torch", "numpy", "PIL", "worker"} | set(sys.stdlib_module_names)
+    allowed = {"torch", "numpy", "PIL", "worker", "imagefile"} | set(sys.stdlib_module_names)
     if core == "worker.data":
         allowed.add("torchvision")  # downloads CIFAR and SVHN
     allowed |= LAZY.get(core, set())
@@ -156,6 +169,11 @@ def test_a_core_loads_other_libraries_only_where_it_needs_them(core: str) -> Non
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_reader_of_pictures_knows_neither_side() -> None:
+    known = {module.split(".")[0] for module, _ in imports("imagefile", ROOT / "imagefile.py")}
+    assert known <= {"numpy", "PIL"} | set(sys.stdlib_module_names)
 
 
 def test_contracts_need_pydantic_and_the_standard_library_only() -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from app.contracts.results import AblationChild, AblationRow, AblationTable, Column, Spread
 from app.contracts.units import format_255
-from app.web import palette
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class RowView:
 
     label: str
     """Outside text."""
-    identity: str
+    hue: str
     cells: tuple[Spread | None, ...]
     """One for each column; None where no seed has a figure yet."""
     children: tuple[AblationChild, ...]
@@ -64,7 +63,7 @@ def _rows(table: AblationTable) -> Iterator[RowView]:
         is_last = all(other.recipe is not row.recipe for other in table.rows[number + 1 :])
         yield RowView(
             label=row.label,
-            identity=palette.identity(palette.RECIPES[row.recipe]),
+            hue=row.recipe.record.hue,
             cells=tuple(row.figures.get(column.measure) for column in table.columns),
             children=row.children,
             reported=_reported(table, row, table.columns) if is_last else None,

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Id
 from app.contracts.views import JobView
+from app.contracts.words import budget
 from app.deps import LabDep
 from app.errors import Conflict, InvalidInput, LabError, NotFound
 from app.services import comparing, datasets, jobs
@@ -21,7 +22,6 @@ from app.web.context_parts import EvaluationChoice
 from app.web.contexts import CompareContext
 from app.web.evaluations import recipes_of
 from app.web.render import render
-from app.web.tables import budget
 
 router = APIRouter()
 

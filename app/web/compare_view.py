@@ -15,11 +15,11 @@ from app.contracts.results import (
     Light,
     PairedTest,
 )
+from app.contracts.words import budget
 from app.services.caveats import RED
 from app.web import palette, words
 from app.web.charts import Recipes
 from app.web.compare_charts import hues_of
-from app.web.tables import budget
 
 SIGNIFICANT = 0.05
 

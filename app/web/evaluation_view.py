@@ -16,11 +16,12 @@ from app.contracts.results import (
     ModelFigures,
     Verdict,
 )
+from app.contracts.words import budget
 from app.web import class_charts, words
 from app.web.charts import Recipes, styled
 from app.web.curve_charts import needed_budgets
 from app.web.palette import identity
-from app.web.tables import AccuracyTable, ClassTable, accuracy_table, budget, class_table
+from app.web.tables import AccuracyTable, ClassTable, accuracy_table, class_table
 
 _SHOWN_CONFUSIONS = 5
 _PROJECTIONS = {"pca": "PCA", "tsne": "t-SNE"}

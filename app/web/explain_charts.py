@@ -8,9 +8,9 @@ from __future__ import annotations
 from app.contracts.params import Norm
 from app.contracts.results import ExplainResult, View
 from app.contracts.units import format_255, to_255
+from app.contracts.words import budget
 from app.web import palette
 from app.web.charts import Figure, figure, label
-from app.web.tables import budget
 
 MAX_CLASSES = 10
 """Classes shown of models that know more: the likeliest at any position of the slider."""

@@ -73,7 +73,7 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
 
 
 def _ablation(lab: Lab, job_id: str) -> AblationView:
-    return ablation_view(ablations.table(lab, job_id))
+    return ablation_view(ablations.get(lab, job_id).table)
 
 
 @router.get("/{job_id}/ablation")
@@ -124,7 +124,7 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
     if isinstance(result, ExplainResult):
         return explain_charts.figures(result)
     if job.kind is JobKind.ABLATION:
-        drawn = ablation_charts.figure(ablations.table(lab, job.id))
+        drawn = ablation_charts.figure(ablations.get(lab, job.id).table)
         return {} if drawn is None else {"seeds": drawn}
     if job.kind is JobKind.TRAIN:
         recipe = TrainParams.model_validate(job.params).recipe

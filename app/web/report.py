@@ -9,9 +9,9 @@ from fastapi.responses import Response
 
 from app.contracts.params import EvaluateParams
 from app.deps import LabDep
-from app.downloads import attachment, file_name
 from app.services import exports
 from app.services.evaluations import finished
+from app.services.exports import attachment, file_name
 from app.web import evaluation_charts
 from app.web.border import IdPath
 from app.web.contexts import ReportContext

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.contracts.params import Norm
 from app.contracts.results import Accuracy, EvaluationResult
-from app.contracts.units import format_255
+from app.contracts.words import budget
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class ClassTable:
 
     models: tuple[tuple[str, str], ...]
     rows: tuple[ClassRow, ...]
-
-
-def budget(norm: Norm, epsilon: float) -> str:
-    """`8/255` for Linf, `0.5` for L2."""
-    return format_255(epsilon) if norm is Norm.LINF else f"{epsilon:g}"
 
 
 def accuracy_table(result: EvaluationResult) -> AccuracyTable:

@@ -10,13 +10,13 @@ import httpx
 import plotly.graph_objects as go
 import pytest
 
+from app.ablations import lifecycle
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TRAINING_PRESETS, AblationParams, Recipe
 from app.contracts.results import AblationTable, Accuracy, Measure
 from app.services import ablations as service
 from app.services import jobs
 from app.services.lab import Lab
-from app.store import ablations
 from app.web import ablation_charts, palette
 from app.web.ablation_view import ablation_view
 from app.web.pairs import read_pairs, typed_pairs
@@ -54,7 +54,7 @@ def _ablation(lab: Lab, **changes: Any) -> str:
 
 
 def _table(lab: Lab, job: str) -> AblationTable:
-    return service.table(lab, job)
+    return service.get(lab, job).table
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
     for number, child in enumerate(children_of(lab.database, job)):
         shares = {"clean": 90, "pgd": 40 + number}
         succeed(lab.database, lab.files, take(lab.database, child.id), shares)
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     run_all(lab.database, lab.files, job)
     page = _plain(client.get(f"/jobs/{job}").text)
     (row,) = re.findall(
@@ -258,7 +258,7 @@ def test_a_failed_child_says_why_and_the_others_go_on(lab: Lab, client: httpx.Cl
     first, second, *_ = children_of(lab.database, job)
     fail(lab.database, take(lab.database, first.id), f"It broke {_HOSTILE}.")
     succeed(lab.database, lab.files, take(lab.database, second.id))
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     fragment = client.get(f"/jobs/{job}/children").text
     assert "<html" not in fragment
     assert "It broke &lt;script&gt;" in fragment
@@ -321,7 +321,7 @@ def test_the_chart_has_a_point_for_every_seed_and_a_line_for_every_mean(lab: Lab
 def test_validation_figures_are_drawn_until_there_are_others(lab: Lab) -> None:
     job = _ablation(lab)
     succeed(lab.database, lab.files, take(lab.database, children_of(lab.database, job)[0].id))
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     figure = ablation_charts.figure(_table(lab, job))
     assert figure is not None
     assert {trace["name"] for trace in figure["data"] if trace.get("showlegend")} == {
@@ -330,8 +330,7 @@ def test_validation_figures_are_drawn_until_there_are_others(lab: Lab) -> None:
 
 
 def test_every_recipe_has_a_colour_of_its_own() -> None:
-    assert set(palette.RECIPES) == set(Recipe)
-    assert len(set(palette.RECIPES.values())) == len(Recipe)
+    assert len({recipe.record.hue for recipe in Recipe}) == len(Recipe)
 
 
 def test_what_the_paper_reports_stands_once_under_the_last_row_of_its_recipe(lab: Lab) -> None:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts.params import (
-    NORMS_OF,
     Attack,
     EvaluateParams,
     ImportParams,
@@ -25,7 +24,7 @@ from app.web import forms
 from app.web.entries import Rejected, entries_of, read, rejected_by_service
 
 _ID, _OTHER_ID = "a" * 32, "b" * 32
-_IN_LINF = [method for method in Method if Norm.LINF in NORMS_OF[method]]
+_IN_LINF = [method for method in Method if Norm.LINF in method.record.norms]
 _levels = st.integers(1, 640).map(lambda tenths: from_255(tenths / 10))
 _train = st.builds(
     TrainParams,

@@ -43,6 +43,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
 
 JobResult = (
@@ -78,6 +79,7 @@ __all__ = [
     "EmbeddingView",
     "Environment",
     "EvaluationResult",
+    "EvaluationSummary",
     "ExplainResult",
     "Grid",
     "ImportModelResult",
@@ -90,6 +92,7 @@ __all__ = [
     "Measure",
     "ModelCard",
     "ModelFigures",
+    "ModelSummary",
     "Outcomes",
     "PairedTest",
     "Projection",
@@ -99,6 +102,7 @@ __all__ = [
     "TestAccuracy",
     "TrainResult",
     "Verdict",
+    "VerdictSummary",
     "View",
     "columns_of",
 ]
