@@ -13,6 +13,7 @@ from markupsafe import Markup
 from app.contracts.jobs import JobKind
 from app.contracts.params import RECIPE_NAMES, Attack, Goal, Method, Norm, Recipe
 from app.contracts.results import Accuracy, Mean
+from app.contracts.units import format_255
 
 _NBSP = "\N{NO-BREAK SPACE}"
 _UNSAFE_IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -130,6 +131,16 @@ def method(attack: Method) -> str:
 def norm(of: Norm) -> str:
     """`L∞`, `L2` or `L1`."""
     return _NORMS[of]
+
+
+def budget(norm: Norm, epsilon: float) -> str:
+    """`8/255` for Linf, `0.5` for L2."""
+    return format_255(epsilon) if norm is Norm.LINF else f"{epsilon:g}"
+
+
+def threat(of: Norm, epsilon: float) -> str:
+    """A threat model: `L∞, ε = 8/255`."""
+    return f"{norm(of)}, ε = {budget(of, epsilon)}"
 
 
 def member(one: Enum) -> str:

@@ -17,9 +17,10 @@ from app.services import ablations as service
 from app.services import jobs
 from app.services.lab import Lab
 from app.store import ablations
-from app.web import ablation_charts, palette
-from app.web.ablation_view import ablation_view
-from app.web.pairs import read_pairs, typed_pairs
+from app.web.charts import ablation as ablation_charts
+from app.web.charts import palette
+from app.web.forms.pairs import read_pairs, typed_pairs
+from app.web.pages.ablation import ablation_view
 from tests.plugins.families import children_of, fail, run_all, succeed, take
 from tests.web.examples import add_dataset, add_model, an_id
 

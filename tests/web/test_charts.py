@@ -9,15 +9,13 @@ import pytest
 
 from app.contracts.params import Attack, EvaluateParams, Norm, Recipe
 from app.contracts.results import Accuracy
-from app.web import (
-    charts,
-    curve_charts,
-    evaluation_charts,
-    explain_charts,
-    job_charts,
-    palette,
-    training_charts,
-)
+from app.web.charts import base as charts
+from app.web.charts import curves as curve_charts
+from app.web.charts import evaluation as evaluation_charts
+from app.web.charts import explain as explain_charts
+from app.web.charts import palette
+from app.web.charts import reported as job_charts
+from app.web.charts import training as training_charts
 from tests.web.examples import evaluation, explanation
 
 _TEACHER, _STUDENT = "a" * 32, "b" * 32

@@ -13,7 +13,7 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Method, Recipe
 from app.contracts.results import EvaluationResult, Light
 from app.services.lab import Lab
-from app.web.evaluation_view import Stage, evaluation_view
+from app.web.pages.evaluation_view import Stage, evaluation_view
 from tests.web.example_evaluation import STUDENT, TEACHER
 from tests.web.examples import add_dataset, add_job, add_model, evaluation, full_evaluation
 

@@ -21,8 +21,8 @@ from app.contracts.params import (
 )
 from app.contracts.units import from_255
 from app.errors import InvalidInput
-from app.web import forms
-from app.web.entries import Rejected, entries_of, read, rejected_by_service
+from app.web.forms import form as forms
+from app.web.forms.entries import Rejected, entries_of, read, rejected_by_service
 
 _ID, _OTHER_ID = "a" * 32, "b" * 32
 _IN_LINF = [method for method in Method if Norm.LINF in NORMS_OF[method]]

@@ -15,7 +15,7 @@ from app.services import jobs
 from app.services.lab import Lab
 from app.store import ablations
 from app.store import jobs as store
-from app.web.live_page import magma
+from app.web.pages.live import magma
 from tests.plugins.families import children_of, succeed, take
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page

@@ -16,7 +16,7 @@ from app.contracts.results import Accuracy, ModelCard, TrainResult
 from app.services import models
 from app.services.lab import Lab
 from app.store.tables import ModelRow
-from app.web.choices import all_models, model_choices
+from app.web.forms.choices import all_models, model_choices
 from tests.web.examples import add_dataset, add_job, add_model, an_id, evaluation, train_params
 
 _UNKNOWN = {

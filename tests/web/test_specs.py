@@ -17,9 +17,9 @@ from app.contracts.params import (
     Recipe,
     TrainParams,
 )
-from app.web.conditions import CHOICE_WHEN, SHOWN_WHEN
-from app.web.enum_docs import enum_docs
-from app.web.specs import Spec, specs
+from app.web.forms.conditions import CHOICE_WHEN, SHOWN_WHEN
+from app.web.forms.enum_docs import enum_docs
+from app.web.forms.specs import Spec, specs
 
 _ALL = (TrainParams, EvaluateParams, ExplainParams, ImportModelParams, ImportParams)
 

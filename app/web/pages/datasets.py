@@ -1,0 +1,185 @@
+"""Datasets: import, draw or download one; look at samples."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import RedirectResponse, Response
+from PIL import Image
+from starlette.datastructures import FormData, UploadFile
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import ImportParams, Source
+from app.contracts.views import JobView
+from app.deps import LabDep
+from app.errors import InvalidInput, NotFound, TooLarge
+from app.services import datasets, jobs, uploads
+from app.services.lab import Lab
+from app.web.forms import form as forms
+from app.web.forms.entries import Rejected, posted_entries
+from app.web.pages.context_parts import Download
+from app.web.pages.contexts import DatasetContext, DatasetsContext
+from app.web.pages.inputs import IdPath, Posted
+from app.web.pages.submitting import Entries, submit
+from app.web.render import render
+
+router = APIRouter(prefix="/datasets")
+
+_NAMES = {
+    Source.SHAPES: "Shapes",
+    Source.CIFAR10: "CIFAR-10",
+    Source.CIFAR100: "CIFAR-100",
+    Source.SVHN: "SVHN",
+}
+_UNSHOWN = ("source", "upload")
+Position = Annotated[int, Path(ge=0, le=100_000)]
+ImageNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
+
+
+@router.get("")
+def all_datasets(lab: LabDep, request: Request) -> Response:
+    return _page(lab, request)
+
+
+@router.post("")
+def add(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """Start an import; one click without a name draws or fetches a dataset under its own name."""
+    entries = posted_entries(ImportParams, posted)
+    if entries.get("source") == (Source.ARCHIVE.value,):
+        return _add_archive(lab, request, posted, entries)
+    if "name" not in entries:
+        entries["name"] = (_free_name(lab, entries),)
+    try:
+        job = submit(lab, JobKind.IMPORT, ImportParams, entries)
+    except Rejected as rejected:
+        return _page(lab, request, drawn=entries, errors=rejected.messages)
+    return _to(job)
+
+
+def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries) -> Response:
+    try:
+        with _saved(lab, posted.get("file")) as upload:
+            sent = {**entries, "upload": (upload,)}
+            return _to(submit(lab, JobKind.IMPORT, ImportParams, sent))
+    except Rejected as rejected:
+        return _page(lab, request, archive=entries, errors=rejected.messages)
+    except (InvalidInput, TooLarge) as error:
+        message = f"{error.detail} {error.hint}".strip()
+        return _page(lab, request, archive=entries, errors={"file": message}, status=error.status)
+
+
+@contextmanager
+def _saved(lab: Lab, file: object) -> Iterator[str]:
+    if not isinstance(file, UploadFile) or not file.filename:
+        raise InvalidInput("Choose an archive to import.", field="file")
+    with uploads.kept_if_used(lab, uploads.save_archive(lab, file.file, file.filename)) as upload:
+        yield upload
+
+
+def _to(job: JobView) -> Response:
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+def _free_name(lab: Lab, entries: Entries) -> str:
+    """`Shapes`, or `Shapes 2` and so on where there is one already or is about to be."""
+    source = next(iter(entries.get("source", ())), "")
+    base = _NAMES.get(Source(source), source) if source in set(Source) else source
+    taken = {view.name for view in datasets.all_datasets(lab)}
+    taken |= {str(job.params["name"]) for job in _unfinished(lab)}
+    names = (base if i == 1 else f"{base} {i}" for i in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
+
+
+def _unfinished(lab: Lab) -> tuple[JobView, ...]:
+    open_states = [JobStatus.QUEUED, JobStatus.RUNNING]
+    return jobs.page(lab, kinds=[JobKind.IMPORT], statuses=open_states, page_size=50).items
+
+
+def _page(
+    lab: Lab,
+    request: Request,
+    *,
+    archive: Entries | None = None,
+    drawn: Entries | None = None,
+    errors: Mapping[str, str] | None = None,
+    status: int = 422,
+) -> Response:
+    messages = dict(errors or {})
+    file_error = messages.pop("file", "")
+    context = DatasetsContext(
+        datasets=tuple(datasets.all_datasets(lab)),
+        imports=_unfinished(lab),
+        archive=_form(
+            "archive",
+            archive,
+            messages,
+            (*_UNSHOWN, "train_per_class"),
+            wrong_beside=bool(file_error),
+        ),
+        drawn=_form("drawn", drawn, messages, _UNSHOWN),
+        downloads=tuple(
+            Download(source.value, label)
+            for source, label in _NAMES.items()
+            if source is not Source.SHAPES
+        ),
+        file_error=file_error,
+        max_upload_mb=lab.settings.max_upload_mb,
+    )
+    return render(request, context, status=status if errors else 200)
+
+
+def _form(
+    prefix: str,
+    entries: Entries | None,
+    errors: Mapping[str, str],
+    without: Sequence[str],
+    *,
+    wrong_beside: bool = False,
+) -> forms.FormView:
+    return forms.form(
+        ImportParams,
+        entries=entries or {},
+        choices={},
+        errors={} if entries is None else errors,
+        without=without,
+        prefix=prefix,
+        wrong_beside=wrong_beside,
+    )
+
+
+@router.get("/{dataset_id}")
+def one(lab: LabDep, request: Request, dataset_id: IdPath) -> Response:
+    return render(request, DatasetContext(dataset=datasets.get(lab, dataset_id)))
+
+
+@router.get("/{dataset_id}/samples/{class_index}.png")
+def samples(lab: LabDep, dataset_id: IdPath, class_index: Position) -> Response:
+    """Test images of one class, side by side."""
+    return _png(datasets.sample_sheet(lab, dataset_id, class_index))
+
+
+@router.get("/{dataset_id}/samples/{class_index}/{position}.png")
+def sample(lab: LabDep, dataset_id: IdPath, class_index: Position, position: Position) -> Response:
+    """One image of that sheet."""
+    sheet = Image.open(io.BytesIO(datasets.sample_sheet(lab, dataset_id, class_index)))
+    side = sheet.height
+    if (position + 1) * side > sheet.width:
+        raise NotFound("The class has no such sample.")
+    buffer = io.BytesIO()
+    sheet.crop((position * side, 0, (position + 1) * side, side)).save(buffer, "PNG")
+    return _png(buffer.getvalue())
+
+
+@router.get("/{dataset_id}/test/{number}.png")
+def test_image(lab: LabDep, dataset_id: IdPath, number: ImageNumber) -> Response:
+    """One image of the test part."""
+    return _png(datasets.test_image(lab, dataset_id, number))
+
+
+def _png(data: bytes) -> Response:
+    """A dataset never changes, so its pictures may be kept."""
+    return Response(data, media_type="image/png", headers={"Cache-Control": "max-age=86400"})
