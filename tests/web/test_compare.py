@@ -21,7 +21,7 @@ from app.services.comparing import compare
 from app.services.lab import Lab
 from app.web.charts import comparison as compare_charts
 from app.web.charts import palette
-from app.web.pages.compare_view import comparison_view
+from app.web.pages.compare import comparison_view
 from tests.web.browsing import browser as browser
 from tests.web.examples import add_dataset, add_job, add_model, an_id, full_evaluation
 

@@ -177,14 +177,14 @@ def test_the_same_attack_inside_and_outside_of_autoattack_is_told_apart() -> Non
     own = model.attacks[2].model_copy(update={"part_of_autoattack": False})
     models = (model.model_copy(update={"attacks": (*model.attacks, own)}),)
     changed = result.model_copy(update={"params": params, "models": models})
-    (subject,) = evaluation_view(changed, _RECIPES).subjects
-    named: list[Stage] = [stage for stage in subject.stages if stage.label == "APGD-CE"]
+    (model,) = evaluation_view(changed, _RECIPES).models
+    named: list[Stage] = [stage for stage in model.stages if stage.label == "APGD-CE"]
     assert [stage.part for stage in named] == [True, False]
 
 
 def test_how_many_images_are_never_broken_is_told() -> None:
     result = full_evaluation()
-    teacher, student = evaluation_view(result, _RECIPES).subjects
+    teacher, student = evaluation_view(result, _RECIPES).models
     model = result.models[1]
     assert model.outcomes is not None
     pairs = zip(model.outcomes.minimal_epsilon, model.outcomes.broken_by, strict=True)

@@ -21,8 +21,9 @@ from app.contracts.params import (
 )
 from app.contracts.units import from_255
 from app.errors import InvalidInput
-from app.web.forms import form as forms
 from app.web.forms.entries import Rejected, entries_of, read, rejected_by_service
+from app.web.forms.form import FormView, form_of
+from app.web.forms.specs import Choice
 
 _ID, _OTHER_ID = "a" * 32, "b" * 32
 _IN_LINF = [method for method in Method if Norm.LINF in NORMS_OF[method]]
@@ -155,12 +156,12 @@ def test_what_a_service_refuses_stands_at_the_field(field: str | None, at: str) 
     assert rejected_by_service(EvaluateParams, error).messages == {at: "No. Choose another."}
 
 
-def _form(params: type[Params] = TrainParams, **given: Any) -> forms.FormView:
-    return forms.form(params, **{"entries": {}, "choices": {}, **given})
+def _form(params: type[Params] = TrainParams, **given: Any) -> FormView:
+    return form_of(params, **{"entries": {}, "choices": {}, **given})
 
 
 def test_groups_are_closed_until_something_in_them_differs() -> None:
-    def open_groups(form: forms.FormView) -> set[str]:
+    def open_groups(form: FormView) -> set[str]:
         return {group.title for group in form.groups if not group.basic and group.open}
 
     assert open_groups(_form()) == set()
@@ -181,8 +182,8 @@ def test_a_browser_may_not_drop_what_is_no_number() -> None:
 
 
 def test_a_single_dataset_is_chosen_already() -> None:
-    one = [forms.Choice(_ID, "Pets")]
-    two = [*one, forms.Choice(_OTHER_ID, "Ships")]
+    one = [Choice(_ID, "Pets")]
+    two = [*one, Choice(_OTHER_ID, "Ships")]
     for choices, chosen in ((one, (_ID,)), (two, ())):
         form = _form(choices={"dataset": choices, "teacher": choices})
         entries = {field.spec.name: field.entries for field in form.fields}

@@ -18,7 +18,7 @@ from app.contracts.params import Recipe
 from app.contracts.results import EvaluationResult, Light, Lineage
 from app.services.lab import Lab
 from app.web.charts.evaluation import figures
-from app.web.pages.report_assets import assets
+from app.web.pages.report import assets
 from tests.web.browsing import browser as browser
 from tests.web.examples import (
     add_dataset,

@@ -106,7 +106,7 @@ class FormView:
         return mine or self.wrong_beside
 
 
-def form(
+def form_of(
     params: type[Params],
     *,
     entries: Mapping[str, Sequence[str]],

@@ -6,20 +6,23 @@ from fastapi import APIRouter
 
 from app.web.pages import (
     ablate,
+    ablation,
     compare,
     dashboard,
     datasets,
+    evaluate,
     import_model,
     jobs,
     live,
     models,
     report,
-    submitting,
+    train,
 )
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, dashboard, jobs, report, compare, submitting, import_model, models, datasets, live,
+    ablate, ablation, dashboard, jobs, report, compare, train, evaluate, import_model, models,
+    datasets, live,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)

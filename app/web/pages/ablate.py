@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -12,20 +15,62 @@ from app.deps import LabDep
 from app.services import datasets
 from app.services.lab import Lab
 from app.web.forms import entries as typed
-from app.web.forms import form as forms
 from app.web.forms import presets
 from app.web.forms.choices import all_models, dataset_choices, model_choices
+from app.web.forms.form import FormView, form_of
 from app.web.forms.pairs import grid_choices
+from app.web.forms.presets import PresetLink
 from app.web.forms.specs import specs
-from app.web.pages.contexts import AblateContext, AblationPlanContext
 from app.web.pages.inputs import Posted
+from app.web.pages.job_params import REPLACED
 from app.web.pages.submitting import AgainFrom, Entries, Messages, kept, prefilled, started
-from app.web.render import render
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class AblateContext(Context):
+    """The form of a new ablation."""
+
+    template: ClassVar[str] = "ablate.html"
+
+    form: FormView
+    """Made from `AblationParams`."""
+    has_dataset: bool
+    """Whether there is anything to train on."""
+    presets: tuple[PresetLink, ...]
+    """Ways to fill the shared settings."""
+    again: JobView | None
+    """The job whose parameters fill the form."""
+
+
+@dataclass(frozen=True)
+class AblationPlanContext(Context):
+    """How many trainings what is typed would take, or why that cannot be said."""
+
+    template: ClassVar[str] = "_plan.html"
+
+    problems: tuple[str, ...] = ()
+    """What is wrong or missing; may quote outside text. Then the rest means nothing."""
+    rows: tuple[str, ...] = ()
+    """Lines of the table to come."""
+    seeds: int = 0
+    """Trainings of each line."""
+    trainings: int = 0
+    """All of them."""
+    epochs: int = 0
+    """Of all trainings together."""
+    evaluations: int = 0
+    """How many models are measured on test images."""
+    images: int = 0
+    """Test images of each evaluation."""
+    autoattack: bool = False
+    """Whether they run AutoAttack."""
+    much: bool = False
+    """Whether to advise a smaller one first."""
+
 
 router = APIRouter(prefix="/ablation")
 
-HIDDEN = ("training.name", "training.recipe", "training.seed", "training.continue_from")
-"""What an ablation replaces in the settings that its trainings share."""
 _OF_THE_PAPER = (
     Recipe.CLEAN, Recipe.PGD_AT, Recipe.SML, Recipe.AGKD, Recipe.BML, Recipe.AGKD_BML,
 )  # fmt: skip
@@ -78,8 +123,8 @@ def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -
         "training.teacher": model_choices(known),
         "grid": grid_choices(),
     }
-    form = forms.form(
-        AblationParams, entries=entries, choices=choices, errors=errors, without=HIDDEN
+    form = form_of(
+        AblationParams, entries=entries, choices=choices, errors=errors, without=REPLACED
     )
     ways = presets.training_presets("training.", without=("recipe",))
     return AblateContext(

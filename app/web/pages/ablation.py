@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
 from app.contracts.results import AblationChild, AblationRow, AblationTable, Column, Spread
 from app.contracts.units import format_255
+from app.contracts.views import JobView
+from app.deps import LabDep
+from app.services import ablations, jobs
 from app.web.charts import palette
+from app.web.pages.inputs import IdPath
+from app.web.render import Context, render
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,46 @@ class AblationView:
     """What must be said wherever a figure of the paper is shown; empty where none is."""
     empty: bool
     """Whether no training has left a figure yet."""
+
+
+@dataclass(frozen=True)
+class AblationTableContext(Context):
+    """The table of an ablation, which its page fetches anew."""
+
+    template: ClassVar[str] = "_ablation.html"
+
+    job: JobView
+    """The ablation, in any state."""
+    ablation: AblationView
+    """The table as it is known now."""
+
+
+@dataclass(frozen=True)
+class AblationChildrenContext(Context):
+    """The jobs of an ablation, which its page fetches anew."""
+
+    template: ClassVar[str] = "_children.html"
+
+    ablation: AblationView
+    """With the jobs of each row."""
+
+
+router = APIRouter(prefix="/jobs")
+
+
+@router.get("/{job_id}/ablation")
+def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    """The fragment with the table of an ablation; pages fetch it while the job is unfinished."""
+    view = ablation_view(ablations.table(lab, job_id))
+    return render(request, AblationTableContext(job=jobs.get(lab, job_id), ablation=view))
+
+
+@router.get("/{job_id}/children")
+def children(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    """The fragment with the jobs of an ablation."""
+    return render(
+        request, AblationChildrenContext(ablation=ablation_view(ablations.table(lab, job_id)))
+    )
 
 
 def ablation_view(table: AblationTable) -> AblationView:

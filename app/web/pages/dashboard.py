@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,18 +13,91 @@ from fastapi.responses import RedirectResponse, Response
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Recipe
 from app.contracts.results import EvaluationResult
-from app.contracts.views import JobView
+from app.contracts.views import Health, JobView, Page
 from app.deps import LabDep
 from app.services import datasets, jobs, models, upkeep
 from app.services.lab import Lab
 from app.web import words
 from app.web.charts.base import Figure
 from app.web.charts.curves import against_epsilon, against_steps
-from app.web.pages.context_parts import Filter, JobList, Step
-from app.web.pages.contexts import DashboardContext, JobListContext
+from app.web.pages.evaluation_view import EvaluationView
 from app.web.pages.evaluations import measured, recipes_of
 from app.web.pages.inputs import PageNumber
-from app.web.render import render
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of a newcomer's first steps."""
+
+    title: str
+    help: str
+    done: bool
+    now: bool
+    """Whether this is the next one to take."""
+    href: str
+    """Where it is taken; empty for what a form on the spot does."""
+    action: str
+    """What the link or the button says."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One choice of the list's filters."""
+
+    label: str
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class JobList:
+    """A page of jobs, its filters and neighbours."""
+
+    page: Page[JobView]
+    kinds: tuple[Filter, ...]
+    statuses: tuple[Filter, ...]
+    address: str
+    """Where this very list is fetched anew."""
+    newer: str
+    """Address of the page before; empty on the first."""
+    older: str
+    """Address of the page after; empty on the last."""
+    filtered: bool
+    """Whether only some kind or state was asked for."""
+    unfinished: bool
+    """Whether a job in the list still changes."""
+
+
+@dataclass(frozen=True)
+class DashboardContext(Context):
+    """Where the lab stands."""
+
+    template: ClassVar[str] = "dashboard.html"
+
+    health: Health
+    """Workers of each queue, broker and database."""
+    steps: tuple[Step, ...]
+    """What a newcomer does first; empty once all of it is done."""
+    latest: JobView | None
+    """The latest finished evaluation."""
+    evaluation: EvaluationView | None
+    """What it left; None where its file is gone."""
+    figures: dict[str, Any]
+    """Its first charts as Plotly JSON, by name."""
+    jobs: JobList
+    """The jobs asked for."""
+
+
+@dataclass(frozen=True)
+class JobListContext(Context):
+    """The jobs of the dashboard, which fetches them anew while one is unfinished."""
+
+    template: ClassVar[str] = "_jobs.html"
+
+    jobs: JobList
+    """The jobs asked for."""
+
 
 router = APIRouter()
 
@@ -33,7 +106,7 @@ _CHARTS = {"epsilon": against_epsilon, "steps": against_steps}
 
 
 @dataclass(frozen=True)
-class Choice:
+class Asked:
     """Which jobs are asked for: a page of those of a kind and a state."""
 
     kind: JobKind | None
@@ -50,15 +123,15 @@ def _asked(
     kind: Annotated[JobKind | None, Query()] = None,
     status: Annotated[JobStatus | None, Query()] = None,
     page: PageNumber = 1,
-) -> Choice:
-    return Choice(kind, status, page)
+) -> Asked:
+    return Asked(kind, status, page)
 
 
-Asked = Annotated[Choice, Depends(_asked)]
+AskedDep = Annotated[Asked, Depends(_asked)]
 
 
 @router.get("/")
-def dashboard(lab: LabDep, request: Request, asked: Asked) -> Response:
+def dashboard(lab: LabDep, request: Request, asked: AskedDep) -> Response:
     latest = _latest_evaluation(lab)
     view = None if latest is None else measured(lab, latest)
     context = DashboardContext(
@@ -73,7 +146,7 @@ def dashboard(lab: LabDep, request: Request, asked: Asked) -> Response:
 
 
 @router.get("/jobs")
-def job_list(lab: LabDep, request: Request, asked: Asked) -> Response:
+def job_list(lab: LabDep, request: Request, asked: AskedDep) -> Response:
     """The fragment with the list of jobs; a person who comes here is sent to the whole page."""
     if "hx-request" not in request.headers:
         return RedirectResponse(asked.address("/") + "#jobs")
@@ -125,7 +198,7 @@ def _first_steps(lab: Lab, *, evaluated: bool) -> tuple[Step, ...]:
     )
 
 
-def _job_list(lab: Lab, asked: Choice) -> JobList:
+def _job_list(lab: Lab, asked: Asked) -> JobList:
     found = jobs.page(
         lab,
         kinds=[] if asked.kind is None else [asked.kind],

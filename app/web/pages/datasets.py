@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import RedirectResponse, Response
@@ -14,18 +15,57 @@ from starlette.datastructures import FormData, UploadFile
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams, Source
-from app.contracts.views import JobView
+from app.contracts.views import DatasetView, JobView
 from app.deps import LabDep
 from app.errors import InvalidInput, NotFound, TooLarge
 from app.services import datasets, jobs, uploads
 from app.services.lab import Lab
-from app.web.forms import form as forms
 from app.web.forms.entries import Rejected, posted_entries
-from app.web.pages.context_parts import Download
-from app.web.pages.contexts import DatasetContext, DatasetsContext
+from app.web.forms.form import FormView, form_of
 from app.web.pages.inputs import IdPath, Posted
 from app.web.pages.submitting import Entries, submit
-from app.web.render import render
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class Download:
+    """A dataset that torchvision fetches."""
+
+    source: str
+    label: str
+
+
+@dataclass(frozen=True)
+class DatasetsContext(Context):
+    """The datasets, and the ways to add one."""
+
+    template: ClassVar[str] = "datasets.html"
+
+    datasets: tuple[DatasetView, ...]
+    """Newest first."""
+    imports: tuple[JobView, ...]
+    """Imports that are not finished."""
+    archive: FormView
+    """Import an archive; made from `ImportParams`."""
+    drawn: FormView
+    """Draw `shapes`; made from `ImportParams`."""
+    downloads: tuple[Download, ...]
+    """Datasets that torchvision fetches."""
+    file_error: str
+    """What is wrong with the archive that was sent."""
+    max_upload_mb: int
+    """The largest archive accepted."""
+
+
+@dataclass(frozen=True)
+class DatasetContext(Context):
+    """One dataset with samples of each class."""
+
+    template: ClassVar[str] = "dataset.html"
+
+    dataset: DatasetView
+    """With the report of its import."""
+
 
 router = APIRouter(prefix="/datasets")
 
@@ -139,8 +179,8 @@ def _form(
     without: Sequence[str],
     *,
     wrong_beside: bool = False,
-) -> forms.FormView:
-    return forms.form(
+) -> FormView:
+    return form_of(
         ImportParams,
         entries=entries or {},
         choices={},

@@ -68,7 +68,7 @@ class Confused:
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasuredModel:
     """One model of the evaluation. Names are outside text."""
 
     model: str
@@ -113,7 +113,7 @@ class EvaluationView:
     """`L∞, ε = 8/255`."""
     attack: str
     """The first attack: `PGD-20, 5 restarts`."""
-    subjects: tuple[Subject, ...]
+    models: tuple[MeasuredModel, ...]
     curves: tuple[Chart, ...]
     table: AccuracyTable
     classes: Chart | None
@@ -126,9 +126,7 @@ class EvaluationView:
     @property
     def inside(self) -> bool:
         """Whether the dataset's masks say where the objects are."""
-        return any(
-            s.attention is not None and s.attention.inside is not None for s in self.subjects
-        )
+        return any(s.attention is not None and s.attention.inside is not None for s in self.models)
 
 
 def evaluation_view(result: EvaluationResult, recipes: Recipes) -> EvaluationView:
@@ -139,8 +137,8 @@ def evaluation_view(result: EvaluationResult, recipes: Recipes) -> EvaluationVie
         result=result,
         threat=words.threat(norm, result.params.epsilon),
         attack=words.attack(result.params.attack),
-        subjects=tuple(
-            _subject(result, one.model, number, identity(one.hue))
+        models=tuple(
+            _measured_model(result, one.model, number, identity(one.hue))
             for number, one in enumerate(styled(result, recipes))
         ),
         curves=_curves(result),
@@ -196,12 +194,14 @@ def _class_chart(result: EvaluationResult) -> Chart | None:
     return Chart("classes", "Accuracy by class", note)
 
 
-def _subject(result: EvaluationResult, model: ModelFigures, number: int, hue: str) -> Subject:
+def _measured_model(
+    result: EvaluationResult, model: ModelFigures, number: int, hue: str
+) -> MeasuredModel:
     matrices = (
         ("confusion-clean", "Clean images", bool(model.confusion_clean)),
         ("confusion-robust", "Worst case under attack", bool(model.confusion_robust)),
     )
-    return Subject(
+    return MeasuredModel(
         model=model.model,
         name=model.name,
         sha256=model.sha256,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -15,13 +17,33 @@ from app.deps import LabDep
 from app.errors import InvalidInput, TooLarge
 from app.services import uploads
 from app.services.lab import Lab
-from app.web.forms import form as forms
 from app.web.forms.choices import dataset_choices
 from app.web.forms.entries import Rejected, posted_entries
-from app.web.pages.contexts import ImportModelContext
+from app.web.forms.form import FormView, form_of
 from app.web.pages.inputs import Posted
 from app.web.pages.submitting import Entries, submit
-from app.web.render import render
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class ImportModelContext(Context):
+    """The form of a model's import."""
+
+    template: ClassVar[str] = "import_model.html"
+
+    form: FormView
+    """Made from `ImportModelParams`, without file and classes."""
+    has_dataset: bool
+    """Whether there is anything to check a model on."""
+    classes: str
+    """What was typed, one a line; outside text."""
+    classes_error: str
+    """What is wrong with it."""
+    file_error: str
+    """What is wrong with the file that was sent."""
+    max_upload_mb: int
+    """The largest file accepted."""
+
 
 router = APIRouter(prefix="/models/import")
 
@@ -72,7 +94,7 @@ def _context(
     file_error, classes_error = messages.pop("file", ""), messages.pop("classes", "")
     datasets = dataset_choices(lab)
     return ImportModelContext(
-        form=forms.form(
+        form=form_of(
             ImportModelParams,
             entries=entries,
             choices={"dataset": datasets},

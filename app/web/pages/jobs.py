@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import PARAMS_OF, EvaluateParams, TrainParams
+from app.contracts.params import EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
     ExplainResult,
@@ -18,8 +19,7 @@ from app.contracts.results import (
 )
 from app.contracts.views import JobView
 from app.deps import LabDep
-from app.errors import NotFound
-from app.services import ablations, datasets, jobs, models, uploads
+from app.services import ablations, jobs, models
 from app.services.lab import Lab
 from app.web.charts import ablation as ablation_charts
 from app.web.charts import evaluation as evaluation_charts
@@ -27,19 +27,52 @@ from app.web.charts import explain as explain_charts
 from app.web.charts import reported as job_charts
 from app.web.charts import training as training_charts
 from app.web.charts.base import Figure
-from app.web.forms.readable import Named, readable
-from app.web.pages.ablate import HIDDEN
+from app.web.forms.readable import RowGroup
 from app.web.pages.ablation import AblationView, ablation_view
-from app.web.pages.contexts import (
-    AblationChildrenContext,
-    AblationTableContext,
-    JobContext,
-    JobStateContext,
-)
-from app.web.pages.evaluation_view import evaluation_view
+from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.evaluations import known_recipes, recipes_of
 from app.web.pages.inputs import IdPath
-from app.web.render import render
+from app.web.pages.job_params import job_params
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class JobStateContext(Context):
+    """One job's state, as the dashboard and the job's page show it."""
+
+    template: ClassVar[str] = "_job.html"
+
+    job: JobView
+    """In any state."""
+
+
+@dataclass(frozen=True)
+class JobContext(Context):
+    """One job with all that belongs to it."""
+
+    template: ClassVar[str] = "job.html"
+
+    job: JobView
+    """In any state."""
+    params: tuple[RowGroup, ...]
+    """What was asked for."""
+    again: str
+    """Address of a form filled with the same parameters; empty for kinds without a form."""
+    resume: str
+    """Address of the form that goes on from the last checkpoint; empty where there is none."""
+    evaluation: EvaluationView | None
+    """What an evaluation left."""
+    trained: TrainResult | None
+    """What a training left."""
+    imported: ImportResult | None
+    """What an import left."""
+    brought: ImportModelResult | None
+    """What the import of a model left."""
+    explained: bool
+    """Whether there is something for the live page to show."""
+    ablation: AblationView | None
+    """The table of an ablation, as it is known now."""
+
 
 router = APIRouter(prefix="/jobs")
 
@@ -63,7 +96,7 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     again = f"{form}?from={job.id}" if form else ""
     context = JobContext(
         job=job,
-        params=readable(PARAMS_OF[job.kind], job.params, names_in(lab, job), without=HIDDEN),
+        params=job_params(lab, job),
         again=again,
         resume=f"{again}&continue_from={job.id}" if resumable else "",
         evaluation=evaluation,
@@ -71,26 +104,11 @@ def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
         imported=result if isinstance(result, ImportResult) else None,
         brought=result if isinstance(result, ImportModelResult) else None,
         explained=isinstance(result, ExplainResult),
-        ablation=_ablation(lab, job_id) if job.kind is JobKind.ABLATION else None,
+        ablation=ablation_view(ablations.table(lab, job_id))
+        if job.kind is JobKind.ABLATION
+        else None,
     )
     return render(request, context)
-
-
-def _ablation(lab: Lab, job_id: str) -> AblationView:
-    return ablation_view(ablations.table(lab, job_id))
-
-
-@router.get("/{job_id}/ablation")
-def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
-    """The fragment with the table of an ablation; pages fetch it while the job is unfinished."""
-    view = _ablation(lab, job_id)
-    return render(request, AblationTableContext(job=jobs.get(lab, job_id), ablation=view))
-
-
-@router.get("/{job_id}/children")
-def children(lab: LabDep, request: Request, job_id: IdPath) -> Response:
-    """The fragment with the jobs of an ablation."""
-    return render(request, AblationChildrenContext(ablation=_ablation(lab, job_id)))
 
 
 @router.get("/{job_id}/state")
@@ -141,29 +159,6 @@ def _figures(lab: Lab, job: JobView, events: list[dict[str, Any]]) -> dict[str, 
         names = {model: view.name for model, view in views.items()}
         return job_charts.evaluation_figures(events, params, names, known_recipes(views))
     return {}
-
-
-def names_in(lab: Lab, job: JobView) -> dict[str, Named]:
-    """What the ids among a job's parameters stand for."""
-    params = {**job.params, **job.params.get("training", {})}
-    several = [*params.get("models", []), *params.get("sources", [])]
-    ids = {params.get("teacher"), params.get("student"), *several} - {None}
-    views = models.by_id(lab, sorted(ids))
-    names = {model: Named(view.name, f"/models/{model}") for model, view in views.items()}
-    names |= {gone: Named(f"a deleted model ({gone[:8]})", "") for gone in ids - set(views)}
-    if "dataset" in params:
-        try:
-            view = datasets.get(lab, params["dataset"])
-            names[view.id] = Named(view.name, f"/datasets/{view.id}")
-        except NotFound:
-            pass
-    if params.get("upload"):
-        file = uploads.file_name(lab, params["upload"])
-        names[params["upload"]] = Named(file or "a file that is gone", "")
-    if params.get("continue_from"):
-        earlier = params["continue_from"]
-        names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
-    return names
 
 
 @router.post("/{job_id}/cancel")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -16,13 +17,89 @@ from app.deps import LabDep
 from app.errors import InvalidInput
 from app.services import datasets, jobs
 from app.services.lab import Lab
-from app.web.forms import form as forms
 from app.web.forms.choices import all_models, model_choices
 from app.web.forms.entries import entries_of, posted_entries
-from app.web.pages.context_parts import SampleSet
-from app.web.pages.contexts import LiveContext
-from app.web.pages.examples import EXAMPLES
-from app.web.render import render
+from app.web.forms.form import FieldView, form_of
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class Example:
+    """A photograph of free licence, to try the live page with."""
+
+    title: str
+    address: str
+    label: str
+    """Its class, where the shipped models know it."""
+    author: str
+    source: str
+    """Address of the original."""
+    licence: str
+
+
+EXAMPLES = (
+    Example(
+        title="A cat",
+        address="/static/examples/cat.jpg",
+        label="cat",
+        author="Stéfan van der Walt",
+        source="https://scikit-image.org/docs/stable/api/skimage.data.html#skimage.data.chelsea",
+        licence="CC0",
+    ),
+    Example(
+        title="A flower",
+        address="/static/examples/flower.jpg",
+        label="",
+        author="vultilion",
+        source="https://www.flickr.com/photos/vultilion/6056698931/",
+        licence="CC BY 2.0",
+    ),
+    Example(
+        title="A temple",
+        address="/static/examples/temple.jpg",
+        label="",
+        author="danielbuechele",
+        source="https://www.flickr.com/photos/danielbuechele/6061409035/",
+        licence="CC BY 2.0",
+    ),
+)
+"""`static/examples/NOTICE` says where they come from."""
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Test images of one dataset, one a class."""
+
+    dataset: str
+    name: str
+    """Outside text."""
+    classes_number: int
+    """Among the lists of classes in the page's settings."""
+    images: tuple[tuple[str, str], ...]
+    """Class (outside text) and address of each image."""
+
+
+@dataclass(frozen=True)
+class LiveContext(Context):
+    """The live view: an image, two models, an attack."""
+
+    template: ClassVar[str] = "live.html"
+
+    fields: dict[str, FieldView]
+    """Made from `ExplainParams`, by name."""
+    ready: bool
+    """Whether there is a model to attack."""
+    examples: tuple[Example, ...]
+    """Photographs to try, of whatever the models were trained on."""
+    samples: tuple[SampleSet, ...]
+    """Test images to try, a set for each dataset."""
+    job: str
+    """The id of an earlier explain job to show; empty for none."""
+    given: str
+    """Address of a test image to begin with; empty for none."""
+    settings: dict[str, Any]
+    """What the script needs: the colour table of attention maps, and the classes of each model."""
+
 
 router = APIRouter()
 
@@ -46,7 +123,7 @@ def live(
     if job:
         entries |= _entries_of_job(lab, job)
     entries |= posted_entries(ExplainParams, request.query_params)
-    form = forms.form(
+    form = form_of(
         ExplainParams,
         entries=entries,
         choices={"teacher": choices, "student": choices},

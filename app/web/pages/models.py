@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -11,17 +12,64 @@ from fastapi.responses import RedirectResponse, Response
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
 from app.contracts.results import TrainResult
-from app.contracts.views import DatasetView, JobView, ModelView
+from app.contracts.views import DatasetView, JobView, ModelView, Page
 from app.deps import LabDep
 from app.errors import LabError
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
 from app.web.forms.readable import Named, RowGroup, readable
-from app.web.pages.context_parts import Measured
-from app.web.pages.contexts import ModelContext, ModelsContext
+from app.web.pages.evaluation_view import EvaluationView, MeasuredModel
 from app.web.pages.evaluations import measured
 from app.web.pages.inputs import IdPath, PageNumber
-from app.web.render import render
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class ModelsContext(Context):
+    """The registered models, or those in the bin."""
+
+    template: ClassVar[str] = "models.html"
+
+    models: Page[ModelView]
+    """Newest first."""
+    bin: bool
+    """Whether these are in the bin."""
+    binned: int
+    """How many models are in the bin."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model in one finished evaluation."""
+
+    job: JobView
+    view: EvaluationView
+    model: MeasuredModel
+
+
+@dataclass(frozen=True)
+class ModelContext(Context):
+    """One model."""
+
+    template: ClassVar[str] = "model.html"
+
+    model: ModelView
+    """With its card."""
+    dataset: str
+    """The id of what it was trained on, in this lab; empty where the lab lacks it."""
+    has_teacher: bool
+    """Whether the lab has the teacher that its card names."""
+    twin: ModelView | None
+    """The other model that its training left: the best or the last epoch."""
+    expected: bool
+    """Whether someone said what its accuracies on test images would be."""
+    params: tuple[RowGroup, ...]
+    """What it was trained with; empty for imported weights."""
+    measured: Measured | None
+    """Its latest finished evaluation."""
+    evaluations: tuple[JobView, ...]
+    """Recent jobs that measured it."""
+
 
 router = APIRouter(prefix="/models")
 
@@ -107,7 +155,7 @@ def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measur
     found = None if done is None else measured(lab, done)
     if done is None or found is None:
         return None
-    return Measured(done, found, next(s for s in found.subjects if s.model == model_id))
+    return Measured(done, found, next(s for s in found.models if s.model == model_id))
 
 
 @router.post("/{model_id}/delete")
