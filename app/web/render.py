@@ -81,7 +81,6 @@ def _environment() -> Environment:
         share=words.share,
         ago=words.ago,
         clock=words.clock,
-        kind=words.kind,
         role=words.role,
         json_block=words.json_block,
         of_255=format_255,

@@ -10,7 +10,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from app.contracts.jobs import JobKind
 from app.contracts.params import RECIPE_NAMES, Attack, Goal, Method, Norm, Recipe
 from app.contracts.results import Accuracy, Mean
 from app.contracts.units import format_255
@@ -83,21 +82,6 @@ def ago(when: datetime) -> str:
 def clock(when: datetime) -> str:
     """`2025-11-22 17:32 UTC`."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-_KINDS = {
-    JobKind.IMPORT: "dataset import",
-    JobKind.TRAIN: "training",
-    JobKind.EVALUATE: "evaluation",
-    JobKind.EXPLAIN: "live attack",
-    JobKind.IMPORT_MODEL: "model import",
-    JobKind.ABLATION: "ablation",
-}
-
-
-def kind(job: JobKind) -> str:
-    """What a job does, as a noun."""
-    return _KINDS[job]
 
 
 _METHODS = {

@@ -26,7 +26,7 @@ _LABEL = 26
 """Characters of a label that fit before a line break."""
 
 
-def figure(table: AblationTable) -> Figure | None:
+def every_seed(table: AblationTable) -> Figure | None:
     """Accuracy of every seed, rows downwards, each measure on a line of its own; None before the
     first figure.
 

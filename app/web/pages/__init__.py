@@ -18,6 +18,10 @@ from app.web.pages import (
     report,
     train,
 )
+from app.web.pages.kinds import KINDS
+from app.web.render import ENVIRONMENT
+
+ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (

@@ -15,6 +15,8 @@ from app.contracts.views import JobView
 from app.deps import LabDep
 from app.services import ablations, jobs
 from app.web.charts import palette
+from app.web.charts.ablation import every_seed
+from app.web.charts.base import Figure
 from app.web.pages.inputs import IdPath
 from app.web.render import Context, render
 
@@ -54,13 +56,15 @@ class AblationView:
     """What must be said wherever a figure of the paper is shown; empty where none is."""
     empty: bool
     """Whether no training has left a figure yet."""
+    figures: dict[str, Figure]
+    """The chart of every seed as Plotly JSON, by name; empty where there is none yet."""
 
 
 @dataclass(frozen=True)
-class AblationTableContext(Context):
-    """The table of an ablation, which its page fetches anew."""
+class AblationNewsContext(Context):
+    """The table, the chart and the jobs of an ablation, which its page fetches anew."""
 
-    template: ClassVar[str] = "_ablation.html"
+    template: ClassVar[str] = "_ablation_news.html"
 
     job: JobView
     """The ablation, in any state."""
@@ -68,43 +72,27 @@ class AblationTableContext(Context):
     """The table as it is known now."""
 
 
-@dataclass(frozen=True)
-class AblationChildrenContext(Context):
-    """The jobs of an ablation, which its page fetches anew."""
-
-    template: ClassVar[str] = "_children.html"
-
-    ablation: AblationView
-    """With the jobs of each row."""
-
-
 router = APIRouter(prefix="/jobs")
 
 
 @router.get("/{job_id}/ablation")
 def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
-    """The fragment with the table of an ablation; pages fetch it while the job is unfinished."""
+    """The fragment with all that changes; pages fetch it while the job is unfinished."""
     view = ablation_view(ablations.table(lab, job_id))
-    return render(request, AblationTableContext(job=jobs.get(lab, job_id), ablation=view))
-
-
-@router.get("/{job_id}/children")
-def children(lab: LabDep, request: Request, job_id: IdPath) -> Response:
-    """The fragment with the jobs of an ablation."""
-    return render(
-        request, AblationChildrenContext(ablation=ablation_view(ablations.table(lab, job_id)))
-    )
+    return render(request, AblationNewsContext(job=jobs.get(lab, job_id), ablation=view))
 
 
 def ablation_view(table: AblationTable) -> AblationView:
     """What the page shows of a table."""
     rows = tuple(_rows(table))
+    seeds = every_seed(table)
     return AblationView(
         columns=table.columns,
         rows=rows,
         epsilon=format_255(table.epsilon),
         source=table.reported[0].label if table.reported else "",
         empty=all(cell is None for row in rows for cell in row.cells),
+        figures={} if seeds is None else {"seeds": seeds},
     )
 
 

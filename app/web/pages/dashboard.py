@@ -17,12 +17,12 @@ from app.contracts.views import Health, JobView, Page
 from app.deps import LabDep
 from app.services import datasets, jobs, models, upkeep
 from app.services.lab import Lab
-from app.web import words
 from app.web.charts.base import Figure
 from app.web.charts.curves import against_epsilon, against_steps
 from app.web.pages.evaluation_view import EvaluationView
 from app.web.pages.evaluations import measured, recipes_of
 from app.web.pages.inputs import PageNumber
+from app.web.pages.kinds import KINDS
 from app.web.render import Context, render
 
 
@@ -216,7 +216,7 @@ def _job_list(lab: Lab, asked: Asked) -> JobList:
     return JobList(
         page=found,
         kinds=tuple(
-            Filter("all" if k is None else words.kind(k), link(kind=k, page=1), k == asked.kind)
+            Filter("all" if k is None else KINDS[k].noun, link(kind=k, page=1), k == asked.kind)
             for k in kinds
         ),
         statuses=tuple(
