@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -15,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from app.errors import InvalidFields, LabError, TooLarge, field_errors
-from app.web.render import error_page
 
 _LOG = logging.getLogger("lab.web")
 _HINTS = {
@@ -50,7 +50,7 @@ class Problem(BaseModel):
 def render(request: Request, error: LabError, headers: dict[str, str] | None = None) -> Response:
     """The one place where an error becomes an answer."""
     if not request.url.path.startswith("/api"):
-        page = error_page(request, error)
+        page: Response = request.app.state.error_page(request, error)
         page.headers.update(headers or {})
         return page
     kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
@@ -122,8 +122,9 @@ def unexpected(request: Request, error: Exception) -> Response:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Answer the errors that `app` expects."""
+def install(app: FastAPI, error_page: Callable[[Request, LabError], Response]) -> None:
+    """Answer the errors that `app` expects, outside /api by `error_page`."""
+    app.state.error_page = error_page
     app.add_exception_handler(LabError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

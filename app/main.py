@@ -28,6 +28,7 @@ from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import VERSION, Settings
 from app.settings import settings as environment
 from app.web import pages
+from app.web.render import error_page
 
 _LOG = logging.getLogger("lab.web")
 _STATIC = Path(__file__).resolve().parent.parent / "static"
@@ -110,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = facts
     app.add_middleware(Border, limit_of=_body_limits(facts))
-    error_handlers.install(app)
+    error_handlers.install(app, error_page)
     app.include_router(api.router)
     app.include_router(pages.router)
     app.add_api_route("/docs", _docs, include_in_schema=False)
