@@ -24,7 +24,6 @@ from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import Conflict, InvalidInput, LabError, NotFound
 from app.services import comparing, datasets, jobs
-from app.services.caveats import RED
 from app.services.lab import Lab
 from app.web import words
 from app.web.charts import comparison as compare_charts
@@ -219,7 +218,6 @@ def comparison_view(comparison: Comparison, recipes: Recipes) -> ComparisonView:
     """What the page shows; `recipes` are of the models still known, by id."""
     hues = hues_of(comparison, recipes)
     identities = {model: palette.identity(hue) for model, hue in hues.items()}
-    red = [note for note in comparison.notes if RED in note]
     return ComparisonView(
         comparison=comparison,
         rows=tuple(_rows(comparison.compared, identities)),
@@ -227,8 +225,8 @@ def comparison_view(comparison: Comparison, recipes: Recipes) -> ComparisonView:
         pictures=tuple(
             _picture(comparison, image, identities, recipes) for image in comparison.differing
         ),
-        warnings=tuple(red),
-        notes=tuple(note for note in comparison.notes if note not in red),
+        warnings=tuple(one.text for one in comparison.caveats if one.severity == "warning"),
+        notes=tuple(one.text for one in comparison.caveats if one.severity == "note"),
     )
 
 
