@@ -117,6 +117,18 @@ def norm(of: Norm) -> str:
     return _NORMS[of]
 
 
+_GOALS = {
+    Goal.UNTARGETED: "away from the true class",
+    Goal.MOST_CONFUSING: "towards the most confusing class",
+    Goal.ALL_CLASSES: "towards every wrong class in turn",
+}
+
+
+def goal(how: Attack) -> str:
+    """Where an attack leads: `away from the true class`, `towards “dog”`."""
+    return f"towards “{how.target_class}”" if how.goal is Goal.CLASS else _GOALS[how.goal]
+
+
 def budget(norm: Norm, epsilon: float) -> str:
     """`8/255` for Linf, `0.5` for L2."""
     return format_255(epsilon) if norm is Norm.LINF else f"{epsilon:g}"

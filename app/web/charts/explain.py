@@ -5,11 +5,12 @@ Each figure holds one position of the slider; a page moves it with the numbers o
 
 from __future__ import annotations
 
-from app.contracts.params import Norm
+from app.contracts.params import Attack, Norm
 from app.contracts.results import ExplainResult, View
 from app.contracts.units import format_255, to_255
+from app.web import words
 from app.web.charts import palette
-from app.web.charts.base import Figure, figure, label
+from app.web.charts.base import Figure, budget_axis, budget_scale, figure, label
 from app.web.words import budget
 
 MAX_CLASSES = 10
@@ -75,8 +76,9 @@ def _bars(result: ExplainResult, shown: list[int], who: str, hue: str, index: in
 
 
 def _true_class(result: ExplainResult, index: int) -> Figure:
-    linf = result.attack.norm is Norm.LINF
-    xs = [to_255(level.epsilon) if linf else level.epsilon for level in result.levels]
+    norm = result.attack.norm
+    xs = [budget_scale(norm, level.epsilon) for level in result.levels]
+    unit = "/255" if norm is Norm.LINF else ""
     true = result.classes.index(result.label)
     traces = [
         {
@@ -84,7 +86,7 @@ def _true_class(result: ExplainResult, index: int) -> Figure:
             "y": [_view(result, i, who).probabilities[true] for i in range(len(xs))],
             "line": {"color": hue, "width": 2, "dash": "dash"},
             "marker": {"size": 5, "color": hue, "symbol": symbol},
-            "hovertemplate": "ε = %{x:g}" + ("/255" if linf else "") + "<br>%{y:.1%}",
+            "hovertemplate": f"ε = %{{x:g}}{unit}<br>%{{y:.1%}}",
         }
         for who, name, hue, symbol in (
             ("teacher", "Teacher", palette.TEACHER, "circle"),
@@ -96,11 +98,20 @@ def _true_class(result: ExplainResult, index: int) -> Figure:
     return figure(
         traces,
         shapes=[here],
-        xaxis={"title": {"text": "Budget ε (L∞, n/255)" if linf else "Budget ε (L2)"}},
+        xaxis=budget_axis(norm),
         yaxis={"title": {"text": f"Probability of “{label(result.label)}”"},
                "tickformat": ".0%", "range": [0, 1.02]},
-        meta={"levels": _levels_in_words(result), **_drawn_perturbation(result)},
+        meta={
+            "attack": _attack_in_words(result.attack),
+            "levels": _levels_in_words(result),
+            **_drawn_perturbation(result),
+        },
     )  # fmt: skip
+
+
+def _attack_in_words(attack: Attack) -> str:
+    """`PGD-10 (L∞), away from the true class`."""
+    return f"{words.attack(attack)} ({words.norm(attack.norm)}), {words.goal(attack)}"
 
 
 def _levels_in_words(result: ExplainResult) -> list[dict[str, str]]:
