@@ -60,12 +60,27 @@ def _as_typed(spec: Spec, value: Any) -> tuple[str, ...]:
 _MISSING = object()
 _LONGEST_NUMBER = 20
 """Digits of a choice that is a number; more are no choice, and Python refuses thousands."""
+_LONGEST_SEARCH = 200
 _NOTHING = {"check": "false", "many": ""}
 
 
+def searched(field: str) -> str:
+    """The name under which a form says what is searched among the choices of a field."""
+    return f"search.{field}"
+
+
+def asked(entries: Mapping[str, Sequence[str]], field: str) -> tuple[Sequence[str], str]:
+    """What is chosen in a field whose choices the lab holds, and what is searched among them."""
+    search = next(iter(entries.get(searched(field), ())), "")
+    return entries.get(field, ()), search.strip()
+
+
 def posted_entries(params: type[Params], posted: Posted) -> dict[str, tuple[str, ...]]:
-    """What was typed, field by field. A check that is off sends only its hidden `false`, and an
-    address says with an empty entry that nothing of several things is chosen."""
+    """What was typed, field by field, and what is searched.
+
+    A check that is off sends only its hidden `false`, and an address says with an empty entry that
+    nothing of several things is chosen.
+    """
     found = {
         spec.name: tuple(
             entry
@@ -74,6 +89,11 @@ def posted_entries(params: type[Params], posted: Posted) -> dict[str, tuple[str,
         )
         for spec in specs(params)
         if spec.name in posted
+    }
+    found |= {
+        name: tuple(text[:_LONGEST_SEARCH] for text in _texts(posted, name))
+        for name in (searched(spec.name) for spec in specs(params))
+        if name in posted
     }
     return found | {
         spec.name: joined(*(_texts(posted, f"{spec.name}.{part}") for part in ("of", "is")))

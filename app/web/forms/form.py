@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from app.contracts.params import Params
+from app.web.forms.choices import Offer
 from app.web.forms.conditions import CHOICE_WHEN, REQUIRED_WHEN, SHOWN_WHEN, When
 from app.web.forms.pairs import EXAMPLES, parted
 from app.web.forms.specs import Choice, Spec, plain, specs
@@ -29,6 +30,10 @@ class FieldView:
     """What is typed or chosen; outside text."""
     choices: tuple[Choice, ...]
     error: str
+    more: bool
+    """Whether the lab has further choices, which a search finds."""
+    search: str
+    """What was searched; outside text."""
     shown_when: When | None
     """What this field belongs to."""
     choice_when: Mapping[str, When]
@@ -93,58 +98,79 @@ class FormView:
     groups: tuple[GroupView, ...]
     errors: tuple[str, ...] = ()
     """What belongs to no single field."""
-    wrong_beside: bool = False
-    """Whether a field that the template draws itself is wrong."""
+    has_errors: bool = False
+    """Whether what was sent could not be taken."""
 
     @property
     def fields(self) -> tuple[FieldView, ...]:
         return tuple(field for group in self.groups for field in group.fields)
-
-    @property
-    def has_errors(self) -> bool:
-        mine = bool(self.errors) or any(field.error for field in self.fields)
-        return mine or self.wrong_beside
 
 
 def form_of(
     params: type[Params],
     *,
     entries: Mapping[str, Sequence[str]],
-    choices: Mapping[str, Sequence[Choice]],
+    offers: Mapping[str, Offer],
     errors: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
     prefix: str = "field",
     wrong_beside: bool = False,
 ) -> FormView:
-    """The form for `params`; fields that `entries` leaves out show their defaults."""
+    """The form for `params`; fields that `entries` leaves out show their defaults.
+
+    `offers` has the choices of fields whose choices the lab holds; what is chosen and not among
+    them is said to be gone. `wrong_beside`: whether a field that the template draws itself is
+    wrong.
+    """
     messages = dict(errors or {})
+    has_errors = bool(messages) or wrong_beside
     shown_when = SHOWN_WHEN.get(params, {})
     choice_when = CHOICE_WHEN.get(params, {})
     required_when = REQUIRED_WHEN.get(params, {})
-    fields = [
-        FieldView(
-            spec=spec,
-            entries=_entries(spec, entries, choices.get(spec.name, ())),
-            choices=spec.choices or tuple(choices.get(spec.name, ())),
-            error=messages.pop(spec.name, ""),
-            shown_when=shown_when.get(spec.name),
-            choice_when=choice_when.get(spec.name, {}),
-            required_when=required_when.get(spec.name),
-            prefix=prefix,
+    fields = []
+    for spec in specs(params):
+        if spec.name in without:
+            continue
+        offer = offers.get(spec.name, Offer(spec.choices))
+        chosen = _entries(spec, entries, offer)
+        gone = _gone(spec, chosen, offer)
+        fields.append(
+            FieldView(
+                spec=spec,
+                entries=tuple(entry for entry in chosen if entry not in gone),
+                choices=offer.choices,
+                error=messages.pop(spec.name, "") or _said_gone(gone),
+                more=offer.more,
+                search=offer.search,
+                shown_when=shown_when.get(spec.name),
+                choice_when=choice_when.get(spec.name, {}),
+                required_when=required_when.get(spec.name),
+                prefix=prefix,
+            )
         )
-        for spec in specs(params)
-        if spec.name not in without
-    ]
-    return FormView(_groups(fields), tuple(messages.values()), wrong_beside)
+    return FormView(_groups(fields), tuple(messages.values()), has_errors)
 
 
-def _entries(
-    spec: Spec, entries: Mapping[str, Sequence[str]], choices: Sequence[Choice]
-) -> tuple[str, ...]:
+def _entries(spec: Spec, entries: Mapping[str, Sequence[str]], offer: Offer) -> tuple[str, ...]:
     if spec.name in entries:
         return tuple(entries[spec.name])
-    only_one = spec.required and spec.widget == "select" and len(choices) == 1
-    return (choices[0].value,) if only_one else spec.default
+    only_one = spec.required and spec.widget == "select" and len(offer.choices) == 1
+    return (offer.choices[0].value,) if only_one else spec.default
+
+
+def _gone(spec: Spec, chosen: Sequence[str], offer: Offer) -> tuple[str, ...]:
+    """What is chosen of the lab's things, and is none of them."""
+    if spec.widget not in ("select", "many") or spec.choices:
+        return ()
+    known = {choice.value for choice in offer.choices}
+    return tuple(entry for entry in chosen if entry and entry not in known)
+
+
+def _said_gone(gone: Sequence[str]) -> str:
+    if not gone:
+        return ""
+    ids = ", ".join(entry[:8] for entry in gone)
+    return f"What was chosen is no longer in the lab ({ids}): choose again."
 
 
 def _groups(fields: Sequence[FieldView]) -> tuple[GroupView, ...]:

@@ -16,7 +16,7 @@ from app.services import datasets
 from app.services.lab import Lab
 from app.web.forms import entries as typed
 from app.web.forms import presets
-from app.web.forms.choices import all_models, dataset_choices, model_choices
+from app.web.forms.choices import Offer, known_models, newest_models, offered_datasets
 from app.web.forms.form import FormView, form_of
 from app.web.forms.pairs import grid_choices
 from app.web.forms.presets import PresetLink
@@ -117,19 +117,17 @@ def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
 
 
 def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -> AblateContext:
-    held, known = dataset_choices(lab), all_models(lab)
-    choices = {
+    held = offered_datasets(lab)
+    offers = {
         "training.dataset": held,
-        "training.teacher": model_choices(known),
-        "grid": grid_choices(),
+        "training.teacher": known_models(lab, *typed.asked(entries, "training.teacher")).offer,
+        "grid": Offer(grid_choices()),
     }
-    form = form_of(
-        AblationParams, entries=entries, choices=choices, errors=errors, without=REPLACED
-    )
+    form = form_of(AblationParams, entries=entries, offers=offers, errors=errors, without=REPLACED)
     ways = presets.training_presets("training.", without=("recipe",))
     return AblateContext(
         form=form,
-        has_dataset=bool(held),
+        has_dataset=bool(held.choices),
         presets=presets.links("/ablation", ways, kept(entries, _OWN)),
         again=again,
     )
@@ -143,7 +141,7 @@ def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
     held = datasets.all_datasets(lab)
     fitting = [
         (view, dataset)
-        for view in all_models(lab)
+        for view in newest_models(lab)
         if view.card.recipe is Recipe.CLEAN
         and (dataset := datasets.fitting(held, view.card)) is not None
     ]

@@ -183,7 +183,7 @@ def _form(
     return form_of(
         ImportParams,
         entries=entries or {},
-        choices={},
+        offers={},
         errors={} if entries is None else errors,
         without=without,
         prefix=prefix,

@@ -16,7 +16,7 @@ from app.services import datasets, models
 from app.services.lab import Lab
 from app.web.forms import entries as typed
 from app.web.forms import presets
-from app.web.forms.choices import all_models, dataset_choices, model_choices
+from app.web.forms.choices import known_models, offered_datasets
 from app.web.forms.form import FormView, form_of
 from app.web.forms.presets import PresetLink
 from app.web.pages.inputs import Posted
@@ -63,9 +63,13 @@ def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
 def _evaluate_page(
     lab: Lab, entries: Entries, again: JobView | None, errors: Messages
 ) -> EvaluateContext:
-    known = model_choices(all_models(lab))
-    choices = {"dataset": dataset_choices(lab), "models": known, "sources": known}
-    form = form_of(EvaluateParams, entries=entries, choices=choices, errors=errors)
+    known = known_models(lab, *typed.asked(entries, "models"))
+    offers = {
+        "dataset": offered_datasets(lab),
+        "models": known.offer,
+        "sources": known_models(lab, *typed.asked(entries, "sources")).offer,
+    }
+    form = form_of(EvaluateParams, entries=entries, offers=offers, errors=errors)
     own = kept(entries, ("models", "dataset"))
     links = presets.links("/evaluate", presets.EVALUATION_PRESETS, own)
-    return EvaluateContext(form=form, has_model=bool(known), presets=links, again=again)
+    return EvaluateContext(form=form, has_model=bool(known.views), presets=links, again=again)

@@ -17,7 +17,7 @@ from app.deps import LabDep
 from app.errors import InvalidInput, TooLarge
 from app.services import uploads
 from app.services.lab import Lab
-from app.web.forms.choices import dataset_choices
+from app.web.forms.choices import offered_datasets
 from app.web.forms.entries import Rejected, posted_entries
 from app.web.forms.form import FormView, form_of
 from app.web.pages.inputs import Posted
@@ -92,17 +92,17 @@ def _context(
 ) -> ImportModelContext:
     messages = dict(errors or {})
     file_error, classes_error = messages.pop("file", ""), messages.pop("classes", "")
-    datasets = dataset_choices(lab)
+    datasets = offered_datasets(lab)
     return ImportModelContext(
         form=form_of(
             ImportModelParams,
             entries=entries,
-            choices={"dataset": datasets},
+            offers={"dataset": datasets},
             errors=messages,
             without=_OWN_FIELDS,
             wrong_beside=bool(file_error or classes_error),
         ),
-        has_dataset=bool(datasets),
+        has_dataset=bool(datasets.choices),
         classes="\n".join(entries.get("classes", ())),
         classes_error=classes_error,
         file_error=file_error,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
@@ -154,8 +154,7 @@ def _import_model(lab: Lab, job: JobView) -> ImportedModelContext:
 def _train(lab: Lab, job: JobView) -> TrainingContext:
     result = _result(lab, job)
     assert result is None or isinstance(result, TrainResult)
-    ended_early = job.status in (JobStatus.CANCELLED, JobStatus.FAILED)
-    resumable = ended_early and lab.files.has_checkpoint(job.id)
+    resumable = job.status in jobs.ENDED_EARLY and lab.files.has_checkpoint(job.id)
     frame = _frame(lab, job)
     resume = f"{frame['again']}&continue_from={job.id}" if resumable else ""
     return TrainingContext(**frame, trained=result, resume=resume)

@@ -15,10 +15,10 @@ from app.contracts.params import ExplainParams, Recipe
 from app.contracts.views import DatasetView, ModelView
 from app.deps import LabDep
 from app.errors import InvalidInput
-from app.services import datasets, jobs
+from app.services import datasets, jobs, models
 from app.services.lab import Lab
-from app.web.forms.choices import all_models, model_choices
-from app.web.forms.entries import entries_of, posted_entries
+from app.web.forms.choices import known_models, newest_models
+from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
 from app.web.render import Context, render
 
@@ -116,22 +116,23 @@ def live(
     number: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
 ) -> Response:
     """`dataset` and `number` name a test image to begin with."""
-    views = all_models(lab)
-    choices = model_choices(views)
-    lists = list(dict.fromkeys(view.card.classes for view in views))
-    entries = _likely_pair(views)
+    newest = newest_models(lab)
+    entries = _likely_pair(lab, newest)
     if job:
         entries |= _entries_of_job(lab, job)
     entries |= posted_entries(ExplainParams, request.query_params)
+    known = {name: known_models(lab, *asked(entries, name)) for name in ("teacher", "student")}
     form = form_of(
         ExplainParams,
         entries=entries,
-        choices={"teacher": choices, "student": choices},
+        offers={name: found.offer for name, found in known.items()},
         without=("upload",),
     )
+    views = {view.id: view for found in known.values() for view in found.views}
+    lists = list(dict.fromkeys(view.card.classes for view in views.values()))
     context = LiveContext(
         fields={field.spec.name: field for field in form.fields},
-        ready=bool(views),
+        ready=bool(newest),
         examples=EXAMPLES,
         samples=_samples(datasets.all_datasets(lab), lists),
         job=job,
@@ -139,7 +140,7 @@ def live(
         settings={
             "magma": magma(),
             "classes": lists,
-            "classes_of": {view.id: lists.index(view.card.classes) for view in views},
+            "classes_of": {id: lists.index(view.card.classes) for id, view in views.items()},
         },
     )
     return render(request, context)
@@ -152,7 +153,7 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     return entries_of(ExplainParams, job.params)
 
 
-def _likely_pair(views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:
+def _likely_pair(lab: Lab, views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:
     """The newest student and its teacher; else the newest clean model of its classes, or alone.
 
     Of a training's two models the best epoch's, and models of this lab before those that came
@@ -160,13 +161,13 @@ def _likely_pair(views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:
     """
     best = [view for view in views if view.card.kept == "best"]
     best.sort(key=lambda view: view.card.origin == "shipped")
-    by_id = {view.id: view for view in views}
     clean = [view for view in best if view.card.recipe is Recipe.CLEAN]
     student = next((v for v in best if v.card.recipe is not Recipe.CLEAN), None)
     student = student or next(iter(clean), None)
     if student is None:
         return {}
-    own = None if student.card.teacher is None else by_id.get(student.card.teacher.id)
+    named = student.card.teacher
+    own = None if named is None else models.by_id(lab, [named.id]).get(named.id)
     fitting = [view for view in clean if view.card.classes == student.card.classes]
     teacher = own or next(iter(fitting), None)
     pair = {"teacher": teacher, "student": student}

@@ -15,7 +15,7 @@ from app.deps import LabDep
 from app.services.lab import Lab
 from app.web.forms import entries as typed
 from app.web.forms import presets
-from app.web.forms.choices import all_models, dataset_choices, model_choices, resumable_jobs
+from app.web.forms.choices import known_models, offered_datasets, resumable_jobs
 from app.web.forms.form import FormView, form_of
 from app.web.forms.presets import PresetLink
 from app.web.pages.inputs import Posted
@@ -57,15 +57,15 @@ def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
 def _train_page(
     lab: Lab, entries: Entries, again: JobView | None, errors: Messages
 ) -> TrainContext:
-    known = dataset_choices(lab)
-    choices = {
-        "dataset": known,
-        "teacher": model_choices(all_models(lab)),
-        "continue_from": resumable_jobs(lab),
+    held = offered_datasets(lab)
+    offers = {
+        "dataset": held,
+        "teacher": known_models(lab, *typed.asked(entries, "teacher")).offer,
+        "continue_from": resumable_jobs(lab, *typed.asked(entries, "continue_from")),
     }
-    form = form_of(TrainParams, entries=entries, choices=choices, errors=errors)
+    form = form_of(TrainParams, entries=entries, offers=offers, errors=errors)
     links = presets.links("/train", presets.training_presets(), kept(entries, _OWN_OF_TRAINING))
-    return TrainContext(form=form, has_dataset=bool(known), presets=links, again=again)
+    return TrainContext(form=form, has_dataset=bool(held.choices), presets=links, again=again)
 
 
 _OWN_OF_TRAINING = ("name", "dataset", "recipe", "teacher", "seed")
