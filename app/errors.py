@@ -1,4 +1,4 @@
-"""Errors that a user can act on. Raised anywhere, rendered once (`app.main`).
+"""Errors that a user can act on. Raised anywhere, rendered once (`app.error_handlers`).
 
 Under /api they become RFC 9457 problem details, elsewhere a page.
 """

@@ -178,7 +178,7 @@ def test_a_worker_knows_of_the_service_only_contracts_store_settings_and_errors(
 
 @pytest.mark.parametrize("core", CORES)
 def test_a_core_needs_torch_numpy_and_pillow_at_most(core: str) -> None:
-    allowed = {"torch", "numpy", "PIL", "worker"} | set(sys.stdlib_module_names)
+    allowed = {"torch", "numpy", "PIL", "worker", "imagefile"} | set(sys.stdlib_module_names)
     if core == "worker.data":
         allowed.add("torchvision")  # downloads CIFAR and SVHN
     allowed |= LAZY.get(core, set())
@@ -210,6 +210,11 @@ def test_a_core_loads_other_libraries_only_where_it_needs_them(core: str) -> Non
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_reader_of_pictures_knows_neither_side() -> None:
+    known = {module.split(".")[0] for module, _ in imports("imagefile", ROOT / "imagefile.py")}
+    assert known <= {"numpy", "PIL"} | set(sys.stdlib_module_names)
 
 
 def test_contracts_need_pydantic_and_the_standard_library_only() -> None:

@@ -7,11 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.api.fields import IdPath
 from app.contracts.results import AblationTable
-from app.deps import LabDep
-from app.downloads import attachment, file_name
+from app.deps import IdPath, LabDep
 from app.services import ablations
+from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/jobs", tags=["ablations"])
 

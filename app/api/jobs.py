@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.api.fields import IdempotencyKey, IdPath, PageNumber, PageSize, strict_json
+from app.api.fields import IdempotencyKey, PageSize, strict_json
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, EvaluateParams, Id, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import JobView, Page
-from app.deps import LabDep
+from app.deps import IdPath, LabDep, PageNumber
 from app.services import jobs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

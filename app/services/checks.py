@@ -12,8 +12,8 @@ from app.contracts.params import (
     Goal,
     ImportModelParams,
     ImportParams,
-    Method,
     Params,
+    Recipe,
     TrainParams,
     family,
 )
@@ -108,8 +108,18 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
     _same_classes(teacher, dataset.report["classes"], "teacher", other)
     _same_size(teacher, dataset.report["image_size"], "teacher", other)
     theirs, ours = teacher.card["architecture"], params.architecture
+    recipe = params.recipe.record
+    if recipe.robust_teacher and teacher.card["params"] is not None:
+        learned_from = Recipe(teacher.card["params"]["recipe"])
+        if not learned_from.is_robust:
+            raise InvalidInput(
+                f"“{teacher.name}” was trained on clean images: {recipe.title} learns from the "
+                "predictions of a robust teacher.",
+                hint="Choose one that was trained on adversarial images, by PGD-AT for example.",
+                field="teacher",
+            )
     # Attention maps are compared position by position, so they need one resolution.
-    if params.recipe.needs_teacher and family(theirs) != family(ours):
+    if recipe.teacher == "attention" and family(theirs) != family(ours):
         raise InvalidInput(
             f"The teacher is a {theirs}, whose attention maps do not fit those of a {ours}.",
             hint="Choose an architecture of the teacher's family.",
@@ -163,7 +173,8 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
 
 def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:
     """An attack on the model under test itself is white-box: some pair has to be of two models."""
-    if Method.TRANSFER in params.further and len({*params.models, *params.sources}) == 1:
+    needs_source = any(method.record.needs_source for method in params.further)
+    if needs_source and len({*params.models, *params.sources}) == 1:
         raise InvalidInput(
             f"“{found[params.models[0]].name}” would be attacked from itself: that is no transfer.",
             hint="Choose another source, or one more.",

@@ -140,7 +140,7 @@ class TestSmallLimit:
         assert b"application/problem+json" in answer
 
     def test_a_body_without_length_is_read_to_the_limit_at_most(
-        self, client: httpx.Client, lab: Lab
+        self, connected: httpx.Client, lab: Lab
     ) -> None:
         sent = 0
 
@@ -153,7 +153,7 @@ class TestSmallLimit:
 
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         with suppress(httpx.TransportError):  # it may hang up while this side still sends
-            problem(client.post("/api/datasets", content=endless(), headers=headers), 413)
+            problem(connected.post("/api/datasets", content=endless(), headers=headers), 413)
         assert sent < 50 * 2**20
         assert uploads_on_disk(lab) == []
 

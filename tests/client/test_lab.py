@@ -273,7 +273,7 @@ class _Somebody(BaseHTTPRequestHandler):
 def somebody(*answers: tuple[int, bytes]) -> Iterator[str]:
     handler = type("Handler", (_Somebody,), {"answers": list(answers)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

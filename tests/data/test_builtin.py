@@ -6,7 +6,7 @@ import pickle
 import socket
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,6 @@ import scipy.io
 from torchvision import datasets
 
 from worker.data import DatasetError, builtin, import_torchvision
-from worker.data.matfile import read_mat
 
 RNG = np.random.default_rng(0)
 
@@ -140,23 +139,49 @@ def test_cifar100_has_its_fine_labels(
     np.testing.assert_array_equal(dataset.arrays["test_labels"], np.arange(100))
 
 
-def test_svhn_digits_are_their_labels(
-    tmp_path: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+Corrupt = Callable[[bytes], bytes]
+
+
+def serve_svhn(
+    monkeypatch: pytest.MonkeyPatch,
+    served: tuple[Path, str],
+    contents: dict[str, dict[str, np.ndarray]],
+    *,
+    compressed: bool = True,
+    corrupt: Corrupt = bytes,
+    corrupt_later: Corrupt = bytes,
 ) -> None:
-    folder, address = server
-    images, split_list = {}, {}
-    stored_labels = np.tile(np.arange(1, 11, dtype=np.uint8), 3)[:, None]  # 10 means zero
-    for part in ("train", "test"):
-        images[part] = RNG.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+    """Put MATLAB files on the server: corrupted before or after torchvision learns of them."""
+    folder, address = served
+    split_list = {}
+    for part, arrays in contents.items():
         name = f"{part}_32x32.mat"
-        content = {"X": images[part].transpose(1, 2, 3, 0), "y": stored_labels}
-        scipy.io.savemat(folder / name, content, do_compression=True)
-        split_list[part] = [f"{address}/{name}", name, md5((folder / name).read_bytes())]
+        scipy.io.savemat(folder / name, arrays, do_compression=compressed)
+        published = corrupt((folder / name).read_bytes())
+        (folder / name).write_bytes(corrupt_later(published))
+        split_list[part] = [f"{address}/{name}", name, md5(published)]
     monkeypatch.setattr(datasets.SVHN, "split_list", split_list)
+
+
+def svhn_part() -> dict[str, np.ndarray]:
+    """Images (H, W, 3, N) and labels (N, 1), of which 10 means zero."""
+    return {
+        "X": RNG.integers(0, 256, (32, 32, 3, 30), dtype=np.uint8),
+        "y": np.tile(np.arange(1, 11, dtype=np.uint8), 3)[:, None],
+    }
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_svhn_digits_are_their_labels(
+    tmp_path: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
+    contents = {"train": svhn_part(), "test": svhn_part()}
+    serve_svhn(monkeypatch, server, contents, compressed=compressed)
     dataset = import_torchvision("svhn", tmp_path / "d", progress=nothing)
     assert dataset.class_names == tuple("0123456789")
-    for part in ("train", "test"):
-        np.testing.assert_array_equal(dataset.arrays[f"{part}_images"], images[part])
+    for part, arrays in contents.items():
+        images = arrays["X"].transpose(3, 0, 1, 2)
+        np.testing.assert_array_equal(dataset.arrays[f"{part}_images"], images)
         np.testing.assert_array_equal(dataset.arrays[f"{part}_labels"], [*range(1, 10), 0] * 3)
 
 
@@ -214,6 +239,63 @@ def test_a_download_with_another_checksum_is_refused(
     assert "corrupted" in refused(tmp_path).detail
 
 
+def with_type(number: int) -> Corrupt:
+    """Another data type for the images of an uncompressed file."""
+
+    def corrupt(content: bytes) -> bytes:
+        pixels = (2).to_bytes(4, "little") + (32 * 32 * 3 * 30).to_bytes(4, "little")
+        assert content.count(pixels) == 1
+        return content.replace(pixels, number.to_bytes(4, "little") + pixels[4:])
+
+    return corrupt
+
+
+def of_many_images(content: bytes) -> bytes:
+    """Declares 2 billion images where there are 30."""
+    shape = np.array([32, 32, 3, 30], dtype="<i4").tobytes()
+    assert content.count(shape) == 1
+    return content.replace(shape, np.array([32, 32, 3, 2**31 - 1], dtype="<i4").tobytes())
+
+
+@pytest.mark.parametrize("corrupt", [with_type(200), of_many_images, lambda content: b""])
+def test_a_damaged_file_is_refused_before_it_is_read(
+    tmp_path: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, corrupt: Corrupt
+) -> None:
+    """SciPy's reader does not survive the first."""
+    contents = {"train": svhn_part(), "test": svhn_part()}
+    serve_svhn(monkeypatch, server, contents, compressed=False, corrupt_later=corrupt)
+    assert "corrupted" in refused(tmp_path, "svhn").detail
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "message"),
+    [
+        (lambda content: b"", "truncated"),
+        (lambda content: b"MATLAB" * 100, "Unknown mat file type"),
+        (lambda content: content[:-10], "could not read bytes"),
+        (of_many_images, "cannot reshape"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_whatever_its_checksum(
+    tmp_path: Path,
+    server: tuple[Path, str],
+    monkeypatch: pytest.MonkeyPatch,
+    corrupt: Corrupt,
+    message: str,
+) -> None:
+    contents = {"train": svhn_part(), "test": svhn_part()}
+    serve_svhn(monkeypatch, server, contents, compressed=False, corrupt=corrupt)
+    assert message in refused(tmp_path, "svhn").detail
+
+
+def test_images_of_another_shape_are_refused(
+    tmp_path: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {"train": svhn_part() | {"X": np.zeros((32, 32), np.uint8)}, "test": svhn_part()}
+    serve_svhn(monkeypatch, server, contents)
+    assert "axes don't match" in refused(tmp_path, "svhn").detail
+
+
 def test_what_progress_raises_ends_the_download(
     tmp_path: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,31 +317,3 @@ def test_refuses_unknown_names_and_existing_folders(tmp_path: Path) -> None:
         import_torchvision("mnist", tmp_path / "d", progress=nothing)
     with pytest.raises(FileExistsError):
         import_torchvision("svhn", tmp_path, progress=nothing)
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-def test_matlab_files_are_read_as_scipy_wrote_them(tmp_path: Path, compressed: bool) -> None:
-    arrays = {
-        "X": RNG.integers(0, 256, (5, 4, 3, 7), dtype=np.uint8),
-        "tiny": np.array([[7]], dtype=np.uint8),
-        "a_longer_name": RNG.integers(-(2**30), 2**30, (2, 3), dtype=np.int32),
-        "real": RNG.normal(size=(3, 2)),
-    }
-    scipy.io.savemat(tmp_path / "a.mat", arrays, do_compression=compressed)
-    found = read_mat(tmp_path / "a.mat")
-    assert set(found) == set(arrays)
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
-
-
-def test_other_files_are_no_matlab_files(tmp_path: Path) -> None:
-    path = tmp_path / "a.mat"
-    for content in (b"", b"MATLAB" * 100):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match="MATLAB 5"):
-            read_mat(path)
-    scipy.io.savemat(path, {"X": np.zeros((50, 50))}, do_compression=True)
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="cut short"):
-        read_mat(path)

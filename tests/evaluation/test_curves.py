@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts.params import Attack, Method, Norm
-from tests.evaluation.scenes import LinearNet, grey, measured, middle, params
+from tests.evaluation.batches import LinearNet, grey, measured, middle, params
 from worker.evaluation import curves
 from worker.evaluation.curves import query_counts
 from worker.evaluation.minimal import halvings, resolution
 from worker.evaluation.outcomes import MAIN, STANDS, ChunkState, Record
-from worker.evaluation.referee import Ruling
+from worker.evaluation.success import Success
 
 
-def _ruling(*rows: tuple[bool, float]) -> Ruling:
+def _ruling(*rows: tuple[bool, float]) -> Success:
     broken, length = zip(*rows, strict=True)
-    return Ruling(
+    return Success(
         torch.tensor(broken),
         torch.ones(len(rows), dtype=torch.int64),
         torch.tensor(length, dtype=torch.float64),

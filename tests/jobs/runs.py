@@ -15,6 +15,7 @@ from app.store import job_queries, jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow
+from tests.plugins import migrated
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
 
@@ -26,8 +27,7 @@ def open_lab(
     settings = Settings.model_validate({"data_dir": folder, **facts})
     files = Files(folder)
     files.prepare()
-    database = Database(settings.sql_url)
-    database.migrate()
+    database = Database(migrated.lay_out(folder))
     return WorkerLab(settings, database, files, ring)
 
 

@@ -14,7 +14,7 @@ from app.store import catalogue
 from tests.jobs.evaluations import IMAGES, evaluate, small, untimed
 from tests.jobs.measured import Measured, register
 from worker import registry
-from worker.attacks.corruptions import CORRUPTIONS
+from worker.data.corruptions import CORRUPTIONS
 
 
 @pytest.fixture(autouse=True)

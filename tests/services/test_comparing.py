@@ -152,7 +152,7 @@ def test_what_makes_it_uneven_is_said() -> None:
         queries=500,
     )
     notes = notes_of(side_by_side([finished(result), finished(other), finished(result)]))
-    assert "The budgets differ: 8/255 in LINF in evaluations 1 and 3; 4/255 in LINF in " \
+    assert "The budgets differ: 8/255 (L∞) in evaluations 1 and 3; 4/255 (L∞) in " \
            "evaluation 2." in notes  # fmt: skip
     assert "The first attacks differ: PGD (20 steps of 0.25 ε, 5 starts) in evaluations 1 and 3; " \
            "CW (50 steps of 0.25 ε, from the image itself) in evaluation 2." in notes  # fmt: skip
@@ -162,7 +162,7 @@ def test_what_makes_it_uneven_is_said() -> None:
     assert any(note.startswith("6 tests are made on the same images") for note in notes)
 
 
-def test_knobs_that_an_attack_lacks_make_nothing_uneven() -> None:
+def test_parameters_that_an_attack_lacks_make_nothing_uneven() -> None:
     result = full_evaluation(MODELS[:1], images=30)
 
     def first_attacks(*attacks: Attack) -> list[str]:

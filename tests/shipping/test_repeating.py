@@ -159,8 +159,9 @@ def test_images_of_the_same_classes_measure_and_train(repeated: Path, elsewhere:
     )
     assert imported.status == JobStatus.SUCCEEDED, imported.failure
     dataset = catalogue.datasets(elsewhere.database)[0].id
+    # Attention is measured where a model is right: among a hundred images, so is a guess.
     evaluate = EvaluateParams(
-        models=tuple(box.values()), dataset=dataset, images=10, epsilons=(), step_counts=(),
+        models=tuple(box.values()), dataset=dataset, images=100, epsilons=(), step_counts=(),
         minimal_epsilon=False, attack=Attack(steps=2),
     )  # fmt: skip
     row = run(elsewhere, JobKind.EVALUATE, evaluate)

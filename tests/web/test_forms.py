@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts.params import (
-    NORMS_OF,
     AblationParams,
     Attack,
     EvaluateParams,
@@ -28,7 +27,7 @@ from app.web.forms.form import FormView, form_of
 from app.web.forms.specs import Choice
 
 _ID, _OTHER_ID = "a" * 32, "b" * 32
-_IN_LINF = [method for method in Method if Norm.LINF in NORMS_OF[method]]
+_IN_LINF = [method for method in Method if Norm.LINF in method.record.norms]
 _levels = st.integers(1, 640).map(lambda tenths: from_255(tenths / 10))
 _train = st.builds(
     TrainParams,

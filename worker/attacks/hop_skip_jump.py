@@ -1,4 +1,4 @@
-"""HopSkipJump: walks along the boundary with nothing but the predicted class (hard label).
+"""HopSkipJump: goes along the boundary with nothing but the predicted class (hard label).
 
 Chen, Jordan and Wainwright, IEEE S&P 2020, arXiv 1904.02144, by foolbox. From a misclassified
 start it returns to the boundary by bisection, estimates the boundary's normal from random queries

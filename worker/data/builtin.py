@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from torchvision import datasets
-from torchvision.datasets.utils import download_url
 
 from worker.data.errors import DatasetError
-from worker.data.matfile import read_mat
 from worker.data.store_format import (
     Dataset,
     Progress,
@@ -133,17 +131,12 @@ def _cifar_part(dataset: datasets.CIFAR10) -> Part:
 
 
 def _fetch_svhn(root: Path) -> tuple[Sequence[str], Part, Part]:
-    # torchvision's own class needs SciPy to read the files, so only its addresses and checksums
-    # are used.
-    parts = []
-    for name in ("train", "test"):
-        url, filename, md5 = datasets.SVHN.split_list[name]
-        download_url(url, root, filename, md5)
-        arrays = read_mat(root / filename)
-        images = arrays["X"].transpose(3, 0, 1, 2)  # (H, W, 3, N) -> (N, H, W, 3)
-        labels = arrays["y"].astype(np.int64).ravel() % 10  # the digit 0 is stored as 10
-        parts.append(Part(np.ascontiguousarray(images, dtype=np.uint8), labels))
-    return [str(digit) for digit in range(10)], parts[0], parts[1]
+    # SciPy, which reads the files, can crash on damaged ones; torchvision compares checksums first.
+    parts = [datasets.SVHN(root, split=name, download=True) for name in ("train", "test")]
+    train, test = (
+        Part(np.ascontiguousarray(part.data.transpose(0, 2, 3, 1)), part.labels) for part in parts
+    )
+    return [str(digit) for digit in range(10)], train, test
 
 
 _BUILTINS = {

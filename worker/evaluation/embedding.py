@@ -96,19 +96,18 @@ def project(points: NDArray[np.float64], *, seed: int) -> tuple[Projection, Proj
 def pca(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """The two principal components of points (M, C), (M, 2), and the share of variance they hold.
 
-    From the singular value decomposition of the centred points. Of each direction that sign is
-    taken which makes its largest coordinate positive. Points without variance hold a share of 1.
+    Of each direction that sign is taken which makes its largest coordinate positive, and what one
+    coordinate lacks is zero. Points without variance hold a share of 1.
     """
-    centred = points - points.mean(axis=0)
-    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = directions[:2]  # (2, C), or (1, C) where there is one coordinate only
-    largest = np.abs(directions).argmax(axis=1)
-    directions *= np.sign(directions[np.arange(len(directions)), largest])[:, None]
+    from sklearn.decomposition import PCA  # scikit-learn takes a second to import
+
     plane = np.zeros((len(points), 2))
-    plane[:, : len(directions)] = centred @ directions.T
-    variance = singular**2
-    total = float(variance.sum())
-    return plane, float(variance[:2].sum()) / total if total > 0 else 1.0
+    if not np.ptp(points, axis=0).any():
+        return plane, 1.0
+    components = min(2, points.shape[1])
+    fitted = PCA(components, svd_solver="full").fit(points)
+    plane[:, :components] = fitted.transform(points)
+    return plane, float(fitted.explained_variance_ratio_.sum())
 
 
 def tsne(start: NDArray[np.float64], points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
@@ -117,7 +116,7 @@ def tsne(start: NDArray[np.float64], points: NDArray[np.float64], seed: int) -> 
     Starts from `start`, (M, 2), made small, so that the picture keeps the large directions of PCA.
     Perplexity is 30, or a third of the other points where these are few.
     """
-    from sklearn.manifold import TSNE  # scikit-learn takes a second to import
+    from sklearn.manifold import TSNE
 
     spread = float(start[:, 0].std())
     return np.asarray(

@@ -6,7 +6,6 @@ from typing import Any
 
 from app.contracts.results import AblationTable, Column, Measure, Spread
 from app.web.charts import base as charts
-from app.web.charts import palette
 from app.web.charts.base import Figure
 
 _SYMBOLS = {
@@ -71,7 +70,7 @@ def _y(row: int, line: float, lines: int) -> float:
 def _points(table: AblationTable, columns: list[Column], column: Column) -> list[dict[str, Any]]:
     number, symbol = columns.index(column), _SYMBOLS[column.measure]
     found = [
-        (_y(row, number, len(columns)), palette.RECIPES[one.recipe], one.figures[column.measure])
+        (_y(row, number, len(columns)), one.recipe.record.hue, one.figures[column.measure])
         for row, one in enumerate(table.rows)
         if column.measure in one.figures
     ]

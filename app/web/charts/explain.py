@@ -8,10 +8,10 @@ from __future__ import annotations
 from app.contracts.params import Attack, Norm
 from app.contracts.results import ExplainResult, View
 from app.contracts.units import format_255, to_255
+from app.contracts.words import attack, budget
 from app.web import words
 from app.web.charts import palette
 from app.web.charts.base import Figure, budget_axis, budget_scale, figure, label
-from app.web.words import budget
 
 MAX_CLASSES = 10
 """Classes shown of models that know more: the likeliest at any position of the slider."""
@@ -109,9 +109,9 @@ def _true_class(result: ExplainResult, index: int) -> Figure:
     )  # fmt: skip
 
 
-def _attack_in_words(attack: Attack) -> str:
+def _attack_in_words(how: Attack) -> str:
     """`PGD-10 (L∞), away from the true class`."""
-    return f"{words.attack(attack)} ({words.norm(attack.norm)}), {words.goal(attack)}"
+    return f"{attack(how)} ({how.norm.record.title}), {words.goal(how)}"
 
 
 def _levels_in_words(result: ExplainResult) -> list[dict[str, str]]:

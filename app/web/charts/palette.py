@@ -10,20 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from app.contracts.params import Recipe
 
-TEACHER = "#2f7ebc"
-STUDENT = "#d4650f"
+TEACHER = Recipe.CLEAN.record.hue
+STUDENT = Recipe.AGKD_BML.record.hue
 OTHERS = ("#8a63d2", "#2c8f5a", "#c9518f", "#138a96", "#8f7d1a", "#a1644a")
-RECIPES: Mapping[Recipe, str] = {
-    Recipe.CLEAN: TEACHER,
-    Recipe.AGKD_BML: STUDENT,
-    Recipe.PGD_AT: OTHERS[0],
-    Recipe.TRADES: OTHERS[1],
-    Recipe.MART: OTHERS[2],
-    Recipe.SML: OTHERS[3],
-    Recipe.AGKD: OTHERS[4],
-    Recipe.BML: OTHERS[5],
-}
-"""Where recipes are compared, each keeps its own."""
 CLASSES = (
     "#2f7ebc", "#d4650f", "#2c8f5a", "#c0392b", "#8a63d2", "#8f7d1a", "#c9518f", "#138a96",
     "#7a7f87", "#a1644a",

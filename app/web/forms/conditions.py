@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.contracts.attacks import ITERATIVE
 from app.contracts.params import (
-    KNOBS_OF,
-    NORMS_OF,
-    TARGETABLE,
     AblationMeasure,
     AblationParams,
     EvaluateParams,
@@ -20,6 +18,7 @@ from app.contracts.params import (
     Schedule,
     TrainParams,
 )
+from app.contracts.recipes import READ_BY_SOME
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,10 @@ class When:
         return any(entry in self.values for entry in entries.get(self.field, ()))
 
 
-def _attacks(*methods: Method) -> When:
-    return When("attack.method", tuple(methods))
+def _attacks(parameter: str) -> When:
+    """Those that read a parameter of an iterative attack."""
+    reading = (method for method in ITERATIVE if parameter in method.record.parameters)
+    return When("attack.method", tuple(reading))
 
 
 def _recipes(*recipes: Recipe) -> When:
@@ -43,17 +44,14 @@ def _recipes(*recipes: Recipe) -> When:
 
 _ROBUST = _recipes(*(recipe for recipe in Recipe if recipe.is_robust))
 _KNOBS = {
-    name: _recipes(*(recipe for recipe in Recipe if name in KNOBS_OF[recipe]))
-    for name in frozenset().union(*KNOBS_OF.values())
+    name: _recipes(*(recipe for recipe in Recipe if name in recipe.record.parameters))
+    for name in READ_BY_SOME
 }
-_SIZED = _attacks(Method.BIM, Method.PGD, Method.MI_FGSM, Method.CW)
-_STARTED = _attacks(Method.PGD, Method.MI_FGSM, Method.CW, Method.APGD_CE, Method.APGD_DLR)
-_STEPPED = _attacks(Method.BIM, *(Method(method) for method in _STARTED.values))
 _ATTACK = {
-    "attack.steps": _STEPPED,
-    "attack.relative_step": _SIZED,
-    "attack.random_start": _STARTED,
-    "attack.restarts": _STARTED,
+    **{
+        f"attack.{name}": _attacks(name)
+        for name in ("steps", "relative_step", "random_start", "restarts")
+    },
     "attack.target_class": When("attack.goal", (Goal.CLASS,)),
 }
 
@@ -75,9 +73,9 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
     EvaluateParams: {
         **_ATTACK,
         "further": When("attack.goal", (Goal.UNTARGETED,)),
-        "queries": When("further", (Method.SQUARE, Method.HOP_SKIP_JUMP)),
-        "sources": When("further", (Method.TRANSFER,)),
-        "step_counts": _STEPPED,
+        "queries": When("further", tuple(m for m in Method if m.record.sized_by == "queries")),
+        "sources": When("further", tuple(m for m in Method if m.record.needs_source)),
+        "step_counts": _attacks("steps"),
     },
     ExplainParams: _ATTACK,
     AblationParams: {
@@ -98,10 +96,10 @@ REQUIRED_WHEN: Mapping[type[Params], Mapping[str, When]] = {
 
 
 def _in_norm(method: Method) -> When:
-    return When("attack.norm", tuple(sorted(NORMS_OF[method])))
+    return When("attack.norm", tuple(sorted(method.record.norms)))
 
 
-_TARGETED = When("attack.method", tuple(sorted(TARGETABLE)))
+_TARGETED = When("attack.method", tuple(sorted(m for m in Method if m.record.targetable)))
 _CHOICES: dict[str, Mapping[str, When]] = {
     "attack.method": {method: _in_norm(method) for method in Method},
     "attack.goal": {goal: _TARGETED for goal in Goal if goal is not Goal.UNTARGETED},

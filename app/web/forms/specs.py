@@ -15,10 +15,9 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from app.contracts.options import Option
 from app.contracts.params import Id, Params
 from app.contracts.units import to_255
-from app.web import words
-from app.web.forms.enum_docs import enum_docs
 
 UNIT_255 = "/255"
 _ID_PATTERN = next(c.pattern for c in typing.get_args(Id)[1:] if isinstance(c, StringConstraints))
@@ -220,12 +219,15 @@ def _choices(kind: Any, only: Any) -> tuple[Choice, ...]:
     if typing.get_origin(kind) is Literal:
         return tuple(Choice(str(value), str(value)) for value in typing.get_args(kind))
     if isinstance(kind, type) and issubclass(kind, Enum):
-        docs = enum_docs(kind)
         members = [m for m in kind if not only or m.value in only]
-        return tuple(
-            Choice(str(m.value), words.member(m), help=docs.get(m.value, "")) for m in members
-        )
+        return tuple(_choice(m) for m in members)
     return ()
+
+
+def _choice(member: Enum) -> Choice:
+    if isinstance(member, Option):
+        return Choice(str(member.value), member.record.title, help=member.record.help)
+    return Choice(str(member.value), str(member.value))
 
 
 def _bounds(constraints: list[Any], unit: str) -> Bounds:

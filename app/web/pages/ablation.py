@@ -14,7 +14,6 @@ from app.contracts.units import format_255
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.services import ablations, jobs
-from app.web.charts import palette
 from app.web.charts.ablation import every_seed
 from app.web.charts.base import Figure
 from app.web.pages.inputs import IdPath
@@ -37,7 +36,7 @@ class RowView:
 
     label: str
     """Outside text."""
-    identity: str
+    hue: str
     cells: tuple[Spread | None, ...]
     """One for each column; None where no seed has a figure yet."""
     children: tuple[AblationChild, ...]
@@ -101,7 +100,7 @@ def _rows(table: AblationTable) -> Iterator[RowView]:
         is_last = all(other.recipe is not row.recipe for other in table.rows[number + 1 :])
         yield RowView(
             label=row.label,
-            identity=palette.identity(palette.RECIPES[row.recipe]),
+            hue=row.recipe.record.hue,
             cells=tuple(row.figures.get(column.measure) for column in table.columns),
             children=row.children,
             reported=_reported(table, row, table.columns) if is_last else None,

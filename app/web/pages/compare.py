@@ -21,6 +21,7 @@ from app.contracts.results import (
     PairedTest,
 )
 from app.contracts.views import JobView
+from app.contracts.words import attack
 from app.deps import LabDep
 from app.errors import Conflict, InvalidInput, LabError, NotFound
 from app.services import comparing, datasets, jobs
@@ -203,7 +204,7 @@ def _known(lab: Lab, job_id: str) -> JobView | None:
 def _choice(job: JobView, datasets: dict[str, str], chosen: bool) -> EvaluationChoice:
     params = EvaluateParams.model_validate(job.params)
     threat = words.threat(params.attack.norm, params.epsilon)
-    attacks = [words.attack(params.attack), *map(words.method, params.further)]
+    attacks = [attack(params.attack), *(method.record.title for method in params.further)]
     return EvaluationChoice(
         job=job,
         chosen=chosen,
@@ -245,7 +246,10 @@ def _rows(compared: Sequence[Compared], identities: Mapping[str, str]) -> list[R
             light=row.light,
             threat=words.threat(row.attack.norm, row.epsilon),
             attacks="; ".join(
-                filter(None, [words.attack(row.attack), ", ".join(map(words.method, row.further))])
+                filter(
+                    None,
+                    [attack(row.attack), ", ".join(method.record.title for method in row.further)],
+                )
             ),
         )
         for i, row in enumerate(compared, start=1)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import RedirectResponse, Response
-from PIL import Image
 from starlette.datastructures import FormData, UploadFile
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams, Source
 from app.contracts.views import DatasetView, JobView
 from app.deps import LabDep
-from app.errors import InvalidInput, NotFound, TooLarge
+from app.errors import InvalidInput, TooLarge
 from app.services import datasets, jobs, uploads
 from app.services.lab import Lab
 from app.web.forms.entries import Rejected, posted_entries
@@ -102,9 +99,7 @@ def add(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries) -> Response:
     try:
-        with _saved(lab, posted.get("file")) as upload:
-            sent = {**entries, "upload": (upload,)}
-            return _to(submit(lab, JobKind.IMPORT, ImportParams, sent))
+        return _to(_submit_archive(lab, posted.get("file"), entries))
     except Rejected as rejected:
         return _page(lab, request, archive=entries, errors=rejected.messages)
     except (InvalidInput, TooLarge) as error:
@@ -112,12 +107,14 @@ def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries)
         return _page(lab, request, archive=entries, errors={"file": message}, status=error.status)
 
 
-@contextmanager
-def _saved(lab: Lab, file: object) -> Iterator[str]:
+def _submit_archive(lab: Lab, file: object, entries: Entries) -> JobView:
     if not isinstance(file, UploadFile) or not file.filename:
         raise InvalidInput("Choose an archive to import.", field="file")
-    with uploads.kept_if_used(lab, uploads.save_archive(lab, file.file, file.filename)) as upload:
-        yield upload
+
+    def start(upload: str) -> JobView:
+        return submit(lab, JobKind.IMPORT, ImportParams, {**entries, "upload": (upload,)})
+
+    return uploads.submit(lab, JobKind.IMPORT, file.file, file.filename, start)
 
 
 def _to(job: JobView) -> Response:
@@ -205,13 +202,7 @@ def samples(lab: LabDep, dataset_id: IdPath, class_index: Position) -> Response:
 @router.get("/{dataset_id}/samples/{class_index}/{position}.png")
 def sample(lab: LabDep, dataset_id: IdPath, class_index: Position, position: Position) -> Response:
     """One image of that sheet."""
-    sheet = Image.open(io.BytesIO(datasets.sample_sheet(lab, dataset_id, class_index)))
-    side = sheet.height
-    if (position + 1) * side > sheet.width:
-        raise NotFound("The class has no such sample.")
-    buffer = io.BytesIO()
-    sheet.crop((position * side, 0, (position + 1) * side, side)).save(buffer, "PNG")
-    return _png(buffer.getvalue())
+    return _png(datasets.sample(lab, dataset_id, class_index, position))
 
 
 @router.get("/{dataset_id}/test/{number}.png")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.contracts.results import Accuracy, EvaluationResult
-from app.web.words import budget
+from app.contracts.words import budget
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from app.contracts.results import (
     ModelFigures,
     Verdict,
 )
+from app.contracts.words import attack, budget
 from app.web import words
 from app.web.charts import classes as class_charts
 from app.web.charts.base import Recipes, styled
@@ -136,7 +137,7 @@ def evaluation_view(result: EvaluationResult, recipes: Recipes) -> EvaluationVie
     return EvaluationView(
         result=result,
         threat=words.threat(norm, result.params.epsilon),
-        attack=words.attack(result.params.attack),
+        attack=attack(result.params.attack),
         models=tuple(
             _measured_model(result, one.model, number, identity(one.hue))
             for number, one in enumerate(styled(result, recipes))
@@ -166,9 +167,9 @@ def evaluation_view(result: EvaluationResult, recipes: Recipes) -> EvaluationVie
 
 def _curves(result: EvaluationResult) -> tuple[Chart, ...]:
     norm, epsilon = result.params.attack.norm, result.params.epsilon
-    budget = words.budget(norm, epsilon)
-    at = f"At ε = {budget}; solid: clean accuracy."
-    kink = f" Further attacks count from ε = {budget}." if result.params.further else ""
+    at_most = budget(norm, epsilon)
+    at = f"At ε = {at_most}; solid: clean accuracy."
+    kink = f" Further attacks count from ε = {at_most}." if result.params.further else ""
     models = result.models
     possible = (
         (any(m.against_epsilon for m in models), "epsilon", "Accuracy against the budget",
@@ -248,8 +249,8 @@ def _stages(result: EvaluationResult, rows: Sequence[AttackRow]) -> list[Stage]:
 
 def _label(result: EvaluationResult, row: AttackRow) -> str:
     if row.method is result.params.attack.method and not row.part_of_autoattack:
-        return words.attack(result.params.attack)
-    name = words.method(row.method)
+        return attack(result.params.attack)
+    name = row.method.record.title
     return f"{name} from {row.source.name}" if row.source else name
 
 

@@ -81,10 +81,12 @@ def _entries(posted: FormData) -> Entries:
 def _submit(lab: Lab, file: object, entries: Entries) -> JobView:
     if not isinstance(file, UploadFile) or not file.filename:
         raise InvalidInput("Choose a file of weights.", field="file")
-    stored = uploads.save_weights(lab, file.file, file.filename)
-    with uploads.kept_if_used(lab, stored) as upload:
+
+    def start(upload: str) -> JobView:
         sent = {**entries, "upload": (upload,)}
         return submit(lab, JobKind.IMPORT_MODEL, ImportModelParams, sent)
+
+    return uploads.submit(lab, JobKind.IMPORT_MODEL, file.file, file.filename, start)
 
 
 def _context(

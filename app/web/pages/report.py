@@ -16,9 +16,9 @@ from markupsafe import Markup
 from app.contracts.export import Export
 from app.contracts.views import JobView
 from app.deps import LabDep
-from app.downloads import attachment, file_name
 from app.services import exports
 from app.services.evaluations import finished
+from app.services.exports import attachment, file_name
 from app.web.charts import evaluation as evaluation_charts
 from app.web.forms.readable import RowGroup
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view

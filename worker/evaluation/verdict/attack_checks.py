@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.contracts.params import Method, Norm
+from app.contracts.params import Norm
 from app.contracts.results import Check, Light
 from worker.evaluation.verdict.checks import (
     budget,
@@ -33,7 +33,7 @@ def stronger_than_fgsm(facts: Facts, probe: Probe) -> Check:
     n, ahead = facts.main.n, facts.main.correct - facts.fgsm.correct
     missed = light_of(facts.only_fgsm, n, amber=ONLY_FGSM, red=1)
     light = worst((light_of(max(0, ahead), n, amber=0, red=ALLOWED), missed))
-    if facts.attack.method is Method.FGSM and facts.autoattack is None:
+    if facts.attack.method.record.one_step and facts.autoattack is None:
         light = worst((light, Light.AMBER))
     return check(
         name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.contracts.params import NORMS_OF, Method
+from app.contracts.params import Method
 from app.contracts.results import Check
 from worker.evaluation.verdict.checks import (
     check,
@@ -148,7 +148,7 @@ def _not_tried(facts: Facts, name: str, title: str, method: Method) -> Check:
     norm = facts.attack.norm
     if facts.robust.correct == 0:
         return nothing_left(name, title)
-    if norm not in NORMS_OF[method]:
+    if norm not in method.record.norms:
         missing = f"`{method.value}` is not defined in {norm.value.upper()}."
         return unmeasured(name, title, missing)
     return unmeasured(name, title, f"add `{method.value}` to the further attacks.")

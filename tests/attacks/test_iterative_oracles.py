@@ -1,4 +1,4 @@
-"""Walks against the best attack on affine models, and against independent libraries."""
+"""Iterative attacks against the best attack on affine models, and against independent libraries."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from art.attacks.evasion import MomentumIterativeMethod
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from tests.attacks.oracle import LP, Linear, affine, grey, seeded, unit_noise
-from worker.attacks import FirstBreak, Norm, Steps, feature_walk, fgsm, objective_walk, walk
-from worker.attacks.apgd import apgd
+from tests.attacks.oracle import LP, Linear, affine, grey, seeded, steps_of, unit_noise
+from worker.attacks import FirstBreak, Norm, feature_attack, fgsm, iterate, projected_ascent
+from worker.attacks.apgd import apgd, dlr
+from worker.attacks.losses import cross_entropy
 from worker.models import Outputs
 
 METHODS = ["bim", "pgd", "mi_fgsm", "cw"]
@@ -28,11 +29,11 @@ STEPS = 8
 def test_optimum_of_a_linear_model(method: str, targeted: bool, norm: Norm) -> None:
     """Two classes: to aim at the other one is to leave the first."""
     model, x, y = Linear(), grey(5), torch.zeros(5).long()
-    found = walk(
+    found = iterate(
         lambda z: model(z) / 100 + torch.tensor([1.0, 0.0]),  # so sure that nothing breaks it
         x,
         y,
-        how=Steps(method, 60, 0.25, True),
+        how=steps_of(method, 60, 0.25, True),
         eps=0.2,
         norm=norm,
         noise=unit_noise(x, norm),
@@ -49,11 +50,11 @@ def test_the_margin_has_a_known_optimum_with_three_classes(targeted: bool, norm:
     model, x, y = affine(3), grey(4), torch.zeros(4).long()
     w = model[1].weight.view(3, 3, 4, 4)
     bias = torch.tensor([1e4, 1e3, 0.0]).double()
-    found = walk(
+    found = iterate(
         lambda z: model(z) + bias,
         x,
         y,
-        how=Steps("cw", 40, 0.25, False),
+        how=steps_of("cw", 40, 0.25, False),
         eps=0.2,
         norm=norm,
         noise=None,
@@ -100,11 +101,11 @@ def test_equals_torchattacks(network: nn.Module, method: str, oracle: Any, targe
             attack.set_mode_targeted_by_label(quiet=True)
         return attack(x, target if targeted else y)
 
-    found = walk(
+    found = iterate(
         network,
         x,
         y,
-        how=Steps(method, STEPS, 0.2, False),
+        how=steps_of(method, STEPS, 0.2, False),
         eps=0.1,
         norm="linf",
         noise=None,
@@ -146,11 +147,11 @@ def test_cw_equals_foolbox_on_the_margin(network: nn.Module, norm: Norm, targete
         attack = OnMargin(abs_stepsize=eps / 5, steps=steps)
         return attack(wrapped, x, criterion, epsilons=eps)[1]
 
-    found = walk(
+    found = iterate(
         network,
         x,
         y,
-        how=Steps("cw", STEPS, 0.2, True),
+        how=steps_of("cw", STEPS, 0.2, True),
         eps=eps,
         norm=norm,
         noise=noise,
@@ -174,8 +175,8 @@ def test_momentum_in_l2_equals_art(network: nn.Module) -> None:
         )
         return torch.from_numpy(attack.generate(x.numpy(), nn.functional.one_hot(y, 4).numpy()))
 
-    how = Steps("mi_fgsm", STEPS, 0.2, False)
-    found = walk(network, x, y, how=how, eps=1.0, norm="l2", noise=None)
+    how = steps_of("mi_fgsm", STEPS, 0.2, False)
+    found = iterate(network, x, y, how=how, eps=1.0, norm="l2", noise=None)
     agrees(found, library, STEPS, atol=1e-4)
 
 
@@ -185,11 +186,11 @@ def test_fgsm_is_one_step_from_the_image(network: nn.Module, norm: Norm, targete
     x, y, target = images(network)
     eps = 0.05 if norm == "linf" else 0.5
     expected = fgsm(network, x, target if targeted else y, eps=eps, norm=norm, targeted=targeted)
-    found = walk(
+    found = iterate(
         network,
         x,
         y,
-        how=Steps("fgsm", 1, 0.25, True),  # neither the step size nor the start is used
+        how=steps_of("fgsm", 1, 0.25, True),  # neither the step size nor the start is used
         eps=eps,
         norm=norm,
         noise=unit_noise(x, norm),
@@ -200,17 +201,17 @@ def test_fgsm_is_one_step_from_the_image(network: nn.Module, norm: Norm, targete
     assert found.first_break.tolist() == torch.where(broke, 1, 2).tolist()
 
 
-@pytest.mark.parametrize(("method", "loss"), [("apgd_ce", "ce"), ("apgd_dlr", "dlr")])
+@pytest.mark.parametrize(("method", "loss"), [("apgd_ce", cross_entropy), ("apgd_dlr", dlr)])
 def test_apgd_is_that_of_its_own_file(network: nn.Module, method: str, loss: Any) -> None:
     x, y, target = images(network)
     noise = unit_noise(x, "l1")
     expected = apgd(network, x, y, eps=2.0, steps=5, norm="l1", loss=loss, noise=noise)
-    how = Steps(method, 5, 0.25, True)
-    found = walk(network, x, y, how=how, eps=2.0, norm="l1", noise=noise)
+    how = steps_of(method, 5, 0.25, True)
+    found = iterate(network, x, y, how=how, eps=2.0, norm="l1", noise=noise)
     assert torch.equal(found.x_adv, expected.x_adv)
     assert torch.equal(found.first_break, expected.first_break)
     with pytest.raises(ValueError, match="takes no target"):
-        walk(network, x, y, how=how, eps=2.0, norm="l1", noise=noise, target=target)
+        iterate(network, x, y, how=how, eps=2.0, norm="l1", noise=noise, target=target)
 
 
 class Features(nn.Module):
@@ -234,16 +235,16 @@ def test_the_farthest_embedding_of_one_dimension(norm: Norm) -> None:
     side = (noise * w).sum(dim=(1, 2, 3), keepdim=True).sign()
     unit = w.sign() if norm == "linf" else w / w.square().sum().sqrt()
     y = torch.zeros(6).long()
-    found = feature_walk(model, x, y, eps=0.2, step_size=0.05, steps=60, norm=norm, noise=noise)
+    found = feature_attack(model, x, y, eps=0.2, step_size=0.05, steps=60, norm=norm, noise=noise)
     assert (side.unique() == torch.tensor([-1.0, 1.0])).all()
     torch.testing.assert_close(found.x_adv, x + 0.2 * side * unit, rtol=0, atol=1e-6)
     assert (found.first_break == 61).all()
 
 
-def test_the_feature_walk_moves_along_the_largest_singular_vector() -> None:
+def test_the_feature_attack_moves_along_the_largest_singular_vector() -> None:
     """In L2 the farthest point of an affine embedding is known, whatever its dimension."""
     model, x, y = Features(5), grey(4), torch.zeros(4).long()
-    found = feature_walk(
+    found = feature_attack(
         model, x, y, eps=0.2, step_size=0.05, steps=300, norm="l2", noise=unit_noise(x, "l2")
     )
     moved = model.outputs(found.x_adv).embedding - model.outputs(x).embedding
@@ -260,7 +261,7 @@ def test_an_objective_sees_which_images_it_is_given(network: nn.Module) -> None:
     def objective(x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         return x_adv[torch.arange(len(rows)), channel[rows]].sum(dim=(1, 2)), network(x_adv)
 
-    found = objective_walk(
+    found = projected_ascent(
         objective, network, x, y, eps=0.01, step_size=0.005, steps=2, norm="linf", noise=None
     )
     expected = x.clone()

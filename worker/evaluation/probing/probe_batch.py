@@ -9,13 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.attacks import Model, Norm, Steps, walk
+from worker.attacks import Model, Norm, Steps, iterate
 from worker.attacks.norms import length, slack
-from worker.evaluation.last_iterate import last_iterate
-from worker.evaluation.referee import Referee
+from worker.evaluation.success import SuccessCheck
 
-FROM_THE_IMAGE = ("fgsm", "bim")
-"""Attacks that never start at random."""
 _SHRINK = (1.0, 0.99, 0.97, 0.94, 0.9)
 
 Craft = Callable[[Tensor], Tensor]
@@ -23,7 +20,7 @@ Craft = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class ProbeBatch:
     """The images of a probe, and the attack that the run used."""
 
     model: Model
@@ -45,10 +42,6 @@ class Stage:
         d = math.prod(self.x.shape[1:])
         return {"linf": 1.0, "l2": math.sqrt(d), "l1": float(d)}[self.norm]
 
-    @property
-    def starts_at_random(self) -> bool:
-        return self.how.random_start and self.how.method not in FROM_THE_IMAGE
-
     def parts(self, rows: Tensor) -> Sequence[Tensor]:
         """Places (M,) in batches; none where there are none."""
         return torch.split(rows, self.batch_size) if len(rows) else ()
@@ -67,23 +60,24 @@ class Stage:
         self, part: Tensor, x_adv: Tensor, eps: float, model: Model | None = None
     ) -> Tensor:
         """Which perturbed images (M, C, H, W) are misclassified within the budget: (M,) bool."""
-        referee = Referee(model or self.model, self.norm)
-        return referee.rule(self.x[part], x_adv, self.y[part], eps).broken
+        success_check = SuccessCheck(model or self.model, self.norm)
+        return success_check(self.x[part], x_adv, self.y[part], eps).broken
 
-    def walked(self, model: Model, how: Steps, eps: float, norm: Norm | None = None) -> Craft:
+    def first_breaks(self, model: Model, how: Steps, eps: float, norm: Norm | None = None) -> Craft:
         """An attack of steps on `model`: the first iterate that breaks each image."""
 
         def craft(part: Tensor) -> Tensor:
             x, y, start = self.x[part], self.y[part], self.start[part]
-            return walk(model, x, y, how=how, eps=eps, norm=norm or self.norm, noise=start).x_adv
+            found = iterate(model, x, y, how=how, eps=eps, norm=norm or self.norm, noise=start)
+            return found.x_adv
 
         return craft
 
-    def ended(self, model: Model, how: Steps) -> Craft:
+    def last_iterates(self, model: Model, how: Steps) -> Craft:
         """The same at the budget, all steps with all images, whatever they break."""
 
         def craft(part: Tensor) -> Tensor:
-            return last_iterate(
+            return iterate(
                 model,
                 self.x[part],
                 self.y[part],
@@ -91,8 +85,8 @@ class Stage:
                 eps=self.eps,
                 norm=self.norm,
                 noise=self.start[part],
-                target=None,
-            )
+                may_break=False,
+            ).x_adv
 
         return craft
 

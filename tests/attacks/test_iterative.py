@@ -1,4 +1,4 @@
-"""Walks: when each image first breaks, against separate attacks and independent libraries."""
+"""When an iterative attack first breaks each image, against separate attacks of fewer steps."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.attacks.oracle import LP, seeded, unit_noise
-from worker.attacks import FirstBreak, Norm, Steps, pgd, walk
+from tests.attacks.oracle import LP, seeded, steps_of, unit_noise
+from worker.attacks import FirstBreak, Norm, iterate, pgd
 
 STEPS = 6
 
@@ -35,7 +35,7 @@ def test_pgd_equals_one_attack_per_number_of_steps(
     aim = (y + 2) % 4 if targeted else y
     eps, noise = budgets(len(x), norm), unit_noise(x, norm)
 
-    def iterate(steps: int, step_size: Tensor) -> Tensor:
+    def plain(steps: int, step_size: Tensor) -> Tensor:
         return pgd(
             network,
             x,
@@ -50,8 +50,8 @@ def test_pgd_equals_one_attack_per_number_of_steps(
             noise=noise,
         )
 
-    start = iterate(1, torch.zeros(len(x)))
-    iterates = [start, *(iterate(steps, eps / 4) for steps in range(1, STEPS + 1))]
+    start = plain(1, torch.zeros(len(x)))
+    iterates = [start, *(plain(steps, eps / 4) for steps in range(1, STEPS + 1))]
     first_break = torch.full((len(x),), STEPS + 1)
     expected = iterates[-1].clone()
     for step in reversed(range(STEPS + 1)):
@@ -60,8 +60,8 @@ def test_pgd_equals_one_attack_per_number_of_steps(
     clean = network(x).argmax(dim=1) != y
     first_break[clean], expected[clean] = 0, x[clean]
 
-    how = Steps("pgd", STEPS, 0.25, random_start)
-    found = walk(
+    how = steps_of("pgd", STEPS, 0.25, random_start)
+    found = iterate(
         network, x, y, how=how, eps=eps, norm=norm, noise=noise, target=aim if targeted else None
     )
     assert len(first_break.unique()) >= 4  # 0, never, and several numbers of steps between
@@ -80,9 +80,9 @@ def test_fewer_steps_break_exactly_the_images_that_broke_by_then(
     target = (y + 1) % 4 if targeted else None
 
     def run(steps: int) -> FirstBreak:
-        how = Steps(method, steps, 0.2, True)
+        how = steps_of(method, steps, 0.2, True)
         eps, noise = budgets(len(x), norm), unit_noise(x, norm)
-        return walk(network, x, y, how=how, eps=eps, norm=norm, noise=noise, target=target)
+        return iterate(network, x, y, how=how, eps=eps, norm=norm, noise=noise, target=target)
 
     longest = run(STEPS)
     assert len(longest.first_break.unique()) >= 4
@@ -104,9 +104,9 @@ def test_broken_images_leave_the_batch(network: nn.Module) -> None:
         sizes.append(len(x))
         return network(x)
 
-    how = Steps("pgd", STEPS, 0.25, False)
+    how = steps_of("pgd", STEPS, 0.25, False)
     eps = budgets(len(x), "linf")
-    _, first_break = walk(counted, x, y, how=how, eps=eps, norm="linf", noise=None)
+    _, first_break = iterate(counted, x, y, how=how, eps=eps, norm="linf", noise=None)
     # A call on all clean images, then one before each step and one after the last: the images not
     # broken by s - 1 steps are seen again after s steps.
     left = [int((first_break > step).sum()) for step in range(STEPS)]
@@ -117,8 +117,8 @@ def test_broken_images_leave_the_batch(network: nn.Module) -> None:
 def test_stops_when_nothing_is_left(network: nn.Module) -> None:
     x, _ = batch(network)
     y = (network(x).argmax(dim=1) + 1) % 4  # all clean images are wrong already
-    how, noise = Steps("pgd", 3, 0.25, True), unit_noise(x, "linf")
-    x_adv, first_break = walk(network, x, y, how=how, eps=0.1, norm="linf", noise=noise)
+    how, noise = steps_of("pgd", 3, 0.25, True), unit_noise(x, "linf")
+    x_adv, first_break = iterate(network, x, y, how=how, eps=0.1, norm="linf", noise=noise)
     assert not first_break.any()
     assert torch.equal(x_adv, x)
     assert x_adv is not x

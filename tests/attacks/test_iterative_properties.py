@@ -1,4 +1,4 @@
-"""Walks: what holds for any input, what they leave alone, what they refuse."""
+"""Iterative attacks: what holds for any input, what they leave alone, what they refuse."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.attacks.oracle import LP, Recorder, affine, batch, seeded, size, unit_noise
-from worker.attacks import FirstBreak, Norm, Steps, feature_walk, objective_walk, walk
+from tests.attacks.oracle import LP, Recorder, affine, batch, seeded, size, steps_of, unit_noise
+from worker.attacks import FirstBreak, Norm, Steps, feature_attack, iterate, projected_ascent
 from worker.models import Classifier, Outputs
 
 METHODS = ["fgsm", "bim", "pgd", "mi_fgsm", "cw", "apgd_ce", "apgd_dlr"]
@@ -25,8 +25,8 @@ def run(model: Any, x: Tensor, y: Tensor, method: str, norm: Norm, **changed: An
     """Three steps from random points, inside 0.1 or what `changed` says."""
     given: dict[str, Any] = {"eps": 0.1, "noise": unit_noise(x, norm), "steps": 3} | changed
     steps, random_start = given.pop("steps"), given.pop("random_start", True)
-    how = Steps(method, 1 if method == "fgsm" else steps, 0.4, random_start)
-    return walk(model, x, y, how=how, norm=norm, **given)
+    how = steps_of(method, steps, 0.4, random_start)
+    return iterate(model, x, y, how=how, norm=norm, **given)
 
 
 @given(
@@ -181,7 +181,7 @@ class Small(nn.Module):
 
 
 @pytest.mark.parametrize("norm", LP)
-def test_the_feature_walk_moves_the_embedding_away_and_keeps_to_the_ball(
+def test_the_feature_attack_moves_the_embedding_away_and_keeps_to_the_ball(
     network: nn.Sequential, norm: Norm
 ) -> None:
     model = Small(network)
@@ -189,7 +189,9 @@ def test_the_feature_walk_moves_the_embedding_away_and_keeps_to_the_ball(
     y, noise = network(x).argmax(dim=1), unit_noise(x, norm)
     eps = 0.03 if norm == "linf" else 0.3
     first, last = (
-        feature_walk(model, x, y, eps=eps, step_size=0.3 * eps, steps=steps, norm=norm, noise=noise)
+        feature_attack(
+            model, x, y, eps=eps, step_size=0.3 * eps, steps=steps, norm=norm, noise=noise
+        )
         for steps in (1, 12)
     )
 
@@ -205,14 +207,14 @@ def test_the_feature_walk_moves_the_embedding_away_and_keeps_to_the_ball(
     assert torch.equal(broke, last.first_break <= 12)
 
 
-def test_the_feature_walk_takes_the_classifiers_of_the_lab() -> None:
+def test_the_feature_attack_takes_the_classifiers_of_the_lab() -> None:
     torch.manual_seed(0)
     body = nn.Conv2d(3, 6, 3, padding=1)
     model = Classifier(body=body, feature_dim=6, num_classes=3, mean=[0.5] * 3, std=[0.25] * 3)
     model = model.double().eval()
     x, _ = batch(4)
     y, noise = model(x).argmax(dim=1), unit_noise(x, "linf")
-    found = feature_walk(model, x, y, eps=0.05, step_size=0.01, steps=5, norm="linf", noise=noise)
+    found = feature_attack(model, x, y, eps=0.05, step_size=0.01, steps=5, norm="linf", noise=noise)
     assert found.x_adv.shape == x.shape
     assert not torch.equal(found.x_adv, x)
 
@@ -220,17 +222,23 @@ def test_the_feature_walk_takes_the_classifiers_of_the_lab() -> None:
 @pytest.mark.parametrize(
     ("how", "changed", "message"),
     [
-        (Steps("pgd", 0, 0.25, False), {}, "steps must be at least 1"),
-        (Steps("pgd", 3, 0.25, True), {"noise": None}, "a random start needs noise"),
-        (Steps("pgd", 3, 0.25, True), {"noise": torch.zeros(1, 3, 8, 8)}, "noise must be like x"),
-        (Steps("pgd", 3, float("nan"), False), {}, "step_size must be finite"),
-        (Steps("pgd", 3, 0.25, False), {"eps": -0.1}, "eps must be finite and not negative"),
-        (Steps("pgd", 3, 0.25, False), {"eps": torch.zeros(3)}, "one number per image"),
-        (Steps("pgd", 3, 0.25, False), {"norm": "l1"}, "norm is one of linf, l2"),
-        (Steps("fgsm", 2, 1.0, False), {}, "fgsm takes 1 step"),
-        (Steps("newton", 3, 0.25, False), {}, "method is one of fgsm, bim"),
-        (Steps("cw", 3, 0.25, False), {"target": torch.zeros(3).long()}, "target must be like y"),
-        (Steps("cw", 3, 0.25, False), {"target": torch.zeros(2)}, "target must be like y"),
+        (steps_of("pgd", 0, 0.25, False), {}, "steps must be at least 1"),
+        (steps_of("pgd", 3, 0.25, True), {"noise": None}, "a random start needs noise"),
+        (
+            steps_of("pgd", 3, 0.25, True),
+            {"noise": torch.zeros(1, 3, 8, 8)},
+            "noise must be like x",
+        ),
+        (steps_of("pgd", 3, float("nan"), False), {}, "step_size must be finite"),
+        (steps_of("pgd", 3, 0.25, False), {"eps": -0.1}, "eps must be finite and not negative"),
+        (steps_of("pgd", 3, 0.25, False), {"eps": torch.zeros(3)}, "one number per image"),
+        (steps_of("pgd", 3, 0.25, False), {"norm": "l1"}, "norm is one of linf, l2"),
+        (
+            steps_of("cw", 3, 0.25, False),
+            {"target": torch.zeros(3).long()},
+            "target must be like y",
+        ),
+        (steps_of("cw", 3, 0.25, False), {"target": torch.zeros(2)}, "target must be like y"),
     ],
 )
 def test_refused_arguments(
@@ -239,24 +247,24 @@ def test_refused_arguments(
     x, y = batch(2)
     given: dict[str, Any] = {"eps": 0.1, "norm": "linf", "noise": None}
     with pytest.raises(ValueError, match=message):
-        walk(network, x, y, how=how, **(given | changed))
+        iterate(network, x, y, how=how, **(given | changed))
 
 
 @pytest.mark.parametrize("name", ["how", "eps", "norm", "noise"])
 def test_nothing_has_a_default(network: nn.Module, name: str) -> None:
     x, y = batch(2)
     given: dict[str, Any] = {
-        "how": Steps("pgd", 1, 1.0, False),
+        "how": steps_of("pgd", 1, 1.0, False),
         "eps": 0.1,
         "norm": "linf",
         "noise": None,
     }
     del given[name]
     with pytest.raises(TypeError, match=name):
-        walk(network, x, y, **given)
+        iterate(network, x, y, **given)
 
 
-def test_an_objective_walk_refuses_what_a_walk_refuses(network: nn.Module) -> None:
+def test_a_projected_ascent_refuses_what_iterative_attacks_refuse(network: nn.Module) -> None:
     x, y = batch(2)
 
     def objective(x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -264,6 +272,6 @@ def test_an_objective_walk_refuses_what_a_walk_refuses(network: nn.Module) -> No
 
     given: dict[str, Any] = {"eps": 0.1, "step_size": 0.1, "norm": "linf", "noise": None}
     with pytest.raises(ValueError, match="steps must be at least 1"):
-        objective_walk(objective, network, x, y, steps=0, **given)
+        projected_ascent(objective, network, x, y, steps=0, **given)
     with pytest.raises(ValueError, match="y must be int64"):
-        objective_walk(objective, network, x, y.float(), steps=1, **given)
+        projected_ascent(objective, network, x, y.float(), steps=1, **given)

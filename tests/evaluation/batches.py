@@ -12,7 +12,7 @@ from app.contracts.results import Lineage
 from worker.evaluation.arguments import unit_noise
 from worker.evaluation.measurement import Measurement
 from worker.evaluation.progress import Meter
-from worker.evaluation.subject import Chunk, Source, Subject
+from worker.evaluation.target import Chunk, Source, TargetModel
 from worker.models import Classifier
 
 SIDE = 8
@@ -60,8 +60,8 @@ def lineage(name: str) -> Lineage:
     return Lineage(id=(name * 32)[:32], name=name, sha256="0" * 64)
 
 
-def subject(model: Classifier, name: str = "a") -> Subject:
-    return Subject(lineage=lineage(name), model=model, call=model)
+def target_model(model: Classifier, name: str = "a") -> TargetModel:
+    return TargetModel(lineage=lineage(name), model=model, call=model)
 
 
 def params(attack: Attack | None = None, **changes: Any) -> EvaluateParams:
@@ -89,7 +89,7 @@ def measured(
 ) -> Measurement:
     """After all images, in so many chunks."""
     classes = [str(label) for label in range(model.num_classes)]
-    measurement = Measurement(subject(model), chosen, classes, sources)
+    measurement = Measurement(target_model(model), chosen, classes, sources)
     meter = Meter(lambda done, total, phase: None)
     for index, rows in enumerate(torch.arange(len(x)).chunk(chunks)):
         numbers = tuple(rows.tolist())

@@ -1,18 +1,18 @@
-"""All steps of an attack, on every image, whatever the model says on the way."""
+"""All steps of an iterative attack, on every image, whatever the model says on the way."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from app.contracts.params import Method
-from tests.evaluation.scenes import LinearNet, grey, middle
-from worker.attacks import Norm, Steps, pgd, walk
+from app.contracts.params import Attack, Method
+from tests.evaluation.batches import LinearNet, grey, middle
+from worker.attacks import Norm, Steps, iterate, pgd
+from worker.attacks.iterative import PGD
 from worker.attacks.norms import length
-from worker.evaluation.arguments import unit_noise
-from worker.evaluation.last_iterate import last_iterate
+from worker.evaluation.arguments import steps_of, unit_noise
 
-WALKS = [
+LP_ATTACKS = [
     (method, norm)
     for method in (Method.FGSM, Method.BIM, Method.PGD, Method.MI_FGSM, Method.CW)
     for norm in ("linf", "l2")
@@ -20,18 +20,17 @@ WALKS = [
 APGD = [(m, norm) for m in (Method.APGD_CE, Method.APGD_DLR) for norm in ("linf", "l2", "l1")]
 
 
-@pytest.mark.parametrize(("method", "norm"), WALKS + APGD)
+@pytest.mark.parametrize(("method", "norm"), LP_ATTACKS + APGD)
 def test_goes_on_to_the_edge_of_the_ball(method: Method, norm: Norm) -> None:
     """On a linear model the loss rises up to there, long after the image broke."""
     x, model = grey(8), LinearNet()
     y = model(x).argmax(dim=1)
     y[0] = 1 - y[0]  # wrong when clean
     eps = {"linf": 0.02, "l2": 0.3, "l1": 4.0}[norm]
-    steps = 1 if method is Method.FGSM else 30
-    how = Steps(method, steps, 1.0 if method is Method.FGSM else 0.2, random_start=True)
+    how = steps_of(Attack(method=method, norm=norm, steps=30, relative_step=0.2))
     noise = unit_noise(x, norm, 0, range(8))
-    x_adv = last_iterate(model, x, y, how=how, eps=eps, norm=norm, noise=noise, target=None)
-    stopped = walk(model, x, y, how=how, eps=eps, norm=norm, noise=noise).x_adv
+    x_adv = iterate(model, x, y, how=how, eps=eps, norm=norm, noise=noise, may_break=False).x_adv
+    stopped = iterate(model, x, y, how=how, eps=eps, norm=norm, noise=noise).x_adv
     assert torch.equal(stopped[0], x[0])
     drop = _margin(model, x, y) - _margin(model, x_adv, y)
     weight = model.body.weight[:1]
@@ -69,7 +68,11 @@ def test_equals_plain_pgd(targeted: bool) -> None:
         generator=None,
         noise=noise,
     )
-    how = Steps(Method.PGD, 7, 0.25, random_start=True)
+    how = Steps(PGD, 7, 0.25, random_start=True)
     target = aim if targeted else None
-    found = last_iterate(model, x, y, how=how, eps=eps, norm="linf", noise=noise, target=target)
-    assert torch.equal(found, expected)
+    found = iterate(
+        model, x, y, how=how, eps=eps, norm="linf", noise=noise, target=target, may_break=False
+    )
+    assert torch.equal(found.x_adv, expected)
+    broken = iterate(model, x, y, how=how, eps=eps, norm="linf", noise=noise, target=target)
+    assert torch.equal(found.first_break, broken.first_break)

@@ -1,4 +1,4 @@
-"""The only judge of "broken": the perturbed image itself, measured again on the model."""
+"""The success check of all attacks: the perturbed image itself, measured again on the model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from worker.attacks.norms import length as length_of
 from worker.attacks.norms import slack
 
 
-class Ruling(NamedTuple):
-    """What the referee found, image by image."""
+class Success(NamedTuple):
+    """Which attacks succeeded, image by image."""
 
     broken: Tensor
     """(M,) bool: finite, in [0, 1], inside the budget, and misclassified; an answer that is not
@@ -34,7 +34,7 @@ class Ruling(NamedTuple):
         )
 
 
-class Referee:
+class SuccessCheck:
     """Measures what attacks on one model return, and counts what was wrong with it."""
 
     def __init__(self, model: Model, norm: Norm) -> None:
@@ -47,9 +47,9 @@ class Referee:
         self.disproved = 0
         """Images that an attack said it had broken, and had not."""
 
-    def rule(
+    def __call__(
         self, x: Tensor, x_adv: Tensor, y: Tensor, eps: Budget, claimed: Tensor | None = None
-    ) -> Ruling:
+    ) -> Success:
         """Measure again the images x_adv (M, C, H, W) that an attack made of x, true classes y.
 
         A budget may be exceeded by as much as rounding does, `slack`.
@@ -71,4 +71,4 @@ class Referee:
         self.out_of_range += int((finite & ~inside).sum())
         if claimed is not None:
             self.disproved += int((claimed & ~broken).sum())
-        return Ruling(broken, predicted, length)
+        return Success(broken, predicted, length)

@@ -12,12 +12,12 @@ from torch import Tensor
 from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import Lineage
 from worker.attacks import Model, Norm
-from worker.evaluation.arguments import aims, unit_noise
+from worker.evaluation.arguments import aims, norm_of, unit_noise
 from worker.models import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class TargetModel:
     """A model under test."""
 
     lineage: Lineage
@@ -43,7 +43,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Source:
-    """A model that transfer attacks in place of the subject."""
+    """A model that transfer attacks in place of the target_model."""
 
     lineage: Lineage
     call: Model
@@ -66,10 +66,10 @@ class Chunk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class Batch:
     """Some images of a chunk before one model: all that an attack needs to know."""
 
-    subject: Subject
+    target_model: TargetModel
     params: EvaluateParams
     x: Tensor
     """(M, 3, H, W)"""
@@ -86,16 +86,16 @@ class Scene:
     @classmethod
     def of(
         cls,
-        subject: Subject,
+        target_model: TargetModel,
         params: EvaluateParams,
         classes: Sequence[str],
         chunk: Chunk,
         start: Tensor,
         logits: Tensor,
-    ) -> Scene:
-        """The whole chunk; `logits` (B, K) are the subject's on the clean images."""
+    ) -> Batch:
+        """The whole chunk; `logits` (B, K) are the target_model's on the clean images."""
         return cls(
-            subject=subject,
+            target_model=target_model,
             params=params,
             x=chunk.x,
             y=chunk.y,
@@ -115,9 +115,9 @@ class Scene:
 
     @property
     def norm(self) -> Norm:
-        return self.params.attack.norm.value
+        return norm_of(self.params.attack)
 
-    def take(self, rows: Tensor, start: Tensor | None = None) -> Scene:
+    def take(self, rows: Tensor, start: Tensor | None = None) -> Batch:
         """The images at `rows`, (M',) int64; with another `start` for all M, where given."""
         return replace(
             self,
