@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from app.contracts.params import TRAINING_PRESETS, Method, TrainParams
+from app.contracts.params import TRAINING_PRESETS, Method, Norm, TrainParams
 from app.web.forms.entries import entries_of
 from app.web.forms.specs import specs
 
@@ -47,6 +47,16 @@ def _entries(
     return {"further": further or ("",), **{name: (value,) for name, value in single.items()}}
 
 
+_SPARED = (
+    Method.PGD,  # the first attack
+    Method.FGSM, Method.BIM, Method.NOISE,  # weaker than PGD
+    Method.APGD_CE, Method.APGD_T, Method.FAB_T, Method.SQUARE,  # AutoAttack runs them
+)  # fmt: skip
+_EVERY = tuple(
+    method
+    for method in Method
+    if Norm.LINF in method.record.norms and not method.record.needs_source and method not in _SPARED
+)
 EVALUATION_PRESETS = (
     Preset(
         "Quick look",
@@ -66,8 +76,7 @@ EVALUATION_PRESETS = (
         "1,000 images. The longest of the three for each image; the interval is ± 3 points.",
         _entries(
             "1000", "20", "5",
-            (Method.MI_FGSM, Method.CW, Method.APGD_DLR, Method.AUTOATTACK, Method.DEEPFOOL,
-             Method.HOP_SKIP_JUMP, Method.FEATURE, Method.ADAPTIVE),
+            _EVERY,
             more=True,
         ),
     ),

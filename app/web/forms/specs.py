@@ -1,26 +1,20 @@
-"""How each parameter is shown: derived from the contract's metadata and from nothing else."""
+"""How each parameter is shown: read from the JSON schema that the API publishes of its job."""
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import lru_cache
 from typing import Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen
-from pydantic import BaseModel, StringConstraints
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic import TypeAdapter
 
-from app.contracts.options import Option
 from app.contracts.params import Id, Params
 from app.contracts.units import to_255
 
 UNIT_255 = "/255"
-_ID_PATTERN = next(c.pattern for c in typing.get_args(Id)[1:] if isinstance(c, StringConstraints))
+_ID_PATTERN = TypeAdapter(Id).json_schema()["pattern"]
+Schema = Mapping[str, Any]
 
 Widget = Literal["text", "number", "list", "check", "select", "many", "pairs"]
 """`pairs`: lines of a name, a colon, and what belongs to it."""
@@ -123,126 +117,111 @@ def typed(value: Any, unit: str, widget: Widget) -> tuple[str, ...]:
 @lru_cache
 def specs(params: type[Params]) -> tuple[Spec, ...]:
     """The parameters of a job in the order of the contract, nested ones in their place."""
-    return tuple(_specs(params, "", None))
+    schema = params.model_json_schema()
+    return tuple(_specs(schema, schema.get("$defs", {}), "", {}))
 
 
-def _specs(model: type[BaseModel], prefix: str, defaults: BaseModel | None) -> Iterator[Spec]:
-    for name, field in model.model_fields.items():
-        default = getattr(defaults, name) if defaults else _default(field)
-        kind, optional, constraints = _unwrapped(field)
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            given = default if isinstance(default, BaseModel) else None
+def _specs(model: Schema, known: Schema, prefix: str, given: Schema) -> Iterator[Spec]:
+    """`known`: the schemas that others refer to. `given`: defaults that come from the owner."""
+    for name, declared in model["properties"].items():
+        field, optional = _resolved(declared, known)
+        if name in given:
+            field |= {"default": given[name]}
+        label = field.get("title") or name
+        if "properties" in field:
+            default = field.get("default") or {}
             if optional:
-                yield _switch(prefix + name, field, on=given is not None)
-            for spec in _specs(kind, f"{prefix}{name}.", given):
-                yield replace(spec, group=spec.group or field.title or name)
+                yield _switch(prefix + name, label, field, on=bool(default))
+            for spec in _specs(field, known, f"{prefix}{name}.", default):
+                yield replace(spec, group=spec.group or label)
         else:
-            yield _spec(prefix + name, field, kind, constraints, default, optional)
+            yield _spec(prefix + name, label, field, known, optional)
 
 
-def _switch(name: str, field: FieldInfo, *, on: bool) -> Spec:
-    title = field.title or name
+def _resolved(declared: Schema, known: Schema) -> tuple[dict[str, Any], bool]:
+    """A schema with what it refers to written out, and whether null is allowed.
+
+    Of several forms of a value the first counts, which is the one that answers have.
+    """
+    field = dict(declared)
+    forms = field.pop("anyOf", [])
+    optional = {"type": "null"} in forms
+    kind: Schema = next((form for form in forms if form != {"type": "null"}), {})
+    reference = field.pop("$ref", None) or kind.get("$ref")
+    referred = known[reference.removeprefix("#/$defs/")] if reference else kind
+    return {**referred, **field}, optional
+
+
+def _switch(name: str, label: str, field: Schema, *, on: bool) -> Spec:
     return Spec(
-        name=name, label=title, help=field.description or "", unit="", group=title, widget="check",
+        name=name, label=label, help=field["description"], unit="", group=label, widget="check",
         number="", optional=False, required=False, default=typed(on, "", "check"),
         bounds=Bounds(), choices=(), pattern="", max_length=None, switches=True,
     )  # fmt: skip
 
 
-def _default(field: FieldInfo) -> Any:
-    return field.get_default(call_default_factory=True, validated_data={})
-
-
-def _unwrapped(field: FieldInfo) -> tuple[Any, bool, list[Any]]:
-    """The field's type without None and Annotated, whether None is allowed, its constraints."""
-    kind, constraints, optional = field.annotation, list(field.metadata), False
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        kind = next(a for a in typing.get_args(kind) if a is not types.NoneType)
-        optional = True
-    if typing.get_origin(kind) is typing.Annotated:
-        kind, *more = typing.get_args(kind)
-        constraints += more
-    return kind, optional, constraints
-
-
-def _spec(
-    name: str, field: FieldInfo, kind: Any, constraints: list[Any], default: Any, optional: bool
-) -> Spec:
-    extra = field.json_schema_extra
-    assert isinstance(extra, dict)
-    unit, missing = str(extra["unit"]), default is PydanticUndefined
-    text = next((c for c in constraints if isinstance(c, StringConstraints)), StringConstraints())
-    length = next((c.max_length for c in constraints if isinstance(c, MaxLen)), None)
-    widget, number = _widget(kind, text)
+def _spec(name: str, label: str, field: Schema, known: Schema, optional: bool) -> Spec:
+    widget, number = _widget(field, known)
     return Spec(
         name=name,
-        label=field.title or name,
-        help=field.description or "",
-        unit=unit,
-        group=str(extra["group"]),
+        label=label,
+        help=field["description"],
+        unit=field["unit"],
+        group=field["group"],
         widget=widget,
         number=number,
         optional=optional,
-        required=missing,
-        default=() if missing else typed(default, unit, widget),
-        bounds=_bounds(constraints, unit),
-        choices=_choices(kind, extra["only"]),
-        pattern=str(text.pattern or ""),
-        max_length=text.max_length or (length if widget == "text" else None),
+        required="default" not in field,
+        default=typed(field.get("default"), field["unit"], widget),
+        bounds=_bounds(field),
+        choices=_choices(field, known),
+        pattern=field.get("pattern", ""),
+        max_length=field.get("maxLength"),
     )
 
 
-def _widget(kind: Any, text: StringConstraints) -> tuple[Widget, Literal["", "int", "float"]]:
-    if typing.get_origin(kind) is tuple:
-        entry = typing.get_args(kind)[0]
-        if typing.get_origin(entry) is typing.Annotated:
-            entry = typing.get_args(entry)[0]
-        if entry is str or (isinstance(entry, type) and issubclass(entry, Enum)):
-            return "many", ""
-        return "list", "int" if entry is int else "float"
-    if typing.get_origin(kind) is dict:
-        return "pairs", ""
-    if kind is bool:
-        return "check", ""
-    if typing.get_origin(kind) is Literal or issubclass(kind, Enum):
+_NUMBERS: Mapping[str, Literal["int", "float"]] = {"integer": "int", "number": "float"}
+
+
+def _widget(field: Schema, known: Schema) -> tuple[Widget, Literal["", "int", "float"]]:
+    if "enum" in field:
         return "select", ""
-    if kind in (int, float):
-        return "number", "int" if kind is int else "float"
-    assert kind is str, f"no widget for {kind}"
-    return ("select" if text.pattern == _ID_PATTERN else "text"), ""
+    match field["type"]:
+        case "array":
+            entry, _ = _resolved(field.get("items") or field["prefixItems"][0], known)
+            number = _NUMBERS.get(entry["type"])
+            return ("list", number) if number else ("many", "")
+        case "object":
+            return "pairs", ""
+        case "boolean":
+            return "check", ""
+        case "string":
+            return ("select" if field.get("pattern") == _ID_PATTERN else "text"), ""
+        case number:
+            return "number", _NUMBERS[number]
 
 
-def _choices(kind: Any, only: Any) -> tuple[Choice, ...]:
+def _choices(field: Schema, known: Schema) -> tuple[Choice, ...]:
     """Of a closed set of values, those in `only` where it names any."""
-    if typing.get_origin(kind) in (tuple, dict):
-        kind = typing.get_args(kind)[0]
-    if typing.get_origin(kind) is Literal:
-        return tuple(Choice(str(value), str(value)) for value in typing.get_args(kind))
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        members = [m for m in kind if not only or m.value in only]
-        return tuple(_choice(m) for m in members)
-    return ()
+    several = field.get("items") or field.get("propertyNames")
+    closed = _resolved(several, known)[0] if several else field
+    told = closed.get("x-choices") or [{"value": value} for value in closed.get("enum", ())]
+    return tuple(
+        Choice(str(one["value"]), one.get("title", str(one["value"])), help=one.get("help", ""))
+        for one in told
+        if not field["only"] or one["value"] in field["only"]
+    )
 
 
-def _choice(member: Enum) -> Choice:
-    if isinstance(member, Option):
-        return Choice(str(member.value), member.record.title, help=member.record.help)
-    return Choice(str(member.value), str(member.value))
+def _bounds(field: Schema) -> Bounds:
+    def shown(limit: float | None) -> float | None:
+        return to_255(limit) if limit is not None and field["unit"] == UNIT_255 else limit
 
-
-def _bounds(constraints: list[Any], unit: str) -> Bounds:
-    def shown(limit: Any) -> float:
-        return to_255(limit) if unit == UNIT_255 else float(limit)
-
-    found: dict[str, Any] = {}
-    for constraint in constraints:
-        match constraint:
-            case Ge(ge=limit):
-                found |= {"low": shown(limit)}
-            case Gt(gt=limit):
-                found |= {"low": shown(limit), "above": True}
-            case Le(le=limit):
-                found |= {"high": shown(limit)}
-            case Lt(lt=limit):
-                found |= {"high": shown(limit), "below": True}
-    return Bounds(**found)
+    low, high = field.get("minimum"), field.get("maximum")
+    above, below = field.get("exclusiveMinimum"), field.get("exclusiveMaximum")
+    return Bounds(
+        low=shown(low if above is None else above),
+        high=shown(high if below is None else below),
+        above=above is not None,
+        below=below is not None,
+    )
