@@ -50,6 +50,10 @@ class LabError(Exception):
         self.hint = hint
         self.field = field
 
+    def as_failure(self) -> dict[str, str]:
+        """What a job that failed of it keeps in its row."""
+        return {"title": self.title, "detail": self.detail, "hint": self.hint}
+
 
 class InvalidInput(LabError):
     """Well-formed, but not acceptable: an unknown dataset, a teacher of other classes."""

@@ -25,7 +25,13 @@ FORBIDDEN = {
     ),
     "app.errors": ("app.api", "app.web", "app.services", "app.store", "app.queue", "fastapi"),
     "app.settings": ("app.api", "app.web", "app.services", "app.store", "app.queue", "fastapi"),
-    "app.store": ("app.api", "app.web", "app.services", "app.queue", "fastapi", "celery"),
+    "app.store": (
+        "app.api", "app.web", "app.services", "app.ablations", "app.queue", "fastapi", "celery",
+    ),
+    "app.ablations": (
+        "app.api", "app.web", "app.services", "app.queue", "sqlalchemy", "fastapi", "celery",
+        "redis", "numpy", "PIL",
+    ),
     "app.queue": ("app.api", "app.web", "app.services", "app.store", "fastapi"),
     "app.bell": ("app.api", "app.web", "app.services", "app.store", "app.queue", "celery"),
     "app.services": ("app.api", "app.web", "fastapi", "starlette", "celery", "redis"),
@@ -164,12 +170,19 @@ def test_chains_of_imports_are_followed() -> None:
     assert "torch" not in chains
 
 
-def test_a_worker_knows_of_the_service_only_contracts_store_settings_and_errors() -> None:
-    allowed = ("app.contracts", "app.store", "app.settings", "app.errors")
+SHARED = ("app.contracts", "app.store", "app.settings", "app.errors")
+"""What both sides are built on."""
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [("worker", (*SHARED, "app.ablations")), ("app.ablations", (*SHARED, "app.ablations"))],
+)
+def test_of_the_service_a_package_knows_only(package: str, allowed: tuple[str, ...]) -> None:
     breaches = [
         f"{name} imports {module}"
         for name, path in MODULES.items()
-        if is_below(name, "worker")
+        if is_below(name, package)
         for module, _ in imports(name, path)
         if is_below(module, "app") and not any(is_below(module, ok) for ok in allowed)
     ]

@@ -26,7 +26,7 @@ def table(lab: LabDep, job_id: IdPath) -> AblationTable:
     Each figure is the mean over the seeds that have it, with the standard deviation of the sample.
     `reported` holds figures of the paper, of another network and other data.
     """
-    return ablations.table(lab, job_id)
+    return ablations.get(lab, job_id).table
 
 
 @router.get("/{job_id}/ablation.csv", response_class=StreamingResponse, responses=_CSV)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Response, UploadFile
 from pydantic import Field
 
+from app.api.fields import ExactName
 from app.api.jobs import accepted
 from app.api.uploads import UploadForm, parameters, started, takes
 from app.contracts.jobs import JobKind
@@ -46,9 +47,9 @@ def add(lab: LabDep, response: Response, form: Annotated[ImportForm, Form()]) ->
 
 
 @router.get("")
-def all_datasets(lab: LabDep) -> list[DatasetView]:
+def all_datasets(lab: LabDep, name: ExactName = None) -> list[DatasetView]:
     """All datasets, newest first."""
-    return datasets.all_datasets(lab)
+    return datasets.all_datasets(lab, name=name)
 
 
 @router.get("/{dataset_id}")

@@ -13,9 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from app.contracts.params import Name
 from app.errors import InvalidFields, InvalidInput
 
 PageSize = Annotated[int, Query(ge=1, le=100)]
+ExactName = Annotated[Name | None, Query(description="Only what is called exactly so.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -83,6 +83,9 @@ def page(
     children: Annotated[
         bool, Query(description="Whether jobs that are parts of an ablation are listed")
     ] = True,
+    starts: Annotated[
+        str | None, Query(pattern="^[0-9a-f]{1,32}$", description="Only those whose id begins so")
+    ] = None,
     page: PageNumber = 1,
     page_size: PageSize = 20,
 ) -> Page[JobView]:
@@ -93,6 +96,7 @@ def page(
         statuses=status or (),
         parent=parent,
         children=children,
+        starts=starts,
         page=page,
         page_size=page_size,
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import Field
 
-from app.api.fields import PageSize
+from app.api.fields import ExactName, PageSize
 from app.api.uploads import UploadForm, started, takes
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportModelParams
@@ -42,11 +42,12 @@ def add(lab: LabDep, response: Response, form: Annotated[ImportModelForm, Form()
 def page(
     lab: LabDep,
     deleted: Annotated[bool, Query(description="Those in the bin instead.")] = False,
+    name: ExactName = None,
     page: PageNumber = 1,
     page_size: PageSize = 100,
 ) -> Page[ModelView]:
     """Models, newest first."""
-    return models.page(lab, deleted=deleted, page=page, page_size=page_size)
+    return models.page(lab, deleted=deleted, name=name, page=page, page_size=page_size)
 
 
 @router.get("/{model_id}")

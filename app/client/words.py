@@ -6,31 +6,8 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
-from app.contracts.results import Accuracy
-
 _LINE = 100
 """Characters; longer lines are hard to read, however wide the terminal."""
-
-
-def percent(share: float) -> str:
-    """0.7102 -> `71.0 %`."""
-    return f"{100 * share:.1f} %"
-
-
-def accuracy(figure: Accuracy) -> str:
-    """With its 95 % interval: `25.7 % (23.8–27.6)`."""
-    return f"{percent(figure.value)} ({100 * figure.low:.1f}–{100 * figure.high:.1f})"
-
-
-def duration(seconds: float) -> str:
-    """In at most two units: `45 s`, `3 min`, `2 h 5 min`."""
-    whole = max(0, round(seconds))
-    if whole < 90:
-        return f"{whole} s"
-    hours, minutes = divmod(round(whole / 60), 60)
-    if not hours:
-        return f"{minutes} min"
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def on_one_line(text: str) -> str:

@@ -27,13 +27,10 @@ class Goal(Option):
     """What an attack tries to reach."""
 
     UNTARGETED = "untargeted", Record(title="untargeted", summary="Any wrong class.")
-    MOST_CONFUSING = (
-        "most_confusing",
-        Record(
-            title="most confusing",
-            summary="The wrong class that the attacked model finds most likely.",
-        ),
-    )
+    MOST_CONFUSING = "most_confusing", Record(
+        title="most confusing",
+        summary="The wrong class that the attacked model finds most likely.",
+    )  # fmt: skip
     ALL_CLASSES = (
         "all_classes",
         Record(title="all classes", summary="Every wrong class in turn, the most likely first."),
@@ -85,205 +82,97 @@ class Method(Option):
 
     record: AttackRecord
 
-    FGSM = (
-        "fgsm",
-        AttackRecord(
-            title="FGSM",
-            summary="One step of size ε.",
-            source="Goodfellow et al., ICLR 2015",
-            iterative=True,
-            one_step=True,
-            targetable=True,
-            quoted_alone=True,
-        ),
-    )
-    BIM = (
-        "bim",
-        AttackRecord(
-            title="BIM",
-            summary="Steps from the image itself, no random start.",
-            source="Kurakin et al., ICLR workshop 2017",
-            iterative=True,
-            targetable=True,
-            sized_by="steps",
-        ),
-    )
-    PGD = (
-        "pgd",
-        AttackRecord(
-            title="PGD",
-            summary="Projected gradient descent.",
-            source="Madry et al., ICLR 2018",
-            iterative=True,
-            random_start=True,
-            targetable=True,
-            sized_by="steps",
-        ),
-    )
-    MI_FGSM = (
-        "mi_fgsm",
-        AttackRecord(
-            title="MI-FGSM",
-            summary="Steps along an accumulated gradient.",
-            source="Dong et al., CVPR 2018",
-            iterative=True,
-            random_start=True,
-            targetable=True,
-            sized_by="steps",
-        ),
-    )
-    CW = (
-        "cw",
-        AttackRecord(
-            title="CW",
-            summary="PGD on the margin between logits, the bounded form of the attack.",
-            source="Carlini and Wagner, S&P 2017",
-            iterative=True,
-            random_start=True,
-            targetable=True,
-            sized_by="steps",
-            quoted_alone=True,
-        ),
-    )
-    APGD_CE = (
-        "apgd_ce",
-        AttackRecord(
-            title="APGD-CE",
-            summary="PGD that chooses its own step size, on the cross-entropy.",
-            source="Croce and Hein, ICML 2020",
-            norms=_EVERY,
-            iterative=True,
-            random_start=True,
-            own_step_size=True,
-            sized_by="steps",
-        ),
-    )
-    APGD_DLR = (
-        "apgd_dlr",
-        AttackRecord(
-            title="APGD-DLR",
-            summary="The same on the difference of logits ratio, which no scaling of logits can "
-            "blind.",
-            source="Croce and Hein, ICML 2020",
-            norms=_EVERY,
-            iterative=True,
-            random_start=True,
-            own_step_size=True,
-            sized_by="steps",
-        ),
-    )
-    MALT = (
-        "malt",
-        AttackRecord(
-            title="MALT",
-            summary="APGD-T towards the classes whose boundary would be nearest if the model were "
-            "linear.",
-            source="Melamed et al., NeurIPS 2024",
-            norms=_EVERY,
-            sized_by="steps",
-        ),
-    )
-    APGD_T = (
-        "apgd_t",
-        AttackRecord(
-            title="APGD-T",
-            summary="The same towards each of the most likely wrong classes.",
-            source="Croce and Hein, ICML 2020",
-            norms=_EVERY,
-            sized_by="steps",
-        ),
-    )
-    FAB_T = (
-        "fab_t",
-        AttackRecord(
-            title="FAB-T",
-            summary="Nearest point across the boundary to each class.",
-            source="Croce and Hein, ICML 2020",
-            norms=_EVERY,
-            sized_by="steps",
-        ),
-    )
-    SQUARE = (
-        "square",
-        AttackRecord(
-            title="Square",
-            summary="Random squares, no gradients.",
-            source="Andriushchenko et al., ECCV 2020",
-            norms=_EVERY,
-            sized_by="queries",
-            quoted_alone=True,
-        ),
-    )
-    AUTOATTACK = (
-        "autoattack",
-        AttackRecord(
-            title="AutoAttack",
-            summary="AutoAttack standard: APGD-CE, APGD-T, FAB-T and Square, 100 iterations, 5,000 "
-            "queries.",
-            source="Croce and Hein, ICML 2020",
-            norms=_EVERY,
-        ),
-    )
-    CW_L2 = (
-        "cw_l2",
-        AttackRecord(
-            title="CW-L2",
-            summary="Smallest L2 change by penalty.",
-            source="Carlini and Wagner, S&P 2017",
-            norms=frozenset({Norm.L2}),
-        ),
-    )
-    DEEPFOOL = (
-        "deepfool",
-        AttackRecord(
-            title="DeepFool",
-            summary="Steps to the nearest linearised boundary.",
-            source="Moosavi-Dezfooli et al., CVPR 2016",
-        ),
-    )
-    HOP_SKIP_JUMP = (
-        "hop_skip_jump",
-        AttackRecord(
-            title="HopSkipJump",
-            summary="Sees nothing but the predicted class.",
-            source="Chen et al., S&P 2020",
-            sized_by="queries",
-        ),
-    )
-    TRANSFER = (
-        "transfer",
-        AttackRecord(
-            title="Transfer",
-            summary="PGD on another model of the lab: black-box for the model under test.",
-            sized_by="steps",
-            needs_source=True,
-        ),
-    )
-    FEATURE = (
-        "feature",
-        AttackRecord(
-            title="Feature attack",
-            summary="Drives the last features away from those of the clean image.",
-            sized_by="steps",
-        ),
-    )
-    ADAPTIVE = (
-        "adaptive",
-        AttackRecord(
-            title="Adaptive attack",
-            summary="PGD on the margin, or on cross-entropy, and on the attention that the method "
-            "protects.",
-            sized_by="steps",
-        ),
-    )
-    NOISE = (
-        "noise",
-        AttackRecord(
-            title="Random noise",
-            summary="Ten random points of the ball: a control that no defence should lose to.",
-            norms=_EVERY,
-        ),
-    )
+    FGSM = "fgsm", AttackRecord(
+        title="FGSM", summary="One step of size ε.", source="Goodfellow et al., ICLR 2015",
+        iterative=True, one_step=True, targetable=True, quoted_alone=True,
+    )  # fmt: skip
+    BIM = "bim", AttackRecord(
+        title="BIM", summary="Steps from the image itself, no random start.",
+        source="Kurakin et al., ICLR workshop 2017", iterative=True, targetable=True,
+        sized_by="steps",
+    )  # fmt: skip
+    PGD = "pgd", AttackRecord(
+        title="PGD", summary="Projected gradient descent.", source="Madry et al., ICLR 2018",
+        iterative=True, random_start=True, targetable=True, sized_by="steps",
+    )  # fmt: skip
+    MI_FGSM = "mi_fgsm", AttackRecord(
+        title="MI-FGSM", summary="Steps along an accumulated gradient.",
+        source="Dong et al., CVPR 2018", iterative=True, random_start=True, targetable=True,
+        sized_by="steps",
+    )  # fmt: skip
+    CW = "cw", AttackRecord(
+        title="CW", summary="PGD on the margin between logits, the bounded form of the attack.",
+        source="Carlini and Wagner, S&P 2017", iterative=True, random_start=True, targetable=True,
+        sized_by="steps", quoted_alone=True,
+    )  # fmt: skip
+    APGD_CE = "apgd_ce", AttackRecord(
+        title="APGD-CE", summary="PGD that chooses its own step size, on the cross-entropy.",
+        source="Croce and Hein, ICML 2020", norms=_EVERY, iterative=True, random_start=True,
+        own_step_size=True, sized_by="steps",
+    )  # fmt: skip
+    APGD_DLR = "apgd_dlr", AttackRecord(
+        title="APGD-DLR",
+        summary="The same on the difference of logits ratio, which no scaling of logits can blind.",
+        source="Croce and Hein, ICML 2020", norms=_EVERY, iterative=True, random_start=True,
+        own_step_size=True, sized_by="steps",
+    )  # fmt: skip
+    MALT = "malt", AttackRecord(
+        title="MALT",
+        summary="APGD-T towards the classes whose boundary would be nearest if the model were "
+        "linear.",
+        source="Melamed et al., NeurIPS 2024", norms=_EVERY, sized_by="steps",
+    )  # fmt: skip
+    APGD_T = "apgd_t", AttackRecord(
+        title="APGD-T", summary="The same towards each of the most likely wrong classes.",
+        source="Croce and Hein, ICML 2020", norms=_EVERY, sized_by="steps",
+    )  # fmt: skip
+    FAB_T = "fab_t", AttackRecord(
+        title="FAB-T", summary="Nearest point across the boundary to each class.",
+        source="Croce and Hein, ICML 2020", norms=_EVERY, sized_by="steps",
+    )  # fmt: skip
+    SQUARE = "square", AttackRecord(
+        title="Square", summary="Random squares, no gradients.",
+        source="Andriushchenko et al., ECCV 2020", norms=_EVERY, sized_by="queries",
+        quoted_alone=True,
+    )  # fmt: skip
+    AUTOATTACK = "autoattack", AttackRecord(
+        title="AutoAttack",
+        summary="AutoAttack standard: APGD-CE, APGD-T, FAB-T and Square, 100 iterations, 5,000 "
+        "queries.",
+        source="Croce and Hein, ICML 2020", norms=_EVERY,
+    )  # fmt: skip
+    CW_L2 = "cw_l2", AttackRecord(
+        title="CW-L2", summary="Smallest L2 change by penalty.",
+        source="Carlini and Wagner, S&P 2017", norms=frozenset({Norm.L2}),
+    )  # fmt: skip
+    DEEPFOOL = "deepfool", AttackRecord(
+        title="DeepFool", summary="Steps to the nearest linearised boundary.",
+        source="Moosavi-Dezfooli et al., CVPR 2016",
+    )  # fmt: skip
+    HOP_SKIP_JUMP = "hop_skip_jump", AttackRecord(
+        title="HopSkipJump", summary="Sees nothing but the predicted class.",
+        source="Chen et al., S&P 2020", sized_by="queries",
+    )  # fmt: skip
+    TRANSFER = "transfer", AttackRecord(
+        title="Transfer",
+        summary="PGD on another model of the lab: black-box for the model under test.",
+        sized_by="steps", needs_source=True,
+    )  # fmt: skip
+    FEATURE = "feature", AttackRecord(
+        title="Feature attack",
+        summary="Drives the last features away from those of the clean image.", sized_by="steps",
+    )  # fmt: skip
+    ADAPTIVE = "adaptive", AttackRecord(
+        title="Adaptive attack",
+        summary="PGD on the margin, or on cross-entropy, and on the attention that the method "
+        "protects.",
+        sized_by="steps",
+    )  # fmt: skip
+    NOISE = "noise", AttackRecord(
+        title="Random noise",
+        summary="Ten random points of the ball: a control that no defence should lose to.",
+        norms=_EVERY,
+    )  # fmt: skip
 
 
 ITERATIVE = tuple(method for method in Method if method.record.iterative)

@@ -27,8 +27,8 @@ def interval(accuracy: Accuracy) -> str:
 
 
 def with_interval(accuracy: Accuracy) -> str:
-    """`25.7 % (23.8–27.6 %)`."""
-    return f"{percent(accuracy.value)} ({interval(accuracy)})"
+    """`25.7 % (23.8–27.6)`."""
+    return f"{percent(accuracy.value)} ({interval(accuracy).removesuffix(' %')})"
 
 
 def duration(seconds: float) -> str:

@@ -23,18 +23,27 @@ from app.store import catalogue, job_queries
 from app.store.tables import DatasetRow, ModelRow
 
 
+def _unknown(what: str, field: str) -> InvalidInput:
+    return InvalidInput(f"There is no such {what}.", hint=f"See the {what}s page.", field=field)
+
+
 def _dataset(lab: Lab, dataset_id: str, field: str = "dataset") -> DatasetRow:
     row = catalogue.dataset(lab.database, dataset_id)
     if row is None:
-        raise InvalidInput("There is no such dataset.", hint="See the datasets page.", field=field)
+        raise _unknown("dataset", field)
     return row
 
 
 def _model(lab: Lab, model_id: str, field: str) -> ModelRow:
     row = catalogue.model(lab.database, model_id)
     if row is None:
-        raise InvalidInput("There is no such model.", hint="See the models page.", field=field)
+        raise _unknown("model", field)
     return row
+
+
+def _check_upload(lab: Lab, upload_id: str) -> None:
+    if catalogue.upload(lab.database, upload_id) is None:
+        raise InvalidInput("There is no such upload.", field="upload")
 
 
 def _same_classes(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
@@ -64,8 +73,8 @@ def _check_import(lab: Lab, params: Params) -> None:
             hint="Choose another name.",
             field="name",
         )
-    if params.upload is not None and catalogue.upload(lab.database, params.upload) is None:
-        raise InvalidInput("There is no such upload.", field="upload")
+    if params.upload is not None:
+        _check_upload(lab, params.upload)
 
 
 def _check_import_model(lab: Lab, params: Params) -> None:
@@ -78,8 +87,7 @@ def _check_import_model(lab: Lab, params: Params) -> None:
             hint=f"Name each of its classes once: {', '.join(classes[:20])}.",
             field="classes",
         )
-    if catalogue.upload(lab.database, params.upload) is None:
-        raise InvalidInput("There is no such upload.", field="upload")
+    _check_upload(lab, params.upload)
 
 
 def _check_train(lab: Lab, params: Params) -> None:
@@ -162,9 +170,7 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
     for field, ids in (("models", params.models), ("sources", params.sources)):
         for model_id in ids:
             if model_id not in found:
-                raise InvalidInput(
-                    "There is no such model.", hint="See the models page.", field=field
-                )
+                raise _unknown("model", field)
             _same_classes(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     _check_transfer(params, found)
@@ -206,8 +212,7 @@ def _check_explain(lab: Lab, params: Params) -> None:
             hint=f"One of: {', '.join(classes[:20])}.",
             field="label",
         )
-    if catalogue.upload(lab.database, params.upload) is None:
-        raise InvalidInput("There is no such upload.", field="upload")
+    _check_upload(lab, params.upload)
 
 
 def _check_ablation(lab: Lab, params: Params) -> None:

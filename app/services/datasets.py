@@ -21,9 +21,9 @@ from app.store.tables import DatasetRow
 SAMPLES_PER_CLASS = 8
 
 
-def all_datasets(lab: Lab) -> list[DatasetView]:
-    """All datasets, newest first."""
-    return [_view(row) for row in catalogue.datasets(lab.database)]
+def all_datasets(lab: Lab, *, name: str | None = None) -> list[DatasetView]:
+    """All datasets, newest first; or the one of that name."""
+    return [_view(row) for row in catalogue.datasets(lab.database, name=name)]
 
 
 def get(lab: Lab, dataset_id: str) -> DatasetView:

@@ -166,5 +166,8 @@ def test_looking_at_datasets(client: httpx.Client, lab: Lab) -> None:
     one = client.get(f"/api/datasets/{first}").json()
     assert one == listed[1]
     assert one["report"]["classes"] == ["cat", "dog", "ship"]
+    named = client.get("/api/datasets", params={"name": "First"}).json()
+    assert named == [one]
+    assert client.get("/api/datasets", params={"name": "first"}).json() == []
     problem(client.get(f"/api/datasets/{'0' * 32}"), 404)
     assert problem(client.get("/api/datasets/x"), 422) == ["dataset_id"]

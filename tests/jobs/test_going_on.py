@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
 from app.store import jobs
 from app.store.tables import JobRow
-from tests.jobs.runs import add_job, row_of, run
+from tests.jobs.runs import add_job, every_look, row_of, run
 from tests.jobs.trainings import Workshop, judge_clean, lines, models_of, open_workshop, train
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
@@ -75,7 +76,7 @@ def _at_look(look: int, act: Callable[[], Any]) -> Callable[[], bool]:
 def _cancelled(shop: Workshop, params: TrainParams, look: int) -> str:
     job_id = add_job(shop.lab, JobKind.TRAIN, params)
     cancel = _at_look(look, lambda: jobs.request_cancel(shop.lab.database, job_id))
-    assert run_job(shop.lab, job_id, stopping=cancel) is JobStatus.CANCELLED
+    assert run_job(every_look(shop.lab), job_id, stopping=cancel) is JobStatus.CANCELLED
     return job_id
 
 
@@ -204,7 +205,7 @@ def _lose(lab: WorkerLab, job_id: str) -> None:
 def eager(shop: Workshop) -> WorkerLab:
     """Writes a checkpoint after the first step of every attempt."""
     facts = shop.lab.settings.model_copy(update={"checkpoint_s": 1e-6})
-    return WorkerLab(facts, shop.lab.database, shop.lab.files, shop.lab.ring)
+    return replace(every_look(shop.lab), settings=facts)
 
 
 def test_workers_lost_after_a_checkpoint_do_not_add_up(shop: Workshop, eager: WorkerLab) -> None:

@@ -10,13 +10,13 @@ import httpx
 import plotly.graph_objects as go
 import pytest
 
+from app.ablations import lifecycle
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TRAINING_PRESETS, AblationParams, Recipe
 from app.contracts.results import AblationTable, Accuracy, Measure
 from app.services import ablations as service
 from app.services import jobs
 from app.services.lab import Lab
-from app.store import ablations
 from app.web.charts import palette
 from app.web.charts.ablation import every_seed
 from app.web.forms.pairs import read_pairs, typed_pairs
@@ -55,7 +55,7 @@ def _ablation(lab: Lab, **changes: Any) -> str:
 
 
 def _table(lab: Lab, job: str) -> AblationTable:
-    return service.table(lab, job)
+    return service.get(lab, job).table
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
     for number, child in enumerate(children_of(lab.database, job)):
         shares = {"clean": 90, "pgd": 40 + number}
         succeed(lab.database, lab.files, take(lab.database, child.id), shares)
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     run_all(lab.database, lab.files, job)
     page = _plain(client.get(f"/jobs/{job}").text)
     (row,) = re.findall(
@@ -259,7 +259,7 @@ def test_a_failed_child_says_why_and_the_others_go_on(lab: Lab, client: httpx.Cl
     first, second, *_ = children_of(lab.database, job)
     fail(lab.database, take(lab.database, first.id), f"It broke {_HOSTILE}.")
     succeed(lab.database, lab.files, take(lab.database, second.id))
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     fragment = client.get(f"/jobs/{job}/ablation").text
     assert "<html" not in fragment
     assert "It broke &lt;script&gt;" in fragment
@@ -292,14 +292,14 @@ def test_a_refresh_makes_the_table_once(
     lab: Lab, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    original = service.table
+    original = service.get
 
-    def table(lab: Lab, job_id: str) -> AblationTable:
+    def table(lab: Lab, job_id: str) -> service.Ablation:
         made.append(job_id)
         return original(lab, job_id)
 
     job = _ablation(lab)
-    monkeypatch.setattr("app.services.ablations.table", table)
+    monkeypatch.setattr("app.services.ablations.get", table)
     page = client.get(f"/jobs/{job}").text
     assert client.get(f"/jobs/{job}/record.json").status_code == 200
     assert made == [job]
@@ -341,7 +341,7 @@ def test_the_chart_has_a_point_for_every_seed_and_a_line_for_every_mean(lab: Lab
 def test_validation_figures_are_drawn_until_there_are_others(lab: Lab) -> None:
     job = _ablation(lab)
     succeed(lab.database, lab.files, take(lab.database, children_of(lab.database, job)[0].id))
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     figure = every_seed(_table(lab, job))
     assert figure is not None
     assert {trace["name"] for trace in figure["data"] if trace.get("showlegend")} == {

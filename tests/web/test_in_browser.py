@@ -8,6 +8,7 @@ import time
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from app.ablations import lifecycle
 from app.contracts.events import LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
@@ -22,7 +23,6 @@ from app.contracts.params import (
 )
 from app.services import jobs
 from app.services.lab import Lab
-from app.store import ablations
 from app.store import jobs as store
 from app.web.pages.live import magma
 from tests.plugins.families import children_of, succeed, take
@@ -304,7 +304,7 @@ def test_an_ablation_is_planned_and_followed(page: Page, lab: Lab) -> None:
     page.evaluate("document.querySelector('#ablation-scroll').scrollLeft = 40")
     page.focus(f"#training-{first.id}")
     succeed(lab.database, lab.files, take(lab.database, first.id))
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     expect(page.locator("#ablation")).to_contain_text("40.0")
     expect(page.locator("#children .state.succeeded")).to_have_count(1)
     expect(page.locator(f"#training-{first.id}")).to_be_focused()

@@ -13,7 +13,8 @@ import torch
 
 from app.contracts.events import MetricsEvent
 from app.contracts.params import EvaluateParams, Goal, Method, Recipe
-from app.contracts.results import Accuracy, EvaluationResult, ModelFigures
+from app.contracts.results import EvaluationResult, ModelFigures
+from app.contracts.words import percent
 from app.errors import JobError
 from app.store import catalogue
 from app.store.tables import ModelRow
@@ -230,7 +231,7 @@ def _concluded(
     robust, verdict = measured.robust(), figures.verdict
     assert verdict is not None
     context.log(
-        f"“{figures.name}”: {_percent(figures.clean)} clean, {_percent(robust)} robust; "
+        f"“{figures.name}”: {percent(figures.clean.value)} clean, {percent(robust.value)} robust; "
         f"verdict {verdict.light}."
     )
     if measured.params.attention and figures.attention is None:
@@ -241,7 +242,3 @@ def _concluded(
     if measured.params.embedding and figures.embedding is None:
         context.log(f"No feature view of “{figures.name}”: its embeddings are not finite.")
     return figures
-
-
-def _percent(accuracy: Accuracy) -> str:
-    return f"{accuracy.value:.1%}"

@@ -16,21 +16,14 @@ from app.contracts.units import Intensity, from_255
 
 class Precision(Option):
     FLOAT32 = "float32", Record(title="float32", summary="Every number has 32 bits.")
-    BFLOAT16 = (
-        "bfloat16",
-        Record(
-            title="bfloat16",
-            summary="Convolutions and matrix products in bfloat16 (autocast), weights and losses "
-            "in float32.",
-        ),
-    )
-    AUTO = (
-        "auto",
-        Record(
-            title="auto",
-            summary="bfloat16 where the processor computes it natively, else float32.",
-        ),
-    )
+    BFLOAT16 = "bfloat16", Record(
+        title="bfloat16",
+        summary="Convolutions and matrix products in bfloat16 (autocast), weights and losses in "
+        "float32.",
+    )  # fmt: skip
+    AUTO = "auto", Record(
+        title="auto", summary="bfloat16 where the processor computes it natively, else float32.",
+    )  # fmt: skip
 
 
 class Schedule(Option):

@@ -49,6 +49,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
 
 JobResult = (
@@ -85,6 +86,7 @@ __all__ = [
     "EmbeddingView",
     "Environment",
     "EvaluationResult",
+    "EvaluationSummary",
     "ExplainResult",
     "Grid",
     "ImportModelResult",
@@ -97,6 +99,7 @@ __all__ = [
     "Measure",
     "ModelCard",
     "ModelFigures",
+    "ModelSummary",
     "Outcomes",
     "PairedTest",
     "Projection",
@@ -106,6 +109,7 @@ __all__ = [
     "TestAccuracy",
     "TrainResult",
     "Verdict",
+    "VerdictSummary",
     "View",
     "columns_of",
 ]

@@ -13,7 +13,7 @@ from app.contracts.results import AblationChild, AblationRow, AblationTable, Col
 from app.contracts.units import format_255
 from app.contracts.views import JobView
 from app.deps import LabDep
-from app.services import ablations, jobs
+from app.services import ablations
 from app.web.charts.ablation import every_seed
 from app.web.charts.base import Figure
 from app.web.pages.inputs import IdPath
@@ -77,8 +77,8 @@ router = APIRouter(prefix="/jobs")
 @router.get("/{job_id}/ablation")
 def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     """The fragment with all that changes; pages fetch it while the job is unfinished."""
-    view = ablation_view(ablations.table(lab, job_id))
-    return render(request, AblationNewsContext(job=jobs.get(lab, job_id), ablation=view))
+    job, table = ablations.get(lab, job_id)
+    return render(request, AblationNewsContext(job=job, ablation=ablation_view(table)))
 
 
 def ablation_view(table: AblationTable) -> AblationView:

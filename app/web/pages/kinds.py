@@ -198,7 +198,9 @@ def _explain_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -
 
 
 def _ablation(lab: Lab, job: JobView) -> AblationContext:
-    return AblationContext(**_frame(lab, job), ablation=ablation_view(ablations.table(lab, job.id)))
+    return AblationContext(
+        **_frame(lab, job), ablation=ablation_view(ablations.get(lab, job.id).table)
+    )
 
 
 KINDS: Mapping[JobKind, Kind] = {

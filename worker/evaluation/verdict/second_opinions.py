@@ -6,16 +6,8 @@ from collections.abc import Sequence
 
 from app.contracts.params import Method
 from app.contracts.results import Check
-from worker.evaluation.verdict.checks import (
-    check,
-    light_of,
-    nothing_left,
-    of,
-    percent,
-    points,
-    unmeasured,
-    worst,
-)
+from app.contracts.words import percent, points
+from worker.evaluation.verdict.checks import check, light_of, nothing_left, of, unmeasured, worst
 from worker.evaluation.verdict.evidence import Facts, Probe, Tried
 from worker.evaluation.verdict.thresholds import ADAPTIVE_LARGE, ALLOWED, GAP, GAP_LARGE
 

@@ -8,48 +8,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-from sqlalchemy import update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
-
-from app.contracts.events import LogEvent, LogLevel, ProgressEvent, StateEvent
+from app.ablations.family import Family, evaluation_id, training_id
+from app.ablations.tables import table
+from app.contracts.events import LogEvent, LogLevel, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, Params
 from app.contracts.results import AblationResult
-from app.store import jobs
-from app.store.ablation_family import (
-    UNFINISHED,
-    Child,
-    Family,
-    evaluation_id,
-    families,
-    training_id,
-)
-from app.store.ablation_tables import table
+from app.errors import JobError
+from app.store import jobs, parents
 from app.store.db import Database
 from app.store.files import Files
+from app.store.parents import Step
 from app.store.tables import JobRow
-from app.store.transitions import append, move, move_all, touched
 
 _LOG = logging.getLogger("lab.ablations")
 _LOG_CHARACTERS = 2000
-
-
-@dataclass(frozen=True)
-class _Step:
-    """What is to be written of a parent now."""
-
-    begins: bool
-    unmeasured: tuple[Child, ...]
-    progress: ProgressEvent | None
-    outcome: JobStatus | None
-
-    def __bool__(self) -> bool:
-        return bool(self.begins or self.unmeasured or self.progress or self.outcome)
 
 
 def trainings(parent_id: str, params: Params) -> list[JobRow]:
@@ -81,9 +56,8 @@ def advance(database: Database, files: Files, parent_id: str) -> bool:
     It submits the evaluation of each training that left a model, reports progress, and settles the
     parent once all is over: as succeeded where one training succeeded.
     """
-    with database.reading() as session:
-        found = families(session, [parent_id])
-    return any(_take(database, files, family) for family in found)
+    found = parents.unfinished(database, [parent_id])
+    return any(_take(database, files, Family.of(parent)) for parent in found)
 
 
 def advance_all(database: Database, files: Files) -> list[str]:
@@ -91,8 +65,7 @@ def advance_all(database: Database, files: Files) -> list[str]:
 
     One that cannot be moved on is logged, and holds up no other.
     """
-    with database.reading() as session:
-        found = families(session, None)
+    found = map(Family.of, parents.unfinished(database))
     return [family.parent.id for family in found if _took(database, files, family)]
 
 
@@ -101,18 +74,10 @@ def request_cancel(database: Database, files: Files, parent_id: str) -> list[str
 
     Returns the ids of these children; None where the parent is over.
     """
-    of_parent, unfinished = JobRow.parent_id == parent_id, JobRow.status.in_(UNFINISHED)
-    flag = update(JobRow).values(cancel_requested=True).execution_options(synchronize_session=False)
-    with database.writing() as session:
-        # The parent first: its lock keeps others from submitting children meanwhile.
-        if not touched(session, flag.where(JobRow.id == parent_id, unfinished)):
-            return None
-        # Flagged before those that wait are ended: one that is given back in between ends itself.
-        asked = session.scalars(flag.where(of_parent, unfinished).returning(JobRow.id)).all()
-        waiting, over = JobStatus.QUEUED, JobStatus.CANCELLED
-        move_all(session, waiting, over, of_parent, finished_at=time.time())
-    advance(database, files, parent_id)
-    return list(asked)
+    asked = parents.request_cancel(database, parent_id)
+    if asked is not None:
+        advance(database, files, parent_id)
+    return asked
 
 
 def _took(database: Database, files: Files, family: Family) -> bool:
@@ -125,34 +90,29 @@ def _took(database: Database, files: Files, family: Family) -> bool:
 
 def _take(database: Database, files: Files, family: Family) -> bool:
     """Take the next step, if there is one; whether it was this call that took it."""
-    step, result_file = _step(family), None
+    step = _step(family)
     if not step:
         return False
     if step.outcome is JobStatus.SUCCEEDED:
         # Its children are over: another call would write the same table.
-        result_file = _write_result(database, files, family.parent)
-    try:
-        with database.writing() as session:
-            if not _lock(session, family.parent):
-                return False
-            _write(session, family, step, result_file)
-    except IntegrityError:
-        return False  # another call has submitted the same evaluation
-    return True
+        step = replace(step, result_file=_write_result(database, files, family.parent))
+    return parents.write(database, family.parent, step)
 
 
-def _step(family: Family) -> _Step:
-    parent, unmeasured = family.parent, family.unmeasured()
+def _step(family: Family) -> Step:
+    parent, evaluations = family.parent, _evaluations(family)
     began = any(child.status != JobStatus.QUEUED for child in family.everyone())
-    over = not unmeasured and all(child.is_final for child in family.everyone())
+    over = not evaluations and all(child.is_final for child in family.everyone())
     outcome = _outcome(family) if over else None
     progress = _progress(family)
     is_news = parent.progress != progress.model_dump(exclude={"type"})
-    return _Step(
+    return Step(
         begins=began and parent.status == JobStatus.QUEUED and outcome is not JobStatus.CANCELLED,
-        unmeasured=unmeasured,
+        children=evaluations,
         progress=progress if is_news and not parent.cancel_requested else None,
+        log=_log(family),
         outcome=outcome,
+        failure=_failure(family) if outcome is JobStatus.FAILED else None,
     )
 
 
@@ -182,45 +142,14 @@ def _write_result(database: Database, files: Files, parent: JobRow) -> str:
     return files.write_result(parent.id, AblationResult(params=params, table=found))
 
 
-def _lock(session: Session, parent: JobRow) -> bool:
-    """Keep others from the parent's row; False where one of them changed it since it was read."""
-    lock = update(JobRow).values(last_event=JobRow.last_event)
-    unchanged = (
-        JobRow.id == parent.id,
-        JobRow.last_event == parent.last_event,
-        JobRow.cancel_requested == parent.cancel_requested,
-    )
-    return touched(session, lock.where(*unchanged))
-
-
-def _write(session: Session, family: Family, step: _Step, result_file: str | None) -> None:
-    """Write a step. Raises IntegrityError."""
-    parent, now = family.parent, time.time()
-    status = JobStatus(parent.status)
-    if step.begins:
-        status = JobStatus.RUNNING
-        move(session, parent.id, JobStatus.QUEUED, status, attempt=1, started_at=now)
-        append(session, parent.id, [StateEvent(status=status, attempt=1)])
-    jobs.add_all(session, _evaluations(family, step.unmeasured))
-    if step.progress is not None:
-        said = step.progress.model_dump(exclude={"type"})
-        session.execute(update(JobRow).where(JobRow.id == parent.id).values(progress=said))
-        append(session, parent.id, [step.progress])
-    if step.outcome is not None:
-        failure = _failure(family) if step.outcome is JobStatus.FAILED else None
-        left = {"finished_at": now, "failure": failure, "result_file": result_file}
-        move(session, parent.id, status, step.outcome, **left)
-        last = StateEvent(status=step.outcome, attempt=parent.attempt)
-        append(session, parent.id, [*_log(family), last])
-
-
-def _evaluations(family: Family, unmeasured: Sequence[Child]) -> list[JobRow]:
+def _evaluations(family: Family) -> tuple[JobRow, ...]:
     """The rows of the evaluations to be submitted; the reconciler sends them too."""
+    unmeasured = family.unmeasured()
     if not unmeasured:
-        return []
+        return ()
     params = AblationParams.model_validate(family.parent.params)
     assert params.measure is not None
-    return [
+    return tuple(
         jobs.queued(
             JobKind.EVALUATE,
             f"Evaluate {training.title.removeprefix('Train ')}",
@@ -230,23 +159,23 @@ def _evaluations(family: Family, unmeasured: Sequence[Child]) -> list[JobRow]:
             sent=False,
         )
         for training in unmeasured
-    ]
+    )
 
 
-def _log(family: Family) -> list[LogEvent]:
+def _log(family: Family) -> tuple[LogEvent, ...]:
     """One line that names the children that failed."""
     failed = [child.title for child in family.everyone() if child.status == JobStatus.FAILED]
     if not failed:
-        return []
+        return ()
     text = f"{len(failed)} of its jobs failed: {'; '.join(failed)}"
-    return [LogEvent(level=LogLevel.WARNING, text=text[:_LOG_CHARACTERS])]
+    return (LogEvent(level=LogLevel.WARNING, text=text[:_LOG_CHARACTERS]),)
 
 
-def _failure(family: Family) -> dict[str, Any]:
+def _failure(family: Family) -> dict[str, str]:
     """None of the trainings succeeded."""
     reasons = [child.failure for child in family.trainings if child.failure is not None]
     detail = f"None of its {len(family.trainings)} trainings succeeded."
     hint = "Look at its jobs, then submit it again."
     if reasons:
         detail, hint = f"{detail} The first: {reasons[0]['detail']}", reasons[0]["hint"] or hint
-    return {"title": "The job failed", "detail": detail, "hint": hint}
+    return JobError(detail, hint=hint).as_failure()

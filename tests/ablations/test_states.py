@@ -11,8 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from app.ablations import lifecycle
 from app.contracts.jobs import JobKind, JobStatus
-from app.store import ablations, job_queries, jobs
+from app.store import job_queries, jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
@@ -97,7 +98,7 @@ class Ablations(RuleBasedStateMachine):
     @rule()
     def reconcile(self) -> None:
         before = self.row()
-        changed = ablations.advance_all(self.database, self.files)
+        changed = lifecycle.advance_all(self.database, self.files)
         assert bool(changed) == (self.row().last_event > before.last_event)
 
     @precondition(lambda self: not self.cancelled)
@@ -106,7 +107,7 @@ class Ablations(RuleBasedStateMachine):
         if dice:  # rarely, for it ends the story
             return
         over = JobStatus(self.row().status).is_final
-        asked = ablations.request_cancel(self.database, self.files, self.parent)
+        asked = lifecycle.request_cancel(self.database, self.files, self.parent)
         assert (asked is None) == over
         self.cancelled = not over
 
@@ -139,7 +140,7 @@ class Ablations(RuleBasedStateMachine):
                 jobs.settle(self.database, claim, JobStatus.CANCELLED)
             else:
                 succeed(self.database, self.files, claim)
-        ablations.advance_all(self.database, self.files)
+        lifecycle.advance_all(self.database, self.files)
         run_all(self.database, self.files, self.parent)
         assert JobStatus(self.row().status).is_final
         self.what_is_true_at_any_time()

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from app.ablations import lifecycle, tables
 from app.contracts.events import EVENT, ProgressEvent, StateEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, TrainParams
 from app.contracts.results import AblationResult, AblationTable, Measure
-from app.store import ablation_tables, ablations, catalogue, job_queries, jobs
+from app.store import catalogue, job_queries, jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow
@@ -48,7 +49,7 @@ def row_of(database: Database, job_id: str) -> JobRow:
 
 
 def table_of(database: Database, files: Files, parent: str) -> AblationTable:
-    found = ablation_tables.table(database, files, parent)
+    found = tables.table(database, files, parent)
     assert found is not None
     return found
 
@@ -80,17 +81,17 @@ def test_no_worker_takes_a_parent_and_no_queue_counts_it(database: Database) -> 
 
 def test_a_parent_follows_its_children_to_the_end(database: Database, files: Files) -> None:
     parent = add_ablation(database, ablation_params())
-    assert ablations.advance(database, files, parent)  # says how much there is to do
-    assert not ablations.advance(database, files, parent)
+    assert lifecycle.advance(database, files, parent)  # says how much there is to do
+    assert not lifecycle.advance(database, files, parent)
     assert row_of(database, parent).status == QUEUED
     first = children_of(database, parent)[0]
     claim = take(database, first.id)
     assert claim.parent_id == parent
-    assert ablations.advance_all(database, files) == [parent]
+    assert lifecycle.advance_all(database, files) == [parent]
     running = row_of(database, parent)
     assert (running.status, running.lease_until) == (RUNNING, None)
     succeed(database, files, claim)
-    assert ablations.advance(database, files, parent)
+    assert lifecycle.advance(database, files, parent)
     evaluation = children_of(database, parent)[-1]
     measured = EvaluateParams.model_validate(evaluation.params)
     assert (measured.dataset, measured.images, measured.attack.steps) == (DATASET, 1000, 20)
@@ -108,7 +109,7 @@ def test_a_parent_follows_its_children_to_the_end(database: Database, files: Fil
     }  # fmt: skip
     result = AblationResult.model_validate_json(files.result(parent).read_bytes())
     assert result.table == table_of(database, files, parent)
-    assert not ablations.advance_all(database, files)
+    assert not lifecycle.advance_all(database, files)
     stored = [EVENT.validate_python(e.body) for e in job_queries.events_after(database, parent, 0)]
     states = [event.status for event in stored if isinstance(event, StateEvent)]
     assert states == [QUEUED, RUNNING, SUCCEEDED]
@@ -121,7 +122,7 @@ def test_figures_are_means_over_seeds(database: Database, files: Files) -> None:
     robust = {0: 31, 1: 30, 2: 35}
     for training, seed in zip(children_of(database, parent), robust, strict=True):
         succeed(database, files, take(database, training.id), {"clean": 50 + seed, "pgd": 20})
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     for evaluation in children_of(database, parent, QUEUED):
         seed = int(evaluation.title[-1])
         shares = {"clean": 80, "fgsm": 50, "pgd": robust[seed], "cw": 28, "aa": 25}
@@ -163,10 +164,10 @@ def test_one_failed_child_does_not_sink_the_rest(database: Database, files: File
     first, second = children_of(database, parent)
     fail(database, take(database, first.id), "The loss is not finite.")
     succeed(database, files, take(database, second.id))
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     (evaluation,) = children_of(database, parent, QUEUED)
     fail(database, take(database, evaluation.id), "No memory.")
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     assert row_of(database, parent).status == SUCCEEDED
     clean, robust = table_of(database, files, parent).rows
     assert clean.children[0].failure == "The loss is not finite. Mend it."
@@ -184,7 +185,7 @@ def test_a_parent_fails_where_no_training_succeeds(database: Database, files: Fi
     first, second = children_of(database, parent)
     fail(database, take(database, first.id), "The dataset is gone.")
     assert jobs.request_cancel(database, second.id)
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     row = row_of(database, parent)
     assert (row.status, row.result_file) == (FAILED, None)
     assert row.failure is not None
@@ -199,18 +200,18 @@ def test_cancel_ends_all_and_starts_nothing_more(database: Database, files: File
     done, running, *waiting = children_of(database, parent)
     succeed(database, files, take(database, done.id))
     claim = take(database, running.id)
-    asked = ablations.request_cancel(database, files, parent)
+    asked = lifecycle.request_cancel(database, files, parent)
     assert asked is not None
     assert set(asked) == {running.id, *(job.id for job in waiting)}
     assert [row_of(database, job.id).status for job in waiting] == [CANCELLED] * 2
     assert jobs.cancel_requested(database, claim)
     assert row_of(database, parent).status == RUNNING  # until the last child has ended
     jobs.settle(database, claim, CANCELLED)
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     row = row_of(database, parent)
     assert (row.status, row.result_file) == (CANCELLED, None)
     assert [job.kind for job in children_of(database, parent)] == [JobKind.TRAIN] * 4
-    assert ablations.request_cancel(database, files, parent) is None
+    assert lifecycle.request_cancel(database, files, parent) is None
     assert table_of(database, files, parent).rows[0].children[0].model is not None
     last = job_queries.events_after(database, waiting[0].id, 0)[-1]
     assert (last.seq, last.body["status"]) == (2, "cancelled")
@@ -218,7 +219,7 @@ def test_cancel_ends_all_and_starts_nothing_more(database: Database, files: File
 
 def test_a_parent_that_nobody_began_is_cancelled_at_once(database: Database, files: Files) -> None:
     parent = add_ablation(database, ablation_params())
-    assert len(ablations.request_cancel(database, files, parent) or []) == 4
+    assert len(lifecycle.request_cancel(database, files, parent) or []) == 4
     assert row_of(database, parent).status == CANCELLED
 
 
@@ -228,9 +229,9 @@ def test_a_lost_worker_costs_the_child_an_attempt_and_the_parent_nothing(
     parent = add_ablation(database, ablation_params(recipes=("clean",), seeds=(0,)))
     (child,) = children_of(database, parent)
     take(database, child.id, lease_s=-1)
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     assert jobs.release_expired(database) == [child.id]
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     assert row_of(database, parent).status == RUNNING
     run_all(database, files, parent)
     assert row_of(database, parent).status == SUCCEEDED
@@ -242,7 +243,7 @@ def test_a_model_in_the_bin_is_not_waited_for(database: Database, files: Files) 
     succeed(database, files, take(database, child.id))
     (model,), _ = catalogue.models(database)
     catalogue.set_model_deleted(database, model.id, deleted=True)
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     assert row_of(database, parent).status == SUCCEEDED
     assert table_of(database, files, parent).rows[0].children[0].model is None
 
@@ -251,12 +252,12 @@ def test_racing_calls_submit_one_evaluation_and_settle_once(
     database: Database, files: Files
 ) -> None:
     parent = add_ablation(database, ablation_params(recipes=("clean",), seeds=(0, 1, 2)))
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     barrier = threading.Barrier(6)
 
     def race(_: int) -> bool:
         barrier.wait()
-        return ablations.advance(database, files, parent)
+        return lifecycle.advance(database, files, parent)
 
     def all_at_once() -> int:
         with ThreadPoolExecutor(6) as pool:
@@ -281,19 +282,19 @@ def test_a_parent_in_trouble_holds_up_no_other(database: Database, files: Files)
     broken, sound = (add_ablation(database, ablation_params()) for _ in range(2))
     with database.writing() as session:
         session.get_one(JobRow, broken).params = {"of": "another version"}
-    assert ablations.advance_all(database, files) == [sound]
+    assert lifecycle.advance_all(database, files) == [sound]
 
 
 def test_a_damaged_result_costs_its_own_figures_alone(database: Database, files: Files) -> None:
     parent = add_ablation(database, ablation_params(recipes=("clean",)))
     for child in children_of(database, parent):
         succeed(database, files, take(database, child.id))
-    ablations.advance(database, files, parent)
+    lifecycle.advance(database, files, parent)
     evaluations = children_of(database, parent, QUEUED)
     for evaluation in evaluations:
         succeed(database, files, take(database, evaluation.id))
     files.result(evaluations[0].id).write_text('{"kind": "evaluation"')
-    assert ablations.advance(database, files, parent)
+    assert lifecycle.advance(database, files, parent)
     assert row_of(database, parent).status == SUCCEEDED
     figures = table_of(database, files, parent).rows[0].figures
     assert (figures[Measure.CLEAN].n, figures[Measure.VALIDATION_CLEAN].n) == (1, 2)

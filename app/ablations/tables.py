@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple
 
-from sqlalchemy import select
-
-from app.contracts.jobs import JobStatus
+from app.ablations.family import evaluation_id, training_id
+from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, Method
 from app.contracts.results import (
     REPORTED,
@@ -20,41 +16,33 @@ from app.contracts.results import (
     AblationRow,
     AblationTable,
     Accuracy,
-    EvaluationResult,
+    EvaluationSummary,
     Light,
     Measure,
     ModelCard,
-    ModelFigures,
+    ModelSummary,
     SeedValue,
     Spread,
     columns_of,
 )
-from app.store import job_queries
-from app.store.ablation_family import best_of, evaluation_id, training_id
+from app.store import catalogue, job_queries, parents, summaries
 from app.store.db import Database
 from app.store.files import Files
-from app.store.tables import JobRow, ModelRow
+from app.store.parents import Child
+from app.store.tables import ModelRow
 
 _Figures = dict[Measure, Accuracy]
-
-
-class _Job(NamedTuple):
-    """What the table says of a training or an evaluation."""
-
-    id: str
-    status: str
-    failure: dict[str, Any] | None
-    result_file: str | None
 
 
 @dataclass(frozen=True)
 class _Known:
     """What the store has of an ablation's children."""
 
-    jobs: Mapping[str, _Job]
-    models: Mapping[str | None, ModelRow]
+    jobs: Mapping[str, Child]
+    models: Mapping[str, ModelRow]
     """By training."""
-    files: Files
+    summaries: Mapping[str, EvaluationSummary]
+    """By evaluation."""
 
 
 def table(database: Database, files: Files, parent_id: str) -> AblationTable | None:
@@ -69,13 +57,13 @@ def table(database: Database, files: Files, parent_id: str) -> AblationTable | N
         with suppress(FileNotFoundError, ValueError):
             text = files.result(parent_id).read_bytes()
             return AblationResult.model_validate_json(text).table
-    of_parent = JobRow.parent_id == parent_id
-    columns = (JobRow.id, JobRow.status, JobRow.failure, JobRow.result_file)
-    with database.reading() as session:
-        rows = [_Job(*row) for row in session.execute(select(*columns).where(of_parent))]
-        best = best_of(select(JobRow.id).where(of_parent))
-        models = session.scalars(select(ModelRow).where(*best)).all()
-    known = _Known({row.id: row for row in rows}, {row.job_id: row for row in models}, files)
+    children = parents.children(database, parent_id)
+    evaluations = [child.id for child in children if child.kind == JobKind.EVALUATE]
+    known = _Known(
+        jobs={child.id: child for child in children},
+        models=catalogue.best_models(database, parent_id),
+        summaries=summaries.of_jobs(database, files, evaluations),
+    )
     return _table(parent_id, AblationParams.model_validate(parent.params), known)
 
 
@@ -105,7 +93,7 @@ def _table(parent_id: str, params: AblationParams, known: _Known) -> AblationTab
 def _child(job_id: str, seed: int, known: _Known) -> tuple[AblationChild, _Figures]:
     training, model = known.jobs[job_id], known.models.get(job_id)
     evaluation = known.jobs.get(evaluation_id(job_id))
-    figures, light = _measured(known.files, evaluation)
+    figures, light = _measured(known.summaries.get(evaluation_id(job_id)))
     if model is not None:
         figures = {**figures, **_validated(ModelCard.model_validate(model.card))}
     failure = training.failure or (evaluation.failure if evaluation is not None else None)
@@ -143,27 +131,15 @@ def _validated(card: ModelCard) -> _Figures:
     return {measure: figure for measure, figure in found.items() if figure is not None}
 
 
-def _measured(files: Files, evaluation: _Job | None) -> tuple[_Figures, Light | None]:
+def _measured(summary: EvaluationSummary | None) -> tuple[_Figures, Light | None]:
     """Nothing where the result is missing or damaged, so that the other figures are shown."""
-    if evaluation is None or evaluation.result_file is None:
+    if summary is None:
         return {}, None
-    try:
-        return _read(files.result(evaluation.id))
-    except (FileNotFoundError, ValueError):
-        return {}, None
-
-
-@lru_cache(maxsize=4 * 200)
-def _read(path: Path) -> tuple[_Figures, Light | None]:
-    """Of a finished evaluation, whose file never changes. A page asks for all, every few seconds.
-
-    Raises FileNotFoundError, and ValueError where it is damaged.
-    """
-    (model,) = EvaluationResult.model_validate_json(path.read_bytes()).models
+    (model,) = summary.models
     return figures_of(model), None if model.verdict is None else model.verdict.light
 
 
-def figures_of(model: ModelFigures) -> _Figures:
+def figures_of(model: ModelSummary) -> _Figures:
     """What a table shows of a model that was measured by `AblationMeasure.of`."""
     alone = {row.method: row.alone for row in model.attacks if not row.part_of_autoattack}
     parts = [row.worst_case for row in model.attacks if row.part_of_autoattack]
