@@ -27,7 +27,7 @@ from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import VERSION, Settings
 from app.settings import settings as environment
-from app.web import routes as pages
+from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
 _STATIC = Path(__file__).resolve().parent.parent / "static"

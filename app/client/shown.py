@@ -231,7 +231,7 @@ def comparison(found: Comparison) -> str:
             "",
             table(_TESTS, [_paired(test) for test in found.tests], right=(2, 3, 4, 5, 6)),
             "",
-            *(paragraph("Note: ", note) for note in found.notes),
+            *(paragraph(f"{one.severity.capitalize()}: ", one.text) for one in found.caveats),
         ]
     ).rstrip()
 

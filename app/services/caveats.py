@@ -6,18 +6,21 @@ from collections.abc import Iterator, Sequence
 
 from app.contracts import words
 from app.contracts.params import Attack, Goal, Method
-from app.contracts.results import EvaluationResult, Light
-
-RED = "its verdict is red"
-"""What every sentence about a broken evaluation says."""
+from app.contracts.results import Caveat, EvaluationResult, Light
 
 
-def caveats(results: Sequence[EvaluationResult], *, shared: int, tests: int) -> Iterator[str]:
-    """Sentences about evaluations compared on `shared` images by so many `tests`.
+def caveats(results: Sequence[EvaluationResult], *, shared: int, tests: int) -> Iterator[Caveat]:
+    """What is to be said of evaluations compared on `shared` images by so many `tests`.
 
     Evaluations are named by their number in the order given, from 1.
     """
-    yield from _broken(results)
+    for text in _broken(results):
+        yield Caveat(severity="warning", text=text)
+    for text in _uneven(results, shared=shared, tests=tests):
+        yield Caveat(severity="note", text=text)
+
+
+def _uneven(results: Sequence[EvaluationResult], *, shared: int, tests: int) -> Iterator[str]:
     yield from _other_attacks(results)
     yield from _other_images(results, shared)
     versions = [result.environment.code_version for result in results]
@@ -34,8 +37,8 @@ def _broken(results: Sequence[EvaluationResult]) -> Iterator[str]:
         for model in result.models:
             if model.verdict is not None and model.verdict.light is Light.RED:
                 yield (
-                    f"The evaluation of “{model.name}” (evaluation {number}) is broken: {RED}, "
-                    "and its robust accuracy is not to be quoted or compared."
+                    f"The evaluation of “{model.name}” (evaluation {number}) is broken: its "
+                    "verdict is red, and its robust accuracy is not to be quoted or compared."
                 )
 
 

@@ -95,7 +95,9 @@ def side_by_side(found: Sequence[Finished]) -> Comparison:
         tests=tests,
         differing=differing,
         differing_total=total,
-        notes=tuple(caveats([one.result for one in found], shared=len(numbers), tests=len(tests))),
+        caveats=tuple(
+            caveats([one.result for one in found], shared=len(numbers), tests=len(tests))
+        ),
     )
 
 

@@ -23,6 +23,8 @@ from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
 _CHART_POINTS = 800
+ENDED_EARLY = (JobStatus.CANCELLED, JobStatus.FAILED)
+"""States of a job that may go on from its checkpoint."""
 _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
 
 
@@ -117,6 +119,15 @@ def page(
     )
     items = tuple(_views(lab, rows))
     return Page[JobView](items=items, total=total, page=page, page_size=page_size)
+
+
+def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
+    """Trainings that ended early and left a checkpoint, of the newest `limit` that ended early.
+
+    `text`: only those with it in their title or at the start of their id.
+    """
+    rows = job_queries.ended_early_like(lab.database, text, limit=limit)
+    return tuple(_views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
 
 
 def _views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:

@@ -32,6 +32,11 @@ def page(
     return Page[ModelView](items=items, total=total, page=page, page_size=page_size)
 
 
+def search(lab: Lab, text: str, *, limit: int) -> tuple[ModelView, ...]:
+    """Models, newest first, with `text` in their name or at the start of their id."""
+    return tuple(_view(row) for row in catalogue.models_like(lab.database, text, limit=limit))
+
+
 def get(lab: Lab, model_id: str) -> ModelView:
     """One model. Raises NotFound."""
     return _view(_row(lab, model_id))

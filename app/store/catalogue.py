@@ -53,6 +53,16 @@ def models(
         return list(session.scalars(newest.offset(offset).limit(limit))), total
 
 
+def models_like(database: Database, text: str, *, limit: int) -> list[ModelRow]:
+    """Registered models, newest first, with `text` in their name or at the start of their id."""
+    like = ModelRow.name.icontains(text, autoescape=True)
+    like |= ModelRow.id.startswith(text.lower(), autoescape=True)
+    query = select(ModelRow).where(like, ModelRow.deleted_at.is_(None))
+    with database.reading() as session:
+        newest = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc())
+        return list(session.scalars(newest.limit(limit)))
+
+
 def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelRow | None:
     """A registered model; one in the bin only when `deleted`."""
     with database.reading() as session:

@@ -67,6 +67,19 @@ def _filtered(
     return query
 
 
+def ended_early_like(database: Database, text: str, *, limit: int) -> list[JobRow]:
+    """Trainings that were cancelled or failed, newest first, with `text` in their title or at the
+    start of their id.
+    """
+    like = JobRow.title.icontains(text, autoescape=True)
+    like |= JobRow.id.startswith(text.lower(), autoescape=True)
+    ended = JobRow.status.in_((JobStatus.CANCELLED, JobStatus.FAILED))
+    query = select(JobRow).where(like, ended, JobRow.kind == JobKind.TRAIN)
+    with database.reading() as session:
+        newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
+        return list(session.scalars(newest.limit(limit)))
+
+
 def page(
     database: Database,
     *,

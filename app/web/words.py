@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any
 
 from markupsafe import Markup
 
 from app.contracts import words
-from app.contracts.jobs import JobKind
-from app.contracts.options import Option
-from app.contracts.params import Attack, Method, Norm, Recipe
+from app.contracts.params import Attack, Goal, Norm, Recipe
 from app.contracts.results import Accuracy, Mean
 
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -81,39 +78,21 @@ def clock(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-_KINDS = {
-    JobKind.IMPORT: "dataset import",
-    JobKind.TRAIN: "training",
-    JobKind.EVALUATE: "evaluation",
-    JobKind.EXPLAIN: "live attack",
-    JobKind.IMPORT_MODEL: "model import",
-    JobKind.ABLATION: "ablation",
+_GOALS = {
+    Goal.UNTARGETED: "away from the true class",
+    Goal.MOST_CONFUSING: "towards the most confusing class",
+    Goal.ALL_CLASSES: "towards every wrong class in turn",
 }
 
 
-def kind(job: JobKind) -> str:
-    """What a job does, as a noun."""
-    return _KINDS[job]
+def goal(how: Attack) -> str:
+    """Where an attack leads: `away from the true class`, `towards “dog”`."""
+    return f"towards “{how.target_class}”" if how.goal is Goal.CLASS else _GOALS[how.goal]
 
 
-def method(attack: Method) -> str:
-    """An attack by the name that papers use: `APGD-CE`."""
-    return attack.record.title
-
-
-def norm(of: Norm) -> str:
-    """`L∞`, `L2` or `L1`."""
-    return of.record.title
-
-
-def member(one: Enum) -> str:
-    """A choice by its name in the field; others by their value."""
-    return one.record.title if isinstance(one, Option) else str(one.value)
-
-
-def attack(how: Attack) -> str:
-    """An attack with what it spends: `PGD-20, 5 restarts`."""
-    return words.attack(how)
+def threat(of: Norm, epsilon: float) -> str:
+    """A threat model: `L∞, ε = 8/255`."""
+    return f"{of.record.title}, ε = {words.budget(of, epsilon)}"
 
 
 def role(recipe: Recipe | None) -> str:

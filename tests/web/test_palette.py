@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts.params import Recipe
 from app.contracts.results import Light
-from app.web.palette import CLASSES, GROUNDS, OTHERS, STUDENT, TEACHER, colours, identity
+from app.web.charts.palette import CLASSES, GROUNDS, OTHERS, STUDENT, TEACHER, colours, identity
 from app.web.render import TEMPLATES
 
 _CSS = (TEMPLATES.parent / "static" / "lab.css").read_text()

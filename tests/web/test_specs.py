@@ -19,8 +19,8 @@ from app.contracts.params import (
     Recipe,
     TrainParams,
 )
-from app.web.conditions import CHOICE_WHEN, SHOWN_WHEN
-from app.web.specs import Spec, specs
+from app.web.forms.conditions import CHOICE_WHEN, SHOWN_WHEN
+from app.web.forms.specs import Spec, specs
 
 _ALL = (TrainParams, EvaluateParams, ExplainParams, ImportModelParams, ImportParams)
 

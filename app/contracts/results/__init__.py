@@ -21,7 +21,13 @@ from app.contracts.results.base import (
     Lineage,
     Mean,
 )
-from app.contracts.results.comparison import Compared, Comparison, DifferingImage, PairedTest
+from app.contracts.results.comparison import (
+    Caveat,
+    Compared,
+    Comparison,
+    DifferingImage,
+    PairedTest,
+)
 from app.contracts.results.datasets import DatasetReport, ImportResult
 from app.contracts.results.evaluation import (
     AttackRow,
@@ -67,6 +73,7 @@ __all__ = [
     "AttentionDistance",
     "AttentionFigures",
     "AttentionInside",
+    "Caveat",
     "Check",
     "ClassFigures",
     "Column",
