@@ -23,8 +23,10 @@ from tests.plugins.lab_process import NO_MODELS
 from tests.plugins.servers import valkey_on_socket
 
 os.environ.update(NO_MODELS)
+# Tests run beside each other; and a sum over other threads can end in other bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.plugins.needs"]
+pytest_plugins = ["tests.plugins.needs", "tests.plugins.order"]
 
 
 @pytest.fixture(scope="session")

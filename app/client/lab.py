@@ -126,9 +126,9 @@ class Lab:
 
     def job(self, job_id: str) -> Job[JobResult]:
         """One job, by its id or the beginning of its id."""
-        if not is_id(job_id):
-            job_id = self._completed(job_id)
-        return Job(self._transport, self._transport.get(JOB, f"/api/jobs/{job_id}"))
+        if is_id(job_id):
+            return self._job(self._transport.get(JOB, f"/api/jobs/{job_id}"))
+        return self._job(self._job_starting(job_id))
 
     # What it can do
 
@@ -293,10 +293,12 @@ class Lab:
     def _newest_models(self) -> list[ModelView]:
         return self._all(_MODELS, "/api/models", {}, limit=_PAGE)
 
-    def _completed(self, start: str) -> str:
-        """The id of the only job whose id begins so."""
-        found = self._all(_JOBS, "/api/jobs", {"starts": start}) if may_start_id(start) else []
-        return the_one_starting(start, found).id
+    def _job_starting(self, start: str) -> JobView:
+        """The only job whose id begins so."""
+        if not may_start_id(start):
+            return the_one_starting(start, (), 0)
+        page = self._transport.get(_JOBS, "/api/jobs", {"starts": start})
+        return the_one_starting(start, page.items, page.total)
 
     def _all(
         self,

@@ -71,17 +71,17 @@ def the_one_named(name: str, found: Sequence[N], noun: str, others: Callable[[],
     )
 
 
-def the_one_starting(start: str, found: Sequence[JobView]) -> JobView:
-    """The only job that was found by the beginning of its id.
+def the_one_starting(start: str, found: Sequence[JobView], total: int) -> JobView:
+    """The only job that was found by the beginning of its id; `found`: the newest of `total`.
 
     Raises LabError, which names the candidates.
     """
-    if len(found) == 1:
+    if total == 1:
         return found[0]
     candidates = _listed([f"{view.id} ({view.title})" for view in found])
     raise LabError(
         "Not a single one" if found else "Not found",
-        f"{len(found) or 'No'} jobs have an id that begins with {start!r}.",
+        f"{total or 'No'} jobs have an id that begins with {start!r}.",
         hint=f"Give more of it: {candidates}." if found else "See the list of jobs.",
         field="job",
     )

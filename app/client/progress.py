@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from app.client.words import on_one_line
+from app.client.terminal import on_one_line
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent, StateEvent
 from app.contracts.words import duration, percent
 

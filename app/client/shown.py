@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from app.client.job import Job
-from app.client.words import on_one_line, paragraph, table
+from app.client.terminal import on_one_line, paragraph, table
 from app.contracts.results import (
     AblationResult,
     AblationTable,

@@ -64,19 +64,26 @@ def test_what_is_named_is_asked_for_alone(
         stock_model(lab, name=f"Model {number}")
     row = job_row(id="5e0c7d21" * 4)
     stored.add(lab.database, row)
+    for number in range(25):
+        stored.add(lab.database, job_row(id=f"{number:032x}"))
     caplog.set_level("INFO", "httpx")
     assert api.model("Model 0").name == "Model 0"
     assert api.dataset("Pets").id == dataset
     assert api.job("5e0c").id == row.id
+    with refused(detail="25 jobs have an id that begins with '0'.") as caught:
+        api.job("0")
+    assert caught.value.hint.endswith(", ….")
     asked = [
         str(record.args[1]).partition("?")
         for record in caplog.records
         if isinstance(record.args, tuple)
     ]
     assert [(url.removeprefix(api.url), "=" in query) for url, _, query in asked] == [
-        ("/api/models", True), ("/api/datasets", True), ("/api/jobs", True),
-        (f"/api/jobs/{row.id}", False),
-    ]  # fmt: skip
+        ("/api/models", True),
+        ("/api/datasets", True),
+        ("/api/jobs", True),
+        ("/api/jobs", True),
+    ]
 
 
 def test_a_file_that_cannot_be_written_is_named(api: Lab, lab: Service, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ TEST_IMAGES = 100
 EPOCHS = 20
 EPS = 8 / 255
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.trains]
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event
 
 from app.contracts.events import ProgressEvent
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportParams
 from app.store import jobs
 from tests.jobs.runs import add_job, events_of, open_lab
+from tests.plugins.statements import statements
 from worker.jobs.context import Cancelled, Interrupted, JobContext, WorkerLab
 from worker.jobs.throttle import Throttle
 
@@ -45,21 +43,6 @@ def context(lab: WorkerLab) -> JobContext:
     return JobContext(lab, claim, lambda: False)
 
 
-@contextmanager
-def questions() -> Iterator[list[str]]:
-    """The statements that reach SQL within the block."""
-    asked: list[str] = []
-
-    def note(*told: object) -> None:
-        asked.append(str(told[2]))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-
-
 def looks(asked: list[str]) -> int:
     return sum("cancel_requested" in statement for statement in asked)
 
@@ -73,7 +56,7 @@ def test_a_throttle_says_yes_once_in_its_time(clock: Clock) -> None:
 
 
 def test_a_thousand_steps_a_second_ask_sql_four_times(context: JobContext, clock: Clock) -> None:
-    with questions() as asked:
+    with statements() as asked:
         for _ in range(1024):
             context.check()
             clock.now += 1 / 1024

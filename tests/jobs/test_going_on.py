@@ -23,6 +23,8 @@ from tests.jobs.trainings import Workshop, judge_clean, lines, models_of, open_w
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:

@@ -20,6 +20,7 @@ from app.store import catalogue
 from tests.jobs.runs import open_lab, run
 from worker.jobs.context import WorkerLab
 
+pytestmark = pytest.mark.trains
 _ROOT = Path(__file__).resolve().parents[2]
 EPOCHS, STEPS = 3, 24  # 90 training images, 12 a step
 _SMALL = {"architecture": "wrn-10-1", "epochs": EPOCHS, "batch_size": 12, "steps": 2}

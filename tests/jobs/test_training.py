@@ -31,6 +31,8 @@ from worker import registry
 from worker.job_run import run_job
 from worker.registry import load_model, save_weights
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> None:

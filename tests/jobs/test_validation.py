@@ -25,6 +25,8 @@ from worker.jobs.training_state import seeds
 from worker.models import Classifier
 from worker.registry import load_model
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> None:

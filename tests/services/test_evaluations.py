@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import select, update
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.results import EvaluationResult, EvaluationSummary
@@ -15,6 +13,7 @@ from app.services import evaluations
 from app.services.lab import Lab
 from app.store import jobs
 from app.store.tables import JobRow
+from tests.plugins.statements import statements
 from tests.web.examples import full_evaluation
 
 
@@ -37,20 +36,6 @@ def finished(lab: Lab, result: EvaluationResult, summary: EvaluationSummary | No
 def kept(lab: Lab, job_id: str) -> dict[str, Any] | None:
     with lab.database.reading() as session:
         return session.scalar(select(JobRow.summary).where(JobRow.id == job_id))
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def note(*told: object) -> None:
-        seen.append(str(told[2]))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 def test_a_summary_says_what_the_result_says(result: EvaluationResult) -> None:

@@ -1,4 +1,4 @@
-"""Numbers, times and tables as a terminal shows them."""
+"""Lines, paragraphs and tables as a terminal shows them."""
 
 from __future__ import annotations
 
