@@ -229,9 +229,8 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
     lifecycle.advance(lab.database, lab.files, job)
     run_all(lab.database, lab.files, job)
     page = _plain(client.get(f"/jobs/{job}").text)
-    (row,) = re.findall(
-        r'<tr><th scope="row"><span class="identity student">AGKD-BML.*?</tr>', page, re.S
-    )
+    identity = f'<span class="identity" style="--hue: {Recipe.AGKD_BML.record.hue}">AGKD-BML'
+    (row,) = re.findall(rf'<tr><th scope="row">{identity}.*?</tr>', page, re.S)
     cells = re.findall(r'<td class="num">(.*?)</td>', row, re.S)
     columns = [column.name for column in _table(lab, job).columns]
     # Seeds of the student had 42 and 43 of 100: mean 42.5, deviation sqrt(0.5).

@@ -298,6 +298,18 @@ def test_the_dashboard_and_the_model_show_the_worst_case_with_its_light(
         assert "Robust, worst case" not in client.get(path).text
 
 
+def test_overviews_read_no_result(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    model = add_model(lab, dataset)
+    result = full_evaluation([(model, "Teacher", Recipe.CLEAN)], images=60)
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    for path in ("/", f"/models/{model}"):
+        assert "Robust, worst case" in client.get(path).text
+    lab.files.result(job).write_text("{")
+    for path in ("/", f"/models/{model}"):
+        assert "Robust, worst case" in client.get(path).text
+
+
 def test_an_unfinished_evaluation_has_its_estimate_and_nothing_else(
     lab: Lab, client: httpx.Client
 ) -> None:

@@ -20,7 +20,7 @@ def attention(result: EvaluationResult, recipes: Recipes) -> Figure | None:
     """L1 distance of each image's map to the reference's: clean, and under attack by whether the
     attack changed the prediction. Boxes hold the middle half, whiskers nine tenths.
     """
-    drawn = [one for one in styled(result, recipes) if one.model.attention is not None]
+    drawn = [one for one in styled(result.models, recipes) if one.model.attention is not None]
     if not drawn:
         return None
     rows = ("clean", "attacked,<br>kept", "attacked,<br>flipped")
@@ -50,7 +50,7 @@ def quantiles(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _boxes(one: Drawn, rows: Sequence[str]) -> list[Figure]:
+def _boxes(one: Drawn[ModelFigures], rows: Sequence[str]) -> list[Figure]:
     """A box for each row that has images; the clean one is filled, the attacked ones are not."""
     figures = one.model.attention
     assert figures is not None

@@ -11,14 +11,17 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from app.contracts.params import Norm, Recipe
-from app.contracts.results import EvaluationResult, ModelFigures
+from app.contracts.results import ModelFigures, ModelSummary
 from app.contracts.units import to_255
 from app.web.charts import palette
 
 Figure = dict[str, Any]
+AnyModel = ModelFigures | ModelSummary
+"""Fields are called alike in both, as far as a summary has them."""
+M = TypeVar("M", bound=AnyModel)
 Recipes = Mapping[str, Recipe]
 """What is known of the models, by id: it decides who is the teacher and who the student."""
 SHARE_AXIS = {"tickformat": ".0%", "range": [0, 1.02], "rangemode": "tozero"}
@@ -27,10 +30,10 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", 
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(Generic[M]):
     """One model as every figure draws it."""
 
-    model: ModelFigures
+    model: M
     hue: str
     symbol: str
 
@@ -39,12 +42,12 @@ class Drawn:
         return label(self.model.name)
 
 
-def styled(result: EvaluationResult, recipes: Recipes) -> list[Drawn]:
+def styled(models: Sequence[M], recipes: Recipes) -> list[Drawn[M]]:
     """The models of an evaluation with the colour and the symbol that they keep in all of it."""
-    hues = palette.colours([model.model for model in result.models], recipes)
+    hues = palette.colours([model.model for model in models], recipes)
     return [
         Drawn(model, hues[model.model], _SYMBOLS[i % len(_SYMBOLS)])
-        for i, model in enumerate(result.models)
+        for i, model in enumerate(models)
     ]
 
 

@@ -19,7 +19,7 @@ def per_class(result: EvaluationResult, recipes: Recipes) -> Figure | None:
     shown = weakest(result)
     if not shown:
         return None
-    drawn = [one for one in styled(result, recipes) if one.model.per_class]
+    drawn = [one for one in styled(result.models, recipes) if one.model.per_class]
     offsets = _offsets(len(drawn))
     traces = []
     for one, offset in zip(drawn, offsets, strict=True):
@@ -44,7 +44,7 @@ def weakest(result: EvaluationResult) -> list[int]:
 
 def corruptions(result: EvaluationResult, recipes: Recipes) -> Figure | None:
     """Accuracy on each corruption, from the weakest severity to the strongest."""
-    drawn = [one for one in styled(result, recipes) if one.model.corruptions]
+    drawn = [one for one in styled(result.models, recipes) if one.model.corruptions]
     names = list(dict.fromkeys(c.name for one in drawn for c in one.model.corruptions))
     if not names:
         return None
@@ -109,7 +109,9 @@ def _rows(traces: Sequence[Figure], names: Sequence[str], models: int) -> Figure
 
 
 def _dumbbells(
-    one: Drawn, pairs: Sequence[tuple[Accuracy | None, Accuracy | None]], offset: float
+    one: Drawn[ModelFigures],
+    pairs: Sequence[tuple[Accuracy | None, Accuracy | None]],
+    offset: float,
 ) -> list[Figure]:
     ys = [row + offset for row in range(len(pairs))]
     joined_x: list[float | None] = []
@@ -131,7 +133,7 @@ def _dumbbells(
 
 
 def _dots(
-    one: Drawn,
+    one: Drawn[ModelFigures],
     values: Sequence[Accuracy | None],
     ys: Sequence[float],
     what: str,
@@ -150,7 +152,7 @@ def _dots(
     }  # fmt: skip
 
 
-def _severities(one: Drawn, names: Sequence[str], offset: float) -> list[Figure]:
+def _severities(one: Drawn[ModelFigures], names: Sequence[str], offset: float) -> list[Figure]:
     """Dots that grow with the severity, on the line of their corruption; clean is the first."""
     traces: list[Figure] = []
     clean = (0, one.model.clean)

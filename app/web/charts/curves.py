@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from app.contracts.params import Norm
-from app.contracts.results import CurvePoint, EvaluationResult, ModelFigures
+from app.contracts.results import CurvePoint, EvaluationResult, EvaluationSummary, ModelFigures
 from app.web.charts.base import (
     MAX_TICKS,
     SHARE_AXIS,
+    AnyModel,
     Drawn,
     Figure,
     Recipes,
@@ -30,46 +31,44 @@ from app.web.charts.base import (
 BINS = 16
 
 
-def against_epsilon(result: EvaluationResult, recipes: Recipes) -> Figure | None:
+def against_epsilon(
+    result: EvaluationResult | EvaluationSummary, recipes: Recipes
+) -> Figure | None:
     """Accuracy against the budget, one dashed line a model. None without such points."""
     norm = result.params.attack.norm
+    models: Sequence[AnyModel] = result.models
     hover = f"ε = %{{x:g}}{'/255' if norm is Norm.LINF else ''}"
     traces = []
-    for drawn in styled(result, recipes):
+    for drawn in styled(models, recipes):
         points = drawn.model.against_epsilon
         traces += _curve(drawn, points, [budget_scale(norm, p.x) for p in points], hover)
-    budgets = {budget_scale(norm, p.x) for model in result.models for p in model.against_epsilon}
+    budgets = {budget_scale(norm, p.x) for model in models for p in model.against_epsilon}
     if not budgets:
         return None
     return figure(
         traces,
         xaxis=budget_axis(norm, sorted(budgets)),
         yaxis=_share(),
-        **room(len(result.models)),
+        **room(len(models)),
     )
 
 
-def against_steps(result: EvaluationResult, recipes: Recipes) -> Figure | None:
+def against_steps(result: EvaluationResult | EvaluationSummary, recipes: Recipes) -> Figure | None:
     """Accuracy against the attack's steps, and each clean accuracy as a solid line."""
-    return _counted(
-        result, recipes, lambda model: model.against_steps, "Attack steps", "%{x:d} steps", "log"
-    )
+    points = {model.model: model.against_steps for model in result.models}
+    return _counted(result.models, recipes, points, "Attack steps", "%{x:d} steps", "log")
 
 
 def against_restarts(result: EvaluationResult, recipes: Recipes) -> Figure | None:
     """The same against the number of random starts."""
-    return _counted(
-        result, recipes, lambda model: model.against_restarts, "Random starts",
-        "%{x:d} starts", "linear",
-    )  # fmt: skip
+    points = {model.model: model.against_restarts for model in result.models}
+    return _counted(result.models, recipes, points, "Random starts", "%{x:d} starts", "linear")
 
 
 def against_queries(result: EvaluationResult, recipes: Recipes) -> Figure | None:
     """The same against the queries that the black-box attack Square may ask."""
-    return _counted(
-        result, recipes, lambda model: model.against_queries, "Queries an image",
-        "%{x:,d} queries", "log",
-    )  # fmt: skip
+    points = {model.model: model.against_queries for model in result.models}
+    return _counted(result.models, recipes, points, "Queries an image", "%{x:,d} queries", "log")
 
 
 def minimal_epsilon(result: EvaluationResult, recipes: Recipes) -> Figure | None:
@@ -89,7 +88,7 @@ def minimal_epsilon(result: EvaluationResult, recipes: Recipes) -> Figure | None
     bins = max(1, math.ceil(top / width))
     traces = [
         _histogram(drawn, found[drawn.model.model], width, bins)
-        for drawn in styled(result, recipes)
+        for drawn in styled(result.models, recipes)
         if drawn.model.model in found
     ]
     ticks = range(0, bins, max(1, bins // 4))  # the end has its own, `never`
@@ -123,7 +122,9 @@ def nice(width: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= width * (1 - 1e-9))
 
 
-def _histogram(drawn: Drawn, values: Sequence[float], width: float, bins: int) -> Figure:
+def _histogram(
+    drawn: Drawn[ModelFigures], values: Sequence[float], width: float, bins: int
+) -> Figure:
     """Shares of images in `bins` bins from 0, and of those that nothing breaks."""
     # A value at an edge belongs to the bin below; rounding must not push it past the last one.
     found = Counter(min(bins - 1, max(0, math.ceil(v / width) - 1)) for v in values)
@@ -143,27 +144,27 @@ def _histogram(drawn: Drawn, values: Sequence[float], width: float, bins: int) -
 
 
 def _counted(
-    result: EvaluationResult,
+    models: Sequence[AnyModel],
     recipes: Recipes,
-    points_of: Callable[[ModelFigures], Sequence[CurvePoint]],
+    points_of: Mapping[str, Sequence[CurvePoint]],
     title: str,
     hover: str,
     kind: str,
 ) -> Figure | None:
     """A curve over a count, with clean accuracies. None without points."""
-    ticks = sorted({point.x for model in result.models for point in points_of(model)})
+    ticks = sorted({point.x for points in points_of.values() for point in points})
     if not ticks:
         return None
     traces = []
-    for drawn in styled(result, recipes):
-        points = points_of(drawn.model)
+    for drawn in styled(models, recipes):
+        points = points_of[drawn.model.model]
         traces += _curve(drawn, points, [point.x for point in points], hover)
         traces.append(_clean(drawn, ticks))
     return figure(
         traces,
         xaxis={"title": {"text": title}, "type": kind, "tickangle": 0, **_ticks(ticks, kind)},
         yaxis=_share(),
-        **room(len(result.models)),
+        **room(len(models)),
     )
 
 
@@ -178,7 +179,7 @@ def _ticks(counts: Sequence[float], kind: str) -> Figure:
     return {"tickvals": shown, "ticktext": [f"{count:,.0f}" for count in shown]}
 
 
-def _clean(drawn: Drawn, ticks: Sequence[float]) -> Figure:
+def _clean(drawn: Drawn[AnyModel], ticks: Sequence[float]) -> Figure:
     clean = [drawn.model.clean.value] * 2
     name = f"{drawn.model.name}, clean"
     trace = line([ticks[0], ticks[-1]], clean, name, drawn.hue, dash="solid")
@@ -193,7 +194,7 @@ def _share() -> Figure:
 
 
 def _curve(
-    drawn: Drawn, points: Sequence[CurvePoint], xs: Sequence[float], hover: str
+    drawn: Drawn[AnyModel], points: Sequence[CurvePoint], xs: Sequence[float], hover: str
 ) -> list[Figure]:
     """The band of the intervals, then the line."""
     model = drawn.model

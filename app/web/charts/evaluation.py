@@ -29,7 +29,7 @@ def figures(result: EvaluationResult, recipes: Recipes) -> dict[str, Figure]:
     """
     built = {name: build(result, recipes) for name, build in _OF_ALL.items()}
     found = {name: figure for name, figure in built.items() if figure is not None}
-    for n, one in enumerate(styled(result, recipes)):
+    for n, one in enumerate(styled(result.models, recipes)):
         for name, robust in (("clean", False), ("robust", True)):
             if one.model.confusion_robust if robust else one.model.confusion_clean:
                 found[f"confusion-{name}-{n}"] = class_charts.confusion(

@@ -31,7 +31,7 @@ from app.web.charts import comparison as compare_charts
 from app.web.charts import palette
 from app.web.charts.base import Recipes
 from app.web.charts.comparison import hues_of
-from app.web.pages.evaluations import recipes_of
+from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
 SIGNIFICANT = 0.05

@@ -12,17 +12,17 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Recipe
-from app.contracts.results import EvaluationResult
+from app.contracts.results import EvaluationSummary
 from app.contracts.views import Health, JobView, Page
 from app.deps import LabDep
 from app.services import datasets, jobs, models, upkeep
 from app.services.lab import Lab
-from app.web.charts.base import Figure
+from app.web.charts.base import Figure, Recipes
 from app.web.charts.curves import against_epsilon, against_steps
-from app.web.pages.evaluation_view import EvaluationView
-from app.web.pages.evaluations import measured, recipes_of
+from app.web.pages.headlines import Headlines, headlines, left_by
 from app.web.pages.inputs import PageNumber
 from app.web.pages.kinds import KINDS
+from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
 
@@ -81,7 +81,7 @@ class DashboardContext(Context):
     """What a newcomer does first; empty once all of it is done."""
     latest: JobView | None
     """The latest finished evaluation."""
-    evaluation: EvaluationView | None
+    evaluation: Headlines | None
     """What it left; None where its file is gone."""
     figures: dict[str, Any]
     """Its first charts as Plotly JSON, by name."""
@@ -133,13 +133,14 @@ AskedDep = Annotated[Asked, Depends(_asked)]
 @router.get("/")
 def dashboard(lab: LabDep, request: Request, asked: AskedDep) -> Response:
     latest = _latest_evaluation(lab)
-    view = None if latest is None else measured(lab, latest)
+    found = None if latest is None else left_by(lab, latest)
+    recipes = {} if found is None else recipes_of(lab, [model.model for model in found.models])
     context = DashboardContext(
         health=upkeep.health(lab),
         steps=_first_steps(lab, evaluated=latest is not None),
         latest=latest,
-        evaluation=view,
-        figures={} if view is None else _figures(lab, view.result),
+        evaluation=None if found is None else headlines(found, recipes),
+        figures={} if found is None else _figures(found, recipes),
         jobs=_job_list(lab, asked),
     )
     return render(request, context)
@@ -160,9 +161,8 @@ def _latest_evaluation(lab: Lab) -> JobView | None:
     return done[0] if done else None
 
 
-def _figures(lab: Lab, result: EvaluationResult) -> dict[str, Figure]:
-    recipes = recipes_of(lab, [model.model for model in result.models])
-    drawn = {name: draw(result, recipes) for name, draw in _CHARTS.items()}
+def _figures(found: EvaluationSummary, recipes: Recipes) -> dict[str, Figure]:
+    drawn = {name: draw(found, recipes) for name, draw in _CHARTS.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 

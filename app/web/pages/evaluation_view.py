@@ -12,6 +12,7 @@ from app.contracts.results import (
     AttentionFigures,
     Check,
     EvaluationResult,
+    EvaluationSummary,
     Light,
     ModelFigures,
     Verdict,
@@ -28,18 +29,10 @@ from app.web.pages.evaluation_tables import (
     accuracy_table,
     class_table,
 )
+from app.web.pages.headlines import Chart, Headlines, headlines
 
 _SHOWN_CONFUSIONS = 5
 _PROJECTIONS = {"pca": "PCA", "tsne": "t-SNE"}
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A place for a figure; `name` is that of `app.web.charts.evaluation`."""
-
-    name: str
-    title: str
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,11 +70,6 @@ class MeasuredModel:
     sha256: str
     identity: str
     """The style sheet's name of its colour."""
-    clean: Accuracy
-    robust: Accuracy | None
-    """The worst case; None in results of lab 0.1."""
-    alone: Accuracy | None
-    """Under the first attack alone, at the budget of the threat model."""
     verdict: Verdict | None
     stages: tuple[Stage, ...]
     confused: tuple[Confused, ...]
@@ -110,10 +98,8 @@ class EvaluationView:
     """Everything that the pages show of an evaluation; a part that it lacks is empty or None."""
 
     result: EvaluationResult
-    threat: str
-    """`L∞, ε = 8/255`."""
-    attack: str
-    """The first attack: `PGD-20, 5 restarts`."""
+    short: Headlines
+    """What it begins with."""
     models: tuple[MeasuredModel, ...]
     curves: tuple[Chart, ...]
     table: AccuracyTable
@@ -132,17 +118,17 @@ class EvaluationView:
 
 def evaluation_view(result: EvaluationResult, recipes: Recipes) -> EvaluationView:
     """What the pages show of `result`; `recipes` are of the models still known, by id."""
-    norm, models = result.params.attack.norm, result.models
+    short = headlines(EvaluationSummary.of(result), recipes)
+    models = result.models
     severities = sorted({c.severity for model in models for c in model.corruptions})
     return EvaluationView(
         result=result,
-        threat=words.threat(norm, result.params.epsilon),
-        attack=attack(result.params.attack),
+        short=short,
         models=tuple(
             _measured_model(result, one.model, number, identity(one.hue))
-            for number, one in enumerate(styled(result, recipes))
+            for number, one in enumerate(styled(result.models, recipes))
         ),
-        curves=_curves(result),
+        curves=(*short.curves, *_further_curves(result)),
         table=accuracy_table(result),
         classes=_class_chart(result),
         class_table=class_table(result),
@@ -165,16 +151,11 @@ def evaluation_view(result: EvaluationResult, recipes: Recipes) -> EvaluationVie
     )
 
 
-def _curves(result: EvaluationResult) -> tuple[Chart, ...]:
+def _further_curves(result: EvaluationResult) -> tuple[Chart, ...]:
     norm, epsilon = result.params.attack.norm, result.params.epsilon
-    at_most = budget(norm, epsilon)
-    at = f"At ε = {at_most}; solid: clean accuracy."
-    kink = f" Further attacks count from ε = {at_most}." if result.params.further else ""
+    at = f"At ε = {budget(norm, epsilon)}; solid: clean accuracy."
     models = result.models
     possible = (
-        (any(m.against_epsilon for m in models), "epsilon", "Accuracy against the budget",
-         f"Bands are 95 % intervals.{kink}"),
-        (any(m.against_steps for m in models), "steps", "Accuracy against the attack's steps", at),
         (any(m.against_restarts for m in models), "restarts", "Accuracy against random starts",
          at),
         (any(m.against_queries for m in models), "queries", "Accuracy against queries",
@@ -207,9 +188,6 @@ def _measured_model(
         name=model.name,
         sha256=model.sha256,
         identity=hue,
-        clean=model.clean,
-        robust=model.robust,
-        alone=_alone(result, model),
         verdict=model.verdict,
         stages=tuple(_stages(result, model.attacks)),
         confused=_confused(model, result.classes),
@@ -218,15 +196,6 @@ def _measured_model(
         matrices=tuple(Chart(f"{name}-{number}", title) for name, title, has in matrices if has),
         projections=_projections(model, number),
     )
-
-
-def _alone(result: EvaluationResult, model: ModelFigures) -> Accuracy | None:
-    first = result.params.attack.method
-    rows = (r.alone for r in model.attacks if r.method is first and not r.part_of_autoattack)
-    if (alone := next(rows, None)) is not None:
-        return alone
-    points = (p.accuracy for p in model.against_epsilon if p.x == result.params.epsilon)
-    return next(points, None)
 
 
 def _stages(result: EvaluationResult, rows: Sequence[AttackRow]) -> list[Stage]:

@@ -27,8 +27,8 @@ from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
 from app.web.pages.ablation import AblationView, ablation_view
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
-from app.web.pages.evaluations import known_recipes, recipes_of
 from app.web.pages.job_params import job_params
+from app.web.pages.recipes import known_recipes, recipes_of
 from app.web.render import Context
 
 

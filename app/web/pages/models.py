@@ -18,9 +18,9 @@ from app.errors import LabError
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
 from app.web.forms.readable import Named, RowGroup, readable
-from app.web.pages.evaluation_view import EvaluationView, MeasuredModel
-from app.web.pages.evaluations import measured
+from app.web.pages.headlines import Headlines, ModelHeadline, headlines, left_by
 from app.web.pages.inputs import IdPath, PageNumber
+from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
 
@@ -43,8 +43,8 @@ class Measured:
     """One model in one finished evaluation."""
 
     job: JobView
-    view: EvaluationView
-    model: MeasuredModel
+    view: Headlines
+    model: ModelHeadline
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,11 @@ def _evaluations(lab: Lab, model_id: str) -> tuple[JobView, ...]:
 def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measured | None:
     """The model in the latest evaluation that finished."""
     done = next((job for job in evaluations if job.status is JobStatus.SUCCEEDED), None)
-    found = None if done is None else measured(lab, done)
+    found = None if done is None else left_by(lab, done)
     if done is None or found is None:
         return None
-    return Measured(done, found, next(s for s in found.models if s.model == model_id))
+    view = headlines(found, recipes_of(lab, [model.model for model in found.models]))
+    return Measured(done, view, next(one for one in view.models if one.model == model_id))
 
 
 @router.post("/{model_id}/delete")

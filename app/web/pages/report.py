@@ -22,9 +22,9 @@ from app.services.exports import attachment, file_name
 from app.web.charts import evaluation as evaluation_charts
 from app.web.forms.readable import RowGroup
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
-from app.web.pages.evaluations import recipes_of
 from app.web.pages.inputs import IdPath
 from app.web.pages.job_params import job_params
+from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
 _STATIC = Path(__file__).resolve().parents[3] / "static"
