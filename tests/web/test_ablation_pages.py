@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html as html_module
-import re
 from typing import Any
 
 import httpx
@@ -23,6 +22,7 @@ from app.web.forms.pairs import read_pairs, typed_pairs
 from app.web.pages.ablation import ablation_view
 from tests.plugins.families import children_of, fail, run_all, succeed, take
 from tests.web.examples import add_dataset, add_model, an_id, brought_figures
+from tests.web.parsing import attributes, chosen, errors, links, parsed, text_of, texts, typed
 
 _HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 
@@ -101,18 +101,16 @@ def test_an_ablation_is_started_from_the_form(lab: Lab, client: httpx.Client) ->
     assert (params.measure.images, params.measure.cw) == (50, False)
     assert job.children == 8
     again = client.get(f"/ablation?from={job.id}").text
-    assert re.search(r'name="grid.is" value="3, 7"', again)
-    assert re.search(r'<option value="steps" selected>', again)
-    assert re.search(r'name="own.is" value="label_smoothing=0, epsilon=6"', again)
+    assert "3, 7" in attributes(again, "value", '[name="grid.is"]')
+    assert "steps" in chosen(again, "grid.of")
+    assert "label_smoothing=0, epsilon=6" in attributes(again, "value", '[name="own.is"]')
 
 
 def test_nothing_needs_to_be_measured(lab: Lab, client: httpx.Client) -> None:
     sent = _form(lab, measure="false")
     job = client.post("/ablation", data=sent).headers["location"].removeprefix("/jobs/")
     assert jobs.get(lab, job).params["measure"] is None
-    assert not re.search(
-        r'id="field-measure"[^>]* checked', client.get(f"/ablation?from={job}").text
-    )
+    assert chosen(client.get(f"/ablation?from={job}").text, "measure") == []
 
 
 @pytest.mark.parametrize(
@@ -142,11 +140,8 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(
 ) -> None:
     answer = client.post("/ablation", data=_form(lab, **changes))
     assert answer.status_code == 422
-    found = dict(
-        re.findall(r'<span class="error" id="field-([\w-]+)-error">([^<]*)</span>', answer.text)
-    )
-    assert says in _plain(found[field])
-    assert re.search(r'name="measure.images" value="50"', answer.text)
+    assert says in _plain(errors(answer.text)[f"field-{field}"])
+    assert typed(answer.text, "measure.images") == "50"
     assert jobs.page(lab, kinds=[JobKind.ABLATION]).total == 0
 
 
@@ -155,20 +150,20 @@ def test_the_form_begins_with_the_papers_recipes_and_a_teacher(
 ) -> None:
     teacher = add_model(lab, add_dataset(lab))
     page = client.get("/ablation").text
-    chosen = re.findall(r'name="recipes" value="(\w+)" checked', page)
-    assert chosen == ["clean", "pgd_at", "sml", "agkd", "bml", "agkd_bml"]
-    assert f'<option value="{teacher}" selected>' in page
+    assert chosen(page, "recipes") == ["clean", "pgd_at", "sml", "agkd", "bml", "agkd_bml"]
+    assert chosen(page, "training.teacher") == [teacher]
     assert "Ablate</a>" in page
-    links = [html_module.unescape(h) for h in re.findall(r'href="(/ablation\?[^"]+)"', page)]
-    assert len(links) == len(TRAINING_PRESETS)
-    quick = client.get(links[2]).text
-    assert re.search(r'name="training.steps" value="3"', quick)
-    assert re.search(r'name="training.step_size" value="4"', quick)
+    presets = links(page, "/ablation?")
+    assert len(presets) == len(TRAINING_PRESETS)
+    quick = client.get(presets[2]).text
+    assert (typed(quick, "training.steps"), typed(quick, "training.step_size")) == ("3", "4")
 
 
 def test_the_suggested_teacher_fits_a_dataset_of_the_lab(lab: Lab, client: httpx.Client) -> None:
     def suggested() -> list[str]:
-        return re.findall(r'<option value="(\w{32})" selected>', client.get("/ablation").text)
+        page = client.get("/ablation").text
+        found = chosen(page, "training.dataset") + chosen(page, "training.teacher")
+        return [value for value in found if value]
 
     accurate = Accuracy.of(99, 100).model_dump()
     stranger = add_model(lab, an_id(), classes=("one", "two"), validation_clean=accurate)
@@ -184,23 +179,26 @@ def test_the_suggested_teacher_fits_a_dataset_of_the_lab(lab: Lab, client: httpx
 def test_trainings_are_counted_while_one_types(lab: Lab, client: httpx.Client) -> None:
     sent = _form(lab)
 
-    def plan(**changes: Any) -> str:
+    def fragment(**changes: Any) -> str:
         answer = client.post("/ablation/plan", data=sent | changes)
         assert answer.status_code == 200
         assert "<html" not in answer.text
-        return re.sub(r"\s+", " ", _plain(answer.text))
+        return answer.text
+
+    def plan(**changes: Any) -> str:
+        return text_of(parsed(fragment(**changes)))
 
     # PGD-AT and AGKD-BML with 3 and 7 steps, two seeds, two epochs each.
-    assert "8 trainings</strong>: 4 rows × 2 seeds, 16 epochs in all" in plan()
+    assert "8 trainings : 4 rows × 2 seeds, 16 epochs in all" in plan()
     assert "8 evaluations on 50 test images each, with AutoAttack" in plan()
     assert "PGD-AT, steps 3 · PGD-AT, steps 7 · AGKD-BML, steps 3" in plan()
     assert "evaluation" not in plan(measure="false")
-    assert "1 training</strong>: 1 row × 1 seed" in plan(
+    assert "1 training : 1 row × 1 seed" in plan(
         recipes=["clean"], seeds="5", **{"grid.of": [], "grid.is": [], "own.of": [], "own.is": []}
     )
     assert "8 trainings" in plan(name="", **{"training.dataset": ""})
-    assert 'class="note warn"' in plan(**{"training.epochs": "100"})
-    assert 'cannot be said yet:</p> <ul class="plain"><li>Seeds: must be given' in plan(seeds="")
+    assert len(texts(fragment(**{"training.epochs": "100"}), ".note.warn")) == 1
+    assert "cannot be said yet: Seeds: must be given" in plan(seeds="")
     assert "Epochs: must be a whole number" in plan(**{"training.epochs": "two"})
     assert "at most 200" in plan(
         seeds=", ".join(map(str, range(50))), **{"grid.is": ["1, 2, 3", ""]}
@@ -229,15 +227,20 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
     lifecycle.advance(lab.database, lab.files, job)
     run_all(lab.database, lab.files, job)
     page = _plain(client.get(f"/jobs/{job}").text)
-    identity = f'<span class="identity" style="--hue: {Recipe.AGKD_BML.record.hue}">AGKD-BML'
-    (row,) = re.findall(rf'<tr><th scope="row">{identity}.*?</tr>', page, re.S)
-    cells = re.findall(r'<td class="num">(.*?)</td>', row, re.S)
+    (identity,) = (
+        found
+        for found in parsed(page).select("tr:not(.reported) > th[scope=row] > .identity")
+        if found.get_text().startswith("AGKD-BML")
+    )
+    assert identity["style"] == f"--hue: {Recipe.AGKD_BML.record.hue}"
+    row = identity.find_parent("tr")
+    cells = [text_of(cell) for cell in row.select("td.num")]
     columns = [column.name for column in _table(lab, job).columns]
     # Seeds of the student had 42 and 43 of 100: mean 42.5, deviation sqrt(0.5).
     assert "42.5 %" in cells[columns.index("PGD-10, validation")]
     assert "± 0.7 %" in cells[columns.index("PGD-10, validation")]
     assert "30.0 %" in cells[columns.index("PGD-20")]
-    (reported,) = re.findall(r'<tr class="reported">.*?</tr>', page, re.S)
+    (reported,) = texts(page, "tr.reported")
     assert "reported elsewhere: AGKD-BML; under PGD-20" in reported
     assert "71.0 %" in reported
     assert "other network, data and training than here" in page
@@ -278,7 +281,7 @@ def test_cancelling_from_the_page_ends_all(lab: Lab, client: httpx.Client) -> No
 def test_the_dashboard_lists_the_ablation_and_not_its_jobs(lab: Lab, client: httpx.Client) -> None:
     job = _ablation(lab)
     page = client.get("/").text
-    assert re.findall(r'<a id="open-(\w+)"', page) == [job]
+    assert attributes(page, "id", 'a[id^="open-"]') == [f"open-{job}"]
     assert "4 jobs" in page
 
 
@@ -302,7 +305,7 @@ def test_a_refresh_makes_the_table_once(
     page = client.get(f"/jobs/{job}").text
     assert client.get(f"/jobs/{job}/record.json").status_code == 200
     assert made == [job]
-    for address in re.findall(r'hx-get="([^"]+)"', page):
+    for address in attributes(page, "hx-get"):
         assert client.get(address).status_code == 200
     assert made == [job, job]
 

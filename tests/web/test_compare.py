@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
-from html import escape, unescape
+from html import escape
 from typing import Any
 
 import httpx
@@ -24,6 +23,7 @@ from app.web.charts import palette
 from app.web.pages.compare import comparison_view
 from tests.web.browsing import browser as browser
 from tests.web.examples import add_dataset, add_job, add_model, an_id, full_evaluation
+from tests.web.parsing import attributes, parsed, text_of
 
 HOSTILE = "<b>S</b> & </script><img src=x onerror=alert(1)>"
 CLASSES = ("cat", "dog <i>", "ship")
@@ -65,7 +65,7 @@ def test_the_figures_of_two_models_and_what_they_mean(client: httpx.Client, stoc
     job = stock.job(result)
     page = client.get("/compare", params={"job": job})
     assert page.status_code == 200
-    text = unescape(re.sub(r"<[^>]+>", " ", page.text)).replace("\u00a0", " ")
+    text = text_of(parsed(page.text))
     for model in result.models:
         assert model.robust
         assert f"{100 * model.robust.value:.1f} %" in text
@@ -173,7 +173,7 @@ def test_a_choice_of_finished_evaluations(client: httpx.Client, stock: Stock) ->
     alone = client.get("/compare", params={"job": done})
     assert alone.status_code == 200
     assert "Choose at least one more evaluation." in alone.text
-    assert re.search(rf'value="{done}" [^>]*checked', alone.text)
+    assert attributes(alone.text, "value", "[checked]") == [done]
 
 
 def test_without_evaluations_it_says_where_to_go(client: httpx.Client) -> None:
@@ -195,7 +195,7 @@ def test_what_cannot_be_compared_is_said_beside_the_choice(
         page = client.get("/compare", params={"job": [done, job]})
         assert page.status_code == status
         assert says in page.text
-        assert re.search(rf'value="{done}" [^>]*checked', page.text)
+        assert attributes(page.text, "value", "[checked]") == [done]
     assert client.get("/compare?job=x").status_code == 422
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import httpx
@@ -24,6 +23,7 @@ from tests.web.examples import (
     evaluation,
     full_evaluation,
 )
+from tests.web.parsing import attributes, parsed, text_of, texts
 
 _RECIPES = {TEACHER: Recipe.CLEAN, STUDENT: Recipe.AGKD_BML}
 _SECTIONS = ("trust", "cascade", "curves", "classes", "corruptions", "attention", "features")
@@ -39,7 +39,7 @@ def _shown(lab: Lab, client: httpx.Client, result: EvaluationResult) -> tuple[st
 
 
 def _sections(html: str) -> list[str]:
-    found = re.findall(r'<section aria-labelledby="([\w-]+)"', html)
+    found = attributes(html, "aria-labelledby", "section")
     return [name for name in found if name != "result"]
 
 
@@ -48,14 +48,13 @@ def _without(result: EvaluationResult, **empty: Any) -> EvaluationResult:
     return result.model_copy(update={"models": models})
 
 
-def _rows(html: str, table: str) -> list[list[str]]:
-    """The texts of the cells of each row of the body of the n-th such table."""
-    body = html[html.index(table) :].split("</table>")[0].split("<tbody>")[1]
-    texts = [re.sub(r"<[^>]+>|\s+", " ", cell) for cell in re.split(r"</t[hd]>", body)]
-    rows = body.count("</tr>")
-    cells = [" ".join(text.split()) for text in texts if text.strip()]
-    width = len(cells) // rows
-    return [cells[i * width : (i + 1) * width] for i in range(rows)]
+def _rows(html: str, label: str) -> list[list[str]]:
+    """The texts of the cells of each row of the body of the table of this name."""
+    (table,) = parsed(html).find_all(attrs={"aria-label": label})
+    return [
+        [text for cell in row.find_all(["th", "td"]) if (text := text_of(cell))]
+        for row in table.select("tbody > tr")
+    ]
 
 
 def test_the_sections_come_in_the_order_of_reading(lab: Lab, client: httpx.Client) -> None:
@@ -63,7 +62,7 @@ def test_the_sections_come_in_the_order_of_reading(lab: Lab, client: httpx.Clien
     assert _sections(html) == list(_SECTIONS)
     assert html.index('id="result"') < html.index('id="trust"')
     assert html.index('id="features"') < html.index("How it was measured")
-    assert set(re.findall(r'data-chart="([\w-]+)"', html)) == set(brought_figures(html))
+    assert set(attributes(html, "data-chart")) == set(brought_figures(html))
     assert client.get(f"/jobs/{job}/record.json").json()["figures"] == {}
 
 
@@ -85,7 +84,7 @@ def test_a_section_that_has_nothing_is_absent(
 ) -> None:
     job, html = _shown(lab, client, _without(full_evaluation(images=60), **empty))
     assert _sections(html) == [name for name in _SECTIONS if name != section]
-    assert set(re.findall(r'data-chart="([\w-]+)"', html)) == set(brought_figures(html))
+    assert set(attributes(html, "data-chart")) == set(brought_figures(html))
     assert client.get(f"/jobs/{job}/record.json").json()["figures"] == {}
 
 
@@ -129,7 +128,11 @@ def test_the_headline_has_clean_worst_case_and_the_light(lab: Lab, client: httpx
     result = full_evaluation()
     _, html = _shown(lab, client, result)
     head = html[html.index('<div class="cards">') : html.index('id="trust"')]
-    shown = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)<small[^>]*>([^<]+)", head)
+    shown = [
+        (figure.find_previous_sibling("dt").get_text(), next(figure.strings), text_of(small))
+        for figure in parsed(head).select("dd")
+        if (small := figure.find("small", recursive=False))
+    ]
     expected = []
     for model in result.models:
         assert model.robust is not None
@@ -138,7 +141,7 @@ def test_the_headline_has_clean_worst_case_and_the_light(lab: Lab, client: httpx
             expected.append((title, f"{100 * a.value:.1f} %", interval))
     assert shown == expected
     assert "L∞, ε = 8/255; 500 test images of CIFAR-10 (JPEG)." in html
-    assert re.findall(r'<span class="word">(\w+)</span>', head) == ["green", "amber"]
+    assert texts(head, ".word") == ["green", "amber"]
     for model in result.models:
         assert model.verdict is not None
         assert model.verdict.sentence in head
@@ -167,16 +170,15 @@ def test_lights_differ_by_shape_and_word(lab: Lab, client: httpx.Client) -> None
     drawings = set()
     for light in Light:
         _, html = _shown(lab, client, full_evaluation(images=60, light=light))
-        found = re.findall(rf'class="light {light}"><svg[^>]*>(.*?)</svg>', html, re.DOTALL)
-        assert f'<span class="word">{light}</span>' in html
-        drawings.add(found[0].strip())
+        assert light in texts(html, f".light.{light} .word")
+        drawings.add(parsed(html).select_one(f".light.{light} > svg").decode_contents().strip())
     assert len(drawings) == len(Light)
 
 
 def test_the_cascade_counts_down_with_autoattack_as_one(lab: Lab, client: httpx.Client) -> None:
     result = full_evaluation()
     _, html = _shown(lab, client, result)
-    rows = _rows(html, f'aria-label="Attacks on {result.models[1].name}"')
+    rows = _rows(html, f"Attacks on {result.models[1].name}")
     attacks = result.models[1].attacks
     assert [row[0] for row in rows] == [
         "FGSM", "PGD-20, 5 restarts", "AutoAttack standard", "APGD-CE", "APGD-T", "FAB-T", "Square",
@@ -316,6 +318,6 @@ def test_an_unfinished_evaluation_has_its_estimate_and_nothing_else(
     params = EvaluateParams(models=(TEACHER,), dataset="0" * 32)
     job = add_job(lab, JobKind.EVALUATE, params, status=JobStatus.RUNNING, started_at=1e9)
     html = client.get(f"/jobs/{job}").text
-    assert re.findall(r'data-chart="([\w-]+)"', html) == ["estimate"]
+    assert attributes(html, "data-chart") == ["estimate"]
     assert _sections(html) == []
     assert "/compare" not in html

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import html as html_module
-import re
-
 import httpx
 import pytest
 
@@ -15,14 +12,9 @@ from app.contracts.results import Accuracy, ImportModelResult, Lineage
 from app.services import jobs, models
 from app.services.lab import Lab
 from tests.web.examples import CLASSES, add_dataset, add_job, add_model
+from tests.web.parsing import attributes, errors
 
 FILES = {"file": ("net.safetensors", b"not looked at before the job runs")}
-
-
-def errors(html: str) -> dict[str, str]:
-    """Messages by the id of their field."""
-    found = re.findall(r'<span class="error" id="([\w-]+)-error">([^<]*)</span>', html)
-    return {name: html_module.unescape(text) for name, text in found}
 
 
 def test_the_form_starts_a_job(lab: Lab, client: httpx.Client) -> None:
@@ -99,11 +91,12 @@ def test_every_field_has_a_label_and_the_models_page_leads_here(
     assert 'href="/models/import"' in client.get("/models").text
     add_dataset(lab)
     page = client.get("/models/import").text
-    ids = re.findall(r'\bid="([\w-]+)"', page)
+    ids = attributes(page, "id")
     assert len(ids) == len(set(ids))
-    for control in re.findall(r'<(?:input|select|textarea)[^>]*\bid="([\w-]+)"', page):
-        assert f'for="{control}"' in page
-    for described in re.findall(r'aria-describedby="([^"]+)"', page):
+    assert set(attributes(page, "id", ":is(input, select, textarea)")) <= set(
+        attributes(page, "for", "label")
+    )
+    for described in attributes(page, "aria-describedby"):
         assert set(described.split()) <= set(ids)
 
 

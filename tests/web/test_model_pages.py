@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html as html_module
-import re
 from typing import Any
 
 import httpx
@@ -18,6 +17,7 @@ from app.services.lab import Lab
 from app.store.tables import ModelRow
 from app.web.forms.choices import known_models
 from tests.web.examples import add_dataset, add_job, add_model, an_id, evaluation, train_params
+from tests.web.parsing import chosen, links, texts
 
 _UNKNOWN = {
     "params": None, "origin": "imported", "selection": "From net.pt <b>.", "epoch": 0,
@@ -73,12 +73,10 @@ def test_both_models_of_a_training_are_told_apart_and_linked(
     assert f'href="/models/{last}">The last epoch</a>' in page
     for model, badge, other in ((best, "best", last), (last, "last", best)):
         page = client.get(f"/models/{model}").text
-        assert re.search(rf'<h1>.*<span class="badge {badge}"[^>]*>{badge}</span></h1>', page)
+        assert texts(page, f"h1 .badge.{badge}") == [badge]
         assert f'<a href="/models/{other}">' in page
     listed = client.get("/models").text
-    assert re.findall(r'<span class="badge \w+" title="[^"]*">(\w+)</span>', listed) == [
-        "last", "best", "best",
-    ]  # fmt: skip
+    assert texts(listed, ".badge[title]") == ["last", "best", "best"]
 
 
 def test_a_best_epoch_that_is_the_last_one_is_one_model(lab: Lab, client: httpx.Client) -> None:
@@ -96,13 +94,14 @@ def test_imported_weights_have_a_page_without_a_training(lab: Lab, client: httpx
     dataset = add_dataset(lab)
     tested = [_tested(dataset, "clean", 90, 0.95), _tested(dataset, "PGD-20", 30, 0.5)]
     model = add_model(lab, dataset, name="Brought", **_UNKNOWN, test=tested)
-    page = _plain(client.get(f"/models/{model}").text)
+    html = client.get(f"/models/{model}").text
+    page = _plain(html)
     assert "Imported model" in page
     assert "From net.pt <b>." in page  # unescaped here; the page itself has it escaped
-    assert "From net.pt &lt;b&gt;." in client.get(f"/models/{model}").text
+    assert "From net.pt &lt;b&gt;." in html
     assert "Trained with" not in page
     assert "On validation images" not in page
-    rows = re.findall(r'<tr><th scope="row">(.*?)</tr>', page, re.S)
+    rows = texts(html, "tr:has(> th[scope=row])")
     assert len(rows) == 2
     # Of 100 images, 90 right: Wilson's 95 % interval is 82.6 to 94.5 %.
     for text in ("clean", "90.0 %", "82.6–94.5 %", "100", "95.0 %", "outside the interval"):
@@ -180,7 +179,7 @@ def test_the_live_page_begins_with_the_best_epoch_of_the_newest_student(
 ) -> None:
     best, _, _ = _twins(lab)
     page = client.get("/live").text
-    assert re.search(rf'<option value="{best}" selected>', page)
+    assert chosen(page, "student") == [best]
     assert models.get(lab, best).card.recipe is Recipe.AGKD_BML
 
 
@@ -192,4 +191,4 @@ def test_an_evaluation_is_found_behind_many_of_other_models(lab: Lab, client: ht
         for at, model in enumerate([mine, *[other] * 60])
     )
     page = client.get(f"/models/{mine}").text
-    assert set(re.findall(r'href="/jobs/(\w+)"', page)) == {measured}
+    assert set(links(page, "/jobs/")) == {f"/jobs/{measured}"}

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from html import escape, unescape
+from html import escape
 from pathlib import Path
 
 import httpx
@@ -28,6 +28,7 @@ from tests.web.examples import (
     full_evaluation,
     train_params,
 )
+from tests.web.parsing import attributes, parsed, text_of
 
 HOSTILE = "</script><script>alert(1)</script><!-- <a href='/x'> & </style>"
 CLASSES = ("cat", HOSTILE, "ship")
@@ -52,13 +53,6 @@ def add_evaluation(lab: Lab, *, light: Light = Light.AMBER) -> tuple[str, Evalua
     return job, result
 
 
-def text_of(html: str) -> str:
-    """What a reader reads, folded parts too, without scripts and styles."""
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", html, flags=re.DOTALL)
-    plain = unescape(re.sub(r"<[^>]*>", " ", body)).replace("\u00a0", " ")
-    return " ".join(plain.split())
-
-
 def test_it_says_everything(client: httpx.Client, lab: Lab) -> None:
     job, result = add_evaluation(lab, light=Light.RED)
     answer = client.get(f"/jobs/{job}/report.html")
@@ -68,7 +62,7 @@ def test_it_says_everything(client: httpx.Client, lab: Lab) -> None:
     assert re.fullmatch(
         rf'attachment; filename="Evaluate-script-[A-Za-z0-9-]+-{job[:8]}\.html"', named
     )
-    text = text_of(answer.text)
+    text = text_of(parsed(answer.text))  # folded parts too
     told = [result.dataset.sha256, result.environment.code_version, "1970-01-02 00:00 UTC", job,
             "PGD-20, 5 restarts", "Seed 0", "epoch 7 of 10", "Best of 10 epochs."]  # fmt: skip
     for model in result.models:
@@ -79,25 +73,16 @@ def test_it_says_everything(client: httpx.Client, lab: Lab) -> None:
             told += [check.title, check.figure, check.sentence]
     for fact in told:
         assert fact in text, fact
-    request = re.search(r"<pre[^>]*><code>(.*?)</code></pre>", answer.text, re.DOTALL)
-    assert request
-    body = json.loads(unescape(request[1]))
+    request = parsed(answer.text).select_one("pre > code")
+    body = json.loads(request.get_text())
     assert body == {"kind": "evaluate", "params": result.params.model_dump(mode="json")}
 
 
 def test_nothing_is_fetched_and_nothing_leads_into_the_lab(client: httpx.Client, lab: Lab) -> None:
     job, _ = add_evaluation(lab)
     page = client.get(f"/jobs/{job}/report.html").text
-    outside = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)  # Plotly
-    assert not re.search(r"<(link|img|iframe|object|embed|base)\b", outside)
-    assert not re.search(r"""\b(src|action)\s*=\s*["']""", text_free(outside))
-    links = re.findall(r'<a [^>]*href="([^"]*)"', text_free(outside))
-    assert links == ["https://arxiv.org/abs/2108.06017"]
-
-
-def text_free(html: str) -> str:
-    """Without the modules, data and styles."""
-    return re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL)
+    assert parsed(page).select("link, img, iframe, object, embed, base, [src], [action]") == []
+    assert attributes(page, "href") == ["https://arxiv.org/abs/2108.06017"]
 
 
 def test_names_cannot_break_out(client: httpx.Client, lab: Lab) -> None:
@@ -107,20 +92,19 @@ def test_names_cannot_break_out(client: httpx.Client, lab: Lab) -> None:
     assert "alert(1)</script>" not in page
     assert page.count("<script") == page.count("</script>") == 3
     assert escape(HOSTILE, quote=False) in page.replace("&#39;", "'")
-    block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.S)
-    assert block
-    assert set(json.loads(block[1])) == set(figures(result, {}))
+    block = parsed(page).select_one('script#figures[type="application/json"]')
+    assert set(json.loads(block.get_text())) == set(figures(result, {}))
 
 
 def test_only_its_own_scripts_may_run(client: httpx.Client, lab: Lab) -> None:
     """The policy, in the file and in the answer, names exactly the two scripts by their hash."""
     job, _ = add_evaluation(lab)
     answer = client.get(f"/jobs/{job}/report.html")
-    scripts = re.findall(r"<script(?: type=\"module\")?>(.*?)</script>", answer.text, re.DOTALL)
+    page = parsed(answer.text)
+    scripts = [s.get_text() for s in page.select('script:not([type="application/json"])')]
     digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', answer.text)
-    assert policy
-    assert unescape(policy[1]) == answer.headers["content-security-policy"] == assets().policy
+    (policy,) = attributes(answer.text, "content", '[http-equiv="Content-Security-Policy"]')
+    assert policy == answer.headers["content-security-policy"] == assets().policy
     assert re.findall(r"sha256-([^']+)'", assets().policy) == digests
     assert "default-src 'none'" in assets().policy
 
@@ -128,7 +112,7 @@ def test_only_its_own_scripts_may_run(client: httpx.Client, lab: Lab) -> None:
 def test_results_of_lab_01_have_a_report_too(client: httpx.Client, lab: Lab) -> None:
     result = evaluation([("a" * 32, "Teacher")])
     job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
-    text = text_of(client.get(f"/jobs/{job}/report.html").text)
+    text = text_of(parsed(client.get(f"/jobs/{job}/report.html").text))
     assert "The lab no longer has this model." in text
     assert "75.0 %" in text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import httpx
@@ -21,6 +20,7 @@ from app.web.pages.live import EXAMPLES, Example
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
 from tests.web.examples import add_dataset, add_job, add_model, an_id, explanation
+from tests.web.parsing import attributes, texts
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
 ABSENT = "d" * 32
@@ -50,12 +50,13 @@ def html(client: httpx.Client, path: str) -> str:
 
 
 def chosen(client: httpx.Client, path: str = "/live") -> list[str]:
-    return re.findall(r'<option value="(\w+)" selected>', html(client, path))
+    return attributes(html(client, path), "value", "option[selected]")
 
 
 def test_the_first_step_is_the_live_view(lab: Lab, client: httpx.Client) -> None:
     def steps() -> list[tuple[str, str]]:
-        return re.findall(r'<li class="(\w+)"[^>]*>\s*<h3>([^<]+)', html(client, "/"))
+        page = html(client, "/")
+        return list(zip(attributes(page, "class", "li"), texts(page, "li > h3"), strict=True))
 
     teacher = ship(lab, add_model(lab, ABSENT))
     ship(lab, add_model(lab, ABSENT, teacher=teacher))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import html as html_module
 import io
 import re
 from pathlib import Path
 
 import httpx
 import pytest
-from markupsafe import escape
 from PIL import Image
 
 from app.contracts.jobs import JobKind
@@ -19,14 +17,9 @@ from app.services.lab import Lab
 from app.web.forms.presets import EVALUATION_PRESETS as PRESETS
 from app.web.forms.specs import specs
 from tests.web.examples import CLASSES, add_dataset, add_job, add_model
+from tests.web.parsing import attributes, chosen, errors, links, parsed, texts, typed
 
 _SOMETHING = b"not looked at before the job runs"
-
-
-def _errors(html: str) -> dict[str, str]:
-    """Messages by the id of their field."""
-    found = re.findall(r'<span class="error" id="([\w-]+)-error">([^<]*)</span>', html)
-    return {name: html_module.unescape(text) for name, text in found}
 
 
 def _started(lab: Lab, answer: httpx.Response) -> dict[str, object]:
@@ -39,25 +32,25 @@ def _started(lab: Lab, answer: httpx.Response) -> dict[str, object]:
 def test_every_training_parameter_has_its_field(lab: Lab, client: httpx.Client) -> None:
     add_dataset(lab)
     page = client.get("/train").text
+    shown, names, units = parsed(page).get_text(), attributes(page, "name"), texts(page, ".unit")
     for spec in specs(TrainParams):
-        shown = html_module.unescape(re.sub(r"</?code>|`", "", page))
-        assert re.search(rf'name="{spec.name}"', page)
+        assert spec.name in names
         assert spec.label in shown
         assert spec.help.replace("`", "") in shown
         if str(spec.bounds):
             assert f"{str(spec.bounds).capitalize()}." in shown
         if spec.unit:
-            assert f'<span class="unit">{spec.unit}</span>' in page
+            assert spec.unit in units
 
 
 def test_every_field_has_a_label_and_a_description(lab: Lab, client: httpx.Client) -> None:
     add_model(lab, add_dataset(lab))
     for path in ("/train", "/evaluate", "/datasets", "/live"):
         page = client.get(path).text
-        ids = re.findall(r'\bid="([\w-]+)"', page)
+        ids = attributes(page, "id")
         assert len(ids) == len(set(ids)), path
-        assert set(re.findall(r'\bfor="([\w-]+)"', page)) <= set(ids)
-        for described in re.findall(r'aria-describedby="([^"]+)"', page):
+        assert set(attributes(page, "for")) <= set(ids)
+        for described in attributes(page, "aria-describedby"):
             assert set(described.split()) <= set(ids)
 
 
@@ -82,17 +75,16 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(
             "epochs": "many", "momentum": "0.8", "mart": "false", "milestones": "7 5"}  # fmt: skip
     answer = client.post("/train", data=sent)
     assert answer.status_code == 422
-    assert _errors(answer.text) == {
+    assert errors(answer.text) == {
         "field-epsilon": "must be above 0, at most 64 (/255)",
         "field-epochs": "must be a whole number",
         "field-milestones": "milestones are epochs from 1 upwards, rising",
     }
     for name in ("name", "epsilon", "epochs", "momentum", "milestones"):
-        value = str(escape(sent[name]))
-        assert re.search(rf'name="{name}" value="{re.escape(value)}"', answer.text), name
-    assert f'<option value="{dataset}" selected>' in answer.text
-    assert re.search(r'name="recipe" value="agkd_bml" checked', answer.text)
-    assert not re.search(r'id="field-mart"[^>]* checked', answer.text)
+        assert typed(answer.text, name) == sent[name]
+    assert chosen(answer.text, "dataset") == [dataset]
+    assert chosen(answer.text, "recipe") == ["agkd_bml"]
+    assert chosen(answer.text, "mart") == []
     assert jobs.page(lab).total == 0
 
 
@@ -100,7 +92,7 @@ def test_what_only_the_lab_knows_is_said_at_the_field_too(lab: Lab, client: http
     dataset = add_dataset(lab)
     teacher = add_model(lab, dataset, classes=("one", "two"))
     sent = {"name": "S", "dataset": dataset, "recipe": "agkd_bml", "teacher": teacher}
-    ((field, message),) = _errors(client.post("/train", data=sent).text).items()
+    ((field, message),) = errors(client.post("/train", data=sent).text).items()
     assert field == "field-teacher"
     assert "other classes" in message
 
@@ -120,9 +112,9 @@ def test_an_evaluation_is_started_from_the_form(lab: Lab, client: httpx.Client) 
 def test_a_target_class_is_asked_for_where_it_belongs(lab: Lab, client: httpx.Client) -> None:
     dataset = add_dataset(lab)
     sent = {"models": add_model(lab, dataset), "dataset": dataset, "attack.goal": "class"}
-    assert set(_errors(client.post("/evaluate", data=sent).text)) == {"field-attack-target_class"}
+    assert set(errors(client.post("/evaluate", data=sent).text)) == {"field-attack-target_class"}
     sent["attack.target_class"] = "zebra"
-    (message,) = _errors(client.post("/evaluate", data=sent).text).values()
+    (message,) = errors(client.post("/evaluate", data=sent).text).values()
     assert ", ".join(CLASSES) in message
 
 
@@ -131,12 +123,12 @@ def test_the_address_fills_the_form(lab: Lab, client: httpx.Client) -> None:
     add_dataset(lab, name="More")
     model = add_model(lab, dataset)
     page = client.get(f"/train?recipe=agkd_bml&teacher={model}&epsilon=4").text
-    assert re.search(r'name="recipe" value="agkd_bml" checked', page)
-    assert f'<option value="{model}" selected>' in page
-    assert re.search(r'name="epsilon" value="4"', page)
+    assert chosen(page, "recipe") == ["agkd_bml"]
+    assert chosen(page, "teacher") == [model]
+    assert typed(page, "epsilon") == "4"
     page = client.get(f"/evaluate?models={model}").text
-    assert re.search(rf'name="models" value="{model}" checked', page)
-    assert f'<option value="{dataset}" selected>' in page
+    assert chosen(page, "models") == [model]
+    assert chosen(page, "dataset") == [dataset]
 
 
 def test_further_attacks_are_chosen_from_a_list(lab: Lab, client: httpx.Client) -> None:
@@ -152,23 +144,21 @@ def test_further_attacks_are_chosen_from_a_list(lab: Lab, client: httpx.Client) 
     )  # fmt: skip
     sent["attack.norm"] = "l1"
     again = client.post("/evaluate", data=sent)
-    assert set(_errors(again.text)) == {"field-attack-norm"}
-    for method in ("autoattack", "square"):
-        assert re.search(rf'name="further" value="{method}" checked', again.text)
-    assert re.search(r'name="stop_half_width" value="2.5"', again.text)
+    assert set(errors(again.text)) == {"field-attack-norm"}
+    assert set(chosen(again.text, "further")) == {"autoattack", "square"}
+    assert typed(again.text, "stop_half_width") == "2.5"
 
 
 def test_every_evaluation_parameter_has_its_field_in_a_clear_order(
     lab: Lab, client: httpx.Client
 ) -> None:
     add_model(lab, add_dataset(lab))
-    page = client.get("/evaluate").text
-    for spec in specs(EvaluateParams):
-        assert re.search(rf'name="{spec.name}"', page), spec.name
+    names = attributes(client.get("/evaluate").text, "name")
+    assert {spec.name for spec in specs(EvaluateParams)} <= set(names)
     order = ["models", "images", "epsilon", "attack.norm", "attack.method", "attack.steps",
              "further", "queries", "epsilons", "minimal_epsilon", "corruptions", "embedding",
              "stop_half_width", "seed"]  # fmt: skip
-    places = [page.index(f'name="{name}"') for name in order]
+    places = [names.index(name) for name in order]
     assert places == sorted(places)
 
 
@@ -179,17 +169,15 @@ def test_a_preset_fills_the_form_and_starts_as_it_is(
     dataset = add_dataset(lab)
     model = add_model(lab, dataset)
     page = client.get(f"/evaluate?models={model}&dataset={dataset}").text
-    links = [html_module.unescape(link) for link in re.findall(r'href="(/evaluate\?[^"]+)"', page)]
-    assert len(links) == len(PRESETS)
-    filled = client.get(links[number]).text
+    presets = links(page, "/evaluate?")
+    assert len(presets) == len(PRESETS)
+    filled = client.get(presets[number]).text
     for name, entries in PRESETS[number].entries.items():
-        for entry in filter(None, entries):
-            choice = rf'name="{name}" value="{re.escape(entry)}" checked'
-            typed_in = rf'name="{name}" value="{re.escape(entry)}"'
-            check = rf'name="{name}" value="true" (?!checked)'
-            wanted = check if entry == "false" else typed_in
-            assert re.search(choice, filled) or re.search(wanted, filled), name
-    assert re.search(rf'name="models" value="{model}" checked', filled)
+        held = {typed(filled, name), *chosen(filled, name)}
+        assert set(filter(None, entries)) <= held, name
+        if entries == ("false",):
+            assert chosen(filled, name) == [], name
+    assert chosen(filled, "models") == [model]
     sent = {name: list(entries) for name, entries in PRESETS[number].entries.items()}
     params = _started(
         lab, client.post("/evaluate", data={"models": model, "dataset": dataset} | sent)
@@ -231,15 +219,15 @@ def test_an_archive_that_cannot_be_taken_leaves_nothing_behind(
     sent = {"source": "archive", "name": name, "seed": "5"}
     answer = client.post("/datasets", data=sent, files=files)
     assert answer.status_code == 422
-    assert set(_errors(answer.text)) == {field}
-    assert re.search(r'id="archive-seed" name="seed" value="5"', answer.text)
+    assert set(errors(answer.text)) == {field}
+    assert attributes(answer.text, "value", "#archive-seed") == ["5"]
     assert list((lab.files.root / "uploads").iterdir()) == []
 
 
 def test_drawing_with_wrong_numbers_says_so_in_its_own_form(lab: Lab, client: httpx.Client) -> None:
     sent = {"source": "shapes", "name": "S", "train_per_class": "3"}
     answer = client.post("/datasets", data=sent)
-    assert _errors(answer.text) == {"drawn-train_per_class": "must be from 10 to 10,000"}
+    assert errors(answer.text) == {"drawn-train_per_class": "must be from 10 to 10,000"}
 
 
 def test_an_unknown_source_is_refused(client: httpx.Client) -> None:
@@ -270,7 +258,7 @@ def test_everything_that_pages_load_is_there(client: httpx.Client) -> None:
     static = Path(__file__).resolve().parents[2] / "static"
     for path in ("/", "/train", "/live", "/datasets"):
         page = client.get(path).text
-        for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
+        for address in links(page, "/static/"):
             assert client.get(address).status_code == 200, address
     for module in static.glob("*.js"):
         for other in re.findall(r'from "\./([^"]+)"', module.read_text()):
