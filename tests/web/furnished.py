@@ -26,7 +26,7 @@ from app.contracts.results import (
 )
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
-from app.store import ablations
+from app.ablations import lifecycle
 from app.store import jobs as store
 from tests.plugins.families import children_of, fail, succeed, take
 from tests.web.examples import (
@@ -250,7 +250,7 @@ class _Furnished:
         for child in (first, second):
             succeed(self.lab.database, self.lab.files, take(self.lab.database, child.id))
         fail(self.lab.database, take(self.lab.database, third.id), self.names.says)
-        ablations.advance(self.lab.database, self.lab.files, job)
+        lifecycle.advance(self.lab.database, self.lab.files, job)
         return job
 
 
