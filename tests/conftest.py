@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 import redis
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -25,6 +26,10 @@ from tests.plugins.servers import valkey_on_socket
 os.environ.update(NO_MODELS)
 # Tests run beside each other; and a sum over other threads can end in other bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Every run draws the same examples, and none fails for being slow beside other work.
+hypothesis.settings.register_profile("lab", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("lab")
 
 pytest_plugins = ["tests.plugins.needs", "tests.plugins.order"]
 

@@ -147,4 +147,4 @@ class Ablations(RuleBasedStateMachine):
 
 
 TestAblations = pytest.mark.slow(Ablations.TestCase)
-TestAblations.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestAblations.settings = settings(max_examples=20, stateful_step_count=40)

@@ -175,8 +175,7 @@ def test_text_that_unpacks_without_end_is_refused(lab: Lab) -> None:
         saved(lab, plain[:33] + text + plain[33:])
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(
     kind=st.sampled_from(["PNG", "JPEG", "WEBP"]),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),

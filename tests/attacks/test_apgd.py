@@ -181,7 +181,7 @@ def capped_sum_by_bisection(sizes: Tensor, room: Tensor, eps: float) -> Tensor:
 
 
 @given(seed=st.integers(0, 10_000), eps=st.floats(0, 6), scale=st.sampled_from([0.0, 0.01, 1.0, 5]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_projects_onto_ball_and_box_at_once(seed: int, eps: float, scale: float) -> None:
     generator = seeded(seed)
     x = torch.rand(2, 1, 3, 3, generator=generator, dtype=torch.float64).round(decimals=1)

@@ -16,9 +16,7 @@ from worker.models import Classifier, Outputs
 
 METHODS = ["fgsm", "bim", "pgd", "mi_fgsm", "cw", "apgd_ce", "apgd_dlr"]
 TARGETABLE = METHODS[:5]
-FIXTURE = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FIXTURE = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def run(model: Any, x: Tensor, y: Tensor, method: str, norm: Norm, **changed: Any) -> FirstBreak:

@@ -60,7 +60,7 @@ def test_a_short_example_of_a_larger_budget_counts_within_the_threat_model() -> 
     assert torch.equal(state.standing(), state.unbroken_at(0.3))  # as the curve has it
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.booleans(), st.floats(0.001, 1)), min_size=1, max_size=20),
     st.lists(st.floats(0, 1), min_size=1, max_size=6, unique=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -79,7 +79,6 @@ def test_pca_equals_eigenvectors_of_the_covariance(rows: int, columns: int) -> N
     assert explained == pytest.approx(share)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 999), columns=st.integers(2, 6))
 def test_pca_of_anything(seed: int, columns: int) -> None:
     rng = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ def test_recipes_need_a_teacher_where_jobs_say_so() -> None:
 
 
 @pytest.mark.parametrize("recipe", Recipe)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(values=st.fixed_dictionaries(OTHER))
 def test_a_recipe_reads_its_own_knobs_and_no_others(recipe: Recipe, values: dict[str, Any]) -> None:
     changing = {
@@ -82,7 +82,7 @@ def test_a_recipe_reads_its_own_knobs_and_no_others(recipe: Recipe, values: dict
     assert changing == recipe.record.parameters
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     recipe=st.sampled_from([r for r in Recipe if "mart" in r.record.parameters]),
     beta=OTHER["mart_beta"],

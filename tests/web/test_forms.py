@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts.params import (
@@ -70,7 +70,6 @@ def _messages(params: type[Params], entries: dict[str, tuple[str, ...]]) -> dict
     return rejected.value.messages
 
 
-@settings(deadline=None)
 @given(_train)
 def test_training_parameters_survive_being_typed(params: TrainParams) -> None:
     typed = entries_of(TrainParams, params.model_dump(mode="json"))
@@ -81,7 +80,6 @@ def test_training_parameters_survive_being_typed(params: TrainParams) -> None:
     assert again.step_size == pytest.approx(params.step_size, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(_evaluate)
 def test_evaluation_parameters_survive_being_typed(params: EvaluateParams) -> None:
     typed = entries_of(EvaluateParams, params.model_dump(mode="json"))

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
@@ -68,7 +68,6 @@ def test_times_are_told_from_now() -> None:
     assert words.clock(datetime(2025, 11, 22, 17, 5, tzinfo=UTC)) == "2025-11-22 17:05 UTC"
 
 
-@settings(deadline=None)
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_json_cannot_leave_its_block(value: object) -> None:
     block = words.json_block(value)

@@ -15,7 +15,6 @@ The model is called as it is: put it in eval mode first. Images keep their memor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -35,104 +34,21 @@ from worker.attacks.pgd import (
 from worker.models import Outputs
 
 
-class IterativeAttack(Protocol):
-    """What is climbed, and how; arguments are those of `iterate`."""
-
-    @property
-    def loss(self) -> Loss:
-        """Logits (M, K) and classes (M,) -> what the attack climbs, (M,)."""
-
-    def __call__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        *,
-        eps: Budget,
-        step_size: Budget,
-        steps: int,
-        norm: Norm,
-        noise: Tensor | None,
-        target: Tensor | None,
-        may_break: bool,
-    ) -> FirstBreak: ...
-
-
-@dataclass(frozen=True)
-class ProjectedAscent:
-    """Steps of one length along a loss's gradients, or along what accumulates of them with a decay.
-
-    It can aim at a class.
-    """
+class IterativeAttack(NamedTuple):
+    """What is climbed, and how."""
 
     loss: Loss
     decay: float | None = None
-
-    def __call__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        *,
-        eps: Budget,
-        step_size: Budget,
-        steps: int,
-        norm: Norm,
-        noise: Tensor | None,
-        target: Tensor | None,
-        may_break: bool,
-    ) -> FirstBreak:
-        if target is not None and (target.shape != y.shape or target.dtype != y.dtype):
-            raise ValueError(f"target must be like y, not {target.dtype} {tuple(target.shape)}")
-        aim = y if target is None else target
-        return projected_ascent(
-            objective_of(model, self.loss, aim, targeted=target is not None),
-            model,
-            x,
-            y,
-            eps=eps,
-            step_size=step_size,
-            steps=steps,
-            norm=norm,
-            noise=noise,
-            decay=self.decay,
-            may_break=may_break,
-        )
+    """Steps follow the gradients accumulated with this decay; None: each its own."""
+    own_step_size: bool = False
+    """Auto-PGD: the length of a step follows from how the loss rises. It takes no target."""
 
 
-@dataclass(frozen=True)
-class AutoPGD:
-    """Steps whose length follows from how the loss rises; it takes no target."""
-
-    loss: Loss
-
-    def __call__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        *,
-        eps: Budget,
-        step_size: Budget,
-        steps: int,
-        norm: Norm,
-        noise: Tensor | None,
-        target: Tensor | None,
-        may_break: bool,
-    ) -> FirstBreak:
-        if target is not None:
-            raise ValueError("Auto-PGD leaves the true class; it takes no target")
-        return apgd(
-            model, x, y, eps=eps, steps=steps, norm=norm, loss=self.loss, noise=noise,
-            may_break=may_break,
-        )  # fmt: skip
-
-
-PGD = ProjectedAscent(cross_entropy)
-MI_FGSM = ProjectedAscent(cross_entropy, decay=1.0)
-CW = ProjectedAscent(margin)
-APGD_CE = AutoPGD(cross_entropy)
-APGD_DLR = AutoPGD(dlr)
+PGD = IterativeAttack(cross_entropy)
+MI_FGSM = IterativeAttack(cross_entropy, decay=1.0)
+CW = IterativeAttack(margin)
+APGD_CE = IterativeAttack(cross_entropy, own_step_size=True)
+APGD_DLR = IterativeAttack(dlr, own_step_size=True)
 
 
 class Steps(NamedTuple):
@@ -190,7 +106,19 @@ def iterate(
     """
     if how.random_start and noise is None:
         raise ValueError("a random start needs noise")
-    return how.attack(
+    if target is not None and (target.shape != y.shape or target.dtype != y.dtype):
+        raise ValueError(f"target must be like y, not {target.dtype} {tuple(target.shape)}")
+    attack, start = how.attack, noise if how.random_start else None
+    if attack.own_step_size:
+        if target is not None:
+            raise ValueError("Auto-PGD leaves the true class; it takes no target")
+        return apgd(
+            model, x, y, eps=eps, steps=how.steps, norm=norm, loss=attack.loss, noise=start,
+            may_break=may_break,
+        )  # fmt: skip
+    aim = y if target is None else target
+    return projected_ascent(
+        objective_of(model, attack.loss, aim, targeted=target is not None),
         model,
         x,
         y,
@@ -198,8 +126,8 @@ def iterate(
         step_size=how.relative_step * eps,
         steps=how.steps,
         norm=norm,
-        noise=noise if how.random_start else None,
-        target=target,
+        noise=start,
+        decay=attack.decay,
         may_break=may_break,
     )
 

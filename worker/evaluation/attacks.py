@@ -173,9 +173,8 @@ def _iterative(method: Method, batch: Batch) -> Returned:
 
 
 def _part(name: str, batch: Batch) -> Returned:
-    call, x, y = batch.target_model.call, batch.x, batch.y
     return Returned(
-        autoattack_part(name, call, x, y, eps=batch.eps, norm=batch.norm, seed=batch.seed)
+        autoattack_part(name, *batch.seen, eps=batch.eps, norm=batch.norm, seed=batch.seed)
     )
 
 
@@ -197,54 +196,33 @@ def _transfer(source: Callable[[Tensor], Tensor], batch: Batch) -> Returned:
 
 def _towards_each(craft: Callable[..., Tensor], batch: Batch) -> Returned:
     """Class after class, with the first attack's steps."""
+    steps = batch.params.attack.steps
     return Returned(
         craft(
-            batch.target_model.call,
-            batch.x,
-            batch.y,
-            eps=batch.eps,
-            steps=batch.params.attack.steps,
-            norm=batch.norm,
-            targets=TARGETS,
+            *batch.seen, eps=batch.eps, norm=batch.norm, steps=steps, targets=TARGETS,
             seed=batch.seed,
         )
-    )
+    )  # fmt: skip
 
 
 def _square(batch: Batch) -> Returned:
     queries = batch.params.queries
-    found = square(
-        batch.target_model.call,
-        batch.x,
-        batch.y,
-        eps=batch.eps,
-        norm=batch.norm,
-        queries=queries,
-        seed=batch.seed,
-    )
+    found = square(*batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, seed=batch.seed)
     return Returned(found.x_adv, found.first_break, queries)
 
 
 def _cw_l2(batch: Batch) -> Returned:
-    return Returned(cw_l2(batch.target_model.call, batch.x, batch.y, eps=batch.eps))
+    return Returned(cw_l2(*batch.seen, eps=batch.eps))
 
 
 def _deepfool(batch: Batch) -> Returned:
-    call, x, y = batch.target_model.call, batch.x, batch.y
-    return Returned(deepfool(call, x, y, eps=batch.eps, norm=batch.norm))
+    return Returned(deepfool(*batch.seen, eps=batch.eps, norm=batch.norm))
 
 
 def _hop_skip_jump(batch: Batch) -> Returned:
+    queries = batch.params.queries
     return Returned(
-        hop_skip_jump(
-            batch.target_model.call,
-            batch.x,
-            batch.y,
-            eps=batch.eps,
-            norm=batch.norm,
-            queries=batch.params.queries,
-            seed=batch.seed,
-        )
+        hop_skip_jump(*batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, seed=batch.seed)
     )
 
 
@@ -282,15 +260,7 @@ def _adaptive(batch: Batch) -> Returned:
 def _noise(batch: Batch) -> Returned:
     generator = torch.Generator(batch.x.device).manual_seed(batch.seed)
     return Returned(
-        noise(
-            batch.target_model.call,
-            batch.x,
-            batch.y,
-            eps=batch.eps,
-            norm=batch.norm,
-            draws=DRAWS,
-            generator=generator,
-        )
+        noise(*batch.seen, eps=batch.eps, norm=batch.norm, draws=DRAWS, generator=generator)
     )
 
 

@@ -109,6 +109,11 @@ class Batch:
         return len(self.y)
 
     @property
+    def seen(self) -> tuple[Model, Tensor, Tensor]:
+        """What every attack takes first: the model under test, images and true classes."""
+        return self.target_model.call, self.x, self.y
+
+    @property
     def eps(self) -> float:
         """The budget of the threat model."""
         return self.params.epsilon

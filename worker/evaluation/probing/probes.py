@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.contracts.params import Method
 from worker.attacks import Model, Norm, Steps
-from worker.attacks.iterative import CW, PGD, AutoPGD
+from worker.attacks.iterative import CW, PGD
 from worker.attacks.losses import cross_entropy
 from worker.attacks.norms import uniform_in_ball
 from worker.attacks.pgd import gradient_of, objective_of
@@ -198,7 +198,7 @@ def _iterates(
     if batch.norm == "l1":
         return None, None
     how, eps = batch.how, batch.eps
-    if isinstance(how.attack, AutoPGD):
+    if how.attack.own_step_size:
         how = how._replace(attack=PGD)
     last = batch.last_iterates(batch.model, how)
     at_last, after = 0, 0
