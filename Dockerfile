@@ -19,7 +19,9 @@ RUN python -m venv /opt/lab \
 
 FROM base AS web
 COPY --from=web-packages /opt/lab /opt/lab
+COPY LICENSE NOTICE ./
 COPY app app
+COPY imagefile.py ./
 COPY models models
 COPY static static
 COPY templates templates
@@ -27,7 +29,9 @@ USER lab
 
 FROM base AS worker
 COPY --from=worker-packages /opt/lab /opt/lab
+COPY LICENSE NOTICE ./
 COPY app app
+COPY imagefile.py ./
 COPY models models
 COPY worker worker
 USER lab

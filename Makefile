@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run models test lint format lock install install-dev
+.PHONY: help run models test test-fast lint format lock install install-dev
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "make VENV=path <target> uses another environment than .venv"
 
 run: install ## Install what is missing, and start the lab on http://127.0.0.1:8000
@@ -22,10 +22,15 @@ models: install ## Train and measure the models in the box again: make models DA
 
 TRAINING ?= build/models
 
-# A file's slow tests share what they start, so they stay in one process (`loadfile`).
-test: install-dev ## Run every test: the fast ones first
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+# Folders whose tests train, or start processes and browsers.
+HEAVY := client e2e jobs run shipping
+
+test: install-dev ## Run every test
+	$(PYTEST) --dist loadfile --no-loadscope-reorder
+
+test-fast: install-dev ## Run what takes no training and no process: the loop while editing
+	$(PYTEST) -m "not slow" $(HEAVY:%=--ignore=tests/%)
 
 lint: install-dev ## Check style and types
 	$(BIN)/python -m ruff check .

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from app.api.problems import PLAIN, problem
 from app.errors import InvalidFields, LabError, TooLarge, field_errors
 from app.web.render import error_page
 
@@ -25,61 +24,19 @@ _HINTS = {
 }
 
 
-class FieldProblem(BaseModel):
-    """One wrong input."""
-
-    field: str
-    message: str
-
-
-class Problem(BaseModel):
-    """Problem details (RFC 9457), with a hint on what to do."""
-
-    type: str
-    """Stays the same for the same kind of problem."""
-    title: str
-    status: int
-    detail: str
-    hint: str
-    instance: str
-    """The path of the request."""
-    errors: list[FieldProblem] = []
-    """The wrong inputs, where the problem is about inputs."""
-
-
-def render(request: Request, error: LabError, headers: dict[str, str] | None = None) -> Response:
-    """The one place where an error becomes an answer."""
-    if not request.url.path.startswith("/api"):
-        page = error_page(request, error)
-        page.headers.update(headers or {})
-        return page
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
-    return _problem(request, f"urn:agkd-bml-lab:problem:{kind}", error, headers)
-
-
-def _problem(
-    request: Request, type_: str, error: LabError, headers: dict[str, str] | None
+def render(
+    request: Request,
+    error: LabError,
+    headers: dict[str, str] | None = None,
+    *,
+    type_: str | None = None,
 ) -> Response:
-    pairs: list[tuple[str, str]] = []
-    if isinstance(error, InvalidFields):
-        pairs = list(error.errors)
-    elif error.field is not None:
-        pairs = [(error.field, error.detail)]
-    body = Problem(
-        type=type_,
-        title=error.title,
-        status=error.status,
-        detail=error.detail,
-        hint=error.hint,
-        instance=request.url.path,
-        errors=[FieldProblem(field=field, message=message) for field, message in pairs],
-    )
-    return JSONResponse(
-        body.model_dump(),
-        status_code=error.status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
+    """The one place where an error becomes an answer; `type_` is that of a problem of the API."""
+    if request.url.path.startswith("/api"):
+        return problem(request, error, type_=type_, headers=headers)
+    page = error_page(request, error)
+    page.headers.update(headers or {})
+    return page
 
 
 def _known(request: Request, error: Exception) -> Response:
@@ -104,9 +61,7 @@ async def _http(request: Request, error: Exception) -> Response:
     plain = LabError(str(error.detail), hint=_HINTS.get(error.status_code, ""))
     plain.status = error.status_code
     plain.title = HTTPStatus(error.status_code).phrase
-    if request.url.path.startswith("/api"):
-        return _problem(request, "about:blank", plain, headers)
-    return render(request, plain, headers)
+    return render(request, plain, headers, type_=PLAIN)
 
 
 def unexpected(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Errors that a user can act on. Raised anywhere, rendered once (`app.main`).
+"""Errors that a user can act on. Raised anywhere, rendered once (`app.error_handlers`).
 
 Under /api they become RFC 9457 problem details, elsewhere a page.
 """
@@ -49,6 +49,10 @@ class LabError(Exception):
         self.detail = detail
         self.hint = hint
         self.field = field
+
+    def as_failure(self) -> dict[str, str]:
+        """What a job that failed of it keeps in its row."""
+        return {"title": self.title, "detail": self.detail, "hint": self.hint}
 
 
 class InvalidInput(LabError):

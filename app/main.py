@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +27,7 @@ from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import VERSION, Settings
 from app.settings import settings as environment
-from app.web import routes as pages
+from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
 _STATIC = Path(__file__).resolve().parent.parent / "static"
@@ -89,10 +89,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         bell.close()
         for task in beside:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await _end(task)
         lab.close()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel it until it is over: who connects to the broker can miss the first time."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.02)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -1,10 +1,13 @@
 """The way to the workers: send a task by name, with an id and nothing else.
 
 The only file of `app` that knows Celery. Nothing that Redis holds matters: SQL is the truth.
+`python -m app.queue QUEUE` ends with code 0 when a worker serves the queue: the health check of a
+worker's container.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 import redis
@@ -13,7 +16,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from app.contracts.jobs import BELL, PRESENCE_TTL_S, TASK_OF, Queue, presence_key
-from app.settings import Settings
+from app.settings import Settings, settings
 
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
 
@@ -26,7 +29,9 @@ class Broker:
             raise ValueError("LAB_REDIS_URL is not set; `python -m app` starts a broker itself")
         self._celery = Celery(broker=settings.celery_url, set_as_current=False)
         self._celery.conf.update(
-            task_ignore_result=True, broker_transport_options=_SOCKET, broker_connection_timeout=2.0
+            task_ignore_result=True,
+            # Who submits does not wait for a broker that is away: the reconciler tries again.
+            broker_transport_options=_SOCKET | {"max_retries": 0},
         )
         self._redis = redis.Redis.from_url(settings.redis_url, **_SOCKET)
 
@@ -72,3 +77,13 @@ class Broker:
     def close(self) -> None:
         self._celery.close()
         self._redis.close()
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0 when a worker serves the queue that is named."""
+    workers = Broker(settings()).workers()
+    return 0 if workers is not None and workers[Queue(arguments[0])] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

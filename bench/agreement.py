@@ -46,9 +46,10 @@ from torch import Tensor, nn
 
 from app.contracts.results import Accuracy
 from bench.models import of_lab, of_shapes
-from worker.attacks import Steps, walk
+from worker.attacks import Steps, iterate, iterative
 from worker.attacks.apgd import apgd_restarts, apgd_targeted
 from worker.attacks.fab import fab_targeted
+from worker.attacks.iterative import IterativeAttack
 from worker.attacks.losses import margin
 from worker.attacks.square import square
 from worker.models import Classifier
@@ -89,10 +90,10 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         if options.lab is None:
-            subject = of_shapes(Path(folder))
+            target_model = of_shapes(Path(folder))
         else:
-            subject = of_lab(Path(folder), options.lab, options.model, options.dataset)
-        model, (x, y) = subject.model(), subject.images()
+            target_model = of_lab(Path(folder), options.lab, options.model, options.dataset)
+        model, (x, y) = target_model.model(), target_model.images()
         x, y = x[: options.images].contiguous(), y[: options.images]
         with torch.no_grad():
             standing = model(x).argmax(dim=1) == y
@@ -101,9 +102,9 @@ def main() -> int:
             for side in sides:
                 take(side, model, x[rows], y[rows])
     print(
-        f"Linf, eps 8/255, {subject.title}, n = {len(x)}, clean accuracy "
+        f"Linf, eps 8/255, {target_model.title}, n = {len(x)}, clean accuracy "
         f"{shown(int(standing.sum()), len(x))}; {options.iterations} iterations, "
-        f"{min(TARGETS, subject.classes - 1)} targets, {options.queries} queries; "
+        f"{min(TARGETS, target_model.classes - 1)} targets, {options.queries} queries; "
         f"torch {torch.__version__}, {options.threads} threads"
     )
     return report(sides, len(x))
@@ -142,9 +143,9 @@ Found = list[tuple[str, str, Attack]]
 
 
 def of_the_lab(model: Classifier, iterations: int, queries: int) -> Found:
-    def steps(method: str, x: Tensor, y: Tensor) -> Tensor:
-        how = Steps(method, steps=PGD_STEPS, relative_step=0.25, random_start=False)
-        return walk(model, x, y, how=how, eps=EPS, norm="linf", noise=None).x_adv
+    def steps(attack: IterativeAttack, x: Tensor, y: Tensor) -> Tensor:
+        how = Steps(attack, steps=PGD_STEPS, relative_step=0.25, random_start=False)
+        return iterate(model, x, y, how=how, eps=EPS, norm="linf", noise=None).x_adv
 
     common: dict[str, Any] = {"eps": EPS, "norm": "linf", "seed": SEED}
     aimed = common | {"steps": iterations, "targets": TARGETS}
@@ -153,8 +154,8 @@ def of_the_lab(model: Classifier, iterations: int, queries: int) -> Found:
         return square(model, x, y, queries=queries, **common).x_adv
 
     return [
-        ("PGD-20", "lab", partial(steps, "pgd")),
-        ("CW", "lab", partial(steps, "cw")),
+        ("PGD-20", "lab", partial(steps, iterative.PGD)),
+        ("CW", "lab", partial(steps, iterative.CW)),
         ("APGD-CE", "lab", partial(apgd_restarts, model, steps=iterations, restarts=1, **common)),
         ("APGD-T", "lab", partial(apgd_targeted, model, **aimed)),
         ("FAB-T", "lab", partial(fab_targeted, model, **aimed)),

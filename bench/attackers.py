@@ -14,8 +14,8 @@ from app.contracts.units import from_255
 from worker.attacks.autoattack import autoattack
 from worker.evaluation.curves import climb
 from worker.evaluation.outcomes import ChunkState
-from worker.evaluation.referee import Referee
-from worker.evaluation.subject import Chunk, Scene, Subject
+from worker.evaluation.success import SuccessCheck
+from worker.evaluation.target import Batch, Chunk, TargetModel
 from worker.models import Classifier
 
 BUDGETS = tuple(from_255(n) for n in (1, 2, 3, 4, 6, 8, 10, 12, 16))
@@ -29,7 +29,7 @@ are still right, at each budget."""
 def lab_curve(model: Classifier) -> Side:
     """The curve as an evaluation measures it, the clean pass included."""
     lineage = Lineage(id="0" * 32, name="model", sha256="")
-    subject = Subject(lineage=lineage, model=model, call=model)
+    target_model = TargetModel(lineage=lineage, model=model, call=model)
     params = EvaluateParams(
         models=(lineage.id,), dataset=lineage.id, epsilon=EPSILON, attack=Attack(steps=STEPS)
     )
@@ -41,8 +41,8 @@ def lab_curve(model: Classifier) -> Side:
         with torch.no_grad():
             logits = model(x)
         state = ChunkState.after_clean_pass(y, logits.argmax(dim=1))
-        scene = Scene.of(subject, params, classes, chunk, start, logits)
-        climb(scene, Referee(model, "linf"), state, BUDGETS, start, lambda _: nullcontext())
+        batch = Batch.of(target_model, params, classes, chunk, start, logits)
+        climb(batch, SuccessCheck(model, "linf"), state, BUDGETS, start, lambda _: nullcontext())
         return [len(state.unbroken_at(eps)) for eps in BUDGETS]
 
     return side

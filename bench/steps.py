@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worker.agkd_bml.examples import most_confusing_class
-from worker.agkd_bml.objective import agkd_term, classification_terms, metric_term, total_of
+from worker.agkd_bml.objective import attention_loss, classification_terms, metric_term, total_of
 from worker.models import Classifier, Outputs, build
 from worker.recipes import RECIPES, Batch, Networks, Parameters, TrainingAttack, Weights
 
@@ -89,7 +89,8 @@ def plain_step() -> TakeStep:
         with torch.no_grad():
             of_x, of_x_prime = teacher.outputs(torch.cat([x, x_prime])).features.chunk(2)
         terms = classification_terms(forward, clean, y, WEIGHTS)
-        attention = agkd_term(forward, backward, of_x, of_x_prime)
+        attention = attention_loss(forward.features, of_x)
+        attention = attention + attention_loss(backward.features, of_x_prime)
         metric = metric_term(forward, clean, backward, WEIGHTS)
         loss = total_of(terms) + WEIGHTS.agkd_weight * attention + WEIGHTS.bml_weight * metric
         torch.autograd.backward(loss)

@@ -32,6 +32,7 @@ from app.contracts.results import (
     DatasetReport,
     Environment,
     EvaluationResult,
+    EvaluationSummary,
     ExplainResult,
     ImportResult,
     Level,
@@ -107,7 +108,10 @@ def _run(
     assert claim is not None
     jobs.report(lab.database, claim, [*events, ProgressEvent(done=1, total=1, phase="done")])
     file = lab.files.write_result(job_id, result)
-    jobs.settle(lab.database, claim, JobStatus.SUCCEEDED, result_file=file, rows=rows)
+    summary = EvaluationSummary.of(result) if isinstance(result, EvaluationResult) else None
+    jobs.settle(
+        lab.database, claim, JobStatus.SUCCEEDED, result_file=file, summary=summary, rows=rows
+    )
 
 
 def _unfinished(lab: Lab, dataset: DatasetRow, number: int) -> None:

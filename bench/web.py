@@ -26,7 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.run.broker import Broker
-from app.run.commands import LOOPBACK, web_command
+from app.run.checks import LOOPBACK
+from app.run.supervisor import web_command
 from app.services.lab import Lab
 from app.settings import Settings
 from bench.stored_jobs import Stored, fill

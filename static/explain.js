@@ -6,9 +6,6 @@ import { draw } from "./charts.js";
 const view = document.getElementById("view");
 const slider = document.getElementById("epsilon");
 const opacity = document.getElementById("opacity");
-const GOALS = { untargeted: "away from the true class", most_confusing: "towards the most confusing class" };
-const METHODS = { pgd: "PGD", fgsm: "FGSM" };
-const NORMS = { linf: "L∞", l2: "L2" };
 let shown = null;
 
 function write(name, text) {
@@ -21,10 +18,11 @@ function picture(name, base64) {
 
 const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 
-function verdict(result, probabilities) {
+/** What a model says, and whether it is right. */
+function answer(result, probabilities) {
   const best = probabilities.indexOf(Math.max(...probabilities));
   const right = result.classes[best] === result.label;
-  return `${right ? "✓" : "✕"} ${result.classes[best]}, ${percent(probabilities[best])}`;
+  return { right, text: `${right ? "✓" : "✕"} ${result.classes[best]}, ${percent(probabilities[best])}` };
 }
 
 /** One model on one image: its map, what it says, and how far its map is from the teacher's. */
@@ -32,9 +30,9 @@ function showSide(who, state, side) {
   const kind = view.querySelector("[name=map]:checked").value;
   const holder = view.querySelector(`[data-map="${who}-${state}"]`);
   drawMap(holder.querySelector("canvas"), side[kind]);
-  const says = verdict(shown.result, side.probabilities);
-  write(`${who}-${state}-says`, says);
-  holder.querySelector("figcaption").classList.toggle("wrong", says.startsWith("✕"));
+  const says = answer(shown.result, side.probabilities);
+  write(`${who}-${state}-says`, says.text);
+  holder.querySelector("figcaption").classList.toggle("wrong", !says.right);
   write(`${who}-${state}-l1`, side[`${kind}_l1`].toFixed(3));
   write(`${who}-${state}-cosine`, side[`${kind}_cosine`].toFixed(3));
 }
@@ -59,15 +57,11 @@ function showLevel() {
   Plotly.relayout(shown.curve, { "shapes[0].x0": x, "shapes[0].x1": x });
 }
 
-function describe(result, jobId) {
+function describe(result, attack, jobId) {
   const label = result.label_is_given ? `“${result.label}”` : `“${result.label}”, as the teacher sees it`;
   document.getElementById("view-title").textContent = `An image of ${label}`;
-  const { attack } = result;
-  const goal = attack.goal === "class" ? `towards “${attack.target_class}”` : GOALS[attack.goal];
-  const steps = attack.method === "pgd" ? `, ${attack.steps} steps` : "";
   document.getElementById("view-attack").textContent =
-    `${METHODS[attack.method] ?? attack.method} (${NORMS[attack.norm]})${steps}, ${goal}, crafted on the ${result.crafted_on}; ` +
-    `for the other model the same image is a transfer attack.`;
+    `${attack}, crafted on the ${result.crafted_on}; for the other model the same image is a transfer attack.`;
   write("teacher", result.teacher.name);
   write("student", result.student.name);
   const source = document.getElementById("view-source");
@@ -82,9 +76,9 @@ export async function show(jobId, result, figures) {
   view.hidden = false;
   slider.max = result.levels.length - 1;
   slider.value = Math.floor(result.levels.length / 2);
-  describe(result, jobId);
-  picture("clean", result.clean_png);
   const meta = figures.true_class.layout.meta;
+  describe(result, meta.attack, jobId);
+  picture("clean", result.clean_png);
   write("factor", meta.factor);
   write("range", meta.range);
   const place = (name) => draw(view.querySelector(`[data-chart="${name}"]`), figures[name]);

@@ -23,7 +23,7 @@ function update(form) {
   }
   for (const field of form.querySelectorAll("[data-required-when]")) {
     const { requiredWhen, requiredIs } = field.dataset;
-    for (const control of field.querySelectorAll("select, input")) control.required = isChosen(form, requiredWhen, requiredIs);
+    for (const control of field.querySelectorAll("select, input:not([type=search])")) control.required = isChosen(form, requiredWhen, requiredIs);
   }
   // A choice that does not fit what is chosen elsewhere. One that is made already stays in sight.
   for (const choice of form.querySelectorAll("li[data-when]")) {
@@ -66,6 +66,11 @@ for (const link of document.querySelectorAll("a[data-preset]")) {
     form.dispatchEvent(new Event("change"));
   });
 }
+
+// A search looks by itself; Enter in it sends nothing.
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches("form [type=search]")) event.preventDefault();
+});
 
 // What the browser itself finds wrong must be in sight for it to say so.
 document.addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);

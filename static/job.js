@@ -5,8 +5,6 @@ import { drawAll } from "./charts.js";
 const root = document.querySelector("[data-job]");
 const id = root.dataset.job;
 const log = document.getElementById("log");
-const comparing = root.dataset.kind === "ablation";
-const evaluating = root.dataset.kind === "evaluate";
 let last = 0;
 let lastShown = 0;
 let lastStep = 0;
@@ -14,12 +12,22 @@ let fetching = null;
 
 // A table that is fetched anew stays where it was scrolled to; the keyboard stays by the ids of what it holds.
 const scrolled = new Map();
-document.addEventListener("htmx:beforeSwap", (event) => {
-  for (const part of event.target.querySelectorAll(".scroll[id]")) scrolled.set(part.id, part.scrollLeft);
-});
-document.addEventListener("htmx:afterSwap", (event) => {
-  for (const part of event.target.querySelectorAll(".scroll[id]")) part.scrollLeft = scrolled.get(part.id) ?? 0;
-});
+for (const kind of ["htmx:beforeSwap", "htmx:oobBeforeSwap"]) {
+  document.addEventListener(kind, (event) => {
+    for (const part of event.target.querySelectorAll(".scroll[id]")) scrolled.set(part.id, part.scrollLeft);
+  });
+}
+for (const kind of ["htmx:afterSwap", "htmx:oobAfterSwap"]) {
+  document.addEventListener(kind, (event) => {
+    for (const part of event.target.querySelectorAll(".scroll[id]")) part.scrollLeft = scrolled.get(part.id) ?? 0;
+    if (event.target.querySelector("script[data-figures]")) drawAll(root, brought());
+  });
+}
+
+/** Figures that came with the page, or with a part of it that was fetched anew. */
+function brought() {
+  return Object.assign({}, ...[...root.querySelectorAll("script[data-figures]")].map((block) => JSON.parse(block.textContent)));
+}
 
 /** A warning stands above the charts too: the latest, and how many came before it. */
 function warn(text) {
@@ -72,7 +80,7 @@ async function load() {
   if (note) note.hidden = true;
   record.log.forEach(addLine);
   showReadings(record.readings);
-  await drawAll(root, record.figures);
+  await drawAll(root, { ...record.figures, ...brought() });
   lastStep = Math.max(0, ...Object.values(record.figures).flatMap((f) => f.data.map((t) => t.x?.at(-1) ?? 0)));
   const empty = document.getElementById("no-charts");
   if (empty) empty.hidden = Object.keys(record.figures).length > 0;
@@ -87,7 +95,7 @@ function reload() {
 function addPoint(body) {
   showReadings(body.values);
   // A step that goes back follows a lost worker: what came after it is replaced.
-  if (body.series === "epoch" || body.step <= lastStep) return reload();
+  if (body.series !== "step" || body.step <= lastStep) return reload();
   lastStep = body.step;
   const traces = [...root.querySelectorAll(".plot")].flatMap((plot) =>
     (plot.data ?? []).map((trace, index) => ({ plot, index, name: trace.meta })));
@@ -108,14 +116,11 @@ function follow() {
     act(JSON.parse(event.data));
   });
   const news = () => {
-    htmx.trigger("#state", "lab:news");
-    if (!comparing) return;
-    for (const part of ["#ablation", "#children"]) htmx.trigger(part, "lab:news");
-    reload();
+    for (const part of root.querySelectorAll('[hx-trigger*="lab:news"]')) htmx.trigger(part, "lab:news");
   };
   on("progress", news);
   on("log", addLine);
-  on("metrics", (body) => (evaluating ? reload() : addPoint(body)));
+  on("metrics", addPoint);
   on("state", (body) => {
     news();
     if (["succeeded", "failed", "cancelled"].includes(body.status)) {

@@ -12,7 +12,7 @@ let image = null;
 let current = 0;
 
 /** The control of a field; of radio buttons the chosen one. */
-const field = (name) => form.querySelector(`[name$="${name}"]:checked`) ?? form.querySelector(`[name$="${name}"]:not([type=hidden])`);
+const field = (name) => form.querySelector(`[name$="${name}"]:checked`) ?? form.querySelector(`[name$="${name}"]:not([type=hidden], [type=search])`);
 
 // The image: chosen, dropped, pasted, or one of the lab's own.
 
@@ -72,7 +72,18 @@ if (form.dataset.given) takeOwn(form.dataset.given, field("label").value);
 const numberOfTeacher = () => settings.classes_of[field("teacher").value];
 const classesOfTeacher = () => settings.classes[numberOfTeacher()] ?? [];
 
-function followTeacher() {
+/** A model that a search brought into the form: the page does not know its classes yet. */
+async function learnTeacher(id) {
+  const answer = await fetch(`/api/models/${id}`);
+  if (!answer.ok) return;
+  const { classes } = (await answer.json()).card;
+  const same = settings.classes.findIndex((known) => JSON.stringify(known) === JSON.stringify(classes));
+  settings.classes_of[id] = same < 0 ? settings.classes.push(classes) - 1 : same;
+}
+
+async function followTeacher() {
+  const id = field("teacher").value;
+  if (id && !(id in settings.classes_of)) await learnTeacher(id);
   const options = classesOfTeacher().map((name) => Object.assign(document.createElement("option"), { value: name }));
   document.getElementById("classes").replaceChildren(...options);
   for (const set of form.querySelectorAll("[data-classes]")) set.hidden = set.dataset.classes !== String(numberOfTeacher());
@@ -80,8 +91,9 @@ function followTeacher() {
 
 function summarise() {
   const parts = [field("method"), field("norm")].map((one) => one.closest("label").querySelector("span").firstChild.textContent.trim());
-  if (field("method").value !== "fgsm") parts.push(`${field(".steps").value} steps`);
-  parts.push(`up to ${field("max_epsilon").value}/255`, `on the ${field("crafted_on").value}`);
+  if (!field(".steps").closest(".field").hidden) parts.push(`${field(".steps").value} steps`);
+  const most = field("max_epsilon");
+  parts.push(`up to ${most.value}${most.dataset.unit ?? ""}`, `on the ${field("crafted_on").value}`);
   document.getElementById("attack-summary").textContent = parts.join(", ");
 }
 
@@ -116,7 +128,7 @@ function entries() {
   const data = new FormData();
   data.append("image", image);
   for (const control of form.elements) {
-    if (!control.name || control.disabled || ["file", "hidden", "submit", "button", "fieldset"].includes(control.type)) continue;
+    if (!control.name || control.disabled || ["file", "hidden", "search", "submit", "button", "fieldset"].includes(control.type)) continue;
     const name = control.name.split(".").at(-1);
     if (control.type === "radio" && !control.checked) continue;
     if (control.type === "checkbox") data.append(name, String(control.checked));

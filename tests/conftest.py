@@ -1,4 +1,4 @@
-"""What tests of the service share: a lab of its own folder, a broker, and a client."""
+"""What tests of the service share: a lab of its own folder, a broker, and two ways to the web."""
 
 from __future__ import annotations
 
@@ -9,18 +9,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 import redis
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
 
 from app.main import create_app
 from app.services.lab import Lab
 from app.settings import Settings
+from tests.plugins import migrated
+from tests.plugins.applications import Entrance, InProcess, entrance, running
 from tests.plugins.lab_process import NO_MODELS
-from tests.plugins.servers import served, valkey_on_socket
+from tests.plugins.servers import valkey_on_socket
 
 os.environ.update(NO_MODELS)
+# Tests run beside each other; and a sum over other threads can end in other bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.plugins.needs"]
+# Every run draws the same examples, and none fails for being slow beside other work.
+hypothesis.settings.register_profile("lab", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("lab")
+
+pytest_plugins = ["tests.plugins.needs", "tests.plugins.order"]
 
 
 @pytest.fixture(scope="session")
@@ -45,20 +56,48 @@ def settings(broker_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 def lab(settings: Settings) -> Iterator[Lab]:
     """The opened lab; share its `settings` with an app to see it from both sides."""
+    migrated.lay_out(settings.data_dir)
     opened = Lab.open(settings)
     yield opened
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    """The event loop in which applications run."""
+    with start_blocking_portal() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def door(portal: BlockingPortal) -> Iterator[Entrance]:
+    with entrance(portal) as opened:
+        yield opened
+
+
 @pytest.fixture
-def web(lab: Lab) -> Iterator[str]:
-    """The URL of a real web server on the lab."""
-    with served(create_app(lab.settings)) as url:
+def app(lab: Lab, portal: BlockingPortal) -> Iterator[FastAPI]:
+    """The web application on the lab, from its start to its end."""
+    with running(create_app(lab.settings), portal) as started:
+        yield started
+
+
+@pytest.fixture
+def client(app: FastAPI, portal: BlockingPortal) -> Iterator[httpx.Client]:
+    """Speaks to the application as a program without a browser does."""
+    with httpx.Client(transport=InProcess(app, portal), base_url="http://127.0.0.1") as opened:
+        yield opened
+
+
+@pytest.fixture
+def web(app: FastAPI, door: Entrance) -> Iterator[str]:
+    """The application's URL: for browsers, for streams, and for what depends on a connection."""
+    with door.leading_to(app) as url:
         yield url
 
 
 @pytest.fixture
-def client(web: str) -> Iterator[httpx.Client]:
-    """Speaks to the web server as a program without a browser does."""
+def connected(web: str) -> Iterator[httpx.Client]:
+    """As `client`, over a connection."""
     with httpx.Client(base_url=web, timeout=30) as opened:
         yield opened

@@ -33,13 +33,14 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from app.ablations import lifecycle
 from app.contracts.events import EVENT, LogEvent, ProgressEvent
 from app.contracts.export import Export
 from app.contracts.jobs import PARENTS, JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, Params
 from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
-from app.store import ablations, catalogue, job_queries, jobs, shipped, titles
+from app.store import catalogue, job_queries, jobs, shipped, titles
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import UploadRow
@@ -145,7 +146,7 @@ def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
         _keep(lab, file, upload)
     # Claimed at once by this process: a worker that hears of it first may just as well run it.
     row = jobs.queued(kind, titles.title(lab.database, params), params)
-    jobs.add(lab.database, row, ablations.trainings(row.id, params))
+    jobs.add(lab.database, row, lifecycle.trainings(row.id, params))
     return row.id
 
 
@@ -206,7 +207,7 @@ def _run(
     row = job_queries.get(lab.database, job_id)
     if row is None or row.kind not in PARENTS:
         return run_job(lab, job_id, stopping=stopping)
-    ablations.advance(lab.database, lab.files, job_id)
+    lifecycle.advance(lab.database, lab.files, job_id)
     while not stopping() and (child := job_queries.first_queued(lab.database, job_id)):
         echo.follow(child)
         run_job(lab, child, stopping=stopping)

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from sqlalchemy.exc import IntegrityError
 
+from app.ablations import lifecycle
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import PARAMS_OF
 from app.errors import JobError, LabError
-from app.store import ablations, jobs
+from app.store import jobs
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
 from worker.jobs import evaluation, explain, importing, importing_model, training
@@ -56,7 +57,7 @@ def _tell_parent(lab: WorkerLab, claim: Claim) -> None:
     if claim.parent_id is None:
         return
     try:
-        if ablations.advance(lab.database, lab.files, claim.parent_id):
+        if lifecycle.advance(lab.database, lab.files, claim.parent_id):
             lab.ring(claim.parent_id)
     except Exception:
         _log.exception("job %s: its parent was not told", claim.job_id)
@@ -93,7 +94,10 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         outcome = _RUN[claim.kind](context, params)
         file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED
-        jobs.settle(lab.database, claim, status, result_file=file, rows=outcome.rows)
+        jobs.settle(
+            lab.database, claim, status,
+            result_file=file, summary=outcome.summary, rows=outcome.rows,
+        )  # fmt: skip
         for path in outcome.scratch:
             remove(path)
     except Cancelled:
@@ -130,4 +134,4 @@ def _explain(error: Exception, claim: Claim) -> dict[str, str]:
             f"An unexpected error: {type(error).__name__}: {error}"[:500],
             hint="The worker's log has the details.",
         )
-    return {"title": known.title, "detail": known.detail, "hint": known.hint}
+    return known.as_failure()

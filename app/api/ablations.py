@@ -7,11 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.api.fields import IdPath
 from app.contracts.results import AblationTable
-from app.deps import LabDep
-from app.downloads import attachment, file_name
+from app.deps import IdPath, LabDep
 from app.services import ablations
+from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/jobs", tags=["ablations"])
 
@@ -27,7 +26,7 @@ def table(lab: LabDep, job_id: IdPath) -> AblationTable:
     Each figure is the mean over the seeds that have it, with the standard deviation of the sample.
     `reported` holds figures of the paper, of another network and other data.
     """
-    return ablations.table(lab, job_id)
+    return ablations.get(lab, job_id).table
 
 
 @router.get("/{job_id}/ablation.csv", response_class=StreamingResponse, responses=_CSV)

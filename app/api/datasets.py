@@ -5,42 +5,36 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Response, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from app.api.fields import IdPath, params_from
+from app.api.fields import ExactName
 from app.api.jobs import accepted
+from app.api.uploads import UploadForm, parameters, started, takes
 from app.contracts.jobs import JobKind
-from app.contracts.params import ImportParams, Name, Seed, Source
+from app.contracts.params import ImportParams, Source
 from app.contracts.views import DatasetView, JobView
-from app.deps import LabDep
+from app.deps import IdPath, LabDep
 from app.errors import InvalidInput
-from app.services import datasets, jobs, uploads
-from app.services.lab import Lab
+from app.services import datasets, jobs
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 
-class ImportForm(BaseModel):
+@takes(ImportParams)
+class ImportForm(UploadForm):
     """An archive of class folders, or the name of a dataset that the lab fetches or draws."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    name: Name
     file: UploadFile | None = Field(
         None, description="`.zip`, `.tar`, `.tar.gz` or `.tar.xz` with a folder for each class."
     )
     source: Source | None = Field(
         None, description="Instead of a file: `shapes`, `cifar10`, `cifar100` or `svhn`."
     )
-    image_size: int = Field(32, json_schema_extra={"enum": [32, 64]})
-    train_per_class: int | None = Field(None, description="How many images `shapes` draws.")
-    seed: Seed = 0
 
 
 @router.post("", status_code=202)
 def add(lab: LabDep, response: Response, form: Annotated[ImportForm, Form()]) -> JobView:
     """Import a dataset; the archive's content is checked by the job that this starts."""
-    values = form.model_dump(exclude={"file"}, exclude_none=True)
     if (form.file is None) == (form.source in (None, Source.ARCHIVE)):
         raise InvalidInput(
             "Send either an archive or the name of a source.",
@@ -48,22 +42,14 @@ def add(lab: LabDep, response: Response, form: Annotated[ImportForm, Form()]) ->
             field="file",
         )
     if form.file is None:
-        job = jobs.submit(lab, JobKind.IMPORT, params_from(ImportParams, values))
-        return accepted(response, job)
-    archive = {**values, "source": Source.ARCHIVE}
-    with uploads.kept_if_used(lab, _saved(lab, form.file)) as upload:
-        params = params_from(ImportParams, {**archive, "upload": upload})
-        return accepted(response, jobs.submit(lab, JobKind.IMPORT, params))
-
-
-def _saved(lab: Lab, file: UploadFile) -> str:
-    return uploads.save_archive(lab, file.file, file.filename or "")
+        return accepted(response, jobs.submit(lab, JobKind.IMPORT, parameters(ImportParams, form)))
+    return started(lab, response, JobKind.IMPORT, form, form.file, source=Source.ARCHIVE)
 
 
 @router.get("")
-def all_datasets(lab: LabDep) -> list[DatasetView]:
+def all_datasets(lab: LabDep, name: ExactName = None) -> list[DatasetView]:
     """All datasets, newest first."""
-    return datasets.all_datasets(lab)
+    return datasets.all_datasets(lab, name=name)
 
 
 @router.get("/{dataset_id}")

@@ -16,9 +16,8 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from app.api.fields import IdPath
 from app.contracts.jobs import JobStatus
-from app.deps import BellDep, LabDep
+from app.deps import BellDep, IdPath, LabDep
 from app.services import jobs
 from app.store.job_queries import StoredEvent
 

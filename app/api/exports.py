@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
-from app.api.fields import IdempotencyKey, IdPath, strict_json
+from app.api.fields import IdempotencyKey, strict_json
 from app.api.jobs import accepted
 from app.contracts.export import Export
 from app.contracts.views import JobView
-from app.deps import LabDep
-from app.downloads import attachment, file_name
+from app.deps import IdPath, LabDep
 from app.services import exports
+from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/jobs", tags=["exports"])
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import Header, Path, Query, Request
+from fastapi import Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app.contracts.params import Params
+from app.contracts.params import Name
 from app.errors import InvalidFields, InvalidInput
 
-IdPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
-PageNumber = Annotated[int, Query(ge=1, le=1_000_000, description="From 1")]
 PageSize = Annotated[int, Query(ge=1, le=100)]
+ExactName = Annotated[Name | None, Query(description="Only what is called exactly so.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -29,22 +29,12 @@ IdempotencyKey = Annotated[
 ]
 
 
-P = TypeVar("P", bound=Params)
-
-
-def params_from(kind: type[P], values: dict[str, Any]) -> P:
-    """Parameters from a form's fields. Raises InvalidFields."""
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise InvalidFields.of(error) from None
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises InvalidFields at the first key that appears again."""
     body = dict(pairs)
     if len(body) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        repeated = next(key for key, count in counts.items() if count > 1)
         raise InvalidFields([(repeated[:80], "appears twice")], hint="Name each field once.")
     return body
 
@@ -78,7 +68,7 @@ def _check_type(content_type: str) -> None:
 
 def _read(adapter: TypeAdapter[Any], body: bytes, *, tagged: bool) -> Any:
     with suppress(ValueError, RecursionError):  # no JSON: the adapter says so
-        json.loads(body, object_pairs_hook=_without_repeats)
+        json.loads(body, object_pairs_hook=named_once)
     try:
         return adapter.validate_json(body, strict=True)
     except ValidationError as error:

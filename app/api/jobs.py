@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.api.fields import IdempotencyKey, IdPath, PageNumber, PageSize, strict_json
+from app.api.fields import IdempotencyKey, PageSize, strict_json
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, EvaluateParams, Id, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import JobView, Page
-from app.deps import LabDep
+from app.deps import IdPath, LabDep, PageNumber
 from app.services import jobs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -83,6 +83,9 @@ def page(
     children: Annotated[
         bool, Query(description="Whether jobs that are parts of an ablation are listed")
     ] = True,
+    starts: Annotated[
+        str | None, Query(pattern="^[0-9a-f]{1,32}$", description="Only those whose id begins so")
+    ] = None,
     page: PageNumber = 1,
     page_size: PageSize = 20,
 ) -> Page[JobView]:
@@ -93,6 +96,7 @@ def page(
         statuses=status or (),
         parent=parent,
         children=children,
+        starts=starts,
         page=page,
         page_size=page_size,
     )

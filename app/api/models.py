@@ -6,61 +6,48 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from app.api.fields import IdPath, PageNumber, PageSize, params_from
-from app.api.jobs import accepted
+from app.api.fields import ExactName, PageSize
+from app.api.uploads import UploadForm, started, takes
 from app.contracts.jobs import JobKind
-from app.contracts.params import Architecture, Finite, Id, ImportModelParams, Name
+from app.contracts.params import ImportModelParams
 from app.contracts.views import JobView, ModelView, Page
-from app.deps import LabDep
-from app.downloads import file_name
-from app.services import jobs, models, uploads
+from app.deps import IdPath, LabDep, PageNumber
+from app.services import models
+from app.services.exports import file_name
 
 router = APIRouter(prefix="/models", tags=["models"])
 
 
-class ImportModelForm(BaseModel):
+@takes(ImportModelParams)
+class ImportModelForm(UploadForm):
     """Weights that were trained elsewhere, their network, and what shows that they fit."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    name: Name
     file: UploadFile = Field(
         description="`.safetensors`, or a `.pt` or `.pth` that holds a state dict."
     )
-    architecture: Architecture
-    dataset: Id = Field(description="Whose classes, image size and test images it is checked on.")
-    classes: list[Name] | None = Field(
-        None, description="One field for each output of the head, in order; else the dataset's."
-    )
-    mean: list[Finite] | None = Field(
-        None, description="Three fields: red, green, blue; else the file's own, or 0."
-    )
-    std: list[Finite] | None = Field(None, description="Three fields; else the file's own, or 1.")
-    expected: Finite | None = Field(None, description="Clean accuracy on test images, a share.")
-    tolerance: Finite | None = Field(None, description="How far from it is near, a share.")
 
 
 @router.post("", status_code=202)
 def add(lab: LabDep, response: Response, form: Annotated[ImportModelForm, Form()]) -> JobView:
-    """Import a model; the job that this starts checks the file and registers what fits."""
-    values = form.model_dump(exclude={"file"}, exclude_none=True)
-    file = uploads.save_weights(lab, form.file.file, form.file.filename or "")
-    with uploads.kept_if_used(lab, file) as upload:
-        params = params_from(ImportModelParams, {**values, "upload": upload})
-        return accepted(response, jobs.submit(lab, JobKind.IMPORT_MODEL, params))
+    """Import a model; the job that this starts checks the file and registers what fits.
+
+    `classes`, `mean` and `std` are sent as one field for each entry, in order.
+    """
+    return started(lab, response, JobKind.IMPORT_MODEL, form, form.file)
 
 
 @router.get("")
 def page(
     lab: LabDep,
     deleted: Annotated[bool, Query(description="Those in the bin instead.")] = False,
+    name: ExactName = None,
     page: PageNumber = 1,
     page_size: PageSize = 100,
 ) -> Page[ModelView]:
     """Models, newest first."""
-    return models.page(lab, deleted=deleted, page=page, page_size=page_size)
+    return models.page(lab, deleted=deleted, name=name, page=page, page_size=page_size)
 
 
 @router.get("/{model_id}")

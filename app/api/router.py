@@ -18,7 +18,7 @@ from app.api import (
     models,
     presets,
 )
-from app.error_handlers import Problem
+from app.api.problems import Problem
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _ERRORS: dict[int | str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from app.client.assignments import value_of
 from app.client.commands import PROGRAM, Exit
 from app.client.errors import LabError
 from app.client.lab import DEFAULT_URL, Lab
-from app.client.words import on_one_line
+from app.client.terminal import on_one_line
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TRAINING_PRESETS
 

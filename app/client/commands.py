@@ -16,7 +16,7 @@ from app.client.assignments import assign, from_file, put
 from app.client.errors import LabError
 from app.client.job import Job
 from app.client.lab import Lab
-from app.client.words import on_one_line
+from app.client.terminal import on_one_line
 from app.contracts.jobs import JobStatus
 from app.contracts.views import JobView
 

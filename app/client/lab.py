@@ -14,7 +14,14 @@ from pydantic_core import to_jsonable_python
 
 from app.client.errors import LabError, unreadable
 from app.client.job import JOB, MODEL, Job
-from app.client.names import a_name, is_id, several_names, the_one_named
+from app.client.names import (
+    a_name,
+    is_id,
+    may_start_id,
+    several_names,
+    the_one_named,
+    the_one_starting,
+)
 from app.client.transport import Transport
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, training_preset
@@ -84,7 +91,8 @@ class Lab:
         """One dataset."""
         if is_id(name_or_id):
             return self._transport.get(_DATASET, f"/api/datasets/{name_or_id}")
-        return the_one_named(name_or_id, self.datasets(), "dataset", "dataset")
+        found = self._transport.get(_DATASETS, "/api/datasets", {"name": name_or_id})
+        return the_one_named(name_or_id, found, "dataset", self.datasets)
 
     def models(self) -> list[ModelView]:
         """All models, newest first."""
@@ -94,7 +102,8 @@ class Lab:
         """One model, with its card."""
         if is_id(name_or_id):
             return self._transport.get(MODEL, f"/api/models/{name_or_id}")
-        return the_one_named(name_or_id, self.models(), "model", "model")
+        found = self._all(_MODELS, "/api/models", {"name": name_or_id})
+        return the_one_named(name_or_id, found, "model", self._newest_models)
 
     def weights(self, name_or_id: str, path: str | Path) -> Path:
         """Write a model's weights to a file, as safetensors."""
@@ -117,9 +126,9 @@ class Lab:
 
     def job(self, job_id: str) -> Job[JobResult]:
         """One job, by its id or the beginning of its id."""
-        if not is_id(job_id):
-            job_id = self._completed(job_id)
-        return Job(self._transport, self._transport.get(JOB, f"/api/jobs/{job_id}"))
+        if is_id(job_id):
+            return self._job(self._transport.get(JOB, f"/api/jobs/{job_id}"))
+        return self._job(self._job_starting(job_id))
 
     # What it can do
 
@@ -281,18 +290,15 @@ class Lab:
         name = a_name(name_or_id, "dataset")
         return name if is_id(name) else self.dataset(name).id
 
-    def _completed(self, start: str) -> str:
-        """The id of the only job whose id begins so."""
-        every = self._all(_JOBS, "/api/jobs", {})
-        found = [view.id for view in every if start and view.id.startswith(start)]
-        if len(found) == 1:
-            return found[0]
-        raise LabError(
-            "Not a single one" if found else "Not found",
-            f"{len(found) or 'No'} jobs have an id that begins with {start!r}.",
-            hint="Give more of it." if found else "See the list of jobs.",
-            field="job",
-        )
+    def _newest_models(self) -> list[ModelView]:
+        return self._all(_MODELS, "/api/models", {}, limit=_PAGE)
+
+    def _job_starting(self, start: str) -> JobView:
+        """The only job whose id begins so."""
+        if not may_start_id(start):
+            return the_one_starting(start, (), 0)
+        page = self._transport.get(_JOBS, "/api/jobs", {"starts": start})
+        return the_one_starting(start, page.items, page.total)
 
     def _all(
         self,

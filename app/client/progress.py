@@ -10,8 +10,9 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from app.client.words import duration, on_one_line, percent
+from app.client.terminal import on_one_line
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent, StateEvent
+from app.contracts.words import duration, percent
 
 _LINES = 10
 """Without a bar, a line for each tenth of the way, and for each phase."""

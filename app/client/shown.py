@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from app.client.job import Job
-from app.client.words import accuracy, on_one_line, paragraph, percent, table
-from app.contracts.params import Norm
+from app.client.terminal import on_one_line, paragraph, table
 from app.contracts.results import (
     AblationResult,
     AblationTable,
@@ -27,6 +26,7 @@ from app.contracts.results import (
 from app.contracts.results.verdict import Check, Light
 from app.contracts.units import format_255
 from app.contracts.views import DatasetView, JobView, ModelView
+from app.contracts.words import budget, percent, with_interval
 
 _SHORT_ID = 8
 _WORST_CHECKS = 3
@@ -35,7 +35,6 @@ _TESTS = (
     "pair", "accuracy", "points (95 %)", "p", "adjusted p", "only the first", "only the second",
 )  # fmt: skip
 """Of a pair a − b, a is the second and b the first."""
-_NORMS = {Norm.LINF: "L∞", Norm.L2: "L2", Norm.L1: "L1"}
 
 
 def jobs(listed: Sequence[Job[JobResult]]) -> str:
@@ -73,7 +72,7 @@ def models(listed: Sequence[ModelView]) -> str:
 
 
 def _validation(figure: Accuracy | None) -> str:
-    return "" if figure is None else accuracy(figure)
+    return "" if figure is None else with_interval(figure)
 
 
 def datasets(listed: Sequence[DatasetView]) -> str:
@@ -102,7 +101,7 @@ def result(found: JobResult) -> str:
         case ImportModelResult(card=card):
             (clean,) = card.test
             return on_one_line(
-                f"Model “{card.name}” ({found.model}): clean {accuracy(clean.accuracy)} on "
+                f"Model “{card.name}” ({found.model}): clean {with_interval(clean.accuracy)} on "
                 f"{clean.accuracy.n:,} test images."
             )
         case ImportResult(report=report):
@@ -119,8 +118,8 @@ def result(found: JobResult) -> str:
 
 def _trained(card: ModelCard, found: TrainResult) -> str:
     clean, robust = card.validation_clean, card.validation_robust
-    shares = [] if clean is None else [f"clean {accuracy(clean)}"]
-    shares += [] if robust is None else [f"under PGD-10 {accuracy(robust)}"]
+    shares = [] if clean is None else [f"clean {with_interval(clean)}"]
+    shares += [] if robust is None else [f"under PGD-10 {with_interval(robust)}"]
     last = "" if found.last == found.model else f" The last epoch is model {found.last}."
     return on_one_line(
         f"Model “{card.name}” ({found.model}), epoch {card.epoch}: {', '.join(shares)} on "
@@ -169,13 +168,13 @@ def evaluation(found: EvaluationResult) -> str:
     """The worst case of each model with its verdict, then what speaks against it."""
     params = found.params
     norm = params.attack.norm
-    budget = format_255(params.epsilon) if norm is Norm.LINF else f"{params.epsilon:g}"
-    tried = ", ".join([params.attack.method, *params.further])
+    methods = (params.attack.method, *params.further)
+    tried = ", ".join(method.record.title for method in methods)
     rows = [
         (
             model.name,
-            accuracy(model.clean),
-            "not measured" if model.robust is None else accuracy(model.robust),
+            with_interval(model.clean),
+            "not measured" if model.robust is None else with_interval(model.robust),
             "not checked" if model.verdict is None else model.verdict.light,
         )
         for model in found.models
@@ -185,7 +184,7 @@ def evaluation(found: EvaluationResult) -> str:
             paragraph(
                 "",
                 f"{found.images:,} test images of {found.dataset.name}, "
-                f"{_NORMS[norm]} ε = {budget}, worst case of {tried}",
+                f"{norm.record.title} ε = {budget(norm, params.epsilon)}, worst case of {tried}",
             ),
             "",
             table(_FIGURES, rows, right=(1, 2)),
@@ -219,7 +218,7 @@ def comparison(found: Comparison) -> str:
     """Each model on the common images, then each pair's difference with McNemar's test."""
     names = [f"{number}  {one.name}" for number, one in enumerate(found.compared, 1)]
     rows = [
-        (name, accuracy(one.clean), accuracy(one.robust), one.light)
+        (name, with_interval(one.clean), with_interval(one.robust), one.light)
         for name, one in zip(names, found.compared, strict=True)
     ]
     return "\n".join(
@@ -232,7 +231,7 @@ def comparison(found: Comparison) -> str:
             "",
             table(_TESTS, [_paired(test) for test in found.tests], right=(2, 3, 4, 5, 6)),
             "",
-            *(paragraph("Note: ", note) for note in found.notes),
+            *(paragraph(f"{one.severity.capitalize()}: ", one.text) for one in found.caveats),
         ]
     ).rstrip()
 

@@ -17,9 +17,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from app.run.commands import LOOPBACK
-from app.run.console import say
+from app.run.processes import say
 from app.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+"""The lab has no login, so this is the only address it listens on."""
 
 REDIS_ANSWERS_WITHIN_S = 3.0
 _PREDECESSOR_GONE_WITHIN_S = 30.0

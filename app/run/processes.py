@@ -1,21 +1,65 @@
-"""One supervised process: start it, pass on its lines, start it again with patience."""
+"""Processes: their lines, one that is started again with patience, and groups that end for certain.
+
+Every process of the lab leads a group of its own, named by its pid. `watchdog` is a process too:
+it outlives the supervisor by moments, and ends what a killed one leaves.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import app
-from app.run.console import relay, say
-from app.run.groups import kill_group
 
 ROOT = Path(app.__file__).resolve().parent.parent
 """Where `app` and `worker` are found; every process runs here."""
 
+GRACE_S = 20.0
+"""How long a worker may take to put its job back with a checkpoint."""
+
+_TICK_S = 0.05
 _LONGEST_PAUSE_S = 30.0
 _STABLE_AFTER_S = 60.0
+_lines = threading.Lock()
+
+
+def say(text: str, *, source: str = "lab") -> None:
+    """Print one line. A terminal that was closed is no reason to stop the lab."""
+    with _lines:
+        try:
+            sys.stderr.write(f"[{source}] {text}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return
+
+
+def announce(text: str) -> None:
+    """Print the line that a person, or a script, waits for."""
+    with _lines:
+        try:
+            print(text, flush=True)
+        except (OSError, ValueError):
+            return
+
+
+def relay(stream: IO[bytes], source: str) -> None:
+    """Pass on a process's lines until its end, in a thread of their own."""
+
+    def pump() -> None:
+        with stream:
+            for line in stream:
+                if text := line.decode(errors="replace").rstrip():
+                    say(text, source=source)
+
+    threading.Thread(target=pump, name=f"log of {source}", daemon=True).start()
 
 
 class Child:
@@ -85,3 +129,69 @@ class Child:
         how = f"signal {-code}" if code < 0 else f"code {code}"
         say(f"{self.name} ended ({how}); it starts again in {pause:.0f} s")
         self.forget()
+
+
+def send(pid: int, signum: signal.Signals) -> None:
+    """Signal a group's first process; one that is gone already is fine."""
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return
+
+
+def kill_group(pid: int) -> None:
+    """End a group with everything that its first process started."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        # macOS answers "not permitted" for a group of which only zombies are left.
+        return
+
+
+def group_is_gone(pid: int) -> bool:
+    """Whether no process of the group is left; a zombie that nobody collects counts as left."""
+    try:
+        os.killpg(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return True
+    return False
+
+
+def stop(
+    pids: Sequence[int],
+    *,
+    grace_s: float,
+    is_gone: Callable[[int], bool] = group_is_gone,
+    hurry: Callable[[], bool] = lambda: False,
+) -> None:
+    """Ask the first process of each group to end, wait, then end what is left of the groups.
+
+    Only the first process is asked: a worker's own children must finish what it tells them to.
+    `hurry` cuts the wait short.
+    """
+    for pid in pids:
+        send(pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    while not all(is_gone(pid) for pid in pids):
+        if time.monotonic() > deadline or hurry():
+            break
+        time.sleep(_TICK_S)
+    for pid in pids:
+        kill_group(pid)
+
+
+def watchdog() -> None:
+    """End the groups that were named last, once whoever names them is gone, by whatever way.
+
+    Each line on the standard input names the groups of the running processes, by the order in which
+    they end: `[[web], [workers], [broker]]`. When the supervisor is gone, the input ends. The
+    process also holds the data folder's lock, so that no second lab starts before the first is
+    gone.
+    """
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    stages: list[list[int]] = []
+    for line in sys.stdin:
+        stages = json.loads(line)
+    for pids in stages:
+        stop(pids, grace_s=GRACE_S)

@@ -1,4 +1,7 @@
-"""The lab on one machine: a broker, the web and a worker for each queue, kept alive and ended."""
+"""The lab on one machine: a broker, the web and a worker for each queue, kept alive and ended.
+
+docker-compose.yml and docs/running.md have the same commands of the processes.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,42 @@ import time
 from collections.abc import Mapping
 
 from app.contracts.jobs import Queue
-from app.run import groups
 from app.run.broker import Broker
-from app.run.checks import CannotStart
-from app.run.commands import LOOPBACK, web_command, worker_command
-from app.run.console import announce, say
-from app.run.processes import ROOT, Child
-from app.run.watchdog import GRACE_S
+from app.run.checks import LOOPBACK, CannotStart
+from app.run.processes import GRACE_S, ROOT, Child, announce, say, stop
 from app.settings import Settings
 
+_STREAMS_END_AFTER_S = 3
+"""How long an open event stream may hold up the end of the web process."""
+
+_WARM = frozenset({Queue.LIVE})
+"""Queues whose jobs take a second: their process keeps its models. Others start afresh each job."""
+
+_WATCHDOG = "from app.run.processes import watchdog; watchdog()"
 _TICK_S = 0.2
 _WEB_GRACE_S = 6.0
 _BROKER_GRACE_S = 5.0
+
+
+def web_command(port: int) -> list[str]:
+    """The arguments of `python` that serve pages and API."""
+    return [
+        *("-m", "uvicorn", "--factory", "app.main:create_app"),
+        *("--host", LOOPBACK, "--port", str(port)),
+        *("--timeout-graceful-shutdown", str(_STREAMS_END_AFTER_S)),
+        *("--log-level", "warning"),
+    ]
+
+
+def worker_command(queue: Queue) -> list[str]:
+    """The arguments of `python` that work on one queue, one job at a time."""
+    afresh = [] if queue in _WARM else ["--max-tasks-per-child", "1"]
+    return [
+        *("-m", "celery", "-A", "worker.celery_app:app", "-q", "worker"),
+        *("-Q", queue.value, "-n", f"{queue}@%h", "-c", "1", "--prefetch-multiplier", "1"),
+        *afresh,
+        *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
+    ]
 
 
 class Supervisor:
@@ -127,7 +154,7 @@ class Supervisor:
         """Name the running groups to the watchdog; start one where there is none."""
         if self._watchdog_ended():
             self._watchdog = subprocess.Popen(
-                [sys.executable, "-m", "app.run.watchdog"],
+                [sys.executable, "-c", _WATCHDOG],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 pass_fds=[self._lock_fd],
@@ -164,7 +191,7 @@ class Supervisor:
 
     def _stop_stage(self, children: list[Child], grace_s: float) -> None:
         running = {child.pid: child for child in children if child.pid is not None}
-        groups.stop(
+        stop(
             list(running),
             grace_s=grace_s,
             is_gone=lambda pid: running[pid].ended(),

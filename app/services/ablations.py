@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from app.ablations import tables
 from app.contracts.jobs import JobKind
 from app.contracts.results import AblationTable
 from app.contracts.views import JobView
 from app.errors import InvalidInput
 from app.services import jobs, spreadsheets
 from app.services.lab import Lab
-from app.store import ablation_tables
 
 
-def table(lab: Lab, job_id: str) -> AblationTable:
-    """Rows and figures as they are known now. Raises NotFound; InvalidInput for another kind."""
-    _ablation(lab, job_id)
-    found = ablation_tables.table(lab.database, lab.files, job_id)
+class Ablation(NamedTuple):
+    """An ablation as it is known now: all that one look at it needs."""
+
+    job: JobView
+    table: AblationTable
+
+
+def get(lab: Lab, job_id: str) -> Ablation:
+    """Raises NotFound; InvalidInput for another kind of job."""
+    job = jobs.get(lab, job_id)
+    if job.kind is not JobKind.ABLATION:
+        raise InvalidInput(f"“{job.title}” is no ablation.", hint="Choose an ablation.")
+    found = tables.table(lab.database, lab.files, job_id)
     assert found is not None
-    return found
+    return Ablation(job, found)
 
 
 def csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:
     """One row a figure of one seed (`spreadsheets`). Raises NotFound and InvalidInput."""
-    job = _ablation(lab, job_id)
-    return job, spreadsheets.ablation(job_id, table(lab, job_id))
-
-
-def _ablation(lab: Lab, job_id: str) -> JobView:
-    job = jobs.get(lab, job_id)
-    if job.kind is not JobKind.ABLATION:
-        raise InvalidInput(f"“{job.title}” is no ablation.", hint="Choose an ablation.")
-    return job
+    job, table = get(lab, job_id)
+    return job, spreadsheets.ablation(job_id, table)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from app.contracts.params import Attack, EvaluateParams, Goal, Method, Norm
-from app.contracts.results import EvaluationResult, Light
-from app.contracts.units import format_255
-
-RED = "its verdict is red"
-"""What every sentence about a broken evaluation says."""
-_WITH_QUERIES = (Method.SQUARE, Method.HOP_SKIP_JUMP)
+from app.contracts import words
+from app.contracts.params import Attack, Goal, Method
+from app.contracts.results import Caveat, EvaluationResult, Light
 
 
-def caveats(results: Sequence[EvaluationResult], *, shared: int, tests: int) -> Iterator[str]:
-    """Sentences about evaluations compared on `shared` images by so many `tests`.
+def caveats(results: Sequence[EvaluationResult], *, shared: int, tests: int) -> Iterator[Caveat]:
+    """What is to be said of evaluations compared on `shared` images by so many `tests`.
 
     Evaluations are named by their number in the order given, from 1.
     """
-    yield from _broken(results)
+    for text in _broken(results):
+        yield Caveat(severity="warning", text=text)
+    for text in _uneven(results, shared=shared, tests=tests):
+        yield Caveat(severity="note", text=text)
+
+
+def _uneven(results: Sequence[EvaluationResult], *, shared: int, tests: int) -> Iterator[str]:
     yield from _other_attacks(results)
     yield from _other_images(results, shared)
     versions = [result.environment.code_version for result in results]
@@ -35,20 +37,21 @@ def _broken(results: Sequence[EvaluationResult]) -> Iterator[str]:
         for model in result.models:
             if model.verdict is not None and model.verdict.light is Light.RED:
                 yield (
-                    f"The evaluation of “{model.name}” (evaluation {number}) is broken: {RED}, "
-                    "and its robust accuracy is not to be quoted or compared."
+                    f"The evaluation of “{model.name}” (evaluation {number}) is broken: its "
+                    "verdict is red, and its robust accuracy is not to be quoted or compared."
                 )
 
 
 def _other_attacks(results: Sequence[EvaluationResult]) -> Iterator[str]:
     params = [result.params for result in results]
     aspects = {
-        "The budgets": [_budget(p) for p in params],
-        "The first attacks": [_attack(p.attack) for p in params],
+        "The budgets": [words.threat_model(p.attack.norm, p.epsilon) for p in params],
+        "The first attacks": [words.attack_in_full(p.attack) for p in params],
         "The goals of the attacks": [_goal(p.attack) for p in params],
         "The further attacks": [_methods(p.further) for p in params],
         "The queries": [
-            f"{p.queries:,}" if set(p.further) & set(_WITH_QUERIES) else "" for p in params
+            f"{p.queries:,}" if any(m.record.sized_by == "queries" for m in p.further) else ""
+            for p in params
         ],
         "The sources of transfer": [_sources(result) for result in results],
     }
@@ -87,38 +90,13 @@ def _evaluations(numbers: Sequence[str]) -> str:
     return f"evaluations {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _budget(params: EvaluateParams) -> str:
-    norm = params.attack.norm
-    amount = format_255(params.epsilon) if norm is Norm.LINF else f"{params.epsilon:g}"
-    return f"{amount} in {norm.upper()}"
-
-
-def _attack(attack: Attack) -> str:
-    """With the parameters that its method has: `PGD (20 steps of 0.25 ε, 5 starts)`."""
-    name = attack.method.upper().replace("_", "-")
-    if attack.method is Method.FGSM:
-        return name
-    steps = _counted(attack.steps, "step")
-    if attack.method not in (Method.APGD_CE, Method.APGD_DLR):  # they choose their own size
-        steps = f"{steps} of {attack.relative_step:g} ε"
-    started = attack.random_start and attack.method is not Method.BIM
-    start = _counted(attack.restarts, "start") if started else "from the image itself"
-    return f"{name} ({steps}, {start})"
-
-
 def _goal(attack: Attack) -> str:
-    return (
-        f"“{attack.target_class}”" if attack.goal is Goal.CLASS else attack.goal.replace("_", " ")
-    )
+    return f"“{attack.target_class}”" if attack.goal is Goal.CLASS else attack.goal.record.title
 
 
 def _sources(result: EvaluationResult) -> str:
     """`“Teacher” (3f2a9c1e)`: names repeat, ids do not."""
-    if Method.TRANSFER not in result.params.further:
+    if not any(method.record.needs_source for method in result.params.further):
         return ""
     rows = [row for model in result.models for row in model.attacks]
     names = {row.source.id: f"“{row.source.name}” " for row in rows if row.source is not None}
@@ -126,4 +104,4 @@ def _sources(result: EvaluationResult) -> str:
 
 
 def _methods(methods: Sequence[Method]) -> str:
-    return ", ".join(sorted(method.replace("_", "-") for method in methods)) or "none"
+    return ", ".join(sorted(method.record.title for method in methods)) or "none"

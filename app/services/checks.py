@@ -12,8 +12,8 @@ from app.contracts.params import (
     Goal,
     ImportModelParams,
     ImportParams,
-    Method,
     Params,
+    Recipe,
     TrainParams,
     family,
 )
@@ -23,18 +23,27 @@ from app.store import catalogue, job_queries
 from app.store.tables import DatasetRow, ModelRow
 
 
+def _unknown(what: str, field: str) -> InvalidInput:
+    return InvalidInput(f"There is no such {what}.", hint=f"See the {what}s page.", field=field)
+
+
 def _dataset(lab: Lab, dataset_id: str, field: str = "dataset") -> DatasetRow:
     row = catalogue.dataset(lab.database, dataset_id)
     if row is None:
-        raise InvalidInput("There is no such dataset.", hint="See the datasets page.", field=field)
+        raise _unknown("dataset", field)
     return row
 
 
 def _model(lab: Lab, model_id: str, field: str) -> ModelRow:
     row = catalogue.model(lab.database, model_id)
     if row is None:
-        raise InvalidInput("There is no such model.", hint="See the models page.", field=field)
+        raise _unknown("model", field)
     return row
+
+
+def _check_upload(lab: Lab, upload_id: str) -> None:
+    if catalogue.upload(lab.database, upload_id) is None:
+        raise InvalidInput("There is no such upload.", field="upload")
 
 
 def _same_classes(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
@@ -64,8 +73,8 @@ def _check_import(lab: Lab, params: Params) -> None:
             hint="Choose another name.",
             field="name",
         )
-    if params.upload is not None and catalogue.upload(lab.database, params.upload) is None:
-        raise InvalidInput("There is no such upload.", field="upload")
+    if params.upload is not None:
+        _check_upload(lab, params.upload)
 
 
 def _check_import_model(lab: Lab, params: Params) -> None:
@@ -78,8 +87,7 @@ def _check_import_model(lab: Lab, params: Params) -> None:
             hint=f"Name each of its classes once: {', '.join(classes[:20])}.",
             field="classes",
         )
-    if catalogue.upload(lab.database, params.upload) is None:
-        raise InvalidInput("There is no such upload.", field="upload")
+    _check_upload(lab, params.upload)
 
 
 def _check_train(lab: Lab, params: Params) -> None:
@@ -108,8 +116,18 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
     _same_classes(teacher, dataset.report["classes"], "teacher", other)
     _same_size(teacher, dataset.report["image_size"], "teacher", other)
     theirs, ours = teacher.card["architecture"], params.architecture
+    recipe = params.recipe.record
+    if recipe.robust_teacher and teacher.card["params"] is not None:
+        learned_from = Recipe(teacher.card["params"]["recipe"])
+        if not learned_from.is_robust:
+            raise InvalidInput(
+                f"“{teacher.name}” was trained on clean images: {recipe.title} learns from the "
+                "predictions of a robust teacher.",
+                hint="Choose one that was trained on adversarial images, by PGD-AT for example.",
+                field="teacher",
+            )
     # Attention maps are compared position by position, so they need one resolution.
-    if params.recipe.needs_teacher and family(theirs) != family(ours):
+    if recipe.teacher == "attention" and family(theirs) != family(ours):
         raise InvalidInput(
             f"The teacher is a {theirs}, whose attention maps do not fit those of a {ours}.",
             hint="Choose an architecture of the teacher's family.",
@@ -152,9 +170,7 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
     for field, ids in (("models", params.models), ("sources", params.sources)):
         for model_id in ids:
             if model_id not in found:
-                raise InvalidInput(
-                    "There is no such model.", hint="See the models page.", field=field
-                )
+                raise _unknown("model", field)
             _same_classes(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     _check_transfer(params, found)
@@ -163,7 +179,8 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
 
 def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:
     """An attack on the model under test itself is white-box: some pair has to be of two models."""
-    if Method.TRANSFER in params.further and len({*params.models, *params.sources}) == 1:
+    needs_source = any(method.record.needs_source for method in params.further)
+    if needs_source and len({*params.models, *params.sources}) == 1:
         raise InvalidInput(
             f"“{found[params.models[0]].name}” would be attacked from itself: that is no transfer.",
             hint="Choose another source, or one more.",
@@ -195,8 +212,7 @@ def _check_explain(lab: Lab, params: Params) -> None:
             hint=f"One of: {', '.join(classes[:20])}.",
             field="label",
         )
-    if catalogue.upload(lab.database, params.upload) is None:
-        raise InvalidInput("There is no such upload.", field="upload")
+    _check_upload(lab, params.upload)
 
 
 def _check_ablation(lab: Lab, params: Params) -> None:

@@ -23,7 +23,7 @@ from app.contracts.results import (
 from app.errors import InvalidInput
 from app.services import paired
 from app.services.caveats import caveats
-from app.services.evaluations import Finished, finished, of_lab_01
+from app.services.evaluations import Finished, all_finished, of_lab_01
 from app.services.lab import Lab
 
 MAX_JOBS = 8
@@ -67,7 +67,7 @@ def compare(lab: Lab, job_ids: Sequence[str]) -> Comparison:
             hint="Leave some out.",
             field="job",
         )
-    return side_by_side([finished(lab, job) for job in job_ids])
+    return side_by_side(all_finished(lab, job_ids))
 
 
 def side_by_side(found: Sequence[Finished]) -> Comparison:
@@ -95,7 +95,9 @@ def side_by_side(found: Sequence[Finished]) -> Comparison:
         tests=tests,
         differing=differing,
         differing_total=total,
-        notes=tuple(caveats([one.result for one in found], shared=len(numbers), tests=len(tests))),
+        caveats=tuple(
+            caveats([one.result for one in found], shared=len(numbers), tests=len(tests))
+        ),
     )
 
 

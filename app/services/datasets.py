@@ -21,9 +21,9 @@ from app.store.tables import DatasetRow
 SAMPLES_PER_CLASS = 8
 
 
-def all_datasets(lab: Lab) -> list[DatasetView]:
-    """All datasets, newest first."""
-    return [_view(row) for row in catalogue.datasets(lab.database)]
+def all_datasets(lab: Lab, *, name: str | None = None) -> list[DatasetView]:
+    """All datasets, newest first; or the one of that name."""
+    return [_view(row) for row in catalogue.datasets(lab.database, name=name)]
 
 
 def get(lab: Lab, dataset_id: str) -> DatasetView:
@@ -56,15 +56,29 @@ def fitting(held: Sequence[DatasetView], card: ModelCard) -> DatasetView | None:
 
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:
     """A PNG strip of the first test images of one class, side by side. Raises NotFound."""
+    chosen = _samples(lab, dataset_id, class_index)
+    images = _test_array(lab, dataset_id, "test_images")
+    return _png(np.concatenate([images[i] for i in chosen], axis=1))  # (H, 8 W, 3)
+
+
+def sample(lab: Lab, dataset_id: str, class_index: int, position: int) -> bytes:
+    """One image of that sheet as PNG, by its position from 0. Raises NotFound."""
+    chosen = _samples(lab, dataset_id, class_index)
+    if not 0 <= position < len(chosen):
+        raise NotFound("The class has no such sample.")
+    return test_image(lab, dataset_id, int(chosen[position]))
+
+
+def _samples(lab: Lab, dataset_id: str, class_index: int) -> NDArray[np.intp]:
+    """The numbers of a class's first test images. Raises NotFound."""
     view = get(lab, dataset_id)
     if not 0 <= class_index < len(view.report.classes):
         raise NotFound("The dataset has no such class.")
     labels = _test_array(lab, dataset_id, "test_labels")
-    images = _test_array(lab, dataset_id, "test_images")
     chosen = np.flatnonzero(labels == class_index)[:SAMPLES_PER_CLASS]
     if not len(chosen):
         raise NotFound("The class has no test images.")
-    return _png(np.concatenate([images[i] for i in chosen], axis=1))  # (H, 8 W, 3)
+    return chosen
 
 
 def test_image(lab: Lab, dataset_id: str, number: int) -> bytes:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.results import EvaluationResult
+from app.contracts.results import EvaluationResult, EvaluationSummary
 from app.contracts.views import JobView
 from app.errors import Conflict, InvalidInput
 from app.services import jobs
 from app.services.lab import Lab
+from app.store import summaries as stored
+
+
+def summaries(lab: Lab, job_ids: Collection[str]) -> dict[str, EvaluationSummary]:
+    """The evaluations among these jobs that left a result, in short; one query for all of them."""
+    return stored.of_jobs(lab.database, lab.files, job_ids)
 
 
 class Finished(NamedTuple):
@@ -21,7 +28,16 @@ class Finished(NamedTuple):
 
 def finished(lab: Lab, job_id: str) -> Finished:
     """Raises NotFound; InvalidInput where the job is no evaluation; Conflict before its success."""
-    job = jobs.get(lab, job_id)
+    (one,) = all_finished(lab, [job_id])
+    return one
+
+
+def all_finished(lab: Lab, job_ids: Sequence[str]) -> list[Finished]:
+    """The same of several, in the order given, in one query; and raises the same."""
+    return [_finished(lab, job) for job in jobs.several(lab, job_ids)]
+
+
+def _finished(lab: Lab, job: JobView) -> Finished:
     if job.kind is not JobKind.EVALUATE:
         raise InvalidInput(
             f"“{job.title}” is no evaluation.", hint="Choose an evaluation.", field="job"
@@ -33,7 +49,7 @@ def finished(lab: Lab, job_id: str) -> Finished:
             hint="Run it again." if over else "Come back once it has succeeded.",
             field="job",
         )
-    result = jobs.result(lab, job_id)
+    result = jobs.result_of(lab, job)
     assert isinstance(result, EvaluationResult)
     return Finished(job, result)
 

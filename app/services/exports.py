@@ -1,7 +1,12 @@
-"""Finished evaluations as files: to be judged elsewhere, opened as tables, and run again."""
+"""Finished evaluations as files: to be judged elsewhere, opened as tables, and run again.
+
+Also what every file that leaves the lab is called.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator
 
 from app.contracts.export import Export, ExportedDataset, ExportedJob, ExportedModel
@@ -98,3 +103,18 @@ def rerun(lab: Lab, exported: Export, *, idempotency_key: str | None = None) -> 
             "`params` of the export as a new job.",
         )
     return jobs.submit(lab, exported.kind, exported.params, idempotency_key=idempotency_key)
+
+
+def file_name(text: str, noun: str, id: str, ending: str) -> str:
+    """A name that every file system takes, made from what a person called the thing and its id.
+
+    Where nothing of `text` is left it begins with `noun`.
+    """
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9-]+", "-", ascii_text).strip("-")[:60].strip("-")
+    return f"{safe or noun}-{id[:8]}{ending}"
+
+
+def attachment(name: str) -> dict[str, str]:
+    """The header that makes a browser save an answer under a name of `file_name`."""
+    return {"Content-Disposition": f'attachment; filename="{name}"'}

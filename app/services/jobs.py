@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from app.ablations import lifecycle
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
 from app.contracts.results import JobResult
@@ -17,11 +18,13 @@ from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
 from app.services import checks
 from app.services.lab import Lab
-from app.store import ablations, job_queries, jobs, titles
+from app.store import job_queries, jobs, titles
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
 _CHART_POINTS = 800
+ENDED_EARLY = (JobStatus.CANCELLED, JobStatus.FAILED)
+"""States of a job that may go on from its checkpoint."""
 _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
 
 
@@ -43,7 +46,7 @@ def submit(
     row = jobs.queued(kind, titles.title(lab.database, params), params)
     row.idempotency_key, row.request_digest = idempotency_key, digest
     try:
-        jobs.add(lab.database, row, ablations.trainings(row.id, params))
+        jobs.add(lab.database, row, lifecycle.trainings(row.id, params))
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
     if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
@@ -66,14 +69,24 @@ def _repeated(lab: Lab, first: JobRow, digest: str) -> JobView:
 
 def get(lab: Lab, job_id: str) -> JobView:
     """One job. Raises NotFound."""
-    (view,) = _views(lab, [_row(lab, job_id)])
+    (view,) = several(lab, [job_id])
     return view
 
 
-def _row(lab: Lab, job_id: str) -> JobRow:
-    row = job_queries.get(lab.database, job_id)
-    if row is None:
+def several(lab: Lab, job_ids: Sequence[str]) -> list[JobView]:
+    """These jobs, in the order given, in one query. Raises NotFound."""
+    return _views(lab, _rows(lab, job_ids))
+
+
+def _rows(lab: Lab, job_ids: Sequence[str]) -> list[JobRow]:
+    rows = job_queries.by_id(lab.database, job_ids)
+    if not rows.keys() >= set(job_ids):
         raise NotFound("There is no such job.", hint="See the list of jobs on the dashboard.")
+    return [rows[job_id] for job_id in job_ids]
+
+
+def _row(lab: Lab, job_id: str) -> JobRow:
+    (row,) = _rows(lab, [job_id])
     return row
 
 
@@ -85,12 +98,13 @@ def page(
     parent: str | None = None,
     children: bool = True,
     measures: str | None = None,
+    starts: str | None = None,
     page: int = 1,
     page_size: int = 20,
 ) -> Page[JobView]:
     """Jobs, newest first: all, those of one `parent`, or without `children` those of none.
 
-    `measures`: the id of a model; only jobs that measure it.
+    `measures`: the id of a model; only jobs that measure it. `starts`: how their ids begin.
     """
     rows, total = job_queries.page(
         lab.database,
@@ -99,11 +113,21 @@ def page(
         parent=parent,
         children=children,
         measures=measures,
+        starts=starts,
         offset=(page - 1) * page_size,
         limit=page_size,
     )
     items = tuple(_views(lab, rows))
     return Page[JobView](items=items, total=total, page=page, page_size=page_size)
+
+
+def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
+    """Trainings that ended early and left a checkpoint, of the newest `limit` that ended early.
+
+    `text`: only those with it in their title or at the start of their id.
+    """
+    rows = job_queries.ended_early_like(lab.database, text, limit=limit)
+    return tuple(_views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
 
 
 def _views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
@@ -174,11 +198,20 @@ def result(lab: Lab, job_id: str) -> JobResult:
     return _RESULT.validate_json(result_json(lab, job_id))
 
 
+def result_of(lab: Lab, job: JobView) -> JobResult:
+    """The same of a job at hand, without a query. Raises NotFound and Conflict."""
+    return _RESULT.validate_json(_result_json(lab, job.id, job.status, has_one=job.has_result))
+
+
 def result_json(lab: Lab, job_id: str) -> bytes:
     """The result as the worker wrote it. Raises NotFound and Conflict."""
     row = _row(lab, job_id)
-    if row.result_file is None:
-        raise Conflict(f"The job is {row.status} and has no result.", hint="Follow its events.")
+    return _result_json(lab, row.id, row.status, has_one=row.result_file is not None)
+
+
+def _result_json(lab: Lab, job_id: str, status: str, *, has_one: bool) -> bytes:
+    if not has_one:
+        raise Conflict(f"The job is {status} and has no result.", hint="Follow its events.")
     try:
         return lab.files.result(job_id).read_bytes()
     except FileNotFoundError:
@@ -214,7 +247,7 @@ def _request_cancel(lab: Lab, row: JobRow) -> list[str] | None:
     """The jobs whose followers have to hear of it; None where the job is over."""
     if row.kind not in PARENTS:
         return [row.id] if jobs.request_cancel(lab.database, row.id) else None
-    children = ablations.request_cancel(lab.database, lab.files, row.id)
+    children = lifecycle.request_cancel(lab.database, lab.files, row.id)
     return None if children is None else [*children, row.id]
 
 

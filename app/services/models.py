@@ -16,14 +16,25 @@ from app.store.tables import ModelRow
 
 
 def page(
-    lab: Lab, *, deleted: bool = False, page: int = 1, page_size: int = 100
+    lab: Lab,
+    *,
+    deleted: bool = False,
+    name: str | None = None,
+    page: int = 1,
+    page_size: int = 100,
 ) -> Page[ModelView]:
-    """Models, newest first; or those in the bin."""
+    """Models, newest first; or those in the bin. `name`: only those that are called so."""
+    first = (page - 1) * page_size
     rows, total = catalogue.models(
-        lab.database, deleted=deleted, offset=(page - 1) * page_size, limit=page_size
+        lab.database, deleted=deleted, name=name, offset=first, limit=page_size
     )
     items = tuple(_view(row) for row in rows)
     return Page[ModelView](items=items, total=total, page=page, page_size=page_size)
+
+
+def search(lab: Lab, text: str, *, limit: int) -> tuple[ModelView, ...]:
+    """Models, newest first, with `text` in their name or at the start of their id."""
+    return tuple(_view(row) for row in catalogue.models_like(lab.database, text, limit=limit))
 
 
 def get(lab: Lab, model_id: str) -> ModelView:

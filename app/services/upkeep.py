@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 
+from app.ablations import lifecycle
 from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
 from app.services.lab import Lab
 from app.settings import VERSION
-from app.store import ablations, catalogue, job_queries, jobs
+from app.store import catalogue, job_queries, jobs
 
 _RESEND_AFTER_S = 30.0
 _UPLOAD_KEPT_S = 3600.0
@@ -20,7 +21,7 @@ _KEPT_S = 7 * 24 * 3600.0
 def reconcile(lab: Lab) -> None:
     """Give lost jobs back to the queue, and tell the broker again about what nobody took."""
     changed = jobs.release_expired(lab.database)
-    changed += ablations.advance_all(lab.database, lab.files)
+    changed += lifecycle.advance_all(lab.database, lab.files)
     for job_id in changed:
         lab.broker.ring(job_id)
     _resend(lab)

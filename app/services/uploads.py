@@ -6,25 +6,50 @@ import hashlib
 import io
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import BinaryIO
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from app.contracts.jobs import JobKind
+from app.contracts.views import JobView
 from app.errors import InvalidInput, LabError, TooLarge, Unavailable, UnsupportedMedia
 from app.services.lab import Lab
 from app.store import catalogue
 from app.store.files import atomic_write
 from app.store.tables import UploadRow
+from imagefile import (
+    MAX_PIXELS,
+    TooManyPixelsError,
+    UnknownFormatError,
+    UnreadableImageError,
+    read_rgb,
+)
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_IMAGE_BYTES = 10 * 2**20
-MAX_IMAGE_PIXELS = 24_000_000
 _STORED_SIDE = 512
 """Longest side kept; models see at most 64 pixels, and pages need no more."""
 _CHUNK = 2**20
+
+
+def submit(
+    lab: Lab, kind: JobKind, stream: BinaryIO, filename: str, start: Callable[[str], JobView]
+) -> JobView:
+    """Store the file of a job of `kind`, and start the job: `start` is given the upload's id.
+
+    Where the file or the job is refused, neither stays. Raises what storing the file raises, and
+    the LabError of `start`.
+    """
+    upload_id = _SAVE[kind](lab, stream, filename)
+    try:
+        return start(upload_id)
+    except LabError:
+        lab.files.upload(upload_id).unlink(missing_ok=True)
+        catalogue.drop_upload(lab.database, upload_id)
+        raise
 
 
 def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
@@ -85,6 +110,14 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     return upload_id
 
 
+_SAVE: Mapping[JobKind, Callable[[Lab, BinaryIO, str], str]] = {
+    JobKind.IMPORT: save_archive,
+    JobKind.IMPORT_MODEL: save_weights,
+    JobKind.EXPLAIN: save_image,
+}
+"""How the file that each kind of job needs is checked and stored."""
+
+
 def file_name(lab: Lab, upload_id: str) -> str | None:
     """What a file was called; None once the lab has forgotten it. Outside text."""
     row = catalogue.upload(lab.database, upload_id)
@@ -103,20 +136,9 @@ def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
         ) from error
 
 
-@contextmanager
-def kept_if_used(lab: Lab, upload_id: str) -> Iterator[str]:
-    """Submit the upload's job inside; when that is refused, the upload goes too."""
-    try:
-        yield upload_id
-    except LabError:
-        lab.files.upload(upload_id).unlink(missing_ok=True)
-        catalogue.drop_upload(lab.database, upload_id)
-        raise
-
-
 def _reencode(data: bytes) -> bytes:
-    """PNG bytes of the picture (the first one of an animation) and nothing else of the file."""
-    picture = _upright(_opened(data))
+    """PNG bytes of the picture, and nothing else of the file."""
+    picture = _read(data)
     picture.thumbnail((_STORED_SIDE, _STORED_SIDE), Image.Resampling.LANCZOS)
     picture.info.clear()  # colour profile, comments, EXIF
     buffer = io.BytesIO()
@@ -124,54 +146,25 @@ def _reencode(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _opened(data: bytes) -> Image.Image:
-    """Read the header; no pixel is decoded yet."""
+def _read(data: bytes) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-    except UnidentifiedImageError:
+        return read_rgb(data, formats=IMAGE_FORMATS)
+    except UnknownFormatError as error:
         raise UnsupportedMedia(
-            "The file is not a PNG, JPEG or WebP image.",
-            hint="Send one of these formats.",
+            f"The file is {error}.", hint="Send one of these formats.", field="image"
+        ) from None
+    except TooManyPixelsError as error:
+        raise TooLarge(
+            f"The image has {error.count} pixels.",
+            hint=f"At most {MAX_PIXELS // 10**6} million pixels are accepted.",
             field="image",
         ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_many_pixels("far too many") from None
-    except Exception as error:
-        raise _damaged() from error
-    if image.width * image.height > MAX_IMAGE_PIXELS:
-        raise _too_many_pixels(f"{image.width} × {image.height}")
-    return image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Decode into RGB, turned as the camera was held, on white where it is transparent."""
-    try:
-        turned = ImageOps.exif_transpose(image)
-        if turned.mode.startswith("I"):  # 16 bits of grey, which a plain conversion would clip
-            turned = turned.convert("I").point(lambda level: level / 257).convert("L")
-        if turned.has_transparency_data:
-            picture = turned.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            return Image.alpha_composite(white, picture).convert("RGB")
-        return turned.convert("RGB")
-    except Exception as error:  # hostile bytes make the decoders fail in every way there is
-        raise _damaged() from error
-
-
-def _too_many_pixels(count: str) -> TooLarge:
-    return TooLarge(
-        f"The image has {count} pixels.",
-        hint=f"At most {MAX_IMAGE_PIXELS // 10**6} million pixels are accepted.",
-        field="image",
-    )
-
-
-def _damaged() -> InvalidInput:
-    return InvalidInput(
-        "The image is damaged and cannot be decoded.",
-        hint="Open it in an image editor and save it again.",
-        field="image",
-    )
+    except UnreadableImageError as error:
+        raise InvalidInput(
+            "The image is damaged and cannot be decoded.",
+            hint="Open it in an image editor and save it again.",
+            field="image",
+        ) from error
 
 
 def _register(lab: Lab, upload_id: str, filename: str, sha256: str, size: int) -> None:

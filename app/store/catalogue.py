@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
 from app.store.db import Database
-from app.store.tables import DatasetRow, ModelRow, UploadRow
+from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
 
 
-def datasets(database: Database) -> list[DatasetRow]:
-    """All datasets, newest first."""
+def datasets(database: Database, *, name: str | None = None) -> list[DatasetRow]:
+    """All datasets, newest first; or the one of that name."""
+    query = select(DatasetRow).order_by(DatasetRow.created_at.desc())
+    if name is not None:
+        query = query.where(DatasetRow.name == name)
     with database.reading() as session:
-        return list(session.scalars(select(DatasetRow).order_by(DatasetRow.created_at.desc())))
+        return list(session.scalars(query))
 
 
 def dataset(database: Database, dataset_id: str) -> DatasetRow | None:
@@ -28,15 +32,35 @@ def dataset_named(database: Database, name: str) -> DatasetRow | None:
 
 
 def models(
-    database: Database, *, deleted: bool = False, offset: int = 0, limit: int = 1000
+    database: Database,
+    *,
+    deleted: bool = False,
+    name: str | None = None,
+    offset: int = 0,
+    limit: int = 1000,
 ) -> tuple[list[ModelRow], int]:
-    """Registered models, newest first, and how many there are; or those in the bin."""
+    """Registered models, newest first, and how many there are; or those in the bin.
+
+    `name`: only those that are called exactly so.
+    """
     gone = ModelRow.deleted_at.is_not(None)
     query = select(ModelRow).where(gone if deleted else ~gone)
+    if name is not None:
+        query = query.where(ModelRow.name == name)
     with database.reading() as session:
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
         newest = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc())
         return list(session.scalars(newest.offset(offset).limit(limit))), total
+
+
+def models_like(database: Database, text: str, *, limit: int) -> list[ModelRow]:
+    """Registered models, newest first, with `text` in their name or at the start of their id."""
+    like = ModelRow.name.icontains(text, autoescape=True)
+    like |= ModelRow.id.startswith(text.lower(), autoescape=True)
+    query = select(ModelRow).where(like, ModelRow.deleted_at.is_(None))
+    with database.reading() as session:
+        newest = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc())
+        return list(session.scalars(newest.limit(limit)))
 
 
 def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelRow | None:
@@ -51,6 +75,27 @@ def models_by_id(database: Database, ids: Sequence[str]) -> dict[str, ModelRow]:
     query = select(ModelRow).where(ModelRow.id.in_(ids), ModelRow.deleted_at.is_(None))
     with database.reading() as session:
         return {row.id: row for row in session.scalars(query)}
+
+
+def best_models(database: Database, parent: str) -> dict[str, ModelRow]:
+    """The best models of a parent's trainings, by training, in one query."""
+    best = best_of(select(JobRow.id).where(JobRow.parent_id == parent))
+    with database.reading() as session:
+        rows = session.scalars(select(ModelRow).where(*best)).all()
+    return {row.job_id: row for row in rows if row.job_id is not None}
+
+
+def best_of(trainings: Any) -> tuple[Any, ...]:
+    """What is true of the best model of each training while it is not in the bin.
+
+    Args:
+        trainings: The query of the trainings' ids.
+    """
+    return (
+        ModelRow.job_id.in_(trainings),
+        ModelRow.deleted_at.is_(None),
+        ModelRow.card["kept"].as_string() == "best",
+    )
 
 
 def set_model_deleted(database: Database, model_id: str, *, deleted: bool) -> None:
@@ -69,7 +114,11 @@ def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
     old = ModelRow.deleted_at < time.time() - older_than_s
     # Cards of lab 0.2 and earlier do not say where a model comes from.
     own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
+    with database.reading() as session:
+        if not session.scalars(select(ModelRow.id).where(old, own)).all():
+            return []
     with database.writing() as session:
+        # Asked again: one of them may have been restored meanwhile.
         return list(session.scalars(delete(ModelRow).where(old, own).returning(ModelRow.id)))
 
 

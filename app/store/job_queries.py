@@ -13,6 +13,8 @@ from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
 from app.store.tables import EventRow, JobRow
 
+UNFINISHED = tuple(status for status in JobStatus if not status.is_final)
+
 
 @dataclass(frozen=True)
 class StoredEvent:
@@ -24,6 +26,12 @@ class StoredEvent:
 def get(database: Database, job_id: str) -> JobRow | None:
     with database.reading() as session:
         return session.get(JobRow, job_id)
+
+
+def by_id(database: Database, ids: Collection[str]) -> dict[str, JobRow]:
+    """The jobs among `ids`, in one query."""
+    with database.reading() as session:
+        return {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(ids)))}
 
 
 def with_key(database: Database, idempotency_key: str) -> JobRow | None:
@@ -39,8 +47,13 @@ def _filtered(
     parent: str | None,
     children: bool,
     measures: str | None,
+    starts: str | None,
 ) -> Select[JobRow]:
     query = select(JobRow)
+    if starts is not None:
+        # A range, which the index of ids serves on every database; LIKE would read them all. Ids
+        # are hexadecimal digits, and `g` comes after `f`.
+        query = query.where(JobRow.id >= starts, JobRow.id < f"{starts}g")
     if measures is not None:
         query = query.where(JobRow.params["models"].as_string().contains(measures))
     if parent is not None:
@@ -54,6 +67,19 @@ def _filtered(
     return query
 
 
+def ended_early_like(database: Database, text: str, *, limit: int) -> list[JobRow]:
+    """Trainings that were cancelled or failed, newest first, with `text` in their title or at the
+    start of their id.
+    """
+    like = JobRow.title.icontains(text, autoescape=True)
+    like |= JobRow.id.startswith(text.lower(), autoescape=True)
+    ended = JobRow.status.in_((JobStatus.CANCELLED, JobStatus.FAILED))
+    query = select(JobRow).where(like, ended, JobRow.kind == JobKind.TRAIN)
+    with database.reading() as session:
+        newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
+        return list(session.scalars(newest.limit(limit)))
+
+
 def page(
     database: Database,
     *,
@@ -62,14 +88,16 @@ def page(
     parent: str | None = None,
     children: bool = True,
     measures: str | None = None,
+    starts: str | None = None,
     offset: int,
     limit: int,
 ) -> tuple[list[JobRow], int]:
     """Jobs, newest first, and how many there are in all; or a parent's, or those without one.
 
-    `measures`: a model's id; only jobs that measure it.
+    `measures`: a model's id; only jobs that measure it. `starts`: hexadecimal digits; only jobs
+    whose ids begin so.
     """
-    query = _filtered(kinds, statuses, parent, children, measures)
+    query = _filtered(kinds, statuses, parent, children, measures, starts)
     with database.reading() as session:
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
         newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
@@ -79,9 +107,8 @@ def page(
 
 def unfinished(database: Database) -> list[JobRow]:
     """Every job that is queued or running."""
-    active = [JobStatus.QUEUED, JobStatus.RUNNING]
     with database.reading() as session:
-        return list(session.scalars(select(JobRow).where(JobRow.status.in_(active))))
+        return list(session.scalars(select(JobRow).where(JobRow.status.in_(UNFINISHED))))
 
 
 def long_over(database: Database, ids: Collection[str], *, older_than_s: float) -> list[str]:
@@ -120,10 +147,7 @@ def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
     """How many jobs are queued or running in each queue; parents wait in none."""
     query = (
         select(JobRow.queue, JobRow.status, func.count())
-        .where(
-            JobRow.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]),
-            JobRow.kind.not_in(PARENTS),
-        )
+        .where(JobRow.status.in_(UNFINISHED), JobRow.kind.not_in(PARENTS))
         .group_by(JobRow.queue, JobRow.status)
     )
     with database.reading() as session:

@@ -18,16 +18,17 @@ from sqlalchemy.orm import Session
 from app.contracts.events import Event, LogEvent, LogLevel, ProgressEvent, StateEvent
 from app.contracts.jobs import MAX_ATTEMPTS, PARENTS, QUEUE_OF, JobKind, JobStatus
 from app.contracts.params import Params
+from app.contracts.results import EvaluationSummary
+from app.errors import JobError
 from app.store.db import Database
 from app.store.job_queries import with_key
 from app.store.tables import EventRow, JobRow
 from app.store.transitions import append, move, touched
 
-_LOST_WORKER = {
-    "title": "The job failed",
-    "detail": f"Its worker was lost {MAX_ATTEMPTS} times, and nothing was gained between.",
-    "hint": "The worker may run out of memory: try a smaller batch size, and look at its log.",
-}
+_LOST_WORKER = JobError(
+    f"Its worker was lost {MAX_ATTEMPTS} times, and nothing was gained between.",
+    hint="The worker may run out of memory: try a smaller batch size, and look at its log.",
+).as_failure()
 
 
 class LeaseLost(Exception):
@@ -194,6 +195,7 @@ def settle(
     *,
     failure: dict[str, Any] | None = None,
     result_file: str | None = None,
+    summary: EvaluationSummary | None = None,
     rows: Sequence[Any] = (),
 ) -> None:
     """End the job, and write the rows that its success brings, in one transaction.
@@ -201,6 +203,8 @@ def settle(
     Raises LeaseLost, and then writes nothing; SQLAlchemy's IntegrityError when a row clashes.
     """
     values: dict[str, Any] = {"failure": failure, "result_file": result_file}
+    if summary is not None:
+        values["summary"] = summary.model_dump(mode="json")
     with database.writing() as session:
         ended = move(
             session,

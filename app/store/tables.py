@@ -38,6 +38,8 @@ class JobRow(Table):
     progress: Mapped[dict[str, Any] | None]
     failure: Mapped[dict[str, Any] | None]
     result_file: Mapped[str | None] = mapped_column(String(200))
+    summary: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+    """Of an evaluation that succeeded (`app.store.summaries`); read only where it is asked for."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     request_digest: Mapped[str | None] = mapped_column(String(64))
 
@@ -89,7 +91,10 @@ class ModelRow(Table):
     size_bytes: Mapped[int]
     card: Mapped[dict[str, Any]]
 
-    __table_args__ = (Index("models_by_age", "created_at", "id"),)
+    __table_args__ = (
+        Index("models_by_age", "created_at", "id"),
+        Index("models_by_name", "name"),
+    )
 
 
 class UploadRow(Table):

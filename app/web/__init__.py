@@ -1,1 +1,1 @@
-"""HTML routes: one documented context for each template."""
+"""Pages, in three wings: `pages` uses `forms` and `charts`; all use `render` and `words`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import ClassVar
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -15,9 +16,32 @@ from app.contracts.units import format_255
 from app.errors import LabError
 from app.settings import VERSION
 from app.web import words
-from app.web.contexts import Context, ErrorContext
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+
+
+@dataclass(frozen=True)
+class Context:
+    """The base of all contexts."""
+
+    template: ClassVar[str]
+    """The file in `templates/`."""
+
+
+@dataclass(frozen=True)
+class ErrorContext(Context):
+    """An error that ends a request outside /api."""
+
+    template: ClassVar[str] = "error.html"
+
+    status: int
+    """The HTTP status."""
+    title: str
+    """The kind of error, in a few words."""
+    detail: str
+    """What happened; may quote outside text."""
+    hint: str
+    """What to do about it; empty where there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +81,6 @@ def _environment() -> Environment:
         share=words.share,
         ago=words.ago,
         clock=words.clock,
-        kind=words.kind,
         role=words.role,
         json_block=words.json_block,
         of_255=format_255,

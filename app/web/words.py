@@ -5,27 +5,31 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any
 
 from markupsafe import Markup
 
-from app.contracts.jobs import JobKind
-from app.contracts.params import RECIPE_NAMES, Attack, Goal, Method, Norm, Recipe
+from app.contracts import words
+from app.contracts.params import Attack, Goal, Norm, Recipe
 from app.contracts.results import Accuracy, Mean
 
 _NBSP = "\N{NO-BREAK SPACE}"
 _UNSAFE_IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
+def unbroken(text: str) -> str:
+    """With spaces at which no line breaks."""
+    return text.replace(" ", _NBSP)
+
+
 def percent(share: float) -> str:
     """0.7102 -> `71.0 %`, with a space that does not break."""
-    return f"{100 * share:.1f}{_NBSP}%"
+    return unbroken(words.percent(share))
 
 
 def interval(accuracy: Accuracy) -> str:
     """The 95 % interval as `68.1–73.7 %`."""
-    return f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f}{_NBSP}%"
+    return unbroken(words.interval(accuracy))
 
 
 def spread(mean: Mean, digits: int = 3) -> str:
@@ -55,17 +59,7 @@ def size(bytes_: int) -> str:
 
 def duration(seconds: float) -> str:
     """A length of time in at most two units: `45 s`, `3 min`, `2 h 5 min`, `4 d 3 h`."""
-    whole = max(0, round(seconds))
-    if whole < 90:
-        return f"{whole}{_NBSP}s"
-    minutes = round(whole / 60)
-    if minutes < 60:
-        return f"{minutes}{_NBSP}min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours}{_NBSP}h" + (f" {minutes}{_NBSP}min" if minutes else "")
-    days, hours = divmod(hours, 24)
-    return f"{days}{_NBSP}d" + (f" {hours}{_NBSP}h" if hours else "")
+    return unbroken(words.duration(seconds))
 
 
 def took(seconds: float) -> str:
@@ -84,76 +78,21 @@ def clock(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-_KINDS = {
-    JobKind.IMPORT: "dataset import",
-    JobKind.TRAIN: "training",
-    JobKind.EVALUATE: "evaluation",
-    JobKind.EXPLAIN: "live attack",
-    JobKind.IMPORT_MODEL: "model import",
-    JobKind.ABLATION: "ablation",
+_GOALS = {
+    Goal.UNTARGETED: "away from the true class",
+    Goal.MOST_CONFUSING: "towards the most confusing class",
+    Goal.ALL_CLASSES: "towards every wrong class in turn",
 }
 
 
-def kind(job: JobKind) -> str:
-    """What a job does, as a noun."""
-    return _KINDS[job]
+def goal(how: Attack) -> str:
+    """Where an attack leads: `away from the true class`, `towards “dog”`."""
+    return f"towards “{how.target_class}”" if how.goal is Goal.CLASS else _GOALS[how.goal]
 
 
-_METHODS = {
-    Method.FGSM: "FGSM",
-    Method.BIM: "BIM",
-    Method.PGD: "PGD",
-    Method.MI_FGSM: "MI-FGSM",
-    Method.CW: "CW",
-    Method.APGD_CE: "APGD-CE",
-    Method.APGD_DLR: "APGD-DLR",
-    Method.APGD_T: "APGD-T",
-    Method.FAB_T: "FAB-T",
-    Method.SQUARE: "Square",
-    Method.AUTOATTACK: "AutoAttack",
-    Method.CW_L2: "CW-L2",
-    Method.DEEPFOOL: "DeepFool",
-    Method.HOP_SKIP_JUMP: "HopSkipJump",
-    Method.TRANSFER: "Transfer",
-    Method.FEATURE: "Feature attack",
-    Method.ADAPTIVE: "Adaptive attack",
-    Method.NOISE: "Random noise",
-}
-_NORMS = {Norm.LINF: "L∞", Norm.L2: "L2", Norm.L1: "L1"}
-
-
-def method(attack: Method) -> str:
-    """An attack by the name that papers use: `APGD-CE`."""
-    return _METHODS[attack]
-
-
-def norm(of: Norm) -> str:
-    """`L∞`, `L2` or `L1`."""
-    return _NORMS[of]
-
-
-def member(one: Enum) -> str:
-    """A choice by its name in the field; others by their value."""
-    match one:
-        case Method():
-            return _METHODS[one]
-        case Norm():
-            return _NORMS[one]
-        case Goal():
-            return one.value.replace("_", " ")
-        case Recipe():
-            return RECIPE_NAMES[one]
-        case _:
-            return str(one.value)
-
-
-def attack(how: Attack) -> str:
-    """An attack with what it spends: `PGD-20, 5 restarts`."""
-    name = _METHODS[how.method]
-    if how.method is not Method.FGSM:
-        name = f"{name}-{how.steps}" if how.method is Method.PGD else f"{name}, {how.steps} steps"
-    from_the_image = how.method in (Method.FGSM, Method.BIM)
-    return name if how.restarts == 1 or from_the_image else f"{name}, {how.restarts} restarts"
+def threat(of: Norm, epsilon: float) -> str:
+    """A threat model: `L∞, ε = 8/255`."""
+    return f"{of.record.title}, ε = {words.budget(of, epsilon)}"
 
 
 def role(recipe: Recipe | None) -> str:

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
+from app.ablations.tables import figures_of
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationMeasure, TrainParams
-from app.contracts.results import Accuracy, EvaluationResult, Measure, ModelCard
+from app.contracts.results import Accuracy, EvaluationResult, Measure, ModelCard, ModelSummary
 from app.services.paired import Table, difference, holm, mcnemar
-from app.store.ablation_tables import figures_of
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow, ModelRow
@@ -88,7 +88,7 @@ def measured(lab: Path, dataset: str) -> Iterator[Measured]:
         assert model.verdict is not None
         yield Measured(
             card,
-            figures_of(model),
+            figures_of(ModelSummary.of(model)),
             np.array(model.outcomes.broken_by) == STANDS,
             str(model.verdict.light),
             job.id,

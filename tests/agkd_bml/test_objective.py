@@ -55,7 +55,7 @@ def test_every_term_sees_its_own_outputs() -> None:
     torch.testing.assert_close(found["mart"], mart)
     torch.testing.assert_close(total_of(found), classification + mart)
     torch.testing.assert_close(
-        agkd_term(forward, backward, of_x.features, of_x_prime.features),
+        agkd_term(forward, backward, of_x, of_x_prime),
         attention_loss(forward.features, of_x.features)
         + attention_loss(backward.features, of_x_prime.features),
     )

@@ -140,7 +140,7 @@ class TestSmallLimit:
         assert b"application/problem+json" in answer
 
     def test_a_body_without_length_is_read_to_the_limit_at_most(
-        self, client: httpx.Client, lab: Lab
+        self, connected: httpx.Client, lab: Lab
     ) -> None:
         sent = 0
 
@@ -153,7 +153,7 @@ class TestSmallLimit:
 
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         with suppress(httpx.TransportError):  # it may hang up while this side still sends
-            problem(client.post("/api/datasets", content=endless(), headers=headers), 413)
+            problem(connected.post("/api/datasets", content=endless(), headers=headers), 413)
         assert sent < 50 * 2**20
         assert uploads_on_disk(lab) == []
 
@@ -166,5 +166,8 @@ def test_looking_at_datasets(client: httpx.Client, lab: Lab) -> None:
     one = client.get(f"/api/datasets/{first}").json()
     assert one == listed[1]
     assert one["report"]["classes"] == ["cat", "dog", "ship"]
+    named = client.get("/api/datasets", params={"name": "First"}).json()
+    assert named == [one]
+    assert client.get("/api/datasets", params={"name": "first"}).json() == []
     problem(client.get(f"/api/datasets/{'0' * 32}"), 404)
     assert problem(client.get("/api/datasets/x"), 422) == ["dataset_id"]

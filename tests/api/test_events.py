@@ -35,6 +35,12 @@ class Sent:
     data: dict[str, Any]
 
 
+@pytest.fixture
+def client(connected: httpx.Client) -> httpx.Client:
+    """An answer that has no end yet needs a connection."""
+    return connected
+
+
 def stream(
     client: httpx.Client, job: str, after: int | None = None, query: str = ""
 ) -> Iterator[Sent]:
@@ -135,9 +141,15 @@ def test_a_wrong_position_is_named(client: httpx.Client, claim: Claim, last: str
 
 @pytest.mark.parametrize("with_bell", [True, False])
 def test_events_arrive_while_they_are_written(
-    client: httpx.Client, lab: Lab, claim: Claim, with_bell: bool
+    client: httpx.Client,
+    lab: Lab,
+    claim: Claim,
+    with_bell: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each event is written only after the one before was received: nothing waits for a batch."""
+    if not with_bell:
+        monkeypatch.setattr("app.api.events._LOOK_AGAIN_S", 0.1)
     sent = stream(client, claim.job_id)
     assert [event.id for event in islice(sent, 2)] == [1, 2]
     for number in range(3, 6):

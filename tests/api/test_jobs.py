@@ -188,6 +188,9 @@ def test_lists_are_filtered_and_paged(client: httpx.Client, lab: Lab) -> None:
     assert ids(page=9) == []
     assert ids(kind="evaluate") == newest[:1]
     assert ids(kind=["evaluate", "train"], status="cancelled") == [rows[0].id]
+    for digits in (1, 7, 32):
+        start = rows[2].id[:digits]
+        assert ids(starts=start) == [job for job in newest if job.startswith(start)]
     body = client.get("/api/jobs", params={"page": 2, "page_size": 2}).json()
     assert (body["total"], body["page"], body["page_size"]) == (6, 2, 2)
 
@@ -201,6 +204,9 @@ def test_lists_are_filtered_and_paged(client: httpx.Client, lab: Lab) -> None:
         ("kind=dance", "kind.0"),
         ("status=", "status.0"),
         ("page=x", "page"),
+        ("starts=", "starts"),
+        ("starts=ABC", "starts"),
+        ("starts=%25", "starts"),
     ],
 )
 def test_wrong_queries_are_named(client: httpx.Client, query: str, field: str) -> None:

@@ -28,6 +28,24 @@ def test_looking_at_models(client: httpx.Client, lab: Lab) -> None:
     assert problem(client.get("/api/models/x"), 422) == ["model_id"]
 
 
+def test_models_are_found_by_their_exact_name(client: httpx.Client, lab: Lab) -> None:
+    twins = [stock_model(lab, name="Twin") for _ in range(2)]
+    for name in ("Twin 2", "twin", "Tw_n"):
+        stock_model(lab, name=name)
+
+    def found(**query: object) -> list[str]:
+        page = client.get("/api/models", params=query).json()  # type: ignore[arg-type]
+        assert page["total"] == len(page["items"])
+        return [view["id"] for view in page["items"]]
+
+    assert found(name="Twin") == twins[::-1]
+    assert found(name="Tw%") == []
+    client.delete(f"/api/models/{twins[0]}")
+    assert found(name="Twin") == [twins[1]]
+    assert found(name="Twin", deleted=True) == [twins[0]]
+    assert problem(client.get("/api/models", params={"name": ""}), 422) == ["name"]
+
+
 @pytest.mark.parametrize(
     ("name", "start"),
     [

@@ -95,9 +95,7 @@ def test_generated_requests_meet_the_description(schema: Any, web: str, lab: Lab
     def ask(operation: Any, mode: GenerationMode) -> None:
         @settings(
             max_examples=12,
-            deadline=None,
             database=None,
-            derandomize=True,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )

@@ -7,7 +7,7 @@ import pytest
 
 from app.contracts.params import TrainParams
 from app.services.lab import Lab
-from app.web.entries import Rejected, read
+from app.web.forms.entries import Rejected, read
 from tests.api.problems import problem
 from tests.plugins.bounds import as_json, each_refused
 from tests.plugins.stock import stock_dataset, train_body

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from app.contracts.jobs import JobKind
+from app.contracts.views import JobView
 from app.errors import InvalidInput, LabError, TooLarge, UnsupportedMedia
 from app.services import uploads
 from app.services.lab import Lab
@@ -128,7 +130,7 @@ def test_only_what_pages_need_is_stored(
 
 @pytest.mark.parametrize(
     ("width", "height"),
-    [(5000, 5000), (9500, 9500), (20_000, 20_000), (2**31 - 1, 2**31 - 1), (24_000_001, 1)],
+    [(5001, 5000), (9500, 9500), (20_000, 20_000), (2**31 - 1, 2**31 - 1), (25_000_001, 1)],
 )
 def test_bombs_are_too_large_and_never_decoded(lab: Lab, width: int, height: int) -> None:
     with pytest.raises(TooLarge, match="pixels"):
@@ -173,8 +175,7 @@ def test_text_that_unpacks_without_end_is_refused(lab: Lab) -> None:
         saved(lab, plain[:33] + text + plain[33:])
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(
     kind=st.sampled_from(["PNG", "JPEG", "WEBP"]),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
@@ -192,14 +193,25 @@ def test_damaged_bytes_are_a_picture_or_a_clear_error(
         assert saved(lab, bytes(data)).mode == "RGB"
 
 
-def test_an_upload_whose_job_is_refused_goes(lab: Lab) -> None:
-    def refuse(upload_id: str) -> None:
-        with uploads.kept_if_used(lab, upload_id):
-            raise InvalidInput("no such teacher")
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (JobKind.EXPLAIN, encoded(GRADIENT, "PNG")),
+        (JobKind.IMPORT, b"PK"),
+        (JobKind.IMPORT_MODEL, b"weights"),
+    ],
+)
+def test_an_upload_whose_job_is_refused_goes(lab: Lab, kind: JobKind, data: bytes) -> None:
+    seen = []
 
-    upload_id = uploads.save_image(lab, io.BytesIO(encoded(GRADIENT, "PNG")), "x")
-    with pytest.raises(InvalidInput):
-        refuse(upload_id)
+    def refuse(upload_id: str) -> JobView:
+        assert lab.files.upload(upload_id).exists()
+        seen.append(upload_id)
+        raise InvalidInput("no such teacher")
+
+    with pytest.raises(InvalidInput, match="no such teacher"):
+        uploads.submit(lab, kind, io.BytesIO(data), "x", refuse)
+    (upload_id,) = seen
     assert catalogue.upload(lab.database, upload_id) is None
     assert not lab.files.upload(upload_id).exists()
 

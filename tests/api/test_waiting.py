@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_a_job_submitted_without_a_broker_is_sent_when_there_is_one(tmp_path: Pa
         assert client.get("/api/health").json()["broker"] is False
         with valkey_on_socket(socket, "secret") as broker, redis.Redis.from_url(broker) as seen:
             until(lambda: seen.llen("evaluate") == 1)
+
+
+def test_the_web_stops_at_any_moment_of_its_start(settings: Settings) -> None:
+    """Also while it connects to the broker."""
+    app = create_app(settings)
+
+    async def stop_after(moments: int) -> None:
+        async with asyncio.timeout(20), app.router.lifespan_context(app):
+            for _ in range(moments):
+                await asyncio.sleep(0)
+
+    for moments in range(20):
+        asyncio.run(stop_after(moments))
 
 
 def test_the_reconciler_sends_a_forgotten_job_again_but_only_then(lab: Lab) -> None:

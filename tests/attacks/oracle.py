@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from worker.attacks import Norm, pgd
+from worker.attacks import Norm, Steps, iterative, pgd
+from worker.attacks.iterative import IterativeAttack
 from worker.attacks.norms import uniform_in_ball
 
 LP: list[Norm] = ["linf", "l2"]
@@ -84,3 +85,21 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         self.calls.append((str(func), args))
         return func(*args, **(kwargs or {}))
+
+
+ATTACKS: dict[str, IterativeAttack] = {
+    "fgsm": iterative.PGD,
+    "bim": iterative.PGD,
+    "pgd": iterative.PGD,
+    "mi_fgsm": iterative.MI_FGSM,
+    "cw": iterative.CW,
+    "apgd_ce": iterative.APGD_CE,
+    "apgd_dlr": iterative.APGD_DLR,
+}
+
+
+def steps_of(method: str, steps: int, relative_step: float, random_start: bool) -> Steps:
+    """An attack by the name that papers use; FGSM takes one step, and with BIM no random start."""
+    if method == "fgsm":
+        return iterative.FGSM
+    return Steps(ATTACKS[method], steps, relative_step, random_start and method != "bim")

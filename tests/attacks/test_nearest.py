@@ -151,9 +151,7 @@ CASES = [(name, norm) for name, (_, norms) in ATTACKS.items() for norm in norms]
 
 
 @given(case=st.sampled_from(CASES), seed=st.integers(0, 1000), eps=st.floats(0, 3))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_stays_in_the_ball_and_in_the_box(
     network: nn.Module, case: tuple[str, Norm], seed: int, eps: float
 ) -> None:

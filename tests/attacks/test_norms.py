@@ -49,7 +49,7 @@ def by_bisection(delta: Tensor, eps: float) -> Tensor:
 
 
 @given(seed=st.integers(0, 1000), eps=st.lists(st.floats(0, 50), min_size=3, max_size=3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_projection_onto_the_l1_ball(seed: int, eps: list[float]) -> None:
     delta = perturbations(3, seed)
     projected = project(delta, torch.tensor(eps).double().view(-1, 1, 1, 1), "l1")
@@ -63,7 +63,7 @@ def test_projection_onto_the_l1_ball(seed: int, eps: list[float]) -> None:
     scale=st.sampled_from([1e-3, 1.0, 100.0]),
     norm=st.sampled_from(NORMS),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_projection_is_the_nearest_point_of_the_ball(
     seed: int, eps: float, scale: float, norm: Norm
 ) -> None:
@@ -77,7 +77,7 @@ def test_the_projection_is_the_nearest_point_of_the_ball(
 
 
 @given(seed=st.integers(0, 1000), eps=st.floats(0, 3), norm=st.sampled_from(NORMS))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_ball_keeps_to_its_radius_and_to_the_box(seed: int, eps: float, norm: Norm) -> None:
     x = torch.rand(4, 3, 4, 4, generator=seeded(seed))
     ball = Ball.around(x, eps, norm)

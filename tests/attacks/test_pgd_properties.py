@@ -23,9 +23,7 @@ any_attack = {
 
 
 @given(seed=st.integers(0, 1000), **any_attack)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_stays_in_the_ball_and_in_the_box(network: nn.Module, seed: int, **attack: Any) -> None:
     x, y = batch(3, seed)
     x, before = x.float(), x.float()
@@ -46,9 +44,7 @@ def test_stays_in_the_ball_and_in_the_box(network: nn.Module, seed: int, **attac
     norm=st.sampled_from(LP),
     targeted=st.booleans(),
 )
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_budget_per_image_equals_separate_runs(
     network: nn.Module, eps: list[float], step_size: list[float], norm: Any, targeted: bool
 ) -> None:

@@ -162,7 +162,7 @@ def test_small_images_are_refused_where_the_first_grid_does_not_fit() -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("value", [0.0, float("nan")])
 def test_a_tie_is_no_reason_to_give_up_or_to_fail(norm: Norm, value: float) -> None:
-    """The first of equal classes is the model's answer, as it is to the referee."""
+    """The first of equal classes is the model's answer, as it is to the success_check."""
     x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def tied(seen: Tensor) -> Tensor:

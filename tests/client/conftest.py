@@ -16,6 +16,12 @@ from app.store import jobs
 from tests.plugins.stock import stock_dataset
 
 
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many attempts as ever, sooner."""
+    monkeypatch.setattr("app.client.transport._WAITS_S", (0.02, 0.05, 0.1))
+
+
 @pytest.fixture
 def api(web: str) -> Iterator[Lab]:
     with Lab(web) as opened:

@@ -56,6 +56,36 @@ def test_weights_arrive_as_a_file(api: Lab, lab: Service, tmp_path: Path) -> Non
     assert api.weights("Teacher", tmp_path / "w.safetensors").read_bytes() == WEIGHTS
 
 
+def test_what_is_named_is_asked_for_alone(
+    api: Lab, lab: Service, dataset: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One question each, of one answer: no list is read to find one thing in it."""
+    for number in range(101):
+        stock_model(lab, name=f"Model {number}")
+    row = job_row(id="5e0c7d21" * 4)
+    stored.add(lab.database, row)
+    for number in range(25):
+        stored.add(lab.database, job_row(id=f"{number:032x}"))
+    caplog.set_level("INFO", "httpx")
+    assert api.model("Model 0").name == "Model 0"
+    assert api.dataset("Pets").id == dataset
+    assert api.job("5e0c").id == row.id
+    with refused(detail="25 jobs have an id that begins with '0'.") as caught:
+        api.job("0")
+    assert caught.value.hint.endswith(", ….")
+    asked = [
+        str(record.args[1]).partition("?")
+        for record in caplog.records
+        if isinstance(record.args, tuple)
+    ]
+    assert [(url.removeprefix(api.url), "=" in query) for url, _, query in asked] == [
+        ("/api/models", True),
+        ("/api/datasets", True),
+        ("/api/jobs", True),
+        ("/api/jobs", True),
+    ]
+
+
 def test_a_file_that_cannot_be_written_is_named(api: Lab, lab: Service, tmp_path: Path) -> None:
     stock_model(lab)
     for path in (tmp_path, tmp_path / "absent" / "weights.safetensors"):
@@ -181,9 +211,12 @@ def test_jobs_are_listed_and_found_by_the_beginning_of_their_id(api: Lab, lab: S
     assert [job.id[0] for job in api.jobs(kind="evaluate")] == ["0"]
     assert api.jobs(status=JobStatus.FAILED) == []
     assert api.job("1ab").id.startswith("1ab")
-    stored.add(lab.database, job_row(id=f"1{'ab' * 15}e"))
-    with refused(title="Not a single one", field="job"):
+    stored.add(lab.database, job_row(id=f"1{'ab' * 15}e", title="Train another"))
+    with refused(title="Not a single one", field="job") as caught:
         api.job("1ab")
+    assert f"1{'ab' * 15}e (Train another)" in caught.value.hint
+    assert f"1{'ab' * 15}f (Train)" in caught.value.hint
+    assert api.job(f"1{'ab' * 15}e").view.title == "Train another"
     for unknown in ("3", "", "1AB", "../models"):
         with refused(title="Not found", field="job"):
             api.job(unknown)
@@ -273,7 +306,7 @@ class _Somebody(BaseHTTPRequestHandler):
 def somebody(*answers: tuple[int, bytes]) -> Iterator[str]:
     handler = type("Handler", (_Somebody,), {"answers": list(answers)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

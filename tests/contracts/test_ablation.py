@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.contracts.params import KNOBS_OF, AblationParams, Method, Recipe, TrainParams
+from app.contracts.params import AblationParams, Method, Recipe, TrainParams
 from app.contracts.results import REPORTED, Accuracy, Measure, SeedValue, Spread, columns_of
 from app.errors import field_errors
 from tests.plugins.families import TEACHER, ablation_params
@@ -103,7 +103,7 @@ def test_the_product_is_complete_without_repeats(
         (recipe, rate, step, seed)
         for recipe in recipes
         for rate in rates
-        for step in (steps if "steps" in KNOBS_OF[recipe] else [10])
+        for step in (steps if "steps" in recipe.record.parameters else [10])
         for seed in seeds
     }
     found = trained(params)

@@ -1,14 +1,10 @@
-"""Where the real images are, and no time limits for generated examples."""
+"""Where the real images are."""
 
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests.plugins.images import FOLDER
-
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

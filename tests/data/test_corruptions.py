@@ -77,7 +77,7 @@ def test_saturation_first_fades_and_then_burns() -> None:
     height=st.integers(1, 40),
     width=st.integers(1, 40),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_stays_in_the_box_and_depends_on_the_generator_alone(
     name: str, severity: int, seed: int, height: int, width: int
 ) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from imagefile import UnreadableImageError
 from tests.data.packing import encode, pixels
-from worker.data import UnreadableImageError, decode_image
+from worker.data import decode_image
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -133,9 +134,9 @@ def png_header(width: int, height: int) -> bytes:
         (encode(pixels(0), "JPEG")[:-200], "damaged"),
         (encode(pixels(0), "WEBP")[:-200], "damaged"),
         (encode(pixels(0), "BMP")[:-200], "damaged"),
-        (png_header(5001, 5000), "too large: 5001 by 5000"),
-        (png_header(12_000, 12_000), r"(?i)too large|bomb"),
-        (png_header(2**31 - 1, 2**31 - 1), r"(?i)bomb"),
+        (png_header(5001, 5000), "too large: 5001 × 5000"),
+        (png_header(12_000, 12_000), "too large: 12000 × 12000"),
+        (png_header(2**31 - 1, 2**31 - 1), "too large: far too many pixels"),
     ],
 )
 def test_unreadable_pictures_say_why(data: bytes, reason: str) -> None:

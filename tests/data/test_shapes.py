@@ -179,6 +179,7 @@ def accuracy(model: nn.Module, train: TensorSplit, test: TensorSplit, epochs: in
 
 
 @pytest.mark.slow
+@pytest.mark.trains
 def test_a_small_network_learns_it_and_a_linear_one_does_not(tmp_path: Path) -> None:
     dataset = draw(tmp_path / "d", train=1000)
     train, test = dataset.split("train").to("cpu"), dataset.split("test").to("cpu")

@@ -117,7 +117,6 @@ maps = st.builds(
 """Three maps with many ties, or few."""
 
 
-@settings(deadline=None)
 @given(a=maps, b=maps)
 def test_iou_of_anything(a: Tensor, b: Tensor) -> None:
     found = top_iou(a, b)
@@ -139,7 +138,6 @@ def test_share_inside_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([1.125 / 2, 0.875 / 2, 1.5 / 4]).double())
 
 
-@settings(deadline=None)
 @given(attention=maps, cover=maps)
 def test_share_inside_of_anything(attention: Tensor, cover: Tensor) -> None:
     found = share_inside(attention, cover)
@@ -183,7 +181,6 @@ images_with_distance = st.lists(
 ).filter(lambda rows: len({flipped for _, flipped in rows}) == 2)
 
 
-@settings(deadline=None)
 @given(rows=images_with_distance)
 def test_auc_equals_scikit_learn(rows: list[tuple[float, bool]]) -> None:
     distance, flipped = (np.array(column) for column in zip(*rows, strict=True))
@@ -334,7 +331,7 @@ def test_maps_of_different_resolution_are_compared_at_the_reference_s() -> None:
     assert found.distances[2].clean.value == 1.0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
     seed=st.integers(0, 999),

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts.params import Attack, Method, Norm
-from tests.evaluation.scenes import LinearNet, grey, measured, middle, params
+from tests.evaluation.batches import LinearNet, grey, measured, middle, params
 from worker.evaluation import curves
 from worker.evaluation.curves import query_counts
 from worker.evaluation.minimal import halvings, resolution
 from worker.evaluation.outcomes import MAIN, STANDS, ChunkState, Record
-from worker.evaluation.referee import Ruling
+from worker.evaluation.success import Success
 
 
-def _ruling(*rows: tuple[bool, float]) -> Ruling:
+def _ruling(*rows: tuple[bool, float]) -> Success:
     broken, length = zip(*rows, strict=True)
-    return Ruling(
+    return Success(
         torch.tensor(broken),
         torch.ones(len(rows), dtype=torch.int64),
         torch.tensor(length, dtype=torch.float64),
@@ -60,7 +60,7 @@ def test_a_short_example_of_a_larger_budget_counts_within_the_threat_model() -> 
     assert torch.equal(state.standing(), state.unbroken_at(0.3))  # as the curve has it
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.booleans(), st.floats(0.001, 1)), min_size=1, max_size=20),
     st.lists(st.floats(0, 1), min_size=1, max_size=6, unique=True),

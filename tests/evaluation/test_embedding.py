@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from app.contracts.params import Attack
 from app.contracts.results import EmbeddingView
-from tests.evaluation.scenes import measured, params
+from tests.evaluation.batches import measured, params
 from worker.data import Split
 from worker.evaluation.conclusion import Samples, conclude
 from worker.evaluation.embedding import embedding_view, pca, project, tsne
 from worker.evaluation.progress import Meter
-from worker.evaluation.subject import Chunk
+from worker.evaluation.target import Chunk
 from worker.models import Classifier, Outputs, build
 
 COLOURS = np.array([[110, 70, 60], [60, 120, 80], [70, 60, 130]], dtype=np.uint8)
@@ -79,7 +79,6 @@ def test_pca_equals_eigenvectors_of_the_covariance(rows: int, columns: int) -> N
     assert explained == pytest.approx(share)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 999), columns=st.integers(2, 6))
 def test_pca_of_anything(seed: int, columns: int) -> None:
     rng = np.random.default_rng(seed)

@@ -15,17 +15,18 @@ from torch import Tensor
 from app.contracts.params import Method
 from tests.plugins.controls import ScaledLogits, SmallNet
 from worker.attacks import Norm, Steps
+from worker.attacks.iterative import APGD_CE, APGD_DLR, CW, MI_FGSM, PGD, IterativeAttack
 from worker.attacks.losses import margin
 from worker.attacks.norms import length, slack, uniform_in_ball
 from worker.evaluation.adaptive import RUNS, adaptive
+from worker.evaluation.probing.probe_batch import to_eight_bits
 from worker.evaluation.probing.probes import MULTIPLES, probe
-from worker.evaluation.probing.stage import to_eight_bits
 from worker.evaluation.verdict.evidence import Probe
 
 N, SHAPE = 24, (3, 4, 4)
 EPS = 0.02
 SMALL = 0.002
-PGD = Steps("pgd", steps=10, relative_step=0.25, random_start=True)
+HOW = Steps(PGD, steps=10, relative_step=0.25, random_start=True)
 Logits = Callable[[Tensor], Tensor]
 
 
@@ -59,7 +60,7 @@ def truth() -> Tensor:
 
 def probed(model: Logits = linear, **changes: Any) -> Probe:
     given: dict[str, Any] = {
-        "how": PGD,
+        "how": HOW,
         "eps": EPS,
         "norm": "linf",
         "seed": 0,
@@ -80,10 +81,12 @@ def withstanding(eps: float, norm: Norm = "linf") -> int:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("method", ["pgd", "bim", "mi_fgsm", "cw", "apgd_ce", "apgd_dlr"])
-def test_every_budget_is_attacked_to_the_optimum_of_a_linear_model(method: str, norm: Norm) -> None:
+@pytest.mark.parametrize("attack", [PGD, MI_FGSM, CW, APGD_CE, APGD_DLR])
+def test_every_budget_is_attacked_to_the_optimum_of_a_linear_model(
+    attack: IterativeAttack, norm: Norm
+) -> None:
     eps = EPS if norm == "linf" else 0.1
-    seen = probed(how=PGD._replace(method=method, steps=20), eps=eps, norm=norm)
+    seen = probed(how=HOW._replace(attack=attack, steps=20), eps=eps, norm=norm)
     by_hand = [(0.0, N - 3), *((m * eps, withstanding(m * eps, norm)) for m in MULTIPLES)]
     assert list(seen.by_epsilon) == by_hand
     assert len({correct for _, correct in by_hand}) > 2
@@ -136,7 +139,7 @@ def test_the_gradient_is_that_of_the_attacks_own_loss() -> None:
         return 1e6 * linear(x)
 
     assert probed(sure).zero_gradients > 0  # cross-entropy: the softmax is exactly one
-    assert probed(sure, how=PGD._replace(method="cw")).zero_gradients == 0
+    assert probed(sure, how=HOW._replace(attack=CW)).zero_gradients == 0
 
 
 def test_gradients_that_are_no_numbers_are_counted() -> None:
@@ -201,7 +204,7 @@ def test_what_was_not_asked_for_or_cannot_be_had_is_none() -> None:
     seen = probed(standing=torch.ones(N, dtype=torch.bool), blind=blind)
     assert (seen.transfer, seen.adaptive) == (None, None)  # no teacher, no features
     in_l1 = probed(
-        how=PGD._replace(method="apgd_ce"),
+        how=HOW._replace(attack=APGD_CE),
         norm="l1",
         blind=(*blind, Method.HOP_SKIP_JUMP),
         teacher=linear,
@@ -214,7 +217,7 @@ def test_a_model_that_is_always_wrong_leaves_nothing_to_attack() -> None:
         linear,
         images()[:3],
         truth()[:3],
-        how=PGD,
+        how=HOW,
         eps=EPS,
         norm="linf",
         seed=0,

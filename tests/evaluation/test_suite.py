@@ -1,4 +1,4 @@
-"""Which attacks run on a model, and that nobody but the referee says what is broken."""
+"""Which attacks run on a model, and that nothing but the success check says what is broken."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 from app.contracts.params import Attack, Method, Norm
-from tests.evaluation.scenes import (
+from tests.evaluation.batches import (
     LinearNet,
     grey,
     lineage,
     measured,
     middle,
     params,
-    subject,
+    target_model,
 )
 from worker.attacks import FirstBreak
 from worker.evaluation import runs
+from worker.evaluation.attacks import plan
 from worker.evaluation.figures import attack_rows, facts_of
-from worker.evaluation.referee import Referee
 from worker.evaluation.runs import lengths_of
-from worker.evaluation.subject import Source
-from worker.evaluation.suite import plan
+from worker.evaluation.success import SuccessCheck
+from worker.evaluation.target import Source
 
 EPS = 8 / 255
 
@@ -34,13 +34,22 @@ def _plan(*further: Method, main: Method = Method.PGD, **changes: Any) -> list[M
     chosen = params(Attack(method=main), further=further, **changes)
     source = Source(lineage("b"), LinearNet(1))
     itself = Source(lineage("a"), LinearNet(0))
-    return [row.method for row in plan(chosen, subject(LinearNet()), (itself, source))]
+    return [row.method for row in plan(chosen, target_model(LinearNet()), (itself, source))]
 
 
 def test_attacks_run_in_one_order() -> None:
-    chosen = (Method.NOISE, Method.SQUARE, Method.FGSM, Method.CW, Method.APGD_T, Method.BIM)
+    chosen = (
+        Method.NOISE,
+        Method.SQUARE,
+        Method.FGSM,
+        Method.CW,
+        Method.APGD_T,
+        Method.MALT,
+        Method.BIM,
+    )
     expected = [
-        Method.PGD, Method.FGSM, Method.BIM, Method.CW, Method.APGD_T, Method.SQUARE, Method.NOISE,
+        Method.PGD, Method.FGSM, Method.BIM, Method.CW, Method.MALT, Method.APGD_T, Method.SQUARE,
+        Method.NOISE,
     ]  # fmt: skip
     assert _plan(*chosen) == expected
     assert _plan(*reversed(chosen)) == expected
@@ -59,7 +68,7 @@ def test_the_main_attack_runs_once() -> None:
 
 def test_autoattack_is_four_rows_beside_what_else_was_chosen() -> None:
     chosen = params(further=(Method.AUTOATTACK, Method.SQUARE))
-    rows = plan(chosen, subject(LinearNet()), ())[2:]
+    rows = plan(chosen, target_model(LinearNet()), ())[2:]
     assert [(row.method, row.part is not None) for row in rows] == [
         (Method.SQUARE, False),
         (Method.APGD_CE, True),
@@ -74,7 +83,7 @@ def test_autoattack_is_four_rows_beside_what_else_was_chosen() -> None:
 
 def test_attacks_that_are_quoted_alone_see_every_image() -> None:
     chosen = params(further=(Method.CW, Method.MI_FGSM, Method.SQUARE))
-    rows = plan(chosen, subject(LinearNet()), ())
+    rows = plan(chosen, target_model(LinearNet()), ())
     assert {row.method for row in rows if row.sees_all} == {Method.FGSM, Method.CW, Method.SQUARE}
 
 
@@ -100,12 +109,12 @@ def test_runs_are_long_enough(
     assert lengths_of(attack, counts) == lengths
 
 
-def _ruled(x_adv: Tensor, x: Tensor, norm: Norm = Norm.LINF, **arguments: Any) -> Referee:
-    referee = Referee(LinearNet(), norm.value)
+def _checked(x_adv: Tensor, x: Tensor, norm: Norm = Norm.LINF, **arguments: Any) -> SuccessCheck:
+    success_check = SuccessCheck(LinearNet(), norm.value)
     y = LinearNet()(x).argmax(dim=1)
     arguments.setdefault("claimed", torch.ones(len(x), dtype=torch.bool))
-    referee.rule(x, x_adv, y, EPS, **arguments)
-    return referee
+    success_check(x, x_adv, y, EPS, **arguments)
+    return success_check
 
 
 def _broken(x: Tensor, share: float) -> Tensor:
@@ -115,7 +124,7 @@ def _broken(x: Tensor, share: float) -> Tensor:
     return x + share * EPS * sign * model.body.weight[:1].sign()
 
 
-def test_the_referee_by_hand() -> None:
+def test_the_success_check_by_hand() -> None:
     x, model = grey(6), LinearNet()
     y = model(x).argmax(dim=1)
     x_adv = _broken(x, 1.0)
@@ -123,28 +132,29 @@ def test_the_referee_by_hand() -> None:
     x_adv[2] = _broken(x[2:3], 1.1)[0]  # too far
     x_adv[3, 0, 0, 0] = math.nan
     x_adv[4, 0, 0, 0] = 1.0 + 1e-4
-    referee = Referee(model, "linf")
+    success_check = SuccessCheck(model, "linf")
     claimed = torch.tensor([True, False, True, True, False, False])
-    ruling = referee.rule(x, x_adv, y, EPS, claimed)
-    assert ruling.broken.tolist() == [True, False, False, False, False, True]
-    assert ruling.predicted[0] == 1 - y[0]
-    assert ruling.length[[0, 1, 2]].tolist() == pytest.approx([EPS, 0, 1.1 * EPS], abs=1e-7)
-    assert ruling.length[3] == math.inf
-    assert (referee.not_finite, referee.out_of_range, referee.disproved) == (1, 1, 2)
+    success = success_check(x, x_adv, y, EPS, claimed)
+    assert success.broken.tolist() == [True, False, False, False, False, True]
+    assert success.predicted[0] == 1 - y[0]
+    assert success.length[[0, 1, 2]].tolist() == pytest.approx([EPS, 0, 1.1 * EPS], abs=1e-7)
+    assert success.length[3] == math.inf
+    assert (success_check.not_finite, success_check.out_of_range) == (1, 1)
+    assert success_check.disproved == 2
 
 
 def test_an_answer_that_is_no_number_is_no_right_answer() -> None:
     x = grey(2)
-    referee = Referee(lambda images: torch.full((len(images), 2), math.nan), "linf")
-    ruling = referee.rule(x, x, torch.zeros(2, dtype=torch.int64), EPS)
-    assert ruling.broken.all()
+    success_check = SuccessCheck(lambda images: torch.full((len(images), 2), math.nan), "linf")
+    success = success_check(x, x, torch.zeros(2, dtype=torch.int64), EPS)
+    assert success.broken.all()
 
 
 @pytest.mark.parametrize(("excess", "allowed"), [(5e-7, True), (5e-6, False)])
 def test_rounding_may_leave_the_ball_by_a_millionth(excess: float, allowed: bool) -> None:
     x = grey(4)
-    referee = _ruled(_broken(x, 1 + excess / EPS), x)
-    assert referee.disproved == (0 if allowed else 4)
+    success_check = _checked(_broken(x, 1 + excess / EPS), x)
+    assert success_check.disproved == (0 if allowed else 4)
 
 
 def test_a_lie_changes_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +166,7 @@ def test_a_lie_changes_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     x, model = grey(20), LinearNet()
     x = x[model.budgets(x, 1) > EPS / 100]  # nothing within the budget breaks these
     y = model(x).argmax(dim=1)
-    monkeypatch.setattr(runs, "walk", liar)
+    monkeypatch.setattr(runs, "iterate", liar)
     result = measured(model, x, y, params(Attack(steps=5), epsilon=EPS / 100))
     assert result.robust().correct == len(x) > 3
     facts = facts_of(result)
@@ -204,8 +214,15 @@ def test_every_attack_takes_two_classes() -> None:
     model = LinearNet()
     y = model(x).argmax(dim=1)
     eps = middle(model.budgets(x, 1))
-    further = (Method.APGD_DLR, Method.APGD_T, Method.FAB_T, Method.DEEPFOOL, Method.AUTOATTACK)
+    further = (
+        Method.APGD_DLR,
+        Method.MALT,
+        Method.APGD_T,
+        Method.FAB_T,
+        Method.DEEPFOOL,
+        Method.AUTOATTACK,
+    )
     chosen = params(Attack(steps=10), epsilon=eps, further=further)
     rows = attack_rows(measured(model, x, y, chosen))
-    assert [row.broken for row in rows] == [6] + [0] * 10
+    assert [row.broken for row in rows] == [6] + [0] * 11
     assert {row.attacked for row in rows[1:]} == {6}

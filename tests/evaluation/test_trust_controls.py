@@ -21,7 +21,7 @@ from worker.evaluation.arguments import unit_noise
 from worker.evaluation.conclusion import Samples, conclude
 from worker.evaluation.measurement import Measurement
 from worker.evaluation.progress import Meter
-from worker.evaluation.subject import Chunk, Subject
+from worker.evaluation.target import Chunk, TargetModel
 from worker.models import Classifier
 
 CLASSES = ("airplane", "automobile", "frog")
@@ -29,7 +29,7 @@ TEST_IMAGES = 100
 EPOCHS = 20
 EPS = 8 / 255
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.trains]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def evaluated(trained: Trained, model: nn.Module, method: Method = Method.PGD) -
         minimal_epsilon=False,
         attention=False,
     )
-    subject = Subject(
+    target_model = TargetModel(
         lineage=Lineage(id="0" * 32, name="Model", sha256="0" * 64),
         model=model.eval().requires_grad_(False),
         call=model,
@@ -97,7 +97,7 @@ def evaluated(trained: Trained, model: nn.Module, method: Method = Method.PGD) -
         teacher=trained.teacher,
         teacher_recipe=Recipe.CLEAN,
     )
-    measured = Measurement(subject, params, CLASSES, ())
+    measured = Measurement(target_model, params, CLASSES, ())
     chunk = Chunk(x=trained.x, y=trained.y, numbers=tuple(range(TEST_IMAGES)), masks=None, index=0)
     meter = Meter(lambda done, total, phase: None)
     start = unit_noise(chunk.x, params.attack.norm.value, params.seed, chunk.numbers)

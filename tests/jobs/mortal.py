@@ -3,6 +3,7 @@
 PLAN is a JSON list of `{"params": {...}, "deaths": [...]}`. Of each death one worker dies, and the
 next one goes on; the last one lives. A death is either `{"step": n}`: from outside, as soon as the
 loss of step n is on record; or `{"sync": n}`: within the n-th call of fsync, with a file half done.
+No last epoch counts as the best, whatever it learned, so that each training leaves two models.
 REPORT gets, for each training: how it ended, the losses on record as `float.hex` by step, the
 checksums of the models, how many workers died, and how many of them left a file half written.
 
@@ -30,7 +31,7 @@ from app.contracts.results import TrainResult
 from app.store import catalogue, jobs
 from tests.jobs.runs import add_job, open_lab, row_of
 from worker.job_run import run_job
-from worker.jobs.training_state import TrainingState
+from worker.jobs.training_state import Best, TrainingState
 
 FACTS = {"lease_s": 0.2, "checkpoint_s": 0.001}
 
@@ -66,11 +67,16 @@ def _work(folder: Path, job: str, trace: Path, fatal_sync: int | None) -> None:
     """In the child: run the job, and write down the loss of each step before it is taken."""
     torch.set_num_threads(1)
     record = os.open(trace, os.O_WRONLY | os.O_APPEND)
-    advance, fsync, syncs = TrainingState.advance, os.fsync, 0
+    advance, keep_best = TrainingState.advance, TrainingState.keep_best
+    fsync, syncs = os.fsync, 0
 
     def recorded(state: TrainingState, loss: torch.Tensor) -> None:
         os.write(record, f"{state.steps} {float(loss.detach()).hex()}\n".encode())
         advance(state, loss)
+
+    def early(state: TrainingState, best: Best) -> None:
+        if best.epoch < state.params.epochs:
+            keep_best(state, best)
 
     def counted(file: int) -> None:
         nonlocal syncs
@@ -80,6 +86,7 @@ def _work(folder: Path, job: str, trace: Path, fatal_sync: int | None) -> None:
         fsync(file)
 
     TrainingState.advance = recorded  # type: ignore[method-assign]
+    TrainingState.keep_best = early  # type: ignore[method-assign]
     os.fsync = counted
     run_job(open_lab(folder, **FACTS), job, stopping=lambda: False)
     os._exit(0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from app.contracts.events import EVENT, Event
@@ -15,6 +17,7 @@ from app.store import job_queries, jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow
+from tests.plugins import migrated
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
 
@@ -26,9 +29,13 @@ def open_lab(
     settings = Settings.model_validate({"data_dir": folder, **facts})
     files = Files(folder)
     files.prepare()
-    database = Database(settings.sql_url)
-    database.migrate()
+    database = Database(migrated.lay_out(folder))
     return WorkerLab(settings, database, files, ring)
+
+
+def every_look(lab: WorkerLab) -> WorkerLab:
+    """The lab, for whose jobs so much time passes between two looks that none is left out."""
+    return replace(lab, clock=itertools.count().__next__)
 
 
 def add_job(lab: WorkerLab, kind: JobKind, params: Params) -> str:

@@ -15,28 +15,27 @@ import pytest
 from app.contracts.results import AblationResult, EvaluationResult, Measure
 from app.store import catalogue, job_queries
 from tests.jobs.runs import open_lab
+from tests.plugins.forked import python_m
 from tests.plugins.images import MINI
 
-_WITHOUT_THE_SERVICE = """
-import runpy, sys
-class Closed:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"celery", "kombu", "redis", "fastapi", "uvicorn"}:
+_SERVICE = {"celery", "kombu", "redis", "fastapi", "uvicorn"}
+
+
+class _Closed:
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] in _SERVICE:
             raise ImportError(f"{name} is not installed here")
-sys.meta_path.insert(0, Closed())
-runpy.run_module("worker", run_name="__main__", alter_sys=True)
-"""
+
+
+def _without_the_service() -> None:
+    assert not sys.modules.keys() & _SERVICE
+    sys.meta_path.insert(0, _Closed)  # type: ignore[arg-type]
 
 
 def _worker(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _WITHOUT_THE_SERVICE, *arguments],
-        env={**os.environ, "LAB_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    environment = {"LAB_DATA_DIR": str(folder)}
+    return python_m("worker", *arguments, environment=environment, before=_without_the_service)
 
 
 def _write(path: Path, **params: object) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from app.services.lab import Lab
 from app.settings import Settings
 from app.store.tables import ModelRow
 from tests.jobs.measured import Measured, open_measured
+from tests.plugins.forked import python_m
 
 
 @pytest.fixture
@@ -56,14 +55,7 @@ def lab(measured: Measured) -> Iterator[Lab]:
 
 def _worker(measured: Measured, *arguments: str) -> subprocess.CompletedProcess[str]:
     folder = str(measured.lab.settings.data_dir)
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        env={**os.environ, "LAB_DATA_DIR": folder, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    return python_m("worker", *arguments, environment={"LAB_DATA_DIR": folder})
 
 
 def _run(measured: Measured, *arguments: str) -> str:

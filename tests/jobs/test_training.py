@@ -19,6 +19,8 @@ from tests.jobs.trainings import (
     STEPS_PER_EPOCH,
     VALIDATION,
     Workshop,
+    judge_attacked,
+    judge_clean,
     lines,
     models_of,
     open_workshop,
@@ -27,8 +29,9 @@ from tests.jobs.trainings import (
 )
 from worker import registry
 from worker.job_run import run_job
-from worker.registry import dataset as dataset_of
 from worker.registry import load_model, save_weights
+
+pytestmark = pytest.mark.trains
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,6 +59,7 @@ _REPORTED = {
     Recipe.CLEAN: _FIGURES | {"train_clean"},
     Recipe.PGD_AT: _ROBUST,
     Recipe.TRADES: _BOTH | {"trades"},
+    Recipe.RSLAD: _BOTH - {"classification"} | {"distillation_robust", "distillation_clean"},
     Recipe.MART: _BOTH | {"mart"},
     Recipe.SML: _BOTH | {"mart", "sml"},
     Recipe.AGKD: _BOTH | {"mart", "agkd"},
@@ -136,35 +140,46 @@ def test_an_epochs_figures_are_the_means_over_its_steps(
         assert epoch.values["learning_rate"] == own[-1].values["learning_rate"]
 
 
-def _clean_correct(shop: Workshop, row: ModelRow) -> int:
-    _, dataset = dataset_of(shop.lab.database, shop.lab.files, shop.dataset)
-    images, labels, _ = dataset.split("validation").to(torch.device("cpu"))
-    with torch.inference_mode():
-        logits = load_model(shop.lab.files, row)(images.float() / 255)
-    return int((logits.argmax(1) == labels).sum())
-
-
 @pytest.mark.parametrize("ema_decay", [0.0, 0.5])
-def test_the_best_and_the_last_epoch_are_kept(shop: Workshop, ema_decay: float) -> None:
-    params = shop.params(epochs=4, learning_rate=1.0, ema_decay=ema_decay, batch_size=32)
+def test_the_best_and_the_last_epoch_are_kept(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, ema_decay: float
+) -> None:
+    seen = (5, 9, 9, 7)
+    measured = judge_clean(monkeypatch, *seen)
+    params = shop.params(epochs=len(seen), ema_decay=ema_decay)
     job = run(shop.lab, JobKind.TRAIN, params)
+    shares = [e.values["validation_clean"] for e in points(shop.lab, job.id, "epoch")]
+    assert shares == pytest.approx([correct / VALIDATION for correct in seen])
     best, last = models_of(shop.lab, job)
-    seen = [e.values["validation_clean"] for e in points(shop.lab, job.id, "epoch")]
-    highest = max(i for i, share in enumerate(seen, 1) if share == max(seen))
-    assert highest < 4, "two models to tell apart"
-    for row, kept, epoch in ((best, "best", highest), (last, "last", 4)):
+    for row, kept, epoch in ((best, "best", 3), (last, "last", 4)):
         assert (row.card["kept"], row.card["epoch"]) == (kept, epoch)
         accuracy = row.card["validation_clean"]
-        assert accuracy["correct"] == pytest.approx(seen[epoch - 1] * VALIDATION)
-        assert accuracy["correct"] == _clean_correct(shop, row), "the weights are those measured"
+        assert (accuracy["correct"], accuracy["n"]) == (seen[epoch - 1], VALIDATION)
+        weights = load_model(shop.lab.files, row).state_dict()
+        torch.testing.assert_close(dict(weights), measured[epoch - 1], rtol=0, atol=0)
     assert (best.name, last.name) == ("Model", "Model (last)")
+    assert best.sha256 != last.sha256
 
 
-def test_of_equal_epochs_the_later_is_the_best_and_there_is_one_model(shop: Workshop) -> None:
-    job = run(shop.lab, JobKind.TRAIN, shop.student(learning_rate=1e-12))
-    best, last = models_of(shop.lab, job)
+def test_of_equal_epochs_the_later_is_the_best_and_there_is_one_model(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge_clean(monkeypatch, *[9] * EPOCHS)
+    best, last = models_of(shop.lab, run(shop.lab, JobKind.TRAIN, shop.params()))
     assert best.id == last.id
     assert (best.card["epoch"], best.card["kept"]) == (EPOCHS, "best")
+
+
+@pytest.mark.parametrize(("robust", "best"), [([9, 5], 1), ([5, 9], 2), ([9, 9], 2)])
+def test_a_student_is_chosen_by_its_robust_accuracy(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, robust: list[int], best: int
+) -> None:
+    judge_clean(monkeypatch, *reversed(robust))
+    judge_attacked(monkeypatch, pgd=robust, fgsm=robust)
+    job = run(shop.lab, JobKind.TRAIN, shop.student(recipe="pgd_at", steps=1))
+    card = models_of(shop.lab, job)[0].card
+    assert card["epoch"] == best
+    assert card["validation_robust"]["correct"] == max(robust)
 
 
 def test_bfloat16_trains_other_weights_of_the_same_type(shop: Workshop) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor
 
 from app.contracts.events import LogEvent, LogLevel, MetricsEvent
 from app.contracts.jobs import JobKind, JobStatus
@@ -13,7 +18,13 @@ from app.contracts.results import TrainResult
 from app.store import catalogue
 from app.store.tables import JobRow, ModelRow
 from tests.jobs.runs import events_of, open_lab, run
-from worker.jobs.context import WorkerLab
+from worker.attacks import FirstBreak, Steps
+from worker.attacks.iterative import FGSM
+from worker.data import TensorSplit
+from worker.jobs import validation
+from worker.jobs.context import JobContext, WorkerLab
+from worker.jobs.training_state import snapshot
+from worker.models import Classifier
 
 EPOCHS, STEPS_PER_EPOCH = 2, 3  # 180 training images, 64 a step
 VALIDATION = 20  # images
@@ -51,6 +62,36 @@ def train(lab: WorkerLab, params: TrainParams) -> ModelRow:
     assert row.status == JobStatus.SUCCEEDED, row.failure
     best, _ = models_of(lab, row)
     return best
+
+
+def judge_clean(monkeypatch: pytest.MonkeyPatch, *correct: int) -> list[dict[str, Tensor]]:
+    """Let the next epochs classify so many clean images right, whatever they learned.
+
+    Gives the weights that were measured, as they come.
+    """
+    left, measured, count = list(correct), list[dict[str, Tensor]](), validation.clean_correct
+
+    def judged(context: JobContext, model: Classifier, split: TensorSplit, size: int) -> int:
+        count(context, model, split, size)
+        measured.append(snapshot(model))
+        return left.pop(0)
+
+    monkeypatch.setattr(validation, "clean_correct", judged)
+    return measured
+
+
+def judge_attacked(
+    monkeypatch: pytest.MonkeyPatch, *, pgd: Sequence[int], fgsm: Sequence[int]
+) -> None:
+    """Let the next epochs withstand PGD and FGSM on so many images, whatever they learned."""
+    left = {True: list(fgsm), False: list(pgd)}
+
+    def judged(model: Classifier, x: Tensor, y: Tensor, *, how: Steps, **_: Any) -> FirstBreak:
+        assert len(y) == VALIDATION
+        stand = torch.arange(len(y)) < left[how == FGSM].pop(0)
+        return FirstBreak(x, torch.where(stand, how.steps + 1, 1))
+
+    monkeypatch.setattr(validation, "iterate", judged)
 
 
 def models_of(lab: WorkerLab, job: JobRow) -> tuple[ModelRow, ModelRow]:

@@ -67,7 +67,7 @@ def test_equals_the_model_in_eval_mode(architecture: str) -> None:
         near(found, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     stem=st.integers(1, 4),
     widths=st.lists(st.integers(1, 4), min_size=1, max_size=3),

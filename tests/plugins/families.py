@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from app.ablations import lifecycle
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, EvaluateParams, Method, TrainParams
 from app.contracts.results import (
@@ -20,7 +21,7 @@ from app.contracts.results import (
     ModelCard,
     ModelFigures,
 )
-from app.store import ablations, jobs
+from app.store import jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
@@ -42,7 +43,7 @@ def ablation_params(**changes: Any) -> AblationParams:
 def add_ablation(database: Database, params: AblationParams) -> str:
     """Write it with its trainings; returns its id."""
     parent = jobs.queued(JobKind.ABLATION, f"Ablation {params.name}", params)
-    jobs.add(database, parent, ablations.trainings(parent.id, params))
+    jobs.add(database, parent, lifecycle.trainings(parent.id, params))
     return parent.id
 
 
@@ -74,7 +75,7 @@ def run_all(database: Database, files: Files, parent_id: str) -> None:
     """Let every job succeed, the parent following each."""
     while waiting := children_of(database, parent_id, JobStatus.QUEUED):
         succeed(database, files, take(database, waiting[0].id))
-        ablations.advance(database, files, parent_id)
+        lifecycle.advance(database, files, parent_id)
 
 
 def children_of(database: Database, parent_id: str, *statuses: JobStatus) -> list[JobRow]:

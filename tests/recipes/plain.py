@@ -136,6 +136,23 @@ def trades(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     return Plain(loss, {"classification": classification, "trades": stability}, log_p, log_p_adv)
 
 
+def rslad(scene: Scene, student: Any, parameters: Parameters) -> Plain:
+    x, eps, step = scene.x, parameters.attack.eps, parameters.attack.step_size
+    p = scene.teacher(x).softmax(dim=1).detach()
+    x_adv = x + 0.001 * torch.randn(x.shape, generator=generator(), dtype=x.dtype)
+    for _ in range(parameters.attack.steps):
+        x_adv.requires_grad_()
+        far = F.kl_div(student(x_adv).log_softmax(dim=1), p, reduction="sum")
+        (gradient,) = torch.autograd.grad(far, x_adv)
+        x_adv = x_adv.detach() + step * gradient.sign()
+        x_adv = torch.min(torch.max(x_adv, x - eps), x + eps).clamp(0, 1)
+    _, _, seen = train_pass(student, x_adv, x)
+    log_p_adv, log_p = seen.chunk(2)
+    robust, natural = (F.kl_div(q, p, reduction="batchmean") for q in (log_p_adv, log_p))
+    terms = {"distillation_robust": robust, "distillation_clean": natural}
+    return Plain(robust * 5 / 6 + natural / 6, terms, log_p, log_p_adv)
+
+
 def mart(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     start = uniform(scene.x, len(scene.x))
     x_adv = attack(student, scene.x, scene.y, start, parameters, towards=False)
@@ -186,6 +203,7 @@ PLAIN: dict[str, Callable[[Scene, Any, Parameters], Plain]] = {
     "clean": clean,
     "pgd_at": pgd_at,
     "trades": trades,
+    "rslad": rslad,
     "mart": mart,
     "sml": sml,
     "agkd": lambda *given: of_both_directions(*given, {"agkd"}),

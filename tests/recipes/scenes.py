@@ -12,7 +12,7 @@ from tests.plugins.recording import CLASSES, Recording, recording
 from worker.recipes import RECIPES, Batch, Networks, Parameters, Step, TrainingAttack, Weights
 
 N, SEED = 6, 5
-NEEDS_TEACHER = ("agkd", "agkd_bml")
+NEEDS_TEACHER = ("rslad", "agkd", "agkd_bml")
 TOWARDS_A_CLASS = ("sml", "agkd", "bml", "agkd_bml")
 """Recipes whose examples aim at the most confusing class, and that draw x'."""
 

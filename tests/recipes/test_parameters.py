@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contracts.params import KNOBS_OF, RECIPE_NAMES, Recipe, TrainParams
+from app.contracts.params import Recipe, TrainParams
+from app.contracts.recipes import READ_BY_SOME
 from tests.recipes.scenes import scene
 from worker.jobs.training import parameters_of
 from worker.recipes import RECIPES
@@ -41,7 +42,6 @@ OTHER: dict[str, st.SearchStrategy[Any]] = {
     "mart_beta": st.floats(0, 5.9) | st.floats(6.1, 100),
     "trades_beta": st.floats(0, 5.9) | st.floats(6.1, 100),
 }
-READ_BY_ALL = {"label_smoothing"}
 
 
 def loss(recipe: Recipe, **changed: Any) -> float:
@@ -60,8 +60,8 @@ before = lru_cache(loss)
 
 
 def test_jobs_and_the_form_name_the_recipes_that_there_are() -> None:
-    assert set(RECIPES) == set(Recipe) == set(KNOBS_OF) == set(RECIPE_NAMES)
-    assert set().union(*KNOBS_OF.values()) | READ_BY_ALL == set(BASE)
+    assert set(RECIPES) == set(Recipe)
+    assert set(BASE) == READ_BY_SOME
 
 
 def test_recipes_need_a_teacher_where_jobs_say_so() -> None:
@@ -73,18 +73,19 @@ def test_recipes_need_a_teacher_where_jobs_say_so() -> None:
 
 
 @pytest.mark.parametrize("recipe", Recipe)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(values=st.fixed_dictionaries(OTHER))
 def test_a_recipe_reads_its_own_knobs_and_no_others(recipe: Recipe, values: dict[str, Any]) -> None:
     changing = {
         name for name, new in values.items() if loss(recipe, **{name: new}) != before(recipe)
     }
-    assert changing == KNOBS_OF[recipe] | READ_BY_ALL
+    assert changing == recipe.record.parameters
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
-    recipe=st.sampled_from([r for r in Recipe if "mart" in KNOBS_OF[r]]), beta=OTHER["mart_beta"]
+    recipe=st.sampled_from([r for r in Recipe if "mart" in r.record.parameters]),
+    beta=OTHER["mart_beta"],
 )
 def test_without_mart_its_beta_says_nothing(recipe: Recipe, beta: float) -> None:
     assert loss(recipe, mart=False, mart_beta=beta) == loss(recipe, mart=False)

@@ -80,7 +80,7 @@ def test_what_follows_the_network_is_exact() -> None:
     first, second = pair.student_sees(x, x[:].flip(0))
     assert isinstance(first, Outputs)
     assert all(tensor.dtype == torch.float32 for tensor in (*first, *second))
-    (features,) = pair.teacher_features(x)
+    ((features, *_),) = pair.teacher_sees(x)
     assert features.dtype == torch.float32
     assert not features.requires_grad
     assert attention_map(features).amax(dim=(1, 2)).eq(1).all()

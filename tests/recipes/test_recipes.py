@@ -95,13 +95,15 @@ def test_a_weight_of_zero_leaves_the_rest() -> None:
 ATTACKED = {
     "pgd_at": N,
     "trades": N,
+    "rslad": N,
     "mart": N,
     "sml": N,
     "agkd": 2 * N,
     "bml": 2 * N,
     "agkd_bml": 2 * N,
 }
-LEARNED = {"clean": N, "pgd_at": N, "trades": 2 * N, "mart": 2 * N}
+LEARNED = {"clean": N, "pgd_at": N, "trades": 2 * N, "rslad": 2 * N, "mart": 2 * N}
+TAUGHT = {"rslad": N, "agkd": 2 * N, "agkd_bml": 2 * N}
 LOOKS_FIRST = ("trades", *TOWARDS_A_CLASS)
 """At the clean images: for what to leave, or for the most confusing class."""
 
@@ -119,7 +121,7 @@ def test_modes_and_batches_of_each_stage(recipe: str) -> None:
     ]
     assert given.student.training
     taught = [(training, gradient, len(x)) for training, gradient, x in given.teacher.calls]
-    assert taught == [(False, False, 2 * N)] * (recipe in NEEDS_TEACHER)
+    assert taught == [(False, False, TAUGHT.get(recipe))] * (recipe in NEEDS_TEACHER)
     assert not given.teacher.training
     assert len(given.asked) == (recipe in TOWARDS_A_CLASS)
 
@@ -154,7 +156,8 @@ def test_the_teacher_sees_the_clean_images(recipe: str) -> None:
     given = scene()
     given.take(recipe)
     ((_, _, seen),) = given.teacher.calls
-    assert torch.equal(seen, torch.cat([given.x, given.pool[given.asked[0]]]))
+    prime = [given.pool[asked] for asked in given.asked]
+    assert torch.equal(seen, torch.cat([given.x, *prime]))
 
 
 def library_example(recipe: str) -> tuple[Tensor, Tensor]:
@@ -162,8 +165,13 @@ def library_example(recipe: str) -> tuple[Tensor, Tensor]:
     given = scene()
     given.take(recipe)
     attack = {"eps": PARAMETERS.attack.eps, "alpha": PARAMETERS.attack.step_size, "steps": STEPS}
-    kind = torchattacks.TPGD if recipe == "trades" else torchattacks.PGD
+    of_predictions = recipe in ("trades", "rslad")
+    kind = torchattacks.TPGD if of_predictions else torchattacks.PGD
     library: Any = kind(recording(0), **attack)
+    if recipe == "rslad":
+        student, answers = library.get_logits, [recording(1)(given.x)]
+        # The teacher's answer in place of the first one, which the others are compared with.
+        library.get_logits = lambda images: answers.pop() if answers else student(images)
     x, y = given.x, given.y
     if recipe in TOWARDS_A_CLASS:
         library.set_mode_targeted_by_label(quiet=True)
@@ -172,7 +180,7 @@ def library_example(recipe: str) -> tuple[Tensor, Tensor]:
         if recipe != "sml":
             x, y = torch.cat([x, given.pool[y_prime]]), torch.cat([y_prime, given.y])
     torch.manual_seed(SEED)  # of the library's start
-    expected = library(x) if recipe == "trades" else library(x, y)
+    expected = library(x) if of_predictions else library(x, y)
     seen = given.student.calls[-1][2]
     if len(expected) > N:
         return torch.cat([seen[:N], seen[2 * N :]]), expected

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from app.contracts.jobs import Queue
-from app.run.commands import web_command, worker_command
+from app.run.supervisor import web_command, worker_command
 from tests.plugins.lab_process import PATIENCE_S, ROOT, free_port, read_health, wait_until
 
 PASSWORD = "5e" * 24

@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.run import groups
 from app.run.broker import Broker
-from app.run.processes import Child
+from app.run.processes import Child, kill_group, stop
 from tests.plugins.lab_process import ROOT, processes, wait_until
 
 # A process that ignores a polite request, and so does the one that it starts.
@@ -38,7 +37,7 @@ def stubborn(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     )
     wait_until(lambda: len(list(tmp_path.glob("*.up"))) == 2, "two processes")
     yield process
-    groups.kill_group(process.pid)
+    kill_group(process.pid)
     process.wait()
 
 
@@ -49,25 +48,25 @@ def _group(pid: int) -> list[int]:
 def test_a_group_that_ignores_the_request_is_killed_whole(
     stubborn: subprocess.Popen[bytes],
 ) -> None:
-    groups.stop([stubborn.pid], grace_s=0.2)
+    stop([stubborn.pid], grace_s=0.2)
     wait_until(lambda: not _group(stubborn.pid), "the group is gone")
 
 
 def test_hurry_cuts_the_wait_short(stubborn: subprocess.Popen[bytes]) -> None:
-    groups.stop([stubborn.pid], grace_s=3600.0, hurry=lambda: True)
+    stop([stubborn.pid], grace_s=3600.0, hurry=lambda: True)
     wait_until(lambda: not _group(stubborn.pid), "the group is gone")
 
 
 def test_a_group_that_is_gone_needs_no_waiting() -> None:
     process = subprocess.Popen(["true"], start_new_session=True)
     process.wait()
-    groups.stop([process.pid], grace_s=3600.0)
+    stop([process.pid], grace_s=3600.0)
 
 
 def test_the_watchdog_ends_what_was_named_last(stubborn: subprocess.Popen[bytes]) -> None:
     polite = subprocess.Popen(["sleep", "600"], start_new_session=True)
     spared = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    code = "import app.run.watchdog as w; w.GRACE_S = 0.2; w.main()"
+    code = "import app.run.processes as p; p.GRACE_S = 0.2; p.watchdog()"
     watchdog = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE)
     assert watchdog.stdin is not None
     for stages in ([[spared.pid], []], [[polite.pid], [stubborn.pid]]):
@@ -161,6 +160,6 @@ def test_a_data_folder_of_any_name_will_do(tmp_path: Path, name: str) -> None:
 
 def _end(broker: Broker) -> None:
     assert broker.child.pid is not None
-    groups.stop([broker.child.pid], grace_s=10.0, is_gone=lambda _: broker.child.ended())
+    stop([broker.child.pid], grace_s=10.0, is_gone=lambda _: broker.child.ended())
     broker.child.forget()
     broker.clean()

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score
 
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import Attack, Method, Recipe
-from app.contracts.results import EvaluationResult, Light, Lineage
+from app.contracts.results import Comparison, EvaluationResult, Light, Lineage
 from app.contracts.units import from_255
 from app.contracts.views import JobView
 from app.errors import Conflict, InvalidInput, NotFound
@@ -108,8 +108,8 @@ def test_only_shared_images_count_in_whatever_order_they_come() -> None:
     for test in comparison.tests:
         assert (test.difference, test.only_first, test.only_second, test.p_value) == (0, 0, 0, 1)
     assert (comparison.differing, comparison.differing_total) == ((), 0)
-    assert any("150 images of evaluation 1" in note for note in comparison.notes)
-    assert any("100 images of evaluation 2" in note for note in comparison.notes)
+    assert any("150 images of evaluation 1" in note for note in notes_of(comparison))
+    assert any("100 images of evaluation 2" in note for note in notes_of(comparison))
 
 
 def test_images_on_which_they_differ() -> None:
@@ -151,8 +151,8 @@ def test_what_makes_it_uneven_is_said() -> None:
         further=(Method.SQUARE,),
         queries=500,
     )
-    notes = side_by_side([finished(result), finished(other), finished(result)]).notes
-    assert "The budgets differ: 8/255 in LINF in evaluations 1 and 3; 4/255 in LINF in " \
+    notes = notes_of(side_by_side([finished(result), finished(other), finished(result)]))
+    assert "The budgets differ: 8/255 (L∞) in evaluations 1 and 3; 4/255 (L∞) in " \
            "evaluation 2." in notes  # fmt: skip
     assert "The first attacks differ: PGD (20 steps of 0.25 ε, 5 starts) in evaluations 1 and 3; " \
            "CW (50 steps of 0.25 ε, from the image itself) in evaluation 2." in notes  # fmt: skip
@@ -162,12 +162,12 @@ def test_what_makes_it_uneven_is_said() -> None:
     assert any(note.startswith("6 tests are made on the same images") for note in notes)
 
 
-def test_knobs_that_an_attack_lacks_make_nothing_uneven() -> None:
+def test_parameters_that_an_attack_lacks_make_nothing_uneven() -> None:
     result = full_evaluation(MODELS[:1], images=30)
 
     def first_attacks(*attacks: Attack) -> list[str]:
         found = [finished(with_params(result, attack=attack)) for attack in attacks]
-        return [n for n in side_by_side(found).notes if n.startswith("The first attacks")]
+        return [n for n in notes_of(side_by_side(found)) if n.startswith("The first attacks")]
 
     assert first_attacks(Attack(method=Method.FGSM), Attack(method=Method.FGSM, steps=7)) == []
     assert first_attacks(
@@ -184,16 +184,16 @@ def test_transfer_from_other_models_is_uneven() -> None:
     result = full_evaluation(MODELS[:1], images=30)
     further = (*result.params.further, Method.TRANSFER)
     one, other = (with_params(result, further=further, sources=(source * 32,)) for source in "cd")
-    uneven = side_by_side([finished(one), finished(other)]).notes
+    uneven = notes_of(side_by_side([finished(one), finished(other)]))
     assert any("(cccccccc) in evaluation 1;" in note for note in uneven)
     assert any("(dddddddd) in evaluation 2." in note for note in uneven)
-    even = side_by_side([finished(one), finished(one)]).notes
+    even = notes_of(side_by_side([finished(one), finished(one)]))
     assert not any("transfer" in note for note in even)
 
 
 def test_an_even_comparison_has_one_note() -> None:
     result = full_evaluation(MODELS, images=30, light=Light.AMBER)
-    (note,) = side_by_side([finished(result)]).notes
+    (note,) = notes_of(side_by_side([finished(result)]))
     assert "2 tests" in note
 
 
@@ -201,8 +201,30 @@ def test_a_broken_evaluation_is_named() -> None:
     red = full_evaluation(MODELS, images=30, light=Light.RED)
     comparison = side_by_side([finished(red)])
     assert [row.light for row in comparison.compared] == [Light.GREEN, Light.RED]
-    (note,) = (note for note in comparison.notes if "red" in note)
-    assert "“Student <b>” (evaluation 1)" in note
+    (warning,) = (one.text for one in comparison.caveats if one.severity == "warning")
+    assert "“Student <b>” (evaluation 1)" in warning
+    assert warning == comparison.caveats[0].text
+
+
+def test_a_name_makes_no_warning() -> None:
+    result = full_evaluation(MODELS[:1], images=30)
+    (model,) = result.models
+    source = Lineage(id="c" * 32, name="its verdict is red", sha256="1" * 64)
+    row = model.attacks[0].model_copy(update={"method": Method.TRANSFER, "source": source})
+    model = model.model_copy(update={"attacks": (*model.attacks, row)})
+    transferred = with_params(
+        result.model_copy(update={"models": (model,)}),
+        further=(*result.params.further, Method.TRANSFER),
+        sources=(source.id,),
+    )
+    other = with_params(transferred, sources=("d" * 32,))
+    comparison = side_by_side([finished(transferred), finished(other)])
+    assert any(source.name in one.text for one in comparison.caveats)
+    assert {one.severity for one in comparison.caveats} == {"note"}
+
+
+def notes_of(comparison: Comparison) -> list[str]:
+    return [one.text for one in comparison.caveats]
 
 
 def refused(*found: Finished) -> str:

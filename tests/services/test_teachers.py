@@ -17,6 +17,12 @@ from tests.web.examples import add_dataset, add_model, train_params
 _STUDENTS = [recipe for recipe in Recipe if recipe.is_robust]
 
 
+def _teacher(lab: Lab, dataset: str, recipe: Recipe, **card_says: Any) -> str:
+    """Trained as the recipe needs it: on clean images, or on adversarial ones."""
+    robust = "f" * 32 if recipe.record.robust_teacher else None
+    return add_model(lab, dataset, teacher=robust, **card_says)
+
+
 def _submit(lab: Lab, recipe: Recipe, teacher: str, dataset: str, **values: Any) -> JobView:
     params = train_params(recipe=recipe, teacher=teacher, dataset=dataset, **values)
     return jobs.submit(lab, JobKind.TRAIN, params)
@@ -25,7 +31,7 @@ def _submit(lab: Lab, recipe: Recipe, teacher: str, dataset: str, **values: Any)
 @pytest.mark.parametrize("recipe", _STUDENTS)
 def test_a_teacher_has_the_classes_of_the_data(lab: Lab, recipe: Recipe) -> None:
     dataset = add_dataset(lab)
-    stranger = add_model(lab, dataset, classes=("one", "two"))
+    stranger = _teacher(lab, dataset, recipe, classes=("one", "two"))
     with pytest.raises(InvalidInput, match="other classes") as refused:
         _submit(lab, recipe, stranger, dataset)
     assert refused.value.field == "teacher"
@@ -35,13 +41,13 @@ def test_a_teacher_has_the_classes_of_the_data(lab: Lab, recipe: Recipe) -> None
 def test_a_teacher_has_the_image_size_of_the_data(lab: Lab, recipe: Recipe) -> None:
     dataset = add_dataset(lab)
     with pytest.raises(InvalidInput, match="64 pixels"):
-        _submit(lab, recipe, add_model(lab, dataset, image_size=64), dataset)
+        _submit(lab, recipe, _teacher(lab, dataset, recipe, image_size=64), dataset)
 
 
 @pytest.mark.parametrize("recipe", _STUDENTS)
 def test_a_student_starts_only_from_its_own_architecture(lab: Lab, recipe: Recipe) -> None:
     dataset = add_dataset(lab)
-    wide = add_model(lab, dataset, architecture="wrn-10-4")
+    wide = _teacher(lab, dataset, recipe, architecture="wrn-10-4")
     with pytest.raises(InvalidInput, match="cannot start from the weights") as refused:
         _submit(lab, recipe, wide, dataset)
     assert refused.value.field == "start_from_teacher"
@@ -52,8 +58,8 @@ def test_a_student_starts_only_from_its_own_architecture(lab: Lab, recipe: Recip
 @pytest.mark.parametrize("recipe", _STUDENTS)
 def test_only_recipes_that_compare_attention_need_one_family(lab: Lab, recipe: Recipe) -> None:
     dataset = add_dataset(lab)
-    other = add_model(lab, dataset, architecture="preactresnet-18")
-    if recipe.needs_teacher:
+    other = _teacher(lab, dataset, recipe, architecture="preactresnet-18")
+    if recipe.record.teacher == "attention":
         with pytest.raises(InvalidInput, match="attention maps do not fit") as refused:
             _submit(lab, recipe, other, dataset, start_from_teacher=False)
         assert refused.value.field == "architecture"
@@ -65,3 +71,12 @@ def test_a_teacher_may_be_of_unknown_training(lab: Lab) -> None:
     dataset = add_dataset(lab)
     imported = add_model(lab, dataset, params=None, validation_clean=None, origin="imported")
     assert _submit(lab, Recipe.AGKD_BML, imported, dataset).params["teacher"] == imported
+
+
+def test_who_learns_from_predictions_needs_a_robust_teacher(lab: Lab) -> None:
+    dataset = add_dataset(lab)
+    with pytest.raises(InvalidInput, match="trained on clean images: RSLAD learns") as refused:
+        _submit(lab, Recipe.RSLAD, add_model(lab, dataset), dataset)
+    assert refused.value.field == "teacher"
+    robust = _teacher(lab, dataset, Recipe.RSLAD)
+    assert _submit(lab, Recipe.RSLAD, robust, dataset).params["teacher"] == robust

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
-from app.contracts.jobs import JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.services import jobs
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
+from app.store import catalogue
+from app.store.tables import JobRow, ModelRow, UploadRow
+from tests.plugins.families import ablation_params, take
 from tests.plugins.rows import job_row
+from tests.plugins.statements import statements
+from tests.plugins.stock import stock_dataset, stock_model
 
 DAY_S = 24 * 3600.0
 
@@ -53,3 +62,84 @@ def test_checkpoints_that_another_job_goes_on_from_stay(lab: Lab) -> None:
     reconcile(lab)
     assert wanted.exists()
     assert not unwanted.exists()
+
+
+def locks(said: list[str]) -> int:
+    """How often the write lock was taken."""
+    return sum(statement.startswith("BEGIN IMMEDIATE") for statement in said)
+
+
+def _upload(lab: Lab, *, age_s: float) -> str:
+    row = UploadRow(
+        id=uuid.uuid4().hex, filename="photo.jpg", sha256="0" * 64, size_bytes=1,
+        created_at=time.time() - age_s,
+    )  # fmt: skip
+    catalogue.add_upload(lab.database, row)
+    return row.id
+
+
+def _binned(lab: Lab, *, age_s: float) -> None:
+    model = stock_model(lab)
+    with lab.database.writing() as session:
+        when = update(ModelRow).where(ModelRow.id == model)
+        session.execute(when.values(deleted_at=time.time() - age_s))
+
+
+def _busy(lab: Lab) -> None:
+    """Something for every step of the reconciler to look at, none of which is due."""
+    now = time.time()
+    training = {"dataset": stock_dataset(lab), "teacher": stock_model(lab)}
+    jobs.submit(lab, JobKind.ABLATION, ablation_params(training=training))
+    needed, _ = _upload(lab, age_s=2 * 3600.0), _upload(lab, age_s=60.0)
+    _binned(lab, age_s=6 * DAY_S)
+    checkpoints(lab, status=JobStatus.CANCELLED, finished_at=now - 6 * DAY_S)
+    with lab.database.writing() as session:
+        session.add(job_row(status=JobStatus.RUNNING, lease_until=now + 1000))
+        session.add(job_row(sent_at=now, params={"upload": needed}))
+    reconcile(lab)  # tells of the ablation's first training
+
+
+def test_a_lab_in_which_nothing_is_due_takes_no_write_lock(lab: Lab) -> None:
+    _busy(lab)
+    with statements() as said:
+        reconcile(lab)
+    assert locks(said) == 0
+
+
+def _lose(lab: Lab) -> None:
+    with lab.database.writing() as session:
+        session.add(job_row(status=JobStatus.RUNNING, attempt=1, lease_until=time.time() - 1))
+
+
+def _begin_a_training(lab: Lab) -> None:
+    with lab.database.reading() as session:
+        child = session.scalars(select(JobRow).where(JobRow.parent_id.is_not(None))).first()
+    assert child is not None
+    take(lab.database, child.id)
+
+
+def _send(lab: Lab) -> None:
+    with lab.database.writing() as session:
+        session.add(job_row(queue=Queue.LIVE))
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        _lose,
+        _begin_a_training,
+        _send,
+        lambda lab: _upload(lab, age_s=2 * 3600.0),
+        lambda lab: _binned(lab, age_s=8 * DAY_S),
+    ],
+    ids=["a lost job", "a parent that follows", "an unsent job", "an old upload", "an old model"],
+)
+def test_what_is_due_is_written_once(lab: Lab, happen: Callable[[Lab], object]) -> None:
+    _busy(lab)
+    happen(lab)
+    with statements() as said:
+        reconcile(lab)
+    assert locks(said) == 1
+    with statements() as said:
+        reconcile(lab)
+    assert locks(said) == 0

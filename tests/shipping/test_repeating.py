@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from app.store import catalogue, job_queries
 from app.store.shipped import listed, read_card, register
 from app.store.tables import JobRow, ModelRow, UploadRow
 from tests.jobs.runs import open_lab, run
+from tests.plugins.forked import python_m
 from tests.plugins.images import MINI
 from worker.jobs.context import WorkerLab
 
@@ -37,7 +36,7 @@ TINY = {"architecture": "wrn-10-1", "epochs": 1, "batch_size": 250, "steps": 1}
 CHEAP = {"images": 10, "epsilons": [], "step_counts": [],
          "minimal_epsilon": False, "attention": False}  # fmt: skip
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.trains]
 
 
 def _write(path: Path, params: dict[str, Any]) -> None:
@@ -47,15 +46,7 @@ def _write(path: Path, params: dict[str, Any]) -> None:
 
 def _shipping(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     places = {"LAB_DATA_DIR": str(folder / "lab"), "LAB_SHIPPED_DIR": str(folder / "box")}
-    return subprocess.run(
-        [sys.executable, "-m", "worker.shipping", *arguments],
-        cwd=ROOT,
-        env=os.environ | places | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    return python_m("worker.shipping", *arguments, environment=places)
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +150,9 @@ def test_images_of_the_same_classes_measure_and_train(repeated: Path, elsewhere:
     )
     assert imported.status == JobStatus.SUCCEEDED, imported.failure
     dataset = catalogue.datasets(elsewhere.database)[0].id
+    # Attention is measured where a model is right: among a hundred images, so is a guess.
     evaluate = EvaluateParams(
-        models=tuple(box.values()), dataset=dataset, images=10, epsilons=(), step_counts=(),
+        models=tuple(box.values()), dataset=dataset, images=100, epsilons=(), step_counts=(),
         minimal_epsilon=False, attack=Attack(steps=2),
     )  # fmt: skip
     row = run(elsewhere, JobKind.EVALUATE, evaluate)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from app.store.db import Database
+from tests.plugins import migrated
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'lab.sqlite3'}")
-    opened.migrate()
+    opened = Database(migrated.lay_out(tmp_path))
     yield opened
     opened.close()

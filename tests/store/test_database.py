@@ -50,6 +50,22 @@ def test_migrations_make_the_tables_that_the_code_declares(database: Database) -
     engine.dispose()
 
 
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("SELECT * FROM jobs WHERE id >= '5e' AND id < '5eg' ORDER BY created_at DESC, id DESC",
+         "(id>? AND id<?)"),
+        ("SELECT * FROM models WHERE name = 'Twin' AND deleted_at IS NULL", "models_by_name"),
+    ],
+)  # fmt: skip
+def test_what_is_looked_for_by_name_is_not_searched_row_by_row(
+    database: Database, query: str, index: str
+) -> None:
+    with database.reading() as session:
+        plan = [str(row) for row in session.execute(text(f"EXPLAIN QUERY PLAN {query}"))]
+    assert index in plan[0]
+
+
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     jobs.add(database, job_row(id="a" * 32))
     database.migrate()

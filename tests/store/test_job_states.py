@@ -229,7 +229,7 @@ class JobStates(RuleBasedStateMachine):
 
 
 TestJobStates = JobStates.TestCase
-TestJobStates.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestJobStates.settings = settings(max_examples=20, stateful_step_count=40)
 
 
 def test_the_third_lost_worker_fails_the_job_and_says_why(tmp_path: Path) -> None:

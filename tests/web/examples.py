@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -207,3 +209,9 @@ def png(grey: int) -> str:
     buffer = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE), (grey, grey, grey)).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def brought_figures(html: str) -> dict[str, Any]:
+    """The figures that a page brings along, by name."""
+    blocks = re.findall(r"<script type=\"application/json\" data-figures>(.*?)</script>", html)
+    return {name: figure for block in blocks for name, figure in json.loads(block).items()}

@@ -10,18 +10,19 @@ import httpx
 import plotly.graph_objects as go
 import pytest
 
+from app.ablations import lifecycle
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TRAINING_PRESETS, AblationParams, Recipe
 from app.contracts.results import AblationTable, Accuracy, Measure
 from app.services import ablations as service
 from app.services import jobs
 from app.services.lab import Lab
-from app.store import ablations
-from app.web import ablation_charts, palette
-from app.web.ablation_view import ablation_view
-from app.web.pairs import read_pairs, typed_pairs
+from app.web.charts import palette
+from app.web.charts.ablation import every_seed
+from app.web.forms.pairs import read_pairs, typed_pairs
+from app.web.pages.ablation import ablation_view
 from tests.plugins.families import children_of, fail, run_all, succeed, take
-from tests.web.examples import add_dataset, add_model, an_id
+from tests.web.examples import add_dataset, add_model, an_id, brought_figures
 
 _HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 
@@ -54,7 +55,7 @@ def _ablation(lab: Lab, **changes: Any) -> str:
 
 
 def _table(lab: Lab, job: str) -> AblationTable:
-    return service.table(lab, job)
+    return service.get(lab, job).table
 
 
 @pytest.mark.parametrize(
@@ -225,12 +226,11 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
     for number, child in enumerate(children_of(lab.database, job)):
         shares = {"clean": 90, "pgd": 40 + number}
         succeed(lab.database, lab.files, take(lab.database, child.id), shares)
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     run_all(lab.database, lab.files, job)
     page = _plain(client.get(f"/jobs/{job}").text)
-    (row,) = re.findall(
-        r'<tr><th scope="row"><span class="identity student">AGKD-BML.*?</tr>', page, re.S
-    )
+    identity = f'<span class="identity" style="--hue: {Recipe.AGKD_BML.record.hue}">AGKD-BML'
+    (row,) = re.findall(rf'<tr><th scope="row">{identity}.*?</tr>', page, re.S)
     cells = re.findall(r'<td class="num">(.*?)</td>', row, re.S)
     columns = [column.name for column in _table(lab, job).columns]
     # Seeds of the student had 42 and 43 of 100: mean 42.5, deviation sqrt(0.5).
@@ -258,13 +258,13 @@ def test_a_failed_child_says_why_and_the_others_go_on(lab: Lab, client: httpx.Cl
     first, second, *_ = children_of(lab.database, job)
     fail(lab.database, take(lab.database, first.id), f"It broke {_HOSTILE}.")
     succeed(lab.database, lab.files, take(lab.database, second.id))
-    ablations.advance(lab.database, lab.files, job)
-    fragment = client.get(f"/jobs/{job}/children").text
+    lifecycle.advance(lab.database, lab.files, job)
+    fragment = client.get(f"/jobs/{job}/ablation").text
     assert "<html" not in fragment
     assert "It broke &lt;script&gt;" in fragment
-    table = client.get(f"/jobs/{job}/ablation").text
-    assert "90.0" in table
-    assert "n&nbsp;=&nbsp;1" in table
+    assert "90.0" in fragment
+    assert "n&nbsp;=&nbsp;1" in fragment
+    assert list(brought_figures(fragment)) == ["seeds"]
     assert jobs.get(lab, job).status is JobStatus.RUNNING
 
 
@@ -282,10 +282,29 @@ def test_the_dashboard_lists_the_ablation_and_not_its_jobs(lab: Lab, client: htt
     assert "4 jobs" in page
 
 
-@pytest.mark.parametrize("path", ["ablation", "children"])
-def test_another_kind_of_job_has_no_table(lab: Lab, client: httpx.Client, path: str) -> None:
+def test_another_kind_of_job_has_no_table(lab: Lab, client: httpx.Client) -> None:
     child = children_of(lab.database, _ablation(lab))[0].id
-    assert "is no ablation" in client.get(f"/jobs/{child}/{path}").text
+    assert "is no ablation" in client.get(f"/jobs/{child}/ablation").text
+
+
+def test_a_refresh_makes_the_table_once(
+    lab: Lab, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    original = service.get
+
+    def table(lab: Lab, job_id: str) -> service.Ablation:
+        made.append(job_id)
+        return original(lab, job_id)
+
+    job = _ablation(lab)
+    monkeypatch.setattr("app.services.ablations.get", table)
+    page = client.get(f"/jobs/{job}").text
+    assert client.get(f"/jobs/{job}/record.json").status_code == 200
+    assert made == [job]
+    for address in re.findall(r'hx-get="([^"]+)"', page):
+        assert client.get(address).status_code == 200
+    assert made == [job, job]
 
 
 def test_outside_text_stays_text(lab: Lab, client: httpx.Client) -> None:
@@ -298,9 +317,9 @@ def test_outside_text_stays_text(lab: Lab, client: httpx.Client) -> None:
 
 def test_the_chart_has_a_point_for_every_seed_and_a_line_for_every_mean(lab: Lab) -> None:
     job = _ablation(lab)
-    assert ablation_charts.figure(_table(lab, job)) is None
+    assert every_seed(_table(lab, job)) is None
     run_all(lab.database, lab.files, job)
-    figure = ablation_charts.figure(_table(lab, job))
+    figure = every_seed(_table(lab, job))
     assert figure is not None
     go.Figure(figure)  # raises ValueError for what it does not know
     by_name: dict[str, list[dict[str, Any]]] = {}
@@ -321,8 +340,8 @@ def test_the_chart_has_a_point_for_every_seed_and_a_line_for_every_mean(lab: Lab
 def test_validation_figures_are_drawn_until_there_are_others(lab: Lab) -> None:
     job = _ablation(lab)
     succeed(lab.database, lab.files, take(lab.database, children_of(lab.database, job)[0].id))
-    ablations.advance(lab.database, lab.files, job)
-    figure = ablation_charts.figure(_table(lab, job))
+    lifecycle.advance(lab.database, lab.files, job)
+    figure = every_seed(_table(lab, job))
     assert figure is not None
     assert {trace["name"] for trace in figure["data"] if trace.get("showlegend")} == {
         "clean, validation", "PGD-10, validation",
@@ -330,8 +349,7 @@ def test_validation_figures_are_drawn_until_there_are_others(lab: Lab) -> None:
 
 
 def test_every_recipe_has_a_colour_of_its_own() -> None:
-    assert set(palette.RECIPES) == set(Recipe)
-    assert len(set(palette.RECIPES.values())) == len(Recipe)
+    assert len({recipe.record.hue for recipe in Recipe}) == len(Recipe)
 
 
 def test_what_the_paper_reports_stands_once_under_the_last_row_of_its_recipe(lab: Lab) -> None:

@@ -7,17 +7,15 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from app.contracts.params import Attack, EvaluateParams, Norm, Recipe
+from app.contracts.params import Attack, EvaluateParams, Goal, Method, Norm, Recipe
 from app.contracts.results import Accuracy
-from app.web import (
-    charts,
-    curve_charts,
-    evaluation_charts,
-    explain_charts,
-    job_charts,
-    palette,
-    training_charts,
-)
+from app.web.charts import base as charts
+from app.web.charts import curves as curve_charts
+from app.web.charts import evaluation as evaluation_charts
+from app.web.charts import explain as explain_charts
+from app.web.charts import palette
+from app.web.charts import reported as job_charts
+from app.web.charts import training as training_charts
 from tests.web.examples import evaluation, explanation
 
 _TEACHER, _STUDENT = "a" * 32, "b" * 32
@@ -129,6 +127,21 @@ def test_the_true_class_falls_along_the_levels() -> None:
     assert figure["layout"]["meta"]["levels"][8] == {
         "epsilon": "8/255", "largest": "8/255", "l2": "0.80",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [Attack(method=Method.APGD_CE, norm=norm) for norm in Norm]
+    + [Attack(goal=goal) for goal in Goal if goal is not Goal.CLASS]
+    + [Attack(goal=Goal.CLASS, target_class="dog")],
+)
+def test_the_live_attack_is_told_in_words(attack: Attack) -> None:
+    result = explanation(_TEACHER, _STUDENT).model_copy(update={"attack": attack})
+    figure = explain_charts.figures(result)["true_class"]
+    said = figure["layout"]["meta"]["attack"]
+    assert {"linf": "(L∞)", "l2": "(L2)", "l1": "(L1)"}[attack.norm] in said
+    assert said.endswith(", towards “dog”") == (attack.goal is Goal.CLASS)
+    assert figure["layout"]["xaxis"] == charts.budget_axis(attack.norm)
 
 
 def test_the_drawn_perturbation_says_how_much_it_is_enlarged() -> None:

@@ -19,8 +19,9 @@ from app.contracts.params import Recipe
 from app.contracts.results import EvaluationResult, Light, Lineage
 from app.services.comparing import compare
 from app.services.lab import Lab
-from app.web import compare_charts, palette
-from app.web.compare_view import comparison_view
+from app.web.charts import comparison as compare_charts
+from app.web.charts import palette
+from app.web.pages.compare import comparison_view
 from tests.web.browsing import browser as browser
 from tests.web.examples import add_dataset, add_job, add_model, an_id, full_evaluation
 

@@ -10,13 +10,24 @@ from dataclasses import fields
 import pytest
 from jinja2 import meta, nodes
 
-from app.web import contexts
-from app.web.contexts import Context
-from app.web.render import ENVIRONMENT, TEMPLATES
+from app.web import pages
+from app.web.render import ENVIRONMENT, TEMPLATES, Context
 
-_CONTEXTS = Context.__subclasses__()
+
+def _contexts(base: type[Context]) -> Iterator[type[Context]]:
+    """All that stand for a template; a base of several has none of its own."""
+    for context in base.__subclasses__():
+        if "template" in vars(context):
+            yield context
+        yield from _contexts(context)
+
+
+assert pages.router.routes, "contexts are known once their pages are"
+_CONTEXTS = list(_contexts(Context))
 _MACROS = {"_compare.html", "_evaluation.html", "_fields.html", "_figures.html"}
-_FRAME = {"base.html"}
+_FRAMES = {"base.html", "job.html"}
+_INCLUDED = {"_ablation.html", "_children.html"}
+"""Parts that stand for no page of their own."""
 
 
 def _parsed(name: str) -> nodes.Template:
@@ -50,18 +61,16 @@ def test_a_template_uses_exactly_its_context(context: type[Context]) -> None:
 def test_every_template_has_one_context() -> None:
     named = [context.template for context in _CONTEXTS]
     assert sorted(named) == sorted(
-        path.name for path in TEMPLATES.glob("*.html") if path.name not in _MACROS | _FRAME
+        path.name
+        for path in TEMPLATES.glob("*.html")
+        if path.name not in _MACROS | _FRAMES | _INCLUDED
     )
 
 
 @pytest.mark.parametrize("context", _CONTEXTS, ids=lambda context: context.__name__)
 def test_every_field_of_a_context_is_explained(context: type[Context]) -> None:
-    tree = ast.parse(inspect.getsource(contexts))
-    source = next(
-        node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and node.name == context.__name__
-    )
+    [source] = ast.parse(inspect.getsource(context)).body
+    assert isinstance(source, ast.ClassDef)
     assert ast.get_docstring(source)
     for field, below in zip(source.body[1:], [*source.body[2:], None], strict=True):
         if isinstance(field, ast.AnnAssign) and field.value is None:

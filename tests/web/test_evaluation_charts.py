@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 from app.contracts.params import Recipe
 from app.contracts.results import EvaluationResult
 from app.contracts.units import to_255
-from app.web import attention_charts, class_charts, curve_charts, evaluation_charts, palette
-from app.web.charts import Figure, label
+from app.web.charts import attention as attention_charts
+from app.web.charts import classes as class_charts
+from app.web.charts import curves as curve_charts
+from app.web.charts import evaluation as evaluation_charts
+from app.web.charts import palette
+from app.web.charts.base import Figure, label
 from app.web.render import TEMPLATES
 from tests.web.example_evaluation import STUDENT, TEACHER
 from tests.web.examples import evaluation, full_evaluation

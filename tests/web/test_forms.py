@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts.params import (
-    NORMS_OF,
+    AblationParams,
     Attack,
     EvaluateParams,
     ImportParams,
@@ -21,11 +21,13 @@ from app.contracts.params import (
 )
 from app.contracts.units import from_255
 from app.errors import InvalidInput
-from app.web import forms
-from app.web.entries import Rejected, entries_of, read, rejected_by_service
+from app.web.forms.choices import Offer
+from app.web.forms.entries import Rejected, entries_of, read, rejected_by_service
+from app.web.forms.form import FormView, form_of
+from app.web.forms.specs import Choice
 
 _ID, _OTHER_ID = "a" * 32, "b" * 32
-_IN_LINF = [method for method in Method if Norm.LINF in NORMS_OF[method]]
+_IN_LINF = [method for method in Method if Norm.LINF in method.record.norms]
 _levels = st.integers(1, 640).map(lambda tenths: from_255(tenths / 10))
 _train = st.builds(
     TrainParams,
@@ -68,7 +70,6 @@ def _messages(params: type[Params], entries: dict[str, tuple[str, ...]]) -> dict
     return rejected.value.messages
 
 
-@settings(deadline=None)
 @given(_train)
 def test_training_parameters_survive_being_typed(params: TrainParams) -> None:
     typed = entries_of(TrainParams, params.model_dump(mode="json"))
@@ -79,7 +80,6 @@ def test_training_parameters_survive_being_typed(params: TrainParams) -> None:
     assert again.step_size == pytest.approx(params.step_size, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(_evaluate)
 def test_evaluation_parameters_survive_being_typed(params: EvaluateParams) -> None:
     typed = entries_of(EvaluateParams, params.model_dump(mode="json"))
@@ -155,12 +155,12 @@ def test_what_a_service_refuses_stands_at_the_field(field: str | None, at: str) 
     assert rejected_by_service(EvaluateParams, error).messages == {at: "No. Choose another."}
 
 
-def _form(params: type[Params] = TrainParams, **given: Any) -> forms.FormView:
-    return forms.form(params, **{"entries": {}, "choices": {}, **given})
+def _form(params: type[Params] = TrainParams, **given: Any) -> FormView:
+    return form_of(params, **{"entries": {}, "offers": {}, **given})
 
 
 def test_groups_are_closed_until_something_in_them_differs() -> None:
-    def open_groups(form: forms.FormView) -> set[str]:
+    def open_groups(form: FormView) -> set[str]:
         return {group.title for group in form.groups if not group.basic and group.open}
 
     assert open_groups(_form()) == set()
@@ -181,10 +181,28 @@ def test_a_browser_may_not_drop_what_is_no_number() -> None:
 
 
 def test_a_single_dataset_is_chosen_already() -> None:
-    one = [forms.Choice(_ID, "Pets")]
-    two = [*one, forms.Choice(_OTHER_ID, "Ships")]
+    one = [Choice(_ID, "Pets")]
+    two = [*one, Choice(_OTHER_ID, "Ships")]
     for choices, chosen in ((one, (_ID,)), (two, ())):
-        form = _form(choices={"dataset": choices, "teacher": choices})
+        offer = Offer(tuple(choices))
+        form = _form(offers={"dataset": offer, "teacher": offer})
         entries = {field.spec.name: field.entries for field in form.fields}
         assert entries["dataset"] == chosen
         assert entries["teacher"] == ()
+
+
+def test_what_is_chosen_and_gone_is_said() -> None:
+    offer = Offer((Choice(_ID, "Pets"),))
+    form = _form(entries={"teacher": (_OTHER_ID,), "dataset": (_ID,)}, offers={"teacher": offer})
+    fields = {field.spec.name: field for field in form.fields}
+    assert fields["teacher"].entries == ()
+    assert _OTHER_ID[:8] in fields["teacher"].error
+    assert fields["dataset"].error
+    assert not form.has_errors  # nothing was sent
+
+
+def test_grids_are_no_choices_that_may_be_gone() -> None:
+    lines = ("steps: 3, 7",)
+    form = _form(AblationParams, entries={"grid": lines})
+    (field,) = (field for field in form.fields if field.spec.name == "grid")
+    assert (field.entries, field.error) == (lines, "")

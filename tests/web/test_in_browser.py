@@ -8,14 +8,23 @@ import time
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from app.ablations import lifecycle
 from app.contracts.events import LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import AblationParams, Attack, ExplainParams, Recipe, TrainParams
+from app.contracts.params import (
+    AblationParams,
+    Attack,
+    ExplainParams,
+    Goal,
+    Method,
+    Norm,
+    Recipe,
+    TrainParams,
+)
 from app.services import jobs
 from app.services.lab import Lab
-from app.store import ablations
 from app.store import jobs as store
-from app.web.live_page import magma
+from app.web.pages.live import magma
 from tests.plugins.families import children_of, succeed, take
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
@@ -113,6 +122,53 @@ def test_the_opacity_and_the_maps_are_the_readers_choice(page: Page, live: str) 
 def test_names_stay_text_in_the_live_view(page: Page, live: str) -> None:
     page.goto(live)
     expect(page.locator("[data-text=student]")).to_have_text("Student <b>")
+
+
+@pytest.mark.parametrize(
+    ("attack", "says"),
+    [
+        (Attack(method=Method.APGD_CE, norm=Norm.L1, steps=20),
+         "APGD-CE, 20 steps (L1), away from the true class, crafted on the student"),
+        (Attack(method=Method.CW, norm=Norm.L2, goal=Goal.ALL_CLASSES, steps=10),
+         "(L2), towards every wrong class in turn, crafted on the student"),
+    ],
+)  # fmt: skip
+def test_the_live_view_names_every_attack(page: Page, lab: Lab, attack: Attack, says: str) -> None:
+    dataset = add_dataset(lab)
+    teacher, student = add_model(lab, dataset), add_model(lab, dataset)
+    result = explanation(teacher, student).model_copy(update={"attack": attack})
+    job = add_job(lab, JobKind.EXPLAIN, result.params, result=result)
+    page.goto(f"/live?job={job}")
+    expect(page.locator("#view-attack")).to_contain_text(says)
+    axis = page.locator("[data-chart=true_class] .xtitle")
+    expect(axis).to_have_text(f"Budget ε ({attack.norm.upper()})")
+
+
+def test_a_search_brings_old_models_and_keeps_what_is_chosen(
+    page: Page, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.forms.choices.MODELS_SHOWN", 2)
+    dataset = add_dataset(lab)
+    old = add_model(lab, dataset, name="Old", classes=("ship", "plane"))
+    newest = [add_model(lab, dataset, name=f"Newer {i}") for i in range(2)]
+    page.goto("/evaluate")
+    page.check(f"input[value='{newest[0]}']")
+    expect(page.locator(f"#field-models input[value='{old}']")).to_have_count(0)
+    page.fill("[name='search.models']", "old")
+    page.check(f"#field-models input[value='{old}']")
+    expect(page.locator(f"#field-models input[value='{newest[0]}']")).to_be_checked()
+    page.fill("[name='search.models']", "")
+    expect(page.locator(f"#field-models input[value='{newest[1]}']")).to_be_visible()
+    expect(page.locator("#field-models input:checked")).to_have_count(2)
+    page.press("[name='search.models']", "Enter")
+    assert page.url.endswith("/evaluate")
+
+    page.goto("/live")
+    page.fill("[name='search.teacher']", "old")
+    expect(page.locator(f"#field-teacher option[value='{old}']")).to_have_count(1)
+    page.select_option("#field-teacher", old)
+    expect(page.locator("#classes option")).to_have_count(2)
+    expect(page.locator("#classes option").first).to_have_attribute("value", "ship")
 
 
 def test_an_attack_needs_an_image_and_a_sample_is_one(page: Page, lab: Lab, live: str) -> None:
@@ -248,7 +304,7 @@ def test_an_ablation_is_planned_and_followed(page: Page, lab: Lab) -> None:
     page.evaluate("document.querySelector('#ablation-scroll').scrollLeft = 40")
     page.focus(f"#training-{first.id}")
     succeed(lab.database, lab.files, take(lab.database, first.id))
-    ablations.advance(lab.database, lab.files, job)
+    lifecycle.advance(lab.database, lab.files, job)
     expect(page.locator("#ablation")).to_contain_text("40.0")
     expect(page.locator("#children .state.succeeded")).to_have_count(1)
     expect(page.locator(f"#training-{first.id}")).to_be_focused()

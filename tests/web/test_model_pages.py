@@ -16,7 +16,7 @@ from app.contracts.results import Accuracy, ModelCard, TrainResult
 from app.services import models
 from app.services.lab import Lab
 from app.store.tables import ModelRow
-from app.web.choices import all_models, model_choices
+from app.web.forms.choices import known_models
 from tests.web.examples import add_dataset, add_job, add_model, an_id, evaluation, train_params
 
 _UNKNOWN = {
@@ -152,7 +152,7 @@ def test_forms_offer_models_by_what_they_are(lab: Lab) -> None:
     teacher = add_model(lab, dataset)
     add_model(lab, dataset, name="Robust", teacher=teacher)
     add_model(lab, dataset, name="Brought", **_UNKNOWN)
-    choices = {choice.label: choice for choice in model_choices(all_models(lab))}
+    choices = {choice.label: choice for choice in known_models(lab).offer.choices}
     groups = {name: choice.group for name, choice in choices.items()}
     assert groups == {
         "Teacher": "Clean models", "Robust": "Robust models", "Brought": "Imported models",

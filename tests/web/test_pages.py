@@ -17,12 +17,14 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, ExplainParams, ImportParams
 from app.contracts.results import DatasetReport, ImportResult
 from app.services.lab import Lab
+from app.web.pages.kinds import KINDS
 from tests.web.examples import (
     CLASSES,
     add_dataset,
     add_job,
     add_model,
     an_id,
+    brought_figures,
     evaluation,
     explanation,
     train_params,
@@ -266,8 +268,14 @@ def test_an_evaluation_shows_every_figure_with_its_interval(lab: Lab, client: ht
                      ("1", "30.0 %"), ("10", "20.0 %")]  # fmt: skip
     assert "68.6–80.5 %" in html  # Wilson at 150 of 200
     assert "n = 200" in html
-    figures = client.get(f"/jobs/{job}/record.json").json()["figures"]
-    assert set(figures) == {"epsilon", "steps"}
+    assert set(brought_figures(html)) == {"epsilon", "steps"}
+
+
+@pytest.mark.parametrize("kind", JobKind)
+def test_every_kind_of_job_has_a_page(kind: JobKind) -> None:
+    shown = KINDS[kind]
+    assert shown.noun
+    assert not shown.form or shown.form in _PAGES
 
 
 def test_the_record_says_where_the_stream_goes_on(lab: Lab, client: httpx.Client) -> None:

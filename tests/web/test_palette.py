@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts.params import Recipe
 from app.contracts.results import Light
-from app.web.palette import CLASSES, GROUNDS, OTHERS, STUDENT, TEACHER, colours, identity
+from app.web.charts.palette import CLASSES, GROUNDS, OTHERS, STUDENT, TEACHER, colours, identity
 from app.web.render import TEMPLATES
 
 _CSS = (TEMPLATES.parent / "static" / "lab.css").read_text()
@@ -56,7 +56,7 @@ def _lab(hue: str, sight: str) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
-@pytest.mark.parametrize("hue", [TEACHER, STUDENT, *OTHERS, *CLASSES])
+@pytest.mark.parametrize("hue", [*(recipe.record.hue for recipe in Recipe), *OTHERS, *CLASSES])
 def test_every_hue_stands_out_on_both_grounds(hue: str, ground: str) -> None:
     assert _contrast(hue, ground) >= 3
 

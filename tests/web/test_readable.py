@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.contracts.params import EvaluateParams
-from app.web.readable import readable
+from app.web.forms.readable import readable
 
 MODEL = "1" * 32
 

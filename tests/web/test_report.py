@@ -17,8 +17,8 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Recipe
 from app.contracts.results import EvaluationResult, Light, Lineage
 from app.services.lab import Lab
-from app.web.evaluation_charts import figures
-from app.web.report_assets import assets
+from app.web.charts.evaluation import figures
+from app.web.pages.report import assets
 from tests.web.browsing import browser as browser
 from tests.web.examples import (
     add_dataset,

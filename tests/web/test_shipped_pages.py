@@ -17,8 +17,7 @@ from app.services import jobs
 from app.services.lab import Lab
 from app.services.uploads import IMAGE_FORMATS
 from app.store.tables import DatasetRow, ModelRow
-from app.web.context_parts import Example
-from app.web.examples import EXAMPLES
+from app.web.pages.live import EXAMPLES, Example
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
 from tests.web.examples import add_dataset, add_job, add_model, an_id, explanation

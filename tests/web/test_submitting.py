@@ -16,8 +16,8 @@ from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams, ImportParams, Method, TrainParams
 from app.services import jobs
 from app.services.lab import Lab
-from app.web.presets import EVALUATION_PRESETS as PRESETS
-from app.web.specs import specs
+from app.web.forms.presets import EVALUATION_PRESETS as PRESETS
+from app.web.forms.specs import specs
 from tests.web.examples import CLASSES, add_dataset, add_job, add_model
 
 _SOMETHING = b"not looked at before the job runs"

@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 import pytest
 
 from app.contracts.params import Recipe
-from app.web import job_charts, palette
-from app.web.training_charts import training_figures
+from app.web.charts import palette
+from app.web.charts import reported as job_charts
+from app.web.charts.training import training_figures
 
 
 def _metrics(series: str, step: int, **values: float) -> dict[str, Any]:

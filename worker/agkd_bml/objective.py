@@ -60,14 +60,17 @@ def total_of(terms: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def agkd_term(forward: Outputs, backward: Outputs, of_x: Tensor, of_x_prime: Tensor) -> Tensor:
+def agkd_term(
+    forward: Outputs, backward: Outputs, taught: Outputs, taught_prime: Outputs
+) -> Tensor:
     """AGKD = L1(A_S(x_f), A_T(x)) + L1(A_S(x_b), A_T(x')), a scalar.
 
     Args:
         forward, backward: S on x_f and x_b.
-        of_x, of_x_prime: features of T on x and x', (N, C, H, W).
+        taught, taught_prime: T on x and x'.
     """
-    return attention_loss(forward.features, of_x) + attention_loss(backward.features, of_x_prime)
+    at_forward = attention_loss(forward.features, taught.features)
+    return at_forward + attention_loss(backward.features, taught_prime.features)
 
 
 def metric_term(anchor: Outputs, positive: Outputs, negative: Outputs, weights: Weights) -> Tensor:

@@ -4,9 +4,9 @@ No budget has a default: a lost epsilon is a TypeError.
 """
 
 from worker.attacks.fgsm import fgsm
+from worker.attacks.iterative import Steps, feature_attack, iterate, projected_ascent
 from worker.attacks.norms import Budget, Norm
 from worker.attacks.pgd import FirstBreak, Model, Objective, pgd
-from worker.attacks.walks import Steps, feature_walk, objective_walk, walk
 
 __all__ = [
     "Budget",
@@ -15,9 +15,9 @@ __all__ = [
     "Norm",
     "Objective",
     "Steps",
-    "feature_walk",
+    "feature_attack",
     "fgsm",
-    "objective_walk",
+    "iterate",
     "pgd",
-    "walk",
+    "projected_ascent",
 ]

@@ -5,17 +5,13 @@ The steps themselves are in `worker.attacks.ascent`.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 
-from worker.attacks.ascent import Objective, Problem, ascend, ascend_from_afar
-from worker.attacks.losses import cross_entropy, margin
+from worker.attacks.ascent import LogitObjective, Problem, ascend, ascend_from_afar
+from worker.attacks.losses import Loss, cross_entropy, margin
 from worker.attacks.norms import Ball, Budget, Norm, check_norm, length
 from worker.attacks.pgd import FirstBreak, Model, check_batch
-
-Loss = Literal["ce", "dlr"]
 
 TINY = 1e-12
 
@@ -41,8 +37,7 @@ def apgd(
         eps: radius of the ball in units of [0, 1]; a number, or (N,) for one per image.
         steps: at least 1. The checkpoints of the step size depend on it.
         norm: "linf", "l2" or "l1".
-        loss: "ce", cross-entropy, or "dlr", the difference of logits ratio. That needs 3 classes;
-            with 2, the difference of the logits takes its place.
+        loss: what is climbed: `cross_entropy`, or `dlr`, the difference of logits ratio.
         noise: a point of the unit ball for every image, (N, C, H, W), or None to start at x. In
             Linf and L2 the authors start on the surface of the ball, so noise is scaled to norm 1
             first; in L1 it is taken as it is. The start is x + ε noise, kept in [0, 1].
@@ -55,13 +50,11 @@ def apgd(
     Raises:
         ValueError: an argument outside these bounds.
     """
-    _check(x, y, steps, norm)
-    if loss not in get_args(Loss):
-        raise ValueError(f"loss is one of {', '.join(get_args(Loss))}, not {loss!r}")
+    check(x, y, steps, norm)
     if noise is not None and noise.shape != x.shape:
         raise ValueError(f"noise must be like x, {tuple(x.shape)}, not {tuple(noise.shape)}")
     ball = Ball.around(x, eps, norm)
-    problem = Problem(model, ball, y, _cross_entropy(y) if loss == "ce" else _ratio(y))
+    problem = Problem(model, ball, y, _away_from(y, loss))
     if may_break:
         standing = _logits(model, x).argmax(dim=1) == y
     else:
@@ -92,13 +85,28 @@ def apgd_targeted(
     Returns:
         The broken images, (N, C, H, W); those that withstood, or were wrong before, as they were.
     """
-    _check(x, y, steps, norm)
+    check(x, y, steps, norm)
     if targets < 1:
         raise ValueError(f"targets must be at least 1, not {targets}")
     logits = _logits(model, x)
-    classes = most_likely_wrong(logits, y, targets)  # (N, targets)
+    classes, standing = most_likely_wrong(logits, y, targets), logits.argmax(dim=1) == y
+    return apgd_towards(model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, seed=seed)
+
+
+def apgd_towards(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    classes: Tensor,
+    standing: Tensor,
+    *,
+    eps: Budget,
+    steps: int,
+    norm: Norm,
+    seed: int,
+) -> Tensor:
+    """The same towards given classes, (N, T) int64, for the images that stand, (N,) bool."""
     objectives = [_targeted_ratio(y, target) for target in classes.unbind(dim=1)]
-    standing = logits.argmax(dim=1) == y
     return _in_turn(model, x, y, objectives, standing, eps, steps, norm, seed)
 
 
@@ -111,11 +119,11 @@ def apgd_restarts(
     In L1 every run comes from larger balls, as in AutoAttack. Other arguments, errors and the
     result are those of `apgd_targeted`.
     """
-    _check(x, y, steps, norm)
+    check(x, y, steps, norm)
     if restarts < 1:
         raise ValueError(f"restarts must be at least 1, not {restarts}")
     standing = _logits(model, x).argmax(dim=1) == y
-    objectives = [_cross_entropy(y)] * restarts
+    objectives = [_away_from(y, cross_entropy)] * restarts
     return _in_turn(model, x, y, objectives, standing, eps, steps, norm, seed)
 
 
@@ -152,7 +160,7 @@ def _in_turn(
     model: Model,
     x: Tensor,
     y: Tensor,
-    objectives: list[Objective],
+    objectives: list[LogitObjective],
     standing: Tensor,
     eps: Budget,
     steps: int,
@@ -191,15 +199,11 @@ def _on_surface(noise: Tensor | None, norm: Norm) -> Tensor | None:
     return noise / (length(noise, norm).view(-1, 1, 1, 1) + TINY)
 
 
-def _cross_entropy(y: Tensor) -> Objective:
-    return lambda logits, rows: cross_entropy(logits, y[rows])
+def _away_from(y: Tensor, loss: Loss) -> LogitObjective:
+    return lambda logits, rows: loss(logits, y[rows])
 
 
-def _ratio(y: Tensor) -> Objective:
-    return lambda logits, rows: dlr(logits, y[rows])
-
-
-def _targeted_ratio(y: Tensor, target: Tensor) -> Objective:
+def _targeted_ratio(y: Tensor, target: Tensor) -> LogitObjective:
     return lambda logits, rows: targeted_dlr(logits, y[rows], target[rows])
 
 
@@ -212,7 +216,8 @@ def _logits(model: Model, x: Tensor) -> Tensor:
         return model(x)
 
 
-def _check(x: Tensor, y: Tensor, steps: int, norm: str) -> None:
+def check(x: Tensor, y: Tensor, steps: int, norm: str) -> None:
+    """Raises ValueError for what Auto-PGD cannot use."""
     check_batch(x, y)
     check_norm(norm)
     if steps < 1:

@@ -31,7 +31,7 @@ from torch import Tensor
 from worker.attacks.norms import Ball, Norm, steepest
 from worker.attacks.pgd import FirstBreak, Model
 
-Objective = Callable[[Tensor, Tensor], Tensor]
+LogitObjective = Callable[[Tensor, Tensor], Tensor]
 """Logits (M, K) and the images they belong to, indices (M,) of the batch -> values (M,)."""
 
 MOMENTUM = 0.75
@@ -47,7 +47,7 @@ class Problem:
     model: Model
     ball: Ball
     y: Tensor
-    objective: Objective
+    objective: LogitObjective
 
 
 @dataclass

@@ -10,7 +10,7 @@ The model is called as it is: put it in eval mode first, or its batch norms see 
 the gradient for the images is computed, none for parameters. Images keep their memory format.
 
 This form takes all steps with all images and never waits for the device, as training needs it.
-To measure, take `worker.attacks.walks`: the same iterates, and images that broke leave.
+To measure, take `worker.attacks.iterative`: the same iterates, and images that broke leave.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from worker.data.archive import ImportReport, SkippedFile, import_archive
 from worker.data.augment import random_crop_flip, to_float
 from worker.data.builtin import import_torchvision
 from worker.data.errors import DatasetError
-from worker.data.images import UnreadableImageError, decode_image
+from worker.data.images import decode_image
 from worker.data.sampling import ClassIndex, EpochSampler, SamplerState
 from worker.data.shapes import draw_shapes
 from worker.data.splits import Split, TensorSplit, stratified_holdout
@@ -22,7 +22,6 @@ __all__ = [
     "SkippedFile",
     "Split",
     "TensorSplit",
-    "UnreadableImageError",
     "decode_image",
     "draw_shapes",
     "import_archive",

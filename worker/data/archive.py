@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imagefile import UnreadableImageError
 from worker.data.errors import DatasetError
-from worker.data.images import UnreadableImageError, decode_image
+from worker.data.images import decode_image
 from worker.data.layout import ImageFile, Layout, find_layout, name_list, printable
 from worker.data.members import Archive, open_archive
 from worker.data.splits import stratified_holdout

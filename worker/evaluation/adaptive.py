@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from worker.agkd_bml.attention import attention_map, l1_distance
-from worker.attacks import FirstBreak, Norm, Objective, objective_walk
+from worker.attacks import FirstBreak, Norm, Objective, projected_ascent
 from worker.attacks.losses import Loss, cross_entropy, margin
 from worker.attacks.norms import Ball
 from worker.attacks.pgd import gradient_of
@@ -103,15 +103,15 @@ def adaptive(
         eps, step_size: in units of [0, 1].
         steps: of each run; broken images take no part in the next.
         norm: "linf" or "l2".
-        noise: a point of the unit ball for each image, where the walks start. None starts at the
+        noise: a point of the unit ball for each image, where the runs start. None starts at the
             image, where one's own attention has not moved and has no gradient.
         reference: the model whose map of the clean image counts; None: the model itself.
 
     Returns:
-        As every walk: `first_break` counts the steps over all runs, one after the other.
+        `first_break` counts the steps over all runs, one after the other.
 
     Raises:
-        ValueError: arguments that `objective_walk` refuses.
+        ValueError: arguments that `projected_ascent` refuses.
     """
     with torch.no_grad():
         features = model.outputs(x).features
@@ -125,7 +125,7 @@ def adaptive(
         if len(left) == 0:
             break
         target = whole[left]
-        found = objective_walk(
+        found = projected_ascent(
             target.objective(loss, ratio, start[left]),
             target.logits,
             target.x,

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from app.contracts.params import NORMS_OF, EvaluateParams, Method, Norm
+from app.contracts.params import EvaluateParams, Method, Norm
 from app.contracts.results import EmbeddingView, ModelFigures, Verdict
 from app.contracts.units import from_255
 from worker.data import Split
+from worker.evaluation.arguments import norm_of
 from worker.evaluation.embedding import VIEW_IMAGES, embedding_view
 from worker.evaluation.figures import facts_of, model_figures
 from worker.evaluation.measurement import Measurement
 from worker.evaluation.outcomes import STANDS
 from worker.evaluation.probing.probes import probe
 from worker.evaluation.progress import Meter
-from worker.evaluation.subject import Chunk
+from worker.evaluation.target import Chunk
 from worker.evaluation.verdict.judge import judge
 
 PROBE_IMAGES = 100
@@ -49,7 +50,7 @@ def passes(params: EvaluateParams, images: int) -> float:
 
 def conclude(measured: Measurement, samples: Samples, meter: Meter) -> ModelFigures:
     """All figures of a model, with the verdict on them."""
-    name, params = measured.subject.name, measured.params
+    name, params = measured.target_model.name, measured.params
     steps = params.attack.steps
     with meter.stage(f"{name}: checks", len(samples.probe.y) * (_PROBE_PASSES + 9 * steps)):
         verdict = _verdict(measured, samples.probe)
@@ -61,22 +62,22 @@ def conclude(measured: Measurement, samples: Samples, meter: Meter) -> ModelFigu
 
 
 def _verdict(measured: Measurement, chunk: Chunk) -> Verdict:
-    subject, params, record = measured.subject, measured.params, measured.record
+    target_model, params, record = measured.target_model, measured.params, measured.record
     rows = np.searchsorted(np.sort(record.numbers), chunk.numbers)
     standing = torch.from_numpy(record["broken_by"][rows] == STANDS).to(chunk.y.device)
     seen = probe(
-        subject.call,
+        target_model.call,
         chunk.x,
         chunk.y,
         how=measured.how,
         eps=params.epsilon,
-        norm=params.attack.norm.value,
+        norm=norm_of(params.attack),
         seed=params.seed,
         standing=standing,
         blind=_blind(measured),
-        seeing=subject.model,
-        reference=subject.teacher,
-        teacher=subject.teacher,
+        seeing=target_model.model,
+        reference=target_model.teacher,
+        teacher=target_model.teacher,
         batch_size=params.batch_size,
     )
     return judge(facts_of(measured), seen)
@@ -85,7 +86,7 @@ def _verdict(measured: Measurement, chunk: Chunk) -> Verdict:
 def _blind(measured: Measurement) -> Collection[Method]:
     """Black-box and adaptive attacks that did not run, as far as the norm has them."""
     norm, ran = measured.params.attack.norm, {entry.method for entry in measured.entries}
-    return [method for method in _BLIND if method not in ran and norm in NORMS_OF[method]]
+    return [method for method in _BLIND if method not in ran and norm in method.record.norms]
 
 
 def _embedding(measured: Measurement, samples: Samples) -> EmbeddingView | None:
@@ -94,7 +95,7 @@ def _embedding(measured: Measurement, samples: Samples) -> EmbeddingView | None:
     eps = params.epsilon if attack.norm is Norm.LINF else _VIEW_EPSILON
     try:
         return embedding_view(
-            measured.subject.model,
+            measured.target_model.model,
             samples.view.x,
             samples.view.y,
             samples.pool,

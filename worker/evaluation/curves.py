@@ -17,16 +17,16 @@ from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import Accuracy, CurvePoint
 from worker.evaluation.arguments import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, WRONG, ChunkState, Record
-from worker.evaluation.referee import Referee
 from worker.evaluation.runs import run_all
-from worker.evaluation.subject import Scene
+from worker.evaluation.success import SuccessCheck
+from worker.evaluation.target import Batch
 
 _QUERY_MARKS = (1, 2, 5)
 
 
 def climb(
-    scene: Scene,
-    referee: Referee,
+    batch: Batch,
+    success_check: SuccessCheck,
     state: ChunkState,
     budgets: Sequence[float],
     start: Tensor,
@@ -40,29 +40,29 @@ def climb(
     """
     for eps in budgets:
         with phase(eps):
-            start = attack_at(scene, referee, state, eps, start)
+            start = attack_at(batch, success_check, state, eps, start)
 
 
 def attack_at(
-    scene: Scene, referee: Referee, state: ChunkState, eps: float, start: Tensor
+    batch: Batch, success_check: SuccessCheck, state: ChunkState, eps: float, start: Tensor
 ) -> Tensor:
     """One budget of `climb`; returns the start for the next."""
     rows = state.unbroken_at(eps)
     if len(rows) == 0:
         return start
-    params = scene.params
+    params = batch.params
     how = steps_of(params.attack)
     runs = run_all(
-        scene.take(rows, start),
-        referee,
+        batch.take(rows, start),
+        success_check,
         eps,
         how=how,
         lengths=(how.steps,),
         restarts=restarts_of(params.attack),
     )
-    state.note(rows, runs.ruling, eps, by=MAIN, own=params.epsilon)
-    state.withstood(rows[~runs.ruling.broken], eps)
-    return start.index_copy(0, rows, runs.direction(scene.x[rows], eps))
+    state.note(rows, runs.success, eps, by=MAIN, own=params.epsilon)
+    state.withstood(rows[~runs.success.broken], eps)
+    return start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
 
 
 def against_epsilon(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
@@ -73,7 +73,7 @@ def against_epsilon(record: Record, params: EvaluateParams) -> tuple[CurvePoint,
 
 def against_steps(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
     """Under the main attack alone, with all its restarts, after so many steps; none for FGSM."""
-    if params.attack.method is Method.FGSM:
+    if params.attack.method.record.one_step:
         return ()
     first_break = record["first_break"]
     return tuple(_point(count, first_break > count) for count in params.step_counts)

@@ -18,6 +18,7 @@ from app.contracts.results import (
     Verdict,
 )
 from worker.attacks.norms import slack
+from worker.evaluation.arguments import norm_of
 from worker.evaluation.curves import (
     against_epsilon,
     against_queries,
@@ -35,7 +36,7 @@ def model_figures(
     measured: Measurement, *, embedding: EmbeddingView | None, verdict: Verdict | None
 ) -> ModelFigures:
     """All figures of one model."""
-    record, params, lineage = measured.record, measured.params, measured.subject.lineage
+    record, params, lineage = measured.record, measured.params, measured.target_model.lineage
     return ModelFigures(
         model=lineage.id,
         name=lineage.name,
@@ -89,12 +90,12 @@ def attack_rows(measured: Measurement) -> tuple[AttackRow, ...]:
 
 def facts_of(measured: Measurement) -> Facts:
     """What the verdict has to know of the whole run."""
-    params, record, subject = measured.params, measured.record, measured.subject
-    rows, referee = attack_rows(measured), measured.referee
+    params, record, target_model = measured.params, measured.record, measured.target_model
+    rows, success_check = attack_rows(measured), measured.success_check
     main, fgsm = rows[0].alone, next((r.alone for r in rows if r.method is Method.FGSM), None)
     assert main is not None
     doubled = None
-    if params.attack.method is not Method.FGSM:
+    if not params.attack.method.record.one_step:
         kept = record["first_break"] > 2 * params.attack.steps
         doubled = Accuracy.of(int(kept.sum()), len(record))
     parts = [row.worst_case for row in rows if row.part_of_autoattack]
@@ -110,14 +111,14 @@ def facts_of(measured: Measurement) -> Facts:
         only_fgsm=measured.only_fgsm,
         autoattack=parts[-1] if parts else None,
         attacks=rows,
-        largest=math.inf if referee.not_finite else max(row.largest for row in rows),
-        slack=slack(params.epsilon, params.attack.norm.value),
-        out_of_range=referee.out_of_range,
-        not_finite=referee.not_finite,
-        disproved=referee.disproved,
-        kept=subject.kept,
-        recipe=subject.recipe,
-        teacher_recipe=subject.teacher_recipe,
+        largest=math.inf if success_check.not_finite else max(row.largest for row in rows),
+        slack=slack(params.epsilon, norm_of(params.attack)),
+        out_of_range=success_check.out_of_range,
+        not_finite=success_check.not_finite,
+        disproved=success_check.disproved,
+        kept=target_model.kept,
+        recipe=target_model.recipe,
+        teacher_recipe=target_model.teacher_recipe,
     )
 
 

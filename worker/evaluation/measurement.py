@@ -10,20 +10,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.contracts.params import EvaluateParams, Goal, Method, Norm
+from app.contracts import words
+from app.contracts.params import EvaluateParams, Goal, Method
 from app.contracts.results import Accuracy
-from app.contracts.units import format_255
-from worker.evaluation import further
-from worker.evaluation.arguments import restarts_of, steps_of
+from worker.evaluation import attacks
+from worker.evaluation.arguments import norm_of, restarts_of, steps_of
 from worker.evaluation.curves import climb
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, Record
 from worker.evaluation.pictures import Attention, Corruptions
 from worker.evaluation.progress import Meter
-from worker.evaluation.referee import Referee
 from worker.evaluation.runs import lengths_of, run_all
-from worker.evaluation.subject import Chunk, Scene, Source, Subject
-from worker.evaluation.suite import Entry, plan
+from worker.evaluation.success import SuccessCheck
+from worker.evaluation.target import Batch, Chunk, Source, TargetModel
 
 Phase = Callable[[str], AbstractContextManager[None]]
 """Names what is being measured while it is."""
@@ -50,21 +49,21 @@ class Measurement:
 
     def __init__(
         self,
-        subject: Subject,
+        target_model: TargetModel,
         params: EvaluateParams,
         classes: Sequence[str],
         sources: Sequence[Source],
     ) -> None:
         """Before the first chunk; `sources` are what transfer attacks."""
-        self.subject, self.params, self.classes = subject, params, tuple(classes)
+        self.target_model, self.params, self.classes = target_model, params, tuple(classes)
         self.how = steps_of(params.attack)
         self.lengths = lengths_of(params.attack, params.step_counts)
-        self.entries = plan(params, subject, sources)
+        self.entries = attacks.plan(params, target_model, sources)
         self.tallies = tuple(Tally() for _ in self.entries)
-        self.referee = Referee(subject.model, params.attack.norm.value)
+        self.success_check = SuccessCheck(target_model.model, norm_of(params.attack))
         self.record = Record()
-        self.attention = Attention(subject, params)
-        self.corruptions = Corruptions(subject, params)
+        self.attention = Attention(target_model, params)
+        self.corruptions = Corruptions(target_model, params)
         self.only_fgsm = 0
         """Images that FGSM broke and no run of the main attack did."""
         self.costs = self._costs()
@@ -74,20 +73,20 @@ class Measurement:
         """All of it, on one chunk; `start` (B, 3, H, W) is where first restarts start."""
         phase = self._phases(meter, chunk)
         with phase(_CLEAN), torch.no_grad():
-            logits = self.subject.model(chunk.x)
+            logits = self.target_model.model(chunk.x)
         state = ChunkState.after_clean_pass(chunk.y, logits.argmax(dim=1))
-        scene = Scene.of(self.subject, self.params, self.classes, chunk, start, logits)
+        batch = Batch.of(self.target_model, self.params, self.classes, chunk, start, logits)
         with phase(self.entries[0].title):
-            reached = self._main(scene, state)
-        self._climb(phase, scene, state, scene.start, beyond=False)
+            reached = self._main(batch, state)
+        self._climb(phase, batch, state, batch.start, beyond=False)
         for number, entry in enumerate(self.entries[1:], start=MAIN + 1):
             with phase(entry.title):
-                self._further(scene, state, entry, number)
-        self._climb(phase, scene, state, reached, beyond=True)
+                self._further(batch, state, entry, number)
+        self._climb(phase, batch, state, reached, beyond=True)
         if self.params.minimal_epsilon:
             with phase(_MINIMAL):
-                bisect(scene, self.referee, state)
-        self._look(phase, chunk, scene, state)
+                bisect(batch, self.success_check, state)
+        self._look(phase, chunk, batch, state)
         self.record.add(chunk.numbers, state)
 
     def clean(self) -> Accuracy:
@@ -100,18 +99,18 @@ class Measurement:
         broken_by = self.record["broken_by"]
         return Accuracy.of(int((broken_by == STANDS).sum()), len(broken_by))
 
-    def _main(self, scene: Scene, state: ChunkState) -> Tensor:
+    def _main(self, batch: Batch, state: ChunkState) -> Tensor:
         """The main attack on all images that are right when clean; where it left them.
 
         That is a point of the unit ball for each image, (B, 3, H, W).
         """
         rows, tally, begin = state.correct(), self.tallies[0], time.perf_counter()
         if len(rows) == 0:
-            return scene.start
+            return batch.start
         eps = self.params.epsilon
         runs = run_all(
-            scene.take(rows),
-            self.referee,
+            batch.take(rows),
+            self.success_check,
             eps,
             how=self.how,
             lengths=self.lengths,
@@ -119,59 +118,59 @@ class Measurement:
             exact=bool(self.params.step_counts),
         )
         state.first_break[rows], state.restart[rows] = runs.first_break, runs.restart
-        state.note(rows, runs.ruling, eps, by=MAIN, own=eps)
-        state.withstood(rows[~runs.ruling.broken], eps)
+        state.note(rows, runs.success, eps, by=MAIN, own=eps)
+        state.withstood(rows[~runs.success.broken], eps)
         tally.attacked += len(rows)
         tally.broken_alone += int((runs.first_break <= self.how.steps).sum())
         tally.largest = max(tally.largest, runs.largest)
         tally.seconds += time.perf_counter() - begin
-        return scene.start.index_copy(0, rows, runs.direction(scene.x[rows], eps))
+        return batch.start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
 
-    def _further(self, scene: Scene, state: ChunkState, entry: Entry, number: int) -> None:
+    def _further(self, batch: Batch, state: ChunkState, entry: attacks.Entry, number: int) -> None:
         """One row's attack on the images that stand, or on all that are right when clean."""
         tally, begin, eps = self.tallies[number - 1], time.perf_counter(), self.params.epsilon
         tally.attacked += len(state.standing())
         rows = state.correct() if entry.sees_all else state.standing()
         if len(rows) == 0:
             return
-        part = scene.take(rows)
-        returned = further.attack(entry, part)
-        ruling = self.referee.rule(part.x, returned.x_adv, part.y, eps, returned.claimed)
+        part = batch.take(rows)
+        returned = attacks.run(entry, part)
+        success = self.success_check(part.x, returned.x_adv, part.y, eps, returned.claimed)
         if entry.method is Method.FGSM:
             survived = state.first_break[rows] > self.lengths[-1]
-            self.only_fgsm += int((ruling.broken & survived).sum())
+            self.only_fgsm += int((success.broken & survived).sum())
         elif entry.method is Method.SQUARE and entry.sees_all:
             assert returned.first_break is not None
-            needed = returned.first_break.where(ruling.broken, self.params.queries + 1)
+            needed = returned.first_break.where(success.broken, self.params.queries + 1)
             state.queries[rows] = needed
-        state.note(rows, ruling, eps, by=number, own=eps)
-        tally.broken_alone += int(ruling.broken.sum())
-        tally.largest = max(tally.largest, ruling.largest)
+        state.note(rows, success, eps, by=number, own=eps)
+        tally.broken_alone += int(success.broken.sum())
+        tally.largest = max(tally.largest, success.largest)
         tally.seconds += time.perf_counter() - begin
 
     def _climb(
-        self, phase: Phase, scene: Scene, state: ChunkState, start: Tensor, *, beyond: bool
+        self, phase: Phase, batch: Batch, state: ChunkState, start: Tensor, *, beyond: bool
     ) -> None:
         """The budgets below that of the threat model, or those beyond it."""
         budgets = self._budgets(beyond)
-        climb(scene, self.referee, state, budgets, start, lambda eps: phase(self._at(eps)))
+        climb(batch, self.success_check, state, budgets, start, lambda eps: phase(self._at(eps)))
 
-    def _look(self, phase: Phase, chunk: Chunk, scene: Scene, state: ChunkState) -> None:
+    def _look(self, phase: Phase, chunk: Chunk, batch: Batch, state: ChunkState) -> None:
         rows = state.correct()
         masks = None if chunk.masks is None else chunk.masks[rows]
         if self.params.attention:
             with phase(_ATTENTION):
-                self.attention.add(scene.take(rows), masks)
+                self.attention.add(batch.take(rows), masks)
         if self.params.corruptions:
             with phase(_CORRUPTIONS):
-                self.corruptions.add(scene)
+                self.corruptions.add(batch)
 
     def _budgets(self, beyond: bool) -> list[float]:
         own, budgets = self.params.epsilon, self.params.epsilons
         return [eps for eps in budgets if (eps > own if beyond else 0 < eps < own)]
 
     def _at(self, eps: float) -> str:
-        return f"ε = {format_255(eps) if self.params.attack.norm is Norm.LINF else f'{eps:g}'}"
+        return f"ε = {words.budget(self.params.attack.norm, eps)}"
 
     def _costs(self) -> dict[str, float]:
         attack, goal = self.params.attack, self.params.attack.goal
@@ -188,7 +187,7 @@ class Measurement:
 
     def _phases(self, meter: Meter, chunk: Chunk) -> Phase:
         def phase(name: str) -> AbstractContextManager[None]:
-            title = f"{self.subject.name}: {name}"
+            title = f"{self.target_model.name}: {name}"
             return meter.stage(title, self.costs[name] * len(chunk.numbers))
 
         return phase

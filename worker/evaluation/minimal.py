@@ -1,6 +1,6 @@
 """The smallest budget that breaks an image, by bisection between budgets that are known.
 
-One walk per halving takes all images together, each with a budget of its own in the middle of its
+One run per halving takes all images together, each with a budget of its own in the middle of its
 bracket: above it lies a budget that some example proves, below it one that the main attack could
 not use. So the figure is an upper bound of the true one. Brackets are closed when they are as
 narrow as an eighth of their upper end, but no wider than a quarter of 1/255 in Linf, and than 1/32
@@ -18,9 +18,9 @@ from app.contracts.params import EvaluateParams, Norm
 from app.contracts.units import from_255
 from worker.evaluation.arguments import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, ChunkState
-from worker.evaluation.referee import Referee
 from worker.evaluation.runs import run_all
-from worker.evaluation.subject import Scene
+from worker.evaluation.success import SuccessCheck
+from worker.evaluation.target import Batch
 
 _LINF_RESOLUTION = from_255(0.25)
 _RELATIVE_RESOLUTION = 1 / 32
@@ -42,27 +42,27 @@ def halvings(params: EvaluateParams) -> int:
     return max(1, math.ceil(math.log2(widest / resolution(params)) - _ROUNDING))
 
 
-def bisect(scene: Scene, referee: Referee, state: ChunkState) -> None:
+def bisect(batch: Batch, success_check: SuccessCheck, state: ChunkState) -> None:
     """Narrow every bracket of the chunk; `state.upper` is the figure.
 
-    Each walk starts where the one before left the image, be it broken or not.
+    Each run starts where the one before left the image, be it broken or not.
     """
-    how, params = steps_of(scene.params.attack), scene.params
-    coarse, start = resolution(params), scene.start
+    how, params = steps_of(batch.params.attack), batch.params
+    coarse, start = resolution(params), batch.start
     rows = _wide(state, coarse)
     while len(rows) > 0:
         middle = (state.lower[rows] + state.upper[rows]) / 2
         runs = run_all(
-            scene.take(rows, start),
-            referee,
+            batch.take(rows, start),
+            success_check,
             middle,
             how=how,
             lengths=(how.steps,),
             restarts=restarts_of(params.attack),
         )
-        state.note(rows, runs.ruling, middle, by=MAIN, own=params.epsilon)
-        state.withstood(rows[~runs.ruling.broken], middle[~runs.ruling.broken])
-        start = start.index_copy(0, rows, runs.direction(scene.x[rows], middle))
+        state.note(rows, runs.success, middle, by=MAIN, own=params.epsilon)
+        state.withstood(rows[~runs.success.broken], middle[~runs.success.broken])
+        start = start.index_copy(0, rows, runs.direction(batch.x[rows], middle))
         rows = _wide(state, coarse)
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.evaluation.referee import Ruling
+from worker.evaluation.success import Success
 
 STANDS, WRONG = -1, 0
 """Values of `broken_by` besides the numbers of attacks, which count from 1."""
@@ -72,9 +72,9 @@ class ChunkState:
         return (self.upper > eps).nonzero().squeeze(1)
 
     def note(
-        self, rows: Tensor, ruling: Ruling, eps: float | Tensor, *, by: int, own: float
+        self, rows: Tensor, success: Success, eps: float | Tensor, *, by: int, own: float
     ) -> None:
-        """Take in a ruling on the images at `rows`, (M,), attacked with a budget.
+        """Take in a success on the images at `rows`, (M,), attacked with a budget.
 
         An example counts by its own length: one that was found with a larger budget and lies in
         the ball of the threat model breaks the image there, too.
@@ -84,11 +84,11 @@ class ChunkState:
             own: the budget of the threat model.
         """
         budget = torch.as_tensor(eps, dtype=torch.float64, device=self.upper.device)
-        reached = torch.minimum(ruling.length, budget).where(ruling.broken, math.inf)
+        reached = torch.minimum(success.length, budget).where(success.broken, math.inf)
         self.upper[rows] = self.upper[rows].minimum(reached)
         fell = (reached <= own) & (self.broken_by[rows] == STANDS)
         self.broken_by[rows[fell]] = by
-        self.worst[rows[fell]] = ruling.predicted[fell]
+        self.worst[rows[fell]] = success.predicted[fell]
 
     def withstood(self, rows: Tensor, eps: float | Tensor) -> None:
         """The main attack did not break the images at `rows`, (M,), with this budget."""

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, AttentionFigures, Corruption
+from worker.attacks import iterate
 from worker.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from worker.evaluation.arguments import steps_of
+from worker.evaluation.arguments import norm_of, steps_of
 from worker.evaluation.attention import AttentionMeter
-from worker.evaluation.last_iterate import last_iterate
-from worker.evaluation.subject import Scene, Subject
+from worker.evaluation.target import Batch, TargetModel
 
 
 class Attention:
@@ -23,12 +23,12 @@ class Attention:
     boundary would move a weak model's attention less than a strong one's.
     """
 
-    def __init__(self, subject: Subject, params: EvaluateParams) -> None:
+    def __init__(self, target_model: TargetModel, params: EvaluateParams) -> None:
         self._meter, self._seen = None, False
         if params.attention:
-            reference = subject.teacher or subject.model
-            lineage = subject.teacher_lineage or subject.lineage
-            self._meter = AttentionMeter(reference, lineage, subject.model)
+            reference = target_model.teacher or target_model.model
+            lineage = target_model.teacher_lineage or target_model.lineage
+            self._meter = AttentionMeter(reference, lineage, target_model.model)
             self._how = steps_of(params.attack)
 
     @property
@@ -36,21 +36,22 @@ class Attention:
         """What it takes an image at most, in passes forward and backward."""
         return 0 if self._meter is None else self._how.steps + 1
 
-    def add(self, scene: Scene, masks: Tensor | None) -> None:
-        """Attack the scene's images, (M, 3, H, W), and look; masks (M, H, W) of the objects."""
-        if self._meter is None or len(scene) == 0:
+    def add(self, batch: Batch, masks: Tensor | None) -> None:
+        """Attack the batch's images, (M, 3, H, W), and look; masks (M, H, W) of the objects."""
+        if self._meter is None or len(batch) == 0:
             return
-        x_adv = last_iterate(
-            scene.subject.call,
-            scene.x,
-            scene.y,
+        x_adv = iterate(
+            batch.target_model.call,
+            batch.x,
+            batch.y,
             how=self._how,
-            eps=scene.params.epsilon,
-            norm=scene.params.attack.norm.value,
-            noise=scene.start,
-            target=None if scene.targets is None else scene.targets[:, 0],
-        )
-        self._meter.add(scene.x, x_adv, masks)
+            eps=batch.params.epsilon,
+            norm=norm_of(batch.params.attack),
+            noise=batch.start,
+            target=None if batch.targets is None else batch.targets[:, 0],
+            may_break=False,
+        ).x_adv
+        self._meter.add(batch.x, x_adv, masks)
         self._seen = True
 
     def figures(self) -> AttentionFigures | None:
@@ -61,8 +62,8 @@ class Attention:
 class Corruptions:
     """One model's accuracy on corrupted images; every model sees the same noise."""
 
-    def __init__(self, subject: Subject, params: EvaluateParams) -> None:
-        self._subject, self._wanted, self._images = subject, params.corruptions, 0
+    def __init__(self, target_model: TargetModel, params: EvaluateParams) -> None:
+        self._target_model, self._wanted, self._images = target_model, params.corruptions, 0
         self._correct: Counter[tuple[str, int]] = Counter()
 
     @property
@@ -70,17 +71,17 @@ class Corruptions:
         """What it takes an image, in passes forward and backward."""
         return len(CORRUPTIONS) * len(SEVERITIES) / 3 if self._wanted else 0
 
-    def add(self, scene: Scene) -> None:
-        """Look at the scene's images, all of a chunk, in every corruption."""
+    def add(self, batch: Batch) -> None:
+        """Look at the batch's images, all of a chunk, in every corruption."""
         if not self._wanted:
             return
-        self._images += len(scene)
+        self._images += len(batch)
         for name in CORRUPTIONS:
             for severity in SEVERITIES:
-                generator = torch.Generator(scene.x.device).manual_seed(scene.seed)
-                corrupted = corrupt(scene.x, name, severity, generator=generator)
+                generator = torch.Generator(batch.x.device).manual_seed(batch.seed)
+                corrupted = corrupt(batch.x, name, severity, generator=generator)
                 with torch.no_grad():
-                    right = self._subject.model(corrupted).argmax(dim=1) == scene.y
+                    right = self._target_model.model(corrupted).argmax(dim=1) == batch.y
                 self._correct[name, severity] += int(right.sum())
 
     def figures(self) -> tuple[Corruption, ...]:

@@ -9,13 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.contracts.params import Attack, Method
-from worker.attacks import Budget, FirstBreak, Steps, walk
-from worker.evaluation.referee import Referee, Ruling
-from worker.evaluation.subject import Scene
-
-_SCHEDULED = (Method.APGD_CE, Method.APGD_DLR)
-"""What these do in a step depends on how many there will be: a longer run is another run."""
+from app.contracts.params import Attack
+from worker.attacks import Budget, FirstBreak, Steps, iterate
+from worker.evaluation.success import Success, SuccessCheck
+from worker.evaluation.target import Batch
 
 
 def lengths_of(attack: Attack, step_counts: Sequence[int]) -> tuple[int, ...]:
@@ -24,10 +21,10 @@ def lengths_of(attack: Attack, step_counts: Sequence[int]) -> tuple[int, ...]:
     They reach every count that is asked for, and twice the attack's steps, where accuracy should
     have settled. FGSM has one step.
     """
-    if attack.method is Method.FGSM:
+    if attack.method.record.one_step:
         return (1,)
     longer = {2 * attack.steps, *(count for count in step_counts if count > attack.steps)}
-    if attack.method in _SCHEDULED:
+    if attack.method.record.own_step_size:  # a longer run is another run
         return (attack.steps, *sorted(longer))
     return (max(longer),)
 
@@ -48,22 +45,22 @@ class _Trial(NamedTuple):
 class Runs:
     """What came of an attack on M images, over all of its runs."""
 
-    def __init__(self, scene: Scene, *, longest: int, steps: int, restarts: int) -> None:
+    def __init__(self, batch: Batch, *, longest: int, steps: int, restarts: int) -> None:
         """Before the first run; `steps` are the attack's own."""
         self._steps, self._never, self._begun = steps, longest + 1, False
-        self.x_adv = scene.x.clone()
+        self.x_adv = batch.x.clone()
         """(M, 3, H, W): the example that broke it, else what the first run left of it."""
-        self.first_break = torch.full_like(scene.y, self._never)
+        self.first_break = torch.full_like(batch.y, self._never)
         """(M,): the fewest steps that broke it in any run, from 1; longest + 1: none did."""
-        self.restart = torch.full_like(scene.y, restarts)
+        self.restart = torch.full_like(batch.y, restarts)
         """(M,): the first restart that broke it within the attack's own steps, from 0; `restarts`:
         none did."""
-        self.ruling = Ruling(
-            torch.zeros_like(scene.y, dtype=torch.bool),
-            scene.y.clone(),
-            torch.zeros_like(scene.y, dtype=torch.float64),
+        self.success = Success(
+            torch.zeros_like(batch.y, dtype=torch.bool),
+            batch.y.clone(),
+            torch.zeros_like(batch.y, dtype=torch.float64),
         )
-        """The referee's, on `x_adv`."""
+        """The success_check's, on `x_adv`."""
         self.largest = 0.0
         """The largest finite norm of all that was returned."""
 
@@ -76,24 +73,24 @@ class Runs:
         budget = eps.to(x)[:, None, None, None] if isinstance(eps, Tensor) else eps
         return ((self.x_adv - x) / budget).nan_to_num()
 
-    def add(self, rows: Tensor, trial: _Trial, found: FirstBreak, ruling: Ruling) -> None:
+    def add(self, rows: Tensor, trial: _Trial, found: FirstBreak, success: Success) -> None:
         """Take in a run on the images at `rows`, (M',)."""
         step = found.first_break.clamp(trial.earliest, trial.how.steps)
-        step = torch.where(ruling.broken, step, self._never)
+        step = torch.where(success.broken, step, self._never)
         self.first_break[rows] = self.first_break[rows].minimum(step)
         first = torch.where(step <= self._steps, trial.restart, self.restart[rows])
         self.restart[rows] = self.restart[rows].minimum(first)
-        news = ~self.ruling.broken[rows] & (ruling.broken | (not self._begun))
+        news = ~self.success.broken[rows] & (success.broken | (not self._begun))
         self.x_adv[rows[news]] = found.x_adv[news]
-        for mine, other in zip(self.ruling, ruling, strict=True):
+        for mine, other in zip(self.success, success, strict=True):
             mine[rows[news]] = other[news]
-        self.largest = max(self.largest, ruling.largest)
+        self.largest = max(self.largest, success.largest)
         self._begun = True
 
 
 def run_all(
-    scene: Scene,
-    referee: Referee,
+    batch: Batch,
+    success_check: SuccessCheck,
     eps: Budget,
     *,
     how: Steps,
@@ -110,14 +107,14 @@ def run_all(
         eps: the budget; a number, or (M,) for one per image.
         lengths: steps of the runs, rising; a longer one takes the images that shorter ones left.
     """
-    runs = Runs(scene, longest=lengths[-1], steps=how.steps, restarts=restarts)
-    for trial in _trials(scene, how, lengths, restarts, exact):
+    runs = Runs(batch, longest=lengths[-1], steps=how.steps, restarts=restarts)
+    for trial in _trials(batch, how, lengths, restarts, exact):
         rows = runs.standing(trial.leave_at)
         if len(rows) == 0:
             continue
-        part, budget = scene.take(rows), eps[rows] if isinstance(eps, Tensor) else eps
-        found = walk(
-            part.subject.call,
+        part, budget = batch.take(rows), eps[rows] if isinstance(eps, Tensor) else eps
+        found = iterate(
+            part.target_model.call,
             part.x,
             part.y,
             how=trial.how,
@@ -127,15 +124,15 @@ def run_all(
             target=None if trial.target is None else trial.target[rows],
         )
         claimed = found.first_break <= trial.how.steps
-        ruling = referee.rule(part.x, found.x_adv, part.y, budget, claimed)
-        runs.add(rows, trial, found, ruling)
+        success = success_check(part.x, found.x_adv, part.y, budget, claimed)
+        runs.add(rows, trial, found, success)
     return runs
 
 
 def _trials(
-    scene: Scene, how: Steps, lengths: Sequence[int], restarts: int, exact: bool
+    batch: Batch, how: Steps, lengths: Sequence[int], restarts: int, exact: bool
 ) -> Iterator[_Trial]:
-    targets = (None,) if scene.targets is None else scene.targets.unbind(dim=1)
+    targets = (None,) if batch.targets is None else batch.targets.unbind(dim=1)
     for shorter, steps in zip((0, *lengths), lengths, strict=False):
         leave_at = steps if shorter else (1 if exact else how.steps)
         for restart, target in itertools.product(range(restarts), targets):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
-from app.contracts.results import JobResult
+from app.contracts.results import EvaluationResult, EvaluationSummary, JobResult
 from app.settings import Settings
 from app.store import jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
+from worker.jobs.throttle import Throttle
 
+_LOOK_EVERY_S = 0.25
+"""How often a running job asks SQL whether it must end. Steps may take less than the question."""
 _PROGRESS_EVERY_S = 1.0
 
 
@@ -36,6 +39,8 @@ class WorkerLab:
     files: Files
     ring: Callable[[str], None]
     """Tells followers of a job that its events grew."""
+    clock: Callable[[], float] = time.monotonic
+    """In seconds, from anywhere."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class Outcome:
     scratch: Sequence[Path] = ()
     """What the job needed to go on after an interruption; it goes when the success is written."""
 
+    @property
+    def summary(self) -> EvaluationSummary | None:
+        """What overviews show of it; None where it is no evaluation."""
+        found = self.result
+        return EvaluationSummary.of(found) if isinstance(found, EvaluationResult) else None
+
 
 @dataclass
 class JobContext:
@@ -56,19 +67,26 @@ class JobContext:
     claim: Claim
     stopping: Callable[[], bool]
     """Whether this worker was asked to stop."""
-    started: float = field(default_factory=time.monotonic)
-    _first_progress: tuple[float, int] | None = None
-    _last_progress: float = -_PROGRESS_EVERY_S
-    _got_further: bool = False
+
+    def __post_init__(self) -> None:
+        self._started = self.lab.clock()
+        self._looks = Throttle(_LOOK_EVERY_S, self.lab.clock)
+        self._reports = Throttle(_PROGRESS_EVERY_S, self.lab.clock)
+        self._first_progress: tuple[float, int] | None = None
+        self._all_done = False
+        self._got_further = False
 
     @property
     def seconds(self) -> float:
         """Since this attempt began."""
-        return time.monotonic() - self.started
+        return self.lab.clock() - self._started
 
     def check(self) -> None:
-        """Call at every step. Raises Cancelled, Interrupted or LeaseLost when the job must end."""
-        if jobs.cancel_requested(self.lab.database, self.claim):
+        """Call at every step, however short: SQL is asked four times a second.
+
+        Raises Cancelled, Interrupted or LeaseLost when the job must end.
+        """
+        if self._looks.due() and jobs.cancel_requested(self.lab.database, self.claim):
             raise Cancelled
         if self.stopping():
             raise Interrupted
@@ -76,12 +94,13 @@ class JobContext:
     def progress(self, done: int, total: int, phase: str) -> None:
         """Report how far the job is, at most once a second, and check whether it must end."""
         self.check()
-        now = time.monotonic()
+        now = self.lab.clock()
         if self._first_progress is None:
             self._first_progress = (now, done)
-        if now - self._last_progress < _PROGRESS_EVERY_S and done < total:
+        is_last = done >= total and not self._all_done
+        if not (self._reports.due() or is_last):
             return
-        self._last_progress = now
+        self._all_done = done >= total
         since, before = self._first_progress
         pace = (now - since) / (done - before) if done > before else None
         eta = None if pace is None else round(pace * (total - done), 1)

@@ -13,19 +13,20 @@ import torch
 
 from app.contracts.events import MetricsEvent
 from app.contracts.params import EvaluateParams, Goal, Method, Recipe
-from app.contracts.results import Accuracy, EvaluationResult, ModelFigures
+from app.contracts.results import EvaluationResult, ModelFigures
+from app.contracts.words import percent
 from app.errors import JobError
 from app.store import catalogue
 from app.store.tables import ModelRow
 from worker import registry
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
-from worker.evaluation.arguments import unit_noise
+from worker.evaluation.arguments import norm_of, unit_noise
 from worker.evaluation.conclusion import PROBE_IMAGES, Samples, conclude, passes
 from worker.evaluation.embedding import VIEW_IMAGES
 from worker.evaluation.measurement import Measurement
 from worker.evaluation.progress import Meter
-from worker.evaluation.subject import Chunk, Source, Subject
+from worker.evaluation.target import Chunk, Source, TargetModel
 from worker.jobs.attacking import Watch
 from worker.jobs.context import JobContext, Outcome
 from worker.models import Classifier
@@ -70,7 +71,7 @@ def _measure(
     """Chunk by chunk, every model; returns how many images it took."""
     images = 0
     for chunk in chunks:
-        start = unit_noise(chunk.x, params.attack.norm.value, params.seed, chunk.numbers)
+        start = unit_noise(chunk.x, norm_of(params.attack), params.seed, chunk.numbers)
         for each in measured:
             each.measure(chunk, start, meter)
         images += len(chunk.numbers)
@@ -118,12 +119,12 @@ def _measurements(
     wanted = params.sources if Method.TRANSFER in params.further else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
     sources = [Source(registry.lineage_of_model(row), shelf.model(row)) for row in others]
-    return [Measurement(_subject(shelf, row), params, classes, sources) for row in rows]
+    return [Measurement(_target_model(shelf, row), params, classes, sources) for row in rows]
 
 
-def _subject(shelf: _Shelf, row: ModelRow) -> Subject:
+def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
     teacher = shelf.teacher_of(row)
-    return Subject(
+    return TargetModel(
         lineage=registry.lineage_of_model(row),
         model=shelf.model(row),
         call=shelf.model(row),
@@ -198,7 +199,7 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     """What is known after so many images."""
     values: dict[str, float] = {}
     for each in measured:
-        model, clean, robust = each.subject.lineage.id, each.clean(), each.robust()
+        model, clean, robust = each.target_model.lineage.id, each.clean(), each.robust()
         values |= {
             f"{model}:clean": clean.value,
             f"{model}:robust": robust.value,
@@ -230,7 +231,7 @@ def _concluded(
     robust, verdict = measured.robust(), figures.verdict
     assert verdict is not None
     context.log(
-        f"“{figures.name}”: {_percent(figures.clean)} clean, {_percent(robust)} robust; "
+        f"“{figures.name}”: {percent(figures.clean.value)} clean, {percent(robust.value)} robust; "
         f"verdict {verdict.light}."
     )
     if measured.params.attention and figures.attention is None:
@@ -241,7 +242,3 @@ def _concluded(
     if measured.params.embedding and figures.embedding is None:
         context.log(f"No feature view of “{figures.name}”: its embeddings are not finite.")
     return figures
-
-
-def _percent(accuracy: Accuracy) -> str:
-    return f"{accuracy.value:.1%}"

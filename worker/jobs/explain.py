@@ -23,13 +23,13 @@ from app.contracts.results import ExplainResult, Grid, Level, View
 from app.errors import JobError
 from app.store.files import Files
 from app.store.tables import ModelRow
+from imagefile import UnreadableImageError
 from worker import registry
 from worker.agkd_bml.attention import attention_map, cosine_distance, grad_cam, l1_distance
-from worker.attacks import Model
-from worker.data import UnreadableImageError, decode_image, to_float
-from worker.evaluation.arguments import aims, steps_of, unit_noise
+from worker.attacks import Model, iterate
+from worker.data import decode_image, to_float
+from worker.evaluation.arguments import aims, norm_of, steps_of, unit_noise
 from worker.evaluation.attention import on_grid
-from worker.evaluation.last_iterate import last_iterate
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.pictures import diverging, png
 from worker.models import Classifier
@@ -165,21 +165,24 @@ def _attack(
         targets = aims(attack, classes, model(x), y)  # (1, A)
     budgets = torch.from_numpy(epsilons[1:]).to(x)  # (L - 1,)
     many = x.expand(len(budgets), *x.shape[1:]).contiguous(memory_format=torch.channels_last)
-    noise = unit_noise(x, attack.norm.value, params.seed, [0]).expand_as(many)
+    norm = norm_of(attack)
+    noise = unit_noise(x, norm, params.seed, [0]).expand_as(many)
     turns = [None] if targets is None else list(targets[0])
     call = _reporting(context, model, how.steps * len(turns))
     x_adv, left = many.clone(), torch.arange(len(budgets), device=x.device)
     for target in turns:  # one, unless every class is tried: then what broke leaves
-        x_adv[left] = last_iterate(
+        found = iterate(
             call,
             many[left],
             y.expand(len(left)),
             how=how,
             eps=budgets[left],
-            norm=attack.norm.value,
+            norm=norm,
             noise=noise[left],
             target=None if target is None else target.expand(len(left)),
+            may_break=False,
         )
+        x_adv[left] = found.x_adv
         if len(turns) > 1:
             left = _unbroken(model, x_adv, label)
         if len(left) == 0:

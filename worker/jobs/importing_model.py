@@ -21,6 +21,7 @@ from app.contracts.results import (
     ModelCard,
     TestAccuracy,
 )
+from app.contracts.words import interval, percent
 from app.errors import JobError
 from app.store import catalogue
 from app.store.jobs import LeaseLost
@@ -277,8 +278,8 @@ def _judge(
 ) -> None:
     """Raise JobError where the accuracy is far from what was expected."""
     measured = (
-        f"{100 * found.value:.1f} % of {found.n:,} test images are classified right "
-        f"(95 % interval {100 * found.low:.1f}–{100 * found.high:.1f} %)"
+        f"{percent(found.value)} of {found.n:,} test images are classified right "
+        f"(95 % interval {interval(found)})"
     )
     expected = params.expected
     if expected is None:
@@ -289,10 +290,10 @@ def _judge(
     inside = found.low <= expected <= found.high
     if not inside and abs(found.value - expected) > params.tolerance:
         raise JobError(
-            f"{measured}; {100 * expected:.1f} % were expected, so the import is not right.",
+            f"{measured}; {percent(expected)} were expected, so the import is not right.",
             hint=_CAUSES,
         )
-    context.log(f"{measured}; {100 * expected:.1f} % were expected.")
+    context.log(f"{measured}; {percent(expected)} were expected.")
 
 
 def _tested(card: ModelCard, params: ImportModelParams, accuracy: Accuracy) -> ModelCard:

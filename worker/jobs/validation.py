@@ -10,7 +10,8 @@ from torch import Tensor
 
 from app.contracts.events import LogLevel
 from app.contracts.params import TrainParams
-from worker.attacks import Steps, walk
+from worker.attacks import Steps, iterate
+from worker.attacks.iterative import FGSM, PGD
 from worker.attacks.norms import uniform_in_ball
 from worker.data import TensorSplit
 from worker.jobs.context import JobContext
@@ -20,8 +21,8 @@ from worker.models import Classifier
 STEPS = 10
 """Of the PGD that measures a student."""
 _ATTACKS = {
-    "robust": Steps("pgd", steps=STEPS, relative_step=1 / 4, random_start=True),
-    "fgsm": Steps("fgsm", steps=1, relative_step=1.0, random_start=False),
+    "robust": Steps(PGD, steps=STEPS, relative_step=1 / 4, random_start=True),
+    "fgsm": FGSM,
 }
 _FALL, _GAP = 20.0, 15.0
 """Percentage points; beyond them the student has overfitted to its attack."""
@@ -126,7 +127,7 @@ def _robust_correct(
             for name, how in _ATTACKS.items():
                 context.check()
                 start = noise if how.random_start else None
-                seen = walk(model, x, y, how=how, eps=params.epsilon, norm="linf", noise=start)
+                seen = iterate(model, x, y, how=how, eps=params.epsilon, norm="linf", noise=start)
                 correct[name] += int((seen.first_break > how.steps).sum())
     finally:
         for parameter, trains in zip(model.parameters(), wanted, strict=True):

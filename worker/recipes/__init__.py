@@ -16,6 +16,7 @@ from worker.recipes.bml import bml
 from worker.recipes.clean import clean
 from worker.recipes.mart import mart
 from worker.recipes.pgd_at import pgd_at
+from worker.recipes.rslad import rslad
 from worker.recipes.sml import sml
 from worker.recipes.trades import trades
 
@@ -24,6 +25,7 @@ RECIPES: Mapping[str, Recipe] = {
     "pgd_at": pgd_at,
     "trades": trades,
     "mart": mart,
+    "rslad": rslad,
     "sml": sml,
     "agkd": agkd,
     "bml": bml,

@@ -15,7 +15,7 @@ def agkd_bml(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
     """
     x_f, x_b, x_prime = both_directions(networks, batch, parameters)
     forward, seen, backward = networks.student_sees(x_f, batch.x, x_b)
-    taught = networks.teacher_features(batch.x, x_prime)
+    taught = networks.teacher_sees(batch.x, x_prime)
     weights = parameters.weights
     terms = classification_terms(forward, seen, batch.y, weights)
     attention = agkd_term(forward, backward, *taught)

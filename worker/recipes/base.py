@@ -81,16 +81,16 @@ class Networks:
             outputs = self.student.outputs(torch.cat(images))
         return _split(outputs, len(images), images[0].dtype)
 
-    def teacher_features(self, *images: Tensor) -> tuple[Tensor, ...]:
-        """Features (N, C, H, W) of the teacher, one for each of `images`; no gradient.
+    def teacher_sees(self, *images: Tensor) -> list[Outputs]:
+        """The teacher on each of `images`, (N, 3, H, W); no gradient.
 
         Raises ValueError where there is none.
         """
         if self.teacher is None:
             raise ValueError("this recipe needs a teacher")
         with torch.no_grad(), self._precision(images[0].device):
-            features = self.teacher.outputs(torch.cat(images)).features
-        return features.to(images[0].dtype).chunk(len(images))
+            outputs = self.teacher.outputs(torch.cat(images))
+        return _split(outputs, len(images), images[0].dtype)
 
     def _precision(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None)

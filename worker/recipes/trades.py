@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worker.agkd_bml.classification import smoothed_cross_entropy
+from worker.agkd_bml.examples import TrainingAttack
+from worker.attacks import Model
 from worker.attacks.norms import Ball, per_image
 from worker.attacks.pgd import check_steps, climb
 from worker.recipes.base import Batch, Networks, Parameters, Step
@@ -24,7 +26,10 @@ def trades(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
     code. The student sees x_adv and x as one batch, as in all recipes here; the authors' code shows
     it one after the other.
     """
-    x_adv = _example(networks, batch, parameters)
+    student = networks.attacked()
+    with torch.no_grad():
+        clean = student(batch.x)
+    x_adv = furthest_from(clean, student, batch, parameters.attack)
     adversarial, seen = networks.student_sees(x_adv, batch.x)
     classification = smoothed_cross_entropy(
         seen.logits, batch.y, smoothing=parameters.weights.smoothing
@@ -41,17 +46,22 @@ def divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_p_adv)).sum(dim=1)
 
 
-def _example(networks: Networks, batch: Batch, parameters: Parameters) -> Tensor:
-    """Images whose predictions are far from those of x, (N, 3, H, W) in [0, 1]."""
-    model, x, attack = networks.attacked(), batch.x, parameters.attack
+def furthest_from(
+    predicted: Tensor, student: Model, batch: Batch, attack: TrainingAttack
+) -> Tensor:
+    """Images of the ball whose predictions are far from `predicted`, in KL; (N, 3, H, W) in [0, 1].
+
+    Args:
+        predicted: logits for each image of the batch, (N, K), without gradient.
+        student: in eval mode.
+    """
+    x = batch.x
     check_steps(x, batch.y, attack.steps, "linf", noise=None)
     ball = Ball.around(x, attack.eps, "linf")
-    with torch.no_grad():
-        clean = model(x)
 
     def objective(x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        logits = model(x_adv)
-        return divergence(clean[rows], logits), logits
+        logits = student(x_adv)
+        return divergence(predicted[rows], logits), logits
 
     noise = torch.randn(x.shape, generator=batch.generator, device=x.device, dtype=x.dtype)
     start = ball.project(x + _START * noise)

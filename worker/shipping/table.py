@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.contracts.results import Accuracy, ModelCard
+from app.contracts.words import with_interval
 
 _MEASURES = ("clean", "PGD-20", "AutoAttack")
 _START, _END = "<!-- figures -->", "<!-- end of figures -->"
@@ -48,5 +49,4 @@ def _row(slug: str, card: ModelCard) -> tuple[str, ...]:
 def _cell(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return "not measured"
-    low, high = (f"{100 * share:.1f}" for share in (accuracy.low, accuracy.high))
-    return f"{100 * accuracy.value:.1f} % ({low}–{high}), n = {accuracy.n:,}"
+    return f"{with_interval(accuracy)}, n = {accuracy.n:,}"

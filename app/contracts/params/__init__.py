@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from app.contracts.attacks import Goal, Method, Norm
 from app.contracts.jobs import JobKind
 from app.contracts.params.ablation import MAX_TRAININGS, AblationMeasure, AblationParams
 from app.contracts.params.architectures import Architecture, family
@@ -15,13 +16,7 @@ from app.contracts.params.attacks import (
     MAX_L1,
     MAX_L2,
     MAX_LINF,
-    NORMS_OF,
-    TARGETABLE,
-    WALKS,
     Attack,
-    Goal,
-    Method,
-    Norm,
 )
 from app.contracts.params.base import Finite, Id, Name, Params, Seed, invalid, parameter
 from app.contracts.params.datasets import ImportParams, Source
@@ -30,13 +25,11 @@ from app.contracts.params.live import LIVE_LEVELS, CraftedOn, ExplainParams
 from app.contracts.params.model_import import ImportModelParams
 from app.contracts.params.presets import TRAINING_PRESETS, TrainingPreset, training_preset
 from app.contracts.params.training import (
-    KNOBS_OF,
-    RECIPE_NAMES,
     Precision,
-    Recipe,
     Schedule,
     TrainParams,
 )
+from app.contracts.recipes import Recipe
 
 PARAMS_OF: Mapping[JobKind, type[Params]] = {
     JobKind.IMPORT: ImportParams,
@@ -48,18 +41,13 @@ PARAMS_OF: Mapping[JobKind, type[Params]] = {
 }
 
 __all__ = [
-    "KNOBS_OF",
     "LIVE_LEVELS",
     "MAX_L1",
     "MAX_L2",
     "MAX_LINF",
     "MAX_TRAININGS",
-    "NORMS_OF",
     "PARAMS_OF",
-    "RECIPE_NAMES",
-    "TARGETABLE",
     "TRAINING_PRESETS",
-    "WALKS",
     "AblationMeasure",
     "AblationParams",
     "Architecture",

@@ -10,17 +10,18 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue, ValidationError, model_validator
 
-from app.contracts.params.attacks import Attack, Method
+from app.contracts.attacks import Method
+from app.contracts.params.attacks import Attack
 from app.contracts.params.base import Name, Params, Seed, invalid, parameter
 from app.contracts.params.evaluation import EvaluateParams
-from app.contracts.params.training import KNOBS_OF, RECIPE_NAMES, Recipe, TrainParams
+from app.contracts.params.training import TrainParams
+from app.contracts.recipes import READ_BY_SOME, Recipe
 from app.contracts.units import format_255
 
 MAX_TRAININGS = 200
 _OF_THE_JOB = frozenset({"name", "dataset", "recipe", "seed", "continue_from"})
 VARIABLE = frozenset(TrainParams.model_fields) - _OF_THE_JOB
 """The training parameters that a grid may vary, and that a recipe may have of its own."""
-_OF_RECIPES = frozenset().union(*KNOBS_OF.values())
 _OF_STUDENTS = frozenset({"teacher", "start_from_teacher"})
 _MAX_NAME, _MAX_LABEL = 80, 48
 _SYMBOLS = {
@@ -177,11 +178,11 @@ class AblationParams(Params):
         """`AGKD-BML, attack steps 7`: the recipe, and what the grid varies of it."""
         values = self._training(row, self.seeds[0], "x").model_dump(mode="json")
         varied = (f"{_title(field)} {_shown(field, values[field])}" for field in row.varied)
-        return ", ".join([RECIPE_NAMES[row.recipe], *varied])
+        return ", ".join([row.recipe.record.title, *varied])
 
     def _varied(self, recipe: Recipe) -> tuple[str, ...]:
         """What of the grid tells trainings of a recipe apart."""
-        ignored = _OF_RECIPES - KNOBS_OF[recipe]
+        ignored = READ_BY_SOME - recipe.record.parameters
         if not recipe.is_robust:
             ignored |= _OF_STUDENTS
         return tuple(f for f in self.grid if f not in ignored and f not in self.own.get(recipe, ()))
@@ -231,7 +232,7 @@ class AblationParams(Params):
 def _raw_label(row: Row) -> str:
     """A row as it was asked for, sound or not."""
     changes = (f"{field} = {json.dumps(value)[:40]}" for field, value in row.changes.items())
-    return ", ".join([RECIPE_NAMES[row.recipe], *changes])
+    return ", ".join([row.recipe.record.title, *changes])
 
 
 def _title(field: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_jsonable_python
 
 
 def _printable(value: str) -> str:
@@ -26,6 +26,15 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
+_LIMITS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+}
+"""What a schema calls the bounds of a number."""
+
+
 def parameter(
     default: Any = ...,
     *,
@@ -42,6 +51,10 @@ def parameter(
     """
     source = {"default_factory": default} if callable(default) else {"default": default}
     extra: dict[str, JsonValue] = {"unit": unit, "group": group, "only": [str(m) for m in only]}
+    # Two facts that pydantic leaves out: a made default, and the bounds of a value of two forms.
+    if callable(default):
+        extra["default"] = to_jsonable_python(default())
+    extra |= {_LIMITS[name]: limit for name, limit in bounds.items() if name in _LIMITS}
     return Field(title=title, description=help, json_schema_extra=extra, **source, **bounds)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import model_validator
 
+from app.contracts.options import Option
 from app.contracts.params.base import Id, Name, Params, Seed, invalid, parameter
 
 
-class Source(StrEnum):
+class Source(Option):
     ARCHIVE = "archive"
     SHAPES = "shapes"
     CIFAR10 = "cifar10"

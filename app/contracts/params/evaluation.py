@@ -6,14 +6,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from app.contracts.params.attacks import (
-    MAX_L1,
-    NORMS_OF,
-    Attack,
-    Goal,
-    Method,
-    within_norm,
-)
+from app.contracts.attacks import Goal, Method
+from app.contracts.params.attacks import MAX_L1, Attack, within_norm
 from app.contracts.params.base import Finite, Id, Params, Seed, invalid, parameter
 from app.contracts.units import Intensity, from_255
 
@@ -109,10 +103,10 @@ class EvaluateParams(Params):
     def _further_attacks_fit(self) -> Self:
         norm = self.attack.norm
         for method in self.further:
-            if norm not in NORMS_OF[method]:
+            if norm not in method.record.norms:
                 raise invalid("further", f"{method} is not defined in {norm}")
-        if Method.TRANSFER in self.further and not self.sources:
-            raise invalid("sources", "`transfer` needs a model to attack")
+            if method.record.needs_source and not self.sources:
+                raise invalid("sources", f"`{method}` needs a model to attack")
         if self.further and self.attack.goal is not Goal.UNTARGETED:
             raise invalid("goal", "further attacks are untargeted; so must the first one be")
         return self

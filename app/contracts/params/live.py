@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Self
 
 from pydantic import model_validator
 
+from app.contracts.options import Option
 from app.contracts.params.attacks import MAX_L2, Attack, within_norm
 from app.contracts.params.base import Id, Params, Seed, parameter
 from app.contracts.units import Intensity, from_255
 
 
-class CraftedOn(StrEnum):
+class CraftedOn(Option):
     STUDENT = "student"
     TEACHER = "teacher"
 

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import Field, JsonValue
 
 from app.contracts.params.base import Params
-from app.contracts.params.training import Precision, Recipe, Schedule
+from app.contracts.params.training import Precision, Schedule
+from app.contracts.recipes import Recipe
 from app.contracts.units import from_255
 
 

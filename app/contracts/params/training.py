@@ -2,86 +2,31 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Self
 
 from pydantic import field_validator, model_validator
 
+from app.contracts.options import Option, Record
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.attacks import MAX_LINF
 from app.contracts.params.base import Finite, Id, Name, Params, Seed, invalid, parameter
+from app.contracts.recipes import Recipe
 from app.contracts.units import Intensity, from_255
 
 
-class Recipe(StrEnum):
-    CLEAN = "clean"
-    """Cross-entropy on clean images: undefended, the teacher."""
-    PGD_AT = "pgd_at"
-    """Cross-entropy on adversarial images: Madry et al., ICLR 2018."""
-    TRADES = "trades"
-    """Cross-entropy on clean images, and how far predictions move under attack: Zhang et al.,
-    ICML 2019."""
-    MART = "mart"
-    """Adversarial training that weighs misclassified images more: Wang et al., ICLR 2020."""
-    SML = "sml"
-    """Metric learning with the forward example only, the one-way control of BML: Wang et al., ICCV
-    2021."""
-    AGKD = "agkd"
-    """Attention guided knowledge distillation alone, to look where the teacher looks: Wang et al.,
-    ICCV 2021."""
-    BML = "bml"
-    """Bi-directional metric learning alone: Wang et al., ICCV 2021."""
-    AGKD_BML = "agkd_bml"
-    """The whole method of Wang et al., ICCV 2021. With 7 attack steps it is AGKD-BML-7."""
-
-    @property
-    def is_robust(self) -> bool:
-        """Whether it trains on adversarial images."""
-        return self is not Recipe.CLEAN
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether its loss compares the student's attention with a teacher's."""
-        return self in (Recipe.AGKD, Recipe.AGKD_BML)
+class Precision(Option):
+    FLOAT32 = "float32", Record(title="float32", summary="Every number has 32 bits.")
+    BFLOAT16 = "bfloat16", Record(
+        title="bfloat16",
+        summary="Convolutions and matrix products in bfloat16 (autocast), weights and losses in "
+        "float32.",
+    )  # fmt: skip
+    AUTO = "auto", Record(
+        title="auto", summary="bfloat16 where the processor computes it natively, else float32.",
+    )  # fmt: skip
 
 
-RECIPE_NAMES: dict[Recipe, str] = {
-    Recipe.CLEAN: "Clean",
-    Recipe.PGD_AT: "PGD-AT",
-    Recipe.TRADES: "TRADES",
-    Recipe.MART: "MART",
-    Recipe.SML: "SML",
-    Recipe.AGKD: "AGKD",
-    Recipe.BML: "BML",
-    Recipe.AGKD_BML: "AGKD-BML",
-}
-
-_ATTACK = frozenset({"epsilon", "step_size", "steps"})
-_METHOD = _ATTACK | {"mart", "mart_beta"}
-_TRIPLET = frozenset({"bml_weight", "margin", "mu"})
-KNOBS_OF: dict[Recipe, frozenset[str]] = {
-    Recipe.CLEAN: frozenset(),
-    Recipe.PGD_AT: _ATTACK,
-    Recipe.TRADES: _ATTACK | {"trades_beta"},
-    Recipe.MART: _ATTACK | {"mart_beta"},
-    Recipe.SML: _METHOD | _TRIPLET,
-    Recipe.AGKD: _METHOD | {"agkd_weight"},
-    Recipe.BML: _METHOD | _TRIPLET,
-    Recipe.AGKD_BML: _METHOD | _TRIPLET | {"agkd_weight"},
-}
-"""The parameters that a recipe reads beside those that all read; it ignores the rest."""
-
-
-class Precision(StrEnum):
-    FLOAT32 = "float32"
-    """Every number has 32 bits."""
-    BFLOAT16 = "bfloat16"
-    """Convolutions and matrix products in bfloat16 (autocast), weights and losses in float32."""
-    AUTO = "auto"
-    """bfloat16 where the processor computes it natively, else float32."""
-
-
-class Schedule(StrEnum):
+class Schedule(Option):
     MULTISTEP = "multistep"
     COSINE = "cosine"
     ONE_CYCLE = "one_cycle"
@@ -222,7 +167,7 @@ class TrainParams(Params):
     def recipe_name(self) -> str:
         """The recipe as papers call it: `TRADES`, `AGKD-BML-7`."""
         is_the_short_one = self.recipe is Recipe.AGKD_BML and self.steps == 7
-        return "AGKD-BML-7" if is_the_short_one else RECIPE_NAMES[self.recipe]
+        return "AGKD-BML-7" if is_the_short_one else self.recipe.record.title
 
     @property
     def uses_teacher(self) -> bool:

@@ -21,7 +21,13 @@ from app.contracts.results.base import (
     Lineage,
     Mean,
 )
-from app.contracts.results.comparison import Compared, Comparison, DifferingImage, PairedTest
+from app.contracts.results.comparison import (
+    Caveat,
+    Compared,
+    Comparison,
+    DifferingImage,
+    PairedTest,
+)
 from app.contracts.results.datasets import DatasetReport, ImportResult
 from app.contracts.results.evaluation import (
     AttackRow,
@@ -43,6 +49,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
 
 JobResult = (
@@ -66,6 +73,7 @@ __all__ = [
     "AttentionDistance",
     "AttentionFigures",
     "AttentionInside",
+    "Caveat",
     "Check",
     "ClassFigures",
     "Column",
@@ -78,6 +86,7 @@ __all__ = [
     "EmbeddingView",
     "Environment",
     "EvaluationResult",
+    "EvaluationSummary",
     "ExplainResult",
     "Grid",
     "ImportModelResult",
@@ -90,6 +99,7 @@ __all__ = [
     "Measure",
     "ModelCard",
     "ModelFigures",
+    "ModelSummary",
     "Outcomes",
     "PairedTest",
     "Projection",
@@ -99,6 +109,7 @@ __all__ = [
     "TestAccuracy",
     "TrainResult",
     "Verdict",
+    "VerdictSummary",
     "View",
     "columns_of",
 ]

@@ -55,6 +55,15 @@ class DifferingImage(Result):
     robust: tuple[bool, ...]
 
 
+class Caveat(Result):
+    """One thing that makes a comparison uneven, or void."""
+
+    severity: Literal["note", "warning"]
+    """A warning is about figures that are not to be quoted or compared at all."""
+    text: str
+    """A sentence; may name models, which is outside text."""
+
+
 class Comparison(Result):
     dataset: Lineage
     classes: tuple[str, ...]
@@ -65,5 +74,5 @@ class Comparison(Result):
     differing: tuple[DifferingImage, ...]
     """Images on whose robustness they differ; those on which most disagree first."""
     differing_total: int
-    notes: tuple[str, ...]
-    """What makes the comparison uneven: other attacks, other budgets, other images."""
+    caveats: tuple[Caveat, ...]
+    """Warnings first; then other attacks, other budgets, other images."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from app.contracts.params import Method
 from worker.attacks import Model, Norm, Steps
-from worker.attacks.apgd import dlr
-from worker.attacks.losses import Loss, cross_entropy, margin
+from worker.attacks.iterative import CW, PGD
+from worker.attacks.losses import cross_entropy
 from worker.attacks.norms import uniform_in_ball
 from worker.attacks.pgd import gradient_of, objective_of
 from worker.evaluation.adaptive import Seeing
@@ -27,7 +27,7 @@ from worker.evaluation.probing.other_attacks import (
     by_square,
     by_transfer,
 )
-from worker.evaluation.probing.stage import Stage, to_eight_bits
+from worker.evaluation.probing.probe_batch import ProbeBatch, to_eight_bits
 from worker.evaluation.verdict.evidence import OutputKind, Probe, Tried
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0)
@@ -35,7 +35,6 @@ MULTIPLES = (0.25, 0.5, 1.0, 2.0)
 FREE_STEPS, FREE_STEP = 100, 0.01
 """The unbounded attack can cross the whole range of a pixel once."""
 
-_MARGIN_METHODS = ("cw", "apgd_dlr")
 _SUM_OF_ONE = 1e-4
 
 
@@ -80,7 +79,7 @@ def probe(
     if len(x) == 0 or standing.shape != y.shape:
         raise ValueError("a probe needs images, and to know of each whether it stands")
     generator = torch.Generator(x.device).manual_seed(seed)
-    stage = Stage(
+    batch = ProbeBatch(
         model=model,
         x=x,
         y=y,
@@ -91,47 +90,47 @@ def probe(
         seed=seed,
         batch_size=batch_size,
     )
-    logits = _passes(stage)
+    logits = _passes(batch)
     right = (logits.argmax(dim=1) == y).nonzero().squeeze(1)
     left = standing.nonzero().squeeze(1)
-    zero, bad = _gradients(stage, right)
-    rounding, iterates = _iterates(stage, right)
+    zero, bad = _gradients(batch, right)
+    rounding, iterates = _iterates(batch, right)
     return Probe(
         images=len(x),
         input_low=float(x.min()),
         input_high=float(x.max()),
         outputs=_kind(logits),
-        passes_gap=_passes_gap(stage, logits),
+        passes_gap=_passes_gap(batch, logits),
         gradients=len(right),
         zero_gradients=zero,
         bad_gradients=bad,
-        by_epsilon=_by_epsilon(stage, right),
-        whole_range=_still_right(stage, right, stage.whole),
-        unbounded=_unbounded(stage, right),
-        noise=by_noise(stage, left) if Method.NOISE in blind else None,
-        square=by_square(stage, left) if Method.SQUARE in blind else None,
-        transfer=by_transfer(stage, left, teacher) if Method.TRANSFER in blind else None,
-        hard_label=by_hard_label(stage, left) if Method.HOP_SKIP_JUMP in blind else None,
+        by_epsilon=_by_epsilon(batch, right),
+        whole_range=_still_right(batch, right, batch.whole),
+        unbounded=_unbounded(batch, right),
+        noise=by_noise(batch, left) if Method.NOISE in blind else None,
+        square=by_square(batch, left) if Method.SQUARE in blind else None,
+        transfer=by_transfer(batch, left, teacher) if Method.TRANSFER in blind else None,
+        hard_label=by_hard_label(batch, left) if Method.HOP_SKIP_JUMP in blind else None,
         adaptive=(
-            by_adaptive(stage, left, seeing, reference) if Method.ADAPTIVE in blind else None
+            by_adaptive(batch, left, seeing, reference) if Method.ADAPTIVE in blind else None
         ),
-        teacher=None if teacher is None else _teacher(stage, teacher),
+        teacher=None if teacher is None else _teacher(batch, teacher),
         rounding=rounding,
         iterates=iterates,
     )
 
 
 @torch.no_grad()
-def _passes(stage: Stage) -> Tensor:
+def _passes(batch: ProbeBatch) -> Tensor:
     """The outputs for the clean images, (N, K)."""
-    return torch.cat([stage.model(part) for part in torch.split(stage.x, stage.batch_size)])
+    return torch.cat([batch.model(part) for part in torch.split(batch.x, batch.batch_size)])
 
 
 @torch.no_grad()
-def _passes_gap(stage: Stage, logits: Tensor) -> float:
+def _passes_gap(batch: ProbeBatch, logits: Tensor) -> float:
     """The largest difference to a pass in falling order and half batches, of the largest output."""
-    half = max(1, stage.batch_size // 2)
-    again = torch.cat([stage.model(part) for part in torch.split(stage.x.flip(0), half)]).flip(0)
+    half = max(1, batch.batch_size // 2)
+    again = torch.cat([batch.model(part) for part in torch.split(batch.x.flip(0), half)]).flip(0)
     if not (logits.isfinite().all() and again.isfinite().all()):
         return math.inf
     largest = float(logits.abs().max())
@@ -147,70 +146,67 @@ def _kind(outputs: Tensor) -> OutputKind:
     return "probabilities" if bool(((sums - 1).abs() <= _SUM_OF_ONE).all()) else "unit"
 
 
-def _loss(how: Steps) -> Loss:
-    """What the attack climbs."""
-    return {"cw": margin, "apgd_dlr": dlr}.get(how.method, cross_entropy)
-
-
-def _gradients(stage: Stage, right: Tensor) -> tuple[int, int]:
+def _gradients(batch: ProbeBatch, right: Tensor) -> tuple[int, int]:
     """Images whose gradient is zero, and not finite: at the image or at the attack's start."""
     zero, bad = 0, 0
-    objective = objective_of(stage.model, _loss(stage.how), stage.y, targeted=False)
-    for part in stage.parts(right):
-        x = stage.x[part]
+    objective = objective_of(batch.model, batch.how.attack.loss, batch.y, targeted=False)
+    for part in batch.parts(right):
+        x = batch.x[part]
         points = [x]
-        if stage.starts_at_random:
-            points.append((x + stage.eps * stage.start[part]).clamp(0, 1))
+        if batch.how.random_start:
+            points.append((x + batch.eps * batch.start[part]).clamp(0, 1))
         seen = [gradient_of(objective, point, part)[0].flatten(1) for point in points]
         zero += int(torch.stack([(g == 0).all(dim=1) for g in seen]).any(dim=0).sum())
         bad += int(torch.stack([(~g.isfinite()).any(dim=1) for g in seen]).any(dim=0).sum())
     return zero, bad
 
 
-def _still_right(stage: Stage, right: Tensor, eps: float) -> int:
+def _still_right(batch: ProbeBatch, right: Tensor, eps: float) -> int:
     """Images still right under the main attack at a budget, on its own."""
-    craft = stage.walked(stage.model, stage.how, eps)
-    return len(right) - int(stage.broken(right, craft, eps).sum())
+    craft = batch.first_breaks(batch.model, batch.how, eps)
+    return len(right) - int(batch.broken(right, craft, eps).sum())
 
 
-def _by_epsilon(stage: Stage, right: Tensor) -> tuple[tuple[float, int], ...]:
-    budgets = [eps for m in MULTIPLES if (eps := m * stage.eps) < stage.whole]
-    raw = ((eps, _still_right(stage, right, eps)) for eps in budgets)
+def _by_epsilon(batch: ProbeBatch, right: Tensor) -> tuple[tuple[float, int], ...]:
+    budgets = [eps for m in MULTIPLES if (eps := m * batch.eps) < batch.whole]
+    raw = ((eps, _still_right(batch, right, eps)) for eps in budgets)
     return ((0.0, len(right)), *raw)
 
 
-def _unbounded(stage: Stage, right: Tensor) -> Tried:
+def _unbounded(batch: ProbeBatch, right: Tensor) -> Tried:
     """Without a bound there is no norm either: Linf with the radius of the whole range."""
-    method = "cw" if stage.how.method in _MARGIN_METHODS else "pgd"
-    free = Steps(method, FREE_STEPS, FREE_STEP, random_start=False)
-    craft = stage.walked(stage.model, free, 1.0, "linf")
-    return Tried(attacked=len(right), broken=int(stage.broken(right, craft, stage.whole).sum()))
+    climbed = PGD if batch.how.attack.loss is cross_entropy else CW
+    free = Steps(climbed, FREE_STEPS, FREE_STEP, random_start=False)
+    craft = batch.first_breaks(batch.model, free, 1.0, "linf")
+    return Tried(attacked=len(right), broken=int(batch.broken(right, craft, batch.whole).sum()))
 
 
-def _teacher(stage: Stage, teacher: Model) -> int:
+def _teacher(batch: ProbeBatch, teacher: Model) -> int:
     """Images on which the teacher is right, after the main attack on the teacher itself."""
-    every = torch.arange(len(stage.x), device=stage.x.device)
-    craft = stage.walked(teacher, stage.how, stage.eps)
-    return len(every) - int(stage.broken(every, craft, stage.eps, teacher).sum())
+    every = torch.arange(len(batch.x), device=batch.x.device)
+    craft = batch.first_breaks(teacher, batch.how, batch.eps)
+    return len(every) - int(batch.broken(every, craft, batch.eps, teacher).sum())
 
 
-def _iterates(stage: Stage, right: Tensor) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+def _iterates(
+    batch: ProbeBatch, right: Tensor
+) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """Images broken by the last iterate, as it is and in 8 bits; by the best iterate, by the last.
 
     Of the main attack, or of PGD with its steps where it is APGD, whose end is no plain iterate.
     """
-    if stage.norm == "l1":
+    if batch.norm == "l1":
         return None, None
-    how, eps = stage.how, stage.eps
-    if how.method.startswith("apgd"):
-        how = how._replace(method="pgd")
-    last = stage.ended(stage.model, how)
+    how, eps = batch.how, batch.eps
+    if how.attack.own_step_size:
+        how = how._replace(attack=PGD)
+    last = batch.last_iterates(batch.model, how)
     at_last, after = 0, 0
-    for part in stage.parts(right):
+    for part in batch.parts(right):
         x_adv = last(part)
-        rounded = to_eight_bits(x_adv, stage.x[part], eps=eps, norm=stage.norm)
-        broken = stage.measured(part, x_adv, eps)
+        rounded = to_eight_bits(x_adv, batch.x[part], eps=eps, norm=batch.norm)
+        broken = batch.measured(part, x_adv, eps)
         at_last += int(broken.sum())
-        after += int((broken & stage.measured(part, rounded, eps)).sum())
-    best = int(stage.broken(right, stage.walked(stage.model, how, eps), eps).sum())
+        after += int((broken & batch.measured(part, rounded, eps)).sum())
+    best = int(batch.broken(right, batch.first_breaks(batch.model, how, eps), eps).sum())
     return (at_last, after), (best, at_last)

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from app.contracts.params import Method, Norm
+from app.contracts.params import Norm
 from app.contracts.results import Check, Light
-from worker.evaluation.verdict.checks import (
-    budget,
-    check,
-    light_of,
-    of,
-    percent,
-    points,
-    unmeasured,
-    worst,
-)
+from app.contracts.words import percent, points, threat_model
+from worker.evaluation.verdict.checks import check, light_of, of, unmeasured, worst
 from worker.evaluation.verdict.evidence import Facts, Probe
 from worker.evaluation.verdict.thresholds import (
     ALLOWED,
@@ -33,7 +25,7 @@ def stronger_than_fgsm(facts: Facts, probe: Probe) -> Check:
     n, ahead = facts.main.n, facts.main.correct - facts.fgsm.correct
     missed = light_of(facts.only_fgsm, n, amber=ONLY_FGSM, red=1)
     light = worst((light_of(max(0, ahead), n, amber=0, red=ALLOWED), missed))
-    if facts.attack.method is Method.FGSM and facts.autoattack is None:
+    if facts.attack.method.record.one_step and facts.autoattack is None:
         light = worst((light, Light.AMBER))
     return check(
         name,
@@ -55,7 +47,7 @@ def falls_with_epsilon(facts: Facts, probe: Probe) -> Check:
         if correct - lowest > rise:
             rise, at = correct - lowest, eps
         lowest = min(lowest, correct)
-    where = f", at ε = {budget(at, facts.attack.norm)}" if rise else ""
+    where = f", at ε = {threat_model(facts.attack.norm, at)}" if rise else ""
     return check(
         "falls_with_epsilon",
         "Accuracy does not rise with the budget",
@@ -131,7 +123,7 @@ def perturbations(facts: Facts, probe: Probe) -> Check:
         "Perturbations keep to the budget",
         Light.GREEN if sound else Light.RED,
         f"largest {_precise(facts.largest, facts.attack.norm)} of "
-        f"{budget(facts.epsilon, facts.attack.norm)}; {facts.out_of_range:,} outside [0, 1], "
+        f"{threat_model(facts.attack.norm, facts.epsilon)}; {facts.out_of_range:,} outside [0, 1], "
         f"{facts.not_finite:,} not finite",
         green="Every perturbed image was measured again: norm, range and NaN.",
         red="An attack returned images that the threat model does not allow. They were not counted "

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.contracts.params import Norm
-from app.contracts.results import Accuracy, Check, Light
-from app.contracts.units import format_255
+from app.contracts.results import Check, Light
 
 _WORST_FIRST = (Light.RED, Light.AMBER, Light.GREEN)
 NOT_MEASURED = "not measured"
@@ -49,15 +47,6 @@ def nothing_left(name: str, title: str) -> Check:
     )
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def points(share: float) -> str:
-    """A difference of two shares, `1.2 points`; no minus sign before a zero."""
-    return f"{round(100 * share, 1) + 0.0:.1f} points"
-
-
 def images(n: int) -> str:
     return "1 image" if n == 1 else f"{n:,} images"
 
@@ -65,16 +54,3 @@ def images(n: int) -> str:
 def of(count: int, n: int) -> str:
     """`3 of 128 images`."""
     return f"{count:,} of {images(n)}"
-
-
-def band(accuracy: Accuracy) -> str:
-    """`52.3 % (49.2 to 55.4 %)`."""
-    low, high = 100 * accuracy.low, 100 * accuracy.high
-    return f"{percent(accuracy.value)} ({low:.1f} to {high:.1f} %)"
-
-
-def budget(eps: float, norm: Norm) -> str:
-    """`8/255 (L∞)`, `0.5 (L2)`."""
-    if norm is Norm.LINF:
-        return f"{format_255(eps)} (L∞)"
-    return f"{eps:g} ({norm.value.upper()})"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from app.contracts.results import Check, Light, Verdict
+from app.contracts.words import interval, percent, threat_model
 from worker.evaluation.verdict import attack_checks, model_checks, second_opinions
-from worker.evaluation.verdict.checks import NOT_MEASURED, budget, percent, worst, worst_first
+from worker.evaluation.verdict.checks import NOT_MEASURED, worst, worst_first
 from worker.evaluation.verdict.evidence import Facts, Probe, Tried
 
 __all__ = ["CHECKS", "Facts", "Probe", "Tried", "judge"]
@@ -69,9 +70,9 @@ def _check_numbers(facts: Facts, probe: Probe) -> None:
 def _in_words(facts: Facts, light: Light, checks: Sequence[Check]) -> str:
     robust = facts.robust
     figure = (
-        f"{percent(robust.value)} of {robust.n:,} images (95 % interval {100 * robust.low:.1f} to "
-        f"{100 * robust.high:.1f} %) stayed right under every attack that was tried at "
-        f"ε = {budget(facts.epsilon, facts.attack.norm)}"
+        f"{percent(robust.value)} of {robust.n:,} images (95 % interval {interval(robust)}) stayed "
+        "right under every attack that was tried at "
+        f"ε = {threat_model(facts.attack.norm, facts.epsilon)}"
     )
     if light is Light.RED:
         failed = [check for check in checks if check.light is Light.RED]

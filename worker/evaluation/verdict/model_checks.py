@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.contracts.params import Goal, Recipe
 from app.contracts.results import Check, Light
-from worker.evaluation.verdict.checks import check, images, light_of, of, percent, unmeasured
+from app.contracts.words import percent
+from worker.evaluation.verdict.checks import check, images, light_of, of, unmeasured
 from worker.evaluation.verdict.evidence import Facts, Probe
 from worker.evaluation.verdict.thresholds import (
     HALF_WIDTH,

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.contracts.params import NORMS_OF, Method
+from app.contracts.params import Method
 from app.contracts.results import Check
-from worker.evaluation.verdict.checks import (
-    check,
-    light_of,
-    nothing_left,
-    of,
-    percent,
-    points,
-    unmeasured,
-    worst,
-)
+from app.contracts.words import percent, points
+from worker.evaluation.verdict.checks import check, light_of, nothing_left, of, unmeasured, worst
 from worker.evaluation.verdict.evidence import Facts, Probe, Tried
 from worker.evaluation.verdict.thresholds import ADAPTIVE_LARGE, ALLOWED, GAP, GAP_LARGE
 
@@ -148,7 +140,7 @@ def _not_tried(facts: Facts, name: str, title: str, method: Method) -> Check:
     norm = facts.attack.norm
     if facts.robust.correct == 0:
         return nothing_left(name, title)
-    if norm not in NORMS_OF[method]:
+    if norm not in method.record.norms:
         missing = f"`{method.value}` is not defined in {norm.value.upper()}."
         return unmeasured(name, title, missing)
     return unmeasured(name, title, f"add `{method.value}` to the further attacks.")

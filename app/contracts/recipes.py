@@ -1,0 +1,110 @@
+"""What is known of every recipe: one record each. Forms, checks, charts and words derive from it.
+
+What a recipe computes stands in its file of `worker.recipes`. In the equations S is the student in
+train mode, T the teacher, x an image of class y, x' an adversarial example of it by untargeted PGD,
+x_f one towards the most confusing class, x_b one from an image x_p of that class towards y; CE_s is
+the cross-entropy with label smoothing s, BCE_s has it in its first half.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.contracts.options import Option, Record
+
+_ATTACK = frozenset({"epsilon", "step_size", "steps"})
+_LABELS = frozenset({"label_smoothing"})
+_METHOD = _ATTACK | _LABELS | {"mart", "mart_beta"}
+_TRIPLET = frozenset({"bml_weight", "margin", "mu"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeRecord(Record):
+    """One recipe."""
+
+    equation: str
+    """Its loss, in the symbols above."""
+    parameters: frozenset[str]
+    """Of the parameters that only some recipes read, those that it reads; it ignores the rest."""
+    hue: str
+    """Its colour in every chart that compares recipes, `#rrggbb`; see `app.web.charts.palette`."""
+    robust: bool = True
+    """Whether it trains on adversarial images."""
+    teacher: Literal["none", "weights", "attention", "predictions"] = "weights"
+    """What it takes from a teacher: a student of all but `none` may start from its weights, and one
+    that looks at its attention or its predictions has to have one."""
+    robust_teacher: bool = False
+    """Whether its teacher has to be robust itself."""
+
+
+class Recipe(Option):
+    """Every way to train, by the name that papers use."""
+
+    record: RecipeRecord
+
+    CLEAN = "clean", RecipeRecord(
+        title="Clean", summary="Cross-entropy on clean images: undefended, the teacher.",
+        equation="CE_s(S(x), y)", parameters=_LABELS, hue="#2f7ebc", robust=False, teacher="none",
+    )  # fmt: skip
+    PGD_AT = "pgd_at", RecipeRecord(
+        title="PGD-AT", summary="Cross-entropy on adversarial images.",
+        source="Madry et al., ICLR 2018", equation="CE_s(S(x'), y)", parameters=_ATTACK | _LABELS,
+        hue="#8a63d2",
+    )  # fmt: skip
+    TRADES = "trades", RecipeRecord(
+        title="TRADES",
+        summary="Cross-entropy on clean images, and how far predictions move under attack.",
+        source="Zhang et al., ICML 2019",
+        equation="CE_s(S(x), y) + β KL(S(x) ‖ S(x')), x' by PGD on that KL",
+        parameters=_ATTACK | _LABELS | {"trades_beta"}, hue="#2c8f5a",
+    )  # fmt: skip
+    MART = "mart", RecipeRecord(
+        title="MART", summary="Adversarial training that weighs misclassified images more.",
+        source="Wang et al., ICLR 2020",
+        equation="BCE_s(S(x'), y) + β KL(S(x) ‖ S(x')) (1 − p_y(x))",
+        parameters=_ATTACK | _LABELS | {"mart_beta"}, hue="#c9518f",
+    )  # fmt: skip
+    RSLAD = "rslad", RecipeRecord(
+        title="RSLAD", summary="A robust teacher's predictions in place of all labels.",
+        source="Zi et al., ICCV 2021",
+        equation="5/6 KL(T(x) ‖ S(x')) + 1/6 KL(T(x) ‖ S(x)), x' by PGD on the first KL",
+        parameters=_ATTACK, hue="#5f6f8c", teacher="predictions", robust_teacher=True,
+    )  # fmt: skip
+    SML = "sml", RecipeRecord(
+        title="SML",
+        summary="Metric learning with the forward example only, the one-way control of BML.",
+        source="Wang et al., ICCV 2021", equation="CE_s(S(x_f), y) + λ metric(x_f, x, x_p)",
+        parameters=_METHOD | _TRIPLET, hue="#138a96",
+    )  # fmt: skip
+    AGKD = "agkd", RecipeRecord(
+        title="AGKD",
+        summary="Attention guided knowledge distillation alone, to look where the teacher looks.",
+        source="Wang et al., ICCV 2021", equation="CE_s(S(x_f), y) + w · attention distance to T",
+        parameters=_METHOD | {"agkd_weight"}, hue="#8f7d1a", teacher="attention",
+    )  # fmt: skip
+    BML = "bml", RecipeRecord(
+        title="BML", summary="Bi-directional metric learning alone.",
+        source="Wang et al., ICCV 2021", equation="CE_s(S(x_f), y) + λ metric(x_f, x, x_b)",
+        parameters=_METHOD | _TRIPLET, hue="#a1644a",
+    )  # fmt: skip
+    AGKD_BML = "agkd_bml", RecipeRecord(
+        title="AGKD-BML", summary="The whole method; with 7 attack steps it is AGKD-BML-7.",
+        source="Wang et al., ICCV 2021",
+        equation="CE_s(S(x_f), y) + w · attention distance to T + λ metric(x_f, x, x_b)",
+        parameters=_METHOD | _TRIPLET | {"agkd_weight"}, hue="#d4650f", teacher="attention",
+    )  # fmt: skip
+
+    @property
+    def is_robust(self) -> bool:
+        """Whether it trains on adversarial images."""
+        return self.record.robust
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether its loss looks at a teacher."""
+        return self.record.teacher in ("attention", "predictions")
+
+
+READ_BY_SOME = frozenset().union(*(recipe.record.parameters for recipe in Recipe))
+"""The parameters of a training that not every recipe reads."""

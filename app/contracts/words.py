@@ -1,0 +1,84 @@
+"""Figures as people read them, on a page, in a terminal, in a verdict: one wording each.
+
+Plain text with plain spaces. Pages make the spaces unbreakable.
+"""
+
+from __future__ import annotations
+
+from app.contracts.attacks import Norm
+from app.contracts.params.attacks import Attack
+from app.contracts.results.base import Accuracy
+from app.contracts.units import format_255
+
+
+def percent(share: float) -> str:
+    """0.7102 -> `71.0 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def points(share: float) -> str:
+    """A difference of two shares, `1.2 points`; no minus sign before a zero."""
+    return f"{round(100 * share, 1) + 0.0:.1f} points"
+
+
+def interval(accuracy: Accuracy) -> str:
+    """The 95 % interval as `68.1–73.7 %`."""
+    return f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f} %"
+
+
+def with_interval(accuracy: Accuracy) -> str:
+    """`25.7 % (23.8–27.6)`."""
+    return f"{percent(accuracy.value)} ({interval(accuracy).removesuffix(' %')})"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in at most two units: `45 s`, `3 min`, `2 h 5 min`, `4 d 3 h`."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h" + (f" {minutes} min" if minutes else "")
+    days, hours = divmod(hours, 24)
+    return f"{days} d" + (f" {hours} h" if hours else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `1,000 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def budget(norm: Norm, eps: float) -> str:
+    """`8/255` in Linf, else the length: `0.5`."""
+    return format_255(eps) if norm is Norm.LINF else f"{eps:g}"
+
+
+def threat_model(norm: Norm, eps: float) -> str:
+    """`8/255 (L∞)`, `0.5 (L2)`."""
+    return f"{budget(norm, eps)} ({norm.record.title})"
+
+
+def attack(how: Attack) -> str:
+    """An iterative attack with what it spends: `PGD-20, 5 restarts`, `APGD-CE, 50 steps`."""
+    record = how.method.record
+    name = record.title
+    if not record.one_step:
+        name = f"{name}, {how.steps} steps" if record.own_step_size else f"{name}-{how.steps}"
+    restarts = how.restarts if record.random_start else 1
+    return name if restarts == 1 else f"{name}, {restarts} restarts"
+
+
+def attack_in_full(how: Attack) -> str:
+    """With all that its method reads: `PGD (20 steps of 0.25 ε, 5 starts)`."""
+    record = how.method.record
+    if record.one_step:
+        return record.title
+    steps = counted(how.steps, "step")
+    if "relative_step" in record.parameters:
+        steps = f"{steps} of {how.relative_step:g} ε"
+    started = record.random_start and how.random_start
+    start = counted(how.restarts, "start") if started else "from the image itself"
+    return f"{record.title} ({steps}, {start})"

@@ -1,0 +1,56 @@
+"""Evaluations in short, kept in their jobs' rows: lists and overviews read no result for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select, update
+
+from app.contracts.jobs import JobKind
+from app.contracts.results import EvaluationResult, EvaluationSummary
+from app.store.db import Database
+from app.store.files import Files
+from app.store.tables import JobRow
+
+
+def of_jobs(database: Database, files: Files, ids: Collection[str]) -> dict[str, EvaluationSummary]:
+    """The evaluations among these jobs that left a result, in one query.
+
+    What a version of the lab left that kept no summary, or another one, is summed up where it is
+    first asked for. A result that is gone or damaged is left out.
+    """
+    if not ids:
+        return {}
+    left = (
+        JobRow.id.in_(ids),
+        JobRow.kind == JobKind.EVALUATE,
+        JobRow.result_file.is_not(None),
+    )
+    with database.reading() as session:
+        rows = session.execute(select(JobRow.id, JobRow.summary).where(*left)).all()
+    kept = {job_id: _understood(body) for job_id, body in rows}
+    anew = [job_id for job_id, summary in kept.items() if summary is None]
+    kept |= {job_id: _summed_up(database, files, job_id) for job_id in anew}
+    return {job_id: summary for job_id, summary in kept.items() if summary is not None}
+
+
+def _understood(body: dict[str, Any] | None) -> EvaluationSummary | None:
+    with suppress(ValidationError):
+        return None if body is None else EvaluationSummary.model_validate(body)
+    return None
+
+
+def _summed_up(database: Database, files: Files, job_id: str) -> EvaluationSummary | None:
+    """Of the result, kept for the next time; None where it is gone or damaged."""
+    try:
+        result = EvaluationResult.model_validate_json(files.result(job_id).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    summary = EvaluationSummary.of(result)
+    body = summary.model_dump(mode="json")
+    with database.writing() as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(summary=body))
+    return summary

@@ -1,0 +1,1 @@
+"""Figures as plain Plotly JSON, from results alone: pages, reports and downloads draw the same."""

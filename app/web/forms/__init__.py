@@ -1,0 +1,1 @@
+"""From the parameters' contract to forms, and from what was typed to parameters."""

@@ -1,0 +1,111 @@
+"""Which fields and which choices mean something, given what is chosen elsewhere in a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.contracts.attacks import ITERATIVE
+from app.contracts.params import (
+    AblationMeasure,
+    AblationParams,
+    EvaluateParams,
+    ExplainParams,
+    Goal,
+    Method,
+    Params,
+    Recipe,
+    Schedule,
+    TrainParams,
+)
+from app.contracts.recipes import READ_BY_SOME
+
+
+@dataclass(frozen=True)
+class When:
+    """One of `values` must be chosen in `field`."""
+
+    field: str
+    values: tuple[str, ...]
+
+    def met(self, entries: Mapping[str, Sequence[str]]) -> bool:
+        return any(entry in self.values for entry in entries.get(self.field, ()))
+
+
+def _attacks(parameter: str) -> When:
+    """Those that read a parameter of an iterative attack."""
+    reading = (method for method in ITERATIVE if parameter in method.record.parameters)
+    return When("attack.method", tuple(reading))
+
+
+def _recipes(*recipes: Recipe) -> When:
+    return When("recipe", recipes)
+
+
+_ROBUST = _recipes(*(recipe for recipe in Recipe if recipe.is_robust))
+_KNOBS = {
+    name: _recipes(*(recipe for recipe in Recipe if name in recipe.record.parameters))
+    for name in READ_BY_SOME
+}
+_ATTACK = {
+    **{
+        f"attack.{name}": _attacks(name)
+        for name in ("steps", "relative_step", "random_start", "restarts")
+    },
+    "attack.target_class": When("attack.goal", (Goal.CLASS,)),
+}
+
+_TRAINING = {
+    **_KNOBS,
+    "teacher": _ROBUST,
+    "start_from_teacher": _ROBUST,
+    "milestones": When("schedule", (Schedule.MULTISTEP,)),
+}
+
+
+def _of_several(when: When) -> When:
+    """The same for the shared settings of an ablation, which has several recipes."""
+    return When("recipes" if when.field == "recipe" else f"training.{when.field}", when.values)
+
+
+SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
+    TrainParams: _TRAINING,
+    EvaluateParams: {
+        **_ATTACK,
+        "further": When("attack.goal", (Goal.UNTARGETED,)),
+        "queries": When("further", tuple(m for m in Method if m.record.sized_by == "queries")),
+        "sources": When("further", tuple(m for m in Method if m.record.needs_source)),
+        "step_counts": _attacks("steps"),
+    },
+    ExplainParams: _ATTACK,
+    AblationParams: {
+        **{f"training.{name}": _of_several(when) for name, when in _TRAINING.items()},
+        **{
+            f"measure.{name}": When("measure", ("true",)) for name in AblationMeasure.model_fields
+        },
+    },
+}  # fmt: skip
+"""Fields that mean something only for some values of another field. Scripts hide the others."""
+
+_NEEDS_TEACHER = _recipes(*(recipe for recipe in Recipe if recipe.needs_teacher))
+REQUIRED_WHEN: Mapping[type[Params], Mapping[str, When]] = {
+    TrainParams: {"teacher": _NEEDS_TEACHER},
+    AblationParams: {"training.teacher": _of_several(_NEEDS_TEACHER)},
+}
+"""Fields that may be empty, but not then."""
+
+
+def _in_norm(method: Method) -> When:
+    return When("attack.norm", tuple(sorted(method.record.norms)))
+
+
+_TARGETED = When("attack.method", tuple(sorted(m for m in Method if m.record.targetable)))
+_CHOICES: dict[str, Mapping[str, When]] = {
+    "attack.method": {method: _in_norm(method) for method in Method},
+    "attack.goal": {goal: _TARGETED for goal in Goal if goal is not Goal.UNTARGETED},
+}
+CHOICE_WHEN: Mapping[type[Params], Mapping[str, Mapping[str, When]]] = {
+    EvaluateParams: {**_CHOICES, "further": {method: _in_norm(method) for method in Method}},
+    ExplainParams: _CHOICES,
+}
+"""The same of single choices, by field and by choice."""

@@ -1,0 +1,32 @@
+"""The pages: each a file with its routes, its contexts and its parts."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.web.pages import (
+    ablate,
+    ablation,
+    compare,
+    dashboard,
+    datasets,
+    evaluate,
+    import_model,
+    jobs,
+    live,
+    models,
+    report,
+    train,
+)
+from app.web.pages.kinds import KINDS
+from app.web.render import ENVIRONMENT
+
+ENVIRONMENT.globals["kinds"] = KINDS
+
+router = APIRouter(include_in_schema=False)
+_PAGES = (
+    ablate, ablation, dashboard, jobs, report, compare, train, evaluate, import_model, models,
+    datasets, live,
+)  # fmt: skip
+for page in _PAGES:
+    router.include_router(page.router)

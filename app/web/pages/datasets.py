@@ -1,0 +1,216 @@
+"""Datasets: import, draw or download one; look at samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.datastructures import FormData, UploadFile
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import ImportParams, Source
+from app.contracts.views import DatasetView, JobView
+from app.deps import LabDep
+from app.errors import InvalidInput, TooLarge
+from app.services import datasets, jobs, uploads
+from app.services.lab import Lab
+from app.web.forms.entries import Rejected, posted_entries
+from app.web.forms.form import FormView, form_of
+from app.web.pages.inputs import IdPath, Posted
+from app.web.pages.submitting import Entries, submit
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class Download:
+    """A dataset that torchvision fetches."""
+
+    source: str
+    label: str
+
+
+@dataclass(frozen=True)
+class DatasetsContext(Context):
+    """The datasets, and the ways to add one."""
+
+    template: ClassVar[str] = "datasets.html"
+
+    datasets: tuple[DatasetView, ...]
+    """Newest first."""
+    imports: tuple[JobView, ...]
+    """Imports that are not finished."""
+    archive: FormView
+    """Import an archive; made from `ImportParams`."""
+    drawn: FormView
+    """Draw `shapes`; made from `ImportParams`."""
+    downloads: tuple[Download, ...]
+    """Datasets that torchvision fetches."""
+    file_error: str
+    """What is wrong with the archive that was sent."""
+    max_upload_mb: int
+    """The largest archive accepted."""
+
+
+@dataclass(frozen=True)
+class DatasetContext(Context):
+    """One dataset with samples of each class."""
+
+    template: ClassVar[str] = "dataset.html"
+
+    dataset: DatasetView
+    """With the report of its import."""
+
+
+router = APIRouter(prefix="/datasets")
+
+_NAMES = {
+    Source.SHAPES: "Shapes",
+    Source.CIFAR10: "CIFAR-10",
+    Source.CIFAR100: "CIFAR-100",
+    Source.SVHN: "SVHN",
+}
+_UNSHOWN = ("source", "upload")
+Position = Annotated[int, Path(ge=0, le=100_000)]
+ImageNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
+
+
+@router.get("")
+def all_datasets(lab: LabDep, request: Request) -> Response:
+    return _page(lab, request)
+
+
+@router.post("")
+def add(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """Start an import; one click without a name draws or fetches a dataset under its own name."""
+    entries = posted_entries(ImportParams, posted)
+    if entries.get("source") == (Source.ARCHIVE.value,):
+        return _add_archive(lab, request, posted, entries)
+    if "name" not in entries:
+        entries["name"] = (_free_name(lab, entries),)
+    try:
+        job = submit(lab, JobKind.IMPORT, ImportParams, entries)
+    except Rejected as rejected:
+        return _page(lab, request, drawn=entries, errors=rejected.messages)
+    return _to(job)
+
+
+def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries) -> Response:
+    try:
+        return _to(_submit_archive(lab, posted.get("file"), entries))
+    except Rejected as rejected:
+        return _page(lab, request, archive=entries, errors=rejected.messages)
+    except (InvalidInput, TooLarge) as error:
+        message = f"{error.detail} {error.hint}".strip()
+        return _page(lab, request, archive=entries, errors={"file": message}, status=error.status)
+
+
+def _submit_archive(lab: Lab, file: object, entries: Entries) -> JobView:
+    if not isinstance(file, UploadFile) or not file.filename:
+        raise InvalidInput("Choose an archive to import.", field="file")
+
+    def start(upload: str) -> JobView:
+        return submit(lab, JobKind.IMPORT, ImportParams, {**entries, "upload": (upload,)})
+
+    return uploads.submit(lab, JobKind.IMPORT, file.file, file.filename, start)
+
+
+def _to(job: JobView) -> Response:
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+def _free_name(lab: Lab, entries: Entries) -> str:
+    """`Shapes`, or `Shapes 2` and so on where there is one already or is about to be."""
+    source = next(iter(entries.get("source", ())), "")
+    base = _NAMES.get(Source(source), source) if source in set(Source) else source
+    taken = {view.name for view in datasets.all_datasets(lab)}
+    taken |= {str(job.params["name"]) for job in _unfinished(lab)}
+    names = (base if i == 1 else f"{base} {i}" for i in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
+
+
+def _unfinished(lab: Lab) -> tuple[JobView, ...]:
+    open_states = [JobStatus.QUEUED, JobStatus.RUNNING]
+    return jobs.page(lab, kinds=[JobKind.IMPORT], statuses=open_states, page_size=50).items
+
+
+def _page(
+    lab: Lab,
+    request: Request,
+    *,
+    archive: Entries | None = None,
+    drawn: Entries | None = None,
+    errors: Mapping[str, str] | None = None,
+    status: int = 422,
+) -> Response:
+    messages = dict(errors or {})
+    file_error = messages.pop("file", "")
+    context = DatasetsContext(
+        datasets=tuple(datasets.all_datasets(lab)),
+        imports=_unfinished(lab),
+        archive=_form(
+            "archive",
+            archive,
+            messages,
+            (*_UNSHOWN, "train_per_class"),
+            wrong_beside=bool(file_error),
+        ),
+        drawn=_form("drawn", drawn, messages, _UNSHOWN),
+        downloads=tuple(
+            Download(source.value, label)
+            for source, label in _NAMES.items()
+            if source is not Source.SHAPES
+        ),
+        file_error=file_error,
+        max_upload_mb=lab.settings.max_upload_mb,
+    )
+    return render(request, context, status=status if errors else 200)
+
+
+def _form(
+    prefix: str,
+    entries: Entries | None,
+    errors: Mapping[str, str],
+    without: Sequence[str],
+    *,
+    wrong_beside: bool = False,
+) -> FormView:
+    return form_of(
+        ImportParams,
+        entries=entries or {},
+        offers={},
+        errors={} if entries is None else errors,
+        without=without,
+        prefix=prefix,
+        wrong_beside=wrong_beside,
+    )
+
+
+@router.get("/{dataset_id}")
+def one(lab: LabDep, request: Request, dataset_id: IdPath) -> Response:
+    return render(request, DatasetContext(dataset=datasets.get(lab, dataset_id)))
+
+
+@router.get("/{dataset_id}/samples/{class_index}.png")
+def samples(lab: LabDep, dataset_id: IdPath, class_index: Position) -> Response:
+    """Test images of one class, side by side."""
+    return _png(datasets.sample_sheet(lab, dataset_id, class_index))
+
+
+@router.get("/{dataset_id}/samples/{class_index}/{position}.png")
+def sample(lab: LabDep, dataset_id: IdPath, class_index: Position, position: Position) -> Response:
+    """One image of that sheet."""
+    return _png(datasets.sample(lab, dataset_id, class_index, position))
+
+
+@router.get("/{dataset_id}/test/{number}.png")
+def test_image(lab: LabDep, dataset_id: IdPath, number: ImageNumber) -> Response:
+    """One image of the test part."""
+    return _png(datasets.test_image(lab, dataset_id, number))
+
+
+def _png(data: bytes) -> Response:
+    """A dataset never changes, so its pictures may be kept."""
+    return Response(data, media_type="image/png", headers={"Cache-Control": "max-age=86400"})

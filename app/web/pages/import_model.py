@@ -1,0 +1,112 @@
+"""Import a model: the form, the file, and what is wrong with either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.datastructures import FormData, UploadFile
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import ImportModelParams
+from app.contracts.views import JobView
+from app.deps import LabDep
+from app.errors import InvalidInput, TooLarge
+from app.services import uploads
+from app.services.lab import Lab
+from app.web.forms.choices import offered_datasets
+from app.web.forms.entries import Rejected, posted_entries
+from app.web.forms.form import FormView, form_of
+from app.web.pages.inputs import Posted
+from app.web.pages.submitting import Entries, submit
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class ImportModelContext(Context):
+    """The form of a model's import."""
+
+    template: ClassVar[str] = "import_model.html"
+
+    form: FormView
+    """Made from `ImportModelParams`, without file and classes."""
+    has_dataset: bool
+    """Whether there is anything to check a model on."""
+    classes: str
+    """What was typed, one a line; outside text."""
+    classes_error: str
+    """What is wrong with it."""
+    file_error: str
+    """What is wrong with the file that was sent."""
+    max_upload_mb: int
+    """The largest file accepted."""
+
+
+router = APIRouter(prefix="/models/import")
+
+_OWN_FIELDS = ("upload", "classes")
+"""Those that the template draws itself."""
+
+
+@router.get("")
+def page(lab: LabDep, request: Request) -> Response:
+    return render(request, _context(lab, posted_entries(ImportModelParams, request.query_params)))
+
+
+@router.post("")
+def start(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """To the job that was started, or to the same form with what is wrong."""
+    entries = _entries(posted)
+    try:
+        job = _submit(lab, posted.get("file"), entries)
+    except Rejected as rejected:
+        return render(request, _context(lab, entries, rejected.messages), status=422)
+    except (InvalidInput, TooLarge) as error:
+        errors = {"file": f"{error.detail} {error.hint}".strip()}
+        return render(request, _context(lab, entries, errors), status=error.status)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+def _entries(posted: FormData) -> Entries:
+    """What was typed; the classes one a line."""
+    entries = posted_entries(ImportModelParams, posted)
+    lines = [line.strip() for text in entries.pop("classes", ()) for line in text.splitlines()]
+    classes = tuple(line for line in lines if line)
+    return entries | ({"classes": classes} if classes else {})
+
+
+def _submit(lab: Lab, file: object, entries: Entries) -> JobView:
+    if not isinstance(file, UploadFile) or not file.filename:
+        raise InvalidInput("Choose a file of weights.", field="file")
+
+    def start(upload: str) -> JobView:
+        sent = {**entries, "upload": (upload,)}
+        return submit(lab, JobKind.IMPORT_MODEL, ImportModelParams, sent)
+
+    return uploads.submit(lab, JobKind.IMPORT_MODEL, file.file, file.filename, start)
+
+
+def _context(
+    lab: Lab, entries: Entries, errors: Mapping[str, str] | None = None
+) -> ImportModelContext:
+    messages = dict(errors or {})
+    file_error, classes_error = messages.pop("file", ""), messages.pop("classes", "")
+    datasets = offered_datasets(lab)
+    return ImportModelContext(
+        form=form_of(
+            ImportModelParams,
+            entries=entries,
+            offers={"dataset": datasets},
+            errors=messages,
+            without=_OWN_FIELDS,
+            wrong_beside=bool(file_error or classes_error),
+        ),
+        has_dataset=bool(datasets.choices),
+        classes="\n".join(entries.get("classes", ())),
+        classes_error=classes_error,
+        file_error=file_error,
+        max_upload_mb=lab.settings.max_upload_mb,
+    )

@@ -1,0 +1,41 @@
+"""What a job was asked for, as its page and its report show it."""
+
+from __future__ import annotations
+
+from app.contracts.params import PARAMS_OF
+from app.contracts.views import JobView
+from app.errors import NotFound
+from app.services import datasets, models, uploads
+from app.services.lab import Lab
+from app.web.forms.readable import Named, RowGroup, readable
+
+REPLACED = ("training.name", "training.recipe", "training.seed", "training.continue_from")
+"""What an ablation replaces in the settings that its trainings share."""
+
+
+def job_params(lab: Lab, job: JobView) -> tuple[RowGroup, ...]:
+    """The parameters that meant something, with names in place of ids."""
+    return readable(PARAMS_OF[job.kind], job.params, _names_in(lab, job), without=REPLACED)
+
+
+def _names_in(lab: Lab, job: JobView) -> dict[str, Named]:
+    """What the ids among a job's parameters stand for."""
+    params = {**job.params, **job.params.get("training", {})}
+    several = [*params.get("models", []), *params.get("sources", [])]
+    ids = {params.get("teacher"), params.get("student"), *several} - {None}
+    views = models.by_id(lab, sorted(ids))
+    names = {model: Named(view.name, f"/models/{model}") for model, view in views.items()}
+    names |= {gone: Named(f"a deleted model ({gone[:8]})", "") for gone in ids - set(views)}
+    if "dataset" in params:
+        try:
+            view = datasets.get(lab, params["dataset"])
+            names[view.id] = Named(view.name, f"/datasets/{view.id}")
+        except NotFound:
+            pass
+    if params.get("upload"):
+        file = uploads.file_name(lab, params["upload"])
+        names[params["upload"]] = Named(file or "a file that is gone", "")
+    if params.get("continue_from"):
+        earlier = params["continue_from"]
+        names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
+    return names

@@ -1,0 +1,72 @@
+"""One job: its state, what it was asked, what it reported and what it left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from app.contracts.views import JobView
+from app.deps import LabDep
+from app.services import jobs
+from app.web.charts.reported import readings
+from app.web.pages.inputs import IdPath
+from app.web.pages.kinds import KINDS
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class JobStateContext(Context):
+    """One job's state, as the dashboard and the job's page show it."""
+
+    template: ClassVar[str] = "_job.html"
+
+    job: JobView
+    """In any state."""
+
+
+router = APIRouter(prefix="/jobs")
+
+
+@router.get("/{job_id}")
+def page(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    job = jobs.get(lab, job_id)
+    return render(request, KINDS[job.kind].page(lab, job))
+
+
+@router.get("/{job_id}/state")
+def state(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    """The fragment that shows the state; pages fetch it while the job is unfinished."""
+    return render(request, JobStateContext(job=jobs.get(lab, job_id)))
+
+
+@router.get("/{job_id}/record.json")
+def record(lab: LabDep, job_id: IdPath) -> Response:
+    """What the job reported so far: figures, readings, log, and the number of the last event.
+
+    The stream of events goes on from there. Figures that come with the page are left out.
+    """
+    job = jobs.get(lab, job_id)
+    events = jobs.charts_and_log(lab, job_id)
+    bodies = [event.body for event in events]
+    log = [
+        {"at": event.at, "level": event.body["level"], "text": event.body["text"]}
+        for event in events
+        if event.body["type"] == "log"
+    ]
+    return JSONResponse(
+        {
+            "seq": events[-1].seq if events else 0,
+            "figures": KINDS[job.kind].figures(lab, job, bodies),
+            "readings": readings(bodies),
+            "log": log,
+        }
+    )
+
+
+@router.post("/{job_id}/cancel")
+def cancel(lab: LabDep, job_id: IdPath) -> Response:
+    jobs.cancel(lab, job_id)
+    return RedirectResponse(f"/jobs/{job_id}", status_code=303)

@@ -1,0 +1,216 @@
+"""What each kind of job shows: one record a kind, and the context of its page.
+
+The templates `job_*.html` extend `job.html`, the frame of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import EvaluateParams, TrainParams
+from app.contracts.results import (
+    EvaluationResult,
+    ExplainResult,
+    ImportModelResult,
+    ImportResult,
+    JobResult,
+    TrainResult,
+)
+from app.contracts.views import JobView
+from app.services import ablations, jobs, models
+from app.services.lab import Lab
+from app.web.charts import evaluation, explain, reported, training
+from app.web.charts.base import Figure
+from app.web.forms.readable import RowGroup
+from app.web.pages.ablation import AblationView, ablation_view
+from app.web.pages.evaluation_view import EvaluationView, evaluation_view
+from app.web.pages.job_params import job_params
+from app.web.pages.recipes import known_recipes, recipes_of
+from app.web.render import Context
+
+
+@dataclass(frozen=True)
+class JobContext(Context):
+    """What the page of every job has."""
+
+    job: JobView
+    """In any state."""
+    params: tuple[RowGroup, ...]
+    """What was asked for."""
+    again: str
+    """Address of a form filled with the same parameters; empty for kinds without a form."""
+
+
+@dataclass(frozen=True)
+class ImportContext(JobContext):
+    """The import of a dataset."""
+
+    template: ClassVar[str] = "job_import.html"
+
+    imported: ImportResult | None
+    """What it left."""
+
+
+@dataclass(frozen=True)
+class ImportedModelContext(JobContext):
+    """The import of a model."""
+
+    template: ClassVar[str] = "job_import_model.html"
+
+    imported: ImportModelResult | None
+    """What it left."""
+
+
+@dataclass(frozen=True)
+class TrainingContext(JobContext):
+    """A training, while it runs and after."""
+
+    template: ClassVar[str] = "job_train.html"
+
+    trained: TrainResult | None
+    """What it left."""
+    resume: str
+    """Address of the form that goes on from the last checkpoint; empty where there is none."""
+
+
+@dataclass(frozen=True)
+class EvaluationContext(JobContext):
+    """An evaluation, while it runs and after."""
+
+    template: ClassVar[str] = "job_evaluate.html"
+
+    evaluation: EvaluationView | None
+    """What it left."""
+    figures: dict[str, Any]
+    """All charts of what it left as Plotly JSON, by name."""
+
+
+@dataclass(frozen=True)
+class LiveAttackContext(JobContext):
+    """A live attack, which the live page shows."""
+
+    template: ClassVar[str] = "job_explain.html"
+
+
+@dataclass(frozen=True)
+class AblationContext(JobContext):
+    """An ablation, while it runs and after."""
+
+    template: ClassVar[str] = "job_ablation.html"
+
+    ablation: AblationView
+    """The table as it is known now."""
+
+
+def _no_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job."""
+
+    noun: str
+    """What such a job does."""
+    page: Callable[[Lab, JobView], JobContext]
+    """All that its page shows."""
+    figures: Callable[[Lab, JobView, Sequence[reported.Event]], dict[str, Figure]] = _no_figures
+    """Charts of what the job reported so far, by name: those that the page itself lacks."""
+    form: str = ""
+    """Address of the form of such jobs; empty where scripts or other pages submit them."""
+    checkpoints: bool = False
+    """Whether one that ends early leaves something to go on from."""
+
+
+def _frame(lab: Lab, job: JobView) -> dict[str, Any]:
+    """The fields of every kind's context."""
+    form = KINDS[job.kind].form
+    return {
+        "job": job,
+        "params": job_params(lab, job),
+        "again": f"{form}?from={job.id}" if form else "",
+    }
+
+
+def _result(lab: Lab, job: JobView) -> JobResult | None:
+    return jobs.result(lab, job.id) if job.has_result else None
+
+
+def _import(lab: Lab, job: JobView) -> ImportContext:
+    result = _result(lab, job)
+    assert result is None or isinstance(result, ImportResult)
+    return ImportContext(**_frame(lab, job), imported=result)
+
+
+def _import_model(lab: Lab, job: JobView) -> ImportedModelContext:
+    result = _result(lab, job)
+    assert result is None or isinstance(result, ImportModelResult)
+    return ImportedModelContext(**_frame(lab, job), imported=result)
+
+
+def _train(lab: Lab, job: JobView) -> TrainingContext:
+    result = _result(lab, job)
+    assert result is None or isinstance(result, TrainResult)
+    resumable = job.status in jobs.ENDED_EARLY and lab.files.has_checkpoint(job.id)
+    frame = _frame(lab, job)
+    resume = f"{frame['again']}&continue_from={job.id}" if resumable else ""
+    return TrainingContext(**frame, trained=result, resume=resume)
+
+
+def _training_figures(
+    lab: Lab, job: JobView, events: Sequence[reported.Event]
+) -> dict[str, Figure]:
+    return training.training_figures(events, TrainParams.model_validate(job.params).recipe)
+
+
+def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
+    result = _result(lab, job)
+    if result is None:
+        return EvaluationContext(**_frame(lab, job), evaluation=None, figures={})
+    assert isinstance(result, EvaluationResult)
+    recipes = recipes_of(lab, result.params.models)
+    return EvaluationContext(
+        **_frame(lab, job),
+        evaluation=evaluation_view(result, recipes),
+        figures=evaluation.figures(result, recipes),
+    )
+
+
+def _estimate(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
+    if job.has_result:
+        return {}
+    params = EvaluateParams.model_validate(job.params)
+    views = models.by_id(lab, params.models)
+    names = {model: view.name for model, view in views.items()}
+    return reported.evaluation_figures(events, params, names, known_recipes(views))
+
+
+def _explain(lab: Lab, job: JobView) -> LiveAttackContext:
+    return LiveAttackContext(**_frame(lab, job))
+
+
+def _explain_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
+    result = _result(lab, job)
+    return explain.figures(result) if isinstance(result, ExplainResult) else {}
+
+
+def _ablation(lab: Lab, job: JobView) -> AblationContext:
+    return AblationContext(
+        **_frame(lab, job), ablation=ablation_view(ablations.get(lab, job.id).table)
+    )
+
+
+KINDS: Mapping[JobKind, Kind] = {
+    JobKind.IMPORT: Kind("dataset import", _import),
+    JobKind.TRAIN: Kind(
+        "training", _train, figures=_training_figures, form="/train", checkpoints=True
+    ),
+    JobKind.EVALUATE: Kind("evaluation", _evaluate, figures=_estimate, form="/evaluate"),
+    JobKind.EXPLAIN: Kind("live attack", _explain, figures=_explain_figures),
+    JobKind.IMPORT_MODEL: Kind("model import", _import_model),
+    JobKind.ABLATION: Kind("ablation", _ablation, form="/ablation"),
+}
+"""Every kind of job."""

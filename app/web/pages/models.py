@@ -1,0 +1,171 @@
+"""Models: list, card, bin and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import TrainParams
+from app.contracts.results import TrainResult
+from app.contracts.views import DatasetView, JobView, ModelView, Page
+from app.deps import LabDep
+from app.errors import LabError
+from app.services import datasets, jobs, models
+from app.services.lab import Lab
+from app.web.forms.readable import Named, RowGroup, readable
+from app.web.pages.headlines import Headlines, ModelHeadline, headlines, left_by
+from app.web.pages.inputs import IdPath, PageNumber
+from app.web.pages.recipes import recipes_of
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class ModelsContext(Context):
+    """The registered models, or those in the bin."""
+
+    template: ClassVar[str] = "models.html"
+
+    models: Page[ModelView]
+    """Newest first."""
+    bin: bool
+    """Whether these are in the bin."""
+    binned: int
+    """How many models are in the bin."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model in one finished evaluation."""
+
+    job: JobView
+    view: Headlines
+    model: ModelHeadline
+
+
+@dataclass(frozen=True)
+class ModelContext(Context):
+    """One model."""
+
+    template: ClassVar[str] = "model.html"
+
+    model: ModelView
+    """With its card."""
+    dataset: str
+    """The id of what it was trained on, in this lab; empty where the lab lacks it."""
+    has_teacher: bool
+    """Whether the lab has the teacher that its card names."""
+    twin: ModelView | None
+    """The other model that its training left: the best or the last epoch."""
+    expected: bool
+    """Whether someone said what its accuracies on test images would be."""
+    params: tuple[RowGroup, ...]
+    """What it was trained with; empty for imported weights."""
+    measured: Measured | None
+    """Its latest finished evaluation."""
+    evaluations: tuple[JobView, ...]
+    """Recent jobs that measured it."""
+
+
+router = APIRouter(prefix="/models")
+
+PAGE_SIZE = 25
+_SHOWN_EVALUATIONS = 50
+
+
+@router.get("")
+def all_models(
+    lab: LabDep,
+    request: Request,
+    page: PageNumber = 1,
+    bin: Annotated[bool, Query(description="Those in the bin instead.")] = False,
+) -> Response:
+    found = models.page(lab, deleted=bin, page=page, page_size=PAGE_SIZE)
+    binned = found.total if bin else models.page(lab, deleted=True, page_size=1).total
+    return render(request, ModelsContext(models=found, bin=bin, binned=binned))
+
+
+@router.get("/{model_id}")
+def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
+    view = models.get(lab, model_id)
+    evaluations = _evaluations(lab, model_id)
+    dataset = datasets.of_model(datasets.all_datasets(lab), view.card)
+    teacher = _held_teacher(lab, view)
+    context = ModelContext(
+        model=view,
+        dataset="" if dataset is None else dataset.id,
+        twin=_twin(lab, view),
+        expected=any(one.expected is not None for one in view.card.test),
+        has_teacher=teacher is not None,
+        params=_params(view, dataset, teacher),
+        measured=_measured(lab, model_id, evaluations),
+        evaluations=evaluations,
+    )
+    return render(request, context)
+
+
+def _twin(lab: Lab, view: ModelView) -> ModelView | None:
+    if view.job is None:
+        return None
+    try:
+        result = jobs.result(lab, view.job)
+    except LabError:
+        return None
+    kept = {result.model, result.last} - {view.id} if isinstance(result, TrainResult) else set()
+    return next(iter(models.by_id(lab, sorted(kept)).values()), None)
+
+
+def _held_teacher(lab: Lab, view: ModelView) -> ModelView | None:
+    """The teacher, unless it is in the bin, or was never in this lab."""
+    named = view.card.teacher
+    return None if named is None else models.by_id(lab, [named.id]).get(named.id)
+
+
+def _params(
+    view: ModelView, dataset: DatasetView | None, teacher: ModelView | None
+) -> tuple[RowGroup, ...]:
+    """What the lab holds of it is linked."""
+    card = view.card
+    if card.params is None:
+        return ()
+    names = {
+        card.dataset.id: Named(card.dataset.name, f"/datasets/{dataset.id}" if dataset else "")
+    }
+    if card.teacher is not None:
+        href = f"/models/{teacher.id}" if teacher else ""
+        names[card.teacher.id] = Named(card.teacher.name, href)
+    earlier = card.params.continue_from
+    if earlier is not None:
+        names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
+    return readable(TrainParams, card.params.model_dump(mode="json"), names)
+
+
+def _evaluations(lab: Lab, model_id: str) -> tuple[JobView, ...]:
+    kinds = [JobKind.EVALUATE]
+    return jobs.page(lab, kinds=kinds, measures=model_id, page_size=_SHOWN_EVALUATIONS).items
+
+
+def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measured | None:
+    """The model in the latest evaluation that finished."""
+    done = next((job for job in evaluations if job.status is JobStatus.SUCCEEDED), None)
+    found = None if done is None else left_by(lab, done)
+    if done is None or found is None:
+        return None
+    view = headlines(found, recipes_of(lab, [model.model for model in found.models]))
+    return Measured(done, view, next(one for one in view.models if one.model == model_id))
+
+
+@router.post("/{model_id}/delete")
+def delete(lab: LabDep, model_id: IdPath) -> Response:
+    models.delete(lab, model_id)
+    return RedirectResponse("/models?bin=true", status_code=303)
+
+
+@router.post("/{model_id}/restore")
+def restore(lab: LabDep, model_id: IdPath) -> Response:
+    models.restore(lab, model_id)
+    return RedirectResponse(f"/models/{model_id}", status_code=303)

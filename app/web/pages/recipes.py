@@ -1,0 +1,21 @@
+"""Which recipe models were trained with: it decides who is drawn as teacher and as student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.contracts.params import Recipe
+from app.contracts.views import ModelView
+from app.services import models
+from app.services.lab import Lab
+
+
+def recipes_of(lab: Lab, ids: Sequence[str]) -> dict[str, Recipe]:
+    """What the models that are still registered were trained with, where the lab knows it."""
+    return known_recipes(models.by_id(lab, ids))
+
+
+def known_recipes(views: Mapping[str, ModelView]) -> dict[str, Recipe]:
+    """Recipes by model; those of imported weights are not known."""
+    cards = {model: view.card for model, view in views.items()}
+    return {model: card.recipe for model, card in cards.items() if card.recipe is not None}

@@ -1,0 +1,69 @@
+"""What the forms of new jobs share: they lose nothing of what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, TypeVar
+
+from fastapi import Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import Params
+from app.contracts.views import JobView
+from app.errors import InvalidInput
+from app.services import jobs
+from app.services.lab import Lab
+from app.web.forms import entries as typed
+from app.web.render import Context, render
+
+Entries = Mapping[str, Sequence[str]]
+Messages = Mapping[str, str]
+AgainFrom = Annotated[str | None, Query(alias="from", pattern=r"^[0-9a-f]{32}$")]
+P = TypeVar("P", bound=Params)
+
+
+def submit(lab: Lab, kind: JobKind, params: type[P], entries: Entries) -> JobView:
+    """Start the job that was typed. Raises Rejected with a message for each wrong field."""
+    values = typed.read(params, entries)
+    try:
+        return jobs.submit(lab, kind, values)
+    except InvalidInput as error:
+        raise typed.rejected_by_service(params, error) from None
+
+
+def prefilled(
+    lab: Lab, request: Request, kind: JobKind, params: type[P], again: str | None
+) -> tuple[dict[str, tuple[str, ...]], JobView | None]:
+    """Entries from an earlier job, then from the address; and that job."""
+    entries: dict[str, tuple[str, ...]] = {}
+    job = None
+    if again is not None:
+        job = jobs.get(lab, again)
+        if job.kind is not kind:
+            raise InvalidInput(
+                f"That is no {kind} job.", hint="Open the job and choose “Run again” there."
+            )
+        entries = typed.entries_of(params, job.params)
+    return entries | typed.posted_entries(params, request.query_params), job
+
+
+def started(
+    lab: Lab,
+    request: Request,
+    kind: JobKind,
+    params: type[P],
+    entries: Entries,
+    page: Callable[[Lab, Entries, JobView | None, Messages], Context],
+) -> Response:
+    """To the job that was typed, or to the same form with what is wrong."""
+    try:
+        job = submit(lab, kind, params, entries)
+    except typed.Rejected as rejected:
+        return render(request, page(lab, entries, None, rejected.messages), status=422)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+def kept(entries: Entries, names: Sequence[str]) -> Entries:
+    """Of what is typed, what no preset says."""
+    return {name: entries[name] for name in names if name in entries}

@@ -1,0 +1,202 @@
+"""Every page with everything open: no column of letters, nothing out of its place, at any width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from playwright.sync_api import Browser, Page, expect
+from starlette.routing import compile_path
+
+from app.contracts.jobs import JobKind
+from app.main import create_app
+from app.services.lab import Lab
+from app.store import jobs as store
+from tests.plugins.families import take
+from tests.web.browsing import browser as browser
+from tests.web.browsing import page as page
+from tests.web.examples import add_job, train_params
+from tests.web.furnished import HARD, PLAIN, empty, furnish, history
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+WIDTHS = (1280, 390, 1920)
+"""A laptop, a telephone, a large screen."""
+FRAGMENTS = {
+    "/jobs", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation", "/jobs/{job_id}/children"
+}  # fmt: skip
+"""Parts of pages that pages fetch anew."""
+ELSEWHERE = ("/api/", "/docs", "/static")
+"""What is not a page of the lab's own."""
+
+_OPEN = """() => {
+  for (const one of document.querySelectorAll("details")) one.open = true;
+  for (const one of document.querySelectorAll("[data-panel][hidden], [data-when][hidden]"))
+    one.hidden = false;
+  for (const one of document.querySelectorAll("img[loading]")) one.loading = "eager";
+  document.dispatchEvent(new Event("toggle"));
+}"""
+"""Folds, what waits behind a switch, and fields that a choice leaves out."""
+
+_DRAWN = """() => [...document.querySelectorAll(".plot")]
+  .filter((plot) => plot.figure && plot.checkVisibility())
+  .every((plot) => plot.querySelector(".main-svg"))"""
+
+_AT_REST = "() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 250))"
+"""Plotly waits a tenth of a second before it follows the window."""
+
+_SURVEY = """() => {
+  const found = [];
+  const name = (one) => one.tagName.toLowerCase() + (one.id ? "#" + one.id : "") +
+    [...one.classList].map((word) => "." + word).join("");
+  const where = (one) => [one.parentElement?.parentElement, one.parentElement, one]
+    .filter(Boolean).map(name).join(" > ");
+  const quote = (text) => JSON.stringify(text.trim().replace(/\\s+/g, " ").slice(0, 50));
+  const unread = ".visually-hidden, .skip, svg, select, noscript";
+  const hidden = (one) => getComputedStyle(one).clipPath !== "none" || one.closest(unread) ||
+    !one.checkVisibility({ visibilityProperty: true, opacityProperty: true });
+
+  const root = document.documentElement;
+  if (root.scrollWidth > root.clientWidth)
+    found.push(`the page is ${root.scrollWidth} px wide in a window of ${root.clientWidth}`);
+
+  // The width of a nought in every font in use, measured once each.
+  const pen = document.createElement("canvas").getContext("2d");
+  const noughts = new Map();
+  const nought = (style) => {
+    const font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+    if (!noughts.has(font)) {
+      pen.font = font;
+      noughts.set(font, pen.measureText("0").width);
+    }
+    return noughts.get(font);
+  };
+
+  // A scrolling region holds what it scrolls.
+  const SLACK = 1.5;
+  const scrolls = (one) => getComputedStyle(one).overflowX !== "visible";
+  const inside = (box, around) =>
+    box.left >= around.left - SLACK && box.right <= around.right + SLACK;
+  const flows = (one) => /^(inline|contents)$/.test(getComputedStyle(one).display);
+  const block = (one) => (flows(one) ? block(one.parentElement) : one);
+
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  while (texts.nextNode()) {
+    const node = texts.currentNode, text = node.data.trim(), holder = node.parentElement;
+    if (text.length < 4 || hidden(holder)) continue;
+    range.selectNodeContents(node);
+    const lines = [...range.getClientRects()].filter((box) => box.width > 0);
+    const tops = new Set(lines.map((box) => Math.round(box.top)));
+    const widest = Math.max(...lines.map((box) => box.width));
+    const least = 4 * nought(getComputedStyle(holder)), around = block(holder);
+    if (tops.size > 1 && widest < least && around.clientWidth < 2 * least)
+      found.push(`${quote(text)} has lines of ${widest.toFixed(0)} px in ${where(holder)}`);
+    const room = around.getBoundingClientRect();
+    if (!scrolls(around) && !holder.closest("pre") && lines.some((box) => !inside(box, room)))
+      found.push(`${quote(text)} is wider than ${where(around)}`);
+  }
+
+  for (const one of document.querySelectorAll("main *, header *, footer *")) {
+    const around = one.parentElement;
+    if (hidden(one) || flows(one) || scrolls(around)) continue;
+    if (["absolute", "fixed"].includes(getComputedStyle(one).position)) continue;
+    const box = one.getBoundingClientRect();
+    if (box.width && !inside(box, block(around).getBoundingClientRect()))
+      found.push(`${where(one)} sticks out of what holds it: ${quote(one.textContent)}`);
+  }
+
+  for (const plot of document.querySelectorAll("figure.chart .plot")) {
+    if (!plot.checkVisibility()) continue;
+    const card = plot.closest("figure"), room = card.getBoundingClientRect();
+    for (const svg of plot.querySelectorAll(".main-svg")) {
+      const box = svg.getBoundingClientRect();
+      if (!inside(box, room) || box.top < room.top || box.bottom > room.bottom)
+        found.push(`the chart ${card.dataset.chart}, ${box.width} px wide, leaves its card`);
+    }
+  }
+  return [...new Set(found)];
+}"""
+
+
+def show_downloads(page: Page) -> None:
+    """A report is saved, not shown; here it is a page like the others."""
+    page.route("**/report.html", lambda route: route.fulfill(
+        body=route.fetch().body(), content_type="text/html; charset=utf-8"
+    ))  # fmt: skip
+
+
+def open_wide(page: Page, address: str) -> None:
+    """Go there, and open everything that can be opened."""
+    page.goto(address, wait_until="load")
+    page.wait_for_load_state("networkidle")
+    page.evaluate(_OPEN)
+    page.wait_for_function(_DRAWN)
+
+
+def survey(page: Page, width: int) -> list[str]:
+    """What is wrong with the open page in a window of that width."""
+    page.set_viewport_size({"width": width, "height": 800})
+    page.evaluate(_AT_REST)
+    found: list[str] = page.evaluate(_SURVEY)
+    return found
+
+
+def faults(browser: Browser, web: str, addresses: Mapping[str, str]) -> list[str]:
+    """What is wrong, page by page and width by width."""
+    context = browser.new_context(base_url=web, viewport={"width": WIDTHS[0], "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    show_downloads(page)
+    found = []
+    for name, address in addresses.items():
+        open_wide(page, address)
+        found += [f"{name}, {width} px: {one}" for width in WIDTHS for one in survey(page, width)]
+    context.close()
+    return found
+
+
+def test_full_pages_keep_their_shape(browser: Browser, web: str, lab: Lab) -> None:
+    found = faults(browser, web, furnish(lab, HARD))
+    assert not found, "\n".join(found)
+
+
+def test_empty_pages_keep_their_shape(browser: Browser, web: str, lab: Lab) -> None:
+    found = faults(browser, web, empty())
+    assert not found, "\n".join(found)
+
+
+def test_every_page_is_among_them(lab: Lab) -> None:
+    looked_at = [address.split("?")[0] for address in furnish(lab, PLAIN).values()]
+    left_out = [
+        route.path
+        for route in iter_route_contexts(create_app(lab.settings).routes)
+        if isinstance(route.path, str)
+        and "GET" in (route.methods or ())
+        and not route.path.startswith(ELSEWHERE)
+        and not route.path.endswith((".png", ".json"))
+        and route.path not in FRAGMENTS
+        and not any(compile_path(route.path)[0].match(address) for address in looked_at)
+    ]
+    assert left_out == []
+
+
+def test_charts_that_come_one_by_one_keep_to_their_cards(page: Page, lab: Lab) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params())
+    claim = take(lab.database, job)
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#no-charts")).to_be_visible()
+    store.report(lab.database, claim, history(epochs=2, says="Well."))
+    expect(page.locator("[data-chart=memory] .main-svg").first).to_be_visible()
+    page.wait_for_function(_DRAWN)
+    assert page.evaluate(_SURVEY) == []
+
+
+def test_the_paired_tests_of_a_comparison_fit_on_a_telephone(page: Page, lab: Lab) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(furnish(lab, PLAIN)["compare-three"])
+    hidden = page.get_by_role("region", name="Paired tests").evaluate(
+        "region => region.scrollWidth - region.clientWidth"
+    )
+    assert hidden == 0
