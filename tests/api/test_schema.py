@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import httpx
@@ -22,6 +21,7 @@ from app.contracts.params import EvaluateParams, TrainParams
 from app.services.lab import Lab
 from tests.plugins.stock import stock_dataset, stock_model
 from tests.web.examples import add_job, full_evaluation
+from tests.web.parsing import links
 
 ROUTES = {
     "/api/jobs": {"get", "post"},
@@ -118,9 +118,9 @@ def test_generated_requests_meet_the_description(schema: Any, web: str, lab: Lab
 def test_the_documentation_needs_no_network(client: httpx.Client) -> None:
     page = client.get("/docs")
     assert page.status_code == 200
-    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-    assert len(links) >= 3
-    for link in links:
+    loaded = links(page.text, "")
+    assert len(loaded) >= 3
+    for link in loaded:
         assert link.startswith("/static/"), link
         assert client.get(link).status_code == 200
     assert "<script>" not in page.text, "inline scripts do not run under the lab's policy"

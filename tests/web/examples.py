@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -42,6 +41,7 @@ from app.services.lab import Lab
 from app.store.tables import DatasetRow, ModelRow
 from tests.plugins.rows import job_row
 from tests.web.example_evaluation import full_evaluation as full_evaluation
+from tests.web.parsing import parsed
 
 CLASSES = ("cat", "dog", "ship")
 ENVIRONMENT = Environment(code_version="1", torch="2", device="cpu", threads=1, seconds=2.0)
@@ -213,5 +213,7 @@ def png(grey: int) -> str:
 
 def brought_figures(html: str) -> dict[str, Any]:
     """The figures that a page brings along, by name."""
-    blocks = re.findall(r"<script type=\"application/json\" data-figures>(.*?)</script>", html)
-    return {name: figure for block in blocks for name, figure in json.loads(block).items()}
+    blocks = parsed(html).select('script[type="application/json"][data-figures]')
+    return {
+        name: figure for block in blocks for name, figure in json.loads(block.get_text()).items()
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 import httpx
@@ -14,6 +13,7 @@ from app.services import models
 from app.services.lab import Lab
 from app.web.forms import choices
 from tests.web.examples import add_dataset, add_job, add_model, an_id, train_params
+from tests.web.parsing import attributes
 
 SHOWN = 3
 
@@ -40,16 +40,13 @@ def stock(lab: Lab, dataset: str) -> list[str]:
 
 
 def _chosen(html: str, field: str) -> list[str]:
-    select = re.search(rf'<select id="{field}".*?</select>', html, re.S)
-    if select is not None:
-        return re.findall(r'value="(\w+)" selected', select[0])
-    return re.findall(rf'name="{field}" value="(\w+)" checked', html)
+    options = attributes(html, "value", f"select#{field} option[selected]")
+    boxes = attributes(html, "value", f'input[name="{field}"][checked]')
+    return list(filter(None, options + boxes))
 
 
 def _offered(html: str, field: str) -> list[str]:
-    select = re.search(rf'<select id="{field}".*?</select>', html, re.S)
-    assert select is not None
-    return re.findall(r'value="(\w{32})"', select[0])
+    return [value for value in attributes(html, "value", f"select#{field} option") if value]
 
 
 def test_an_old_teacher_stays_chosen(client: httpx.Client, dataset: str, stock: list[str]) -> None:
