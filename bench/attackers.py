@@ -15,7 +15,7 @@ from worker.attacks.autoattack import autoattack
 from worker.evaluation.curves import climb
 from worker.evaluation.outcomes import ChunkState
 from worker.evaluation.success import SuccessCheck
-from worker.evaluation.target import Batch, Chunk, TargetModel
+from worker.evaluation.target import AttackBatch, Chunk, TargetModel
 from worker.models import Classifier
 
 BUDGETS = tuple(from_255(n) for n in (1, 2, 3, 4, 6, 8, 10, 12, 16))
@@ -41,7 +41,7 @@ def lab_curve(model: Classifier) -> Side:
         with torch.no_grad():
             logits = model(x)
         state = ChunkState.after_clean_pass(y, logits.argmax(dim=1))
-        batch = Batch.of(target_model, params, classes, chunk, start, logits)
+        batch = AttackBatch.of(target_model, params, classes, chunk, start, logits)
         climb(batch, SuccessCheck(model, "linf"), state, BUDGETS, start, lambda _: nullcontext())
         return [len(state.unbroken_at(eps)) for eps in BUDGETS]
 

@@ -82,7 +82,7 @@ DOORS = {
 ONLY_STORE_TYPES = {"app.store.job_queries": {"StoredEvent"}}
 """What the upper layers may take from the store: the shape of an event."""
 
-LAZY = {"worker.attacks": {"pyautoattack", "foolbox", "eagerpy"}, "worker.models": {"timm"}}
+LAZY = {"worker.attacks": {"pyautoattack"}, "worker.models": {"timm"}}
 """What a core may import where it needs it, and not before: it runs without them."""
 
 

@@ -1,4 +1,4 @@
-"""Bad parameters of a training are refused before there is a job: over REST and by the form."""
+"""Bad parameters of a training are refused before there is a job."""
 
 from __future__ import annotations
 
@@ -9,26 +9,17 @@ from app.contracts.params import TrainParams
 from app.services.lab import Lab
 from app.web.forms.entries import Rejected, read
 from tests.api.problems import problem
-from tests.plugins.bounds import as_json, each_refused
+from tests.plugins.bounds import each_refused
 from tests.plugins.stock import stock_dataset, train_body
 
 
-def test_rest_refuses_what_lies_outside_its_bounds(client: httpx.Client, lab: Lab) -> None:
-    dataset = stock_dataset(lab)
+def test_the_form_says_the_bounds_at_the_field() -> None:
     for name, value in each_refused():
-        answer = client.post("/api/jobs", json=train_body(dataset, **{name: as_json(name, value)}))
-        assert {field.split(".")[0] for field in problem(answer, 422)} == {name}, (name, value)
-        assert all(error["message"] for error in answer.json()["errors"])
-    assert client.get("/api/jobs").json()["total"] == 0
-
-
-@pytest.mark.parametrize(("name", "value"), each_refused())
-def test_the_form_says_the_bounds_at_the_field(name: str, value: float) -> None:
-    typed = {"name": ("Model",), "dataset": ("a" * 32,), name: (str(value),)}
-    with pytest.raises(Rejected) as refusal:
-        read(TrainParams, typed)
-    assert set(refusal.value.messages) == {name}
-    assert refusal.value.messages[name].startswith("must be ")
+        typed = {"name": ("Model",), "dataset": ("a" * 32,), name: (str(value),)}
+        with pytest.raises(Rejected) as refusal:
+            read(TrainParams, typed)
+        assert set(refusal.value.messages) == {name}, value
+        assert refusal.value.messages[name].startswith("must be "), value
 
 
 def test_a_batch_larger_than_the_dataset_is_refused(client: httpx.Client, lab: Lab) -> None:

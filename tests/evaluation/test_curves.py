@@ -13,7 +13,7 @@ from tests.evaluation.batches import LinearNet, grey, measured, middle, params
 from worker.evaluation import curves
 from worker.evaluation.curves import query_counts
 from worker.evaluation.minimal import halvings, resolution
-from worker.evaluation.outcomes import MAIN, STANDS, ChunkState, Record
+from worker.evaluation.outcomes import MAIN, STANDS, ChunkState, RunRecord
 from worker.evaluation.success import Success
 
 
@@ -70,7 +70,7 @@ def test_the_curve_counts_what_nothing_breaks(
     images: list[tuple[bool, float]], budgets: list[float], chunk: int
 ) -> None:
     """Whatever the order of images and chunks, and it never rises."""
-    record = Record()
+    record = RunRecord()
     numbers = list(range(len(images)))[::-1]
     for at in range(0, len(images), chunk):
         part = images[at : at + chunk]

@@ -55,7 +55,8 @@ def _counts(curves: ModelFigures) -> tuple[list[int], list[int]]:
 def test_reuse_changes_no_figure(
     measured: Measured, attack: Attack, changes: dict[str, Any]
 ) -> None:
-    params = small(measured, attack, models=(measured.teacher,), **changes)
+    changes = {"models": (measured.teacher,), "images": 30} | changes
+    params = small(measured, attack, **changes)
     (figures,) = evaluate(measured, params).models
     naive = Naive(measured, params, measured.model(measured.teacher))
     if attack.method is Method.FGSM:
@@ -118,7 +119,9 @@ def test_equal_models_get_equal_figures(measured: Measured) -> None:
 
 
 def test_the_seed_chooses_the_images(measured: Measured) -> None:
-    clean_only = {"epsilons": (0.0,), "step_counts": (), "images": 60}
+    clean_only = {
+        "models": (measured.teacher,), "epsilons": (0.0,), "step_counts": (), "images": 20,
+    }  # fmt: skip
     first, same, other = (
         evaluate(measured, small(measured, seed=seed, **clean_only)).image_numbers
         for seed in (0, 0, 1)
@@ -129,7 +132,9 @@ def test_the_seed_chooses_the_images(measured: Measured) -> None:
 
 def test_images_of_the_target_class_are_left_out(measured: Measured) -> None:
     attack = Attack(method=Method.FGSM, goal=Goal.CLASS, target_class="cat")
-    clean_only = {"epsilons": (0.0,), "step_counts": (), "images": 1000}
+    clean_only = {
+        "models": (measured.teacher,), "epsilons": (0.0,), "step_counts": (), "images": 1000,
+    }  # fmt: skip
     result = evaluate(measured, small(measured, attack, **clean_only))
     test = measured.dataset.split("test")
     others = test.labels != measured.dataset.class_names.index("cat")

@@ -85,7 +85,7 @@ def test_tables_count_what_is_told_of_each_image(measured: Measured) -> None:
 
 
 def test_the_smallest_budget_agrees_with_the_curve(measured: Measured) -> None:
-    params = small(measured, minimal_epsilon=True)
+    params = small(measured, models=(measured.student,), minimal_epsilon=True)
     for figures in evaluate(measured, params).models:
         assert figures.outcomes is not None
         least = [
@@ -97,15 +97,17 @@ def test_the_smallest_budget_agrees_with_the_curve(measured: Measured) -> None:
 
 def test_cw_alone_is_what_it_is_as_the_only_attack(measured: Measured) -> None:
     how = {"steps": 3, "relative_step": 0.4}
-    later = evaluate(measured, small(measured, Attack(**how), further=(Method.CW,)))
-    first = evaluate(measured, small(measured, Attack(method=Method.CW, **how)))
+    one = {"models": (measured.student,)}
+    later = evaluate(measured, small(measured, Attack(**how), further=(Method.CW,), **one))
+    first = evaluate(measured, small(measured, Attack(method=Method.CW, **how), **one))
     for one, other in zip(later.models, first.models, strict=True):
         assert one.attacks[2].method is Method.CW
         assert one.attacks[2].alone == other.attacks[0].alone is not None
 
 
 def test_square_alone_against_queries(measured: Measured) -> None:
-    params = small(measured, further=(Method.SQUARE,), queries=30, epsilon=4 / 255)
+    how = {"further": (Method.SQUARE,), "queries": 30, "epsilon": 4 / 255}
+    params = small(measured, models=(measured.student,), **how)
     for figures in evaluate(measured, params).models:
         counts = [point.accuracy.correct for point in figures.against_queries]
         assert [point.x for point in figures.against_queries] == [1, 2, 5, 10, 20, 30]
@@ -204,7 +206,8 @@ def test_autoattack_is_shown_in_its_parts(measured: Measured) -> None:
 def test_every_norm_and_method_of_steps(
     measured: Measured, attack: Attack, changes: dict[str, Any]
 ) -> None:
-    params = small(measured, attack, images=30, minimal_epsilon=True, attention=True, **changes)
+    changes = {"models": (measured.student,), "images": 30} | changes
+    params = small(measured, attack, minimal_epsilon=True, attention=True, **changes)
     for figures in evaluate(measured, params).models:
         assert figures.robust is not None
         assert figures.robust.correct < figures.clean.correct

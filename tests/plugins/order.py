@@ -1,25 +1,29 @@
-"""The files that take longest come first, so that processes which share them end together.
+"""How processes share the tests: the longest files first, and whole ones.
 
-`make test` gives a whole file to whichever process is free, in this order: what a file has set up
-is set up once, and only short files are left when one process runs out of work.
+`make test` gives a file to whichever process is free, in this order: what a file has set up is set
+up once, and only short files are left when one process runs out of work. Files that follow one
+another in one running lab stay together, since each process would start a lab of its own.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 # By their time on two cores at rest, measured with `--durations=0`; the rest take seconds each.
 LONG = (
     "e2e/test_browser.py",
+    "e2e/test_client.py",
+    "e2e/test_rest.py",
     "jobs/test_resume.py",
     "web/test_in_browser.py",
-    "e2e/test_client.py",
+    "web/test_layout_in_browser.py",
     "e2e/test_docs.py",
-    "e2e/test_rest.py",
     "web/test_evaluation_in_browser.py",
     "run/test_supervisor.py",
     "jobs/test_evaluation.py",
@@ -34,6 +38,19 @@ LONG = (
     "attacks/test_autoattack.py",
     "run/test_cannot_start.py",
 )
+
+ONE_LAB = ("tests/e2e/test_browser.py", "tests/e2e/test_client.py", "tests/e2e/test_rest.py")
+
+
+class _Sharing(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "one lab" if file in ONE_LAB else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Sharing | None:
+    return _Sharing(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

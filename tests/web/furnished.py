@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from app.ablations import lifecycle
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
@@ -26,7 +27,6 @@ from app.contracts.results import (
 )
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
-from app.store import ablations
 from app.store import jobs as store
 from tests.plugins.families import children_of, fail, succeed, take
 from tests.web.examples import (
@@ -250,7 +250,7 @@ class _Furnished:
         for child in (first, second):
             succeed(self.lab.database, self.lab.files, take(self.lab.database, child.id))
         fail(self.lab.database, take(self.lab.database, third.id), self.names.says)
-        ablations.advance(self.lab.database, self.lab.files, job)
+        lifecycle.advance(self.lab.database, self.lab.files, job)
         return job
 
 

@@ -1,26 +1,47 @@
-"""HopSkipJump: goes along the boundary with nothing but the predicted class (hard label).
+"""HopSkipJump (Chen, Jordan and Wainwright, IEEE S&P 2020, arXiv 1904.02144), Linf and L2.
 
-Chen, Jordan and Wainwright, IEEE S&P 2020, arXiv 1904.02144, by foolbox. From a misclassified
-start it returns to the boundary by bisection, estimates the boundary's normal from random queries
-around that point, and steps along it, so that the point comes ever closer to the image.
+It sees nothing but the predicted class (hard label), and follows the boundary towards the image.
+With φ(z) = 1 where the model errs at z and -1 elsewhere, d values an image, p the norm, and P_α(z)
+either α z + (1 - α) x in L2 or z cut to [x - α, x + α] in Linf:
+
+    x_t = P_α(z_t)               the smallest α with φ = 1 by bisection, to d^-1.5 of its range
+                                 in L2 and d^-2 in Linf
+    g = mean (φ_b - mean φ) u_b  φ_b = φ(x_t + δ_t u_b) for B_t = B_0 sqrt(t) draws u_b of length 1,
+                                 δ_t = |z_t - x|_p / d; where all φ_b agree, mean φ_b u_b
+    z_{t+1} = x_t + ξ_t v        v = g / |g|_2 in L2, sign(g) in Linf; ξ_t = |x_t - x|_p / sqrt(t),
+                                 halved until φ = 1
+
+u is normal in L2 and uniform in Linf, scaled to length 1. The constants are those of the authors'
+code, and so is a random start: mixed with x before anything else.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Generator
+from itertools import count, islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from worker.attacks.norms import Norm, check_norm, length, per_image, steepest
 from worker.attacks.pgd import Model, check_batch
 
-DRAWS = 50
+STARTS = 50
 """Random images tried as a start where the batch has no image of another class."""
-MOST_STEPS = 1000
-"""More than any number of queries reaches: the queries end the search, not the steps."""
+FIRST_DRAWS = 100
+"""B_0"""
+FIRST_RADIUS = 0.1
+"""δ_1"""
+MIXING = 10
+"""Bisections between a random start and the image."""
+AT_ONCE = 10
+"""Draws that one image asks about together, so that the model sees few and full batches."""
+
+_Result = TypeVar("_Result")
+_Asking = Generator[Tensor, list[bool], _Result]
+"""Yields images (k, C, H, W), is sent whether the model errs at each, and returns a result."""
 
 
 def hop_skip_jump(
@@ -28,11 +49,13 @@ def hop_skip_jump(
 ) -> Tensor:
     """The first misclassified image within ε that the search comes across, within `queries`.
 
-    The start is the nearest image of the batch that the model gives another class, or else the
-    first of `DRAWS` random images that it does. Without any start an image withstands.
+    The start is the nearest image of the batch that the model gives another class, which costs
+    nothing, or else the first of `STARTS` random images that it does. Without any start an image
+    withstands. Each image has its own draws: they follow from the seed and its place in the batch.
 
     Args:
-        model: images in [0, 1] -> logits (N, K), of which only the highest class is used.
+        model: images in [0, 1] -> logits (N, K), of which only the highest class is used. It is
+            never shown more images at once than x has.
         x: images (N, C, H, W) in [0, 1].
         y: the true classes, (N,) int64.
         eps: radius of the ball in units of [0, 1].
@@ -51,140 +74,141 @@ def hop_skip_jump(
     radius = per_image("eps", eps, x).flatten()
     if queries < 1:
         raise ValueError(f"queries must be at least 1, not {queries}")
-    best = x.detach().clone()
-    generator = torch.Generator().manual_seed(seed)
+    found = x.detach().clone()
     with torch.no_grad():
-        predicted = model(best).argmax(dim=1)
-        rows = (predicted == y).nonzero().squeeze(1)
-        oracle = _Oracle(model, best[rows], y[rows], radius[rows], norm, queries)
-        try:
-            starts, found = _starts(oracle, best, predicted, generator)
-            oracle.keep(found)
-            if found.any():
-                _search(oracle, starts[found], norm, generator)
-        except _Over:
-            pass
-    best[rows] = oracle.best
-    return best
+        searches = _searches(model, found, y, norm, queries, seed)
+        while searches:
+            seen = torch.cat([search.images for search in searches])  # (M, C, H, W)
+            rows = torch.tensor(
+                [search.row for search in searches for _ in search.images], device=x.device
+            )
+            predicted = torch.cat([model(part).argmax(dim=1) for part in torch.split(seen, len(x))])
+            wrong = predicted != y[rows]
+            broke = wrong & (length(seen - x[rows], norm) <= radius[rows])
+            answers = iter(zip(wrong.tolist(), broke.tolist(), strict=True))
+            for search in searches:
+                broken = search.hear(list(islice(answers, len(search.images))))
+                if broken is not None:
+                    found[search.row] = broken
+            searches = [search for search in searches if len(search.images)]
+    return found
 
 
-class _Over(Exception):
-    """The queries are spent, or nothing is left to break."""
+class _Search:
+    """The search around one image: what it asks next, and how much it may still ask."""
 
+    def __init__(self, row: int, asking: _Asking[None], queries: int) -> None:
+        self.row = row
+        self.images = next(asking)[:queries]
+        """The images to ask about, (k, C, H, W); none once it is over."""
+        self._asking, self._left = asking, queries
 
-class _Oracle:
-    """Tells whether the model errs, counts the questions, and keeps what breaks an image."""
+    def hear(self, answers: list[tuple[bool, bool]]) -> Tensor | None:
+        """Whether the model errs at each image asked about, and whether it does so within ε.
 
-    def __init__(
-        self, model: Model, x: Tensor, y: Tensor, radius: Tensor, norm: Norm, queries: int
-    ) -> None:
-        self.model, self.x, self.y, self.radius, self.norm = model, x, y, radius, norm
-        self.queries = queries
-        self.best = x.clone()
-        self.standing = torch.ones_like(y, dtype=torch.bool)
-        self.rows = torch.arange(len(y), device=y.device)
-        """The images asked about, (M,)."""
-        self.in_model = False
-
-    def __call__(self, seen: Tensor) -> Tensor:
-        """One query for each image asked about, (M, C, H, W) -> (M,) bool."""
-        if self.queries == 0 or not self.standing[self.rows].any():
-            raise _Over
-        self.queries -= 1
-        self.in_model = True
-        wrong = self.model(seen).argmax(dim=1) != self.y[self.rows]
-        self.in_model = False
-        inside = length(seen - self.x[self.rows], self.norm) <= self.radius[self.rows]
-        broke = wrong & inside & self.standing[self.rows]
-        self.best[self.rows[broke]] = seen[broke]
-        self.standing[self.rows[broke]] = False
-        return wrong
-
-    def keep(self, mask: Tensor) -> None:
-        """Ask no more about the other images."""
-        self.rows = self.rows[mask]
-
-
-def _starts(
-    oracle: _Oracle, batch: Tensor, predicted: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """A misclassified image for each image, (M, C, H, W), and whether there is one, (M,)."""
-    order = math.inf if oracle.norm == "linf" else 2.0
-    distances = torch.cdist(oracle.x.flatten(1), batch.flatten(1), p=order)  # (M, N)
-    distances[predicted == oracle.y[:, None]] = torch.inf
-    nearest = distances.min(dim=1)
-    starts, found = batch[nearest.indices], nearest.values.isfinite()
-    for _ in range(DRAWS):
-        if found.all():
-            break
-        drawn = torch.rand(starts.shape, generator=generator, dtype=starts.dtype).to(starts)
-        wrong = oracle(drawn) & ~found
-        starts[wrong] = drawn[wrong]
-        found |= wrong
-    return starts, found
-
-
-def _search(oracle: _Oracle, starts: Tensor, norm: Norm, generator: torch.Generator) -> None:
-    """Let foolbox ask until all is over."""
-    from eagerpy.astensor import astensor
-    from foolbox.attacks.hop_skip_jump import HopSkipJumpAttack
-    from foolbox.criteria import Misclassification
-    from foolbox.models.base import Model as FoolboxModel
-    from foolbox.types import Bounds
-
-    class HardLabel(FoolboxModel):
-        """Two classes, right and wrong."""
-
-        bounds = Bounds(0, 1)
-
-        def __call__(self, inputs: Any) -> Any:
-            return astensor(F.one_hot(oracle(inputs.raw).long(), 2))
-
-    class HopSkipJump(HopSkipJumpAttack):
-        """With an estimate that holds one draw at a time, and scales each image by itself.
-
-        Foolbox holds all draws at once, and divides by the length of the whole batch's estimate.
+        Returns the first that does, (C, H, W), which ends the search.
         """
-
-        def approximate_gradients(self, _: Any, x_advs: Any, steps: int, delta: Any) -> Any:
-            return astensor(_normal(oracle, x_advs.raw, steps, delta.raw, norm, generator))
-
-    attack = HopSkipJump(steps=MOST_STEPS, constraint="linf" if norm == "linf" else "l2")
-    right = torch.zeros(len(starts), dtype=torch.int64, device=starts.device)
-    try:
-        attack.run(
-            HardLabel(), oracle.x[oracle.rows], Misclassification(right), starting_points=starts
-        )
-    except (AssertionError, ValueError):
-        # It insists that a model repeats its answers; a random one ends the search here.
-        if oracle.in_model:
-            raise
+        asked, self.images = self.images, self.images[:0]
+        self._left -= len(asked)
+        for number, (_, broke) in enumerate(answers):
+            if broke:
+                return asked[number]
+        if self._left:
+            try:
+                self.images = self._asking.send([wrong for wrong, _ in answers])[: self._left]
+            except StopIteration:  # it has no start
+                return None
+        return None
 
 
-def _normal(
-    oracle: _Oracle,
-    x_adv: Tensor,
-    draws: int,
-    radius: Tensor,
-    norm: Norm,
-    generator: torch.Generator,
-) -> Tensor:
-    """Monte Carlo estimate of the boundary's unit normal at x_adv (1904.02144, equation 16).
+def _searches(
+    model: Model, x: Tensor, y: Tensor, norm: Norm, queries: int, seed: int
+) -> list[_Search]:
+    """One for each image that the model gets right."""
+    predicted = model(x).argmax(dim=1)
+    seeds = torch.randint(2**62, (len(x),), generator=torch.Generator().manual_seed(seed)).tolist()
+    searches = []
+    for row in (predicted == y).nonzero().flatten().tolist():
+        generator = torch.Generator().manual_seed(seeds[row])
+        others = x[predicted != y[row]]
+        asking = _around(x[row : row + 1], others, norm, generator)
+        searches.append(_Search(row, asking, queries))
+    return searches
 
-    The mean of (φ_b - mean φ) u_b over draws u_b, φ_b = 1 where the model errs at radius * u_b
-    from x_adv and -1 elsewhere; where all φ agree, the mean of φ_b u_b.
+
+def _around(x: Tensor, others: Tensor, norm: Norm, generator: torch.Generator) -> _Asking[None]:
+    """Algorithm 2 around x, (1, C, H, W), which ends only where it finds no start.
+
+    `others` are images of other classes, (M, C, H, W).
     """
-    weighted, total = torch.zeros_like(x_adv), torch.zeros_like(x_adv)
-    signs = torch.zeros_like(radius)
-    around = radius.view(-1, 1, 1, 1)
-    for _ in range(draws):
-        draw = torch.rand if norm == "linf" else torch.randn
-        u = draw(x_adv.shape, generator=generator, dtype=x_adv.dtype).to(x_adv)
-        u = steepest(2 * u - 1 if norm == "linf" else u, "l2")
-        seen = (x_adv + around * u).clamp(0, 1)
-        u = (seen - x_adv) / (around + 1e-8)
-        sign = torch.where(oracle(seen), 1.0, -1.0).to(x_adv.dtype)
-        weighted, total, signs = weighted + sign.view(-1, 1, 1, 1) * u, total + u, signs + sign
-    mean = signs / draws
-    baseline = torch.where(mean.abs() == 1, 0.0, mean).view(-1, 1, 1, 1)
-    return steepest(weighted - baseline * total, "l2")
+    if len(others):
+        z = others[length(others - x, norm).argmin()][None]
+    else:
+        z = yield from _noise(x, generator)
+    if len(z) == 0:
+        return
+    radius = FIRST_RADIUS
+    bisections = math.ceil((1.5 if norm == "l2" else 2) * math.log2(x.numel()))
+    for t in count(1):
+        x_t = yield from _boundary(x, z, norm, bisections)
+        draws = int(FIRST_DRAWS * math.sqrt(t))
+        gradient = yield from _gradient(x_t, draws, radius, norm, generator)
+        first = length(x_t - x, norm).item() / math.sqrt(t)
+        z = yield from _jump(x_t, steepest(gradient, norm), first)
+        radius = length(z - x, norm).item() / x.numel()
+
+
+def _noise(x: Tensor, generator: torch.Generator) -> _Asking[Tensor]:
+    """A misclassified image, uniform in [0, 1] and then mixed with x, (1, C, H, W), or none."""
+    for _ in range(STARTS):
+        drawn = torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x)
+        (wrong,) = yield drawn
+        if wrong:
+            return (yield from _boundary(x, drawn, "l2", MIXING))
+    return x[:0]
+
+
+def _boundary(x: Tensor, z: Tensor, norm: Norm, bisections: int) -> _Asking[Tensor]:
+    """The misclassified P_α(z) nearest to x that so many bisections of α find, from z itself on."""
+    low, high = 0.0, 1.0 if norm == "l2" else length(z - x, norm).item()
+    crossed = z
+    for _ in range(bisections):
+        middle = (low + high) / 2
+        moved = middle * (z - x) if norm == "l2" else (z - x).clamp(-middle, middle)
+        (wrong,) = yield x + moved
+        if wrong:
+            crossed, high = x + moved, middle
+        else:
+            low = middle
+    return crossed
+
+
+def _gradient(
+    x_t: Tensor, draws: int, radius: float, norm: Norm, generator: torch.Generator
+) -> _Asking[Tensor]:
+    """The estimate g of the direction in which the model errs, up to its length, (1, C, H, W)."""
+    weighted, total, signs = torch.zeros_like(x_t), torch.zeros_like(x_t), 0.0
+    for start in range(0, draws, AT_ONCE):
+        shape = (min(AT_ONCE, draws - start), *x_t.shape[1:])
+        if norm == "l2":
+            u = torch.randn(shape, generator=generator, dtype=x_t.dtype)
+        else:
+            u = 2 * torch.rand(shape, generator=generator, dtype=x_t.dtype) - 1
+        seen = (x_t + radius * steepest(u.to(x_t), "l2")).clamp(0, 1)
+        u = seen - x_t  # what is left of δ u in the box
+        wrong = yield seen
+        phi = 2 * x_t.new_tensor(wrong) - 1
+        weighted += torch.tensordot(phi, u, dims=1)
+        total, signs = total + u.sum(dim=0), signs + phi.sum().item()
+    baseline = signs / draws if abs(signs) < draws else 0.0
+    return weighted - baseline * total
+
+
+def _jump(x_t: Tensor, direction: Tensor, size: float) -> _Asking[Tensor]:
+    """The first misclassified point along the direction, of half the distance each time."""
+    while True:
+        jumped = (x_t + size * direction).clamp(0, 1)
+        (wrong,) = yield jumped
+        if wrong:
+            return jumped
+        size /= 2

@@ -27,7 +27,7 @@ from worker.attacks.noise import noise
 from worker.attacks.square import square
 from worker.evaluation.adaptive import RUNS, adaptive
 from worker.evaluation.arguments import ITERATIVE_ATTACKS, norm_of, steps_of
-from worker.evaluation.target import Batch, Source, TargetModel
+from worker.evaluation.target import AttackBatch, Source, TargetModel
 
 DRAWS = 10
 """Random points of the ball that an image must withstand."""
@@ -55,7 +55,7 @@ class Returned(NamedTuple):
 class Craft(NamedTuple):
     """How one method runs on a batch."""
 
-    run: Callable[[Batch], Returned]
+    run: Callable[[AttackBatch], Returned]
     passes: Callable[[EvaluateParams], float]
     """What it takes an image at most, roughly, in passes forward and backward."""
 
@@ -104,7 +104,7 @@ def plan(
     return tuple(rows)
 
 
-def run(entry: Entry, batch: Batch) -> Returned:
+def run(entry: Entry, batch: AttackBatch) -> Returned:
     """One row's attack on the images of the batch."""
     if entry.part is not None:
         return _part(entry.part, batch)
@@ -150,7 +150,7 @@ def _queries(params: EvaluateParams) -> float:
     return params.queries * _FORWARD
 
 
-def _iterative(method: Method, batch: Batch) -> Returned:
+def _iterative(method: Method, batch: AttackBatch) -> Returned:
     """Towards each class in turn where the first attack aims at classes; broken images leave."""
     how, x_adv = steps_of(batch.params.attack, method), batch.x.clone()
     first_break = torch.full_like(batch.y, how.steps + 1)
@@ -172,13 +172,13 @@ def _iterative(method: Method, batch: Batch) -> Returned:
     return Returned(x_adv, first_break, how.steps)
 
 
-def _part(name: str, batch: Batch) -> Returned:
+def _part(name: str, batch: AttackBatch) -> Returned:
     return Returned(
         autoattack_part(name, *batch.seen, eps=batch.eps, norm=batch.norm, seed=batch.seed)
     )
 
 
-def _transfer(source: Callable[[Tensor], Tensor], batch: Batch) -> Returned:
+def _transfer(source: Callable[[Tensor], Tensor], batch: AttackBatch) -> Returned:
     """PGD on the source to its end: what has only just broken the source seldom breaks others."""
     how = steps_of(batch.params.attack, Method.PGD)
     found = iterate(
@@ -194,7 +194,7 @@ def _transfer(source: Callable[[Tensor], Tensor], batch: Batch) -> Returned:
     return Returned(found.x_adv)
 
 
-def _towards_each(craft: Callable[..., Tensor], batch: Batch) -> Returned:
+def _towards_each(craft: Callable[..., Tensor], batch: AttackBatch) -> Returned:
     """Class after class, with the first attack's steps."""
     steps = batch.params.attack.steps
     return Returned(
@@ -205,28 +205,28 @@ def _towards_each(craft: Callable[..., Tensor], batch: Batch) -> Returned:
     )  # fmt: skip
 
 
-def _square(batch: Batch) -> Returned:
+def _square(batch: AttackBatch) -> Returned:
     queries = batch.params.queries
     found = square(*batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, seed=batch.seed)
     return Returned(found.x_adv, found.first_break, queries)
 
 
-def _cw_l2(batch: Batch) -> Returned:
+def _cw_l2(batch: AttackBatch) -> Returned:
     return Returned(cw_l2(*batch.seen, eps=batch.eps))
 
 
-def _deepfool(batch: Batch) -> Returned:
+def _deepfool(batch: AttackBatch) -> Returned:
     return Returned(deepfool(*batch.seen, eps=batch.eps, norm=batch.norm))
 
 
-def _hop_skip_jump(batch: Batch) -> Returned:
+def _hop_skip_jump(batch: AttackBatch) -> Returned:
     queries = batch.params.queries
     return Returned(
         hop_skip_jump(*batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, seed=batch.seed)
     )
 
 
-def _feature(batch: Batch) -> Returned:
+def _feature(batch: AttackBatch) -> Returned:
     steps = batch.params.attack.steps
     found = feature_attack(
         batch.target_model.model,
@@ -241,7 +241,7 @@ def _feature(batch: Batch) -> Returned:
     return Returned(found.x_adv, found.first_break, steps)
 
 
-def _adaptive(batch: Batch) -> Returned:
+def _adaptive(batch: AttackBatch) -> Returned:
     steps = batch.params.attack.steps
     found: FirstBreak = adaptive(
         batch.target_model.model,
@@ -257,7 +257,7 @@ def _adaptive(batch: Batch) -> Returned:
     return Returned(found.x_adv, found.first_break, steps * len(RUNS))
 
 
-def _noise(batch: Batch) -> Returned:
+def _noise(batch: AttackBatch) -> Returned:
     generator = torch.Generator(batch.x.device).manual_seed(batch.seed)
     return Returned(
         noise(*batch.seen, eps=batch.eps, norm=batch.norm, draws=DRAWS, generator=generator)

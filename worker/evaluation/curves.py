@@ -16,16 +16,16 @@ from torch import Tensor
 from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import Accuracy, CurvePoint
 from worker.evaluation.arguments import restarts_of, steps_of
-from worker.evaluation.outcomes import MAIN, WRONG, ChunkState, Record
+from worker.evaluation.outcomes import MAIN, WRONG, ChunkState, RunRecord
 from worker.evaluation.runs import run_all
 from worker.evaluation.success import SuccessCheck
-from worker.evaluation.target import Batch
+from worker.evaluation.target import AttackBatch
 
 _QUERY_MARKS = (1, 2, 5)
 
 
 def climb(
-    batch: Batch,
+    batch: AttackBatch,
     success_check: SuccessCheck,
     state: ChunkState,
     budgets: Sequence[float],
@@ -44,7 +44,7 @@ def climb(
 
 
 def attack_at(
-    batch: Batch, success_check: SuccessCheck, state: ChunkState, eps: float, start: Tensor
+    batch: AttackBatch, success_check: SuccessCheck, state: ChunkState, eps: float, start: Tensor
 ) -> Tensor:
     """One budget of `climb`; returns the start for the next."""
     rows = state.unbroken_at(eps)
@@ -65,13 +65,13 @@ def attack_at(
     return start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
 
 
-def against_epsilon(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
+def against_epsilon(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoint, ...]:
     """Images that nothing breaks, at each budget asked for."""
     upper = record["upper"]
     return tuple(_point(eps, upper > eps) for eps in params.epsilons)
 
 
-def against_steps(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
+def against_steps(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoint, ...]:
     """Under the main attack alone, with all its restarts, after so many steps; none for FGSM."""
     if params.attack.method.record.one_step:
         return ()
@@ -79,7 +79,7 @@ def against_steps(record: Record, params: EvaluateParams) -> tuple[CurvePoint, .
     return tuple(_point(count, first_break > count) for count in params.step_counts)
 
 
-def against_restarts(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
+def against_restarts(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoint, ...]:
     """Under the main attack alone with so many restarts; none where it has but one."""
     if restarts_of(params.attack) == 1:
         return ()
@@ -90,7 +90,7 @@ def against_restarts(record: Record, params: EvaluateParams) -> tuple[CurvePoint
     )
 
 
-def against_queries(record: Record, params: EvaluateParams) -> tuple[CurvePoint, ...]:
+def against_queries(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoint, ...]:
     """Under Square alone, after so many queries; none where it did not run."""
     if Method.SQUARE not in params.further:
         return ()

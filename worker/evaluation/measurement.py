@@ -17,12 +17,12 @@ from worker.evaluation import attacks
 from worker.evaluation.arguments import norm_of, restarts_of, steps_of
 from worker.evaluation.curves import climb
 from worker.evaluation.minimal import bisect, halvings
-from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, Record
-from worker.evaluation.pictures import Attention, Corruptions
+from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, RunRecord
 from worker.evaluation.progress import Meter
 from worker.evaluation.runs import lengths_of, run_all
 from worker.evaluation.success import SuccessCheck
-from worker.evaluation.target import Batch, Chunk, Source, TargetModel
+from worker.evaluation.supplements import Attention, Corruptions
+from worker.evaluation.target import AttackBatch, Chunk, Source, TargetModel
 
 Phase = Callable[[str], AbstractContextManager[None]]
 """Names what is being measured while it is."""
@@ -61,7 +61,7 @@ class Measurement:
         self.entries = attacks.plan(params, target_model, sources)
         self.tallies = tuple(Tally() for _ in self.entries)
         self.success_check = SuccessCheck(target_model.model, norm_of(params.attack))
-        self.record = Record()
+        self.record = RunRecord()
         self.attention = Attention(target_model, params)
         self.corruptions = Corruptions(target_model, params)
         self.only_fgsm = 0
@@ -75,7 +75,7 @@ class Measurement:
         with phase(_CLEAN), torch.no_grad():
             logits = self.target_model.model(chunk.x)
         state = ChunkState.after_clean_pass(chunk.y, logits.argmax(dim=1))
-        batch = Batch.of(self.target_model, self.params, self.classes, chunk, start, logits)
+        batch = AttackBatch.of(self.target_model, self.params, self.classes, chunk, start, logits)
         with phase(self.entries[0].title):
             reached = self._main(batch, state)
         self._climb(phase, batch, state, batch.start, beyond=False)
@@ -99,7 +99,7 @@ class Measurement:
         broken_by = self.record["broken_by"]
         return Accuracy.of(int((broken_by == STANDS).sum()), len(broken_by))
 
-    def _main(self, batch: Batch, state: ChunkState) -> Tensor:
+    def _main(self, batch: AttackBatch, state: ChunkState) -> Tensor:
         """The main attack on all images that are right when clean; where it left them.
 
         That is a point of the unit ball for each image, (B, 3, H, W).
@@ -126,7 +126,9 @@ class Measurement:
         tally.seconds += time.perf_counter() - begin
         return batch.start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
 
-    def _further(self, batch: Batch, state: ChunkState, entry: attacks.Entry, number: int) -> None:
+    def _further(
+        self, batch: AttackBatch, state: ChunkState, entry: attacks.Entry, number: int
+    ) -> None:
         """One row's attack on the images that stand, or on all that are right when clean."""
         tally, begin, eps = self.tallies[number - 1], time.perf_counter(), self.params.epsilon
         tally.attacked += len(state.standing())
@@ -149,13 +151,13 @@ class Measurement:
         tally.seconds += time.perf_counter() - begin
 
     def _climb(
-        self, phase: Phase, batch: Batch, state: ChunkState, start: Tensor, *, beyond: bool
+        self, phase: Phase, batch: AttackBatch, state: ChunkState, start: Tensor, *, beyond: bool
     ) -> None:
         """The budgets below that of the threat model, or those beyond it."""
         budgets = self._budgets(beyond)
         climb(batch, self.success_check, state, budgets, start, lambda eps: phase(self._at(eps)))
 
-    def _look(self, phase: Phase, chunk: Chunk, batch: Batch, state: ChunkState) -> None:
+    def _look(self, phase: Phase, chunk: Chunk, batch: AttackBatch, state: ChunkState) -> None:
         rows = state.correct()
         masks = None if chunk.masks is None else chunk.masks[rows]
         if self.params.attention:

@@ -20,7 +20,7 @@ from worker.evaluation.arguments import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, ChunkState
 from worker.evaluation.runs import run_all
 from worker.evaluation.success import SuccessCheck
-from worker.evaluation.target import Batch
+from worker.evaluation.target import AttackBatch
 
 _LINF_RESOLUTION = from_255(0.25)
 _RELATIVE_RESOLUTION = 1 / 32
@@ -42,7 +42,7 @@ def halvings(params: EvaluateParams) -> int:
     return max(1, math.ceil(math.log2(widest / resolution(params)) - _ROUNDING))
 
 
-def bisect(batch: Batch, success_check: SuccessCheck, state: ChunkState) -> None:
+def bisect(batch: AttackBatch, success_check: SuccessCheck, state: ChunkState) -> None:
     """Narrow every bracket of the chunk; `state.upper` is the figure.
 
     Each run starts where the one before left the image, be it broken or not.

@@ -97,7 +97,7 @@ class ChunkState:
 
 
 @dataclass
-class Record:
+class RunRecord:
     """Of all images measured so far, the fields of `ChunkState` and their numbers."""
 
     numbers: list[int] = field(default_factory=list)

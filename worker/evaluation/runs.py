@@ -12,7 +12,7 @@ from torch import Tensor
 from app.contracts.params import Attack
 from worker.attacks import Budget, FirstBreak, Steps, iterate
 from worker.evaluation.success import Success, SuccessCheck
-from worker.evaluation.target import Batch
+from worker.evaluation.target import AttackBatch
 
 
 def lengths_of(attack: Attack, step_counts: Sequence[int]) -> tuple[int, ...]:
@@ -45,7 +45,7 @@ class _Trial(NamedTuple):
 class Runs:
     """What came of an attack on M images, over all of its runs."""
 
-    def __init__(self, batch: Batch, *, longest: int, steps: int, restarts: int) -> None:
+    def __init__(self, batch: AttackBatch, *, longest: int, steps: int, restarts: int) -> None:
         """Before the first run; `steps` are the attack's own."""
         self._steps, self._never, self._begun = steps, longest + 1, False
         self.x_adv = batch.x.clone()
@@ -89,7 +89,7 @@ class Runs:
 
 
 def run_all(
-    batch: Batch,
+    batch: AttackBatch,
     success_check: SuccessCheck,
     eps: Budget,
     *,
@@ -130,7 +130,7 @@ def run_all(
 
 
 def _trials(
-    batch: Batch, how: Steps, lengths: Sequence[int], restarts: int, exact: bool
+    batch: AttackBatch, how: Steps, lengths: Sequence[int], restarts: int, exact: bool
 ) -> Iterator[_Trial]:
     targets = (None,) if batch.targets is None else batch.targets.unbind(dim=1)
     for shorter, steps in zip((0, *lengths), lengths, strict=False):

@@ -66,7 +66,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class AttackBatch:
     """Some images of a chunk before one model: all that an attack needs to know."""
 
     target_model: TargetModel
@@ -92,7 +92,7 @@ class Batch:
         chunk: Chunk,
         start: Tensor,
         logits: Tensor,
-    ) -> Batch:
+    ) -> AttackBatch:
         """The whole chunk; `logits` (B, K) are the target_model's on the clean images."""
         return cls(
             target_model=target_model,
@@ -122,7 +122,7 @@ class Batch:
     def norm(self) -> Norm:
         return norm_of(self.params.attack)
 
-    def take(self, rows: Tensor, start: Tensor | None = None) -> Batch:
+    def take(self, rows: Tensor, start: Tensor | None = None) -> AttackBatch:
         """The images at `rows`, (M',) int64; with another `start` for all M, where given."""
         return replace(
             self,

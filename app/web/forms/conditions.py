@@ -43,7 +43,7 @@ def _recipes(*recipes: Recipe) -> When:
 
 
 _ROBUST = _recipes(*(recipe for recipe in Recipe if recipe.is_robust))
-_KNOBS = {
+_READ = {
     name: _recipes(*(recipe for recipe in Recipe if name in recipe.record.parameters))
     for name in READ_BY_SOME
 }
@@ -56,7 +56,7 @@ _ATTACK = {
 }
 
 _TRAINING = {
-    **_KNOBS,
+    **_READ,
     "teacher": _ROBUST,
     "start_from_teacher": _ROBUST,
     "milestones": When("schedule", (Schedule.MULTISTEP,)),

@@ -13,7 +13,7 @@ from worker.attacks import iterate
 from worker.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from worker.evaluation.arguments import norm_of, steps_of
 from worker.evaluation.attention import AttentionMeter
-from worker.evaluation.target import Batch, TargetModel
+from worker.evaluation.target import AttackBatch, TargetModel
 
 
 class Attention:
@@ -36,7 +36,7 @@ class Attention:
         """What it takes an image at most, in passes forward and backward."""
         return 0 if self._meter is None else self._how.steps + 1
 
-    def add(self, batch: Batch, masks: Tensor | None) -> None:
+    def add(self, batch: AttackBatch, masks: Tensor | None) -> None:
         """Attack the batch's images, (M, 3, H, W), and look; masks (M, H, W) of the objects."""
         if self._meter is None or len(batch) == 0:
             return
@@ -71,7 +71,7 @@ class Corruptions:
         """What it takes an image, in passes forward and backward."""
         return len(CORRUPTIONS) * len(SEVERITIES) / 3 if self._wanted else 0
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: AttackBatch) -> None:
         """Look at the batch's images, all of a chunk, in every corruption."""
         if not self._wanted:
             return
