@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run models test test-fast lint format lock install install-dev
+.PHONY: help run models test test-fast mutants lint format lock install install-dev
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: install-dev ## Run every test
 
 test-fast: install-dev ## Run what takes no training and no process: the loop while editing
 	$(PYTEST) -m "not slow" $(HEAVY:%=--ignore=tests/%)
+
+mutants: install-dev ## Change the core line by line, and see that a test fails each time
+	OMP_NUM_THREADS=1 $(BIN)/python -m mutmut run --max-children 2
 
 lint: install-dev ## Check style and types
 	$(BIN)/python -m ruff check .

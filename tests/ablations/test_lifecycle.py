@@ -203,7 +203,9 @@ def test_cancel_ends_all_and_starts_nothing_more(database: Database, files: File
     asked = lifecycle.request_cancel(database, files, parent)
     assert asked is not None
     assert set(asked) == {running.id, *(job.id for job in waiting)}
-    assert [row_of(database, job.id).status for job in waiting] == [CANCELLED] * 2
+    ended = [row_of(database, job.id) for job in waiting]
+    assert [job.status for job in ended] == [CANCELLED] * 2
+    assert all(job.finished_at is not None for job in ended)
     assert jobs.cancel_requested(database, claim)
     assert row_of(database, parent).status == RUNNING  # until the last child has ended
     jobs.settle(database, claim, CANCELLED)

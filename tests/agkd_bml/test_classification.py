@@ -46,6 +46,13 @@ def test_mart_by_hand() -> None:
     assert found.item() == pytest.approx(margin + 6 * divergence * 0.2, abs=1e-5)
 
 
+def test_the_margin_of_a_rival_that_is_sure() -> None:
+    """The constants keep the logarithm finite: -log(1.0001 - 1 + 1e-12)."""
+    sure = torch.tensor([[-100.0, 100.0, 0.0]], dtype=torch.float64)
+    found = mart_term(sure, sure, torch.tensor([0]), beta=6)
+    assert found.item() == pytest.approx(-math.log(1e-4 + 1e-12), abs=1e-9)
+
+
 @pytest.mark.parametrize("beta", [0.0, 1.0, 6.0])
 def test_mart_equals_numpy(beta: float) -> None:
     rng = np.random.default_rng(0)

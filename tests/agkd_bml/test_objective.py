@@ -80,6 +80,11 @@ def test_no_weight_has_a_default(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAPER)
+def test_every_weight_may_be_zero(name: str) -> None:
+    assert vars(Weights(**(PAPER | {name: 0.0})))[name] == 0
+
+
+@pytest.mark.parametrize("name", PAPER)
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 def test_refused_weights(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be finite and not negative"):

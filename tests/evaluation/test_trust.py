@@ -99,6 +99,11 @@ FACTS_CASES: list[tuple[str, dict[str, Any], Light]] = [
     ("converged", {"doubled": accuracy(400)}, Light.AMBER),
     ("converged", {"doubled": accuracy(469), "autoattack": None}, Light.RED),
     ("converged", {"doubled": None}, Light.AMBER),
+    # Of ten images: one alone is no proof, however large its share.
+    ("converged", {"robust": Accuracy.of(3, 10), "doubled": Accuracy.of(4, 10), "autoattack": None},
+     Light.AMBER),
+    ("converged", {"robust": Accuracy.of(3, 10), "doubled": Accuracy.of(3, 10), "autoattack": None},
+     Light.RED),
     ("autoattack_gap", {"autoattack": None}, Light.AMBER),
     ("autoattack_gap", {"autoattack": accuracy(470)}, Light.GREEN),
     ("autoattack_gap", {"autoattack": accuracy(469)}, Light.AMBER),
@@ -117,13 +122,15 @@ FACTS_CASES: list[tuple[str, dict[str, Any], Light]] = [
     ("adaptive", {"attacks": rows(adaptive=101), "autoattack": None}, Light.RED),
     ("adaptive", {"attacks": ()}, Light.AMBER),
     ("perturbations", {"largest": 8 / 255 + 9e-7}, Light.GREEN),
+    ("perturbations", {"largest": 8 / 255 + 1e-6}, Light.GREEN),
     ("perturbations", {"largest": 8 / 255 + 2e-6}, Light.RED),
     ("perturbations", {"largest": float("nan")}, Light.RED),
     ("perturbations", {"out_of_range": 1}, Light.RED),
     ("perturbations", {"not_finite": 1}, Light.RED),
     ("best_iterate", {"disproved": 1}, Light.AMBER),
     ("best_iterate", {"disproved": 3}, Light.RED),
-    ("sample_size", {"robust": Accuracy.of(48, 100)}, Light.AMBER),
+    ("sample_size", {"robust": Accuracy.of(150, 300)}, Light.AMBER),
+    ("sample_size", {"robust": Accuracy.of(200, 400)}, Light.GREEN),
     ("selection", {"kept": "last"}, Light.GREEN),
     ("selection", {"kept": None}, Light.AMBER),
     ("goal", {"attack": Attack(goal=Goal.MOST_CONFUSING)}, Light.AMBER),
@@ -131,7 +138,7 @@ FACTS_CASES: list[tuple[str, dict[str, Any], Light]] = [
     ("undefended_teacher", {"recipe": Recipe.CLEAN, "robust": accuracy(10)}, Light.AMBER),
     ("undefended_teacher", {"teacher_recipe": Recipe.TRADES}, Light.AMBER),
     ("undefended_teacher", {"teacher_recipe": None}, Light.AMBER),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "changes", "expected"), FACTS_CASES)
@@ -143,12 +150,14 @@ def test_a_fact_lights_its_check(name: str, changes: dict[str, Any], expected: L
 
 
 PROBE_CASES: list[tuple[str, dict[str, Any], Light]] = [
-    ("inputs_in_range", {"input_high": 255.0}, Light.RED),
+    ("inputs_in_range", {"input_high": 1.1}, Light.RED),
     ("inputs_in_range", {"input_low": float("nan")}, Light.RED),
     ("outputs_are_logits", {"outputs": "unit"}, Light.AMBER),
     ("outputs_are_logits", {"outputs": "probabilities"}, Light.RED),
     ("outputs_are_logits", {"outputs": "not_finite"}, Light.RED),
+    ("passes_agree", {"passes_gap": 1e-3}, Light.GREEN),
     ("passes_agree", {"passes_gap": 5e-3}, Light.AMBER),
+    ("passes_agree", {"passes_gap": 1e-2}, Light.AMBER),
     ("passes_agree", {"passes_gap": 0.2}, Light.RED),
     ("passes_agree", {"passes_gap": float("inf")}, Light.RED),
     ("zero_gradients", {"zero_gradients": 1}, Light.AMBER),
@@ -209,6 +218,45 @@ def sentence(verdict: Verdict, name: str) -> str:
     return found.sentence
 
 
+def figure(verdict: Verdict, name: str) -> str:
+    (found,) = [check for check in verdict.checks if check.id == name]
+    return found.figure
+
+
+def test_the_largest_rise_is_told_and_the_first_of_equals() -> None:
+    correct = (90, 70, 77, 60, 67, 40, 42)
+    probe = replace(PROBE, by_epsilon=tuple((i / 255, c) for i, c in enumerate(correct)))
+    told = figure(judge(FACTS, probe), "falls_with_epsilon")
+    assert told == "largest rise 7 of 128 images, at ε = 2/255 (L∞); 7 budgets"
+
+
+def test_rounding_that_breaks_more_heals_nothing() -> None:
+    told = figure(judge(FACTS, replace(PROBE, rounding=(40, 43))), "rounding")
+    assert told.startswith("rounding healed 0 of 40 images")
+
+
+def test_the_best_iterate_is_told_beside_the_last_where_there_are_iterates() -> None:
+    told = figure(judge(FACTS, PROBE), "best_iterate")
+    assert told.endswith("the best iterate broke 43, the last 42 of 128")
+    without = figure(judge(FACTS, replace(PROBE, iterates=None)), "best_iterate")
+    assert without == "0 not confirmed, over all runs"
+
+
+def test_an_attack_that_the_norm_does_not_have_is_not_asked_for() -> None:
+    attack = Attack(norm=Norm.L1, method=Method.APGD_CE)
+    verdict = judge(replace(FACTS, attack=attack, attacks=()), PROBE)
+    assert "`hop_skip_jump` is not defined in L1" in sentence(verdict, "hard_label")
+    assert "add `square` to the further attacks" in sentence(verdict, "square")
+
+
+def test_one_image_makes_a_probe() -> None:
+    one = Tried(attacked=1, broken=1)
+    probe = replace(
+        PROBE, images=1, by_epsilon=((0.0, 1), (8 / 255, 0)), unbounded=one, gradients=1
+    )
+    assert judge(FACTS, probe).light is Light.GREEN
+
+
 def test_a_robust_teacher_shows_nothing_of_the_attack() -> None:
     """Though it withstands less than 1 %, and though it is known."""
     robust = judge(replace(FACTS, teacher_recipe=Recipe.PGD_AT), PROBE)
@@ -265,6 +313,9 @@ def test_fgsm_as_the_main_attack_is_never_green_without_autoattack() -> None:
 def test_rounding_is_no_fault_of_the_attack_at_budgets_below_two_grey_levels() -> None:
     small = replace(FACTS, epsilon=0.5 / 255, largest=0.5 / 255)
     assert light(judge(small, replace(PROBE, rounding=(40, 0))), "rounding") is Light.AMBER
+    assert light(judge(small, replace(PROBE, rounding=(40, 40))), "rounding") is Light.GREEN
+    two = replace(FACTS, epsilon=2 / 255, largest=2 / 255)
+    assert light(judge(two, replace(PROBE, rounding=(40, 0))), "rounding") is Light.RED
 
 
 def test_a_red_sentence_forbids_the_figure_and_an_amber_one_bounds_it() -> None:

@@ -57,7 +57,7 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     """
     a, b = a.flatten(1), b.flatten(1)  # (N, H, W) -> (N, H * W)
     both_zero = (a == 0).all(dim=1) & (b == 0).all(dim=1)
-    return torch.where(both_zero, 0.0, 1 - F.cosine_similarity(a, b).clamp(-1, 1))
+    return torch.where(both_zero, 0.0, 1 - F.cosine_similarity(a, b).clamp(max=1))
 
 
 def _min_max(maps: Tensor) -> Tensor:
