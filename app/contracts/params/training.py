@@ -46,8 +46,9 @@ class TrainParams(Params):
     teacher: Id | None = parameter(
         None,
         title="Teacher",
-        help="A clean model of the same classes. `agkd` and `agkd_bml` learn where it looks; the "
-        "other students may start from its weights.",
+        help="A clean model of the same classes; for `rslad` a robust one, whose predictions it "
+        "learns. `agkd` and `agkd_bml` learn where it looks; other students may start from its "
+        "weights.",
     )
     architecture: Architecture = parameter(
         "wrn-10-2",
@@ -189,7 +190,8 @@ class TrainParams(Params):
     @model_validator(mode="after")
     def _teacher_fits_recipe(self) -> Self:
         if self.recipe.needs_teacher and self.teacher is None:
-            raise invalid("teacher", "this recipe needs one; train a `clean` model first")
+            kind = "robust" if self.recipe.record.robust_teacher else "`clean`"
+            raise invalid("teacher", f"this recipe needs one; train a {kind} model first")
         if self.recipe is Recipe.CLEAN and self.teacher is not None:
             raise invalid("teacher", "the recipe `clean` uses none")
         return self
