@@ -101,6 +101,11 @@ class Recipe(Option):
         return self.record.robust
 
     @property
+    def compares_attention(self) -> bool:
+        """Whether attention maps of student and teacher have to be of one size."""
+        return self.record.teacher == "attention"
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether its loss looks at a teacher."""
         return self.record.teacher in ("attention", "predictions")

@@ -127,7 +127,7 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
                 field="teacher",
             )
     # Attention maps are compared position by position, so they need one resolution.
-    if recipe.teacher == "attention" and family(theirs) != family(ours):
+    if params.recipe.compares_attention and family(theirs) != family(ours):
         raise InvalidInput(
             f"The teacher is a {theirs}, whose attention maps do not fit those of a {ours}.",
             hint="Choose an architecture of the teacher's family.",

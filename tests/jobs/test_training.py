@@ -294,8 +294,10 @@ def test_attention_of_a_single_position_is_refused(own_shop: Workshop) -> None:
         assert job.status == JobStatus.FAILED
         assert job.failure is not None
         assert "one position" in job.failure["detail"]
-    job = run(own_shop.lab, JobKind.TRAIN, own_shop.student(recipe="bml", teacher=teacher, **timm))
-    assert job.status == JobStatus.SUCCEEDED, job.failure
+    for recipe in (Recipe.BML, Recipe.RSLAD):
+        params = own_shop.student(recipe=recipe, teacher=teacher, **timm)
+        job = run(own_shop.lab, JobKind.TRAIN, params)
+        assert job.status == JobStatus.SUCCEEDED, job.failure
 
 
 def test_attention_maps_of_two_sizes_are_refused(own_shop: Workshop) -> None:
@@ -305,6 +307,25 @@ def test_attention_maps_of_two_sizes_are_refused(own_shop: Workshop) -> None:
     )
     assert job.failure is not None
     assert job.failure["detail"] == ("The teacher's attention maps are 1 × 1, the student's 8 × 8.")
+    params = own_shop.student(recipe="rslad", teacher=teacher, start_from_teacher=False, epochs=1)
+    job = run(own_shop.lab, JobKind.TRAIN, params)  # which looks at predictions alone
+    assert job.status == JobStatus.SUCCEEDED, job.failure
+
+
+def test_a_teacher_of_unknown_training_is_said_where_it_has_to_be_robust(
+    own_shop: Workshop,
+) -> None:
+    params = own_shop.student(recipe="rslad", epochs=1)
+    job = run(own_shop.lab, JobKind.TRAIN, params)
+    assert lines(own_shop.lab, job.id, LogLevel.WARNING) == []
+    with own_shop.lab.database.writing() as session:
+        row = session.get(ModelRow, own_shop.teacher)
+        assert row is not None
+        row.card = row.card | {"params": None, "origin": "imported"}
+    job = run(own_shop.lab, JobKind.TRAIN, params)
+    assert job.status == JobStatus.SUCCEEDED, job.failure
+    (warning,) = lines(own_shop.lab, job.id, LogLevel.WARNING)
+    assert warning.startswith("How “Teacher” was trained is not known; RSLAD learns")
 
 
 def test_an_image_left_alone_is_foreseen_where_batch_norms_need_more(own_shop: Workshop) -> None:

@@ -59,7 +59,7 @@ def test_a_student_starts_only_from_its_own_architecture(lab: Lab, recipe: Recip
 def test_only_recipes_that_compare_attention_need_one_family(lab: Lab, recipe: Recipe) -> None:
     dataset = add_dataset(lab)
     other = _teacher(lab, dataset, recipe, architecture="preactresnet-18")
-    if recipe.record.teacher == "attention":
+    if recipe.compares_attention:
         with pytest.raises(InvalidInput, match="attention maps do not fit") as refused:
             _submit(lab, recipe, other, dataset, start_from_teacher=False)
         assert refused.value.field == "architecture"

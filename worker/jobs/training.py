@@ -40,9 +40,10 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
     """Train, and keep the best and the last epoch. Raises JobError, Cancelled, Interrupted."""
     _warn_of_the_unused(context, params)
     origin, teacher = _open(context, params)
+    _warn_of_the_unknown(context, params, origin)
     data = _load(context, origin.dataset)
     model = _new_model(params, origin.dataset, teacher)
-    if params.recipe.needs_teacher and teacher is not None:
+    if params.recipe.compares_attention and teacher is not None:
         _check_attention(params, model, teacher, origin.dataset.image_size)
     state = TrainingState.start(model, params, len(data.train.labels))
     _resume(context, params, state)
@@ -69,6 +70,17 @@ def _warn_of_the_unused(context: JobContext, params: TrainParams) -> None:
         context.log(
             f"The run ends after {params.epochs:,} epochs: the learning rate does not fall at the "
             f"milestones {', '.join(beyond)}.",
+            LogLevel.WARNING,
+        )
+
+
+def _warn_of_the_unknown(context: JobContext, params: TrainParams, origin: Origin) -> None:
+    """A teacher that has to be robust, and of which nobody knows how it was trained."""
+    robust_teacher = params.recipe.record.robust_teacher
+    if robust_teacher and origin.teacher is not None and origin.teacher.card["params"] is None:
+        context.log(
+            f"How “{origin.teacher.name}” was trained is not known; {params.recipe_name} learns "
+            "from the predictions of a robust teacher. Measure it first.",
             LogLevel.WARNING,
         )
 
