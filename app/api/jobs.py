@@ -145,4 +145,5 @@ def delete(lab: LabDep, job_id: IdPath) -> None:
 @router.post("/{job_id}/restore")
 def restore(lab: LabDep, job_id: IdPath) -> JobView:
     """Take a job out of the bin, an ablation with its jobs."""
-    return job_changes.restore(lab, job_id)
+    (view,) = job_changes.restore(lab, job_id)
+    return view

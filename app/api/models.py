@@ -90,4 +90,5 @@ def delete(lab: LabDep, model_id: IdPath) -> None:
 @router.post("/{model_id}/restore")
 def restore(lab: LabDep, model_id: IdPath) -> ModelView:
     """Take a model out of the bin."""
-    return models.restore(lab, model_id)
+    models.restore(lab, model_id)
+    return models.get(lab, model_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobStatus
@@ -16,12 +17,26 @@ from app.store.tables import JobRow
 
 
 def change(
-    lab: Lab, job_ids: Sequence[str], changes: JobChanges, *, more_tags: Sequence[str] = ()
+    lab: Lab,
+    job_ids: Sequence[str],
+    changes: JobChanges,
+    *,
+    more_tags: Sequence[str] = (),
+    fewer_tags: Sequence[str] = (),
 ) -> list[JobView]:
-    """Change these jobs alike; `more_tags` are put beside those that each has. Raises NotFound."""
+    """Change these jobs alike; of the tags that each has, some become more or fewer.
+
+    Raises NotFound.
+    """
     jobs.several(lab, job_ids)
     marks.change(
-        lab.database, JobRow, job_ids, columns(changes), tags=changes.tags, more_tags=more_tags
+        lab.database,
+        JobRow,
+        job_ids,
+        columns(changes),
+        tags=changes.tags,
+        more_tags=more_tags,
+        fewer_tags=fewer_tags,
     )
     return jobs.several(lab, job_ids)
 
@@ -71,18 +86,33 @@ def _check_unneeded(lab: Lab, job_ids: Sequence[str]) -> None:
         )
 
 
-def restore(lab: Lab, job_id: str) -> JobView:
-    """Take a job out of the bin, an ablation with its jobs. Raises NotFound, Conflict."""
-    row = job_queries.deleted(lab.database, job_id)
-    if row is None:
+def restore(lab: Lab, *job_ids: str) -> list[JobView]:
+    """Take jobs out of the bin, an ablation with its jobs; all or none of them.
+
+    Raises NotFound, Conflict.
+    """
+    rows = job_queries.deleted(lab.database, job_ids)
+    if rows.keys() < set(job_ids):
         raise NotFound("There is no such job in the bin.", hint="See the list of jobs.")
-    if row.parent_id is not None:
-        raise Conflict(
-            f"“{row.title}” is a part of an ablation.", hint="Restore the ablation: its jobs come."
-        )
-    children = job_queries.children_of(lab.database, [job_id])
-    marks.take_out_of_bin(lab.database, JobRow, [job_id, *children])
-    return jobs.get(lab, job_id)
+    for row in rows.values():
+        if row.parent_id is not None:
+            raise Conflict(
+                f"“{row.title}” is a part of an ablation.",
+                hint="Restore the ablation: its jobs come along.",
+            )
+    children = job_queries.children_of(lab.database, job_ids)
+    marks.take_out_of_bin(lab.database, JobRow, [*job_ids, *children])
+    return jobs.several(lab, job_ids)
+
+
+def cancel_all(lab: Lab, job_ids: Sequence[str]) -> None:
+    """End those of the jobs that are not over. Raises NotFound; Conflict where all are."""
+    unfinished = [view for view in jobs.several(lab, job_ids) if not view.status.is_final]
+    if not unfinished:
+        raise Conflict("These jobs are over.", hint="Only unfinished jobs end early.")
+    for view in unfinished:
+        with suppress(Conflict):  # it ended just now
+            jobs.cancel(lab, view.id)
 
 
 def restore_all(lab: Lab, deleted_at: float) -> int:

@@ -8,12 +8,12 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from app.ablations import lifecycle
 from app.contracts import titles
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
-from app.contracts.params import Params
+from app.contracts.params import Params, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
@@ -82,7 +82,7 @@ def get(lab: Lab, job_id: str) -> JobView:
 
 def several(lab: Lab, job_ids: Sequence[str]) -> list[JobView]:
     """These jobs, in the order given, in one query. Raises NotFound."""
-    return _views(lab, _rows(lab, job_ids))
+    return views(lab, _rows(lab, job_ids))
 
 
 def _rows(lab: Lab, job_ids: Sequence[str]) -> list[JobRow]:
@@ -124,7 +124,7 @@ def page(
         offset=(page - 1) * page_size,
         limit=page_size,
     )
-    items = tuple(_views(lab, rows))
+    items = tuple(views(lab, rows))
     return Page[JobView](items=items, total=total, page=page, page_size=page_size)
 
 
@@ -134,10 +134,11 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     `text`: only those with it in their title or at the start of their id.
     """
     rows = job_queries.ended_early_like(lab.database, text, limit=limit)
-    return tuple(_views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
+    return tuple(views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
 
 
-def _views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
+def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
+    """What the lab says of these rows, in their order."""
     reasons = _reasons(lab, rows)
     parents = [row.id for row in rows if row.kind in PARENTS]
     children = job_queries.children_counts(lab.database, parents) if parents else {}
@@ -201,6 +202,16 @@ def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str
         parent=row.parent_id,
         children=children,
     )
+
+
+def recipe_name(job: JobView) -> str:
+    """How a training learns, as papers call it; empty for other jobs and unknown parameters."""
+    if job.kind is not JobKind.TRAIN:
+        return ""
+    try:
+        return TrainParams.model_validate(job.params).recipe_name
+    except ValidationError:  # of another version of the lab
+        return ""
 
 
 def _utc(seconds: float) -> datetime:

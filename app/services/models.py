@@ -60,8 +60,8 @@ def by_id(lab: Lab, ids: Sequence[str]) -> dict[str, ModelView]:
     return {view.id: view for view in views(lab, list(rows.values()))}
 
 
-def _row(lab: Lab, model_id: str, *, deleted: bool = False) -> ModelRow:
-    row = catalogue.model(lab.database, model_id, deleted=deleted)
+def _row(lab: Lab, model_id: str) -> ModelRow:
+    row = catalogue.model(lab.database, model_id)
     if row is None:
         raise NotFound("There is no such model.", hint="See the models page.")
     return row
@@ -77,17 +77,32 @@ def weights(lab: Lab, model_id: str) -> tuple[ModelView, Path]:
 
 
 def change(
-    lab: Lab, model_ids: Sequence[str], changes: Changes, *, more_tags: Sequence[str] = ()
+    lab: Lab,
+    model_ids: Sequence[str],
+    changes: Changes,
+    *,
+    more_tags: Sequence[str] = (),
+    fewer_tags: Sequence[str] = (),
 ) -> None:
-    """Change these models alike; `more_tags` come beside those that each has. Raises NotFound."""
+    """Change these models alike; of the tags that each has, some become more or fewer.
+
+    Raises NotFound.
+    """
     _check_held(lab, model_ids)
     marks.change(
-        lab.database, ModelRow, model_ids, columns(changes), tags=changes.tags, more_tags=more_tags
+        lab.database,
+        ModelRow,
+        model_ids,
+        columns(changes),
+        tags=changes.tags,
+        more_tags=more_tags,
+        fewer_tags=fewer_tags,
     )
 
 
-def _check_held(lab: Lab, model_ids: Sequence[str]) -> None:
-    if catalogue.models_by_id(lab.database, model_ids).keys() < set(model_ids):
+def _check_held(lab: Lab, model_ids: Sequence[str], *, deleted: bool = False) -> None:
+    found = catalogue.models_by_id(lab.database, model_ids, deleted=deleted)
+    if found.keys() < set(model_ids):
         raise NotFound("There is no such model.", hint="See the models page.")
 
 
@@ -107,11 +122,10 @@ def delete(lab: Lab, *model_ids: str) -> float:
     return marks.put_in_bin(lab.database, ModelRow, model_ids)
 
 
-def restore(lab: Lab, model_id: str) -> ModelView:
-    """Take a model out of the bin. Raises NotFound."""
-    _row(lab, model_id, deleted=True)
-    marks.take_out_of_bin(lab.database, ModelRow, [model_id])
-    return get(lab, model_id)
+def restore(lab: Lab, *model_ids: str) -> None:
+    """Take models out of the bin, all or none of them. Raises NotFound."""
+    _check_held(lab, model_ids, deleted=True)
+    marks.take_out_of_bin(lab.database, ModelRow, model_ids)
 
 
 def restore_all(lab: Lab, deleted_at: float) -> int:

@@ -81,9 +81,12 @@ def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelR
     return row if row is not None and (row.deleted_at is not None) == deleted else None
 
 
-def models_by_id(database: Database, ids: Sequence[str]) -> dict[str, ModelRow]:
-    """The registered models among `ids`, in one query."""
-    query = select(ModelRow).where(ModelRow.id.in_(ids), ModelRow.deleted_at.is_(None))
+def models_by_id(
+    database: Database, ids: Sequence[str], *, deleted: bool = False
+) -> dict[str, ModelRow]:
+    """The registered models among `ids`, or those in the bin, in one query."""
+    gone = ModelRow.deleted_at.is_not(None)
+    query = select(ModelRow).where(ModelRow.id.in_(ids), gone if deleted else ~gone)
     with database.reading() as session:
         return {row.id: row for row in session.scalars(query)}
 
@@ -100,7 +103,7 @@ def best_of(trainings: Any) -> tuple[Any, ...]:
     """What is true of the best model of each training while it is not in the bin.
 
     Args:
-        trainings: The query of the trainings' ids.
+        trainings: Their ids, or the query of these.
     """
     return (
         ModelRow.job_id.in_(trainings),

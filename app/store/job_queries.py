@@ -144,11 +144,11 @@ def pinned(database: Database, status: JobStatus) -> list[str]:
         return list(session.scalars(query))
 
 
-def deleted(database: Database, job_id: str) -> JobRow | None:
-    """A job in the bin."""
+def deleted(database: Database, ids: Collection[str]) -> dict[str, JobRow]:
+    """Those of the jobs that are in the bin, in one query."""
+    query = select(JobRow).where(JobRow.id.in_(ids), JobRow.deleted_at.is_not(None))
     with database.reading() as session:
-        row = session.get(JobRow, job_id)
-    return row if row is not None and row.deleted_at is not None else None
+        return {row.id: row for row in session.scalars(query)}
 
 
 def children_counts(database: Database, parents: Sequence[str]) -> dict[str, int]:

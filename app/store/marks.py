@@ -26,17 +26,21 @@ def change(
     *,
     tags: Sequence[str] | None = None,
     more_tags: Sequence[str] = (),
+    fewer_tags: Sequence[str] = (),
 ) -> None:
     """Set columns of some rows, and their tags where any are given, in one transaction.
 
-    `tags` takes the place of all that there are; `more_tags` are added. Raises SQLAlchemy's
-    IntegrityError where a name is taken.
+    `tags` takes the place of all that there are; `more_tags` are added, `fewer_tags` removed.
+    Raises SQLAlchemy's IntegrityError where a name is taken.
     """
     with database.writing() as session:
         if values:
             session.execute(update(table).where(table.id.in_(ids)).values(values))
         if tags is not None:
             session.execute(delete(TagRow).where(_on(table), TagRow.id.in_(ids)))
+        if fewer_tags:
+            unwanted = (_on(table), TagRow.id.in_(ids), TagRow.tag.in_(fewer_tags))
+            session.execute(delete(TagRow).where(*unwanted))
         _add_tags(session, table, ids, [*(tags or ()), *more_tags])
 
 

@@ -80,7 +80,8 @@ def test_an_ablation_goes_and_comes_back_with_its_jobs(lab: Lab) -> None:
     assert jobs.page(lab).total == 0
     with pytest.raises(Conflict, match="part of an ablation"):
         job_changes.restore(lab, child)
-    assert job_changes.restore(lab, parent).children == 4
+    (restored,) = job_changes.restore(lab, parent)
+    assert restored.children == 4
     assert jobs.get(lab, child).parent == parent
 
 
