@@ -6,39 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.contracts.attacks import Norm
+from app.contracts.board import Figures
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter, ModelFilter
 from app.contracts.results import Accuracy, ModelCard
 from app.contracts.views import JobView, ModelView, Page
-from app.contracts.words import threat_model
 from app.services import jobs, models
 from app.services.lab import Lab
 from app.store import catalogue, listings, marks
 from app.store.tables import JobRow, MeasurementRow, ModelRow
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What is known of a model, or of the most robust of several."""
-
-    clean: Accuracy
-    robust: Accuracy | None
-    autoattack: Accuracy | None
-    held_out: bool
-    """Whether on held-out images, where `robust` is under PGD-10; else on test images, where it is
-    the worst case over all attacks."""
-    norm: str = Norm.LINF
-    epsilon: float = 0.0
-    """The budget of the attacks; of figures on held-out images, that of the training."""
-    job: str = ""
-    """The evaluation that measured them."""
-    models: int = 1
-    """How many there are, of which this is the most robust one."""
-
-    @property
-    def threat(self) -> str:
-        """`8/255 (L∞)`."""
-        return threat_model(Norm(self.norm), self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -113,7 +89,7 @@ def measured(row: MeasurementRow, *, models: int = 1) -> Figures:
         robust=share(row.robust),
         autoattack=share(row.autoattack),
         held_out=False,
-        norm=row.norm,
+        norm=Norm(row.norm),
         epsilon=row.epsilon,
         job=row.job_id,
         models=models,

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from app.web.pages import (
     ablate,
     ablation,
+    board,
     compare,
     dashboard,
     datasets,
@@ -27,8 +28,8 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, dashboard, job_table, jobs, report, compare, train, evaluate, import_model,
-    model_table, models, datasets, live,
+    ablate, ablation, board, dashboard, job_table, jobs, report, compare, train, evaluate,
+    import_model, model_table, models, datasets, live,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)
