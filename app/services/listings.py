@@ -65,8 +65,13 @@ def _figures_of(lab: Lab, rows: Sequence[JobRow]) -> dict[str, Figures]:
     for row in listings.measured_in(lab.database, evaluations) if evaluations else ():
         measured.setdefault(row.job_id, []).append(row)
     found = {job: _best(of_job) for job, of_job in measured.items()}
-    trained = listings.best_models_of(lab.database, trainings) if trainings else {}
-    return found | {
+    return found | figures_of_trainings(lab, trainings)
+
+
+def figures_of_trainings(lab: Lab, job_ids: Sequence[str]) -> dict[str, Figures]:
+    """Of the best epochs that are still there, by training."""
+    trained = listings.best_models_of(lab.database, job_ids) if job_ids else {}
+    return {
         job: figures
         for job, model in trained.items()
         if (figures := _held_out(ModelCard.model_validate(model.card))) is not None

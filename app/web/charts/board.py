@@ -104,14 +104,19 @@ def _said(entry: Entry) -> str:
 
 
 def _reported(board: Board, ends: tuple[float, float]) -> list[Figure]:
-    """A dotted line over the whole chart for each published figure."""
-    return [
-        line(
-            ends, [each.value] * 2, f"reported: {each.variant}", each.recipe.record.hue, dash="dot"
-        )
-        | {"hovertemplate": f"{percent(each.value)}<br>{label(each.label)}"}
-        for each in board.reported
-    ]
+    """A dotted line over the whole chart for each published figure, named at its left end."""
+    drawn = []
+    for number, each in enumerate(board.reported):
+        hue = each.recipe.record.hue
+        said = f"reported: {label(each.variant)}, {percent(each.value)}<br>{label(each.label)}"
+        drawn.append(line(ends, [each.value] * 2, "Reported elsewhere", hue, dash="dot") | {
+            "mode": "lines+text", "text": [f" {label(each.variant)}", ""],
+            "textposition": "top right", "textfont": {"size": 10, "color": hue},
+            "line": {"color": hue, "width": 1, "dash": "dot"},
+            "hovertemplate": f"{said}<extra></extra>",
+            "legendgroup": "reported", "showlegend": number == 0,
+        })  # fmt: skip
+    return drawn
 
 
 def curves(board: Board) -> Figure | None:

@@ -9,6 +9,7 @@ from app.web.pages import (
     ablation,
     board,
     compare,
+    compare_trainings,
     dashboard,
     datasets,
     evaluate,
@@ -28,8 +29,8 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, board, dashboard, job_table, jobs, report, compare, train, evaluate,
-    import_model, model_table, models, datasets, live,
+    ablate, ablation, board, dashboard, job_table, jobs, report, compare, compare_trainings, train,
+    evaluate, import_model, model_table, models, datasets, live,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)
