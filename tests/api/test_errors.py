@@ -36,7 +36,7 @@ def test_the_type_says_what_kind_of_problem_it_is(client: httpx.Client) -> None:
         assert client.get(path).json()["type"] == kind
 
 
-@pytest.mark.parametrize("path", ["/api/models", "/models"])
+@pytest.mark.parametrize("path", ["/api/models", "/evaluate"])
 def test_a_fault_of_the_lab_leaks_nothing_and_can_be_found_in_the_log(
     client: httpx.Client,
     monkeypatch: pytest.MonkeyPatch,
@@ -67,7 +67,7 @@ def test_a_page_shows_markup_in_an_error_as_text(
         raise Conflict("The job “<script>alert(1)</script>” needs it.", hint="<b>Wait</b>.")
 
     monkeypatch.setattr(models, "page", refuse)
-    answer = client.get("/models")
+    answer = client.get("/evaluate")
     assert answer.status_code == 409
     assert "&lt;script&gt;alert(1)" in answer.text
     assert "<script>alert(1)" not in answer.text

@@ -331,8 +331,9 @@ def test_a_model_has_its_card_and_its_ways_on(lab: Lab, client: httpx.Client) ->
 
 def test_a_deleted_model_can_be_restored(lab: Lab, client: httpx.Client) -> None:
     model = add_model(lab, add_dataset(lab), name="Gone")
-    assert client.post(f"/models/{model}/delete").headers["location"] == "/models?shelf=bin"
-    assert "Gone" not in _html(client, "/models")
+    deleted = client.post(f"/models/{model}/delete").headers["location"]
+    assert "Gone" not in _html(client, deleted)
+    assert "Undo" in _html(client, deleted)
     assert "Bin (1)" in _html(client, "/models")
     assert "Gone" in _html(client, "/models?shelf=bin")
     _html(client, f"/models/{model}", 404)

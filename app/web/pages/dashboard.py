@@ -170,7 +170,7 @@ def _first_steps(lab: Lab, *, evaluated: bool) -> tuple[Step, ...]:
     cards = [view.card for view in models.page(lab).items]
     recipes = {card.recipe for card in cards} - {None}
     texts = [
-        (bool(datasets.all_datasets(lab)), "Add a dataset", "Draw ten classes of shapes here and "
+        (bool(datasets.newest(lab)), "Add a dataset", "Draw ten classes of shapes here and "
          "now, or import an archive of your own.", "/datasets", "Import an archive"),
         (Recipe.CLEAN in recipes, "Train a teacher", "A classifier that sees clean images only. It "
          "is accurate, and it breaks under attack.", "/train?recipe=clean", "Train a teacher"),

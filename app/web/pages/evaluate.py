@@ -49,7 +49,7 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
     if "dataset" not in entries:
         chosen = models.by_id(lab, entries.get("models", ())[:1])
         for view in chosen.values():
-            dataset = datasets.fitting(datasets.all_datasets(lab), view.card)
+            dataset = datasets.fitting(lab, view.card)
             entries["dataset"] = () if dataset is None else (dataset.id,)
     return render(request, _evaluate_page(lab, entries, job, {}))
 
@@ -65,7 +65,7 @@ def _evaluate_page(
 ) -> EvaluateContext:
     known = known_models(lab, *typed.asked(entries, "models"))
     offers = {
-        "dataset": offered_datasets(lab),
+        "dataset": offered_datasets(lab, *typed.asked(entries, "dataset")),
         "models": known.offer,
         "sources": known_models(lab, *typed.asked(entries, "sources")).offer,
     }

@@ -134,7 +134,7 @@ def live(
         fields={field.spec.name: field for field in form.fields},
         ready=bool(newest),
         examples=EXAMPLES,
-        samples=_samples(datasets.all_datasets(lab), lists),
+        samples=_samples(datasets.newest(lab), lists),
         job=job,
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",
         settings={

@@ -57,7 +57,7 @@ def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
 def _train_page(
     lab: Lab, entries: Entries, again: JobView | None, errors: Messages
 ) -> TrainContext:
-    held = offered_datasets(lab)
+    held = offered_datasets(lab, *typed.asked(entries, "dataset"))
     offers = {
         "dataset": held,
         "teacher": known_models(lab, *typed.asked(entries, "teacher")).offer,
