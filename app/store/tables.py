@@ -80,6 +80,8 @@ class JobRow(Table):
     """Likewise: under PGD-10, or the worst case."""
     autoattack: Mapped[float | None]
     """Likewise: after AutoAttack."""
+    expected_s: Mapped[float | None]
+    """How long it was expected to take when it was submitted; None where nobody could know."""
     archived_at: Mapped[float | None]
     pinned_at: Mapped[float | None]
     deleted_at: Mapped[float | None]

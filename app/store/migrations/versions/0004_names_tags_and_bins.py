@@ -24,13 +24,11 @@ _FACTS: dict[str, dict[str, tuple[Any, str, tuple[str, ...]]]] = {
         "dataset_sha256": (sa.String(length=64), "card", ("$.dataset.sha256",)),
         "dataset_name": (sa.String(length=80), "card", ("$.dataset.name",)),
         "recipe": (sa.String(length=16), "card", ("$.params.recipe",)),
-        "teacher_id": (sa.String(length=32), "card", ("$.teacher.id",)),
         "epochs": (sa.Integer(), "card", ("$.params.epochs",)),
         "clean": (sa.Double(), "card", ("$.validation_clean.value",)),
         "robust": (sa.Double(), "card", ("$.validation_robust.value",)),
         "seconds": (sa.Double(), "card", ("$.environment.seconds",)),
     },
-    "datasets": {"checksum": (sa.String(length=64), "report", ("$.checksum",))},
 }
 """New columns that repeat what stands in a JSON column, and where it stands there."""
 _TIMES = {
@@ -42,11 +40,7 @@ _INDEXES = {
     "jobs_listed": ("jobs", ["deleted_at", "archived_at", "parent_id", "created_at", "id", "kind",
                              "status", "dataset_id", "recipe"]),
     "jobs_by_pin": ("jobs", ["pinned_at"]),
-    "datasets_by_age": ("datasets", ["deleted_at", "archived_at", "created_at"]),
-    "datasets_by_checksum": ("datasets", ["checksum"]),
-    "models_by_dataset": ("models", ["dataset_id"]),
     "models_by_job": ("models", ["job_id"]),
-    "models_by_teacher": ("models", ["teacher_id"]),
     "models_listed": ("models", ["deleted_at", "archived_at", "created_at", "id", "recipe",
                                  "dataset_sha256", "dataset_name"]),
     "measurements_by_threat": (
