@@ -11,6 +11,7 @@ from app.web.pages import (
     dashboard,
     datasets,
     evaluate,
+    help,
     import_model,
     jobs,
     live,
@@ -26,7 +27,7 @@ ENVIRONMENT.globals["kinds"] = KINDS
 router = APIRouter(include_in_schema=False)
 _PAGES = (
     ablate, ablation, dashboard, jobs, report, compare, train, evaluate, import_model, models,
-    datasets, live,
+    datasets, live, help,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)
