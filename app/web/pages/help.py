@@ -34,6 +34,7 @@ class Document:
     name: str
     """Its path in `docs/` without the ending, as `decisions/0001-...`."""
     title: str
+    """Its first heading."""
     html: Markup
     """Made from the lab's own files: nobody else writes them."""
     sections: tuple[tuple[str, str], ...]
@@ -47,6 +48,7 @@ class HelpContext(Context):
     template: ClassVar[str] = "help.html"
 
     document: Document
+    """The one that is read."""
     topics: tuple[tuple[str, str], ...]
     """Name and title of the documents about using the lab."""
     further: tuple[tuple[str, str], ...]
