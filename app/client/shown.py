@@ -7,6 +7,7 @@ from datetime import datetime
 
 from app.client.job import Job
 from app.client.terminal import on_one_line, paragraph, table
+from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.results import (
     AblationResult,
     AblationTable,
@@ -67,7 +68,10 @@ def models(listed: Sequence[ModelView]) -> str:
         )
         for model in listed
     ]
-    head = ("model", "name", "network", "dataset", "clean, validation", "PGD-10, validation")
+    head = (
+        "model", "name", "network", "dataset", "clean, validation",
+        f"{VALIDATION_ATTACK}, validation",
+    )  # fmt: skip
     return table(head, rows, right=(4, 5))
 
 
@@ -119,7 +123,7 @@ def result(found: JobResult) -> str:
 def _trained(card: ModelCard, found: TrainResult) -> str:
     clean, robust = card.validation_clean, card.validation_robust
     shares = [] if clean is None else [f"clean {with_interval(clean)}"]
-    shares += [] if robust is None else [f"under PGD-10 {with_interval(robust)}"]
+    shares += [] if robust is None else [f"under {VALIDATION_ATTACK} {with_interval(robust)}"]
     last = "" if found.last == found.model else f" The last epoch is model {found.last}."
     return on_one_line(
         f"Model “{card.name}” ({found.model}), epoch {card.epoch}: {', '.join(shares)} on "

@@ -71,6 +71,11 @@ def attack(how: Attack) -> str:
     return name if restarts == 1 else f"{name}, {restarts} restarts"
 
 
+def goal(how: Attack) -> str:
+    """Where an attack leads: `away from the true class`, `towards “dog”`."""
+    return how.goal.record.way.format(how.target_class)
+
+
 def attack_in_full(how: Attack) -> str:
     """With all that its method reads: `PGD (20 steps of 0.25 ε, 5 starts)`."""
     record = how.method.record

@@ -40,8 +40,10 @@ from app.contracts.results.evaluation import (
     EvaluationResult,
     ModelFigures,
     Outcomes,
+    Pace,
     Projection,
 )
+from app.contracts.results.gallery import Gallery, GalleryImage, Look, Looks
 from app.contracts.results.live import ExplainResult, Grid, Level, View
 from app.contracts.results.models import (
     ImportModelResult,
@@ -88,6 +90,8 @@ __all__ = [
     "EvaluationResult",
     "EvaluationSummary",
     "ExplainResult",
+    "Gallery",
+    "GalleryImage",
     "Grid",
     "ImportModelResult",
     "ImportResult",
@@ -95,12 +99,15 @@ __all__ = [
     "Level",
     "Light",
     "Lineage",
+    "Look",
+    "Looks",
     "Mean",
     "Measure",
     "ModelCard",
     "ModelFigures",
     "ModelSummary",
     "Outcomes",
+    "Pace",
     "PairedTest",
     "Projection",
     "Reported",

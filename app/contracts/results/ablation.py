@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue
 
+from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.jobs import JobStatus
 from app.contracts.params import AblationParams, Recipe
 from app.contracts.results.base import Accuracy, Result
@@ -163,7 +164,7 @@ def columns_of(params: AblationParams) -> tuple[Column, ...]:
         ),
         Column(
             measure=Measure.VALIDATION_PGD,
-            name="PGD-10, validation",
+            name=f"{VALIDATION_ATTACK}, validation",
             help="On the same images, at the budget that each model was trained with; the best "
             "epoch is the best in it, so it flatters.",
         ),
