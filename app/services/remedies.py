@@ -211,7 +211,9 @@ def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float 
 
 def _runs(attack: Attack) -> int:
     record = attack.method.record
-    return (1 if record.one_step else attack.steps) * (attack.restarts if record.random_start else 1)
+    return (1 if record.one_step else attack.steps) * (
+        attack.restarts if record.random_start else 1
+    )
 
 
 def _longer(

@@ -84,6 +84,7 @@ def _environment() -> Environment:
         clock=words.clock,
         role=words.role,
         json_block=words.json_block,
+        json_list=words.json_list,
         of_255=format_255,
         code=words.code,
         unlinked=_unlinked,

@@ -1,13 +1,15 @@
 """The images that an evaluation shows of a model: the worst of every class, flipped and standing.
 
-What is bad is measured: by how much the model prefers the true class to the strongest other one on
-the image that the attacks left. Only the worst are kept while chunks go by, and maps are made of
+What is bad is measured: the smallest budget that was found to break the image; where that is the
+same, by how much the model prefers the true class to the strongest other one on the image that the
+attacks left. Only the worst are kept while chunks go by, and maps are made of
 these alone. A place is taken by the worst image of each class before any class has a second one,
 so that what is kept never depends on how the images were batched.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -30,6 +32,8 @@ _MAP_SIDE, _DECIMALS = 16, 3
 
 
 class _Candidate(NamedTuple):
+    least: float
+    """Infinite where no budget broke it; rounded, as batches round otherwise."""
     lead: float
     number: int
     label: int
@@ -62,6 +66,7 @@ class Candidates:
         leads = _leads(self._target_model.model, state.x_adv[rows], chunk.y[rows])
         for row, lead in zip(rows.tolist(), leads, strict=True):
             found = _Candidate(
+                least=round(float(state.upper[row]), _DECIMALS),
                 lead=round(lead, _DECIMALS),
                 number=chunk.numbers[row],
                 label=int(chunk.y[row]),
@@ -82,7 +87,7 @@ class Candidates:
         flipped = max(half, self._most - len(self._standing))
         chosen = _worst(self._flipped, flipped)
         chosen += _worst(self._standing, self._most - len(chosen))
-        ordered = sorted(chosen, key=lambda one: (one.lead, one.number))
+        ordered = sorted(chosen, key=_badness)
         return Gallery(
             images=tuple(_pictured(self._target_model, ordered)),
             of_flipped=self._seen[False],
@@ -90,14 +95,18 @@ class Candidates:
         )
 
 
+def _badness(one: _Candidate) -> tuple[float, float, int]:
+    return one.least, one.lead, one.number
+
+
 def _worst(found: Sequence[_Candidate], most: int) -> list[_Candidate]:
     """The first of every class, then the second ones, and so on; copies of what is kept."""
     rank: Counter[int] = Counter()
     ranked = []
-    for one in sorted(found, key=lambda one: (one.lead, one.number)):
-        ranked.append((rank[one.label], one.lead, one.number, one))
+    for one in sorted(found, key=_badness):
+        ranked.append((rank[one.label], _badness(one), one))
         rank[one.label] += 1
-    kept = [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:3])[:most]]
+    kept = [one for _, _, one in sorted(ranked, key=lambda entry: entry[:2])[:most]]
     # A row of a chunk would hold all of the chunk in memory.
     return [one._replace(x=one.x.clone(), x_adv=one.x_adv.clone()) for one in kept]
 
@@ -123,6 +132,7 @@ def _pictured(target: TargetModel, chosen: Sequence[_Candidate]) -> list[Gallery
             number=one.number,
             label=one.label,
             broken_by=one.broken_by,
+            least=one.least if math.isfinite(one.least) else None,
             lead=one.lead,
             clean_png=_picture(one.x),
             adversarial_png=_picture(one.x_adv),

@@ -106,9 +106,11 @@ class Measurement:
         tell(self._so_far(self._first, state))
         self._climb(phase, batch, state, batch.start, beyond=False)
         for number, entry in enumerate(self.entries[1:], start=MAIN + 1):
+            has_work = entry.sees_all or len(state.standing()) > 0
             with phase(entry.title):
                 self._further(batch, state, entry, number)
-            tell(self._so_far(entry.title, state))
+            if has_work:
+                tell(self._so_far(entry.title, state))
         self._climb(phase, batch, state, reached, beyond=True)
         if self.params.minimal_epsilon:
             with phase(_MINIMAL):

@@ -23,10 +23,10 @@ def lengths_of(attack: Attack, step_counts: Sequence[int]) -> tuple[int, ...]:
     """
     if attack.method.record.one_step:
         return (1,)
-    longer = {2 * attack.steps, *(count for count in step_counts if count > attack.steps)}
+    longer = attack.longer_runs(step_counts)
     if attack.method.record.own_step_size:  # a longer run is another run
-        return (attack.steps, *sorted(longer))
-    return (max(longer),)
+        return (attack.steps, *longer)
+    return longer[-1:]
 
 
 class _Trial(NamedTuple):

@@ -38,9 +38,11 @@ class GalleryImage(Result):
     """Its true class."""
     broken_by: int
     """As in `Outcomes`: the number of the attack that broke it, or -1: it stands."""
+    least: float | None
+    """The smallest budget that was found to break it, in units of [0, 1]; None where none was."""
     lead: float
     """By how much the model prefers the true class to the strongest other one on the attacked
-    image, as a difference of probabilities in [-1, 1]; the less, the worse."""
+    image, as a difference of probabilities in [-1, 1]."""
     clean_png: str
     adversarial_png: str
     """The example that broke it, else what the first attack left of it; rounded to 8 bits."""
@@ -50,7 +52,8 @@ class GalleryImage(Result):
 
 
 class Gallery(Result):
-    """The worst images of one model: those of every class in turn, then sorted by `lead`."""
+    """The worst images of one model: those of every class in turn, then sorted by `least`, and by
+    `lead` where that is the same."""
 
     images: tuple[GalleryImage, ...]
     of_flipped: int

@@ -11,6 +11,7 @@ from app.web.pages import (
     dashboard,
     datasets,
     evaluate,
+    evaluation_running,
     import_model,
     jobs,
     live,
@@ -25,7 +26,8 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, dashboard, jobs, report, compare, train, evaluate, import_model, models,
+    ablate, ablation, dashboard, jobs, report, compare, train, evaluate, evaluation_running,
+    import_model, models,
     datasets, live,
 )  # fmt: skip
 for page in _PAGES:

@@ -97,7 +97,7 @@ def adaptive(facts: Facts, probe: Probe) -> Check:
         title,
         worst(lights),
         _found_in_words(found),
-        f"An attack made for this defence breaks more: {_found_in_words(found)}",
+        f"An attack made for this defence broke {_most(found)} more",
         green="Attacking the attention together with the decision finds nothing beyond the rest.",
         amber="Attacking what the defence protects finds more. The worst case counts it only where "
         "it ran on all images: add `adaptive`, `cw` and `autoattack`.",
@@ -122,7 +122,7 @@ def _black_box(
         title,
         worst(light_of(k, n, amber=ALLOWED, red=ALLOWED) for k, n in found),
         _found_in_words(found),
-        f"{method.record.title} breaks what gradients missed: {_found_in_words(found)}",
+        f"{method.record.title} broke {_most(found)} that gradients missed",
         green="An attack that sees no gradients of this model adds nothing, as it should be.",
         amber="An attack that sees no gradients of this model broke one image that gradients "
         "missed. With so few images that can be chance.",
@@ -150,6 +150,11 @@ def _not_tried(facts: Facts, name: str, title: str, method: Method) -> Check:
         return unmeasured(name, title, problem, missing)
     problem = f"{method.record.title} was not tried"
     return unmeasured(name, title, problem, f"add `{method.value}` to the further attacks.")
+
+
+def _most(found: Sequence[tuple[int, int]]) -> str:
+    """Where it found most, as a share: `5 of 60 images`."""
+    return of(*max(found, key=lambda each: each[0] / each[1]))
 
 
 def _found_in_words(found: Sequence[tuple[int, int]]) -> str:
