@@ -21,6 +21,7 @@ from app.contracts.results import (
     ModelCard,
     ModelFigures,
     PairedTest,
+    Reported,
     Spread,
     TrainResult,
 )
@@ -120,6 +121,10 @@ def result(found: JobResult) -> str:
             return f"A live attack on {len(found.levels)} budgets; `--json` shows all of it."
 
 
+def _untold(each: Reported) -> str:
+    return " (its training's steps are not told)" if each.training_steps is None else ""
+
+
 def _trained(card: ModelCard, found: TrainResult) -> str:
     clean, robust = card.validation_clean, card.validation_robust
     shares = [] if clean is None else [f"clean {with_interval(clean)}"]
@@ -142,7 +147,7 @@ def ablation(found: AblationTable) -> str:
         for row in found.rows
     ]
     head = ("recipe", "trained", *(column.name for column in found.columns))
-    reported = [f"{each.variant}: {percent(each.value)}" for each in found.reported]
+    reported = [f"{each.variant}: {percent(each.value)}{_untold(each)}" for each in found.reported]
     lines = [
         paragraph("", "Mean ± standard deviation over seeds, best model of each training; on test "
                   f"images under attacks of L∞ ε = {format_255(found.epsilon)}"),

@@ -12,6 +12,8 @@ from app.contracts.results.ablation import (
     SeedValue,
     Spread,
     columns_of,
+    compares,
+    reported_in,
 )
 from app.contracts.results.base import (
     Z_95,
@@ -119,4 +121,6 @@ __all__ = [
     "VerdictSummary",
     "View",
     "columns_of",
+    "compares",
+    "reported_in",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import EvaluateParams, TrainParams
+from app.contracts.params import AblationParams, EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
     ExplainResult,
@@ -214,7 +214,10 @@ def _explain_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -
 
 def _ablation(lab: Lab, job: JobView) -> AblationContext:
     return AblationContext(
-        **_frame(lab, job), ablation=ablation_view(ablations.get(lab, job.id).table)
+        **_frame(lab, job),
+        ablation=ablation_view(
+            AblationParams.model_validate(job.params), ablations.get(lab, job.id).table
+        ),
     )
 
 
