@@ -56,6 +56,11 @@ def budget(norm: Norm, eps: float) -> str:
     return format_255(eps) if norm is Norm.LINF else f"{eps:g}"
 
 
+def least_budget(norm: Norm, eps: float) -> str:
+    """A budget that was searched for, to two digits: `1.3/255` in Linf, else the length."""
+    return f"{255 * eps:.2g}/255" if norm is Norm.LINF else f"{eps:.2g}"
+
+
 def threat_model(norm: Norm, eps: float) -> str:
     """`8/255 (L∞)`, `0.5 (L2)`."""
     return f"{budget(norm, eps)} ({norm.record.title})"
@@ -69,6 +74,11 @@ def attack(how: Attack) -> str:
         name = f"{name}, {how.steps} steps" if record.own_step_size else f"{name}-{how.steps}"
     restarts = how.restarts if record.random_start else 1
     return name if restarts == 1 else f"{name}, {restarts} restarts"
+
+
+def goal(how: Attack) -> str:
+    """Where an attack leads: `away from the true class`, `towards “dog”`."""
+    return how.goal.record.way.format(how.target_class)
 
 
 def attack_in_full(how: Attack) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from app.contracts import words
-from app.contracts.params import Attack, Goal, Norm, Recipe
+from app.contracts.params import Norm, Recipe
 from app.contracts.results import Accuracy, Mean
 
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -78,18 +78,6 @@ def clock(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-_GOALS = {
-    Goal.UNTARGETED: "away from the true class",
-    Goal.MOST_CONFUSING: "towards the most confusing class",
-    Goal.ALL_CLASSES: "towards every wrong class in turn",
-}
-
-
-def goal(how: Attack) -> str:
-    """Where an attack leads: `away from the true class`, `towards “dog”`."""
-    return f"towards “{how.target_class}”" if how.goal is Goal.CLASS else _GOALS[how.goal]
-
-
 def threat(of: Norm, epsilon: float) -> str:
     """A threat model: `L∞, ε = 8/255`."""
     return f"{of.record.title}, ε = {words.budget(of, epsilon)}"
@@ -106,6 +94,11 @@ def json_block(value: Any) -> Markup:
     """JSON for a `<script type="application/json">` block, which no text inside can leave."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(_UNSAFE_IN_SCRIPT))
+
+
+def json_list(value: Any) -> str:
+    """JSON for an attribute, which escapes it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def code(text: str) -> Markup:

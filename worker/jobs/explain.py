@@ -31,8 +31,8 @@ from worker.data import decode_image, to_float
 from worker.evaluation.arguments import aims, norm_of, steps_of, unit_noise
 from worker.evaluation.attention import on_grid
 from worker.jobs.context import JobContext, Outcome
-from worker.jobs.pictures import diverging, png
 from worker.models import Classifier
+from worker.pictures import diverging, png
 
 _MODELS_KEPT = 4
 _DECIMALS = 5

@@ -12,6 +12,8 @@ from app.contracts.results.ablation import (
     SeedValue,
     Spread,
     columns_of,
+    compares,
+    reported_in,
 )
 from app.contracts.results.base import (
     Z_95,
@@ -40,8 +42,10 @@ from app.contracts.results.evaluation import (
     EvaluationResult,
     ModelFigures,
     Outcomes,
+    Pace,
     Projection,
 )
+from app.contracts.results.gallery import Gallery, GalleryImage, Look, Looks
 from app.contracts.results.live import ExplainResult, Grid, Level, View
 from app.contracts.results.models import (
     ImportModelResult,
@@ -88,6 +92,8 @@ __all__ = [
     "EvaluationResult",
     "EvaluationSummary",
     "ExplainResult",
+    "Gallery",
+    "GalleryImage",
     "Grid",
     "ImportModelResult",
     "ImportResult",
@@ -95,12 +101,15 @@ __all__ = [
     "Level",
     "Light",
     "Lineage",
+    "Look",
+    "Looks",
     "Mean",
     "Measure",
     "ModelCard",
     "ModelFigures",
     "ModelSummary",
     "Outcomes",
+    "Pace",
     "PairedTest",
     "Projection",
     "Reported",
@@ -112,4 +121,6 @@ __all__ = [
     "VerdictSummary",
     "View",
     "columns_of",
+    "compares",
+    "reported_in",
 ]

@@ -8,8 +8,7 @@ from __future__ import annotations
 from app.contracts.params import Attack, Norm
 from app.contracts.results import ExplainResult, View
 from app.contracts.units import format_255, to_255
-from app.contracts.words import attack, budget
-from app.web import words
+from app.contracts.words import attack, budget, goal
 from app.web.charts import palette
 from app.web.charts.base import Figure, budget_axis, budget_scale, figure, label
 
@@ -111,7 +110,7 @@ def _true_class(result: ExplainResult, index: int) -> Figure:
 
 def _attack_in_words(how: Attack) -> str:
     """`PGD-10 (L∞), away from the true class`."""
-    return f"{attack(how)} ({how.norm.record.title}), {words.goal(how)}"
+    return f"{attack(how)} ({how.norm.record.title}), {goal(how)}"
 
 
 def _levels_in_words(result: ExplainResult) -> list[dict[str, str]]:

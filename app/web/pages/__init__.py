@@ -13,6 +13,8 @@ from app.web.pages import (
     dashboard,
     datasets,
     evaluate,
+    evaluation_running,
+    help,
     import_model,
     job_table,
     jobs,
@@ -30,7 +32,7 @@ ENVIRONMENT.globals["kinds"] = KINDS
 router = APIRouter(include_in_schema=False)
 _PAGES = (
     ablate, ablation, board, dashboard, job_table, jobs, report, compare, compare_trainings, train,
-    evaluate, import_model, model_table, models, datasets, live,
+    evaluate, evaluation_running, import_model, model_table, models, datasets, live, help,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import EvaluateParams, TrainParams
+from app.contracts.params import AblationParams, EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
     ExplainResult,
@@ -26,8 +26,11 @@ from app.web.charts import evaluation, explain, reported, training
 from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
 from app.web.pages.ablation import AblationView, ablation_view
+from app.web.pages.evaluation_doubts import origin_of
+from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.job_params import job_params
+from app.web.pages.live import magma
 from app.web.pages.recipes import known_recipes, recipes_of
 from app.web.render import Context
 
@@ -86,6 +89,12 @@ class EvaluationContext(JobContext):
     """What it left."""
     figures: dict[str, Any]
     """All charts of what it left as Plotly JSON, by name."""
+    settings: dict[str, Any]
+    """What the script that draws attention needs."""
+    known: tuple[ModelSoFar, ...]
+    """What is known of each model while there is no result."""
+    asked: int
+    """How many images were asked for."""
 
 
 @dataclass(frozen=True)
@@ -169,13 +178,19 @@ def _training_figures(
 def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
     result = _result(lab, job)
     if result is None:
-        return EvaluationContext(**_frame(lab, job), evaluation=None, figures={})
+        known, asked = so_far(lab, job)
+        return EvaluationContext(
+            **_frame(lab, job), evaluation=None, figures={}, settings={}, known=known, asked=asked
+        )
     assert isinstance(result, EvaluationResult)
     recipes = recipes_of(lab, result.params.models)
     return EvaluationContext(
         **_frame(lab, job),
-        evaluation=evaluation_view(result, recipes),
+        evaluation=evaluation_view(result, recipes, origin_of(lab, job, result)),
         figures=evaluation.figures(result, recipes),
+        settings={"magma": magma()},
+        known=(),
+        asked=result.params.images,
     )
 
 
@@ -199,7 +214,10 @@ def _explain_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -
 
 def _ablation(lab: Lab, job: JobView) -> AblationContext:
     return AblationContext(
-        **_frame(lab, job), ablation=ablation_view(ablations.get(lab, job.id).table)
+        **_frame(lab, job),
+        ablation=ablation_view(
+            AblationParams.model_validate(job.params), ablations.get(lab, job.id).table
+        ),
     )
 
 
