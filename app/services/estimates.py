@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.contracts.params import EvaluateParams, Params, TrainParams
-from app.contracts.results import EvaluationSummary, ModelCard
+from app.contracts.results import ModelCard
 from app.contracts.views import Estimate
 from app.services.lab import Lab
 from app.store import catalogue, history
-from app.store.history import Evaluated, Trained
+from app.store.history import Trained
 
 _LOOKED_AT = 100
 """Earlier jobs that are read, the newest."""
@@ -86,7 +86,7 @@ def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
     networks = {model: _network(row.card) for model, row in held.items()}
     asked = sorted(networks[model] for model in params.models if model in networks)
     paces = [
-        (_device(each), each.seconds / each.images)
+        (each.device, each.seconds / each.images)
         for each in earlier
         if sorted(networks.get(model, "") for model in each.params["models"]) == asked
     ]
@@ -101,16 +101,9 @@ def _facts(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _network(card: Mapping[str, Any]) -> str:
-    """Networks of the same name and image size; whether they resist decides how long attacks run."""
+    """Network, image size and recipe: what resists is attacked for longer."""
     params = card["params"] or {}
     return f"{card['architecture']}, {card['image_size']} px, {params.get('recipe')}"
-
-
-def _device(evaluated: Evaluated) -> str:
-    try:
-        return EvaluationSummary.model_validate(evaluated.summary).device
-    except ValidationError:
-        return ""
 
 
 def _median(paces: Sequence[tuple[str, float]], work: int) -> Estimate | None:

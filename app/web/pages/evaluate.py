@@ -20,7 +20,15 @@ from app.web.forms.choices import known_models, offered_datasets
 from app.web.forms.form import FormView, form_of
 from app.web.forms.presets import PresetLink
 from app.web.pages.inputs import Posted
-from app.web.pages.submitting import AgainFrom, Entries, Messages, kept, prefilled, started
+from app.web.pages.submitting import (
+    AgainFrom,
+    Entries,
+    Messages,
+    estimated,
+    kept,
+    prefilled,
+    started,
+)
 from app.web.render import Context, render
 
 
@@ -58,6 +66,12 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
 def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
     entries = typed.posted_entries(EvaluateParams, posted)
     return started(lab, request, JobKind.EVALUATE, EvaluateParams, entries, _evaluate_page)
+
+
+@router.post("/evaluate/estimate")
+def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """The fragment that says how long what is typed would take."""
+    return estimated(lab, request, EvaluateParams, typed.posted_entries(EvaluateParams, posted))
 
 
 def _evaluate_page(
