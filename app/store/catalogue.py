@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select
 from app.contracts.listings import Shelf
 from app.store import marks
 from app.store.db import Database
+from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
 
 
@@ -31,10 +32,9 @@ def datasets_page(
 ) -> tuple[list[DatasetRow], int]:
     """Datasets on a shelf, newest first, and how many there are."""
     kept = marks.on_shelf(DatasetRow, shelf)
-    query = select(DatasetRow).where(*kept).order_by(DatasetRow.created_at.desc())
-    with database.reading() as session:
-        total = session.scalar(select(func.count(DatasetRow.id)).where(*kept)) or 0
-        return list(session.scalars(query.offset(offset).limit(limit))), total
+    newest = (DatasetRow.created_at.desc(), DatasetRow.id.desc())
+    found = select(DatasetRow).where(*kept)
+    return page_of(database, DatasetRow, found, newest, offset=offset, limit=limit)
 
 
 def datasets_like(database: Database, text: str, *, limit: int) -> list[DatasetRow]:
@@ -102,10 +102,8 @@ def models(
         query = query.where(ModelRow.archived_at.is_(None))
     if name is not None:
         query = query.where(ModelRow.name == name)
-    with database.reading() as session:
-        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-        newest = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc())
-        return list(session.scalars(newest.offset(offset).limit(limit))), total
+    newest = (ModelRow.created_at.desc(), ModelRow.id.desc())
+    return page_of(database, ModelRow, query, newest, offset=offset, limit=limit)
 
 
 def models_like(database: Database, text: str, *, limit: int) -> list[ModelRow]:

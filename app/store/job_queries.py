@@ -11,6 +11,7 @@ from sqlalchemy import Select, func, literal, or_, select
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
+from app.store.paging import page_of
 from app.store.tables import EventRow, JobRow, MeasurementRow
 
 UNFINISHED = tuple(status for status in JobStatus if not status.is_final)
@@ -106,12 +107,8 @@ def page(
     whose ids begin so.
     """
     query = _filtered(kinds, statuses, parent, children, measures, starts)
-    with database.reading() as session:
-        counted = query.with_only_columns(func.count(JobRow.id))
-        total = session.scalar(counted) or 0
-        newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
-        rows = session.scalars(newest.offset(offset).limit(limit)).all()
-    return list(rows), total
+    newest = (JobRow.created_at.desc(), JobRow.id.desc())
+    return page_of(database, JobRow, query, newest, offset=offset, limit=limit)
 
 
 def unfinished(database: Database) -> list[JobRow]:

@@ -11,6 +11,7 @@ from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder,
 from app.store.catalogue import best_of
 from app.store.db import Database
 from app.store.marks import on_shelf, tagged
+from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
 
 MOST_CHOICES = 200
@@ -80,13 +81,8 @@ def jobs(
         conditions.append(JobRow.dataset_id == asked.dataset)
     key = _JOB_KEYS[asked.order]
     order = _in_order(JobRow, key, unique=asked.order is JobOrder.CREATED, falling=asked.falling)
-    with database.reading() as session:
-        total = session.scalar(select(func.count(JobRow.id)).where(*conditions)) or 0
-        # Ids first: sorting carries no parameters along.
-        ids = select(JobRow.id).where(*conditions).order_by(*order).offset(offset).limit(limit)
-        shown = list(session.scalars(ids))
-        rows = {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(shown)))}
-    return [rows[id_] for id_ in shown if id_ in rows], total
+    query = select(JobRow).where(*conditions)
+    return page_of(database, JobRow, query, order, offset=offset, limit=limit)
 
 
 def models(
@@ -110,13 +106,8 @@ def models(
     order = _in_order(
         ModelRow, key, unique=asked.order is ModelOrder.CREATED, falling=asked.falling
     )
-    with database.reading() as session:
-        total = session.scalar(select(func.count(ModelRow.id)).where(*conditions)) or 0
-        ids = select(ModelRow.id).where(*conditions).order_by(*order).offset(offset).limit(limit)
-        shown = list(session.scalars(ids))
-        found = session.scalars(select(ModelRow).where(ModelRow.id.in_(shown)))
-        rows = {row.id: row for row in found}
-    return [rows[id_] for id_ in shown if id_ in rows], total
+    query = select(ModelRow).where(*conditions)
+    return page_of(database, ModelRow, query, order, offset=offset, limit=limit)
 
 
 def _in_order(

@@ -99,6 +99,7 @@ class JobRow(Table):
             "status", "dataset_id", "recipe",
         ),
         Index("jobs_by_pin", "pinned_at"),
+        Index("jobs_by_kind", "kind", "status", "created_at", "id"),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 _INDEXES = {
+    "jobs_by_kind": ("jobs", ["kind", "status", "created_at", "id"]),
     "datasets_by_age": ("datasets", ["deleted_at", "archived_at", "created_at"]),
     "datasets_by_checksum": ("datasets", ["checksum"]),
     "models_by_dataset": ("models", ["dataset_id"]),
