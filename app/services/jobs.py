@@ -130,6 +130,13 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     return tuple(_views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
 
 
+def finished_evaluations(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
+    """Evaluations that succeeded, newest first, with `text` in their title or at the start of their
+    id.
+    """
+    return tuple(_views(lab, job_queries.evaluations_like(lab.database, text, limit=limit)))
+
+
 def _views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
     reasons = _reasons(lab, rows)
     parents = [row.id for row in rows if row.kind in PARENTS]
