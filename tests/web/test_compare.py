@@ -283,7 +283,7 @@ def test_the_choice_is_searched_on_the_server(client: httpx.Client, stock: Stock
     assert page.select_one("input[type=search]")["hx-get"] == "/compare/choices"
     address = f"/compare/choices?search=MODEL 1&job={many[40]}"
     rows = parsed(f"<table>{client.get(address).text}</table>").select("tr")
-    names = [text_of(row.select_one("label")).split("L∞")[0] for row in rows]
+    names = [text_of(row.select_one("label")).split("L∞")[0].strip() for row in rows]
     assert names[0] == "Evaluate model 40"
     assert rows[0].select_one("input").has_attr("checked")
     assert names[1:] == [f"Evaluate model {i}" for i in (*range(19, 9, -1), 1)]
