@@ -138,6 +138,8 @@ function follow() {
     document.getElementById("announced").textContent = `The job is ${body.status}.`;
     if (["succeeded", "failed", "cancelled"].includes(body.status)) {
       stream.close();
+      const word = body.status === "cancelled" ? "been cancelled" : body.status;
+      document.dispatchEvent(new CustomEvent("lab:over", { detail: word }));
       window.location.reload();
     }
   });

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from app.web.pages import (
     ablate,
     ablation,
+    as_code,
     board,
     compare,
     compare_trainings,
@@ -31,7 +32,7 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, board, dashboard, job_table, jobs, report, compare, compare_trainings, train,
+    ablate, ablation, as_code, board, dashboard, job_table, jobs, report, compare, compare_trainings, train,
     evaluate, evaluation_running, import_model, model_table, models, datasets, live, help,
 )  # fmt: skip
 for page in _PAGES:
