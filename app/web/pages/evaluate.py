@@ -113,11 +113,11 @@ def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that says how long what is typed would take."""
     return estimated(lab, request, EvaluateParams, typed.posted_entries(EvaluateParams, posted))
 
+
 @router.post("/evaluate/code")
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of the form from elsewhere."""
     return code_of_form(request, JobKind.EVALUATE, typed.posted_entries(EvaluateParams, posted))
-
 
 
 def _evaluate_page(

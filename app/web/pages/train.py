@@ -68,11 +68,11 @@ def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that says how long what is typed would take."""
     return estimated(lab, request, TrainParams, typed.posted_entries(TrainParams, posted))
 
+
 @router.post("/train/code")
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of the form from elsewhere."""
     return code_of_form(request, JobKind.TRAIN, typed.posted_entries(TrainParams, posted))
-
 
 
 def _train_page(
