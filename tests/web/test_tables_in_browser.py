@@ -109,7 +109,7 @@ def test_curves_are_drawn_by_epoch_smoothed_zoomed_together_and_saved(page: Page
     assert page.evaluate(_STEPS) == [0.5, 1, 1.5, 2]
     page.get_by_label("Smoothing").fill("0.5")
     page.wait_for_function(
-        "() => document.querySelector('[data-chart=loss] .plot').data[0].y[1].toFixed(4) === '2.6667'"
+        "() => document.querySelector('[data-chart=loss] .plot').data[0].y[1].toFixed(3) === '2.667'"
     )
     page.evaluate(
         "() => Plotly.relayout(document.querySelector('[data-chart=loss] .plot'), "
