@@ -164,7 +164,15 @@ def test_what_is_not_there_is_a_page_that_says_so(client: httpx.Client, path: st
     assert "Error 404" in _html(client, path, 404)
 
 
-@pytest.mark.parametrize("path", ["/jobs/1", "/?page=0", "/?kind=dance", "/live?job=x"])
+@pytest.mark.parametrize("path", ["/jobs/xyz", "/models/1", "/datasets/x", "/nowhere"])
+def test_an_address_that_was_never_one_says_so_in_words(client: httpx.Client, path: str) -> None:
+    html = _html(client, path, 404)
+    assert "There is no page at this address." in html
+    for said in ("pattern", "0-9a-f", "job_id", "API is described"):
+        assert said not in html
+
+
+@pytest.mark.parametrize("path", ["/?page=0", "/?kind=dance", "/live?job=x"])
 def test_a_malformed_address_is_a_page_too(client: httpx.Client, path: str) -> None:
     assert "Error 422" in _html(client, path, 422)
 
