@@ -140,8 +140,8 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
 
 
 def finished_evaluations(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
-    """Evaluations that succeeded, newest first, with `text` in their title or at the start of their
-    id.
+    """Evaluations that succeeded, newest first, with `text` in their title or name, or at the start
+    of their id.
     """
     return tuple(views(lab, job_queries.evaluations_like(lab.database, text, limit=limit)))
 

@@ -76,16 +76,16 @@ def _filtered(
 
 
 def ended_early_like(database: Database, text: str, *, limit: int) -> list[JobRow]:
-    """Trainings that were cancelled or failed, newest first, with `text` in their title or at the
-    start of their id.
+    """Trainings that were cancelled or failed, newest first, with `text` in their title or name,
+    or at the start of their id.
     """
     ended = JobRow.status.in_((JobStatus.CANCELLED, JobStatus.FAILED))
     return _like(database, text, ended & (JobRow.kind == JobKind.TRAIN), limit)
 
 
 def evaluations_like(database: Database, text: str, *, limit: int) -> list[JobRow]:
-    """Evaluations that succeeded, newest first, with `text` in their title or at the start of their
-    id.
+    """Evaluations that succeeded, newest first, with `text` in their title or name, or at the start
+    of their id.
     """
     done = (JobRow.kind == JobKind.EVALUATE) & (JobRow.status == JobStatus.SUCCEEDED)
     return _like(database, text, done, limit)
@@ -93,6 +93,7 @@ def evaluations_like(database: Database, text: str, *, limit: int) -> list[JobRo
 
 def _like(database: Database, text: str, where: ColumnElement[bool], limit: int) -> list[JobRow]:
     like = JobRow.title.icontains(text, autoescape=True)
+    like |= JobRow.name.icontains(text, autoescape=True)
     like |= JobRow.id.startswith(text.lower(), autoescape=True)
     query = select(JobRow).where(like, where, JobRow.deleted_at.is_(None))
     with database.reading() as session:
