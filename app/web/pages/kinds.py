@@ -13,7 +13,6 @@ from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
-    ExplainResult,
     ImportModelResult,
     ImportResult,
     JobResult,
@@ -22,7 +21,7 @@ from app.contracts.results import (
 from app.contracts.views import JobView
 from app.services import ablations, jobs, models
 from app.services.lab import Lab
-from app.web.charts import evaluation, explain, reported, training
+from app.web.charts import evaluation, reported, training
 from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
 from app.web.pages.ablation import AblationView, ablation_view
@@ -192,11 +191,6 @@ def _explain(lab: Lab, job: JobView) -> LiveAttackContext:
     return LiveAttackContext(**_frame(lab, job))
 
 
-def _explain_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
-    result = _result(lab, job)
-    return explain.figures(result) if isinstance(result, ExplainResult) else {}
-
-
 def _ablation(lab: Lab, job: JobView) -> AblationContext:
     return AblationContext(
         **_frame(lab, job), ablation=ablation_view(ablations.get(lab, job.id).table)
@@ -209,7 +203,7 @@ KINDS: Mapping[JobKind, Kind] = {
         "training", _train, figures=_training_figures, form="/train", checkpoints=True
     ),
     JobKind.EVALUATE: Kind("evaluation", _evaluate, figures=_estimate, form="/evaluate"),
-    JobKind.EXPLAIN: Kind("live attack", _explain, figures=_explain_figures),
+    JobKind.EXPLAIN: Kind("live attack", _explain),
     JobKind.IMPORT_MODEL: Kind("model import", _import_model),
     JobKind.ABLATION: Kind("ablation", _ablation, form="/ablation"),
 }
