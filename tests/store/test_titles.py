@@ -31,7 +31,7 @@ def test_what_the_lab_holds_is_called_by_its_name(lab: Lab) -> None:
         ),
         "Train Net on Pets": training,
         "Evaluate Other, Teacher": EvaluateParams(models=(other, one), dataset=dataset),
-        "Explain cat.png": ExplainParams(upload=upload.id, teacher=one, student=other),
+        "Explain cat.png": ExplainParams(upload=upload.id, models=(one, other)),
         "Ablation Nets on Pets": AblationParams(
             name="Nets", training=training, recipes=("clean",), seeds=(0,)
         ),
@@ -45,5 +45,5 @@ def test_what_it_does_not_hold_by_its_id(lab: Lab) -> None:
     assert title(lab.database, training) == f"Train Net on {GONE}"
     evaluation = EvaluateParams(models=(model, GONE), dataset=GONE)
     assert title(lab.database, evaluation) == f"Evaluate Teacher, {GONE}"
-    explanation = ExplainParams(upload=GONE, teacher=model, student=model)
+    explanation = ExplainParams(upload=GONE, models=(model,))
     assert title(lab.database, explanation) == f"Explain {GONE}"
