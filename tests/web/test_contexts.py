@@ -26,7 +26,7 @@ assert pages.router.routes, "contexts are known once their pages are"
 _CONTEXTS = list(_contexts(Context))
 _MACROS = {"_compare.html", "_evaluation.html", "_fields.html", "_figures.html"}
 _FRAMES = {"base.html", "job.html"}
-_INCLUDED = {"_ablation.html", "_children.html"}
+_INCLUDED = {"_ablation.html", "_children.html", "_viewer.html"}
 """Parts that stand for no page of their own."""
 
 
