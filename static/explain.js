@@ -105,12 +105,11 @@ class Viewer {
       if (i === 0 && result.models.length > 1) column.querySelector("h3").title = "Other maps are compared with this model's.";
       const smoothed = column.querySelector(".smoothed");
       smoothed.hidden = !(model.label_smoothing > 0);
-      smoothed.textContent = `Its training spread ${percent(model.label_smoothing)} of each label over the other classes: low confidence is its design.`;
+      smoothed.textContent = `Its training spread ${Math.round(100 * model.label_smoothing)}\u00a0% of each label over the other classes: low confidence is its design.`;
       this.layBars(column, i);
       return column;
     });
-    this.part(".columns-of-models").append(...this.columns);
-    this.root.style.setProperty("--models", result.models.length);
+    this.part(".of-models").append(...this.columns);
     this.layDownloads();
     showArena(this.part(".arena"), result, this.names);
   }
@@ -227,22 +226,24 @@ class Viewer {
     this.sheets[by].shown.draw(under, 0, 0, false);
     const [below, now] = tile("now");
     this.sheets[by].shown.draw(below, row, moment.column, false);
-    this.drawMaps(this.looks[by][model], map, now, row, at);
+    column.querySelector("[data-tile=now] figcaption").textContent = this.drawMaps(this.looks[by][model], map, now, row, at);
     for (const [canvas, of] of [[map, "clean"], [now, "adversarial"]]) canvas.setAttribute("aria-label", `Where ${result.models[model].name} looks, ${of} image`);
     this.drawAnswers(column, model, look, place);
   }
 
+  /** Draws both maps, and says what the second one is. */
   drawMaps(sheets, clean, now, row, column) {
     const { map } = this.moment;
     if (map.startsWith("stage")) {
       const stage = sheets.stages[Number(map.slice(6))].coloured;
       stage.draw(clean, 0, 0, true);
       stage.draw(now, row, 0, true);
-      return;
+      return "Map, adversarial";
     }
     const kind = map === "shift" ? sheets.attention : sheets[map];
     kind.coloured.draw(clean, 0, 0, true);
     (map === "shift" ? kind.shift : kind.coloured).draw(now, row, column, true);
+    return map === "shift" ? `Shift, ±${kind.range.toFixed(2)}` : "Map, adversarial";
   }
 
   drawAnswers(column, model, look, place) {

@@ -56,16 +56,21 @@ function painted(width, height, colour) {
 /** A picture of equal tiles. */
 class Tiles {
   constructor(canvas, width, height) {
-    Object.assign(this, { canvas, width, height });
+    Object.assign(this, { canvas, width, height, one: blank(width, height) });
   }
 
   /** Draw one tile over the whole of another canvas. */
   draw(target, row, column, smooth) {
     const context = target.getContext("2d");
+    const { canvas, width, height, one } = this;
     context.imageSmoothingEnabled = smooth;
-    context.imageSmoothingQuality = "high";
-    const { width, height } = this;
-    context.drawImage(this.canvas, column * width, row * height, width, height, 0, 0, target.width, target.height);
+    if (!smooth) {
+      context.drawImage(canvas, column * width, row * height, width, height, 0, 0, target.width, target.height);
+      return;
+    }
+    // By itself first: what is smoothed would take in the neighbours.
+    one.getContext("2d").drawImage(canvas, column * width, row * height, width, height, 0, 0, width, height);
+    context.drawImage(one, 0, 0, target.width, target.height);
   }
 }
 
@@ -117,33 +122,36 @@ export async function maps(sheet) {
   return new Maps(await pixels(sheet.png), sheet);
 }
 
-/** The pictures of one attack, and the changes in them, from the clean picture and the sheet of changes. */
+/** Pixels that are opaque, in a canvas. */
+function drawn(data, width, height) {
+  const canvas = blank(width, height);
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+  return canvas;
+}
+
+/**
+ * The pictures of one attack, and the changes in them, from the clean picture and the sheet of changes.
+ * Of a change, grey is none, and `range`, in grey levels, has the full colour of its channel.
+ */
 export async function pictures(cleanPng, changesPng, size, range) {
   const [clean, sheet] = await Promise.all([pixels(cleanPng), pixels(changesPng)]);
   const [width, height] = [sheet.width / 3, sheet.height];
-  const change = (x, y, channel) => sheet.data[4 * (y * sheet.width + 3 * x + channel)] - 128;
-  const original = (x, y, channel) => clean.data[4 * ((y % size) * size + (x % size)) + channel];
-  const colour = [0, 0, 0];
-  const whole = painted(width, height, (x, y) => {
-    for (let c = 0; c < 3; c += 1) colour[c] = (original(x, y, c) + change(x, y, c) + 256) % 256;
-    return colour;
-  });
-  let changes = null;
-  return {
-    shown: new Tiles(whole, size, size),
-    /** Grey is no change; `range`, in grey levels, has the full colour of its channel. */
-    get changes() {
-      changes ??= new Tiles(painted(width, height, (x, y) => {
-        for (let c = 0; c < 3; c += 1) {
-          const signed = original(x, y, c) + change(x, y, c);
-          const real = ((signed + 256) % 256) - original(x, y, c);
-          colour[c] = 128 + 127 * Math.min(Math.max(real / range, -1), 1);
-        }
-        return colour;
-      }), size, size);
-      return changes;
-    },
-  };
+  const whole = new Uint8ClampedArray(4 * width * height).fill(255);
+  const changes = new Uint8ClampedArray(4 * width * height).fill(255);
+  const amplified = Uint8ClampedArray.from({ length: 511 }, (_, i) => 128 + 127 * Math.min(Math.max((i - 255) / range, -1), 1));
+  for (let y = 0, from = 0, to = 0; y < height; y += 1) {
+    const line = 4 * size * (y % size);
+    for (let x = 0; x < width; x += 1, to += 4) {
+      const at = line + 4 * (x % size);
+      for (let c = 0; c < 3; c += 1, from += 4) {
+        const before = clean.data[at + c];
+        const after = (before + sheet.data[from] + 128) & 255;
+        whole[to + c] = after;
+        changes[to + c] = amplified[255 + after - before];
+      }
+    }
+  }
+  return { shown: new Tiles(drawn(whole, width, height), size, size), changes: new Tiles(drawn(changes, width, height), size, size) };
 }
 
 /** The colours from one end to the other, for a legend. */
