@@ -3,7 +3,7 @@ import { budget, callings, expected, percent } from "./sentences.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [480, 200, 40, 24];
-const FORMS = { png: "8-bit PNG", "jpeg-90": "JPEG 90", "jpeg-75": "JPEG 75" };
+const FORMS = { float: "Unrounded", png: "8-bit PNG", "jpeg-90": "JPEG 90", "jpeg-75": "JPEG 75" };
 
 function cell(tag, text, facts = {}) {
   return Object.assign(document.createElement(tag), { textContent: text }, facts);

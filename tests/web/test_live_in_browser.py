@@ -273,9 +273,9 @@ def test_the_arena_says_how_much_it_takes(page: Page, lab: Lab, pair: tuple[str,
     expect(rows.nth(0)).to_contain_text("9/255")
     how = "withstood 8/255; broken on the model itself, after 10 steps"
     expect(rows.nth(0)).to_contain_text(how)
-    expect(rows.nth(0).locator("td").nth(2)).to_have_text("from 9/255")
+    expect(rows.nth(0).locator("td").nth(3)).to_have_text("from 9/255")
     expect(rows.nth(1)).to_contain_text("withstood all")
-    expect(rows.nth(1).locator("td").nth(2)).to_have_text("does not survive")
+    expect(rows.nth(1).locator("td").nth(3)).to_have_text("does not survive")
     slide(page, "budget", 12)
     cells = transfer.locator("tbody tr").nth(1).locator("td")
     expect(cells).to_have_text([f"dog, 69.0{NBSP}%", f"cat, 78.0{NBSP}%"])
