@@ -99,10 +99,10 @@ class Viewer {
     const template = this.part("template");
     this.columns = result.models.map((model, i) => {
       const column = template.content.firstElementChild.cloneNode(true);
-      column.querySelector("h3").textContent = model.name;
-      column.querySelector("h3").classList.add(this.names[i]);
+      column.querySelector("h2").textContent = model.name;
+      column.querySelector("h2").classList.add(this.names[i]);
       column.classList.add(`is-${this.names[i]}`);
-      if (i === 0 && result.models.length > 1) column.querySelector("h3").title = "Other maps are compared with this model's.";
+      if (i === 0 && result.models.length > 1) column.querySelector("h2").title = "Other maps are compared with this model's.";
       const smoothed = column.querySelector(".smoothed");
       smoothed.hidden = !(model.label_smoothing > 0);
       smoothed.textContent = `Its training spread ${Math.round(100 * model.label_smoothing)}\u00a0% of each label over the other classes: low confidence is its design.`;

@@ -289,7 +289,7 @@ def test_low_confidence_by_design_and_axes_that_fit(
     opened(page, finished(lab, *pair, names=("Teacher", "Student <b>")))
     expect(column(page, 0).locator(".smoothed")).to_be_hidden()
     expect(column(page, 1).locator(".smoothed")).to_contain_text("spread 50")
-    expect(column(page, 1).locator("h3")).to_have_text("Student <b>")
+    expect(column(page, 1).locator("h2")).to_have_text("Student <b>")
     expect(column(page, 0).locator("[data-axis]")).to_have_text(f"90{NBSP}%")
     slide(page, "budget", 0)
     width = "e => e.getBoundingClientRect().width"
@@ -309,7 +309,7 @@ def test_models_have_the_colours_of_other_pages(
     hues = palette.colours(models, known)
     for number, model in enumerate(models):
         identity = palette.identity(hues[model])
-        assert identity in (column(page, number).locator("h3").get_attribute("class") or "").split()
+        assert identity in (column(page, number).locator("h2").get_attribute("class") or "").split()
 
 
 def test_an_address_brings_everything_back(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
