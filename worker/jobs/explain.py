@@ -1,9 +1,10 @@
 """The explain job: one uploaded image, attacked on every model at every budget, seen by them all.
 
 Images are rounded to 8 bit before any model sees them, at each step of an attack too: the picture
-on the page is the evidence itself, and every figure is measured on it. Rounding moves a pixel by half a grey level at
-most, so a budget of less than that may show the clean image. All budgets start in the same
-direction, so that the slider moves along one path instead of jumping between unrelated attacks.
+on the page is the evidence itself, and every figure is measured on it. Rounding moves a pixel by
+half a grey level at most, so a budget of less than that may show the clean image. All budgets start
+in the same direction, so that the slider moves along one path instead of jumping between unrelated
+attacks.
 """
 
 from __future__ import annotations
