@@ -7,8 +7,9 @@
 // that was clicked; without it classes are no buttons. `archive`: address of a ZIP that reproduces it.
 // Whenever the view moves, the element sends a "moved" event whose detail is like `start`.
 import { showArena } from "./arena.js";
+import { diverging, magma } from "./colours.js";
 import { answer, budget, movement, percent, sentence } from "./sentences.js";
-import { diverging, drawScale, magma, maps, pictures } from "./sheets.js";
+import { drawScale, maps, pictures } from "./sheets.js";
 
 const SHOWN_MS = 160;
 const HUES = 6;

@@ -5,10 +5,12 @@ import { drawAll } from "./charts.js";
 const root = document.querySelector("[data-job]");
 const id = root.dataset.job;
 const log = document.getElementById("log");
+const lines = log.querySelector("ol");
 let last = 0;
 let lastShown = 0;
 let lastStep = 0;
 let fetching = null;
+const told = new Set();
 
 // A table that is fetched anew stays where it was scrolled to; the keyboard stays by the ids of what it holds.
 const scrolled = new Map();
@@ -51,8 +53,8 @@ function addLine(line) {
   const text = document.createElement("span");
   text.textContent = line.level === "info" ? line.text : `${line.level}: ${line.text}`;
   item.append(time, text);
-  log.querySelector("li.muted")?.remove();
-  log.append(item);
+  lines.querySelector("li.muted")?.remove();
+  lines.append(item);
   if (line.level === "warning") warn(line.text);
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
@@ -75,7 +77,7 @@ async function load() {
   if (record.seq < lastShown) return setTimeout(reload);
   last = Math.max(last, record.seq);
   lastShown = record.seq;
-  if (record.log.length) log.replaceChildren();
+  if (record.log.length) lines.replaceChildren();
   const note = document.getElementById("warnings");
   if (note) note.hidden = true;
   record.log.forEach(addLine);
@@ -106,6 +108,16 @@ function addPoint(body) {
   }
 }
 
+/** Let a part of the page fetch itself anew, once in its pace (ms); no news is lost, the last one least of all. */
+function tell(part) {
+  if (told.has(part)) return;
+  told.add(part);
+  setTimeout(() => {
+    told.delete(part);
+    htmx.trigger(part, "lab:news");
+  }, part.dataset.pace);
+}
+
 function follow() {
   const stream = new EventSource(`/api/jobs/${id}/events?after=${last}`);
   const on = (kind, act) => stream.addEventListener(kind, (event) => {
@@ -115,14 +127,14 @@ function follow() {
     if (kind === "metrics" || kind === "log") lastShown = seq;
     act(JSON.parse(event.data));
   });
-  const news = () => {
-    for (const part of root.querySelectorAll('[hx-trigger*="lab:news"]')) htmx.trigger(part, "lab:news");
-  };
+  const news = () => root.querySelectorAll("[data-pace]").forEach(tell);
   on("progress", news);
   on("log", addLine);
   on("metrics", addPoint);
   on("state", (body) => {
     news();
+    // Said once a change: the state itself is fetched anew every second, which nobody could listen to.
+    document.getElementById("announced").textContent = `The job is ${body.status}.`;
     if (["succeeded", "failed", "cancelled"].includes(body.status)) {
       stream.close();
       window.location.reload();

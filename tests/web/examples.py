@@ -34,8 +34,8 @@ from app.contracts.results import (
     ExplainResult,
     Level,
     Lineage,
+    LiveLook,
     LiveModel,
-    Look,
     MapFigures,
     MapSheet,
     Minimal,
@@ -72,8 +72,8 @@ def add_dataset(
     np.save(folder / "test_labels.npy", labels)
     np.save(folder / "test_images.npy", images)
     about = DatasetReport(
-        classes=tuple(classes), image_size=SIDE, train_images=900, test_images=len(labels),
-        **{"checksum": "0" * 64, **report},
+        classes=tuple(classes), image_size=SIDE, train_images=900,
+        **{"test_images": len(labels), "checksum": "0" * 64, **report},
     )  # fmt: skip
     _write(lab, DatasetRow(
         id=dataset, name=name, source="archive", job_id=an_id(), created_at=time.time(),
@@ -246,12 +246,12 @@ def _attacked(number: int, falls: Sequence[float], shown: int, params: ExplainPa
     )  # fmt: skip
 
 
-def _look(fall: float, columns: int, shown: int, *, own: bool) -> Look:
+def _look(fall: float, columns: int, shown: int, *, own: bool) -> LiveLook:
     steps = [1.0] if columns == 1 else [step / 10 for step in range(columns)]
     shares = [_shares(0.9 - fall * level * step, shown) for level in range(17) for step in steps]
     rising = np.add.outer(np.arange(4), np.arange(4)) / 6
     falling = np.multiply.outer(1 - np.arange(17) / 32, rising)
-    return Look(
+    return LiveLook(
         top=tuple(int(np.argmax(row)) for row in shares),
         confidence=tuple(max(row) for row in shares),
         probabilities=tuple(shares),

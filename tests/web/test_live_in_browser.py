@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NBSP = "\N{NO-BREAK SPACE}"
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SHEETS = Path(__file__).resolve().parents[2] / "static" / "sheets.js"
+COLOURS = Path(__file__).resolve().parents[2] / "static" / "colours.js"
 _PIXEL = """([canvas, x, y]) => {
     const context = canvas.getContext("2d");
     return [...context.getImageData(x, y, 1, 1).data.slice(0, 3)];
@@ -55,7 +55,7 @@ _GIVE = """async ([kind, name, type, text]) => {
 
 
 def magma() -> list[tuple[int, ...]]:
-    text = re.search(r'MAGMA = hex\("([0-9a-f]+)"\)', SHEETS.read_text())
+    text = re.search(r'MAGMA = hex\("([0-9a-f]+)"\)', COLOURS.read_text())
     assert text is not None
     return [tuple(bytes.fromhex(text[1][i : i + 6])) for i in range(0, 6 * 256, 6)]
 

@@ -40,9 +40,9 @@ from worker.jobs.crafting import (
     runs,
 )
 from worker.jobs.looking import Seen, look
-from worker.jobs.pictures import as_jpeg, png
 from worker.jobs.telling import Evidence, attacked, clean_look, minimal, shown_classes
 from worker.models import Classifier, Outputs, frozen_outputs
+from worker.pictures import as_jpeg, png
 
 _MODELS_KEPT = 8
 _QUALITIES = (90, 75)
@@ -118,7 +118,9 @@ def _result(
 
 def _in_words(params: ExplainParams) -> str:
     how = params.attack
-    goal = words.goal(how, truth=params.label is not None)
+    goal = words.goal(how)
+    if params.label is None and how.goal is Goal.UNTARGETED:
+        goal = "away from what the model says of the clean image"
     return f"{words.attack(how)} ({how.norm.record.title}), {goal}"
 
 

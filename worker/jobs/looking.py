@@ -12,8 +12,8 @@ from torch import Tensor
 from app.contracts.results import Distances, MapFigures, MapSheet
 from worker.agkd_bml.attention import attention_map, cosine_distance, grad_cam_of, l1_distance
 from worker.evaluation.attention import on_grid, top_iou
-from worker.jobs.pictures import sheet
 from worker.models import Classifier, Outputs, staged
+from worker.pictures import sheet
 
 _AT_ONCE = 64
 """Pictures of one pass: few enough that feature maps stay in a processor's cache."""

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.contracts.results import Attacked, CleanLook, Level, Look, Minimal, Stored
+from app.contracts.results import Attacked, CleanLook, Level, LiveLook, Minimal, Stored
 from worker.jobs.looking import Seen, distances, map_figures, map_sheet, rounded
-from worker.jobs.pictures import change_sheet, png
+from worker.pictures import change_sheet, png
 
 MAX_SHOWN = 10
 """Classes whose probabilities are kept, of models that know more."""
@@ -99,11 +99,13 @@ def _level(clean: NDArray[np.uint8], picture: NDArray[np.uint8]) -> Level:
     )
 
 
-def _look(seen: Seen, one: Evidence, first: Evidence, shown: Sequence[int], columns: int) -> Look:
+def _look(
+    seen: Seen, one: Evidence, first: Evidence, shown: Sequence[int], columns: int
+) -> LiveLook:
     """What a model makes of pictures in rows of `columns`; maps are held against two clean ones."""
     own, reference = one.clean, first.clean
     stages = one.stages if columns > 1 else ()
-    return Look(
+    return LiveLook(
         top=tuple(seen.top),
         confidence=seen.confidence,
         probabilities=rounded(seen.probabilities[:, shown]),

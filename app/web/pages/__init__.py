@@ -7,13 +7,19 @@ from fastapi import APIRouter
 from app.web.pages import (
     ablate,
     ablation,
+    board,
     compare,
+    compare_trainings,
     dashboard,
     datasets,
     evaluate,
+    evaluation_running,
+    help,
     import_model,
+    job_table,
     jobs,
     live,
+    model_table,
     models,
     report,
     train,
@@ -25,8 +31,8 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, dashboard, jobs, report, compare, train, evaluate, import_model, models,
-    datasets, live,
+    ablate, ablation, board, dashboard, job_table, jobs, report, compare, compare_trainings, train,
+    evaluate, evaluation_running, import_model, model_table, models, datasets, live, help,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)
