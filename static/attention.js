@@ -1,7 +1,6 @@
 // Attention maps: small grids of numbers, drawn smoothly in the colours of magma.
 
-const settings = JSON.parse(document.getElementById("settings").textContent);
-const MAGMA = Uint8ClampedArray.from(settings.magma.match(/../g), (pair) => parseInt(pair, 16));
+import { magma } from "./colours.js";
 
 /** Bilinear value of a grid at (u, v) in [0, 1], cells seen as points at their centres. */
 function sample(grid, u, v) {
@@ -26,17 +25,9 @@ export function drawMap(canvas, grid) {
   for (let row = 0, at = 0; row < height; row += 1) {
     for (let column = 0; column < width; column += 1, at += 4) {
       const value = sample(grid, (column + 0.5) / width, (row + 0.5) / height);
-      const entry = 3 * Math.round(255 * Math.min(Math.max(value, 0), 1));
-      image.data[at] = MAGMA[entry];
-      image.data[at + 1] = MAGMA[entry + 1];
-      image.data[at + 2] = MAGMA[entry + 2];
+      image.data.set(magma(value), at);
       image.data[at + 3] = 255;
     }
   }
   context.putImageData(image, 0, 0);
-}
-
-/** The colours from low to high, for the legend. */
-export function drawScale(canvas) {
-  drawMap(canvas, [Array.from({ length: canvas.width }, (_, i) => i / (canvas.width - 1))]);
 }

@@ -118,7 +118,7 @@ def result(found: JobResult) -> str:
         case AblationResult(table=known):
             return ablation(known)
         case ExplainResult():
-            return f"A live attack on {len(found.levels)} budgets; `--json` shows all of it."
+            return live(found)
 
 
 def _untold(each: Reported) -> str:
@@ -163,6 +163,27 @@ def ablation(found: AblationTable) -> str:
         if child.failure is not None
     ]
     return "\n".join([*lines, *(["", "failed", *failures] if failures else [])])
+
+
+def live(found: ExplainResult) -> str:
+    """The smallest budget of the slider that changes what each model says."""
+    norm = found.params.attack.norm
+    rows = [
+        (
+            model.name,
+            found.classes[clean.top],
+            "never" if one.minimal.broke is None else budget(norm, one.minimal.broke),
+        )
+        for model, clean, one in zip(found.models, found.clean, found.attacks, strict=True)
+    ]
+    largest = budget(norm, found.budgets[-1])
+    return "\n".join(
+        [
+            paragraph("", f"{len(found.budgets)} budgets up to {norm.record.title} ε = {largest}"),
+            "",
+            table(("model", "says of the clean image", "changes at ε"), rows, right=(2,)),
+        ]
+    )
 
 
 def _spread(over: Spread | None) -> str:

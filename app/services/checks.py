@@ -206,12 +206,16 @@ def _check_target(goal: Goal, target: str | None, classes: Sequence[str]) -> Non
 
 def _check_explain(lab: Lab, params: Params) -> None:
     assert isinstance(params, ExplainParams)
-    teacher = _model(lab, params.teacher, "teacher")
-    student = _model(lab, params.student, "student")
-    classes = teacher.card["classes"]
-    other = f"the teacher “{teacher.name}”"
-    _same_classes(student, classes, "student", other)
-    _same_size(student, teacher.card["image_size"], "student", other)
+    found = catalogue.models_by_id(lab.database, params.models)
+    for model in params.models:
+        if model not in found:
+            raise _unknown("model", "models")
+    first = found[params.models[0]]
+    classes = first.card["classes"]
+    for model in params.models[1:]:
+        other = f"“{first.name}”, the first model"
+        _same_classes(found[model], classes, "models", other)
+        _same_size(found[model], first.card["image_size"], "models", other)
     _check_target(params.attack.goal, params.attack.target_class, classes)
     if params.label is not None and params.label not in classes:
         raise InvalidInput(

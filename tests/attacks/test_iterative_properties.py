@@ -273,3 +273,27 @@ def test_a_projected_ascent_refuses_what_iterative_attacks_refuse(network: nn.Mo
         projected_ascent(objective, network, x, y, steps=0, **given)
     with pytest.raises(ValueError, match="y must be int64"):
         projected_ascent(objective, network, x, y.float(), steps=1, **given)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_watch_sees_what_the_model_sees(network: nn.Module, method: str) -> None:
+    x, y = batch(4, 0)
+    shown: list[Tensor] = []
+    seen: dict[int, Tensor] = {}
+
+    def model(x: Tensor) -> Tensor:
+        shown.append(x.detach())
+        return network(x)
+
+    found = run(model, x, y, method, "linf", may_break=False, watch=seen.__setitem__)
+    assert list(seen) == ([0, 1] if method == "fgsm" else [0, 1, 2, 3])
+    for step, iterate_ in seen.items():
+        assert torch.equal(iterate_, shown[step - len(seen)])
+    if not method.startswith("apgd"):  # whose last iterate need not be its best
+        assert torch.equal(seen[len(seen) - 1], found.x_adv)
+
+
+def test_a_watch_is_refused_where_images_leave(network: nn.Module) -> None:
+    x, y = batch(4, 0)
+    with pytest.raises(ValueError, match="may_break=False"):
+        run(network, x, y, "pgd", "linf", watch=lambda step, x_adv: None)

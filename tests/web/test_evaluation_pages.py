@@ -223,7 +223,7 @@ def test_the_gallery_shows_images_and_where_models_look(lab: Lab, client: httpx.
     assert {one["data-model"] for one in pictures} == {"0", "1"}
     for one in pictures:
         assert len(one.select("canvas[data-grid]")) == 4
-        assert one.select_one("a")["href"].startswith("/live?teacher=")
+        assert one.select_one("a")["href"].startswith("/live?models=")
     assert parsed(html).select_one("form[data-gallery] select[name=class]") is not None
     _, html = _shown(lab, client, _without(result, gallery=None))
     assert "made before images were kept with it" in html

@@ -20,7 +20,7 @@ from app.web.pages.live import EXAMPLES, Example
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
 from tests.web.examples import add_dataset, add_job, add_model, an_id, explanation
-from tests.web.parsing import attributes, texts
+from tests.web.parsing import attributes, live_models, texts
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
 ABSENT = "d" * 32
@@ -49,7 +49,7 @@ def html(client: httpx.Client, path: str) -> str:
     return answer.text
 
 
-def chosen(client: httpx.Client, path: str = "/live") -> list[str]:
+def chosen(client: httpx.Client, path: str) -> list[str]:
     return attributes(html(client, path), "value", "option[selected]")
 
 
@@ -62,7 +62,7 @@ def test_the_first_step_is_the_live_view(lab: Lab, client: httpx.Client) -> None
     ship(lab, add_model(lab, ABSENT, teacher=teacher))
     assert [state for state, _ in steps()] == ["now", "later", "later", "later"]
     assert 'href="/live" class="button"' in html(client, "/")
-    explained = explanation(teacher, teacher)
+    explained = explanation(teacher)
     add_job(lab, JobKind.EXPLAIN, explained.params, result=explained)
     dataset = add_dataset(lab)
     assert [state for state, _ in steps()] == ["done", "done", "now", "later"]
@@ -75,14 +75,14 @@ def test_live_prefers_models_of_this_lab_to_shipped_ones(lab: Lab, client: httpx
     own = add_model(lab, ABSENT, teacher=own_teacher)
     teacher = ship(lab, add_model(lab, ABSENT))
     ship(lab, add_model(lab, ABSENT, teacher=teacher))
-    assert chosen(client)[:2] == [own_teacher, own]
+    assert live_models(html(client, "/live")) == [own_teacher, own]
 
 
 def test_live_starts_from_the_shipped_pair_in_a_new_lab(lab: Lab, client: httpx.Client) -> None:
     ship(lab, add_model(lab, ABSENT, classes=("other", "classes")))
     teacher = ship(lab, add_model(lab, ABSENT))
     student = ship(lab, add_model(lab, ABSENT, teacher=teacher))
-    assert chosen(client)[:2] == [teacher, student]
+    assert live_models(html(client, "/live")) == [teacher, student]
 
 
 def test_a_student_without_its_teacher_meets_a_clean_model_of_its_classes(
@@ -91,7 +91,7 @@ def test_a_student_without_its_teacher_meets_a_clean_model_of_its_classes(
     clean = add_model(lab, ABSENT)
     add_model(lab, ABSENT, classes=("other", "classes"))
     student = add_model(lab, ABSENT, teacher=an_id())
-    assert chosen(client)[:2] == [clean, student]
+    assert live_models(html(client, "/live")) == [clean, student]
 
 
 def test_a_model_whose_images_are_elsewhere_links_to_none(lab: Lab, client: httpx.Client) -> None:
@@ -150,24 +150,15 @@ def test_an_example_is_attacked_by_keyboard_alone(page: Page, lab: Lab) -> None:
     teacher = ship(lab, add_model(lab, ABSENT))
     student = ship(lab, add_model(lab, ABSENT, teacher=teacher))
     page.goto("/live")
-    page.get_by_role("button", name="A cat").focus()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="A cat")).to_have_attribute("aria-pressed", "true")
-    expect(page.locator("#field-label")).to_have_value("cat")
-    page.get_by_role("button", name="A flower").focus()
-    page.keyboard.press("Space")
-    expect(page.locator("#field-label")).to_have_value("")
-    page.get_by_role("button", name="A cat").focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("#field-label")).to_have_value("cat")
-    with page.expect_response("**/api/live") as sent:
-        page.locator("#attack").focus()
-        page.keyboard.press("Enter")
-    assert sent.value.status == 202
-    job = jobs.get(lab, sent.value.json()["id"])
-    assert job.title == "Explain cat.png"
-    params = ExplainParams.model_validate(job.params)
-    assert (params.teacher, params.student, params.label) == (teacher, student, "cat")
-    assert params.attack == Attack(steps=10)
+    for name, key, label in (("A cat", "Enter", "cat"), ("A flower", "Space", "")):
+        with page.expect_response("**/api/live") as sent:
+            page.get_by_role("button", name=name).focus()
+            page.keyboard.press(key)
+        assert sent.value.status == 202
+        expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#field-label")).to_have_value(label)
+        params = ExplainParams.model_validate(jobs.get(lab, sent.value.json()["id"]).params)
+        assert (params.models, params.label) == ((teacher, student), label or None)
+        assert params.attack == Attack(steps=10)
     with Image.open(lab.files.upload(params.upload)) as kept:
         assert kept.size == (256, 256)

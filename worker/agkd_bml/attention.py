@@ -36,7 +36,12 @@ def grad_cam(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
     """
     with torch.no_grad():
         features = model.outputs(x).features
-    features.requires_grad_()
+    return grad_cam_of(model, features, y)
+
+
+def grad_cam_of(model: Classifier, features: Tensor, y: Tensor) -> Tensor:
+    """`grad_cam` of images whose last stage's features, (N, C, h, w), are known already."""
+    features = features.detach().requires_grad_()
     with torch.enable_grad():
         score = model.read_out(features).logits.gather(1, y[:, None]).sum()
     (gradient,) = torch.autograd.grad(score, features)

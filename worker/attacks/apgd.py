@@ -11,7 +11,7 @@ from torch import Tensor
 from worker.attacks.ascent import LogitObjective, Problem, ascend, ascend_from_afar
 from worker.attacks.losses import Loss, cross_entropy, margin
 from worker.attacks.norms import Ball, Budget, Norm, check_norm, length
-from worker.attacks.pgd import FirstBreak, Model, check_batch
+from worker.attacks.pgd import FirstBreak, Model, Watch, check_batch
 
 TINY = 1e-12
 
@@ -27,6 +27,7 @@ def apgd(
     loss: Loss,
     noise: Tensor | None,
     may_break: bool = True,
+    watch: Watch | None = None,
 ) -> FirstBreak:
     """Untargeted Auto-PGD, and the step at which each image first broke.
 
@@ -42,6 +43,7 @@ def apgd(
             Linf and L2 the authors start on the surface of the ball, so noise is scaled to norm 1
             first; in L1 it is taken as it is. The start is x + ε noise, kept in [0, 1].
         may_break: False takes all steps with all images, whatever the model says of them.
+        watch: is handed the images under attack after 0, 1, ... `steps` steps.
 
     Returns:
         Images that broke as they first did, the others at their highest loss. A start that breaks
@@ -60,7 +62,7 @@ def apgd(
     else:
         standing = torch.ones_like(y, dtype=torch.bool)
     start = ball.at(_on_surface(noise, norm))
-    return ascend(problem, start, standing, steps, may_break=may_break)
+    return ascend(problem, start, standing, steps, may_break=may_break, watch=watch)
 
 
 def apgd_targeted(

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from worker.attacks.norms import Ball, Norm, steepest
-from worker.attacks.pgd import FirstBreak, Model
+from worker.attacks.pgd import FirstBreak, Model, Watch
 
 LogitObjective = Callable[[Tensor, Tensor], Tensor]
 """Logits (M, K) and the images they belong to, indices (M,) of the batch -> values (M,)."""
@@ -91,12 +91,14 @@ def ascend(
     *,
     may_break: bool = True,
     sparse_start: bool = False,
+    watch: Watch | None = None,
 ) -> FirstBreak:
     """Ascend from `start`, (N, C, H, W), for the images that stand, (N,).
 
     Args:
         may_break: False keeps broken images in, for a ball larger than the budget.
         sparse_start: in L1, the first steps change as many entries as the start is sparse.
+        watch: is handed the images under attack after 0, 1, ... `steps` steps.
 
     Returns:
         Images that broke as they first did, other standing ones at their highest objective, the
@@ -112,6 +114,8 @@ def ascend(
             break
         if step > 0:
             _move(state, MOMENTUM if step > 1 else 1.0)
+        if watch is not None:
+            watch(step, state.x_adv)
         logits, value = _look(problem, state, with_gradient=step < steps)
         if may_break:
             broke = logits.argmax(dim=1) != problem.y[state.rows]

@@ -27,6 +27,7 @@ from worker.attacks.pgd import (
     FirstBreak,
     Model,
     Objective,
+    Watch,
     check_steps,
     gradient_of,
     objective_of,
@@ -83,6 +84,7 @@ def iterate(
     noise: Tensor | None,
     target: Tensor | None = None,
     may_break: bool = True,
+    watch: Watch | None = None,
 ) -> FirstBreak:
     """The first iterate that breaks each image, and how many steps it took.
 
@@ -100,10 +102,14 @@ def iterate(
         may_break: False takes all steps with all images and returns where they end (Auto-PGD: the
             best iterate), as pictures of an attack and attacks on another model need it: the first
             example that breaks an image has only just crossed the boundary.
+        watch: is handed the iterates of all images after 0, 1, ... `steps` steps.
 
     Raises:
-        ValueError: an argument outside these bounds, or a random start without noise.
+        ValueError: an argument outside these bounds, a random start without noise, or a watch
+            where images may break, and leave.
     """
+    if watch is not None and may_break:
+        raise ValueError("iterates are watched where no image leaves: may_break=False")
     if how.random_start and noise is None:
         raise ValueError("a random start needs noise")
     if target is not None and (target.shape != y.shape or target.dtype != y.dtype):
@@ -114,7 +120,7 @@ def iterate(
             raise ValueError("Auto-PGD leaves the true class; it takes no target")
         return apgd(
             model, x, y, eps=eps, steps=how.steps, norm=norm, loss=attack.loss, noise=start,
-            may_break=may_break,
+            may_break=may_break, watch=watch,
         )  # fmt: skip
     aim = y if target is None else target
     return projected_ascent(
@@ -129,6 +135,7 @@ def iterate(
         noise=start,
         decay=attack.decay,
         may_break=may_break,
+        watch=watch,
     )
 
 
@@ -185,6 +192,7 @@ def projected_ascent(
     noise: Tensor | None,
     decay: float | None = None,
     may_break: bool = True,
+    watch: Watch | None = None,
 ) -> FirstBreak:
     """Projected gradient ascent on any objective; an image is done once the model misclassifies it.
 
@@ -210,6 +218,8 @@ def projected_ascent(
     for step in range(1, steps + 1):
         if len(left) == 0:
             return FirstBreak(best, first_break)
+        if watch is not None:
+            watch(step - 1, x_adv)
         gradient, logits = gradient_of(objective, x_adv, left)  # after step - 1 steps
         broke = logits.argmax(dim=1) != y[left]
         best[left] = x_adv
@@ -223,6 +233,8 @@ def projected_ascent(
             gradient = decay * direction + _of_mean_one(gradient)
         direction = gradient
         x_adv = ball[left].project(x_adv + stride[left] * steepest(direction, norm))
+    if watch is not None:
+        watch(steps, x_adv)
     if len(left) > 0:
         best[left] = x_adv
         with torch.no_grad():

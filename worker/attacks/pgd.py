@@ -39,6 +39,9 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Images (M, C, H, W) and their places in the batch, (M,) int64 -> values to climb (M,), each one
 of its own image alone, and the logits (M, K) of the same pass."""
 
+Watch = Callable[[int, Tensor], None]
+"""Is told how many steps were taken, and where they led, (N, C, H, W), which it must not change."""
+
 
 class FirstBreak(NamedTuple):
     """When an attack first broke each image."""

@@ -21,7 +21,7 @@ from app.contracts.params.attacks import (
 from app.contracts.params.base import Finite, Id, Name, Params, Seed, invalid, parameter
 from app.contracts.params.datasets import ImportParams, Source
 from app.contracts.params.evaluation import EvaluateParams
-from app.contracts.params.live import LIVE_LEVELS, CraftedOn, ExplainParams
+from app.contracts.params.live import LIVE_ITERATES, LIVE_LEVELS, ExplainParams
 from app.contracts.params.model_import import ImportModelParams
 from app.contracts.params.presets import TRAINING_PRESETS, TrainingPreset, training_preset
 from app.contracts.params.training import (
@@ -41,6 +41,7 @@ PARAMS_OF: Mapping[JobKind, type[Params]] = {
 }
 
 __all__ = [
+    "LIVE_ITERATES",
     "LIVE_LEVELS",
     "MAX_L1",
     "MAX_L2",
@@ -52,7 +53,6 @@ __all__ = [
     "AblationParams",
     "Architecture",
     "Attack",
-    "CraftedOn",
     "EvaluateParams",
     "ExplainParams",
     "Finite",

@@ -6,19 +6,14 @@ from typing import Self
 
 from pydantic import model_validator
 
-from app.contracts.options import Option
 from app.contracts.params.attacks import MAX_L2, Attack, within_norm
-from app.contracts.params.base import Id, Params, Seed, parameter
+from app.contracts.params.base import Id, Params, Seed, invalid, parameter
 from app.contracts.units import Intensity, from_255
 
-
-class CraftedOn(Option):
-    STUDENT = "student"
-    TEACHER = "teacher"
-
-
 LIVE_LEVELS = 17
-"""Positions of the live view's slider, from 0 to the largest budget."""
+"""Positions of the live view's budget slider, from 0 to the largest budget."""
+LIVE_ITERATES = 11
+"""Positions of its iteration slider at most, the start and the last step among them."""
 
 
 def _live_attack() -> Attack:
@@ -26,28 +21,29 @@ def _live_attack() -> Attack:
 
 
 class ExplainParams(Params):
-    """Attack one uploaded image at every budget of the slider."""
+    """Attack one uploaded image on every model, at every budget of the slider."""
 
     upload: Id = parameter(title="Image", help="The uploaded image.")
-    teacher: Id = parameter(title="Teacher", help="The model trained on clean images.")
-    student: Id = parameter(title="Student", help="The model trained to resist.")
+    models: tuple[Id, ...] = parameter(
+        title="Models", min_length=1, max_length=6,
+        help="Models of the same classes. Each is attacked white-box, and looks at the images "
+        "that were crafted on the others too. Maps are compared with those of the first.",
+    )  # fmt: skip
     attack: Attack = parameter(_live_attack, title="Attack", help="The same for every budget.")
     max_epsilon: Intensity = parameter(
         from_255(16), title="Largest budget ε", unit="/255", gt=0, le=MAX_L2,
         help="The right end of the slider.",
     )  # fmt: skip
-    crafted_on: CraftedOn = parameter(
-        CraftedOn.STUDENT,
-        title="Attacked model",
-        help="White-box for this model; for the other one the same image is a transfer attack.",
-    )
     label: str | None = parameter(
         None, title="True class", max_length=200,
-        help="What the image shows; left empty, what the teacher sees in the clean image.",
+        help="What the image shows. Left empty, each model is led away from what it says of the "
+        "clean image, and nothing is called right or wrong.",
     )  # fmt: skip
     seed: Seed = parameter(0, title="Seed", help="Seeds the random start.")
 
     @model_validator(mode="after")
-    def _budget_fits_norm(self) -> Self:
+    def _parts_fit(self) -> Self:
+        if len(set(self.models)) < len(self.models):
+            raise invalid("models", "each one once")
         within_norm(self.attack.norm, "max_epsilon", self.max_epsilon)
         return self

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from app.contracts.results.base import Result
-from app.contracts.results.live import Grid
 
+Grid = tuple[tuple[float, ...], ...]
+"""An attention map, rows of values in [0, 1]."""
 MOST_IMAGES = 24
 """In all galleries of an evaluation together."""
 MOST_PIXELS = 96

@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.contracts.params import Method
 from app.contracts.results import EvaluationResult, GalleryImage, Look, ModelFigures
-from app.contracts.results.live import Grid
+from app.contracts.results.gallery import Grid
 from app.contracts.words import attack, least_budget
 from app.web import words
 from app.web.charts.base import Recipes, styled

@@ -13,7 +13,6 @@ from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams, EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
-    ExplainResult,
     ImportModelResult,
     ImportResult,
     JobResult,
@@ -22,7 +21,7 @@ from app.contracts.results import (
 from app.contracts.views import JobView
 from app.services import ablations, jobs, models
 from app.services.lab import Lab
-from app.web.charts import evaluation, explain, reported, training
+from app.web.charts import evaluation, reported, training
 from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
 from app.web.pages.ablation import AblationView, ablation_view
@@ -30,7 +29,6 @@ from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.job_params import job_params
-from app.web.pages.live import magma
 from app.web.pages.recipes import known_recipes, recipes_of
 from app.web.render import Context
 
@@ -89,8 +87,6 @@ class EvaluationContext(JobContext):
     """What it left."""
     figures: dict[str, Any]
     """All charts of what it left as Plotly JSON, by name."""
-    settings: dict[str, Any]
-    """What the script that draws attention needs."""
     known: tuple[ModelSoFar, ...]
     """What is known of each model while there is no result."""
     asked: int
@@ -180,7 +176,7 @@ def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
     if result is None:
         known, asked = so_far(lab, job)
         return EvaluationContext(
-            **_frame(lab, job), evaluation=None, figures={}, settings={}, known=known, asked=asked
+            **_frame(lab, job), evaluation=None, figures={}, known=known, asked=asked
         )
     assert isinstance(result, EvaluationResult)
     recipes = recipes_of(lab, result.params.models)
@@ -188,7 +184,6 @@ def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
         **_frame(lab, job),
         evaluation=evaluation_view(result, recipes, origin_of(lab, job, result)),
         figures=evaluation.figures(result, recipes),
-        settings={"magma": magma()},
         known=(),
         asked=result.params.images,
     )
@@ -207,11 +202,6 @@ def _explain(lab: Lab, job: JobView) -> LiveAttackContext:
     return LiveAttackContext(**_frame(lab, job))
 
 
-def _explain_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
-    result = _result(lab, job)
-    return explain.figures(result) if isinstance(result, ExplainResult) else {}
-
-
 def _ablation(lab: Lab, job: JobView) -> AblationContext:
     return AblationContext(
         **_frame(lab, job),
@@ -227,7 +217,7 @@ KINDS: Mapping[JobKind, Kind] = {
         "training", _train, figures=_training_figures, form="/train", checkpoints=True
     ),
     JobKind.EVALUATE: Kind("evaluation", _evaluate, figures=_estimate, form="/evaluate"),
-    JobKind.EXPLAIN: Kind("live attack", _explain, figures=_explain_figures),
+    JobKind.EXPLAIN: Kind("live attack", _explain),
     JobKind.IMPORT_MODEL: Kind("model import", _import_model),
     JobKind.ABLATION: Kind("ablation", _ablation, form="/ablation"),
 }

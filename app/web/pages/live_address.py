@@ -16,11 +16,12 @@ def live_address(
 
     A clean one is the teacher and a robust one the student, else the first and the last.
     """
-    chosen = {
-        "teacher": next((m for m in models if recipes.get(m) is Recipe.CLEAN), models[0]),
-        "student": next((m for m in models if recipes.get(m, Recipe.CLEAN).is_robust), models[-1]),
-        "dataset": dataset,
-        "number": number,
-        "label": label,
-    }
+    teacher = next((m for m in models if recipes.get(m) is Recipe.CLEAN), models[0])
+    student = next((m for m in models if recipes.get(m, Recipe.CLEAN).is_robust), models[-1])
+    chosen = [
+        *(("models", model) for model in dict.fromkeys((teacher, student))),
+        ("dataset", dataset),
+        ("number", str(number)),
+        ("label", label),
+    ]
     return f"/live?{urlencode(chosen)}"

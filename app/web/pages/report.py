@@ -26,7 +26,6 @@ from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.inputs import IdPath
 from app.web.pages.job_params import job_params
-from app.web.pages.live import magma
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
@@ -64,8 +63,6 @@ class ReportContext(Context):
     """The same as the JSON that asks for it again."""
     figures: dict[str, Any]
     """All charts as Plotly JSON, by name."""
-    settings: dict[str, Any]
-    """What the script that draws attention needs."""
     assets: Assets
     """Styles and scripts, written into the file."""
 
@@ -88,7 +85,6 @@ def report(lab: LabDep, request: Request, job_id: IdPath) -> Response:
         params=job_params(lab, job),
         body=json.dumps({"kind": job.kind, "params": job.params}, ensure_ascii=False, indent=2),
         figures=evaluation_charts.figures(result, recipes),
-        settings={"magma": magma()},
         assets=parts,
     )
     page = render(request, context)
@@ -100,7 +96,7 @@ def report(lab: LabDep, request: Request, job_id: IdPath) -> Response:
 def assets() -> Assets:
     """Read anew for each report: kept, they would take more memory than all pages together."""
     plotly = _inline("vendor/plotly-cartesian.min.js")
-    modules = ("charts.js", "attention.js", "gallery.js", "report.js")
+    modules = ("charts.js", "colours.js", "attention.js", "gallery.js", "report.js")
     drawing = Markup("").join(map(_module, modules))
     hashes = " ".join(_hash(script) for script in (plotly, drawing))
     styles = ("vendor/pico.classless.min.css", "lab.css", "evaluation.css")
