@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import httpx
@@ -14,9 +13,7 @@ from app.contracts.jobs import JobKind
 from app.contracts.params import Attack, ExplainParams
 from app.services import jobs
 from app.services.lab import Lab
-from app.services.uploads import IMAGE_FORMATS
 from app.store.tables import DatasetRow, ModelRow
-from app.web.pages.live import EXAMPLES, Example
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
 from tests.web.examples import add_dataset, add_job, add_model, an_id, explanation
@@ -124,50 +121,32 @@ def test_an_evaluation_begins_with_images_of_the_models_classes(
     assert the_same in chosen(client, path)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
-def test_an_example_is_a_small_square_photograph_with_its_licence(example: Example) -> None:
-    path = STATIC / example.address.removeprefix("/static/")
-    data = path.read_bytes()
-    with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
-        assert image.size == (256, 256)
-        image.load()
-    assert len(data) < 50_000
-    notice = (path.parent / "NOTICE").read_text(encoding="utf-8")
-    section = next(part for part in notice.split("\n\n") if part.startswith(path.name))
-    assert example.author in section
-    assert example.licence in section
-
-
-def test_every_shipped_photograph_is_offered() -> None:
-    shown = {example.address.rpartition("/")[2] for example in EXAMPLES}
-    assert shown == {path.name for path in (STATIC / "examples").iterdir()} - {"NOTICE"}
-    assert len(shown) == 3
-
-
 @pytest.mark.slow
 @pytest.mark.browser
 def test_an_example_is_attacked_by_keyboard_alone(page: Page, lab: Lab) -> None:
     teacher = ship(lab, add_model(lab, ABSENT))
     student = ship(lab, add_model(lab, ABSENT, teacher=teacher))
     page.goto("/live")
-    page.get_by_role("button", name="A cat").focus()
+    page.get_by_role("button", name="A Nokota stallion").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="A cat")).to_have_attribute("aria-pressed", "true")
-    expect(page.locator("#field-label")).to_have_value("cat")
-    page.get_by_role("button", name="A flower").focus()
+    expect(page.get_by_role("button", name="A Nokota stallion")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(page.locator("#field-label")).to_have_value("horse")
+    page.get_by_role("button", name="A kingfisher").focus()
     page.keyboard.press("Space")
-    expect(page.locator("#field-label")).to_have_value("")
-    page.get_by_role("button", name="A cat").focus()
+    expect(page.locator("#field-label")).to_have_value("bird")
+    page.get_by_role("button", name="A Nokota stallion").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#field-label")).to_have_value("cat")
+    expect(page.locator("#field-label")).to_have_value("horse")
     with page.expect_response("**/api/live") as sent:
         page.locator("#attack").focus()
         page.keyboard.press("Enter")
     assert sent.value.status == 202
     job = jobs.get(lab, sent.value.json()["id"])
-    assert job.title == "Explain cat.png"
+    assert job.title == "Explain horse.png"
     params = ExplainParams.model_validate(job.params)
-    assert (params.teacher, params.student, params.label) == (teacher, student, "cat")
+    assert (params.teacher, params.student, params.label) == (teacher, student, "horse")
     assert params.attack == Attack(steps=10)
     with Image.open(lab.files.upload(params.upload)) as kept:
-        assert kept.size == (256, 256)
+        assert kept.size == (160, 160)

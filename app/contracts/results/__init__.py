@@ -61,6 +61,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.showcase import Picture, Showcase, ShowcasePicture, ShowcaseView
 from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
 
@@ -121,9 +122,13 @@ __all__ = [
     "ModelSummary",
     "Outcomes",
     "PairedTest",
+    "Picture",
     "Projection",
     "Reported",
     "SeedValue",
+    "Showcase",
+    "ShowcasePicture",
+    "ShowcaseView",
     "Spread",
     "Stored",
     "TestAccuracy",
