@@ -34,13 +34,14 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from app.ablations import lifecycle
+from app.contracts import titles
 from app.contracts.events import EVENT, LogEvent, ProgressEvent
 from app.contracts.export import Export
 from app.contracts.jobs import PARENTS, JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, Params
 from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
-from app.store import catalogue, job_queries, jobs, shipped, titles
+from app.store import catalogue, job_queries, jobs, shipped
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import UploadRow
@@ -145,7 +146,8 @@ def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
     if file is not None and upload is not None:
         _keep(lab, file, upload)
     # Claimed at once by this process: a worker that hears of it first may just as well run it.
-    row = jobs.queued(kind, titles.title(lab.database, params), params)
+    names = catalogue.names(lab.database, titles.named_in(params))
+    row = jobs.queued(kind, titles.title(params, names), params)
     jobs.add(lab.database, row, lifecycle.trainings(row.id, params))
     return row.id
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Response, UploadFile
-from pydantic import Field
+from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
+from pydantic import Field, TypeAdapter
 
-from app.api.fields import ExactName
+from app.api.fields import ExactName, strict_json
 from app.api.jobs import accepted
 from app.api.uploads import UploadForm, parameters, started, takes
+from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportParams, Source
 from app.contracts.views import DatasetView, JobView
@@ -18,6 +19,7 @@ from app.errors import InvalidInput
 from app.services import datasets, jobs
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
+_CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
 
 
 @takes(ImportParams)
@@ -47,12 +49,34 @@ def add(lab: LabDep, response: Response, form: Annotated[ImportForm, Form()]) ->
 
 
 @router.get("")
-def all_datasets(lab: LabDep, name: ExactName = None) -> list[DatasetView]:
+def all_datasets(
+    lab: LabDep,
+    deleted: Annotated[bool, Query(description="Those in the bin instead.")] = False,
+    name: ExactName = None,
+) -> list[DatasetView]:
     """All datasets, newest first."""
-    return datasets.all_datasets(lab, name=name)
+    return datasets.all_datasets(lab, deleted=deleted, name=name)
 
 
 @router.get("/{dataset_id}")
 def one(lab: LabDep, dataset_id: IdPath) -> DatasetView:
     """One dataset and what its import found."""
     return datasets.get(lab, dataset_id)
+
+
+@router.patch("/{dataset_id}", dependencies=[Depends(strict_json(_CHANGES, tagged=False))])
+def change(lab: LabDep, dataset_id: IdPath, changes: Annotated[Changes, Body()]) -> DatasetView:
+    """Rename, note, tag or archive it; what is left out stays."""
+    return datasets.change(lab, dataset_id, changes)
+
+
+@router.delete("/{dataset_id}", status_code=204)
+def delete(lab: LabDep, dataset_id: IdPath) -> None:
+    """Move a dataset into the bin, where it stays for a week; 409 while a job needs it."""
+    datasets.delete(lab, dataset_id)
+
+
+@router.post("/{dataset_id}/restore")
+def restore(lab: LabDep, dataset_id: IdPath) -> DatasetView:
+    """Take a dataset out of the bin."""
+    return datasets.restore(lab, dataset_id)

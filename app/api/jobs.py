@@ -8,12 +8,13 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.api.fields import IdempotencyKey, PageSize, strict_json
+from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, EvaluateParams, Id, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import JobView, Page
 from app.deps import IdPath, LabDep, PageNumber
-from app.services import jobs
+from app.services import job_changes, jobs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -51,6 +52,8 @@ JobRequest = Annotated[
 _JOB_REQUEST: TypeAdapter[TrainRequest | EvaluateRequest | AblationRequest] = TypeAdapter(
     JobRequest
 )
+
+_CHANGES: TypeAdapter[JobChanges] = TypeAdapter(JobChanges)
 
 
 def accepted(response: Response, job: JobView) -> JobView:
@@ -121,3 +124,26 @@ def cancel(lab: LabDep, job_id: IdPath) -> JobView:
     An ablation ends with all of its jobs.
     """
     return jobs.cancel(lab, job_id)
+
+
+@router.patch("/{job_id}", dependencies=[Depends(strict_json(_CHANGES, tagged=False))])
+def change(lab: LabDep, job_id: IdPath, changes: Annotated[JobChanges, Body()]) -> JobView:
+    """Name it, note, tag, pin or archive it; what is left out stays."""
+    (view,) = job_changes.change(lab, [job_id], changes)
+    return view
+
+
+@router.delete("/{job_id}", status_code=204)
+def delete(lab: LabDep, job_id: IdPath) -> None:
+    """Move a job that is over into the bin, where it stays for a week; an ablation with its jobs.
+
+    409 where a model or a dataset came from it, or where another job goes on from its checkpoint.
+    """
+    job_changes.delete(lab, job_id)
+
+
+@router.post("/{job_id}/restore")
+def restore(lab: LabDep, job_id: IdPath) -> JobView:
+    """Take a job out of the bin, an ablation with its jobs."""
+    (view,) = job_changes.restore(lab, job_id)
+    return view

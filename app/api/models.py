@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
-from app.api.fields import ExactName, PageSize
+from app.api.fields import ExactName, PageSize, strict_json
 from app.api.uploads import UploadForm, started, takes
+from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportModelParams
 from app.contracts.views import JobView, ModelView, Page
@@ -18,6 +19,7 @@ from app.services import models
 from app.services.exports import file_name
 
 router = APIRouter(prefix="/models", tags=["models"])
+_CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
 
 
 @takes(ImportModelParams)
@@ -72,6 +74,13 @@ def weights(lab: LabDep, model_id: IdPath) -> FileResponse:
     )
 
 
+@router.patch("/{model_id}", dependencies=[Depends(strict_json(_CHANGES, tagged=False))])
+def change(lab: LabDep, model_id: IdPath, changes: Annotated[Changes, Body()]) -> ModelView:
+    """Rename, note, tag or archive it; what is left out stays."""
+    models.change(lab, [model_id], changes)
+    return models.get(lab, model_id)
+
+
 @router.delete("/{model_id}", status_code=204)
 def delete(lab: LabDep, model_id: IdPath) -> None:
     """Move a model into the bin, where it stays for a week; 409 while a job needs it."""
@@ -81,4 +90,5 @@ def delete(lab: LabDep, model_id: IdPath) -> None:
 @router.post("/{model_id}/restore")
 def restore(lab: LabDep, model_id: IdPath) -> ModelView:
     """Take a model out of the bin."""
-    return models.restore(lab, model_id)
+    models.restore(lab, model_id)
+    return models.get(lab, model_id)

@@ -43,7 +43,15 @@ class JobView(_View):
     status: JobStatus
     queue: Queue
     title: str
-    """What the job is about, in a few words; outside text, to be escaped."""
+    """What it is called: by its user, else by what it does; outside text, to be escaped."""
+    does: str = ""
+    """What it does, in the lab's words, whatever it is called."""
+    name: str = ""
+    """What its user calls it; empty where nobody has named it."""
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    archived_at: datetime | None = None
+    pinned_at: datetime | None = None
     params: dict[str, Any]
     progress: Progress | None
     attempt: int
@@ -79,8 +87,11 @@ class DatasetView(_View):
 
     id: str
     name: str
+    note: str = ""
+    tags: tuple[str, ...] = ()
     source: str
     created_at: datetime
+    archived_at: datetime | None = None
     job: str
     report: DatasetReport
 
@@ -90,7 +101,10 @@ class ModelView(_View):
 
     id: str
     name: str
+    note: str = ""
+    tags: tuple[str, ...] = ()
     created_at: datetime
+    archived_at: datetime | None = None
     job: str | None
     sha256: str
     """Of the safetensors file."""

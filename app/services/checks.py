@@ -65,14 +65,21 @@ def _same_size(model: ModelRow, size: int, field: str, other: str) -> None:
         )
 
 
-def _check_import(lab: Lab, params: Params) -> None:
-    assert isinstance(params, ImportParams)
-    if catalogue.dataset_named(lab.database, params.name) is not None:
+def check_name(lab: Lab, name: str) -> None:
+    """Raises InvalidInput where a dataset has the name already, also one in the bin."""
+    held = catalogue.dataset_named(lab.database, name)
+    if held is not None:
+        where = "" if held.deleted_at is None else " in the bin"
         raise InvalidInput(
-            f"There is a dataset named “{params.name}” already.",
+            f"There is a dataset named “{name}” already{where}.",
             hint="Choose another name.",
             field="name",
         )
+
+
+def _check_import(lab: Lab, params: Params) -> None:
+    assert isinstance(params, ImportParams)
+    check_name(lab, params.name)
     if params.upload is not None:
         _check_upload(lab, params.upload)
 
@@ -144,7 +151,7 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
 def _check_continue(lab: Lab, params: TrainParams) -> None:
     assert params.continue_from is not None
     row = job_queries.get(lab.database, params.continue_from)
-    if row is None or row.kind != JobKind.TRAIN:
+    if row is None or row.deleted_at is not None or row.kind != JobKind.TRAIN:
         raise InvalidInput("There is no such training job.", field="continue_from")
     if not JobStatus(row.status).is_final or row.status == JobStatus.SUCCEEDED:
         raise InvalidInput(

@@ -11,27 +11,63 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.contracts.changes import Changes
 from app.contracts.results import DatasetReport, ModelCard
 from app.contracts.views import DatasetView
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
+from app.services import checks, jobs
+from app.services.changing import columns, utc_or_none
 from app.services.lab import Lab
-from app.store import catalogue
+from app.store import catalogue, marks
 from app.store.tables import DatasetRow
 
 SAMPLES_PER_CLASS = 8
 
 
-def all_datasets(lab: Lab, *, name: str | None = None) -> list[DatasetView]:
-    """All datasets, newest first; or the one of that name."""
-    return [_view(row) for row in catalogue.datasets(lab.database, name=name)]
+def all_datasets(lab: Lab, *, deleted: bool = False, name: str | None = None) -> list[DatasetView]:
+    """All datasets, newest first, or those in the bin; or the one of that name."""
+    return _views(lab, catalogue.datasets(lab.database, deleted=deleted, name=name))
 
 
 def get(lab: Lab, dataset_id: str) -> DatasetView:
     """One dataset. Raises NotFound."""
-    row = catalogue.dataset(lab.database, dataset_id)
+    (view,) = _views(lab, [_row(lab, dataset_id)])
+    return view
+
+
+def _row(lab: Lab, dataset_id: str, *, deleted: bool = False) -> DatasetRow:
+    row = catalogue.dataset(lab.database, dataset_id, deleted=deleted)
     if row is None:
         raise NotFound("There is no such dataset.", hint="See the datasets page.")
-    return _view(row)
+    return row
+
+
+def change(lab: Lab, dataset_id: str, changes: Changes) -> DatasetView:
+    """Change a dataset. Raises NotFound, and InvalidInput where another one has the name."""
+    row = _row(lab, dataset_id)
+    if changes.name is not None and changes.name != row.name:
+        checks.check_name(lab, changes.name)
+    marks.change(lab.database, DatasetRow, [dataset_id], columns(changes), tags=changes.tags)
+    return get(lab, dataset_id)
+
+
+def delete(lab: Lab, dataset_id: str) -> None:
+    """Move a dataset into the bin. Raises NotFound, and Conflict while a job needs it."""
+    _row(lab, dataset_id)
+    job = jobs.using(lab, [dataset_id])
+    if job is not None:
+        raise Conflict(
+            f"The unfinished job “{job.title}” needs this dataset.",
+            hint="Cancel the job, or wait for its end.",
+        )
+    marks.put_in_bin(lab.database, DatasetRow, [dataset_id])
+
+
+def restore(lab: Lab, dataset_id: str) -> DatasetView:
+    """Take a dataset out of the bin. Raises NotFound."""
+    _row(lab, dataset_id, deleted=True)
+    marks.take_out_of_bin(lab.database, DatasetRow, [dataset_id])
+    return get(lab, dataset_id)
 
 
 def of_model(held: Sequence[DatasetView], card: ModelCard) -> DatasetView | None:
@@ -105,10 +141,18 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _view(row: DatasetRow) -> DatasetView:
+def _views(lab: Lab, rows: Sequence[DatasetRow]) -> list[DatasetView]:
+    tags = marks.tags_of(lab.database, DatasetRow, [row.id for row in rows])
+    return [_view(row, tags.get(row.id, ())) for row in rows]
+
+
+def _view(row: DatasetRow, tags: tuple[str, ...]) -> DatasetView:
     return DatasetView(
         id=row.id,
         name=row.name,
+        note=row.note,
+        tags=tags,
+        archived_at=utc_or_none(row.archived_at),
         source=row.source,
         created_at=datetime.fromtimestamp(row.created_at, UTC),
         job=row.job_id,

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from app.ablations import lifecycle
+from app.contracts import titles
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
-from app.contracts.params import Params
+from app.contracts.params import Params, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
 from app.services import checks
+from app.services.changing import utc_or_none
 from app.services.lab import Lab
-from app.store import job_queries, jobs, titles
+from app.store import catalogue, job_queries, jobs, marks
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
@@ -43,7 +45,8 @@ def submit(
     if idempotency_key and (first := job_queries.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
     checks.check(lab, kind, params)
-    row = jobs.queued(kind, titles.title(lab.database, params), params)
+    names = catalogue.names(lab.database, titles.named_in(params))
+    row = jobs.queued(kind, titles.title(params, names), params)
     row.idempotency_key, row.request_digest = idempotency_key, digest
     try:
         jobs.add(lab.database, row, lifecycle.trainings(row.id, params))
@@ -64,6 +67,10 @@ def _repeated(lab: Lab, first: JobRow, digest: str) -> JobView:
         raise Conflict(
             "This Idempotency-Key was used for another request.", hint="Use a new key for each job."
         )
+    if first.deleted_at is not None:
+        raise Conflict(
+            "The job of this Idempotency-Key is in the bin.", hint="Restore it, or use a new key."
+        )
     return get(lab, first.id)
 
 
@@ -75,13 +82,13 @@ def get(lab: Lab, job_id: str) -> JobView:
 
 def several(lab: Lab, job_ids: Sequence[str]) -> list[JobView]:
     """These jobs, in the order given, in one query. Raises NotFound."""
-    return _views(lab, _rows(lab, job_ids))
+    return views(lab, _rows(lab, job_ids))
 
 
 def _rows(lab: Lab, job_ids: Sequence[str]) -> list[JobRow]:
     rows = job_queries.by_id(lab.database, job_ids)
     if not rows.keys() >= set(job_ids):
-        raise NotFound("There is no such job.", hint="See the list of jobs on the dashboard.")
+        raise NotFound("There is no such job.", hint="See the list of jobs.")
     return [rows[job_id] for job_id in job_ids]
 
 
@@ -117,7 +124,7 @@ def page(
         offset=(page - 1) * page_size,
         limit=page_size,
     )
-    items = tuple(_views(lab, rows))
+    items = tuple(views(lab, rows))
     return Page[JobView](items=items, total=total, page=page, page_size=page_size)
 
 
@@ -127,14 +134,16 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     `text`: only those with it in their title or at the start of their id.
     """
     rows = job_queries.ended_early_like(lab.database, text, limit=limit)
-    return tuple(_views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
+    return tuple(views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
 
 
-def _views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
+def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
+    """What the lab says of these rows, in their order."""
     reasons = _reasons(lab, rows)
     parents = [row.id for row in rows if row.kind in PARENTS]
     children = job_queries.children_counts(lab.database, parents) if parents else {}
-    return [_view(row, reasons, children.get(row.id, 0)) for row in rows]
+    tags = marks.tags_of(lab.database, JobRow, [row.id for row in rows])
+    return [_view(row, reasons, children.get(row.id, 0), tags.get(row.id, ())) for row in rows]
 
 
 def _reasons(lab: Lab, rows: Sequence[JobRow]) -> dict[Queue, str]:
@@ -166,27 +175,43 @@ def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | 
     return Progress(share=min(most, reported["done"] / reported["total"]), **reported)
 
 
-def _view(row: JobRow, reasons: dict[Queue, str], children: int) -> JobView:
+def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str, ...]) -> JobView:
     status = JobStatus(row.status)
     return JobView(
         id=row.id,
         kind=JobKind(row.kind),
         status=status,
         queue=Queue(row.queue),
-        title=row.title,
+        title=row.name or row.title,
+        does=row.title,
+        name=row.name,
+        note=row.note,
+        tags=tags,
+        archived_at=utc_or_none(row.archived_at),
+        pinned_at=utc_or_none(row.pinned_at),
         params=row.params,
         progress=_progress(status, row.progress),
         attempt=row.attempt,
         cancel_requested=row.cancel_requested,
         created_at=_utc(row.created_at),
-        started_at=None if row.started_at is None else _utc(row.started_at),
-        finished_at=None if row.finished_at is None else _utc(row.finished_at),
+        started_at=utc_or_none(row.started_at),
+        finished_at=utc_or_none(row.finished_at),
         waiting_because=reasons.get(Queue(row.queue)) if status is JobStatus.QUEUED else None,
         failure=Failure(**row.failure) if row.failure else None,
         has_result=row.result_file is not None,
         parent=row.parent_id,
         children=children,
     )
+
+
+def recipe_name(job: JobView) -> str:
+    """How a training learns, as papers call it; empty for other jobs and unknown parameters."""
+    if job.kind is not JobKind.TRAIN:
+        return ""
+    try:
+        return TrainParams.model_validate(job.params).recipe_name
+    except ValidationError:  # of another version of the lab
+        return ""
 
 
 def _utc(seconds: float) -> datetime:
@@ -251,7 +276,7 @@ def _request_cancel(lab: Lab, row: JobRow) -> list[str] | None:
     return None if children is None else [*children, row.id]
 
 
-def uses_model(lab: Lab, model_id: str) -> JobRow | None:
-    """An unfinished job that needs a model, if there is one."""
-    unfinished = job_queries.unfinished(lab.database)
-    return next((row for row in unfinished if model_id in json.dumps(row.params)), None)
+def using(lab: Lab, ids: Collection[str]) -> JobRow | None:
+    """An unfinished job that needs one of these models or datasets, if there is one."""
+    unfinished = [(row, json.dumps(row.params)) for row in job_queries.unfinished(lab.database)]
+    return next((row for row, params in unfinished if any(id_ in params for id_ in ids)), None)

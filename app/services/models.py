@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.contracts.changes import Changes
 from app.contracts.results import ModelCard
 from app.contracts.views import ModelView, Page
 from app.errors import Conflict, NotFound
 from app.services import jobs
+from app.services.changing import columns, utc_or_none
 from app.services.lab import Lab
-from app.store import catalogue
+from app.store import catalogue, marks
 from app.store.tables import ModelRow
 
 
@@ -19,37 +21,47 @@ def page(
     lab: Lab,
     *,
     deleted: bool = False,
+    archived: bool = True,
     name: str | None = None,
     page: int = 1,
     page_size: int = 100,
 ) -> Page[ModelView]:
-    """Models, newest first; or those in the bin. `name`: only those that are called so."""
+    """Models, newest first; or those in the bin. `name`: only those that are called so.
+
+    `archived`: whether those in the archive are listed, too.
+    """
     first = (page - 1) * page_size
     rows, total = catalogue.models(
-        lab.database, deleted=deleted, name=name, offset=first, limit=page_size
+        lab.database,
+        deleted=deleted,
+        archived=archived,
+        name=name,
+        offset=first,
+        limit=page_size,
     )
-    items = tuple(_view(row) for row in rows)
+    items = tuple(views(lab, rows))
     return Page[ModelView](items=items, total=total, page=page, page_size=page_size)
 
 
 def search(lab: Lab, text: str, *, limit: int) -> tuple[ModelView, ...]:
     """Models, newest first, with `text` in their name or at the start of their id."""
-    return tuple(_view(row) for row in catalogue.models_like(lab.database, text, limit=limit))
+    return tuple(views(lab, catalogue.models_like(lab.database, text, limit=limit)))
 
 
 def get(lab: Lab, model_id: str) -> ModelView:
     """One model. Raises NotFound."""
-    return _view(_row(lab, model_id))
+    (view,) = views(lab, [_row(lab, model_id)])
+    return view
 
 
 def by_id(lab: Lab, ids: Sequence[str]) -> dict[str, ModelView]:
     """The registered models among `ids`, in one query."""
     rows = catalogue.models_by_id(lab.database, ids)
-    return {model_id: _view(row) for model_id, row in rows.items()}
+    return {view.id: view for view in views(lab, list(rows.values()))}
 
 
-def _row(lab: Lab, model_id: str, *, deleted: bool = False) -> ModelRow:
-    row = catalogue.model(lab.database, model_id, deleted=deleted)
+def _row(lab: Lab, model_id: str) -> ModelRow:
+    row = catalogue.model(lab.database, model_id)
     if row is None:
         raise NotFound("There is no such model.", hint="See the models page.")
     return row
@@ -64,29 +76,78 @@ def weights(lab: Lab, model_id: str) -> tuple[ModelView, Path]:
     return view, path
 
 
-def delete(lab: Lab, model_id: str) -> None:
-    """Move a model into the bin. Raises NotFound, and Conflict while a job needs it."""
-    _row(lab, model_id)
-    job = jobs.uses_model(lab, model_id)
+def change(
+    lab: Lab,
+    model_ids: Sequence[str],
+    changes: Changes,
+    *,
+    more_tags: Sequence[str] = (),
+    fewer_tags: Sequence[str] = (),
+) -> None:
+    """Change these models alike; of the tags that each has, some become more or fewer.
+
+    Raises NotFound.
+    """
+    _check_held(lab, model_ids)
+    marks.change(
+        lab.database,
+        ModelRow,
+        model_ids,
+        columns(changes),
+        tags=changes.tags,
+        more_tags=more_tags,
+        fewer_tags=fewer_tags,
+    )
+
+
+def _check_held(lab: Lab, model_ids: Sequence[str], *, deleted: bool = False) -> None:
+    found = catalogue.models_by_id(lab.database, model_ids, deleted=deleted)
+    if found.keys() < set(model_ids):
+        raise NotFound("There is no such model.", hint="See the models page.")
+
+
+def delete(lab: Lab, *model_ids: str) -> float:
+    """Move models into the bin, all or none of them.
+
+    Returns the time by which `restore_all` knows them. Raises NotFound, and Conflict while a job
+    needs one.
+    """
+    _check_held(lab, model_ids)
+    job = jobs.using(lab, model_ids)
     if job is not None:
         raise Conflict(
             f"The unfinished job “{job.title}” needs this model.",
             hint="Cancel the job, or wait for its end.",
         )
-    catalogue.set_model_deleted(lab.database, model_id, deleted=True)
+    return marks.put_in_bin(lab.database, ModelRow, model_ids)
 
 
-def restore(lab: Lab, model_id: str) -> ModelView:
-    """Take a model out of the bin. Raises NotFound."""
-    _row(lab, model_id, deleted=True)
-    catalogue.set_model_deleted(lab.database, model_id, deleted=False)
-    return get(lab, model_id)
+def restore(lab: Lab, *model_ids: str) -> None:
+    """Take models out of the bin, all or none of them. Raises NotFound."""
+    _check_held(lab, model_ids, deleted=True)
+    marks.take_out_of_bin(lab.database, ModelRow, model_ids)
 
 
-def _view(row: ModelRow) -> ModelView:
+def restore_all(lab: Lab, deleted_at: float) -> int:
+    """Take out of the bin what one call of `delete` moved there; returns how many models."""
+    ids = marks.deleted_at(lab.database, ModelRow, deleted_at)
+    marks.take_out_of_bin(lab.database, ModelRow, ids)
+    return len(ids)
+
+
+def views(lab: Lab, rows: Sequence[ModelRow]) -> list[ModelView]:
+    """What the lab says of these rows, in their order."""
+    tags = marks.tags_of(lab.database, ModelRow, [row.id for row in rows])
+    return [_view(row, tags.get(row.id, ())) for row in rows]
+
+
+def _view(row: ModelRow, tags: tuple[str, ...]) -> ModelView:
     return ModelView(
         id=row.id,
         name=row.name,
+        note=row.note,
+        tags=tags,
+        archived_at=utc_or_none(row.archived_at),
         created_at=datetime.fromtimestamp(row.created_at, UTC),
         job=row.job_id,
         sha256=row.sha256,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 
 from app.ablations import lifecycle
@@ -10,12 +9,14 @@ from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
 from app.services.lab import Lab
 from app.settings import VERSION
-from app.store import catalogue, job_queries, jobs
+from app.store import catalogue, job_queries, jobs, marks
+from app.store.files import remove
+from app.store.tables import DatasetRow, JobRow
 
 _RESEND_AFTER_S = 30.0
 _UPLOAD_KEPT_S = 3600.0
 _KEPT_S = 7 * 24 * 3600.0
-"""For how long models in the bin and the checkpoints of ended jobs can still be wanted."""
+"""For how long what is in the bin and the checkpoints of ended jobs can still be wanted."""
 
 
 def reconcile(lab: Lab) -> None:
@@ -36,9 +37,14 @@ def _clear(lab: Lab) -> None:
         lab.files.upload(upload_id).unlink(missing_ok=True)
     for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_KEPT_S):
         lab.files.weights(model_id).unlink(missing_ok=True)
+    for dataset_id in marks.empty_bin(lab.database, DatasetRow, older_than_s=_KEPT_S):
+        remove(lab.files.dataset(dataset_id))
+    for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):
+        remove(lab.files.result(job_id))
+        remove(lab.files.checkpoints(job_id))
     left = lab.files.with_checkpoints() - {params.get("continue_from") for params in active}
     for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):
-        shutil.rmtree(lab.files.checkpoints(job_id), ignore_errors=True)
+        remove(lab.files.checkpoints(job_id))
 
 
 def _resend(lab: Lab) -> None:

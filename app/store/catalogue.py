@@ -6,27 +6,34 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 
+from app.store import marks
 from app.store.db import Database
 from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
 
 
-def datasets(database: Database, *, name: str | None = None) -> list[DatasetRow]:
-    """All datasets, newest first; or the one of that name."""
-    query = select(DatasetRow).order_by(DatasetRow.created_at.desc())
+def datasets(
+    database: Database, *, deleted: bool = False, name: str | None = None
+) -> list[DatasetRow]:
+    """All datasets, newest first, or those in the bin; or the one of that name."""
+    gone = DatasetRow.deleted_at.is_not(None)
+    query = select(DatasetRow).where(gone if deleted else ~gone)
     if name is not None:
         query = query.where(DatasetRow.name == name)
     with database.reading() as session:
-        return list(session.scalars(query))
+        return list(session.scalars(query.order_by(DatasetRow.created_at.desc())))
 
 
-def dataset(database: Database, dataset_id: str) -> DatasetRow | None:
+def dataset(database: Database, dataset_id: str, *, deleted: bool = False) -> DatasetRow | None:
+    """A dataset; one in the bin only when `deleted`."""
     with database.reading() as session:
-        return session.get(DatasetRow, dataset_id)
+        row = session.get(DatasetRow, dataset_id)
+    return row if row is not None and (row.deleted_at is not None) == deleted else None
 
 
 def dataset_named(database: Database, name: str) -> DatasetRow | None:
+    """The dataset of that name, also where it is in the bin: names are given once."""
     with database.reading() as session:
         return session.scalars(select(DatasetRow).where(DatasetRow.name == name)).one_or_none()
 
@@ -35,16 +42,20 @@ def models(
     database: Database,
     *,
     deleted: bool = False,
+    archived: bool = True,
     name: str | None = None,
     offset: int = 0,
     limit: int = 1000,
 ) -> tuple[list[ModelRow], int]:
     """Registered models, newest first, and how many there are; or those in the bin.
 
-    `name`: only those that are called exactly so.
+    `archived`: whether those in the archive are listed, too. `name`: only those that are called
+    exactly so.
     """
     gone = ModelRow.deleted_at.is_not(None)
     query = select(ModelRow).where(gone if deleted else ~gone)
+    if not archived:
+        query = query.where(ModelRow.archived_at.is_(None))
     if name is not None:
         query = query.where(ModelRow.name == name)
     with database.reading() as session:
@@ -70,9 +81,12 @@ def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelR
     return row if row is not None and (row.deleted_at is not None) == deleted else None
 
 
-def models_by_id(database: Database, ids: Sequence[str]) -> dict[str, ModelRow]:
-    """The registered models among `ids`, in one query."""
-    query = select(ModelRow).where(ModelRow.id.in_(ids), ModelRow.deleted_at.is_(None))
+def models_by_id(
+    database: Database, ids: Sequence[str], *, deleted: bool = False
+) -> dict[str, ModelRow]:
+    """The registered models among `ids`, or those in the bin, in one query."""
+    gone = ModelRow.deleted_at.is_not(None)
+    query = select(ModelRow).where(ModelRow.id.in_(ids), gone if deleted else ~gone)
     with database.reading() as session:
         return {row.id: row for row in session.scalars(query)}
 
@@ -89,7 +103,7 @@ def best_of(trainings: Any) -> tuple[Any, ...]:
     """What is true of the best model of each training while it is not in the bin.
 
     Args:
-        trainings: The query of the trainings' ids.
+        trainings: Their ids, or the query of these.
     """
     return (
         ModelRow.job_id.in_(trainings),
@@ -98,28 +112,36 @@ def best_of(trainings: Any) -> tuple[Any, ...]:
     )
 
 
-def set_model_deleted(database: Database, model_id: str, *, deleted: bool) -> None:
-    """Move a model into the bin, or back."""
-    value = time.time() if deleted else None
-    with database.writing() as session:
-        session.execute(update(ModelRow).where(ModelRow.id == model_id).values(deleted_at=value))
-
-
 def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
     """Forget models that have been in the bin for so long; returns their ids.
 
     Those that came with the lab stay in the bin: without their rows the next start would take
     them for new ones.
     """
-    old = ModelRow.deleted_at < time.time() - older_than_s
     # Cards of lab 0.2 and earlier do not say where a model comes from.
     own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
+    return marks.empty_bin(database, ModelRow, own, older_than_s=older_than_s)
+
+
+def left_by(database: Database, job_ids: Collection[str]) -> ModelRow | DatasetRow | None:
+    """A model or a dataset that one of these jobs left and that is not in the bin."""
+    models = select(ModelRow).where(ModelRow.job_id.in_(job_ids), ModelRow.deleted_at.is_(None))
+    datasets = select(DatasetRow).where(
+        DatasetRow.job_id.in_(job_ids), DatasetRow.deleted_at.is_(None)
+    )
     with database.reading() as session:
-        if not session.scalars(select(ModelRow.id).where(old, own)).all():
-            return []
-    with database.writing() as session:
-        # Asked again: one of them may have been restored meanwhile.
-        return list(session.scalars(delete(ModelRow).where(old, own).returning(ModelRow.id)))
+        return session.scalar(models.limit(1)) or session.scalar(datasets.limit(1))
+
+
+def names(database: Database, ids: Collection[str]) -> dict[str, str]:
+    """What the datasets, models and uploads among `ids` are called; what is gone is left out."""
+    called = (
+        select(DatasetRow.id, DatasetRow.name).where(DatasetRow.id.in_(ids)),
+        select(ModelRow.id, ModelRow.name).where(ModelRow.id.in_(ids)),
+        select(UploadRow.id, UploadRow.filename).where(UploadRow.id.in_(ids)),
+    )
+    with database.reading() as session:
+        return {id_: name for query in called for id_, name in session.execute(query)}
 
 
 def add_upload(database: Database, row: UploadRow) -> None:

@@ -29,9 +29,10 @@ def get(database: Database, job_id: str) -> JobRow | None:
 
 
 def by_id(database: Database, ids: Collection[str]) -> dict[str, JobRow]:
-    """The jobs among `ids`, in one query."""
+    """The jobs among `ids`, in one query; those in the bin are left out."""
+    query = select(JobRow).where(JobRow.id.in_(ids), JobRow.deleted_at.is_(None))
     with database.reading() as session:
-        return {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(ids)))}
+        return {row.id: row for row in session.scalars(query)}
 
 
 def with_key(database: Database, idempotency_key: str) -> JobRow | None:
@@ -49,7 +50,7 @@ def _filtered(
     measures: str | None,
     starts: str | None,
 ) -> Select[JobRow]:
-    query = select(JobRow)
+    query = select(JobRow).where(JobRow.deleted_at.is_(None))
     if starts is not None:
         # A range, which the index of ids serves on every database; LIKE would read them all. Ids
         # are hexadecimal digits, and `g` comes after `f`.
@@ -74,7 +75,8 @@ def ended_early_like(database: Database, text: str, *, limit: int) -> list[JobRo
     like = JobRow.title.icontains(text, autoescape=True)
     like |= JobRow.id.startswith(text.lower(), autoescape=True)
     ended = JobRow.status.in_((JobStatus.CANCELLED, JobStatus.FAILED))
-    query = select(JobRow).where(like, ended, JobRow.kind == JobKind.TRAIN)
+    here = JobRow.deleted_at.is_(None)
+    query = select(JobRow).where(like, ended, here, JobRow.kind == JobKind.TRAIN)
     with database.reading() as session:
         newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
         return list(session.scalars(newest.limit(limit)))
@@ -118,6 +120,35 @@ def long_over(database: Database, ids: Collection[str], *, older_than_s: float) 
     ended = JobRow.finished_at < time.time() - older_than_s
     with database.reading() as session:
         return list(session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), ended)))
+
+
+def going_on_from(database: Database, ids: Collection[str]) -> JobRow | None:
+    """An unfinished job that begins at the checkpoint of one of these, if there is one."""
+    earlier = JobRow.params["continue_from"].as_string()
+    query = select(JobRow).where(JobRow.status.in_(UNFINISHED), earlier.in_(ids)).limit(1)
+    with database.reading() as session:
+        return session.scalar(query)
+
+
+def children_of(database: Database, parents: Collection[str]) -> list[str]:
+    """The ids of all children of these jobs."""
+    with database.reading() as session:
+        return list(session.scalars(select(JobRow.id).where(JobRow.parent_id.in_(parents))))
+
+
+def pinned(database: Database, status: JobStatus) -> list[str]:
+    """The ids of pinned jobs in this state, the latest pinned first."""
+    shown = (JobRow.pinned_at.is_not(None), JobRow.deleted_at.is_(None), JobRow.status == status)
+    query = select(JobRow.id).where(*shown).order_by(JobRow.pinned_at.desc(), JobRow.id)
+    with database.reading() as session:
+        return list(session.scalars(query))
+
+
+def deleted(database: Database, ids: Collection[str]) -> dict[str, JobRow]:
+    """Those of the jobs that are in the bin, in one query."""
+    query = select(JobRow).where(JobRow.id.in_(ids), JobRow.deleted_at.is_not(None))
+    with database.reading() as session:
+        return {row.id: row for row in session.scalars(query)}
 
 
 def children_counts(database: Database, parents: Sequence[str]) -> dict[str, int]:

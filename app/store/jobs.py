@@ -20,6 +20,7 @@ from app.contracts.jobs import MAX_ATTEMPTS, PARENTS, QUEUE_OF, JobKind, JobStat
 from app.contracts.params import Params
 from app.contracts.results import EvaluationSummary
 from app.errors import JobError
+from app.store import measurements
 from app.store.db import Database
 from app.store.job_queries import with_key
 from app.store.tables import EventRow, JobRow
@@ -202,9 +203,13 @@ def settle(
 
     Raises LeaseLost, and then writes nothing; SQLAlchemy's IntegrityError when a row clashes.
     """
+    now = time.time()
     values: dict[str, Any] = {"failure": failure, "result_file": result_file}
+    values |= measurements.best_trained(rows)
     if summary is not None:
-        values["summary"] = summary.model_dump(mode="json")
+        measured = measurements.of_evaluation(claim.job_id, now, summary)
+        values |= {"summary": summary.model_dump(mode="json"), **measurements.best_of(measured)}
+        rows = [*rows, *measured]
     with database.writing() as session:
         ended = move(
             session,
@@ -212,7 +217,7 @@ def settle(
             JobStatus.RUNNING,
             status,
             JobRow.fence == claim.fence,
-            finished_at=time.time(),
+            finished_at=now,
             lease_until=None,
             **values,
         )

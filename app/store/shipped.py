@@ -121,8 +121,11 @@ def _register(database: Database, files: Files, shipped: Shipped, *, created_at:
                 size_bytes=target.stat().st_size,
             )
             session.add(row)
+            row.name = card.name
+        elif row.name == row.card["name"]:  # its user has not renamed it
+            row.name = card.name
         # The same weights may have been measured again since.
-        row.name, row.card = card.name, content
+        row.card = content
 
 
 def _checked(path: Path, sha256: str) -> bytes:

@@ -7,13 +7,14 @@ from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from app.contracts.jobs import JobKind
 from app.contracts.results import EvaluationResult, EvaluationSummary
+from app.store import measurements
 from app.store.db import Database
 from app.store.files import Files
-from app.store.tables import JobRow
+from app.store.tables import JobRow, MeasurementRow
 
 
 def of_jobs(database: Database, files: Files, ids: Collection[str]) -> dict[str, EvaluationSummary]:
@@ -37,6 +38,19 @@ def of_jobs(database: Database, files: Files, ids: Collection[str]) -> dict[str,
     return {job_id: summary for job_id, summary in kept.items() if summary is not None}
 
 
+def catch_up(database: Database, files: Files) -> None:
+    """Sum up what versions of the lab left that kept no summary."""
+    without = (
+        JobRow.kind == JobKind.EVALUATE,
+        JobRow.result_file.is_not(None),
+        JobRow.summary.is_(None),
+    )
+    with database.reading() as session:
+        ids = session.scalars(select(JobRow.id).where(*without)).all()
+    for job_id in ids:
+        _summed_up(database, files, job_id)
+
+
 def _understood(body: dict[str, Any] | None) -> EvaluationSummary | None:
     with suppress(ValidationError):
         return None if body is None else EvaluationSummary.model_validate(body)
@@ -52,5 +66,13 @@ def _summed_up(database: Database, files: Files, job_id: str) -> EvaluationSumma
     summary = EvaluationSummary.of(result)
     body = summary.model_dump(mode="json")
     with database.writing() as session:
-        session.execute(update(JobRow).where(JobRow.id == job_id).values(summary=body))
+        job = session.get(JobRow, job_id)
+        if job is None:  # its time in the bin is over
+            return None
+        measured = measurements.of_evaluation(job_id, job.finished_at or job.created_at, summary)
+        session.execute(delete(MeasurementRow).where(MeasurementRow.job_id == job_id))
+        session.add_all(measured)
+        figures = measurements.best_of(measured)
+        of_job = update(JobRow).where(JobRow.id == job_id)
+        session.execute(of_job.values(summary=body, **figures))
     return summary

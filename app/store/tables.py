@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, ForeignKey, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+def _within(column: str, *paths: str) -> Callable[[Any], Any]:
+    """The default of a column that repeats what stands in a JSON column, where an index finds it.
+
+    Args:
+        paths: Where it may stand, `training.dataset`; the first place that has it counts.
+    """
+
+    def found(context: Any) -> Any:
+        body = context.get_current_parameters()[column]
+        values = (_at(body, path.split(".")) for path in paths)
+        return next((value for value in values if value is not None), None)
+
+    return found
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 class Table(DeclarativeBase):
@@ -24,7 +46,18 @@ class JobRow(Table):
     status: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(16))
     title: Mapped[str] = mapped_column(String(300))
+    """What it does, in the lab's words."""
+    name: Mapped[str] = mapped_column(String(80), default="", server_default="")
+    """What its user calls it; empty where the title does."""
+    note: Mapped[str] = mapped_column(Text, default="", server_default="")
     params: Mapped[dict[str, Any]]
+    dataset_id: Mapped[str | None] = mapped_column(
+        String(32), default=_within("params", "dataset", "training.dataset")
+    )
+    recipe: Mapped[str | None] = mapped_column(String(16), default=_within("params", "recipe"))
+    epochs: Mapped[int | None] = mapped_column(
+        default=_within("params", "epochs", "training.epochs")
+    )
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
@@ -40,6 +73,17 @@ class JobRow(Table):
     result_file: Mapped[str | None] = mapped_column(String(200))
     summary: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
     """Of an evaluation that succeeded (`app.store.summaries`); read only where it is asked for."""
+    clean: Mapped[float | None]
+    """Of what it left, the most robust model: a training's on held-out images, an evaluation's on
+    test images."""
+    robust: Mapped[float | None]
+    """Likewise: under PGD-10, or the worst case."""
+    autoattack: Mapped[float | None]
+    """Likewise: after AutoAttack."""
+    archived_at: Mapped[float | None]
+    pinned_at: Mapped[float | None]
+    deleted_at: Mapped[float | None]
+    """In the bin since then; it goes when it has been there for a while."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     request_digest: Mapped[str | None] = mapped_column(String(64))
 
@@ -47,7 +91,13 @@ class JobRow(Table):
         Index("jobs_by_age", "created_at", "id"),
         Index("jobs_by_status", "status", "queue", "created_at"),
         Index("jobs_by_parent", "parent_id", "created_at"),
-    )
+        # Lists are counted and filtered in this index alone: rows are long, with their parameters.
+        Index(
+            "jobs_listed", "deleted_at", "archived_at", "parent_id", "created_at", "id", "kind",
+            "status", "dataset_id", "recipe",
+        ),
+        Index("jobs_by_pin", "pinned_at"),
+    )  # fmt: skip
 
 
 class EventRow(Table):
@@ -70,8 +120,12 @@ class DatasetRow(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(80), unique=True)
     source: Mapped[str] = mapped_column(String(16))
+    note: Mapped[str] = mapped_column(Text, default="", server_default="")
     job_id: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[float]
+    archived_at: Mapped[float | None]
+    deleted_at: Mapped[float | None]
+    """In the bin since then; the files go when it has been there for a while."""
     report: Mapped[dict[str, Any]]
 
 
@@ -82,11 +136,28 @@ class ModelRow(Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(80))
+    """What the lab calls it; its card has the name that it began with."""
+    note: Mapped[str] = mapped_column(Text, default="", server_default="")
     job_id: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[float]
+    archived_at: Mapped[float | None]
     deleted_at: Mapped[float | None]
     """In the bin since then; the files go when it has been there for a while."""
     dataset_id: Mapped[str | None] = mapped_column(String(32))
+    dataset_sha256: Mapped[str | None] = mapped_column(
+        String(64), default=_within("card", "dataset.sha256")
+    )
+    dataset_name: Mapped[str | None] = mapped_column(
+        String(80), default=_within("card", "dataset.name")
+    )
+    recipe: Mapped[str | None] = mapped_column(String(16), default=_within("card", "params.recipe"))
+    epochs: Mapped[int | None] = mapped_column(default=_within("card", "params.epochs"))
+    clean: Mapped[float | None] = mapped_column(default=_within("card", "validation_clean.value"))
+    """On held-out images."""
+    robust: Mapped[float | None] = mapped_column(default=_within("card", "validation_robust.value"))
+    """On held-out images, under PGD-10."""
+    seconds: Mapped[float | None] = mapped_column(default=_within("card", "environment.seconds"))
+    """What its training took."""
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int]
     card: Mapped[dict[str, Any]]
@@ -94,7 +165,59 @@ class ModelRow(Table):
     __table_args__ = (
         Index("models_by_age", "created_at", "id"),
         Index("models_by_name", "name"),
+        Index("models_by_job", "job_id"),
+        Index(
+            "models_listed", "deleted_at", "archived_at", "created_at", "id", "recipe",
+            "dataset_sha256", "dataset_name",
+        ),
+    )  # fmt: skip
+
+
+class MeasurementRow(Table):
+    """One model in one evaluation, in figures that can be sorted and filtered."""
+
+    __tablename__ = "measurements"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """Among the models of the evaluation, from 0."""
+    at: Mapped[float]
+    """When the evaluation was over."""
+    model_id: Mapped[str] = mapped_column(String(32))
+    model_name: Mapped[str] = mapped_column(String(80))
+    """As it was called then."""
+    dataset_sha256: Mapped[str] = mapped_column(String(64))
+    dataset_name: Mapped[str] = mapped_column(String(80))
+    norm: Mapped[str] = mapped_column(String(8))
+    epsilon: Mapped[float]
+    goal: Mapped[str] = mapped_column(String(16))
+    images: Mapped[int]
+    clean: Mapped[int]
+    """How many of the images were right; likewise the others."""
+    robust: Mapped[int | None]
+    """The worst case over all attacks; None in results of lab 0.1."""
+    autoattack: Mapped[int | None]
+    """After AutoAttack and all before it; None where it did not run."""
+    light: Mapped[str | None] = mapped_column(String(8))
+    """The verdict; None in results of lab 0.1."""
+
+    __table_args__ = (
+        Index("measurements_by_threat", "dataset_sha256", "norm", "epsilon", "goal", "at"),
+        Index("measurements_by_model", "model_id", "at"),
     )
+
+
+class TagRow(Table):
+    """A word that a user has put on a job, a model or a dataset."""
+
+    __tablename__ = "tags"
+
+    thing: Mapped[str] = mapped_column(String(8), primary_key=True)
+    """`jobs`, `models` or `datasets`: the table of what has it."""
+    tag: Mapped[str] = mapped_column(String(40), primary_key=True)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+    __table_args__ = (Index("tags_by_thing", "thing", "id"),)
 
 
 class UploadRow(Table):

@@ -15,10 +15,10 @@ from app.contracts.events import EVENT, ProgressEvent, StateEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, TrainParams
 from app.contracts.results import AblationResult, AblationTable, Measure
-from app.store import catalogue, job_queries, jobs
+from app.store import catalogue, job_queries, jobs, marks
 from app.store.db import Database
 from app.store.files import Files
-from app.store.tables import JobRow
+from app.store.tables import JobRow, ModelRow
 from tests.plugins.families import (
     DATASET,
     TEACHER,
@@ -244,7 +244,7 @@ def test_a_model_in_the_bin_is_not_waited_for(database: Database, files: Files) 
     (child,) = children_of(database, parent)
     succeed(database, files, take(database, child.id))
     (model,), _ = catalogue.models(database)
-    catalogue.set_model_deleted(database, model.id, deleted=True)
+    marks.put_in_bin(database, ModelRow, [model.id])
     lifecycle.advance(database, files, parent)
     assert row_of(database, parent).status == SUCCEEDED
     assert table_of(database, files, parent).rows[0].children[0].model is None

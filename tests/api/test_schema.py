@@ -25,7 +25,8 @@ from tests.web.parsing import links
 
 ROUTES = {
     "/api/jobs": {"get", "post"},
-    "/api/jobs/{job_id}": {"get"},
+    "/api/jobs/{job_id}": {"get", "patch", "delete"},
+    "/api/jobs/{job_id}/restore": {"post"},
     "/api/jobs/{job_id}/result": {"get"},
     "/api/jobs/{job_id}/cancel": {"post"},
     "/api/jobs/{job_id}/events": {"get"},
@@ -37,9 +38,10 @@ ROUTES = {
     "/api/jobs/rerun": {"post"},
     "/api/comparisons": {"get"},
     "/api/datasets": {"get", "post"},
-    "/api/datasets/{dataset_id}": {"get"},
+    "/api/datasets/{dataset_id}": {"get", "patch", "delete"},
+    "/api/datasets/{dataset_id}/restore": {"post"},
     "/api/models": {"get", "post"},
-    "/api/models/{model_id}": {"get", "delete"},
+    "/api/models/{model_id}": {"get", "patch", "delete"},
     "/api/models/{model_id}/weights": {"get"},
     "/api/models/{model_id}/restore": {"post"},
     "/api/presets/train": {"get"},

@@ -12,8 +12,8 @@ from sqlalchemy import select
 from app.contracts.events import MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.results import EvaluationResult, EvaluationSummary
-from app.store import catalogue, jobs
-from app.store.tables import JobRow
+from app.store import jobs, marks
+from app.store.tables import JobRow, ModelRow
 from tests.jobs.evaluations import small
 from tests.jobs.measured import Measured, open_measured, random_model, register
 from tests.jobs.runs import add_job, events_of, every_look, row_of, run
@@ -119,7 +119,7 @@ def test_refuses_a_model_that_does_not_fit(
 
 def test_says_that_a_model_was_deleted(measured: Measured) -> None:
     model = register(measured.lab, random_model(10), measured.dataset.class_names)
-    catalogue.set_model_deleted(measured.lab.database, model, deleted=True)
+    marks.put_in_bin(measured.lab.database, ModelRow, [model])
     row = run(measured.lab, JobKind.EVALUATE, small(measured, models=(model,)))
     assert row.status == JobStatus.FAILED
     assert row.failure is not None

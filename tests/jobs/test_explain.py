@@ -18,8 +18,8 @@ from torch import Tensor
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import LIVE_LEVELS, Attack, ExplainParams, Goal, Method, Norm
 from app.contracts.results import ExplainResult, Look, MapSheet
-from app.store import catalogue, jobs
-from app.store.tables import JobRow
+from app.store import jobs, marks
+from app.store.tables import JobRow, ModelRow
 from tests.jobs.measured import Measured, gradient, random_model, register
 from tests.jobs.runs import run
 from worker.agkd_bml.attention import attention_map, grad_cam
@@ -508,7 +508,7 @@ def test_a_warm_worker_does_not_read_the_weights_again(measured: Measured) -> No
         measured.lab.files.weights(model_id).unlink()
     assert _explain(measured, upload=upload, attack=attack, models=models).attacks == first.attacks
     # What is in memory is not in the lab any more.
-    catalogue.set_model_deleted(measured.lab.database, models[1], deleted=True)
+    marks.put_in_bin(measured.lab.database, ModelRow, [models[1]])
     assert _run(measured, upload=upload, attack=attack, models=models).status == JobStatus.FAILED
 
 

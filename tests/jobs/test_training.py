@@ -11,7 +11,7 @@ import torch
 from app.contracts.events import LogLevel, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Recipe, TrainParams
-from app.store import catalogue
+from app.store import catalogue, marks
 from app.store.tables import ModelRow
 from tests.jobs.runs import events_of, run
 from tests.jobs.trainings import (
@@ -258,7 +258,7 @@ def _failure(shop: Workshop, params: TrainParams) -> str:
 
 
 def test_a_deleted_teacher_fails_with_advice(own_shop: Workshop) -> None:
-    catalogue.set_model_deleted(own_shop.lab.database, own_shop.teacher, deleted=True)
+    marks.put_in_bin(own_shop.lab.database, ModelRow, [own_shop.teacher])
     assert "deleted" in _failure(own_shop, own_shop.student())
 
 

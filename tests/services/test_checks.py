@@ -31,7 +31,7 @@ def test_a_suite_that_fits_is_taken(lab: Lab) -> None:
         further=("autoattack", "transfer", "noise"),
         sources=(model, other),
     )
-    assert jobs.submit(lab, JobKind.EVALUATE, params).title == "Evaluate Teacher, Other"
+    assert jobs.submit(lab, JobKind.EVALUATE, params).title == "Evaluate Teacher and Other on Pets"
 
 
 @pytest.mark.parametrize("further", [(), ("transfer",)])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -14,15 +15,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
 from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobStatus
-from app.store import db, job_queries, jobs
+from app.contracts.results import EvaluationSummary
+from app.store import db, job_queries, jobs, measurements
 from app.store.db import Database
 from app.store.jobs import DuplicateKey
-from app.store.tables import Table
+from app.store.tables import MeasurementRow, ModelRow, Table
 from tests.plugins.rows import job_row
+from tests.web.example_evaluation import full_evaluation
 
 WORKERS = 6
 
@@ -180,23 +183,87 @@ def test_a_long_training_is_thinned_and_keeps_its_epochs_and_log(database: Datab
     assert (thinned["epoch"], thinned["log"]) == (10, 1)
 
 
-def test_a_database_of_lab_0_2_keeps_its_jobs_and_their_events(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'old.sqlite3'}")
-    config, engine = Config(), create_engine(database.url)
-    config.set_main_option("script_location", str(Path(db.__file__).with_name("migrations")))
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
+@pytest.fixture
+def old(tmp_path: Path) -> Iterator[Callable[[str], Database]]:
+    """A database as an older version left it, given the number of its last migration."""
+    opened: list[Database] = []
+
+    def at(revision: str) -> Database:
+        database = Database(f"sqlite:///{tmp_path / 'old.sqlite3'}")
+        config, engine = Config(), create_engine(database.url)
+        config.set_main_option("script_location", str(Path(db.__file__).with_name("migrations")))
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+        engine.dispose()
+        opened.append(database)
+        return database
+
+    yield at
+    for database in opened:
+        database.close()
+
+
+def insert(database: Database, table: str, **values: object) -> None:
+    columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
     with database.writing() as session:
-        session.execute(text(
-            "INSERT INTO jobs (id, kind, status, queue, title, params, created_at, attempt, fence, "
-            "cancel_requested, last_event) VALUES ('a', 'train', 'queued', 'train', 'Old', '{}', "
-            "1.0, 0, 0, 0, 1)"
-        ))  # fmt: skip
-        session.execute(text("INSERT INTO job_events VALUES ('a', 1, 'log', 1.0, '{}')"))
+        session.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({places})"), values)
+
+
+def insert_job(database: Database, id: str, **values: object) -> None:
+    insert(
+        database, "jobs",
+        **{"id": id, "kind": "train", "status": "succeeded", "queue": "train", "title": "Old",
+           "params": "{}", "created_at": 1.0, "attempt": 0, "fence": 0, "cancel_requested": 0,
+           "last_event": 1, **values},
+    )  # fmt: skip
+
+
+def test_a_database_of_lab_0_2_keeps_its_jobs_and_their_events(
+    old: Callable[[str], Database],
+) -> None:
+    database = old("0001")
+    insert_job(database, "a")
+    insert(database, "job_events", job_id="a", seq=1, type="log", at=1.0, body="{}")
     database.migrate()
     (row,), _ = job_queries.page(database, offset=0, limit=10)
     assert (row.id, row.title, row.parent_id) == ("a", "Old", None)
+    assert (row.name, row.note, row.archived_at, row.deleted_at) == ("", "", None, None)
     assert len(job_queries.events_after(database, "a", 0)) == 1
-    database.close()
+
+
+def test_lists_know_the_figures_of_what_older_versions_left(old: Callable[[str], Database]) -> None:
+    database = old("0003")
+    result = full_evaluation()
+    summary = EvaluationSummary.of(result)
+    trained = {"name": "Net", "dataset": "d" * 32, "recipe": "agkd_bml", "epochs": 7}
+    insert_job(database, "a", params=json.dumps(trained))
+    for kept, share in (("best", 0.5), ("last", 0.4)):
+        card = {"kept": kept, "params": trained, "validation_clean": {"value": 0.9},
+                "validation_robust": {"value": share}, "environment": {"seconds": 60.0},
+                "dataset": {"name": "Pets", "sha256": "0" * 64}}  # fmt: skip
+        insert(database, "models", id=kept, name=kept, job_id="a", created_at=1.0, sha256="0",
+               size_bytes=1, card=json.dumps(card))  # fmt: skip
+    insert_job(database, "e", kind="evaluate", finished_at=9.0, summary=summary.model_dump_json())
+    insert_job(database, "f", kind="evaluate", summary='{"of": "another version"}')
+    database.migrate()
+    rows, _ = job_queries.page(database, offset=0, limit=10)
+    found = {row.id: row for row in rows}
+    training, evaluation = found["a"], found["e"]
+    assert (training.dataset_id, training.recipe, training.epochs) == ("d" * 32, "agkd_bml", 7)
+    assert (training.clean, training.robust) == (0.9, 0.5)
+    with database.reading() as session:
+        model = session.get_one(ModelRow, "last")
+        assert (model.clean, model.robust, model.seconds) == (0.9, 0.4, 60.0)
+        assert (model.dataset_name, model.recipe, model.epochs) == ("Pets", "agkd_bml", 7)
+        stored = session.scalars(select(MeasurementRow).order_by(MeasurementRow.position)).all()
+    # As a new evaluation of the same figures is written.
+    written = measurements.of_evaluation("e", 9.0, summary)
+    columns = MeasurementRow.__table__.columns.keys()
+    as_dicts = [[{name: getattr(row, name) for name in columns} for row in rows]
+                for rows in (stored, written)]  # fmt: skip
+    assert as_dicts[0] == as_dicts[1]
+    best = measurements.best_of(written)
+    assert (evaluation.clean, evaluation.robust, evaluation.autoattack) == tuple(best.values())
+    assert best["autoattack"] is not None
+    assert found["f"].robust is None

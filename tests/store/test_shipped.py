@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from app.contracts.params import Recipe, TrainParams
 from app.contracts.results import Accuracy, Environment, Lineage, ModelCard
-from app.store import catalogue
+from app.store import catalogue, marks
 from app.store.db import Database
 from app.store.files import Files
 from app.store.shipped import SUMS, id_of, listed, read_card, register
@@ -102,18 +102,25 @@ def test_the_same_weights_measured_again_bring_a_new_card(
     assert catalogue.models(database)[1] == 2
 
 
+def test_a_name_that_its_user_gave_stays(database: Database, files: Files, box: Path) -> None:
+    register(database, files, box)
+    marks.change(database, ModelRow, [id_in(box, "teacher")], {"name": "Mine"})
+    register(database, files, box)
+    assert "Mine" in names(database)
+
+
 def test_what_was_deleted_stays_deleted_and_can_come_back_from_the_bin(
     database: Database, files: Files, box: Path
 ) -> None:
     register(database, files, box)
     gone = id_in(box, "teacher")
-    catalogue.set_model_deleted(database, gone, deleted=True)
+    marks.put_in_bin(database, ModelRow, [gone])
     with database.writing() as session:
         session.execute(update(ModelRow).values(deleted_at=ModelRow.deleted_at - 1e8))
     assert catalogue.drop_binned_models(database, older_than_s=1e6) == []
     register(database, files, box)
     assert (names(database), names(database, deleted=True)) == (["a-student"], ["teacher"])
-    catalogue.set_model_deleted(database, gone, deleted=False)
+    marks.take_out_of_bin(database, ModelRow, [gone])
     assert names(database) == list(WEIGHTS)
     assert files.weights(gone).exists()
 

@@ -100,7 +100,7 @@ def furnish(lab: Lab, names: Names) -> dict[str, str]:
 def empty() -> dict[str, str]:
     """Pages of a lab in which nothing has happened."""
     return {name: f"/{name}" for name in (
-        "", "train", "evaluate", "ablation", "models", "models?bin=true", "models/import",
+        "", "train", "evaluate", "ablation", "models", "models?shelf=bin", "models/import",
         "datasets", "live", "compare", "nowhere",
     )}  # fmt: skip
 
@@ -127,7 +127,7 @@ class _Furnished:
     def things(self) -> dict[str, str]:
         return {
             "models": "/models",
-            "bin": "/models?bin=true",
+            "bin": "/models?shelf=bin",
             "model-teacher": f"/models/{self.teacher}",
             "model-student": f"/models/{self.student}",
             "datasets": "/datasets",

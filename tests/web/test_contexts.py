@@ -24,7 +24,9 @@ def _contexts(base: type[Context]) -> Iterator[type[Context]]:
 
 assert pages.router.routes, "contexts are known once their pages are"
 _CONTEXTS = list(_contexts(Context))
-_MACROS = {"_compare.html", "_evaluation.html", "_fields.html", "_figures.html"}
+_MACROS = {
+    "_compare.html", "_evaluation.html", "_fields.html", "_figures.html", "_tables.html",
+}  # fmt: skip
 _FRAMES = {"base.html", "job.html"}
 _INCLUDED = {"_ablation.html", "_children.html"}
 """Parts that stand for no page of their own."""

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 WIDTHS = (1280, 390, 1920)
 """A laptop, a telephone, a large screen."""
-FRAGMENTS = {"/jobs", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation"}
+FRAGMENTS = {"/recent", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation"}
 """Parts of pages that pages fetch anew."""
 ELSEWHERE = ("/api/", "/docs", "/static")
 """What is not a page of the lab's own."""

@@ -37,7 +37,7 @@ _PAGES = (
     "/ablation",
     "/evaluate",
     "/models",
-    "/models?bin=true",
+    "/models?shelf=bin",
     "/datasets",
     "/live",
 )
@@ -149,7 +149,7 @@ def _filled(lab: Lab, name: str = "Plain") -> list[str]:
 def test_outside_text_is_shown_and_never_run(lab: Lab, client: httpx.Client) -> None:
     for path in _filled(lab, _HOSTILE):
         html = _html(client, path)
-        assert "alert(1)" in html or path == "/models?bin=true"
+        assert "alert(1)" in html or path == "/models?shelf=bin"
         for script in parsed(html).select("script:not([src])"):
             assert script.get("type") == "application/json"
             assert "<" not in script.get_text()
@@ -195,16 +195,16 @@ def test_the_list_fetches_itself_only_while_something_is_unfinished(
     lab: Lab, client: httpx.Client
 ) -> None:
     job = add_job(lab, JobKind.TRAIN, train_params())
-    assert 'hx-get="/jobs"' in _html(client, "/")
-    fragment = client.get("/jobs?kind=train", headers={"HX-Request": "true"}).text
-    assert 'hx-get="/jobs?kind=train"' in fragment
+    assert 'hx-get="/recent"' in _html(client, "/")
+    fragment = client.get("/recent?kind=train", headers={"HX-Request": "true"}).text
+    assert 'hx-get="/recent?kind=train"' in fragment
     assert "<html" not in fragment
     assert client.post(f"/jobs/{job}/cancel").status_code == 303
     assert "hx-get" not in _html(client, "/")
 
 
 def test_a_person_at_the_fragment_is_sent_to_the_page(client: httpx.Client) -> None:
-    answer = client.get("/jobs?kind=train")
+    answer = client.get("/recent?kind=train")
     assert answer.status_code == 307
     assert answer.headers["location"] == "/?kind=train#jobs"
 
@@ -331,10 +331,10 @@ def test_a_model_has_its_card_and_its_ways_on(lab: Lab, client: httpx.Client) ->
 
 def test_a_deleted_model_can_be_restored(lab: Lab, client: httpx.Client) -> None:
     model = add_model(lab, add_dataset(lab), name="Gone")
-    assert client.post(f"/models/{model}/delete").headers["location"] == "/models?bin=true"
+    assert client.post(f"/models/{model}/delete").headers["location"] == "/models?shelf=bin"
     assert "Gone" not in _html(client, "/models")
     assert "Bin (1)" in _html(client, "/models")
-    assert "Gone" in _html(client, "/models?bin=true")
+    assert "Gone" in _html(client, "/models?shelf=bin")
     _html(client, f"/models/{model}", 404)
     assert client.post(f"/models/{model}/restore").headers["location"] == f"/models/{model}"
     assert "Gone" in _html(client, "/models")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.contracts import titles
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ExplainParams, Recipe
 from app.contracts.results import (
@@ -32,7 +33,7 @@ from app.contracts.results import (
 )
 from app.contracts.units import from_255
 from app.errors import InvalidInput, JobError
-from app.store import catalogue, job_queries, jobs, titles
+from app.store import catalogue, job_queries, jobs
 from app.store.files import atomic_write
 from app.store.shipped import Shipped, listed, read_card
 from app.store.showcase import FOLDER, INDEX, picture_file
@@ -68,7 +69,7 @@ def attacked(lab: WorkerLab, picture: Picture, pair: tuple[Shipped, Shipped]) ->
     params = ExplainParams(
         upload=_uploaded(lab, picture), models=tuple(one.id for one in pair), label=picture.label
     )
-    row = jobs.queued(JobKind.EXPLAIN, titles.title(lab.database, params), params)
+    row = jobs.queued(JobKind.EXPLAIN, titles.title(params, {params.upload: picture.title}), params)
     jobs.add(lab.database, row)
     run_job(lab, row.id, stopping=lambda: False)
     done = job_queries.get(lab.database, row.id)

@@ -12,8 +12,10 @@ from app.web.pages import (
     datasets,
     evaluate,
     import_model,
+    job_table,
     jobs,
     live,
+    model_table,
     models,
     report,
     train,
@@ -25,8 +27,8 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, dashboard, jobs, report, compare, train, evaluate, import_model, models,
-    datasets, live,
+    ablate, ablation, dashboard, job_table, jobs, report, compare, train, evaluate, import_model,
+    model_table, models, datasets, live,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)

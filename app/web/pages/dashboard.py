@@ -146,7 +146,7 @@ def dashboard(lab: LabDep, request: Request, asked: AskedDep) -> Response:
     return render(request, context)
 
 
-@router.get("/jobs")
+@router.get("/recent")
 def job_list(lab: LabDep, request: Request, asked: AskedDep) -> Response:
     """The fragment with the list of jobs; a person who comes here is sent to the whole page."""
     if "hx-request" not in request.headers:
@@ -222,7 +222,7 @@ def _job_list(lab: Lab, asked: Asked) -> JobList:
         statuses=tuple(
             Filter(s or "all", link(status=s, page=1), s == asked.status) for s in statuses
         ),
-        address=asked.address("/jobs"),
+        address=asked.address("/recent"),
         newer=link(page=asked.page - 1) if asked.page > 1 else "",
         older=link(page=asked.page + 1) if asked.page < found.pages else "",
         filtered=asked.kind is not None or asked.status is not None,

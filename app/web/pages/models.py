@@ -1,41 +1,27 @@
-"""Models: list, card, bin and the way back."""
+"""One model: its card, what measured it, and the way into the bin and back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
 from app.contracts.results import TrainResult
-from app.contracts.views import DatasetView, JobView, ModelView, Page
+from app.contracts.views import DatasetView, JobView, ModelView
 from app.deps import LabDep
 from app.errors import LabError
 from app.services import datasets, jobs, models
 from app.services.lab import Lab
 from app.web.forms.readable import Named, RowGroup, readable
 from app.web.pages.headlines import Headlines, ModelHeadline, headlines, left_by
-from app.web.pages.inputs import IdPath, PageNumber
+from app.web.pages.inputs import IdPath
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
-
-
-@dataclass(frozen=True)
-class ModelsContext(Context):
-    """The registered models, or those in the bin."""
-
-    template: ClassVar[str] = "models.html"
-
-    models: Page[ModelView]
-    """Newest first."""
-    bin: bool
-    """Whether these are in the bin."""
-    binned: int
-    """How many models are in the bin."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +59,7 @@ class ModelContext(Context):
 
 router = APIRouter(prefix="/models")
 
-PAGE_SIZE = 25
 _SHOWN_EVALUATIONS = 50
-
-
-@router.get("")
-def all_models(
-    lab: LabDep,
-    request: Request,
-    page: PageNumber = 1,
-    bin: Annotated[bool, Query(description="Those in the bin instead.")] = False,
-) -> Response:
-    found = models.page(lab, deleted=bin, page=page, page_size=PAGE_SIZE)
-    binned = found.total if bin else models.page(lab, deleted=True, page_size=1).total
-    return render(request, ModelsContext(models=found, bin=bin, binned=binned))
 
 
 @router.get("/{model_id}")
@@ -162,7 +135,7 @@ def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measur
 @router.post("/{model_id}/delete")
 def delete(lab: LabDep, model_id: IdPath) -> Response:
     models.delete(lab, model_id)
-    return RedirectResponse("/models?bin=true", status_code=303)
+    return RedirectResponse("/models?shelf=bin", status_code=303)
 
 
 @router.post("/{model_id}/restore")

@@ -1,0 +1,55 @@
+"""What may be changed about a job, a model or a dataset once it is there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from app.contracts.params import Name
+
+MAX_TAGS = 20
+
+
+def _tag(value: str) -> str:
+    if not value.isprintable() or "," in value:
+        raise ValueError("must not contain commas, line breaks or control characters")
+    return " ".join(value.split())
+
+
+def _prose(value: str) -> str:
+    if not all(letter.isprintable() or letter in "\n\t" for letter in value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+Tag = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=40),
+    AfterValidator(_tag),
+]
+"""A word by which things are found again; small letters, no comma."""
+Tags = Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS)]
+Note = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_prose)
+]
+
+
+class Changes(BaseModel):
+    """What to change; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name | None = Field(None, description="What it is called in lists and charts.")
+    note: Note | None = Field(None, description="In your own words; empty for none.")
+    tags: Tags | None = Field(None, description="All of its tags, in place of those it has.")
+    archived: bool | None = Field(None, description="Whether lists leave it out.")
+
+
+class JobChanges(Changes):
+    """What to change about a job; what is left out stays."""
+
+    name: Name | Annotated[str, StringConstraints(max_length=0)] | None = Field(
+        None, description="What it is called in lists; empty: by what it does."
+    )
+    pinned: bool | None = Field(None, description="Whether it is shown before others.")

@@ -1,0 +1,24 @@
+"""Between what a person changes about a job, a model or a dataset and the columns of its row."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from app.contracts.changes import Changes, JobChanges
+
+
+def columns(changes: Changes) -> dict[str, Any]:
+    """The values of the columns that change; tags have a table of their own."""
+    now, values = time.time(), changes.model_dump(include={"name", "note"}, exclude_none=True)
+    if changes.archived is not None:
+        values["archived_at"] = now if changes.archived else None
+    if isinstance(changes, JobChanges) and changes.pinned is not None:
+        values["pinned_at"] = now if changes.pinned else None
+    return values
+
+
+def utc_or_none(seconds: float | None) -> datetime | None:
+    """A column's time as views have it."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,171 @@
+"""Jobs and models in tables: a page of them, with the figures that each has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.contracts.attacks import Norm
+from app.contracts.jobs import JobKind
+from app.contracts.listings import JobFilter, ModelFilter
+from app.contracts.results import Accuracy, ModelCard
+from app.contracts.views import JobView, ModelView, Page
+from app.contracts.words import threat_model
+from app.services import jobs, models
+from app.services.lab import Lab
+from app.store import catalogue, listings, marks
+from app.store.tables import JobRow, MeasurementRow, ModelRow
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is known of a model, or of the most robust of several."""
+
+    clean: Accuracy
+    robust: Accuracy | None
+    autoattack: Accuracy | None
+    held_out: bool
+    """Whether on held-out images, where `robust` is under PGD-10; else on test images, where it is
+    the worst case over all attacks."""
+    norm: str = Norm.LINF
+    epsilon: float = 0.0
+    """The budget of the attacks; of figures on held-out images, that of the training."""
+    job: str = ""
+    """The evaluation that measured them."""
+    models: int = 1
+    """How many there are, of which this is the most robust one."""
+
+    @property
+    def threat(self) -> str:
+        """`8/255 (L∞)`."""
+        return threat_model(Norm(self.norm), self.epsilon)
+
+
+@dataclass(frozen=True)
+class JobLine:
+    """A job in a table."""
+
+    job: JobView
+    dataset: str
+    """The name of what it trains on or measures with; empty where it needs none, or it is gone."""
+    recipe: str
+    """As papers call it; empty where it has none."""
+    epochs: int | None
+    figures: Figures | None
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """A model in a table."""
+
+    model: ModelView
+    measured: Figures | None
+    """By its latest evaluation."""
+
+
+def job_lines(lab: Lab, asked: JobFilter, *, page: int, page_size: int) -> Page[JobLine]:
+    """A page of the jobs asked for; parts of ablations are on the ablation's page."""
+    rows, total = listings.jobs(lab.database, asked, offset=(page - 1) * page_size, limit=page_size)
+    views = jobs.views(lab, rows)
+    names = catalogue.names(lab.database, {row.dataset_id for row in rows if row.dataset_id})
+    figures = _figures_of(lab, rows)
+    lines = tuple(
+        JobLine(
+            job=view,
+            dataset=names.get(row.dataset_id or "", ""),
+            recipe=jobs.recipe_name(view),
+            epochs=row.epochs,
+            figures=figures.get(row.id),
+        )
+        for row, view in zip(rows, views, strict=True)
+    )
+    return Page[JobLine](items=lines, total=total, page=page, page_size=page_size)
+
+
+def _figures_of(lab: Lab, rows: Sequence[JobRow]) -> dict[str, Figures]:
+    evaluations = [row.id for row in rows if row.kind == JobKind.EVALUATE]
+    trainings = [row.id for row in rows if row.kind == JobKind.TRAIN]
+    measured: dict[str, list[MeasurementRow]] = {}
+    for row in listings.measured_in(lab.database, evaluations) if evaluations else ():
+        measured.setdefault(row.job_id, []).append(row)
+    found = {job: _best(of_job) for job, of_job in measured.items()}
+    trained = listings.best_models_of(lab.database, trainings) if trainings else {}
+    return found | {
+        job: figures
+        for job, model in trained.items()
+        if (figures := _held_out(ModelCard.model_validate(model.card))) is not None
+    }
+
+
+def _best(rows: Sequence[MeasurementRow]) -> Figures:
+    best = max(rows, key=lambda row: -1 if row.robust is None else row.robust)
+    return measured(best, models=len(rows))
+
+
+def measured(row: MeasurementRow, *, models: int = 1) -> Figures:
+    """What an evaluation found, with intervals."""
+
+    def share(correct: int | None) -> Accuracy | None:
+        return None if correct is None else Accuracy.of(correct, row.images)
+
+    return Figures(
+        clean=Accuracy.of(row.clean, row.images),
+        robust=share(row.robust),
+        autoattack=share(row.autoattack),
+        held_out=False,
+        norm=row.norm,
+        epsilon=row.epsilon,
+        job=row.job_id,
+        models=models,
+    )
+
+
+def _held_out(card: ModelCard) -> Figures | None:
+    if card.validation_clean is None or card.params is None:
+        return None
+    return Figures(
+        clean=card.validation_clean,
+        robust=card.validation_robust,
+        autoattack=None,
+        held_out=True,
+        epsilon=card.params.epsilon,
+    )
+
+
+def model_lines(lab: Lab, asked: ModelFilter, *, page: int, page_size: int) -> Page[ModelLine]:
+    """A page of the models asked for."""
+    rows, total = listings.models(
+        lab.database, asked, offset=(page - 1) * page_size, limit=page_size
+    )
+    latest = listings.latest_of(lab.database, [row.id for row in rows]) if rows else {}
+    lines = tuple(
+        ModelLine(view, measured(latest[view.id]) if view.id in latest else None)
+        for view in models.views(lab, rows)
+    )
+    return Page[ModelLine](items=lines, total=total, page=page, page_size=page_size)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a list can be narrowed to; pairs of a value and what it is called."""
+
+    datasets: tuple[tuple[str, str], ...]
+    tags: tuple[str, ...]
+    binned: int
+    """How many there are in the bin."""
+
+
+def job_choices(lab: Lab) -> Choices:
+    return Choices(
+        datasets=tuple(listings.newest_datasets(lab.database)),
+        tags=tuple(marks.all_tags(lab.database, JobRow)),
+        binned=marks.in_bin(lab.database, JobRow),
+    )
+
+
+def model_choices(lab: Lab) -> Choices:
+    return Choices(
+        datasets=tuple(listings.datasets_of_models(lab.database)),
+        tags=tuple(marks.all_tags(lab.database, ModelRow)),
+        binned=marks.in_bin(lab.database, ModelRow),
+    )

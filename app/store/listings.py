@@ -1,0 +1,198 @@
+"""Pages of jobs and models as a person sorts and filters them, in few queries each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import ColumnElement, Float, UnaryExpression, case, cast, func, select
+
+from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder, Shelf
+from app.store.catalogue import best_of
+from app.store.db import Database
+from app.store.marks import Marked, tagged
+from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
+
+MOST_CHOICES = 200
+"""Datasets that a list can be narrowed to by a choice."""
+
+_JOB_KEYS: dict[JobOrder, ColumnElement[Any]] = {
+    JobOrder.NAME: func.lower(case((JobRow.name != "", JobRow.name), else_=JobRow.title)),
+    JobOrder.KIND: JobRow.kind.expression,
+    JobOrder.STATE: JobRow.status.expression,
+    JobOrder.RECIPE: JobRow.recipe.expression,
+    JobOrder.EPOCHS: JobRow.epochs.expression,
+    JobOrder.CLEAN: JobRow.clean.expression,
+    JobOrder.ROBUST: JobRow.robust.expression,
+    JobOrder.AUTOATTACK: JobRow.autoattack.expression,
+    JobOrder.TIME: JobRow.finished_at - JobRow.started_at,
+    JobOrder.CREATED: JobRow.created_at.expression,
+}
+
+
+def _measured(name: str) -> ColumnElement[Any]:
+    """A share of a model's latest evaluation that is not in the bin."""
+    share = cast(getattr(MeasurementRow, name), Float) / MeasurementRow.images
+    latest = (
+        select(share)
+        .join(JobRow, JobRow.id == MeasurementRow.job_id)
+        .where(MeasurementRow.model_id == ModelRow.id, JobRow.deleted_at.is_(None))
+        .order_by(MeasurementRow.at.desc())
+        .limit(1)
+    )
+    return latest.correlate(ModelRow).scalar_subquery()
+
+
+_MODEL_KEYS: dict[ModelOrder, ColumnElement[Any]] = {
+    ModelOrder.NAME: func.lower(ModelRow.name),
+    ModelOrder.RECIPE: ModelRow.recipe.expression,
+    ModelOrder.DATASET: func.lower(ModelRow.dataset_name),
+    ModelOrder.EPOCHS: ModelRow.epochs.expression,
+    ModelOrder.HELD_CLEAN: ModelRow.clean.expression,
+    ModelOrder.HELD_ROBUST: ModelRow.robust.expression,
+    ModelOrder.CLEAN: _measured("clean"),
+    ModelOrder.ROBUST: _measured("robust"),
+    ModelOrder.AUTOATTACK: _measured("autoattack"),
+    ModelOrder.TIME: ModelRow.seconds.expression,
+    ModelOrder.CREATED: ModelRow.created_at.expression,
+}
+
+
+def jobs(
+    database: Database, asked: JobFilter, *, offset: int, limit: int
+) -> tuple[list[JobRow], int]:
+    """A page of the jobs asked for, and how many there are in all; parts of ablations are left
+    out.
+    """
+    conditions = [JobRow.parent_id.is_(None), *_on_shelf(JobRow, asked.shelf)]
+    if asked.text:
+        conditions.append(
+            JobRow.title.icontains(asked.text, autoescape=True)
+            | JobRow.name.icontains(asked.text, autoescape=True)
+            | JobRow.note.icontains(asked.text, autoescape=True)
+            | JobRow.id.startswith(asked.text.lower(), autoescape=True)
+        )
+    if asked.tag:
+        conditions.append(tagged(JobRow, asked.tag))
+    equal = {JobRow.kind: asked.kind, JobRow.status: asked.status, JobRow.recipe: asked.recipe}
+    conditions += [column == value for column, value in equal.items() if value is not None]
+    if asked.dataset:
+        conditions.append(JobRow.dataset_id == asked.dataset)
+    key = _JOB_KEYS[asked.order]
+    order = _in_order(JobRow, key, unique=asked.order is JobOrder.CREATED, falling=asked.falling)
+    with database.reading() as session:
+        total = session.scalar(select(func.count(JobRow.id)).where(*conditions)) or 0
+        # Ids first: sorting carries no parameters along.
+        ids = select(JobRow.id).where(*conditions).order_by(*order).offset(offset).limit(limit)
+        shown = list(session.scalars(ids))
+        rows = {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(shown)))}
+    return [rows[id_] for id_ in shown if id_ in rows], total
+
+
+def models(
+    database: Database, asked: ModelFilter, *, offset: int, limit: int
+) -> tuple[list[ModelRow], int]:
+    """A page of the models asked for, and how many there are in all."""
+    conditions = [*_on_shelf(ModelRow, asked.shelf)]
+    if asked.text:
+        conditions.append(
+            ModelRow.name.icontains(asked.text, autoescape=True)
+            | ModelRow.note.icontains(asked.text, autoescape=True)
+            | ModelRow.id.startswith(asked.text.lower(), autoescape=True)
+        )
+    if asked.tag:
+        conditions.append(tagged(ModelRow, asked.tag))
+    if asked.dataset:
+        conditions.append(ModelRow.dataset_sha256 == asked.dataset)
+    if asked.recipe is not None:
+        conditions.append(ModelRow.recipe == asked.recipe)
+    key = _MODEL_KEYS[asked.order]
+    order = _in_order(
+        ModelRow, key, unique=asked.order is ModelOrder.CREATED, falling=asked.falling
+    )
+    with database.reading() as session:
+        total = session.scalar(select(func.count(ModelRow.id)).where(*conditions)) or 0
+        ids = select(ModelRow.id).where(*conditions).order_by(*order).offset(offset).limit(limit)
+        shown = list(session.scalars(ids))
+        found = session.scalars(select(ModelRow).where(ModelRow.id.in_(shown)))
+        rows = {row.id: row for row in found}
+    return [rows[id_] for id_ in shown if id_ in rows], total
+
+
+def _on_shelf(table: Marked, shelf: Shelf) -> tuple[ColumnElement[bool], ...]:
+    if shelf is Shelf.BIN:
+        return (table.deleted_at.is_not(None),)
+    archived = table.archived_at
+    kept = archived.is_not(None) if shelf is Shelf.ARCHIVE else archived.is_(None)
+    return table.deleted_at.is_(None), kept
+
+
+def _in_order(
+    table: type[JobRow] | type[ModelRow], key: ColumnElement[Any], *, unique: bool, falling: bool
+) -> tuple[UnaryExpression[Any] | ColumnElement[Any], ...]:
+    """Equal ones the newest first; what has no value last, however the others are sorted."""
+    first = key.desc() if falling else key.asc()
+    if unique:
+        return first, table.id.desc() if falling else table.id.asc()
+    return key.is_(None), first, table.created_at.desc(), table.id.desc()
+
+
+def datasets_of_models(database: Database) -> list[tuple[str, str]]:
+    """Checksum and name of everything that a model on the list was trained on, by name."""
+    query = (
+        select(ModelRow.dataset_sha256, func.min(ModelRow.dataset_name))
+        .where(*_on_shelf(ModelRow, Shelf.LIST), ModelRow.dataset_sha256.is_not(None))
+        .group_by(ModelRow.dataset_sha256)
+        .order_by(func.min(ModelRow.dataset_name))
+        .limit(MOST_CHOICES)
+    )
+    with database.reading() as session:
+        return [(sha256, name or "") for sha256, name in session.execute(query) if sha256]
+
+
+def newest_datasets(database: Database) -> list[tuple[str, str]]:
+    """Id and name of the newest datasets, by name."""
+    query = (
+        select(DatasetRow.id, DatasetRow.name)
+        .where(*_on_shelf(DatasetRow, Shelf.LIST))
+        .order_by(DatasetRow.created_at.desc())
+        .limit(MOST_CHOICES)
+    )
+    with database.reading() as session:
+        found = [(id_, name) for id_, name in session.execute(query)]
+    return sorted(found, key=lambda pair: pair[1].lower())
+
+
+def measured_in(database: Database, job_ids: Collection[str]) -> list[MeasurementRow]:
+    """What these evaluations measured, in the order of their models."""
+    query = select(MeasurementRow).where(MeasurementRow.job_id.in_(job_ids))
+    with database.reading() as session:
+        return list(session.scalars(query.order_by(MeasurementRow.position)))
+
+
+def latest_of(database: Database, model_ids: Collection[str]) -> dict[str, MeasurementRow]:
+    """Each model's latest evaluation that is not in the bin, in one query."""
+    age = func.row_number().over(
+        partition_by=MeasurementRow.model_id, order_by=MeasurementRow.at.desc()
+    )
+    ranked = (
+        select(MeasurementRow.job_id, MeasurementRow.position, age.label("age"))
+        .join(JobRow, JobRow.id == MeasurementRow.job_id)
+        .where(MeasurementRow.model_id.in_(model_ids), JobRow.deleted_at.is_(None))
+        .subquery()
+    )
+    newest = (
+        (MeasurementRow.job_id == ranked.c.job_id)
+        & (MeasurementRow.position == ranked.c.position)
+        & (ranked.c.age == 1)
+    )
+    with database.reading() as session:
+        rows = session.scalars(select(MeasurementRow).join(ranked, newest)).all()
+    return {row.model_id: row for row in rows}
+
+
+def best_models_of(database: Database, job_ids: Collection[str]) -> dict[str, ModelRow]:
+    """The best models of these trainings that are not in the bin, by training."""
+    with database.reading() as session:
+        rows = session.scalars(select(ModelRow).where(*best_of(job_ids))).all()
+    return {row.job_id: row for row in rows if row.job_id is not None}

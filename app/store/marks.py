@@ -1,0 +1,130 @@
+"""What people put on jobs, models and datasets: names, notes, tags, the archive and the bin.
+
+Who may, and what it means, is not decided here. `table` is the row class of what is marked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from app.store.db import Database
+from app.store.tables import DatasetRow, JobRow, ModelRow, TagRow
+
+Marked = type[JobRow] | type[ModelRow] | type[DatasetRow]
+
+
+def change(
+    database: Database,
+    table: Marked,
+    ids: Collection[str],
+    values: dict[str, Any],
+    *,
+    tags: Sequence[str] | None = None,
+    more_tags: Sequence[str] = (),
+    fewer_tags: Sequence[str] = (),
+) -> None:
+    """Set columns of some rows, and their tags where any are given, in one transaction.
+
+    `tags` takes the place of all that there are; `more_tags` are added, `fewer_tags` removed.
+    Raises SQLAlchemy's IntegrityError where a name is taken.
+    """
+    with database.writing() as session:
+        if values:
+            session.execute(update(table).where(table.id.in_(ids)).values(values))
+        if tags is not None:
+            session.execute(delete(TagRow).where(_on(table), TagRow.id.in_(ids)))
+        if fewer_tags:
+            unwanted = (_on(table), TagRow.id.in_(ids), TagRow.tag.in_(fewer_tags))
+            session.execute(delete(TagRow).where(*unwanted))
+        _add_tags(session, table, ids, [*(tags or ()), *more_tags])
+
+
+def _add_tags(session: Session, table: Marked, ids: Collection[str], tags: Iterable[str]) -> None:
+    wanted = set(tags)
+    if not wanted:
+        return
+    of_these = (_on(table), TagRow.id.in_(ids), TagRow.tag.in_(wanted))
+    held = {tuple(row) for row in session.execute(select(TagRow.id, TagRow.tag).where(*of_these))}
+    rows = [
+        {"thing": table.__tablename__, "tag": tag, "id": id_}
+        for id_ in ids
+        for tag in sorted(wanted)
+        if (id_, tag) not in held
+    ]
+    if rows:
+        session.execute(insert(TagRow), rows)
+
+
+def _on(table: Marked) -> ColumnElement[bool]:
+    return TagRow.thing == table.__tablename__
+
+
+def tags_of(database: Database, table: Marked, ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The tags of these rows in alphabetical order; those without any are left out."""
+    if not ids:
+        return {}
+    query = select(TagRow.id, TagRow.tag).where(_on(table), TagRow.id.in_(ids)).order_by(TagRow.tag)
+    found: dict[str, tuple[str, ...]] = {}
+    with database.reading() as session:
+        for id_, tag in session.execute(query):
+            found[id_] = (*found.get(id_, ()), tag)
+    return found
+
+
+def all_tags(database: Database, table: Marked) -> list[str]:
+    """Every tag that something in this table has, in alphabetical order."""
+    query = select(TagRow.tag).where(_on(table)).distinct().order_by(TagRow.tag)
+    with database.reading() as session:
+        return list(session.scalars(query))
+
+
+def tagged(table: Marked, tag: str) -> ColumnElement[bool]:
+    """The condition that a row has this tag."""
+    return table.id.in_(select(TagRow.id).where(_on(table), TagRow.tag == tag))
+
+
+def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float:
+    """Move rows into the bin, all at the same time, which is returned."""
+    now = time.time()
+    with database.writing() as session:
+        outside = (table.id.in_(ids), table.deleted_at.is_(None))
+        session.execute(update(table).where(*outside).values(deleted_at=now))
+    return now
+
+
+def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> None:
+    with database.writing() as session:
+        session.execute(update(table).where(table.id.in_(ids)).values(deleted_at=None))
+
+
+def deleted_at(database: Database, table: Marked, when: float) -> list[str]:
+    """The ids of what was moved into the bin at that very time."""
+    with database.reading() as session:
+        return list(session.scalars(select(table.id).where(table.deleted_at == when)))
+
+
+def in_bin(database: Database, table: Marked) -> int:
+    """How many there are in the bin."""
+    query = select(func.count()).select_from(table).where(table.deleted_at.is_not(None))
+    with database.reading() as session:
+        return session.scalar(query) or 0
+
+
+def empty_bin(
+    database: Database, table: Marked, *conditions: ColumnElement[bool], older_than_s: float
+) -> list[str]:
+    """Forget, with their tags, rows that have been in the bin for so long; returns their ids."""
+    due = (table.deleted_at < time.time() - older_than_s, *conditions)
+    with database.reading() as session:
+        if session.scalar(select(table.id).where(*due).limit(1)) is None:
+            return []
+    with database.writing() as session:
+        # Asked again: one of them may have been restored meanwhile.
+        gone = list(session.scalars(delete(table).where(*due).returning(table.id)))
+        session.execute(delete(TagRow).where(_on(table), TagRow.id.in_(gone)))
+    return gone

@@ -1,0 +1,179 @@
+"""All jobs in one table: sorted, searched, filtered, and many of them changed at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import field_validator
+
+from app.contracts.changes import JobChanges
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.listings import JobFilter, JobOrder
+from app.contracts.params import Id, Recipe
+from app.deps import LabDep
+from app.errors import InvalidInput, LabError
+from app.services import job_changes, jobs, listings
+from app.services.lab import Lab
+from app.services.listings import JobLine
+from app.web.pages import tables
+from app.web.pages.inputs import Posted
+from app.web.pages.kinds import KINDS
+from app.web.pages.tables import Action, Column, TableView
+from app.web.render import Context
+
+PATH = "/jobs"
+COLUMNS = (
+    Column("kind", "Kind"),
+    Column("state", "State"),
+    Column("dataset", "Dataset", sorts=False),
+    Column("recipe", "Recipe", shown=False),
+    Column("epochs", "Epochs", numeric=True, shown=False),
+    Column("clean", "Clean", numeric=True),
+    Column("robust", "Robust", numeric=True),
+    Column("autoattack", "AutoAttack", numeric=True),
+    Column("time", "Took", numeric=True),
+    Column("created", "Submitted"),
+)
+
+
+class JobQuery(tables.Query):
+    """What an address says about the table of jobs."""
+
+    kind: JobKind | None = None
+    status: JobStatus | None = None
+    sort: JobOrder = JobOrder.CREATED
+
+    @field_validator("dataset")
+    @classmethod
+    def _is_an_id(cls, value: str) -> str:
+        if value and len(value) != 32:
+            raise ValueError("is no dataset")
+        return value
+
+    @property
+    def filter(self) -> JobFilter:
+        return JobFilter(
+            text=self.q,
+            kind=self.kind,
+            status=self.status,
+            tag=self.tag,
+            dataset=self.dataset,
+            recipe=self.recipe,
+            shelf=self.shelf,
+            order=self.sort,
+            falling=self.order == "desc",
+        )
+
+
+@dataclass(frozen=True)
+class JobTableContext(Context):
+    """A page of jobs."""
+
+    template: ClassVar[str] = "jobs.html"
+
+    table: TableView
+    """How it is sorted and filtered."""
+    lines: tuple[JobLine, ...]
+    """Its rows."""
+    unfinished: bool
+    """Whether one of them still changes."""
+
+
+router = APIRouter(prefix=PATH)
+
+
+@router.get("")
+def all_jobs(lab: LabDep, request: Request) -> Response:
+    return _page(lab, request, JobQuery.of(request))
+
+
+def _page(
+    lab: Lab, request: Request, query: JobQuery, *, refused: LabError | None = None
+) -> Response:
+    found = listings.job_lines(lab, query.filter, page=query.page, page_size=tables.PAGE_SIZE)
+    choices = listings.job_choices(lab)
+    filters = (
+        tables.one_of("kind", "Kind", [(k, KINDS[k].noun) for k in JobKind], query.kind),
+        tables.one_of("status", "State", [(s, s) for s in JobStatus], query.status),
+        tables.one_of("recipe", "Recipe", [(r, r.record.title) for r in Recipe], query.recipe),
+        tables.one_of("dataset", "Dataset", choices.datasets, query.dataset),
+        tables.one_of("tag", "Tag", [(tag, tag) for tag in choices.tags], query.tag),
+    )
+    view = tables.table_view(
+        PATH,
+        query,
+        query.sort,
+        columns=COLUMNS,
+        filters=filters,
+        found=found,
+        tags=choices.tags,
+        binned=choices.binned,
+        problem=f"{refused.detail} {refused.hint}".strip() if refused else "",
+    )
+    context = JobTableContext(
+        table=view,
+        lines=found.items,
+        unfinished=any(not line.job.status.is_final for line in found.items),
+    )
+    return tables.answer(request, context, view, status=refused.status if refused else 200)
+
+
+@router.post("/selected")
+def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """Do one thing with the chosen jobs, and go back to the view that they were chosen in."""
+    query = JobQuery.read(parse_qsl(str(posted.get("back", ""))))
+    try:
+        undo = _act(lab, tables.chosen(posted, "job"))
+    except LabError as refused:
+        return _page(lab, request, query, refused=refused)
+    return tables.back_to(query, PATH, undo=undo)
+
+
+def _act(lab: Lab, chosen: tables.Chosen) -> float | None:
+    """Returns when the jobs went into the bin, where they did. Raises LabError."""
+    match chosen.action:
+        case Action.DELETE:
+            return job_changes.delete(lab, *chosen.ids)
+        case Action.RESTORE:
+            job_changes.restore(lab, *chosen.ids)
+        case Action.CANCEL:
+            job_changes.cancel_all(lab, chosen.ids)
+        case Action.ARCHIVE | Action.UNARCHIVE:
+            archived = chosen.action is Action.ARCHIVE
+            job_changes.change(lab, chosen.ids, JobChanges(archived=archived))
+        case Action.TAG:
+            job_changes.change(lab, chosen.ids, JobChanges(), more_tags=[chosen.tag])
+        case Action.UNTAG:
+            job_changes.change(lab, chosen.ids, JobChanges(), fewer_tags=[chosen.tag])
+    return None
+
+
+@router.post("/undo")
+def undo(lab: LabDep, posted: Posted) -> Response:
+    """Take out of the bin what was just moved there."""
+    query = JobQuery.read(tables.with_time(posted))
+    if query.undo is not None:
+        job_changes.restore_all(lab, query.undo)
+    return tables.back_to(query, PATH)
+
+
+@router.get("/compare")
+def compare(
+    lab: LabDep, job: Annotated[list[Id] | None, Query(max_length=tables.MOST_CHOSEN)] = None
+) -> Response:
+    """To the comparison of the chosen jobs: evaluations, or trainings. Raises InvalidInput."""
+    views = jobs.several(lab, list(dict.fromkeys(job or [])))
+    kinds = {view.kind for view in views}
+    pages = {JobKind.EVALUATE: "/compare", JobKind.TRAIN: "/compare/trainings"}
+    if len(kinds) != 1 or not kinds <= pages.keys():
+        raise InvalidInput(
+            "Only evaluations can be compared with evaluations, and trainings with trainings.",
+            hint="Choose jobs of one of these kinds.",
+        )
+    (kind,) = kinds
+    query = urlencode({"job": [view.id for view in views]}, doseq=True)
+    return RedirectResponse(f"{pages[kind]}?{query}", status_code=303)

@@ -1,0 +1,273 @@
+"""What tables of many things share: a view has an address, columns are chosen, headers sort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, Self
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import FormData
+
+from app.contracts.changes import Tag
+from app.contracts.listings import Shelf
+from app.contracts.params import Id, Recipe
+from app.contracts.views import Page
+from app.errors import InvalidFields, InvalidInput
+from app.web.render import Context, render
+
+PAGE_SIZE = 25
+MOST_CHOSEN = 100
+"""Rows that one action may be about."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a table may have, beside the name, which it always has."""
+
+    key: str
+    label: str
+    numeric: bool = False
+    shown: bool = True
+    """Whether it is there when nobody has chosen."""
+    sorts: bool = True
+
+
+@dataclass(frozen=True)
+class Header:
+    """The head of a shown column."""
+
+    key: str
+    label: str
+    numeric: bool
+    href: str
+    """Sorts by it, or the other way round; empty where it does not sort."""
+    sorted: Literal["", "ascending", "descending"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice of a filter, or a column that may be shown."""
+
+    value: str
+    label: str
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A choice by which a table is narrowed; its first option is all."""
+
+    name: str
+    label: str
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A page of a table, apart from its rows."""
+
+    path: str
+    address: str
+    """Of this very view."""
+    search: str
+    """What was looked for; outside text."""
+    sort: tuple[tuple[str, str], ...]
+    """Fields that keep the order while filters change."""
+    headers: tuple[Header, ...]
+    filters: tuple[Filter, ...]
+    columns: tuple[Option, ...]
+    shelves: tuple[tuple[str, str, bool], ...]
+    """Label, address and whether it is this one: the list, the archive, the bin."""
+    shelf: Shelf
+    narrowed: bool
+    """Whether anything is looked for or filtered."""
+    tags: tuple[str, ...]
+    """All that are in use, to choose from."""
+    total: int
+    page: int
+    pages: int
+    newer: str
+    """Address of the page before; empty on the first."""
+    older: str
+    undo: str
+    """When the rows that were just deleted went into the bin; empty where none were."""
+    problem: str
+    """Why the last action was refused; may quote outside text."""
+
+
+class Query(BaseModel):
+    """What an address says about a table. Fields that are empty are left out of the address."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    q: str = Field("", max_length=200)
+    tag: Tag | Literal[""] = ""
+    dataset: str = Field("", max_length=64, pattern="^[0-9a-f]*$")
+    recipe: Recipe | None = None
+    shelf: Shelf = Shelf.LIST
+    order: Literal["asc", "desc"] = "desc"
+    col: tuple[str, ...] = Field((), max_length=30)
+    page: int = Field(1, ge=1, le=1_000_000)
+    undo: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Raises InvalidFields."""
+        return cls.read(request.query_params.multi_items())
+
+    @classmethod
+    def read(cls, items: Sequence[tuple[str, str]]) -> Self:
+        """From the fields of a form or an address; empty ones say nothing. Raises InvalidFields."""
+        values: dict[str, Any] = {name: value for name, value in items if value and name != "col"}
+        values["col"] = tuple(value for name, value in items if name == "col")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InvalidFields.of(error) from None
+
+    def address(self, path: str, **changes: Any) -> str:
+        """Of the same view with something changed, on its first page unless told otherwise."""
+        values = self.model_dump() | {"page": 1, "undo": None} | changes
+        said = type(self).model_validate(values).model_dump(mode="json", exclude_defaults=True)
+        return f"{path}?{urlencode(said, doseq=True)}" if said else path
+
+
+def columns_of(query: Query, columns: Sequence[Column]) -> list[Column]:
+    """Those to be shown, in the table's order."""
+    return [
+        column for column in columns if (column.key in query.col if query.col else column.shown)
+    ]
+
+
+def headers(path: str, query: Query, sort: str, columns: Sequence[Column]) -> tuple[Header, ...]:
+    """Of the name and of the shown columns."""
+    return tuple(
+        _header(path, query, sort, column)
+        for column in (Column("name", "Name"), *columns_of(query, columns))
+    )
+
+
+def _header(path: str, query: Query, sort: str, column: Column) -> Header:
+    current = column.key == sort
+    first = "desc" if column.numeric or column.key == "created" else "asc"
+    other = "asc" if query.order == "desc" else "desc"
+    return Header(
+        key=column.key,
+        label=column.label,
+        numeric=column.numeric,
+        href=query.address(path, sort=column.key, order=other if current else first)
+        if column.sorts
+        else "",
+        sorted=("descending" if query.order == "desc" else "ascending") if current else "",
+    )
+
+
+def one_of(name: str, label: str, options: Sequence[tuple[str, str]], chosen: str | None) -> Filter:
+    """A filter by one of these values and what they are called; a chosen one is never missing."""
+    values = {value for value, _ in options}
+    absent = [(chosen, chosen[:8])] if chosen and chosen not in values else []
+    every = [("", "All"), *absent, *options]
+    return Filter(
+        name, label, tuple(Option(value, text, value == (chosen or "")) for value, text in every)
+    )
+
+
+def table_view(
+    path: str,
+    query: Query,
+    sort: str,
+    *,
+    columns: Sequence[Column],
+    filters: Sequence[Filter],
+    found: Page[Any],
+    tags: Sequence[str],
+    binned: int,
+    problem: str = "",
+) -> TableView:
+    shown = {column.key for column in columns_of(query, columns)}
+    labels = {Shelf.LIST: "List", Shelf.ARCHIVE: "Archive", Shelf.BIN: f"Bin ({binned:,})"}
+    return TableView(
+        path=path,
+        address=query.address(path, page=query.page),
+        search=query.q,
+        sort=(("sort", sort), ("order", query.order)),
+        headers=headers(path, query, sort, columns),
+        filters=tuple(filters),
+        columns=tuple(Option(c.key, c.label, c.key in shown) for c in columns),
+        shelves=tuple(
+            (label, query.address(path, shelf=shelf), shelf is query.shelf)
+            for shelf, label in labels.items()
+        ),
+        shelf=query.shelf,
+        narrowed=bool(query.q) or any(not each.options[0].chosen for each in filters),
+        tags=tuple(tags),
+        total=found.total,
+        page=found.page,
+        pages=found.pages,
+        newer=query.address(path, page=query.page - 1) if query.page > 1 else "",
+        older=query.address(path, page=query.page + 1) if query.page < found.pages else "",
+        undo="" if query.undo is None else repr(query.undo),
+        problem=problem,
+    )
+
+
+def answer(request: Request, context: Context, view: TableView, *, status: int = 200) -> Response:
+    """The page; whoever fetches a part of it is told the address that reproduces it."""
+    response = render(request, context, status=status)
+    if "hx-request" in request.headers:
+        response.headers["HX-Push-Url"] = view.address
+    return response
+
+
+class Action(StrEnum):
+    """What can be done with the chosen rows."""
+
+    CANCEL = "cancel"
+    ARCHIVE = "archive"
+    UNARCHIVE = "unarchive"
+    TAG = "tag"
+    UNTAG = "untag"
+    DELETE = "delete"
+    RESTORE = "restore"
+
+
+class Chosen(BaseModel):
+    """Which rows, and what is to be done with them."""
+
+    ids: tuple[Id, ...] = Field(min_length=1, max_length=MOST_CHOSEN)
+    action: Action
+    tag: Tag | Literal[""] = ""
+
+
+def chosen(posted: FormData, field: str) -> Chosen:
+    """From the form around a table. Raises InvalidInput."""
+    ids = list(dict.fromkeys(str(value) for value in posted.getlist(field)))
+    if not ids:
+        raise InvalidInput("Nothing is chosen.", hint="Tick at least one row.")
+    values: Mapping[str, Any] = {
+        "ids": ids,
+        "action": posted.get("action"),
+        "tag": posted.get("tag") or "",
+    }
+    try:
+        found = Chosen.model_validate(values)
+    except ValidationError as error:
+        raise InvalidFields.of(error) from None
+    if found.action in (Action.TAG, Action.UNTAG) and not found.tag:
+        raise InvalidInput("There is no tag to add or remove.", hint="Type one beside the button.")
+    return found
+
+
+def with_time(posted: FormData) -> list[tuple[str, str]]:
+    """The view to go back to, and the time at which its rows went into the bin."""
+    return [*parse_qsl(str(posted.get("back", ""))), ("undo", str(posted.get("at", "")))]
+
+
+def back_to(query: Query, path: str, *, undo: float | None = None) -> Response:
+    """To the view from which an action came."""
+    return RedirectResponse(query.address(path, page=query.page, undo=undo), status_code=303)

@@ -1,0 +1,44 @@
+// Tables of many things: addresses without empty fields, choosing all rows, and how many are chosen.
+
+const chosenIn = (form) => [...form.querySelectorAll("tbody .pick input")];
+
+function count(form) {
+  const boxes = chosenIn(form);
+  const ticked = boxes.filter((box) => box.checked).length;
+  const all = form.querySelector("[data-all]");
+  all.checked = ticked > 0 && ticked === boxes.length;
+  all.indeterminate = ticked > 0 && ticked < boxes.length;
+  const bar = form.querySelector("[data-selection]");
+  bar.hidden = ticked === 0;
+  bar.querySelector("[data-chosen]").textContent = `${ticked} chosen`;
+}
+
+function countAll() {
+  for (const form of document.querySelectorAll("form[data-rows]")) count(form);
+}
+
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-rows]");
+  if (!form) return;
+  if (event.target.matches("[data-all]"))
+    for (const box of chosenIn(form)) box.checked = event.target.checked;
+  count(form);
+});
+
+// Every change is shown at once, so the button says nothing new.
+for (const button of document.querySelectorAll("[data-narrow] [data-apply]")) button.hidden = true;
+
+// A field that is empty, and columns that are as usual, say nothing.
+const usual = (form) => [...form.querySelectorAll("[name=col]")]
+  .every((box) => box.checked === box.defaultChecked);
+document.addEventListener("htmx:configRequest", (event) => {
+  const form = event.target.closest?.("[data-narrow]");
+  if (!form) return;
+  const columns = new URLSearchParams(location.search).has("col") || !usual(form);
+  for (const [name, value] of Object.entries(event.detail.parameters))
+    if (value === "" || (name === "col" && !columns)) delete event.detail.parameters[name];
+});
+
+// The form keeps the order and the shelf that the shown table has, whoever changed them.
+document.addEventListener("htmx:afterSettle", countAll);
+countAll();

@@ -1,0 +1,112 @@
+"""Deleting jobs: what stands in the way, what goes along, and the way back."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import update
+
+from app.ablations import lifecycle
+from app.contracts.changes import JobChanges
+from app.contracts.jobs import JobKind, JobStatus
+from app.errors import Conflict, NotFound
+from app.services import job_changes, jobs
+from app.services.lab import Lab
+from app.services.upkeep import reconcile
+from app.store.tables import JobRow, ModelRow
+from tests.plugins.families import ablation_params, children_of, fail, take
+from tests.plugins.rows import job_row
+from tests.plugins.stock import stock_dataset, stock_model
+
+
+def ended(lab: Lab, **values: object) -> str:
+    row = job_row(**{"status": JobStatus.FAILED, "finished_at": time.time(), **values})
+    with lab.database.writing() as session:
+        session.add(row)
+    return row.id
+
+
+def test_a_named_job_is_called_so_and_says_what_it_does(lab: Lab) -> None:
+    job = ended(lab, title="Train Net on Pets")
+    (view,) = job_changes.change(lab, [job], JobChanges(name="Table 2", pinned=True))
+    assert (view.title, view.does, view.name) == ("Table 2", "Train Net on Pets", "Table 2")
+    assert view.pinned_at is not None
+    (view,) = job_changes.change(lab, [job], JobChanges(name="", pinned=False))
+    assert (view.title, view.name, view.pinned_at) == ("Train Net on Pets", "", None)
+
+
+def test_pinned_jobs_are_found_the_latest_first_while_they_are_there(lab: Lab) -> None:
+    first, second, gone = (ended(lab, status=JobStatus.SUCCEEDED) for _ in range(3))
+    for job in (first, second, gone):
+        job_changes.change(lab, [job], JobChanges(pinned=True))
+    job_changes.delete(lab, gone)
+    assert [view.id for view in job_changes.pinned(lab)] == [second, first]
+
+
+def test_an_unfinished_job_is_not_deleted_and_nothing_else_of_the_selection(lab: Lab) -> None:
+    over, running = ended(lab), ended(lab, status=JobStatus.RUNNING, title="Long")
+    with pytest.raises(Conflict, match="“Long” is running"):
+        job_changes.delete(lab, over, running)
+    assert jobs.get(lab, over).id == over
+
+
+def test_a_job_from_which_a_model_came_says_so(lab: Lab) -> None:
+    job, model = ended(lab), stock_model(lab, name="Net")
+    with lab.database.writing() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == model).values(job_id=job))
+    with pytest.raises(Conflict, match="The model “Net” came from here"):
+        job_changes.delete(lab, job)
+
+
+def test_a_job_whose_checkpoint_is_in_use_says_so(lab: Lab) -> None:
+    earlier = ended(lab)
+    with lab.database.writing() as session:
+        session.add(job_row(title="Go on", params={"continue_from": earlier}))
+    with pytest.raises(Conflict, match="“Go on” goes on from its checkpoint"):
+        job_changes.delete(lab, earlier)
+
+
+def test_an_ablation_goes_and_comes_back_with_its_jobs(lab: Lab) -> None:
+    training = {"dataset": stock_dataset(lab), "teacher": stock_model(lab)}
+    parent = jobs.submit(lab, JobKind.ABLATION, ablation_params(training=training)).id
+    for child in children_of(lab.database, parent):
+        fail(lab.database, take(lab.database, child.id))
+    lifecycle.advance(lab.database, lab.files, parent)
+    child = children_of(lab.database, parent)[0].id
+    with pytest.raises(Conflict, match="is a part of “Ablation Nets on Pets”"):
+        job_changes.delete(lab, child)
+    job_changes.delete(lab, parent)
+    assert jobs.page(lab).total == 0
+    with pytest.raises(Conflict, match="part of an ablation"):
+        job_changes.restore(lab, child)
+    (restored,) = job_changes.restore(lab, parent)
+    assert restored.children == 4
+    assert jobs.get(lab, child).parent == parent
+
+
+def test_what_was_deleted_at_once_comes_back_at_once(lab: Lab) -> None:
+    one, two, other = ended(lab), ended(lab), ended(lab)
+    job_changes.delete(lab, other)
+    when = job_changes.delete(lab, one, two)
+    assert job_changes.restore_all(lab, when) == 2
+    assert {view.id for view in jobs.page(lab).items} == {one, two}
+    with pytest.raises(NotFound):
+        jobs.get(lab, other)
+
+
+def test_files_of_deleted_jobs_go_after_a_week(lab: Lab) -> None:
+    old, young = ended(lab), ended(lab)
+    job_changes.delete(lab, old, young)
+    for job in (old, young):
+        lab.files.result(job).write_text("{}")
+        lab.files.checkpoints(job).mkdir()
+    with lab.database.writing() as session:
+        long_ago = update(JobRow).where(JobRow.id == old)
+        session.execute(long_ago.values(deleted_at=time.time() - 8 * 24 * 3600))
+    reconcile(lab)
+    for job, there in ((old, False), (young, True)):
+        assert lab.files.result(job).exists() is there
+        assert lab.files.checkpoints(job).exists() is there
+    with pytest.raises(NotFound):
+        job_changes.restore(lab, old)
