@@ -29,6 +29,11 @@ def document(lab: Lab, name: str) -> bytes:
     return found
 
 
+def version(lab: Lab) -> str:
+    """A text that is another one when anything in the showcase is."""
+    return "" if lab.shown is None else lab.shown.version
+
+
 def examples(lab: Lab) -> tuple[Picture, ...]:
     """Pictures to try: those of the showcase, or else the first of each class."""
     if lab.shown is not None:

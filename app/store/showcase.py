@@ -32,6 +32,8 @@ class Shown:
     pictures: tuple[ShowcasePicture, ...]
     documents: Mapping[str, bytes]
     """Each picture's results as JSON, by the picture's name."""
+    version: str
+    """Of the documents: another one when any of them is."""
     cards: Mapping[str, ModelCard]
     """Of the models of the curves, by id."""
 
@@ -76,7 +78,8 @@ def read(box: Path) -> Shown:
     for name, picture in zip(documents, pictures, strict=True):
         _check(name, picture)
     cards = {known[sha256].id: shipped.read_card(known[sha256]) for sha256 in of_curves}
-    return Shown(showcase, pictures, documents, cards)
+    version = hashlib.sha256(b"".join(documents.values())).hexdigest()[:12]
+    return Shown(showcase, pictures, documents, version, cards)
 
 
 def _check(name: str, shown: ShowcasePicture) -> None:

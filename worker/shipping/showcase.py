@@ -40,7 +40,7 @@ from app.store.showcase import FOLDER, INDEX, picture_file
 from app.store.tables import UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
-from worker.jobs.pictures import png, sheet
+from worker.jobs.pictures import change_sheet, sheet
 
 EPSILON = from_255(8)
 
@@ -90,6 +90,7 @@ def cut(result: ExplainResult, picture: Picture, sha256: str) -> ShowcasePicture
         classes=result.classes,
         budgets=result.budgets,
         image_size=result.image_size,
+        clean_png=result.clean_png,
         views=(_view(result, 0), _view(result, 1)),
         environment=result.environment,
     )
@@ -153,11 +154,11 @@ def _uploaded(lab: WorkerLab, picture: Picture) -> str:
 def _view(result: ExplainResult, number: int) -> ShowcaseView:
     attack, columns = result.attacks[number], len(result.iterates)
     look = attack.looks[number]
-    maps = look.attention.sheet
-    tiles = np.stack([_pixels(level.adversarial_png) for level in attack.levels])  # (B, H, W, 3)
+    width, maps = result.image_size, look.attention.sheet
+    changes = _pixels(attack.changes_png)[:, -3 * width :]  # (B * H, 3 * W)
     last = _pixels(maps.png)[:, -maps.width :]  # (B * h, w)
     return ShowcaseView(
-        pictures_png=png(tiles.reshape(-1, *tiles.shape[2:])),
+        changes_png=change_sheet(changes.reshape(-1, 1, width, width, 3)),
         attention=MapSheet(
             png=sheet(last.reshape(-1, 1, maps.height, maps.width)),
             height=maps.height,
@@ -169,5 +170,6 @@ def _view(result: ExplainResult, number: int) -> ShowcaseView:
 
 
 def _pixels(text: str) -> NDArray[np.uint8]:
+    """The grey levels of a sheet; of one with a palette, the numbers of its colours are they."""
     with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as picture:
         return np.asarray(picture)

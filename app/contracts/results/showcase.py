@@ -46,8 +46,8 @@ class Picture(Result):
 class ShowcaseView(Result):
     """What one model makes of the pictures that were crafted on it, one for each budget."""
 
-    pictures_png: str
-    """RGB tiles, one below the other; PNG data, base64."""
+    changes_png: str
+    """A tile for each budget, one below the other, as in `Attacked.changes_png`."""
     attention: MapSheet
     """The paper's channel sum, a map below the other."""
     top: Integers
@@ -70,6 +70,8 @@ class ShowcasePicture(Result):
     budgets: Numbers
     """In [0, 1] units; the first is 0, the clean image."""
     image_size: int
+    clean_png: str
+    """PNG data, base64."""
     views: tuple[ShowcaseView, ShowcaseView]
     environment: Environment
 

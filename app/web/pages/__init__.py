@@ -8,9 +8,9 @@ from app.web.pages import (
     ablate,
     ablation,
     compare,
-    dashboard,
     datasets,
     evaluate,
+    home,
     import_model,
     job_table,
     jobs,
@@ -27,7 +27,7 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, dashboard, job_table, jobs, report, compare, train, evaluate, import_model,
+    ablate, ablation, home, job_table, jobs, report, compare, train, evaluate, import_model,
     model_table, models, datasets, live,
 )  # fmt: skip
 for page in _PAGES:
