@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel
 
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus
 from app.contracts.params import (
+    LIVE_ITERATES,
     LIVE_LEVELS,
-    CraftedOn,
     EvaluateParams,
     ExplainParams,
     ImportParams,
@@ -28,8 +29,11 @@ from app.contracts.params import (
 )
 from app.contracts.results import (
     Accuracy,
+    Attacked,
+    CleanLook,
     CurvePoint,
     DatasetReport,
+    Distances,
     Environment,
     EvaluationResult,
     EvaluationSummary,
@@ -37,18 +41,23 @@ from app.contracts.results import (
     ImportResult,
     Level,
     Lineage,
+    LiveModel,
+    Look,
+    MapFigures,
+    MapSheet,
+    Minimal,
     ModelCard,
     ModelFigures,
     TrainResult,
-    View,
 )
+from app.contracts.results import Stored as StoredPicture
 from app.services.lab import Lab
 from app.store import jobs
 from app.store.tables import DatasetRow, JobRow, ModelRow
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _HERE = Environment(code_version="0.1.0", torch="2.14.1", device="cpu", threads=2, seconds=1200.0)
-_ATTENTION_SIDE = 8
+_SIDE, _ATTENTION_SIDE = 32, 8
 _LONG_RUN = 2000
 _SHORT_RUN = 60
 
@@ -252,51 +261,85 @@ def _evaluate(
 
 
 def _png(rng: np.random.Generator) -> str:
+    return _as_png(rng.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8))
+
+
+def _as_png(pixels: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _view(rng: np.random.Generator) -> View:
-    def grid() -> tuple[tuple[float, ...], ...]:
-        values = rng.random((_ATTENTION_SIDE, _ATTENTION_SIDE)).round(4).tolist()
-        return tuple(tuple(row) for row in values)
+def _explain(lab: Lab, rng: np.random.Generator, teacher: ModelRow, student: ModelRow) -> str:
+    pair = (teacher, student)
+    params = ExplainParams(upload=uuid.uuid4().hex, models=tuple(row.id for row in pair))
+    job_id = _add(lab, JobKind.EXPLAIN, "Explain photo.jpg", params)
+    level = Level(adversarial_png=_png(rng), max_change=0.01, l2_change=0.1)
+    result = ExplainResult(
+        params=params,
+        attack="PGD-10 (L∞), away from the true class",
+        classes=CLASSES,
+        shown=tuple(range(len(CLASSES))),
+        label=CLASSES[0],
+        models=tuple(
+            LiveModel(**_lineage(row).model_dump(), recipe=None, label_smoothing=None)
+            for row in pair
+        ),
+        budgets=tuple(params.max_epsilon * i / (LIVE_LEVELS - 1) for i in range(LIVE_LEVELS)),
+        iterates=tuple(range(LIVE_ITERATES)),
+        image_size=_SIDE,
+        clean_png=_png(rng),
+        clean=tuple(
+            CleanLook(
+                top=0, confidence=0.5, probabilities=_numbers(rng, len(CLASSES)),
+                attention_noise=_distances(rng, LIVE_LEVELS),
+                grad_cam_noise=_distances(rng, LIVE_LEVELS),
+            )
+            for _ in pair
+        ),
+        attacks=tuple(
+            Attacked(
+                changes_png=_sheet(rng, LIVE_ITERATES, _SIDE, 3 * _SIDE),
+                levels=(level,) * LIVE_LEVELS,
+                looks=tuple(
+                    _look(rng, LIVE_ITERATES if own == other else 1) for other in range(2)
+                ),
+                stored=(StoredPicture(form="png", top=(0,) * LIVE_LEVELS),),
+                minimal=Minimal(survived=0.01, broke=0.02, crafted_on=own, steps=10),
+            )
+            for own in range(2)
+        ),
+        environment=_HERE,
+    )  # fmt: skip
+    _run(lab, job_id, [], result)
+    return job_id
 
-    return View(
-        probabilities=tuple(rng.dirichlet(np.ones(len(CLASSES))).round(4).tolist()),
-        attention=grid(), grad_cam=grid(),
-        attention_l1=0.1, attention_cosine=0.1, grad_cam_l1=0.1, grad_cam_cosine=0.1,
+
+def _look(rng: np.random.Generator, columns: int) -> Look:
+    pictures = LIVE_LEVELS * columns
+    maps = MapFigures(
+        sheet=MapSheet(
+            png=_sheet(rng, columns, _ATTENTION_SIDE, _ATTENTION_SIDE),
+            height=_ATTENTION_SIDE, width=_ATTENTION_SIDE,
+        ),
+        shift=_distances(rng, pictures), reference=_distances(rng, pictures),
+    )  # fmt: skip
+    return Look(
+        top=(0,) * pictures, confidence=_numbers(rng, pictures),
+        probabilities=(_numbers(rng, len(CLASSES)),) * pictures,
+        attention=maps, grad_cam=maps, stages=(),
     )  # fmt: skip
 
 
-def _explain(lab: Lab, rng: np.random.Generator, teacher: ModelRow, student: ModelRow) -> str:
-    params = ExplainParams(upload=uuid.uuid4().hex, teacher=teacher.id, student=student.id)
-    job_id = _add(lab, JobKind.EXPLAIN, "Explain photo.jpg", params)
-    levels = tuple(
-        Level(
-            epsilon=params.max_epsilon * i / (LIVE_LEVELS - 1),
-            adversarial_png=_png(rng),
-            perturbation_png=_png(rng),
-            max_change=params.max_epsilon * i / (LIVE_LEVELS - 1),
-            l2_change=0.1 * i,
-            teacher=_view(rng),
-            student=_view(rng),
-        )
-        for i in range(LIVE_LEVELS)
-    )
-    result = ExplainResult(
-        params=params,
-        classes=CLASSES,
-        label=CLASSES[0],
-        label_is_given=False,
-        teacher=_lineage(teacher),
-        student=_lineage(student),
-        crafted_on=CraftedOn.STUDENT,
-        attack=params.attack,
-        clean_png=_png(rng),
-        perturbation_range=params.max_epsilon,
-        levels=levels,
-        environment=_HERE,
-    )
-    _run(lab, job_id, [], result)
-    return job_id
+def _sheet(rng: np.random.Generator, columns: int, height: int, width: int) -> str:
+    shape = (LIVE_LEVELS * height, columns * width)
+    return _as_png(rng.integers(120, 136, shape, dtype=np.uint8))
+
+
+def _numbers(rng: np.random.Generator, count: int) -> tuple[float, ...]:
+    return tuple(rng.random(count).round(4).tolist())
+
+
+def _distances(rng: np.random.Generator, pictures: int) -> Distances:
+    numbers = _numbers(rng, pictures)
+    return Distances(l1=numbers, cosine=numbers, overlap=numbers)

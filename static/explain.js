@@ -1,105 +1,340 @@
-// Shows an explain result; its slider needs nothing from the server.
-/* global Plotly */
-import { drawMap, drawScale } from "./attention.js";
-import { draw } from "./charts.js";
+// Shows the result of a live attack; its sliders need nothing from the server.
+//
+//   show(element, result, {start, target, archive})
+//
+// `element`: the section of templates/_viewer.html; `result`: an ExplainResult. The others may be
+// left out. `start`: where to begin, {row, column, map, on}. `target`: called with the name of a class
+// that was clicked; without it classes are no buttons. `archive`: address of a ZIP that reproduces it.
+// Whenever the view moves, the element sends a "moved" event whose detail is like `start`.
+import { showArena } from "./arena.js";
+import { answer, budget, movement, percent, sentence } from "./sentences.js";
+import { diverging, drawScale, magma, maps, pictures } from "./sheets.js";
 
-const view = document.getElementById("view");
-const slider = document.getElementById("epsilon");
-const opacity = document.getElementById("opacity");
-let shown = null;
+const SHOWN_MS = 160;
+const HUES = 6;
+const shows = new WeakMap();
 
-function write(name, text) {
-  for (const place of view.querySelectorAll(`[data-text="${name}"]`)) place.textContent = text;
+/** Style sheet names of the models' colours, as app/web/charts/palette.py gives them to other pages. */
+export function identities(models) {
+  const taken = new Set();
+  return models.map(({ id, recipe }) => {
+    const start = parseInt(id.slice(0, 8), 16) % HUES;
+    const others = Array.from({ length: HUES }, (_, i) => `hue-${((start + i) % HUES) + 1}`);
+    const wished = recipe === null ? [] : [recipe === "clean" ? "teacher" : "student"];
+    const free = [...wished, ...others, "student", "teacher"].find((name) => !taken.has(name));
+    taken.add(free);
+    return free;
+  });
 }
 
-function picture(name, base64) {
-  for (const image of view.querySelectorAll(`[data-image="${name}"]`)) image.src = `data:image/png;base64,${base64}`;
-}
-
-const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
-
-/** What a model says, and whether it is right. */
-function answer(result, probabilities) {
-  const best = probabilities.indexOf(Math.max(...probabilities));
-  const right = result.classes[best] === result.label;
-  return { right, text: `${right ? "✓" : "✕"} ${result.classes[best]}, ${percent(probabilities[best])}` };
-}
-
-/** One model on one image: its map, what it says, and how far its map is from the teacher's. */
-function showSide(who, state, side) {
-  const kind = view.querySelector("[name=map]:checked").value;
-  const holder = view.querySelector(`[data-map="${who}-${state}"]`);
-  drawMap(holder.querySelector("canvas"), side[kind]);
-  const says = answer(shown.result, side.probabilities);
-  write(`${who}-${state}-says`, says.text);
-  holder.querySelector("figcaption").classList.toggle("wrong", !says.right);
-  write(`${who}-${state}-l1`, side[`${kind}_l1`].toFixed(3));
-  write(`${who}-${state}-cosine`, side[`${kind}_cosine`].toFixed(3));
-}
-
-function showLevel() {
-  const { result, figures } = shown;
-  const at = Number(slider.value);
-  const level = result.levels[at];
-  const words = figures.true_class.layout.meta.levels[at];
-  slider.setAttribute("aria-valuetext", words.epsilon);
-  document.getElementById("epsilon-text").textContent = words.epsilon;
-  for (const name of ["epsilon", "largest", "l2"]) write(name, words[name]);
-  picture("adversarial", level.adversarial_png);
-  picture("perturbation", level.perturbation_png);
-  for (const who of ["teacher", "student"]) {
-    showSide(who, "clean", result.levels[0][who]);
-    showSide(who, "adversarial", level[who]);
-    const { plot, classes } = shown.bars[who];
-    Plotly.restyle(plot, { x: [classes.map((k) => level[who].probabilities[k])] }, [1]);
+class Viewer {
+  constructor(root) {
+    this.root = root;
+    this.part = (selector) => root.querySelector(selector);
+    this.sliders = { budget: this.part("[data-slider=budget]"), iterate: this.part("[data-slider=iterate]") };
+    this.choices = { map: this.part("[data-map]"), on: this.part("[data-on]"), picture: this.part("[data-picture]") };
+    for (const slider of Object.values(this.sliders)) {
+      slider.addEventListener("input", () => this.draw());
+      slider.addEventListener("change", () => this.settled());
+    }
+    for (const choice of Object.values(this.choices)) choice.addEventListener("change", () => this.chosen());
+    this.part("[data-opacity]").addEventListener("input", (event) => root.style.setProperty("--overlay", event.target.value / 100));
+    for (const button of root.querySelectorAll("[data-play]")) button.addEventListener("click", () => this.play(button));
+    this.tabs = [...root.querySelectorAll("[role=tab]")];
+    for (const tab of this.tabs) {
+      tab.addEventListener("click", () => this.open(tab));
+      tab.addEventListener("keydown", (event) => {
+        if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+        const other = this.tabs.find((one) => one !== tab);
+        this.open(other);
+        other.focus();
+      });
+    }
   }
-  const x = figures.true_class.data[0].x[at];
-  Plotly.relayout(shown.curve, { "shapes[0].x0": x, "shapes[0].x1": x });
+
+  write(name, text) {
+    this.part(`[data-text=${name}]`).textContent = text;
+  }
+
+  open(tab) {
+    for (const one of this.tabs) {
+      one.setAttribute("aria-selected", String(one === tab));
+      one.tabIndex = one === tab ? 0 : -1;
+      this.part(`[data-panel-of=${one.dataset.tab}]`).hidden = one !== tab;
+    }
+    this.part(".arena").follow(this.moment.row);
+  }
+
+  /** Take another result. */
+  async take(result, options) {
+    this.stop();
+    const range = result.params.attack.norm === "linf" ? 255 * result.budgets.at(-1) : 255 * Math.max(1 / 255, ...result.attacks.flatMap((one) => one.levels.map((level) => level.max_change)));
+    const sheets = await Promise.all(result.attacks.map((one) => pictures(result.clean_png, one.changes_png, result.image_size, range)));
+    const looks = await Promise.all(result.attacks.map((one) => Promise.all(one.looks.map(async (look) => ({
+      attention: await maps(look.attention.sheet),
+      grad_cam: await maps(look.grad_cam.sheet),
+      stages: await Promise.all(look.stages.map(maps)),
+    })))));
+    Object.assign(this, { result, options, sheets, looks, range, names: identities(result.models) });
+    this.lay();
+    this.begin(options.start ?? {});
+    this.root.hidden = false;
+    this.chosen();
+  }
+
+  /** Everything that does not move. */
+  lay() {
+    const { result, choices } = this;
+    this.sliders.budget.max = result.budgets.length - 1;
+    this.sliders.iterate.max = result.iterates.length - 1;
+    this.part("[data-crafted]").hidden = result.models.length === 1;
+    choices.on.replaceChildren(new Option("each model itself", ""), ...result.models.map((model, i) => new Option(model.name, i)));
+    const stages = this.looks[0][0].stages.length;
+    for (const old of choices.map.querySelectorAll("[value^=stage]")) old.remove();
+    for (let i = 0; i < stages - 1; i += 1) choices.map.add(new Option(`Stage ${i + 1} of ${stages}`, `stage-${i}`));
+    this.write("truth", result.label === null ? "no true class given" : `true class: ${result.label}`);
+    this.write("attack", `${result.attack}, on each model by itself. Computed in ${result.environment.seconds.toFixed(2)} s on ${result.environment.device}.`);
+    this.sheets[0].shown.draw(this.part(".clean canvas"), 0, 0, false);
+    for (const old of this.root.querySelectorAll(".of-model")) old.remove();
+    const template = this.part("template");
+    this.columns = result.models.map((model, i) => {
+      const column = template.content.firstElementChild.cloneNode(true);
+      column.querySelector("h3").textContent = model.name;
+      column.querySelector("h3").classList.add(this.names[i]);
+      column.classList.add(`is-${this.names[i]}`);
+      if (i === 0 && result.models.length > 1) column.querySelector("h3").title = "Other maps are compared with this model's.";
+      const smoothed = column.querySelector(".smoothed");
+      smoothed.hidden = !(model.label_smoothing > 0);
+      smoothed.textContent = `Its training spread ${percent(model.label_smoothing)} of each label over the other classes: low confidence is its design.`;
+      this.layBars(column, i);
+      return column;
+    });
+    this.part(".columns-of-models").append(...this.columns);
+    this.root.style.setProperty("--models", result.models.length);
+    this.layDownloads();
+    showArena(this.part(".arena"), result, this.names);
+  }
+
+  layBars(column, model) {
+    const { result } = this;
+    const all = [result.clean[model].probabilities, ...result.attacks.flatMap((one) => one.looks[model].probabilities)];
+    const highest = all.reduce((most, row) => Math.max(most, ...row), 0);
+    const end = Math.ceil(10 * highest) / 10;
+    column.querySelector("[data-axis]").textContent = `${Math.round(100 * end)}\u00a0%`;
+    const rows = result.shown.map((k, at) => {
+      const row = document.createElement("li");
+      const holder = this.options.target ? document.createElement("button") : document.createElement("div");
+      const parts = ["name", "track", "value"].map((name) => Object.assign(document.createElement("span"), { className: name }));
+      parts[0].textContent = result.classes[k];
+      const [was, now] = ["was", "now"].map((name) => parts[1].appendChild(Object.assign(document.createElement("span"), { className: name })));
+      was.style.width = `${(100 * result.clean[model].probabilities[at]) / end}%`;
+      holder.append(...parts);
+      row.classList.toggle("true", result.classes[k] === result.label);
+      if (this.options.target) {
+        Object.assign(holder, { type: "button", title: `Attack towards “${result.classes[k]}”` });
+        holder.addEventListener("click", () => this.options.target(result.classes[k]));
+      }
+      row.append(holder);
+      return { row, now, value: parts[2] };
+    });
+    column.bars = { rows, end };
+    column.querySelector(".bars").replaceChildren(...rows.map(({ row }) => row));
+  }
+
+  begin({ row, column, map, on }) {
+    const { result, sliders, choices } = this;
+    sliders.budget.value = row ?? Math.floor((result.budgets.length - 1) / 2);
+    sliders.iterate.value = column ?? result.iterates.length - 1;
+    if ([...choices.map.options].some((one) => one.value === map)) choices.map.value = map;
+    choices.on.value = on !== null && on < result.models.length ? String(on) : "";
+  }
+
+  get moment() {
+    const on = this.choices.on.value;
+    return {
+      row: Number(this.sliders.budget.value),
+      column: Number(this.sliders.iterate.value),
+      map: this.choices.map.value,
+      on: on === "" ? null : Number(on),
+    };
+  }
+
+  /** A choice changed what sliders and legend mean. */
+  chosen() {
+    const { map, on } = this.moment;
+    const stage = map.startsWith("stage");
+    for (const option of this.choices.map.querySelectorAll("[value^=stage]")) option.disabled = on !== null;
+    if (stage && on !== null) this.choices.map.value = "attention";
+    // Transfers and stages are of the last iterate alone.
+    const still = on !== null || stage;
+    this.sliders.iterate.disabled = still;
+    this.part("[data-play=iterate]").disabled = still;
+    if (still) this.sliders.iterate.value = this.sliders.iterate.max;
+    this.draw();
+    this.drawLegend();
+    this.settled();
+  }
+
+  drawLegend() {
+    const shift = this.moment.map === "shift";
+    drawScale(this.part(".legend canvas"), shift ? (share) => diverging(2 * share - 1) : magma);
+    this.write("low", shift ? "less" : "low");
+    this.write("high", shift ? "more" : "high");
+  }
+
+  /** Where a model's look at the present pictures is: its place among all, and in its sheets. */
+  seen(model) {
+    const { row, column, on } = this.moment;
+    const by = on ?? model;
+    const own = by === model;
+    const columns = own ? this.result.iterates.length : 1;
+    const at = own ? column : 0;
+    return { by, row, column: at, place: row * columns + at, look: this.result.attacks[by].looks[model] };
+  }
+
+  draw() {
+    const { result, moment } = this;
+    const epsilon = budget(result, result.budgets[moment.row]);
+    this.write("budget", epsilon);
+    this.sliders.budget.setAttribute("aria-valuetext", epsilon);
+    const steps = `${result.iterates[moment.column]} of ${result.iterates.at(-1)}`;
+    this.write("iterate", steps);
+    this.sliders.iterate.setAttribute("aria-valuetext", steps);
+    this.columns.forEach((column, model) => this.drawModel(column, model));
+    this.write("sentence", this.sentence());
+    const { by } = this.seen(0);
+    const level = result.attacks[by].levels[moment.row];
+    this.write("size", `Largest change ${(255 * level.max_change).toFixed(0)}/255, L2 ${level.l2_change.toFixed(2)}. The change alone is drawn ×${Number((127 / this.range).toPrecision(3))}, grey where there is none.`);
+    const arena = this.part(".arena");
+    if (!arena.hidden) arena.follow(moment.row);
+  }
+
+  sentence() {
+    return sentence(this.result, this.moment, this.result.models.map((_, i) => {
+      const { look, place } = this.seen(i);
+      return look.top[place];
+    }));
+  }
+
+  drawModel(column, model) {
+    const { result, moment } = this;
+    const { by, row, column: at, place, look } = this.seen(model);
+    const tile = (name) => [...column.querySelectorAll(`[data-tile=${name}] canvas`)];
+    const [picture] = tile("picture");
+    this.sheets[by][this.choices.picture.value].draw(picture, row, moment.column, false);
+    picture.setAttribute("aria-label", row === 0 ? "The clean image" : `The image crafted on ${result.models[by].name}`);
+    const [under, map] = tile("clean");
+    this.sheets[by].shown.draw(under, 0, 0, false);
+    const [below, now] = tile("now");
+    this.sheets[by].shown.draw(below, row, moment.column, false);
+    this.drawMaps(this.looks[by][model], map, now, row, at);
+    for (const [canvas, of] of [[map, "clean"], [now, "adversarial"]]) canvas.setAttribute("aria-label", `Where ${result.models[model].name} looks, ${of} image`);
+    this.drawAnswers(column, model, look, place);
+  }
+
+  drawMaps(sheets, clean, now, row, column) {
+    const { map } = this.moment;
+    if (map.startsWith("stage")) {
+      const stage = sheets.stages[Number(map.slice(6))].coloured;
+      stage.draw(clean, 0, 0, true);
+      stage.draw(now, row, 0, true);
+      return;
+    }
+    const kind = map === "shift" ? sheets.attention : sheets[map];
+    kind.coloured.draw(clean, 0, 0, true);
+    (map === "shift" ? kind.shift : kind.coloured).draw(now, row, column, true);
+  }
+
+  drawAnswers(column, model, look, place) {
+    const { result } = this;
+    const clean = result.clean[model];
+    for (const [name, top, confidence] of [["clean", clean.top, clean.confidence], ["now", look.top[place], look.confidence[place]]]) {
+      const { text, mark } = answer(result, top, confidence);
+      const target = column.querySelector(`[data-says=${name}]`);
+      target.textContent = text;
+      target.className = mark;
+    }
+    const { rows, end } = column.bars;
+    rows.forEach(({ now, value }, i) => {
+      const share = look.probabilities[place][i];
+      now.style.width = `${(100 * share) / end}%`;
+      value.textContent = percent(share);
+    });
+    const figures = this.moment.map === "grad_cam" ? look.grad_cam : look.attention;
+    const noise = this.moment.map === "grad_cam" ? clean.grad_cam_noise : clean.attention_noise;
+    const changed = look.top[place] !== clean.top;
+    const { row } = this.moment;
+    column.querySelector(".moved").textContent = row === 0 ? "" : movement(changed, figures.shift.l1[place], noise.l1[row], figures.shift.overlap[place]);
+  }
+
+  /** The view came to rest: say so to those who listen, and to who hears the page. */
+  settled() {
+    this.part("[data-announce]").textContent = this.sentence();
+    this.root.dispatchEvent(new CustomEvent("moved", { detail: this.moment }));
+  }
+
+  play(button) {
+    const running = this.playing?.button === button;
+    this.stop();
+    if (running) return;
+    const slider = this.sliders[button.dataset.play];
+    if (slider.value === slider.max) slider.value = 0;
+    button.textContent = "❚❚";
+    button.setAttribute("aria-pressed", "true");
+    this.draw();
+    const timer = setInterval(() => {
+      slider.value = Number(slider.value) + 1;
+      this.draw();
+      if (slider.value === slider.max) this.stop();
+    }, SHOWN_MS);
+    this.playing = { button, timer };
+  }
+
+  stop() {
+    if (!this.playing) return;
+    const { button, timer } = this.playing;
+    clearInterval(timer);
+    button.textContent = "▶";
+    button.setAttribute("aria-pressed", "false");
+    this.playing = null;
+    this.settled();
+  }
+
+  layDownloads() {
+    const holder = this.part(".downloads .row");
+    const links = this.result.models.flatMap((model, i) => [
+      this.saver(`Adversarial image, ${model.name}`, () => this.plainPicture(i), `adversarial-${i + 1}`),
+      this.saver(`Clean map, ${model.name}`, () => this.columns[i].querySelector("[data-tile=clean] .map"), `map-clean-${i + 1}`),
+      this.saver(`Adversarial map, ${model.name}`, () => this.columns[i].querySelector("[data-tile=now] .map"), `map-adversarial-${i + 1}`),
+    ]);
+    if (this.options.archive) links.unshift(Object.assign(document.createElement("a"), { href: this.options.archive, textContent: "Everything to reproduce it (ZIP)" }));
+    holder.replaceChildren(...links);
+  }
+
+  saver(label, canvas, name) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: label });
+    button.addEventListener("click", () => canvas().toBlob((blob) => {
+      const { row, column, map } = this.moment;
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = `${name}-${map}-budget-${row}-step-${this.result.iterates[column]}.png`;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    }));
+    return button;
+  }
+
+  /** The picture itself, a pixel a pixel: what the model saw. */
+  plainPicture(model) {
+    const size = this.result.image_size;
+    const canvas = Object.assign(document.createElement("canvas"), { width: size, height: size });
+    this.sheets[this.seen(model).by].shown.draw(canvas, this.moment.row, this.moment.column, false);
+    return canvas;
+  }
 }
 
-function describe(result, attack, jobId) {
-  const label = result.label_is_given ? `“${result.label}”` : `“${result.label}”, as the teacher sees it`;
-  document.getElementById("view-title").textContent = `An image of ${label}`;
-  document.getElementById("view-attack").textContent =
-    `${attack}, crafted on the ${result.crafted_on}; for the other model the same image is a transfer attack.`;
-  write("teacher", result.teacher.name);
-  write("student", result.student.name);
-  const source = document.getElementById("view-source");
-  const link = document.createElement("a");
-  link.href = `/jobs/${jobId}`;
-  link.textContent = "The job with its parameters";
-  source.replaceChildren(link, ` · computed in ${result.environment.seconds.toFixed(2)} s on ${result.environment.device}`);
+/** Show a result; resolves when it is drawn. */
+export async function show(element, result, options = {}) {
+  if (!shows.has(element)) shows.set(element, new Viewer(element));
+  await shows.get(element).take(result, options);
 }
-
-/** Show a result with the figures that belong to it. */
-export async function show(jobId, result, figures) {
-  view.hidden = false;
-  slider.max = result.levels.length - 1;
-  slider.value = Math.floor(result.levels.length / 2);
-  const meta = figures.true_class.layout.meta;
-  describe(result, meta.attack, jobId);
-  picture("clean", result.clean_png);
-  write("factor", meta.factor);
-  write("range", meta.range);
-  const place = (name) => draw(view.querySelector(`[data-chart="${name}"]`), figures[name]);
-  const [curve, teacher, student] = await Promise.all(["true_class", "teacher", "student"].map(place));
-  shown = {
-    result, figures, curve,
-    bars: {
-      teacher: { plot: teacher, classes: figures.teacher.layout.meta.classes },
-      student: { plot: student, classes: figures.student.layout.meta.classes },
-    },
-  };
-  showLevel();
-}
-
-function showOpacity() {
-  view.style.setProperty("--overlay", Number(opacity.value) / 100);
-  document.getElementById("opacity-text").textContent = `${opacity.value}\u00a0%`;
-}
-
-slider.addEventListener("input", showLevel);
-opacity.addEventListener("input", showOpacity);
-for (const radio of view.querySelectorAll("[name=map]")) radio.addEventListener("change", showLevel);
-drawScale(document.getElementById("scale"));
-showOpacity();

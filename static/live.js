@@ -1,107 +1,221 @@
-// Sends an image with an attack, follows the job, and hands the result to the view.
+// Sends an image with an attack, follows the job, and hands the result to the viewer.
+import { takePicture } from "./camera.js";
 import { show } from "./explain.js";
+import { budget } from "./sentences.js";
 
 const settings = JSON.parse(document.getElementById("settings").textContent);
 const form = document.getElementById("live");
 const status = document.getElementById("status");
-const button = document.getElementById("attack");
 const input = document.getElementById("image");
 const drop = document.getElementById("drop");
 const preview = document.getElementById("preview");
+const list = document.getElementById("model-list");
+const viewer = document.querySelector(".viewer");
+const TYPES = input.accept.split(",");
+const MOST_BYTES = 10 * 2 ** 20;
+const MOST_MODELS = 6;
+const MODELS_KEPT = "live.models";
+const SETTLED_MS = 250;
 let image = null;
 let current = 0;
+let running = null;
 
 /** The control of a field; of radio buttons the chosen one. */
 const field = (name) => form.querySelector(`[name$="${name}"]:checked`) ?? form.querySelector(`[name$="${name}"]:not([type=hidden], [type=search])`);
 
-// The image: chosen, dropped, pasted, or one of the lab's own.
+// The image: chosen, dropped, pasted, photographed, or one of the lab's own. Each is attacked at once.
 
-function take(file, name) {
-  if (!file) return;
-  image = new File([file], name ?? file.name, { type: file.type });
+/** Whether a file can be sent; if not, it says why. */
+function fits(file) {
+  let why = "";
+  if (!TYPES.includes(file.type)) why = `“${file.name}” is no image that can be read: use PNG, JPEG or WebP.`;
+  else if (file.size === 0) why = `“${file.name}” is empty.`;
+  else if (file.size > MOST_BYTES) why = `“${file.name}” is larger than 10 MB.`;
+  complain("image", why);
+  return !why;
+}
+
+/** Take a file as the image; false if it is none. */
+function take(file, name, label = "") {
+  if (!file) return false;
+  const named = new File([file], name ?? file.name, { type: file.type });
+  if (!fits(named)) return false;
+  image = named;
   if (preview.src) URL.revokeObjectURL(preview.src);
   preview.src = URL.createObjectURL(file);
   preview.hidden = false;
-  complain("image", "");
+  field("label").value = label;
+  return true;
 }
-
-input.addEventListener("change", () => {
-  take(input.files[0]);
-  field("label").value = "";
-  mark(null);
-});
-for (const kind of ["dragenter", "dragover"]) {
-  drop.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
-}
-for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => {
-  event.preventDefault();
-  take(event.dataTransfer.files[0]);
-  field("label").value = "";
-  mark(null);
-});
-document.addEventListener("paste", (event) => {
-  const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
-  if (file) take(file, file.name || "pasted.png");
-});
 
 function mark(chosen) {
   for (const sample of form.querySelectorAll(".sample")) sample.setAttribute("aria-pressed", String(sample === chosen));
 }
 
+function takeAndAttack(file, name) {
+  if (!take(file, name)) return;
+  mark(null);
+  attack();
+}
+
+document.getElementById("choose").addEventListener("click", () => input.click());
+input.addEventListener("change", () => {
+  takeAndAttack(input.files[0]);
+  input.value = "";
+});
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+}
+for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, () => drop.classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  takeAndAttack(event.dataTransfer.files[0]);
+});
+document.addEventListener("paste", (event) => {
+  const [file] = event.clipboardData.files;
+  if (file) takeAndAttack(file, file.name || "pasted.png");
+});
+document.getElementById("photograph").addEventListener("click", async () => {
+  try {
+    const picture = await takePicture(document.getElementById("camera"));
+    if (picture) takeAndAttack(picture, "camera.png");
+  } catch (error) {
+    complain("image", `The camera cannot be used: ${error.message}`);
+  }
+});
+
 /** Take one of the lab's own images; `label` is its class, if the models know it. */
 async function takeOwn(address, label, chosen = null) {
   const answer = await fetch(address);
   if (!answer.ok) return say("This sample cannot be read.", true);
-  take(await answer.blob(), label ? `${label}.png` : address.split("/").at(-1));
-  field("label").value = classesOfTeacher().includes(label) ? label : "";
-  input.value = "";
+  const known = classes().includes(label) ? label : "";
+  if (!take(await answer.blob(), label ? `${label}.png` : address.split("/").at(-1), known)) return;
   mark(chosen);
+  await attack();
 }
 
 for (const sample of form.querySelectorAll(".sample")) {
   sample.addEventListener("click", () => takeOwn(sample.dataset.image, sample.dataset.class, sample));
 }
-if (form.dataset.given) takeOwn(form.dataset.given, field("label").value);
 
-// Classes and samples follow the teacher.
+// The models: the first is the one that others are compared with. Classes and samples follow it.
 
-const numberOfTeacher = () => settings.classes_of[field("teacher").value];
-const classesOfTeacher = () => settings.classes[numberOfTeacher()] ?? [];
+const chosenModels = () => [...list.querySelectorAll("select")].map((select) => select.value);
+const classes = () => settings.classes[settings.models.find(({ id }) => id === chosenModels()[0])?.classes] ?? [];
 
-/** A model that a search brought into the form: the page does not know its classes yet. */
-async function learnTeacher(id) {
-  const answer = await fetch(`/api/models/${id}`);
-  if (!answer.ok) return;
-  const { classes } = (await answer.json()).card;
-  const same = settings.classes.findIndex((known) => JSON.stringify(known) === JSON.stringify(classes));
-  settings.classes_of[id] = same < 0 ? settings.classes.push(classes) - 1 : same;
+function option({ id, name, help }) {
+  return new Option(help ? `${name} · ${help}` : name, id);
 }
 
-async function followTeacher() {
-  const id = field("teacher").value;
-  if (id && !(id in settings.classes_of)) await learnTeacher(id);
-  const options = classesOfTeacher().map((name) => Object.assign(document.createElement("option"), { value: name }));
-  document.getElementById("classes").replaceChildren(...options);
-  for (const set of form.querySelectorAll("[data-classes]")) set.hidden = set.dataset.classes !== String(numberOfTeacher());
+function options(select, chosen) {
+  const groups = Map.groupBy(settings.models, (model) => model.group);
+  select.replaceChildren(...[...groups].map(([label, models]) => {
+    const group = Object.assign(document.createElement("optgroup"), { label });
+    group.append(...models.map(option));
+    return group;
+  }));
+  select.value = chosen;
 }
+
+function addModel(id) {
+  const row = Object.assign(document.createElement("div"), { className: "model" });
+  const select = Object.assign(document.createElement("select"), { name: "models" });
+  options(select, id);
+  const remove = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: "✕" });
+  remove.addEventListener("click", () => {
+    row.remove();
+    changedModels();
+  });
+  select.addEventListener("change", changedModels);
+  row.append(select, remove);
+  list.append(row);
+}
+
+function followModels() {
+  const rows = [...list.children];
+  rows.forEach((row, i) => {
+    row.querySelector("select").setAttribute("aria-label", i === 0 ? "Model 1, the reference" : `Model ${i + 1}`);
+    const remove = row.querySelector("button");
+    remove.setAttribute("aria-label", `Remove model ${i + 1}`);
+    remove.hidden = rows.length === 1;
+  });
+  document.getElementById("add-model").hidden = rows.length >= MOST_MODELS || rows.length >= settings.models.length;
+  const first = settings.models.find(({ id }) => id === chosenModels()[0]);
+  document.getElementById("classes").replaceChildren(...classes().map((name) => Object.assign(document.createElement("option"), { value: name })));
+  for (const set of form.querySelectorAll("[data-classes]")) set.hidden = set.dataset.classes !== String(first?.classes);
+}
+
+function changedModels() {
+  followModels();
+  localStorage.setItem(MODELS_KEPT, JSON.stringify(chosenModels()));
+  if (field("label").value && !classes().includes(field("label").value)) field("label").value = "";
+  again();
+}
+
+document.getElementById("add-model").addEventListener("click", () => {
+  const first = settings.models.find(({ id }) => id === chosenModels()[0]);
+  const others = settings.models.filter(({ id, classes: of }) => !chosenModels().includes(id) && of === first?.classes);
+  if (others.length === 0) return complain("models", "No other model knows the same classes.");
+  addModel(others[0].id);
+  changedModels();
+});
+
+document.getElementById("model-search")?.addEventListener("input", async (event) => {
+  const wanted = event.target.value;
+  const page = await (await fetch(`/live?${new URLSearchParams({ "search.models": wanted })}`)).text();
+  if (event.target.value !== wanted) return;
+  const found = JSON.parse(new DOMParser().parseFromString(page, "text/html").getElementById("settings").textContent);
+  const kept = settings.models.filter(({ id }) => chosenModels().includes(id));
+  const lists = [...settings.classes];
+  const numbers = found.classes.map((names) => {
+    const at = lists.findIndex((known) => JSON.stringify(known) === JSON.stringify(names));
+    return at < 0 ? lists.push(names) - 1 : at;
+  });
+  settings.classes = lists;
+  const fresh = found.models.map((model) => ({ ...model, classes: numbers[model.classes] }));
+  settings.models = [...kept, ...fresh.filter(({ id }) => !kept.some((one) => one.id === id))];
+  for (const select of list.querySelectorAll("select")) options(select, select.value);
+});
+
+function begin() {
+  const known = (ids) => Array.isArray(ids) && ids.length > 0 && ids.every((id) => settings.models.some((model) => model.id === id));
+  let ids = settings.chosen;
+  if (!form.dataset.chosen) {
+    const used = JSON.parse(localStorage.getItem(MODELS_KEPT) ?? "null");
+    if (known(used)) ids = used;
+  }
+  for (const id of ids) addModel(id);
+  followModels();
+}
+
+// The attack's settings.
 
 function summarise() {
   const parts = [field("method"), field("norm")].map((one) => one.closest("label").querySelector("span").firstChild.textContent.trim());
   if (!field(".steps").closest(".field").hidden) parts.push(`${field(".steps").value} steps`);
   const most = field("max_epsilon");
-  parts.push(`up to ${most.value}${most.dataset.unit ?? ""}`, `on the ${field("crafted_on").value}`);
+  parts.push(`up to ${most.value}${most.dataset.unit ?? ""}`);
+  const target = field("target_class");
+  if (!target.closest(".field").hidden && target.value) parts.push(`towards ${target.value}`);
   document.getElementById("attack-summary").textContent = parts.join(", ");
 }
 
 for (const name of ["label", "target_class"]) field(name).setAttribute("list", "classes");
-form.addEventListener("change", summarise);
-field("teacher").addEventListener("change", followTeacher);
-followTeacher();
-summarise();
+form.addEventListener("change", (event) => {
+  summarise();
+  if (event.target.closest("details")) again();
+});
+
+/** Attack towards a class. */
+function aimAt(name) {
+  field("target_class").value = name;
+  const goal = form.querySelector("[name$='.goal'][value=class]");
+  goal.checked = true;
+  goal.dispatchEvent(new Event("change", { bubbles: true }));
+}
 
 // Sending and following.
 
@@ -112,14 +226,15 @@ function say(text, bad = false) {
 
 /** Put a message at a field; an empty one takes it away. False when there is no such field. */
 function complain(name, message) {
-  const control = name === "image" ? input : field(name);
-  if (!control) return false;
-  const holder = control.closest(".field, .drop");
+  const own = { image: drop, models: document.getElementById("models") }[name];
+  const control = own ? null : field(name);
+  const holder = own ?? control?.closest(".field");
+  if (!holder) return false;
   const place = holder.querySelector(".error") ?? holder.appendChild(Object.assign(document.createElement("span"), { className: "error" }));
   place.textContent = message;
   place.hidden = !message;
-  if (message) control.setAttribute("aria-invalid", "true");
-  else control.removeAttribute("aria-invalid");
+  if (message) control?.setAttribute("aria-invalid", "true");
+  else control?.removeAttribute("aria-invalid");
   if (message) holder.closest("details")?.setAttribute("open", "");
   return true;
 }
@@ -139,29 +254,55 @@ function entries() {
 
 async function problem(answer) {
   const body = await answer.json().catch(() => ({ detail: `The lab answered ${answer.status}.`, hint: "" }));
-  const unplaced = (body.errors ?? []).filter((error) => !complain(error.field.split(".").at(-1), error.message));
+  const unplaced = (body.errors ?? []).filter((error) => !complain(error.field.split(".")[0], error.message));
   const placed = (body.errors ?? []).length > unplaced.length;
   say(placed && !unplaced.length ? "Something in the form cannot be taken." : `${body.detail} ${body.hint ?? ""}`, true);
 }
 
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
+let timer = null;
+
+/** Attack the same image with what is chosen now, once the choice has come to rest. */
+function again() {
+  clearTimeout(timer);
+  if (image) timer = setTimeout(attack, SETTLED_MS);
+}
+
+/** A job that nobody waits for any more. */
+function give(id) {
+  fetch(`/api/jobs/${id}/cancel`, { method: "POST" }).catch(() => {});
+}
+
+async function attack() {
+  clearTimeout(timer);
   for (const wrong of form.querySelectorAll("[aria-invalid]")) complain(wrong.name.split(".").at(-1), "");
+  complain("models", "");
   if (!image) return complain("image", "Choose an image first.");
   const mine = ++current;
-  button.setAttribute("aria-busy", "true");
+  if (running) give(running);
+  running = null;
+  viewer.setAttribute("aria-busy", "true");
   say("Sending the image…");
   try {
     const answer = await fetch("/api/live", { method: "POST", body: entries() });
+    if (mine !== current) return answer.ok ? give((await answer.json()).id) : undefined;
     if (!answer.ok) return await problem(answer);
     const job = await answer.json();
+    running = job.id;
     await finished(job.id, mine);
-    if (mine === current) await open(job.id);
+    if (mine === current) await open(job.id, mine, { focus: true });
   } catch (error) {
     if (mine === current) say(error.message || "The lab does not answer.", true);
   } finally {
-    if (mine === current) button.removeAttribute("aria-busy");
+    if (mine === current) {
+      running = null;
+      viewer.removeAttribute("aria-busy");
+    }
   }
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  attack();
 });
 
 /** Resolves when the job has succeeded; rejects with what went wrong. */
@@ -170,47 +311,79 @@ function finished(id, mine) {
     const stream = new EventSource(`/api/jobs/${id}/events`);
     const look = async () => {
       const job = await (await fetch(`/api/jobs/${id}`)).json();
-      if (mine !== current) return stream.close();
+      if (mine !== current) return resolve();
       if (job.status === "queued") say(`Waiting: ${job.waiting_because ?? "a worker is about to take it."}`);
       if (job.status === "failed") reject(new Error(`${job.failure.detail} ${job.failure.hint}`));
       if (job.status === "cancelled") reject(new Error("The job was cancelled."));
       if (job.status === "succeeded") resolve();
     };
-    const timer = setInterval(look, 3000);
+    const asking = setInterval(look, 3000);
     const end = (act) => (value) => {
       stream.close();
-      clearInterval(timer);
+      clearInterval(asking);
       act(value);
     };
     [resolve, reject] = [end(resolve), end(reject)];
-    stream.addEventListener("progress", (event) => {
-      const { phase } = JSON.parse(event.data);
-      if (mine === current) say(`${phase}…`);
-    });
     stream.addEventListener("state", (event) => {
       const state = JSON.parse(event.data).status;
-      if (state === "running" && mine === current) say("Attacking…");
-      if (["succeeded", "failed", "cancelled"].includes(state)) look().catch(reject);
+      if (mine !== current) return resolve();
+      if (state === "running") say("Attacking…");
+      if (state === "succeeded") resolve();
+      else if (["failed", "cancelled"].includes(state)) look().catch(reject);
     });
   });
 }
 
-/** Show a finished job. */
-async function open(id) {
-  const [result, record] = await Promise.all([fetch(`/api/jobs/${id}/result`), fetch(`/jobs/${id}/record.json`)]);
-  if (!result.ok || !record.ok) return problem(result.ok ? record : result);
-  const body = await result.json();
-  if (body.kind !== "explain") return say("That job is no live attack.", true);
-  history.replaceState(null, "", `/live?job=${id}`);
+/** Show a finished job, unless something else was asked for meanwhile. */
+async function open(id, mine, { start = {}, focus = false } = {}) {
+  const answer = await fetch(`/api/jobs/${id}/result`);
+  if (mine !== current) return;
+  if (!answer.ok) return problem(answer);
+  const result = await answer.json();
+  if (result.kind !== "explain") return say("That job is no live attack.", true);
+  shown = { id, result };
+  await show(viewer, result, { start: typeof start === "function" ? start(result) : start, target: aimAt, archive: `/api/live/${id}/reproduction.zip` });
+  if (mine !== current) return;
+  document.getElementById("waiting").hidden = true;
   say("");
-  await show(id, body, (await record.json()).figures);
+  if (focus) viewer.focus({ preventScroll: innerWidth > 960 });
 }
 
-if (form.dataset.job) {
-  const id = form.dataset.job;
+let shown = null;
+
+// The address says what is shown.
+viewer.addEventListener("moved", ({ detail: { row, column, map, on } }) => {
+  const { id, result } = shown;
+  const facts = new URLSearchParams({ job: id, eps: budget(result, result.budgets[row]), step: result.iterates[column], map });
+  if (on !== null) facts.set("on", on);
+  history.replaceState(null, "", `/live?${facts}`.replaceAll("%2F", "/"));
+});
+
+/** Where an address begins in a result. */
+const asked = (facts) => (result) => {
+  const nearest = (numbers, wanted) => numbers.reduce((best, number, i) => (Math.abs(number - wanted) < Math.abs(numbers[best] - wanted) ? i : best), 0);
+  const start = { map: facts.get("map") };
+  const [number, of] = (facts.get("eps") ?? "").split("/").map(Number);
+  if (facts.get("eps") && Number.isFinite(number)) start.row = nearest(result.budgets, of ? number / of : number);
+  if (facts.get("step")) start.column = nearest(result.iterates, Number(facts.get("step")) || 0);
+  start.on = facts.has("on") ? Number(facts.get("on")) : null;
+  return start;
+};
+
+/** An earlier job, as its address says; its image can be attacked again as the models saw it. */
+async function restore(id, facts) {
   const mine = ++current;
   const answer = await fetch(`/api/jobs/${id}`);
-  if (!answer.ok) problem(answer);
-  else if ((await answer.json()).status === "succeeded") open(id);
-  else finished(id, mine).then(() => open(id)).catch((error) => say(error.message, true));
+  if (!answer.ok) return problem(answer);
+  const job = await answer.json();
+  if (job.status !== "succeeded") await finished(id, mine);
+  await open(id, mine, { start: asked(facts) });
+  if (mine !== current || shown?.id !== id) return;
+  const bytes = Uint8Array.from(atob(shown.result.clean_png), (character) => character.charCodeAt(0));
+  take(new Blob([bytes], { type: "image/png" }), job.title.replace(/^Explain /, ""), shown.result.label ?? "");
 }
+
+begin();
+summarise();
+if (form.dataset.job) restore(form.dataset.job, new URLSearchParams(location.search)).catch((error) => say(error.message, true));
+else if (form.dataset.given) takeOwn(form.dataset.given, field("label").value);

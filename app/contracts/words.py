@@ -5,7 +5,7 @@ Plain text with plain spaces. Pages make the spaces unbreakable.
 
 from __future__ import annotations
 
-from app.contracts.attacks import Norm
+from app.contracts.attacks import Goal, Norm
 from app.contracts.params.attacks import Attack
 from app.contracts.results.base import Accuracy
 from app.contracts.units import format_255
@@ -82,3 +82,20 @@ def attack_in_full(how: Attack) -> str:
     started = record.random_start and how.random_start
     start = counted(how.restarts, "start") if started else "from the image itself"
     return f"{record.title} ({steps}, {start})"
+
+
+_GOALS = {
+    Goal.MOST_CONFUSING: "towards the most confusing class",
+    Goal.ALL_CLASSES: "towards every wrong class in turn",
+}
+
+
+def goal(how: Attack, *, truth: bool) -> str:
+    """Where an attack leads: `away from the true class`, `towards “dog”`.
+
+    Without a `truth` it leaves what the model says of the clean image.
+    """
+    if how.goal is Goal.CLASS:
+        return f"towards “{how.target_class}”"
+    left = "the true class" if truth else "what the model says of the clean image"
+    return _GOALS.get(how.goal, f"away from {left}")

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from app.contracts import words
-from app.contracts.params import Attack, Goal, Norm, Recipe
+from app.contracts.params import Norm, Recipe
 from app.contracts.results import Accuracy, Mean
 
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -76,18 +76,6 @@ def ago(when: datetime) -> str:
 def clock(when: datetime) -> str:
     """`2025-11-22 17:32 UTC`."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-_GOALS = {
-    Goal.UNTARGETED: "away from the true class",
-    Goal.MOST_CONFUSING: "towards the most confusing class",
-    Goal.ALL_CLASSES: "towards every wrong class in turn",
-}
-
-
-def goal(how: Attack) -> str:
-    """Where an attack leads: `away from the true class`, `towards “dog”`."""
-    return f"towards “{how.target_class}”" if how.goal is Goal.CLASS else _GOALS[how.goal]
 
 
 def threat(of: Norm, epsilon: float) -> str:

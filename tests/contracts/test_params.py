@@ -24,7 +24,7 @@ from app.errors import field_errors
 ID, OTHER = "a" * 32, "b" * 32
 TRAIN = {"name": "Model", "dataset": ID}
 EVALUATE = {"models": [ID], "dataset": ID}
-EXPLAIN = {"upload": ID, "teacher": ID, "student": OTHER}
+EXPLAIN = {"upload": ID, "models": [ID, OTHER]}
 IMPORT = {"name": "Set"}
 
 
@@ -68,6 +68,7 @@ def test_the_defaults_are_those_of_the_released_code() -> None:
         (EvaluateParams, EVALUATE, "images", [0, 1_000_001]),
         (ExplainParams, EXPLAIN, "max_epsilon", [0, 0.26, "65/255"]),
         (ExplainParams, EXPLAIN, "label", ["x" * 201]),
+        (ExplainParams, EXPLAIN, "models", [[], [ID, ID], [ID] * 7]),
         (ImportParams, IMPORT, "image_size", [31, 48, 128]),
         (ImportParams, IMPORT, "upload", [ID]),
     ],

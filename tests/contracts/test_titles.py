@@ -46,7 +46,7 @@ def evaluation(*models: str) -> EvaluateParams:
             "Evaluate 3 deleted models",
         ),
         (
-            ExplainParams(upload=CAT, teacher=MODELS[0], student=MODELS[1]),
+            ExplainParams(upload=CAT, models=MODELS[:2]),
             "Explain cat.png",
             "Explain a picture that is gone",
         ),

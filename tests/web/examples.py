@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel
 
 from app.contracts.jobs import QUEUE_OF, JobKind, JobStatus
 from app.contracts.params import (
-    Attack,
-    CraftedOn,
     EvaluateParams,
     ExplainParams,
     Recipe,
@@ -25,16 +24,24 @@ from app.contracts.params import (
 )
 from app.contracts.results import (
     Accuracy,
+    Attacked,
+    CleanLook,
     CurvePoint,
     DatasetReport,
+    Distances,
     Environment,
     EvaluationResult,
     ExplainResult,
     Level,
     Lineage,
+    LiveModel,
+    Look,
+    MapFigures,
+    MapSheet,
+    Minimal,
     ModelCard,
     ModelFigures,
-    View,
+    Stored,
 )
 from app.contracts.units import from_255
 from app.services.lab import Lab
@@ -161,47 +168,122 @@ def evaluation(models: Sequence[tuple[str, str]], **values: Any) -> EvaluationRe
 
 
 def explanation(
-    teacher: str, student: str, *, classes: Sequence[str] = CLASSES, label: str = "cat"
+    *models: str,
+    names: Sequence[str] = ("Teacher", "Student <b>"),
+    recipes: Sequence[Recipe | None] = (Recipe.CLEAN, Recipe.AGKD_BML),
+    classes: Sequence[str] = CLASSES,
+    label: str | None = "cat",
+    **params: Any,
 ) -> ExplainResult:
-    """The true class's probability falls from 0.9 by 0.05 (teacher) or 0.01 a level (student)."""
-    params = ExplainParams(upload=an_id(), teacher=teacher, student=student)
-    levels = tuple(
-        Level(
-            epsilon=from_255(level),
-            adversarial_png=png(100 + level),
-            perturbation_png=png(128),
-            max_change=from_255(level),
-            l2_change=0.1 * level,
-            teacher=view(0.9 - 0.05 * level, len(classes), distance=0.02 * level),
-            student=view(0.9 - 0.01 * level, len(classes), distance=0.1 + 0.001 * level),
-        )
-        for level in range(17)
-    )
+    """The first class's probability falls from 0.9 by 0.05 a level and step / 10 for the first
+    model, by 0.01 for the others; the second class has most of the rest.
+
+    Pictures are grey: 100, and one more a level. Every map rises along its rows and columns; that
+    of Grad-CAM falls.
+    """
+    asked = ExplainParams.model_validate({"upload": an_id(), "models": models, **params})
+    falls = [0.05, *[0.01] * (len(models) - 1)]
+    shown = tuple(range(min(10, len(classes))))
     return ExplainResult(
-        params=params,
+        params=asked,
+        attack="PGD-10 (L∞), away from the true class",
         classes=tuple(classes),
+        shown=shown,
         label=label,
-        label_is_given=False,
-        teacher=Lineage(id=teacher, name="Teacher", sha256="1" * 64),
-        student=Lineage(id=student, name="Student <b>", sha256="2" * 64),
-        crafted_on=CraftedOn.STUDENT,
-        attack=Attack(steps=10),
+        models=tuple(
+            LiveModel(
+                id=model, name=names[i % 2], sha256=f"{i}" * 64, recipe=recipes[i % 2],
+                label_smoothing=0.5 * (i % 2),
+            )
+            for i, model in enumerate(models)
+        ),
+        budgets=tuple(asked.max_epsilon * level / 16 for level in range(17)),
+        iterates=tuple(range(11)),
+        image_size=SIDE,
         clean_png=png(100),
-        perturbation_range=from_255(16),
-        levels=levels,
+        clean=tuple(
+            CleanLook(
+                top=0, confidence=0.9, probabilities=_shares(0.9, len(shown)),
+                attention_noise=_distances(0.01, 17), grad_cam_noise=_distances(0.01, 17),
+            )
+            for _ in models
+        ),
+        attacks=tuple(_attacked(i, falls, len(shown), asked) for i in range(len(models))),
         environment=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def _attacked(number: int, falls: Sequence[float], shown: int, params: ExplainParams) -> Attacked:
+    grey = np.full((17, SIDE, 11, 3 * SIDE), 128, np.uint8)
+    grey += np.arange(17, dtype=np.uint8)[:, None, None, None]
+    looks = tuple(
+        _look(fall, 11 if i == number else 1, shown, own=i == number)
+        for i, fall in enumerate(falls)
+    )
+    answers = looks[number].top[10::11]
+    broke = answers.index(1) if 1 in answers else 17
+    return Attacked(
+        changes_png=_grey_png(grey.reshape(17 * SIDE, -1)),
+        levels=tuple(
+            Level(
+                adversarial_png=png(100 + level), max_change=from_255(level), l2_change=0.1 * level
+            )
+            for level in range(17)
+        ),
+        looks=looks,
+        stored=tuple(
+            Stored(form=form, top=answers)
+            for form in ("png", "float", "jpeg-90", "jpeg-75")
+        ),
+        minimal=Minimal(
+            survived=params.max_epsilon * (broke - 1) / 16, broke=params.max_epsilon * broke / 16,
+            crafted_on=number, steps=10,
+        ) if broke <= 16 else Minimal(
+            survived=params.max_epsilon, broke=None, crafted_on=None, steps=None
+        ),
+    )  # fmt: skip
+
+
+def _look(fall: float, columns: int, shown: int, *, own: bool) -> Look:
+    steps = [1.0] if columns == 1 else [step / 10 for step in range(columns)]
+    shares = [_shares(0.9 - fall * level * step, shown) for level in range(17) for step in steps]
+    rising = np.add.outer(np.arange(4), np.arange(4)) / 6
+    return Look(
+        top=tuple(int(np.argmax(row)) for row in shares),
+        confidence=tuple(max(row) for row in shares),
+        probabilities=tuple(shares),
+        attention=_map_figures(rising, columns, 0.02),
+        grad_cam=_map_figures(rising[::-1], columns, 0.04),
+        stages=(_sheet(rising, 1), _sheet(rising, 1)) if own else (),
     )
 
 
-def view(true: float, classes: int, *, distance: float) -> View:
-    """The first class has the probability `true`, the others share the rest."""
-    rest = (1 - true) / (classes - 1)
-    grid = tuple(tuple((row + column) / 6 for column in range(4)) for row in range(4))
-    return View(
-        probabilities=(true, *[rest] * (classes - 1)), attention=grid, grad_cam=grid[::-1],
-        attention_l1=distance, attention_cosine=distance / 2, grad_cam_l1=2 * distance,
-        grad_cam_cosine=3 * distance,
-    )  # fmt: skip
+def _shares(first: float, classes: int) -> tuple[float, ...]:
+    """The second class has what the first leaves, but for a hundredth of each other one."""
+    rest = 0.01 * (classes - 2)
+    return (first, 1 - first - rest, *[0.01] * (classes - 2))
+
+
+def _map_figures(grid: NDArray[np.float64], columns: int, step: float) -> MapFigures:
+    found = _distances(step, 17 * columns)
+    return MapFigures(sheet=_sheet(grid, columns), shift=found, reference=found)
+
+
+def _sheet(grid: NDArray[np.float64], columns: int) -> MapSheet:
+    """The same map 17 times `columns` times."""
+    pixels = np.rint(255 * np.tile(grid, (17, columns))).astype(np.uint8)
+    return MapSheet(png=_grey_png(pixels), height=grid.shape[0], width=grid.shape[1])
+
+
+def _distances(step: float, pictures: int) -> Distances:
+    numbers = tuple(round(step * (i % 17), 4) for i in range(pictures))
+    return Distances(l1=numbers, cosine=numbers, overlap=(1.0,) * pictures)
+
+
+def _grey_png(pixels: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def png(grey: int) -> str:

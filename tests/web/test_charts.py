@@ -7,16 +7,15 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from app.contracts.params import Attack, EvaluateParams, Goal, Method, Norm, Recipe
+from app.contracts.params import Attack, EvaluateParams, Norm, Recipe
 from app.contracts.results import Accuracy
 from app.web.charts import base as charts
 from app.web.charts import curves as curve_charts
 from app.web.charts import evaluation as evaluation_charts
-from app.web.charts import explain as explain_charts
 from app.web.charts import palette
 from app.web.charts import reported as job_charts
 from app.web.charts import training as training_charts
-from tests.web.examples import evaluation, explanation
+from tests.web.examples import evaluation
 
 _TEACHER, _STUDENT = "a" * 32, "b" * 32
 _RECIPES = {_TEACHER: Recipe.CLEAN, _STUDENT: Recipe.AGKD_BML}
@@ -90,7 +89,6 @@ def test_plotly_knows_every_kind_of_figure() -> None:
         evaluation_charts.figures(measured, _RECIPES),
         training_charts.training_figures([*losses, *epochs], Recipe.AGKD_BML),
         job_charts.evaluation_figures(points, params, {_TEACHER: "Teacher"}, _RECIPES),
-        explain_charts.figures(explanation(_TEACHER, _STUDENT)),
     ]
     for figures in kinds:
         assert figures
@@ -116,52 +114,3 @@ def test_a_running_evaluation_shows_its_estimate_with_the_band() -> None:
     assert band["y"] == pytest.approx([0.6, 0.5, 0.3, 0.4])
     assert robust["name"] == charts.label(_HOSTILE)
     assert job_charts.evaluation_figures([], params, names, _RECIPES) == {}
-
-
-def test_the_true_class_falls_along_the_levels() -> None:
-    figure = explain_charts.figures(explanation(_TEACHER, _STUDENT))["true_class"]
-    lines = _lines(figure)
-    assert lines["Teacher"]["x"] == list(range(17))
-    assert lines["Teacher"]["y"] == pytest.approx([0.9 - 0.05 * i for i in range(17)])
-    assert lines["Student"]["line"]["color"] == palette.STUDENT
-    assert figure["layout"]["meta"]["levels"][8] == {
-        "epsilon": "8/255", "largest": "8/255", "l2": "0.80",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [Attack(method=Method.APGD_CE, norm=norm) for norm in Norm]
-    + [Attack(goal=goal) for goal in Goal if goal is not Goal.CLASS]
-    + [Attack(goal=Goal.CLASS, target_class="dog")],
-)
-def test_the_live_attack_is_told_in_words(attack: Attack) -> None:
-    result = explanation(_TEACHER, _STUDENT).model_copy(update={"attack": attack})
-    figure = explain_charts.figures(result)["true_class"]
-    said = figure["layout"]["meta"]["attack"]
-    assert {"linf": "(L∞)", "l2": "(L2)", "l1": "(L1)"}[attack.norm] in said
-    assert said.endswith(", towards “dog”") == (attack.goal is Goal.CLASS)
-    assert figure["layout"]["xaxis"] == charts.budget_axis(attack.norm)
-
-
-def test_the_drawn_perturbation_says_how_much_it_is_enlarged() -> None:
-    meta = explain_charts.figures(explanation(_TEACHER, _STUDENT))["true_class"]["layout"]["meta"]
-    assert (meta["range"], meta["factor"]) == ("±16/255", "×7.94")  # 127 levels stand for 16
-
-
-def test_bars_are_clean_then_adversarial_at_the_middle_of_the_slider() -> None:
-    clean, adversarial = explain_charts.figures(explanation(_TEACHER, _STUDENT))["teacher"]["data"]
-    assert clean["x"] == pytest.approx([0.9, 0.05, 0.05])
-    assert adversarial["x"] == pytest.approx([0.5, 0.25, 0.25])
-    assert adversarial["marker"]["pattern"]["shape"] == "/"
-    assert clean["marker"]["color"] == palette.TEACHER
-
-
-def test_of_many_classes_the_likeliest_are_shown_and_always_the_true_one() -> None:
-    classes = tuple(f"class <{i}>" for i in range(100))
-    result = explanation(_TEACHER, _STUDENT, classes=classes, label=classes[99])
-    figure = explain_charts.figures(result)["student"]
-    shown = figure["layout"]["meta"]["classes"]
-    assert len(shown) == explain_charts.MAX_CLASSES
-    assert {0, 99} <= set(shown)
-    assert figure["layout"]["yaxis"]["ticktext"][-1] == "<b>class &lt;99&gt;</b>"

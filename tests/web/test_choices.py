@@ -76,7 +76,7 @@ def test_running_again_keeps_old_models(
     again = add_job(lab, JobKind.ABLATION, ablation)
     html = client.get(f"/ablation?from={again}").text
     assert _chosen(html, "field-training-teacher") == [stock[1]]
-    pair = ExplainParams(upload=an_id(), teacher=stock[0], student=stock[1])
+    pair = ExplainParams(upload=an_id(), models=(stock[0], stock[1]))
     live = client.get(f"/live?job={add_job(lab, JobKind.EXPLAIN, pair)}").text
     assert _chosen(live, "field-teacher") == [stock[0]]
     assert _chosen(live, "field-student") == [stock[1]]

@@ -364,7 +364,7 @@ def test_live_starts_from_the_newest_student_and_its_teacher(
 def test_live_shows_an_earlier_job_with_its_own_settings(lab: Lab, client: httpx.Client) -> None:
     dataset = add_dataset(lab)
     teacher, later = add_model(lab, dataset), add_model(lab, dataset)
-    params = ExplainParams(upload=an_id(), teacher=teacher, student=later, max_epsilon="12/255")
+    params = ExplainParams(upload=an_id(), models=(teacher, later), max_epsilon="12/255")
     job = add_job(lab, JobKind.EXPLAIN, params)
     html = _html(client, f"/live?job={job}")
     assert f'data-job="{job}"' in html

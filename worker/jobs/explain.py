@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.contracts import words
 from app.contracts.params import LIVE_ITERATES, LIVE_LEVELS, ExplainParams, Goal, Recipe
 from app.contracts.results import ExplainResult, LiveModel
 from app.errors import JobError
@@ -92,6 +93,7 @@ def _result(
     )
     return ExplainResult(
         params=params,
+        attack=_in_words(params),
         classes=rows[0].card["classes"],
         shown=tuple(shown),
         label=params.label,
@@ -104,6 +106,12 @@ def _result(
         attacks=attacks,
         environment=registry.environment(context.seconds),
     )
+
+
+def _in_words(params: ExplainParams) -> str:
+    how = params.attack
+    goal = words.goal(how, truth=params.label is not None)
+    return f"{words.attack(how)} ({how.norm.record.title}), {goal}"
 
 
 def _check_alike(rows: Sequence[ModelRow]) -> None:
@@ -134,12 +142,14 @@ def _warm(files: Files, row: ModelRow) -> _Loaded:
 
 
 def _facts(row: ModelRow) -> LiveModel:
-    training = row.card.get("params")
-    smoothing = None
+    training, recipe, smoothing = row.card.get("params"), None, None
     if training is not None:
-        smooths = "label_smoothing" in Recipe(training["recipe"]).record.parameters
+        recipe = Recipe(training["recipe"])
+        smooths = "label_smoothing" in recipe.record.parameters
         smoothing = training["label_smoothing"] if smooths else 0.0
-    return LiveModel(id=row.id, name=row.name, sha256=row.sha256, label_smoothing=smoothing)
+    return LiveModel(
+        id=row.id, name=row.name, sha256=row.sha256, recipe=recipe, label_smoothing=smoothing
+    )
 
 
 def _image(files: Files, upload: str, image_size: int) -> NDArray[np.uint8]:

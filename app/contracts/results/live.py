@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.contracts.params import ExplainParams
+from app.contracts.params import ExplainParams, Recipe
 from app.contracts.results.base import Environment, Integers, Lineage, Numbers, Result
 
 
 class LiveModel(Lineage):
     """A model that was attacked."""
 
+    recipe: Recipe | None
+    """How it was trained; None for imported weights."""
     label_smoothing: float | None
     """How much of each label its training spread over the other classes: then low confidence is
     its design. None where that is not known."""
@@ -143,6 +145,8 @@ class ExplainResult(Result):
 
     kind: Literal["explain"] = "explain"
     params: ExplainParams
+    attack: str
+    """In words: `PGD-10 (L∞), away from the true class`."""
     classes: tuple[str, ...]
     shown: Integers
     """The classes whose probabilities are kept, in the order of the classes: the true one, and

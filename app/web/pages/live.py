@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Request
@@ -18,7 +17,7 @@ from app.deps import LabDep
 from app.errors import InvalidInput
 from app.services import datasets, jobs, models, showcase
 from app.services.lab import Lab
-from app.web.forms.choices import known_models, newest_models
+from app.web.forms.choices import known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
 from app.web.render import Context, render
@@ -39,7 +38,7 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class LiveContext(Context):
-    """The live view: an image, two models, an attack."""
+    """The live view: an image, models, an attack."""
 
     template: ClassVar[str] = "live.html"
 
@@ -47,16 +46,20 @@ class LiveContext(Context):
     """Made from `ExplainParams`, by name."""
     ready: bool
     """Whether there is a model to attack."""
+    more_models: bool
+    """Whether the lab has models that only a search finds."""
     examples: tuple[Picture, ...]
     """Pictures of free licence to try."""
     samples: tuple[SampleSet, ...]
     """Test images to try, a set for each dataset."""
     job: str
     """The id of an earlier explain job to show; empty for none."""
+    chosen: bool
+    """Whether the address says which models; else those that this browser used last go first."""
     given: str
     """Address of a test image to begin with; empty for none."""
     settings: dict[str, Any]
-    """What the script needs: the colour table of attention maps, and the classes of each model."""
+    """What the script needs: the models with their classes, and which are chosen."""
 
 
 router = APIRouter()
@@ -74,31 +77,40 @@ def live(
     number: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
 ) -> Response:
     """`dataset` and `number` name a test image to begin with."""
-    newest = newest_models(lab)
-    entries = _likely_pair(lab, newest)
-    if job:
-        entries |= _entries_of_job(lab, job)
+    entries = _entries_of_job(lab, job) if job else {}
     entries |= posted_entries(ExplainParams, request.query_params)
-    known = {name: known_models(lab, *asked(entries, name)) for name in ("teacher", "student")}
+    wished, search = asked(entries, "models")
+    usual = () if wished else _used_last(lab)
+    known = known_models(lab, wished or usual, search)
+    views = {view.id: view for view in known.views}
+    chosen = [model for model in wished or usual if model in views]
+    chosen = chosen or [view.id for view in likely_pair(known.views)]
     form = form_of(
-        ExplainParams,
-        entries=entries,
-        offers={name: found.offer for name, found in known.items()},
-        without=("upload",),
+        ExplainParams, entries=entries, offers={"models": known.offer}, without=("upload",)
     )
-    views = {view.id: view for found in known.values() for view in found.views}
-    lists = list(dict.fromkeys(view.card.classes for view in views.values()))
+    lists = list(dict.fromkeys(view.card.classes for view in known.views))
     context = LiveContext(
         fields={field.spec.name: field for field in form.fields},
-        ready=bool(newest),
+        ready=bool(views),
+        more_models=known.more,
         examples=showcase.examples(lab),
         samples=_samples(datasets.all_datasets(lab), lists),
         job=job,
+        chosen=bool(wished),
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",
         settings={
-            "magma": magma(),
             "classes": lists,
-            "classes_of": {id: lists.index(view.card.classes) for id, view in views.items()},
+            "models": [
+                {
+                    "id": choice.value,
+                    "name": choice.label,
+                    "group": choice.group,
+                    "help": choice.help,
+                    "classes": lists.index(views[choice.value].card.classes),
+                }
+                for choice in known.offer.choices
+            ],
+            "chosen": chosen,
         },
     )
     return render(request, context)
@@ -111,25 +123,41 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     return entries_of(ExplainParams, job.params)
 
 
-def _likely_pair(lab: Lab, views: Sequence[ModelView]) -> dict[str, tuple[str, ...]]:
-    """The newest student and its teacher; else the newest clean model of its classes, or alone.
+def _used_last(lab: Lab) -> tuple[str, ...]:
+    """The models of the newest live attack, as far as they are still in the lab."""
+    newest = jobs.page(lab, kinds=[JobKind.EXPLAIN], page_size=1).items
+    used = newest[0].params.get("models", ()) if newest else ()
+    there = models.by_id(lab, used) if used else {}
+    return tuple(used) if len(there) == len(used) else ()
 
-    Of a training's two models the best epoch's, and models of this lab before those that came
-    with it.
+
+def likely_pair(views: Sequence[ModelView]) -> tuple[ModelView, ...]:
+    """A teacher and the student that withstood AutoAttack best, by what their cards say.
+
+    Where no card has that figure, the newest student. Models of a training's last epoch and those
+    of unknown recipe are never chosen; without any student the newest clean model stands alone.
     """
-    best = [view for view in views if view.card.kept == "best"]
-    best.sort(key=lambda view: view.card.origin == "shipped")
-    clean = [view for view in best if view.card.recipe is Recipe.CLEAN]
-    student = next((v for v in best if v.card.recipe is not Recipe.CLEAN), None)
-    student = student or next(iter(clean), None)
-    if student is None:
-        return {}
+    known = [view for view in views if view.card.kept == "best" and view.card.recipe is not None]
+    clean = [view for view in known if view.card.recipe is Recipe.CLEAN]
+    students = [view for view in known if view.card.recipe is not Recipe.CLEAN]
+    if not students:
+        return tuple(clean[:1])
+    student = max(students, key=_withstood)  # of equal ones the newest, which comes first
+    fitting = [view for view in clean if _looks_like(view, student)]
     named = student.card.teacher
-    own = None if named is None else models.by_id(lab, [named.id]).get(named.id)
-    fitting = [view for view in clean if view.card.classes == student.card.classes]
-    teacher = own or next(iter(fitting), None)
-    pair = {"teacher": teacher, "student": student}
-    return {name: (view.id,) for name, view in pair.items() if view is not None}
+    own = [view for view in fitting if named is not None and view.id == named.id]
+    return (*(own or fitting)[:1], student)
+
+
+def _withstood(view: ModelView) -> float:
+    """Accuracy under AutoAttack, -1 where it was not measured."""
+    measured = [one.accuracy.value for one in view.card.test if one.measure == "AutoAttack"]
+    return max(measured, default=-1.0)
+
+
+def _looks_like(one: ModelView, other: ModelView) -> bool:
+    """Whether both models see the same images."""
+    return (one.card.classes, one.card.image_size) == (other.card.classes, other.card.image_size)
 
 
 def _samples(views: Sequence[DatasetView], lists: list[tuple[str, ...]]) -> tuple[SampleSet, ...]:
@@ -145,12 +173,3 @@ def _sample_set(view: DatasetView, lists: list[tuple[str, ...]]) -> SampleSet:
         classes_number=lists.index(view.report.classes),
         images=tuple((name, f"/datasets/{view.id}/samples/{k}/0.png") for k, name in shown),
     )
-
-
-@lru_cache
-def magma() -> str:
-    """The colour table of attention maps: 256 colours as `rrggbb`, one after the other."""
-    from plotly.colors import sample_colorscale  # only once, and only for this page
-
-    colours = sample_colorscale("Magma", [i / 255 for i in range(256)], colortype="tuple")
-    return "".join(f"{round(255 * c):02x}" for colour in colours for c in colour)
