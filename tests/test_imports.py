@@ -165,7 +165,7 @@ def test_a_package_knows_only_what_it_may(package: str) -> None:
 
 def test_chains_of_imports_are_followed() -> None:
     chains = reached(["app.main"])
-    assert {"app.web.charts.palette", "app.contracts.units", "plotly.colors"} <= set(chains)
+    assert {"app.web.charts.palette", "app.contracts.units"} <= set(chains)
     assert len(chains["app.web.charts.palette"]) > 2
     assert "torch" not in chains
 

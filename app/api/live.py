@@ -1,8 +1,8 @@
-"""The live view: attack one uploaded image, and see what teacher and student look at."""
+"""The live view: attack one uploaded image, and see what each model looks at."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Response, UploadFile
 from pydantic import Field
@@ -11,19 +11,34 @@ from app.api.uploads import UploadForm, started, takes
 from app.contracts.jobs import JobKind
 from app.contracts.params import ExplainParams
 from app.contracts.views import JobView
-from app.deps import LabDep
+from app.deps import IdPath, LabDep
+from app.services import reproducing
+from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/live", tags=["live"])
+
+_ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 @takes(ExplainParams)
 class LiveForm(UploadForm):
-    """An image, two models of the same classes, and an attack; only the first three are needed."""
+    """An image, models of the same classes, and an attack; the first two are needed."""
 
     image: UploadFile = Field(description="PNG, JPEG or WebP, at most 10 MB.")
 
 
 @router.post("", status_code=202)
 def explain(lab: LabDep, response: Response, form: Annotated[LiveForm, Form()]) -> JobView:
-    """Attack an image at every budget of the slider; the result holds all that a page shows."""
+    """Attack an image on every model, at every budget; the result holds all that a page shows."""
     return started(lab, response, JobKind.EXPLAIN, form, form.image)
+
+
+@router.get("/{job_id}/reproduction.zip", response_class=Response, responses=_ZIP)
+def reproduction(lab: LabDep, job_id: IdPath) -> Response:
+    """A finished live attack with all that it takes to compute it again: image, parameters, hashes
+    of the models, the request as a line for a shell, and the result."""
+    job, packed = reproducing.archive(lab, job_id)
+    name = file_name(job.title, "live", job_id, ".zip")
+    return Response(packed, media_type="application/zip", headers=attachment(name))

@@ -219,13 +219,24 @@ def _utc(seconds: float) -> datetime:
 
 
 def result(lab: Lab, job_id: str) -> JobResult:
-    """What the job left. Raises NotFound, and Conflict while there is nothing yet."""
-    return _RESULT.validate_json(result_json(lab, job_id))
+    """What the job left. Raises NotFound, and Conflict while there is nothing yet, and where an
+    earlier version left it in another form."""
+    return _read(result_json(lab, job_id))
 
 
 def result_of(lab: Lab, job: JobView) -> JobResult:
     """The same of a job at hand, without a query. Raises NotFound and Conflict."""
-    return _RESULT.validate_json(_result_json(lab, job.id, job.status, has_one=job.has_result))
+    return _read(_result_json(lab, job.id, job.status, has_one=job.has_result))
+
+
+def _read(data: bytes) -> JobResult:
+    try:
+        return _RESULT.validate_json(data)
+    except ValidationError:
+        raise Conflict(
+            "An earlier version of the lab left this result, in a form that is not read any more.",
+            hint="Run the job again.",
+        ) from None
 
 
 def result_json(lab: Lab, job_id: str) -> bytes:

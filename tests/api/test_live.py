@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
+import json
+import shlex
+import zipfile
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
+from pydantic import BaseModel
 
-from app.contracts.jobs import Queue
+from app.contracts.jobs import JobKind, Queue
+from app.contracts.params import ExplainParams, ImportParams
+from app.contracts.results import DatasetReport, ExplainResult, ImportResult
 from app.services.lab import Lab
 from tests.api.problems import problem
 from tests.plugins.stock import stock_model
+from tests.web.examples import add_job, an_id, explanation
 
 
 def png(size: tuple[int, int] = (40, 30)) -> bytes:
@@ -143,3 +152,91 @@ def test_bad_images_are_clear_errors(
 
 def test_an_image_is_needed(client: httpx.Client, pair: dict[str, list[str]]) -> None:
     assert problem(client.post("/api/live", data=pair), 422) == ["image"]
+
+
+@pytest.fixture
+def done(lab: Lab, pair: dict[str, list[str]]) -> tuple[str, ExplainResult]:
+    """A finished live attack, and what it left."""
+    result = explanation(*pair["models"], label='it\'s <a> "cat"', classes=CAT_AND_DOG)
+    return add_job(lab, JobKind.EXPLAIN, result.params, result=result), result
+
+
+CAT_AND_DOG = ('it\'s <a> "cat"', "dog")
+
+
+def packed(client: httpx.Client, job: str) -> dict[str, bytes]:
+    answer = client.get(f"/api/live/{job}/reproduction.zip")
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_an_attack_is_packed_with_all_that_reproduces_it(
+    client: httpx.Client, lab: Lab, done: tuple[str, ExplainResult]
+) -> None:
+    job, result = done
+    lab.files.upload(result.params.upload).write_bytes(png())
+    files = packed(client, job)
+    assert files["image.png"] == png()
+    config = json.loads(files["config.json"])
+    assert config["params"] == json.loads(result.params.model_dump_json(exclude={"upload"}))
+    assert [model["sha256"] for model in config["models"]] == [m.sha256 for m in result.models]
+    assert ExplainResult.model_validate_json(files["result.json"]) == result
+    sums = dict(line.split("  ")[::-1] for line in files["SHA256SUMS"].decode().splitlines())
+    assert sums.keys() == {"image.png", "config.json", "result.json"}
+    assert all(hashlib.sha256(files[name]).hexdigest() == found for name, found in sums.items())
+
+
+def test_the_packed_line_asks_for_the_same_attack(
+    client: httpx.Client, done: tuple[str, ExplainResult]
+) -> None:
+    job, result = done
+    words = shlex.split(packed(client, job)["again.sh"].decode())
+    assert words[:5] == ["curl", "-sSf", "$LAB/api/live", "-F", "image=@image.png"]
+    assert set(words[5::2]) == {"--form-string"}
+    fields: dict[str, list[str]] = {}
+    for entry in words[6::2]:
+        name, _, value = entry.partition("=")
+        fields.setdefault(name, []).append(value)
+    assert fields["label"] == [result.params.label]
+    sent = send(client, {**fields, "label": "cat"}).json()["params"]
+    expected = result.params.model_copy(update={"upload": sent["upload"], "label": "cat"})
+    assert ExplainParams.model_validate(sent) == expected
+
+
+def test_without_its_upload_the_models_own_picture_is_packed(
+    client: httpx.Client, done: tuple[str, ExplainResult]
+) -> None:
+    job, result = done
+    found = packed(client, job)["image.png"]
+    assert base64.b64encode(found).decode() == result.clean_png
+
+
+def test_only_a_finished_live_attack_is_packed(client: httpx.Client, lab: Lab) -> None:
+    for path, status in (("0" * 32, 404), ("x", 422)):
+        assert client.get(f"/api/live/{path}/reproduction.zip").status_code == status
+    waiting = ExplainParams(upload=an_id(), models=(an_id(),))
+    job = add_job(lab, JobKind.EXPLAIN, waiting)
+    assert client.get(f"/api/live/{job}/reproduction.zip").status_code == 409
+    report = DatasetReport(
+        classes=("a",), image_size=32, train_images=1, test_images=1, checksum="0"
+    )
+    imported = add_job(
+        lab, JobKind.IMPORT, ImportParams(name="x"),
+        result=ImportResult(dataset=an_id(), report=report),
+    )  # fmt: skip
+    assert client.get(f"/api/live/{imported}/reproduction.zip").status_code == 422
+
+
+def test_a_result_of_an_earlier_version_is_named_as_such(client: httpx.Client, lab: Lab) -> None:
+    waiting = ExplainParams(upload=an_id(), models=(an_id(),))
+    job = add_job(lab, JobKind.EXPLAIN, waiting, result=_Former())
+    answer = client.get(f"/api/live/{job}/reproduction.zip")
+    assert answer.status_code == 409
+    assert "earlier version" in answer.json()["detail"]
+    assert client.get(f"/jobs/{job}").status_code == 200
+
+
+class _Former(BaseModel):
+    kind: str = "explain"
+    levels: tuple[int, ...] = ()

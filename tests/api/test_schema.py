@@ -46,6 +46,7 @@ ROUTES = {
     "/api/models/{model_id}/restore": {"post"},
     "/api/presets/train": {"get"},
     "/api/live": {"post"},
+    "/api/live/{job_id}/reproduction.zip": {"get"},
     "/api/health": {"get"},
 }
 
@@ -72,7 +73,7 @@ def test_parameters_are_described_with_their_bounds(schema: Any) -> None:
         assert all("title" in p or "$ref" in p for p in properties.values())
     epochs = parts["TrainParams"]["properties"]["epochs"]
     assert (epochs["minimum"], epochs["maximum"], epochs["default"]) == (1, 1000, 10)
-    assert set(parts["LiveForm"]["required"]) == {"image", "teacher", "student"}
+    assert set(parts["LiveForm"]["required"]) == {"image", "models"}
     body = schema["paths"]["/api/jobs"]["post"]["requestBody"]["content"]["application/json"]
     assert set(body["schema"]["discriminator"]["mapping"]) == {"train", "evaluate", "ablation"}
 

@@ -181,7 +181,9 @@ def explanation(
     Pictures are grey: 100, and one more a level. Every map rises along its rows and columns; that
     of Grad-CAM falls.
     """
-    asked = ExplainParams.model_validate({"upload": an_id(), "models": models, **params})
+    asked = ExplainParams.model_validate(
+        {"upload": an_id(), "models": models, "label": label, **params}
+    )
     falls = [0.05, *[0.01] * (len(models) - 1)]
     shown = tuple(range(min(10, len(classes))))
     return ExplainResult(

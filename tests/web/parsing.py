@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from bs4 import BeautifulSoup, Tag
 
 
@@ -39,6 +41,14 @@ def chosen(page: str, name: str) -> list[str]:
     """The values of the boxes, buttons and options of this name that are chosen."""
     ticked = attributes(page, "value", f'input[name="{name}"][checked]')
     return ticked + attributes(page, "value", f'select[name="{name}"] option[selected]')
+
+
+def live_models(page: str) -> list[str]:
+    """The models that the live page begins with, the reference first."""
+    settings = parsed(page).select_one("script#settings")
+    assert settings is not None
+    found: list[str] = json.loads(settings.get_text())["chosen"]
+    return found
 
 
 def errors(page: str) -> dict[str, str]:

@@ -141,7 +141,7 @@ def test_images_on_which_they_differ(client: httpx.Client, stock: Stock) -> None
                 assert answer.says == f"attacked: {CLASSES[worst]}"
             else:
                 assert answer.says == f"clean: {CLASSES[clean]}"
-        assert f"teacher={stock.teacher}&student={stock.student}" in picture.live
+        assert f"models={stock.teacher}&models={stock.student}" in picture.live
     page = client.get("/compare", params={"job": stock.job(result)}).text
     assert escape(view.pictures[0].live) in page
     assert "dog <i>" not in page
@@ -253,7 +253,7 @@ def test_an_image_is_tried_live(browser: Browser, web: str, stock: Stock) -> Non
     context = browser.new_context(base_url=web)
     page = context.new_page()
     page.goto(
-        f"/live?teacher={stock.teacher}&student={stock.student}&dataset={stock.dataset}&number=3"
+        f"/live?models={stock.teacher}&models={stock.student}&dataset={stock.dataset}&number=3"
         "&label=dog+%3Ci%3E"
     )
     expect(page.locator("#preview")).to_be_visible()
@@ -262,6 +262,7 @@ def test_an_image_is_tried_live(browser: Browser, web: str, stock: Stock) -> Non
         == 32
     )
     expect(page.locator("[name=label]")).to_have_value("dog <i>")
-    expect(page.locator("[name=teacher]")).to_have_value(stock.teacher)
-    expect(page.locator("[name=student]")).to_have_value(stock.student)
+    models = page.locator("[name=models]")
+    expect(models.nth(0)).to_have_value(stock.teacher)
+    expect(models.nth(1)).to_have_value(stock.student)
     context.close()

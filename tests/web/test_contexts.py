@@ -28,7 +28,7 @@ _MACROS = {
     "_compare.html", "_evaluation.html", "_fields.html", "_figures.html", "_tables.html",
 }  # fmt: skip
 _FRAMES = {"base.html", "job.html"}
-_INCLUDED = {"_ablation.html", "_children.html"}
+_INCLUDED = {"_ablation.html", "_children.html", "_viewer.html"}
 """Parts that stand for no page of their own."""
 
 

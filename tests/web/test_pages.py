@@ -14,7 +14,12 @@ from sqlalchemy import Engine, event
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, ExplainParams, ImportParams
-from app.contracts.results import DatasetReport, ImportResult
+from app.contracts.results import (
+    Accuracy,
+    DatasetReport,
+    ImportResult,
+    Lineage,
+)
 from app.services.lab import Lab
 from app.web.pages.kinds import KINDS
 from tests.web.examples import (
@@ -28,7 +33,7 @@ from tests.web.examples import (
     explanation,
     train_params,
 )
-from tests.web.parsing import attributes, chosen, parsed, texts, typed
+from tests.web.parsing import attributes, chosen, live_models, parsed, texts, typed
 
 _HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 _PAGES = (
@@ -99,7 +104,7 @@ def test_no_step_is_left_where_all_are_done_but_a_student_of_ones_own(
     dataset = add_dataset(lab)
     add_model(lab, dataset, origin="shipped")
     teacher = add_model(lab, dataset)
-    explained = explanation(teacher, teacher)
+    explained = explanation(teacher)
     add_job(lab, JobKind.EXPLAIN, explained.params, result=explained)
     result = evaluation([(teacher, "Teacher")])
     add_job(lab, JobKind.EVALUATE, result.params, result=result)
@@ -323,7 +328,7 @@ def test_a_model_has_its_card_and_its_ways_on(lab: Lab, client: httpx.Client) ->
     for told in ("71.0 %", "31.0 %", "n = 100", "Best of 10 epochs.", "1.2 MB", "2" * 64,
                  f"/models/{teacher}", f"/datasets/{dataset}", ", ".join(CLASSES),
                  f"/api/models/{student}/weights",
-                 f"/live?student={student}&amp;teacher={teacher}"):  # fmt: skip
+                 f"/live?models={teacher}&amp;models={student}"):  # fmt: skip
         assert told in html
     assert _titles(html) == ["Its evaluation"]
     assert f"/train?recipe=agkd_bml&amp;teacher={teacher}" in _html(client, f"/models/{teacher}")
@@ -356,9 +361,43 @@ def test_live_starts_from_the_newest_student_and_its_teacher(
     teacher = add_model(lab, dataset, name="Its teacher")
     add_model(lab, dataset, name="Another teacher")
     student = add_model(lab, dataset, name="Its student", teacher=teacher)
-    html, asked = _html(client, "/live"), _html(client, f"/live?student={teacher}")
-    assert (chosen(html, "teacher"), chosen(html, "student")) == ([teacher], [student])
-    assert (chosen(asked, "teacher"), chosen(asked, "student")) == ([teacher], [teacher])
+    assert live_models(_html(client, "/live")) == [teacher, student]
+    assert live_models(_html(client, f"/live?models={student}&models={teacher}")) == [
+        student, teacher,
+    ]  # fmt: skip
+
+
+def _measured(lab: Lab, dataset: str, share: float, **facts: Any) -> str:
+    """A student that withstands AutoAttack in this share of images."""
+    accuracy = Accuracy.of(round(100 * share), 100)
+    of = Lineage(id=dataset, name="Pets", sha256="0" * 64)
+    test = {"measure": "AutoAttack", "accuracy": accuracy.model_dump(), "dataset": of.model_dump()}
+    return add_model(lab, dataset, test=[test], **facts)
+
+
+def test_live_starts_from_the_pair_that_withstood_autoattack_best(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    best = _measured(lab, dataset, 0.3, teacher=teacher, origin="shipped")
+    _measured(lab, dataset, 0.2, teacher=teacher)
+    _measured(lab, dataset, 0.5, teacher=teacher, kept="last")
+    _measured(lab, dataset, 0.6, params=None, origin="imported")
+    add_model(lab, dataset, teacher=teacher)
+    assert live_models(_html(client, "/live")) == [teacher, best]
+
+
+def test_live_starts_from_the_models_used_last(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    other, newest = (add_model(lab, dataset, teacher=teacher) for _ in range(2))
+    used = ExplainParams(upload=an_id(), models=(other, teacher))
+    add_job(lab, JobKind.EXPLAIN, used)
+    assert live_models(_html(client, "/live")) == [other, teacher]
+    gone = used.model_copy(update={"models": (an_id(), teacher)})
+    add_job(lab, JobKind.EXPLAIN, gone, created_at=time.time() + 1)
+    assert live_models(_html(client, "/live")) == [teacher, newest]
 
 
 def test_live_shows_an_earlier_job_with_its_own_settings(lab: Lab, client: httpx.Client) -> None:
@@ -369,6 +408,7 @@ def test_live_shows_an_earlier_job_with_its_own_settings(lab: Lab, client: httpx
     html = _html(client, f"/live?job={job}")
     assert f'data-job="{job}"' in html
     assert typed(html, "max_epsilon") == "12"
+    assert live_models(html) == [teacher, later]
     other = add_job(lab, JobKind.TRAIN, train_params())
     assert "no live attack" in _html(client, f"/live?job={other}", 422)
 

@@ -341,11 +341,10 @@ def _live(comparison: Comparison, image: DifferingImage, recipes: Recipes) -> st
     models = [row.model for row in comparison.compared]
     teacher = next((m for m in models if recipes.get(m) is Recipe.CLEAN), models[0])
     student = next((m for m in models if recipes.get(m, Recipe.CLEAN).is_robust), models[-1])
-    chosen = {
-        "teacher": teacher,
-        "student": student,
-        "dataset": comparison.dataset.id,
-        "number": image.number,
-        "label": comparison.classes[image.label],
-    }
+    chosen = [
+        *(("models", model) for model in dict.fromkeys((teacher, student))),
+        ("dataset", comparison.dataset.id),
+        ("number", str(image.number)),
+        ("label", comparison.classes[image.label]),
+    ]
     return f"/live?{urlencode(chosen)}"

@@ -142,7 +142,8 @@ def likely_pair(views: Sequence[ModelView]) -> tuple[ModelView, ...]:
     students = [view for view in known if view.card.recipe is not Recipe.CLEAN]
     if not students:
         return tuple(clean[:1])
-    student = max(students, key=_withstood)  # of equal ones the newest, which comes first
+    # Of equal ones those of this lab go first, and among them the newest.
+    student = max(students, key=lambda view: (_withstood(view), view.card.origin != "shipped"))
     fitting = [view for view in clean if _looks_like(view, student)]
     named = student.card.teacher
     own = [view for view in fitting if named is not None and view.id == named.id]
