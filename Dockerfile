@@ -21,6 +21,7 @@ FROM base AS web
 COPY --from=web-packages /opt/lab /opt/lab
 COPY LICENSE NOTICE ./
 COPY app app
+COPY docs docs
 COPY imagefile.py ./
 COPY models models
 COPY static static

@@ -15,6 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app import error_handlers
@@ -119,7 +120,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api.router)
     app.include_router(pages.router)
     app.add_api_route("/docs", _docs, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    # A browser asks each time whether a file is still the same, and gets it once.
+    app.mount("/static", GZipMiddleware(StaticFiles(directory=_STATIC), compresslevel=6))
     return app
 
 

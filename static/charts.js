@@ -3,8 +3,13 @@
 
 const drawn = new Set();
 
+/** A token's colour as the page shows it now: a token itself names one for light and one for dark. */
 function token(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const probe = document.body.appendChild(document.createElement("i"));
+  probe.style.color = `var(${name})`;
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
 }
 
 const PAGE = { ink: () => token("--ink"), line: () => token("--line"), surface: () => token("--surface") };
@@ -103,11 +108,15 @@ document.addEventListener("click", (event) => {
   if (button) save(button);
 });
 
-window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+function redraw() {
   for (const plot of drawn) {
     if (plot.isConnected && plot.data) Plotly.react(plot, plot.figure.data, themed(plot.figure.layout), CONFIG);
   }
-});
+}
+
+// The system's colours changed, or the reader chose others.
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+document.addEventListener("lab:theme", redraw);
 
 // Figures that came with the page.
 for (const holder of document.querySelectorAll("figure[data-chart]")) {

@@ -9,6 +9,7 @@ let last = 0;
 let lastShown = 0;
 let lastStep = 0;
 let fetching = null;
+const told = new Set();
 
 // A table that is fetched anew stays where it was scrolled to; the keyboard stays by the ids of what it holds.
 const scrolled = new Map();
@@ -106,6 +107,16 @@ function addPoint(body) {
   }
 }
 
+/** Let a part of the page fetch itself anew, once in its pace (ms); no news is lost, the last one least of all. */
+function tell(part) {
+  if (told.has(part)) return;
+  told.add(part);
+  setTimeout(() => {
+    told.delete(part);
+    htmx.trigger(part, "lab:news");
+  }, part.dataset.pace);
+}
+
 function follow() {
   const stream = new EventSource(`/api/jobs/${id}/events?after=${last}`);
   const on = (kind, act) => stream.addEventListener(kind, (event) => {
@@ -115,9 +126,7 @@ function follow() {
     if (kind === "metrics" || kind === "log") lastShown = seq;
     act(JSON.parse(event.data));
   });
-  const news = () => {
-    for (const part of root.querySelectorAll('[hx-trigger*="lab:news"]')) htmx.trigger(part, "lab:news");
-  };
+  const news = () => root.querySelectorAll("[data-pace]").forEach(tell);
   on("progress", news);
   on("log", addLine);
   on("metrics", addPoint);

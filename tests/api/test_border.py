@@ -135,6 +135,18 @@ def test_a_small_body_is_all_that_json_needs(client: httpx.Client) -> None:
     problem(answer, 413)
 
 
+def test_static_files_are_sent_small(client: httpx.Client) -> None:
+    path = "/static/vendor/plotly-cartesian.min.js"
+    packed = client.get(path)
+    plain = client.get(path, headers={"Accept-Encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.headers["vary"] == "Accept-Encoding"
+    assert "content-encoding" not in plain.headers
+    assert packed.content == plain.content
+    with client.stream("GET", path) as sent:
+        assert sum(map(len, sent.iter_raw())) < 0.4 * len(plain.content)
+
+
 def test_static_files_stay_inside_their_folder(web: str) -> None:
     for path in ("/static/../app/main.py", "/static/%2e%2e/app/main.py", "/static//etc/passwd"):
         answer = ask(web, "localhost", path)

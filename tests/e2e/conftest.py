@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from tests.e2e.lab_client import LabClient
 from tests.plugins.images import MINI
 from tests.plugins.lab_process import LabProcess
 
-LEASE_S = "10"
+LEASE_S = "6"
 """So that a test need not wait long for a lost worker to be noticed."""
 CHECKPOINT_S = "0.5"
 """So that short trainings have checkpoints, too."""
@@ -42,9 +41,10 @@ def picture(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@contextmanager
-def running_lab(data: Path) -> Iterator[LabClient]:
-    """A client of a lab that is started for it, and that has to stop without a complaint."""
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabClient]:
+    """A client of the running lab, which has to stop without a complaint."""
+    data = tmp_path_factory.mktemp("lab") / "data"
     process = LabProcess(data, LAB_LEASE_S=LEASE_S, LAB_CHECKPOINT_S=CHECKPOINT_S)
     try:
         client = LabClient(process.wait_ready())
@@ -55,10 +55,3 @@ def running_lab(data: Path) -> Iterator[LabClient]:
         assert not [line for line in process.output if line.startswith("[web]")], process.output
     finally:
         process.clean_up()
-
-
-@pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabClient]:
-    """A client of the running lab."""
-    with running_lab(tmp_path_factory.mktemp("lab") / "data") as client:
-        yield client

@@ -1,4 +1,7 @@
-"""What the documents show to type, run as it stands: the README's session, the client's tour."""
+"""What the documents show to type, run as it stands: the README's session, the client's tour.
+
+The documents name things as if there were no others: these are the first tests in their lab.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,22 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 
-from tests.e2e.conftest import running_lab
 from tests.e2e.lab_client import LabClient
 from tests.plugins.lab_process import PATIENCE_S, ROOT
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabClient]:
-    """A lab with nothing in it: the documents name things as if there were no others."""
-    with running_lab(tmp_path_factory.mktemp("fresh") / "data") as client:
-        yield client
-
-
 @pytest.fixture
-def folder(fresh: LabClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(api: LabClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in which the commands work, and find the lab, the client and Python."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LAB", fresh.process.url)
-    monkeypatch.setenv("LAB_URL", fresh.process.url)
+    monkeypatch.setenv("LAB", api.process.url)
+    monkeypatch.setenv("LAB_URL", api.process.url)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return tmp_path
@@ -55,7 +49,7 @@ def _type_into_a_shell(text: str) -> None:
 
 
 def test_the_readme_works_as_written(
-    fresh: LabClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+    api: LabClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EPOCHS", "1")
     monkeypatch.setenv("IMAGES", "20")
@@ -64,7 +58,7 @@ def test_the_readme_works_as_written(
     live = json.loads((folder / "live.json").read_text())
     assert len(live["levels"]) == 17
     assert safetensors.torch.load_file(folder / "student.safetensors")
-    names = {model["name"] for model in fresh.get("/api/models")["items"]}
+    names = {model["name"] for model in api.get("/api/models")["items"]}
     assert names == {"Teacher", "Student"}
     report = (folder / "report.html").read_text()
     # What it shows from Python is done with the models of the session.

@@ -17,13 +17,13 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 # By their time on two cores at rest, measured with `--durations=0`; the rest take seconds each.
 LONG = (
+    "e2e/test_docs.py",
     "e2e/test_browser.py",
     "e2e/test_client.py",
     "e2e/test_rest.py",
     "jobs/test_resume.py",
     "web/test_in_browser.py",
     "web/test_layout_in_browser.py",
-    "e2e/test_docs.py",
     "web/test_evaluation_in_browser.py",
     "run/test_supervisor.py",
     "jobs/test_evaluation.py",
@@ -34,12 +34,11 @@ LONG = (
     "jobs/test_evaluation_tables.py",
     "jobs/test_rerun.py",
     "run/test_compose.py",
-    "e2e/test_restart.py",
     "attacks/test_autoattack.py",
     "run/test_cannot_start.py",
 )
 
-ONE_LAB = ("tests/e2e/test_browser.py", "tests/e2e/test_client.py", "tests/e2e/test_rest.py")
+ONE_LAB = tuple(f"tests/{file}" for file in LONG if file.startswith("e2e/"))
 
 
 class _Sharing(LoadFileScheduling):

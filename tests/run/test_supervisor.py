@@ -1,33 +1,48 @@
-"""The life of a lab: it starts, mends itself, stops, and leaves nothing behind."""
+"""The life of a lab: it starts, mends itself, stops, goes on, and leaves nothing behind."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.lab_client import LabClient, accepted, after_epoch
 from tests.plugins.lab_process import LabProcess, Process, processes, wait_until
 
 pytestmark = pytest.mark.slow
-Start = Callable[[], LabProcess]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a lab on the test's own data folder, as often as the test likes."""
-    started: list[LabProcess] = []
+class Site:
+    """A data folder, and the lab that runs on it."""
 
-    def start_one() -> LabProcess:
-        started.append(LabProcess(tmp_path / "data"))
-        return started[-1]
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[LabProcess] = []
 
-    yield start_one
-    for lab in started:
-        lab.clean_up()
+    def start(self) -> LabProcess:
+        """Another lab, whatever runs there."""
+        self._started.append(LabProcess(self._folder))
+        return self._started[-1]
+
+    def lab(self) -> LabProcess:
+        """The one that runs and is well; started if there is none."""
+        running = [lab for lab in self._started if lab.process.poll() is None]
+        return running[0] if running else self.start().wait_ready()
+
+    def clean_up(self) -> None:
+        for lab in self._started:
+            lab.clean_up()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    found = Site(tmp_path_factory.mktemp("site") / "data")
+    yield found
+    found.clean_up()
 
 
 def _none_left(family: dict[int, Process]) -> bool:
@@ -44,8 +59,16 @@ def _replaced(lab: LabProcess, name: str, before: int | None) -> bool:
     return _pid(lab, name) not in (None, before)
 
 
-def test_it_replaces_what_dies_and_stops_clean(start: Start) -> None:
-    lab = start().wait_ready()
+def test_two_labs_never_share_a_data_folder(site: Site) -> None:
+    first = site.lab()
+    second = site.start()
+    assert second.wait() == 1
+    assert second.output[-1].startswith("AGKD-BML Lab cannot start: another lab")
+    assert first.health()["ok"]
+
+
+def test_it_replaces_what_dies(site: Site) -> None:
+    lab = site.lab()
     before = {name: _pid(lab, name) for name in ("-Q train", "uvicorn", "valkey-server")}
     pool = {p.pid for p in lab.descendants().values() if p.parent == before["-Q train"]}
     assert None not in before.values()
@@ -59,26 +82,40 @@ def test_it_replaces_what_dies_and_stops_clean(start: Start) -> None:
     assert sum("it starts again in" in line for line in lab.output) == 3
     assert not processes().keys() & pool, "a killed worker's child lives on"
 
-    family = lab.descendants()
-    assert lab.stop() == 0
+
+def test_it_stops_clean_and_goes_on_where_it_stopped(site: Site) -> None:
+    first = site.lab()
+    job = _start_a_long_job(LabClient(first))
+    family = first.descendants()
+    assert first.stop() == 0
     assert _none_left(family)
+    api = LabClient(site.lab())
+    done = api.wait(job)
+    log, result = api.log(job), api.result(job)
+    api.http.close()
+    assert (done["status"], done["attempt"]) == ("succeeded", 1)
+    assert result["card"]["params"]["epochs"] == 6
+    assert any(line.startswith("Going on after") for line in log)
 
 
-def test_a_killed_supervisor_leaves_no_orphan_and_its_folder_serves_again(start: Start) -> None:
-    first = start().wait_ready()
+def _start_a_long_job(api: LabClient) -> str:
+    """Returns its id once its first epoch is over."""
+    drawn = {"name": "Shapes", "source": "shapes", "train_per_class": "60"}
+    dataset = api.result(accepted(api.http.post("/api/datasets", data=drawn))["id"])["dataset"]
+    job = api.submit(
+        "train", name="Patient", dataset=dataset, architecture="wrn-10-1", epochs=6, batch_size=32
+    )
+    api.wait_for(job["id"], after_epoch(1), "a first epoch")
+    api.http.close()
+    return str(job["id"])
+
+
+def test_a_killed_supervisor_leaves_no_orphan_and_its_folder_serves_again(site: Site) -> None:
+    first = site.lab()
     family = first.descendants()
     os.kill(first.process.pid, signal.SIGKILL)
     first.wait()
     # At once: it waits for the rest of the first one, and then starts.
-    second = start().wait_ready()
+    second = site.start().wait_ready()
     assert _none_left(family)
     assert second.stop(signal.SIGINT) == 0
-
-
-def test_two_labs_never_share_a_data_folder(start: Start) -> None:
-    first = start().wait_ready()
-    second = start()
-    assert second.wait() == 1
-    assert second.output[-1].startswith("AGKD-BML Lab cannot start: another lab")
-    assert first.health()["ok"]
-    assert first.stop() == 0

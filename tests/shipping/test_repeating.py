@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +50,29 @@ def _shipping(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return python_m("worker.shipping", *arguments, environment=places)
 
 
+def _few(folder: Path) -> Path:
+    """The first of the small archive's images: 30 of a class to train on, and 10 to test on."""
+    path = folder / "few.zip"
+    with zipfile.ZipFile(MINI) as whole, zipfile.ZipFile(path, "w") as few:
+        for name in whole.namelist():
+            part, _, file = name.split("/")[-3:] if name.endswith(".jpg") else ("", "", "")
+            if part and int(Path(file).stem) < {"train": 30, "test": 10}[part]:
+                few.writestr(name, whole.read(name))
+    return path
+
+
 @pytest.fixture(scope="module")
 def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a lab and the box that came of it."""
+    """A folder with the images, a lab, and the box that came of it."""
     folder = tmp_path_factory.mktemp("repeated")
+    images = _few(folder)
     (folder / "box").mkdir()
     for slug in ("clean", "agkd-bml"):
         job = json.loads((JOBS / f"{slug}.json").read_text())
         _write(folder / "jobs" / f"{slug}.json", job | TINY)
     _write(folder / "jobs" / "import" / "images.json", {"name": "Mini"})
     _write(folder / "jobs" / "evaluate" / "test.json", CHEAP)
-    done = _shipping(folder, "repeat", str(MINI), "--jobs", str(folder / "jobs"))
+    done = _shipping(folder, "repeat", str(images), "--jobs", str(folder / "jobs"))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -82,7 +95,9 @@ def test_what_is_done_is_not_done_again(repeated: Path) -> None:
     lab = open_lab(repeated / "lab")
     before = [path.read_bytes() for path in sorted((repeated / "box").glob("*.*"))]
     count = job_queries.page(lab.database, offset=0, limit=1)[1]
-    done = _shipping(repeated, "repeat", str(MINI), "--jobs", str(repeated / "jobs"))
+    done = _shipping(
+        repeated, "repeat", str(repeated / "few.zip"), "--jobs", str(repeated / "jobs")
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert job_queries.page(lab.database, offset=0, limit=1)[1] == count
     assert [path.read_bytes() for path in sorted((repeated / "box").glob("*.*"))] == before
@@ -96,9 +111,9 @@ def test_a_killed_training_goes_on(repeated: Path, tmp_path: Path) -> None:
     with lab.database.writing() as session:
         session.execute(delete(ModelRow).where(ModelRow.job_id == killed.id))
         row = session.get_one(JobRow, killed.id)
-        row.status, row.lease_until, row.result_file = JobStatus.RUNNING, time.time() + 8, None
+        row.status, row.lease_until, row.result_file = JobStatus.RUNNING, time.time() + 2, None
     count = job_queries.page(lab.database, offset=0, limit=1)[1]
-    done = _shipping(folder, "repeat", str(MINI), "--jobs", str(folder / "jobs"))
+    done = _shipping(folder, "repeat", str(folder / "few.zip"), "--jobs", str(folder / "jobs"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert job_queries.page(lab.database, offset=0, limit=1)[1] == count
     resumed = job_queries.get(lab.database, killed.id)

@@ -6,19 +6,17 @@ import itertools
 import time
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from app.ablations import lifecycle
 from app.contracts.events import LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
-    AblationParams,
     Attack,
     ExplainParams,
     Goal,
     Method,
     Norm,
-    Recipe,
     TrainParams,
 )
 from app.services import jobs
@@ -32,9 +30,7 @@ from tests.web.examples import (
     add_dataset,
     add_job,
     add_model,
-    evaluation,
     explanation,
-    full_evaluation,
     train_params,
 )
 
@@ -331,36 +327,3 @@ def test_cancelling_asks_first(page: Page, lab: Lab) -> None:
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".state.cancelled")).to_be_visible()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_long_names_fit_on_a_telephone(
-    browser: Browser, web: str, lab: Lab, live: str, scheme: str
-) -> None:
-    dataset = add_dataset(lab, name="x" * 80)
-    models = [add_model(lab, dataset, name="y" * 80) for _ in range(3)]
-    result = evaluation([(model, "z" * 80) for model in models])
-    job = add_job(lab, JobKind.EVALUATE, result.params, result=result, title="w" * 300)
-    full = full_evaluation([(model, "z" * 80, Recipe.AGKD_BML) for model in models], images=60,
-                           classes=["c" * 80, "d" * 80, "e"])  # fmt: skip
-    whole = add_job(lab, JobKind.EVALUATE, full.params, result=full, title="w" * 300)
-    context = browser.new_context(
-        base_url=web,
-        viewport={"width": 390, "height": 844},
-        color_scheme="dark" if scheme == "dark" else "light",
-    )
-    page = context.new_page()
-    ablation = jobs.submit(lab, JobKind.ABLATION, AblationParams(
-        name="a" * 80, recipes=("pgd_at", "agkd_bml"), grid={"weight_decay": (0.0001, 0.0002)},
-        training=train_params(recipe="agkd_bml", dataset=dataset, teacher=models[0]),
-    ))  # fmt: skip
-    succeed(
-        lab.database, lab.files, take(lab.database, children_of(lab.database, ablation.id)[0].id)
-    )
-    for path in ("/", "/train", "/evaluate", "/ablation", "/models", "/datasets",
-                 f"/models/{models[0]}", f"/jobs/{ablation.id}", f"/jobs/{job}",
-                 f"/jobs/{whole}", live, "/nowhere"):  # fmt: skip
-        page.goto(path, wait_until="networkidle")
-        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
-    context.close()

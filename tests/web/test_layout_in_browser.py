@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 from fastapi.routing import iter_route_contexts
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 from starlette.routing import compile_path
 
 from app.contracts.jobs import JobKind
@@ -41,7 +41,10 @@ _DRAWN = """() => [...document.querySelectorAll(".plot")]
   .filter((plot) => plot.figure && plot.checkVisibility())
   .every((plot) => plot.querySelector(".main-svg"))"""
 
-_AT_REST = "() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 250))"
+_AT_REST = """() => new Promise((done) => {
+  const rest = document.querySelector(".main-svg") ? 250 : 0;
+  setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), rest);
+})"""
 """Plotly waits a tenth of a second before it follows the window."""
 
 _SURVEY = """() => {
@@ -125,10 +128,34 @@ def show_downloads(page: Page) -> None:
     ))  # fmt: skip
 
 
-def open_wide(page: Page, address: str) -> None:
+class Traffic:
+    """What a page still waits for, streams left aside."""
+
+    def __init__(self, page: Page) -> None:
+        self._page, self._pending = page, set[Request]()
+        page.on("request", self._begin)
+        page.on("requestfinished", self._end)
+        page.on("requestfailed", self._end)
+
+    def _begin(self, request: Request) -> None:
+        if request.resource_type != "eventsource":
+            self._pending.add(request)
+
+    def _end(self, request: Request) -> None:
+        self._pending.discard(request)
+
+    def settle(self) -> None:
+        """Wait until nothing is on its way, nor sent after the last answer."""
+        quiet = 0
+        while quiet < 2:
+            self._page.wait_for_timeout(50)
+            quiet = 0 if self._pending else quiet + 1
+
+
+def open_wide(page: Page, traffic: Traffic, address: str) -> None:
     """Go there, and open everything that can be opened."""
     page.goto(address, wait_until="load")
-    page.wait_for_load_state("networkidle")
+    traffic.settle()
     page.evaluate(_OPEN)
     page.wait_for_function(_DRAWN)
 
@@ -147,9 +174,10 @@ def faults(browser: Browser, web: str, addresses: Mapping[str, str]) -> list[str
     page = context.new_page()
     page.set_default_timeout(60_000)
     show_downloads(page)
+    traffic = Traffic(page)
     found = []
     for name, address in addresses.items():
-        open_wide(page, address)
+        open_wide(page, traffic, address)
         found += [f"{name}, {width} px: {one}" for width in WIDTHS for one in survey(page, width)]
     context.close()
     return found

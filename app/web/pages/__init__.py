@@ -10,6 +10,7 @@ from app.web.pages import (
     compare,
     datasets,
     evaluate,
+    help,
     home,
     import_model,
     job_table,
@@ -28,7 +29,7 @@ ENVIRONMENT.globals["kinds"] = KINDS
 router = APIRouter(include_in_schema=False)
 _PAGES = (
     ablate, ablation, home, job_table, jobs, report, compare, train, evaluate, import_model,
-    model_table, models, datasets, live,
+    model_table, models, datasets, live, help,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)
