@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from app.contracts.results import Accuracy, EvaluationSummary
 from app.contracts.words import budget
@@ -14,7 +14,11 @@ def box_curves(
     found: EvaluationSummary, recipes: Recipes, marks: Mapping[str, Accuracy]
 ) -> Figure | None:
     """Accuracy against the budget, and the `marks` by model at the budget of the threat model,
-    with their 95 % intervals. None without points."""
+    with their 95 % intervals; words in which all names end are left out. None without points."""
+    own = distinct([model.name for model in found.models])
+    named = zip(found.models, own, strict=True)
+    models = tuple(model.model_copy(update={"name": name}) for model, name in named)
+    found = found.model_copy(update={"models": models})
     drawn = against_epsilon(found, recipes)
     if drawn is None:
         return None
@@ -37,3 +41,11 @@ def box_curves(
             "(%{customdata[0]:.1%} to %{customdata[1]:.1%})<br>n = %{customdata[2]:,d}",
         })  # fmt: skip
     return drawn
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names without the words in which all of them end; at least one word is left of each."""
+    words = [name.split(" ") for name in names]
+    most = min(len(parts) for parts in words) - 1
+    same = next((n for n in range(most) if len({parts[-1 - n] for parts in words}) > 1), most)
+    return [" ".join(parts[: len(parts) - same]) for parts in words]

@@ -17,7 +17,7 @@ from app.services import job_changes, jobs, showcase, upkeep
 from app.services.lab import Lab
 from app.web.charts.base import Figure, Recipes
 from app.web.charts.curves import against_epsilon, against_steps
-from app.web.charts.showcase import box_curves
+from app.web.charts.showcase import box_curves, distinct
 from app.web.pages.first_steps import Step, first_steps
 from app.web.pages.headlines import Headlines, headlines, left_by
 from app.web.pages.recipes import recipes_of
@@ -46,7 +46,7 @@ class ShownBox:
 
     pictures: tuple[ShownPicture, ...]
     names: tuple[str, str]
-    """Teacher and student."""
+    """Teacher and student, in short."""
     epsilon: int
     """In grey levels of 255: where the slider stands at first."""
     budgets: int
@@ -162,6 +162,7 @@ def _shown(lab: Lab) -> ShownBox | None:
     if facts is None:
         return None
     teacher, student = pictures[0].models
+    short = distinct([teacher.name, student.name])
     smoothing = {model.label_smoothing for model in (teacher, student)}
     marks = {mark.n for mark in showcase.autoattack(lab).values()}
     return ShownBox(
@@ -176,7 +177,7 @@ def _shown(lab: Lab) -> ShownBox | None:
             )
             for one in pictures
         ),
-        names=(teacher.name, student.name),
+        names=(short[0], short[1]),
         epsilon=round(to_255(facts.epsilon)),
         budgets=len(pictures[0].budgets),
         smoothing=smoothing.pop() if len(smoothing) == 1 else None,
@@ -205,8 +206,10 @@ def _state(health: Health) -> str:
     if not health.broker:
         return "The broker does not answer: jobs are kept, and run when it is back."
     idle = [queue.queue for queue in health.queues if not queue.workers]
+    if len(idle) == len(health.queues):
+        return "No worker is there yet: jobs wait for one."
     if idle:
-        return f"No worker yet for {' and '.join(idle)}: such jobs wait."
+        return f"No worker for “{'” and “'.join(idle)}” is there yet: such jobs wait."
     running = sum(queue.running for queue in health.queues)
     waiting = sum(queue.waiting for queue in health.queues)
     if not running and not waiting:
