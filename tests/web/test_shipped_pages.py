@@ -1,4 +1,4 @@
-"""A lab that starts with models: the first steps, the live page, and data that it lacks."""
+"""A lab that starts with models: the live page, and data that it lacks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from app.contracts.jobs import JobKind
 from app.contracts.params import Attack, ExplainParams
 from app.services import jobs
 from app.services.lab import Lab
 from app.store.tables import DatasetRow, ModelRow
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
-from tests.web.examples import add_dataset, add_job, add_model, an_id, explanation
-from tests.web.parsing import attributes, live_models, texts
+from tests.web.examples import add_dataset, add_model, an_id
+from tests.web.parsing import attributes, live_models
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
 ABSENT = "d" * 32
@@ -48,23 +47,6 @@ def html(client: httpx.Client, path: str) -> str:
 
 def chosen(client: httpx.Client, path: str) -> list[str]:
     return attributes(html(client, path), "value", "option[selected]")
-
-
-def test_the_first_step_is_the_live_view(lab: Lab, client: httpx.Client) -> None:
-    def steps() -> list[tuple[str, str]]:
-        page = html(client, "/")
-        return list(zip(attributes(page, "class", "li"), texts(page, "li > h3"), strict=True))
-
-    teacher = ship(lab, add_model(lab, ABSENT))
-    ship(lab, add_model(lab, ABSENT, teacher=teacher))
-    assert [state for state, _ in steps()] == ["now", "later", "later", "later"]
-    assert 'href="/live" class="button"' in html(client, "/")
-    explained = explanation(teacher)
-    add_job(lab, JobKind.EXPLAIN, explained.params, result=explained)
-    dataset = add_dataset(lab)
-    assert [state for state, _ in steps()] == ["done", "done", "now", "later"]
-    add_model(lab, dataset)
-    assert [state for state, _ in steps()] == ["done", "done", "done", "now"]
 
 
 def test_live_prefers_models_of_this_lab_to_shipped_ones(lab: Lab, client: httpx.Client) -> None:
