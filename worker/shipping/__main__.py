@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     facts = settings()
     files, database = Files(facts.data_dir), Database(facts.sql_url)
+    lab = WorkerLab(facts, database, files, ring=lambda _: None)
     folder = facts.shipped_dir
     try:
         files.prepare()
@@ -45,9 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for job in options.job:
                 print(*measure(database, files, job, folder))
         elif options.command == "repeat":
-            repeat(database, files, options.archive, options.jobs or folder / "jobs", folder)
+            repeat(lab, options.archive, options.jobs or folder / "jobs", folder)
         else:
-            lab = WorkerLab(facts, database, files, ring=lambda _: None)
             found = show(lab, options.archive, options.jobs or folder / "jobs", folder)
             print(
                 f"{found.held} of {found.tried} pictures hold; shown: {', '.join(found.pictures)}"

@@ -22,7 +22,6 @@ from app.contracts.results import EvaluationResult, Showcase, TrainResult
 from app.errors import JobError
 from app.store import catalogue, job_queries
 from app.store.db import Database
-from app.store.files import Files
 from app.store.shipped import listed, register
 from app.store.showcase import pool
 from app.store.tables import JobRow
@@ -33,11 +32,13 @@ from worker.shipping.packing import measure, pack
 _MANY = 10_000
 
 
-def repeat(database: Database, files: Files, archive: Path, jobs: Path, folder: Path) -> None:
-    """Fill `folder` with the models of `jobs`: `<slug>.json`, teachers first, and `evaluate/`.
+def repeat(lab: WorkerLab, archive: Path, jobs: Path, folder: Path) -> None:
+    """Fill `folder` with the models of `jobs`: `<slug>.json`, teachers first, and `evaluate/`; and
+    with their showcase, where `showcase/` is among the jobs.
 
-    Raises JobError where a job does not succeed.
+    Raises JobError where a job does not succeed, InvalidInput where no picture holds.
     """
+    database, files = lab.database, lab.files
     dataset = _dataset(database, archive, _read(jobs / "import" / "images.json"))
     trained: dict[str, str] = {}
     packed: list[str] = []
@@ -50,6 +51,8 @@ def repeat(database: Database, files: Files, archive: Path, jobs: Path, folder: 
     for path in sorted((jobs / "evaluate").glob("*.json")):
         params = _read(path) | {"dataset": dataset, "models": packed}
         measure(database, files, _job(database, JobKind.EVALUATE, params).id, folder)
+    if (jobs / "showcase").exists():
+        show(lab, archive, jobs, folder)
 
 
 def show(lab: WorkerLab, archive: Path, jobs: Path, folder: Path) -> Showcase:
