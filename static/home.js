@@ -60,6 +60,7 @@ async function showPicture(choice) {
   for (const figure of view.querySelectorAll('[data-state="clean"]')) showFigure(figure, 0);
   showBudget();
   for (const credit of view.querySelectorAll("[data-credit]")) credit.hidden = credit.dataset.credit !== choice.value;
+  performance.mark("drawn");
   view.dataset.drawn = choice.value;
 }
 

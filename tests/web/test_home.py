@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Page, expect
 
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind, JobStatus
@@ -16,6 +17,8 @@ from app.contracts.results import ShowcasePicture
 from app.services import job_changes, showcase
 from app.services.lab import Lab
 from app.settings import Settings
+from tests.web.browsing import browser as browser
+from tests.web.browsing import page as page
 from tests.web.examples import (
     add_dataset,
     add_job,
@@ -178,3 +181,50 @@ def test_parts_of_an_ablation_displace_no_evaluation(lab: Lab, client: httpx.Cli
     params = EvaluateParams(models=tuple(an_id() for _ in range(4)), dataset=an_id())
     add_job(lab, JobKind.EVALUATE, params, status=JobStatus.SUCCEEDED, parent_id=an_id())
     assert attributes(home(client), "href", "#latest a") == [f"/jobs/{own}"]
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_slider_and_the_pictures_work_by_keyboard(page: Page, lab: Lab) -> None:
+    first, second = showcase.pictures(lab)[:2]
+    facts = showcase.facts(lab)
+    assert facts is not None
+    page.goto("/")
+    view, slider = page.locator("#showcase"), page.locator("[data-slider]")
+    expect(view).to_have_attribute("data-drawn", first.picture.name)
+    at = first.at(facts.epsilon)
+    label = first.picture.label
+    fooled = f"the teacher says {first.says(0, at)}; the student still says {label}."
+    expect(view.locator(".sentence")).to_have_text(f"At 8/255 {fooled}")
+    says = view.locator("[data-says]")
+    assert says.evaluate_all("all => all.map(one => one.dataset.says)") == [
+        "right", "wrong", "right", "right"
+    ]  # fmt: skip
+    slider.focus()
+    for _ in range(at):
+        page.keyboard.press("ArrowLeft")
+    clean = f"Of the clean image the teacher says {label}; the student says {label}."
+    expect(view.locator(".sentence")).to_have_text(clean)
+    expect(slider).to_have_attribute("aria-valuetext", clean)
+    drawn = "all => all.map(one => one.toDataURL())"
+    shown = view.locator("canvas").evaluate_all(drawn)
+    assert shown[0] == shown[3]  # at no budget the attacked image is the clean one
+    view.locator("[name=picture]:checked").focus()
+    page.keyboard.press("ArrowRight")
+    expect(view).to_have_attribute("data-drawn", second.picture.name)
+    expect(view.locator("[data-credit]:visible")).to_contain_text(second.picture.author)
+    assert view.locator("canvas").evaluate_all(drawn) != shown
+    page.wait_for_function("() => document.querySelector('[data-chart=box] .plot').data?.length")
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_picture_and_the_curves_fit_the_first_screen(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto("/")
+    page.wait_for_function("() => document.querySelector('[data-chart=box] .plot').data?.length")
+    bottom = "() => document.querySelector('.first-sight').getBoundingClientRect().bottom"
+    assert page.evaluate(bottom) <= 800
+    for width in (390, 1280, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(f"() => document.documentElement.scrollWidth <= {width}")
