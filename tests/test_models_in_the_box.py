@@ -29,7 +29,7 @@ from worker.attacks import pgd
 from worker.data import decode_image
 from worker.models import Classifier
 from worker.registry import load_model
-from worker.shipping.showcase import EPSILON, default_pair
+from worker.shipping.showcase import EPSILON, default_pair, summary
 from worker.shipping.table import table
 
 FOLDER = Path(__file__).resolve().parents[1] / "models"
@@ -108,9 +108,11 @@ def test_the_other_jobs_are_valid() -> None:
         EvaluateParams.model_validate(json.loads(path.read_bytes()) | what)
 
 
-def test_the_readme_shows_the_figures_of_the_cards() -> None:
+def test_the_readme_shows_the_figures_of_cards_and_showcase() -> None:
     written = table([(shipped.slug, read_card(shipped)) for shipped in BOX])
-    assert f"\n{written}\n" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"\n{written}\n" in readme
+    assert f"\n{summary(SHOWN.showcase)}\n" in readme
 
 
 @each

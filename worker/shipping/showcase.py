@@ -41,6 +41,7 @@ from app.store.tables import UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
 from worker.jobs.pictures import change_sheet, sheet
+from worker.shipping.table import write_part
 
 EPSILON = from_255(8)
 
@@ -109,7 +110,7 @@ def chosen(tried: Iterable[ShowcasePicture]) -> list[ShowcasePicture]:
 
 
 def write(folder: Path, tried: list[ShowcasePicture], curves: EvaluationResult) -> Showcase:
-    """Write the showcase of the box in `folder`, in the place of what is there.
+    """Write the showcase of the box in `folder`, in the place of what is there, and its README.
 
     Raises InvalidInput where no picture holds.
     """
@@ -133,7 +134,14 @@ def write(folder: Path, tried: list[ShowcasePicture], curves: EvaluationResult) 
             stream.write(one.model_dump_json().encode())
     with atomic_write(target / INDEX) as stream:  # last: without it there is no showcase
         stream.write(f"{showcase.model_dump_json(indent=1)}\n".encode())
+    write_part(folder / "README.md", "showcase", summary(showcase))
     return showcase
+
+
+def summary(showcase: Showcase) -> str:
+    """How the pictures were chosen, as the README says it."""
+    names = ", ".join(f"`{name}`" for name in showcase.pictures)
+    return f"Of {showcase.tried} pictures tried, {showcase.held} hold with these models; shown: {names}."
 
 
 def _uploaded(lab: WorkerLab, picture: Picture) -> str:
