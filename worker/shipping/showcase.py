@@ -141,7 +141,8 @@ def write(folder: Path, tried: list[ShowcasePicture], curves: EvaluationResult) 
 def summary(showcase: Showcase) -> str:
     """How the pictures were chosen, as the README says it."""
     names = ", ".join(f"`{name}`" for name in showcase.pictures)
-    return f"Of {showcase.tried} pictures tried, {showcase.held} hold with these models; shown: {names}."
+    counts = f"Of {showcase.tried} pictures tried, {showcase.held} hold with these models"
+    return f"{counts}; shown: {names}."
 
 
 def _uploaded(lab: WorkerLab, picture: Picture) -> str:
