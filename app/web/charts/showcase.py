@@ -24,6 +24,7 @@ def box_curves(
         return None
     norm, epsilon = found.params.attack.norm, found.params.epsilon
     x = budget_scale(norm, epsilon)
+    drawn["layout"]["xaxis"] |= {"tick0": 0, "dtick": x / 2}
     for one in styled(found.models, recipes):
         if (mark := marks.get(one.model.model)) is None:
             continue

@@ -12,6 +12,7 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.results import EvaluationSummary
 from app.contracts.units import to_255
 from app.contracts.views import Health, JobView
+from app.contracts.words import attack
 from app.deps import LabDep
 from app.services import job_changes, jobs, showcase, upkeep
 from app.services.lab import Lab
@@ -22,6 +23,7 @@ from app.web.pages.first_steps import Step, first_steps
 from app.web.pages.headlines import Headlines, headlines, left_by
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
+from app.web.words import count
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,8 @@ class ShownBox:
     """How much of each label was spread over other classes; None where that differs."""
     tried: int
     held: int
-    images: int
-    """Test images of the curves."""
-    dataset: str
-    marked: int | None
-    """Images that AutoAttack was measured on; None where it was not."""
+    legend: str
+    """What the curves are, and of how many images; holds outside text."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,6 @@ def _shown(lab: Lab) -> ShownBox | None:
     teacher, student = pictures[0].models
     short = distinct([teacher.name, student.name])
     smoothing = {model.label_smoothing for model in (teacher, student)}
-    marks = {mark.n for mark in showcase.autoattack(lab).values()}
     return ShownBox(
         pictures=tuple(
             ShownPicture(
@@ -183,10 +181,19 @@ def _shown(lab: Lab) -> ShownBox | None:
         smoothing=smoothing.pop() if len(smoothing) == 1 else None,
         tried=facts.tried,
         held=facts.held,
-        images=facts.curves.images,
-        dataset=facts.curves.dataset.name,
-        marked=min(marks) if marks else None,
+        legend=_legend(lab, facts.curves),
     )
+
+
+def _legend(lab: Lab, curves: EvaluationSummary) -> str:
+    said = f"Dashed: {attack(curves.params.attack)}, with 95 % bands."
+    marked = {mark.n for mark in showcase.autoattack(lab).values()}
+    if marked:
+        said += " Stars: worst case with AutoAttack, with 95 % intervals."
+    said += f" n = {count(curves.images)} test images of {curves.dataset.name}"
+    if marked - {curves.images}:
+        said += f", {count(min(marked))} for AutoAttack"
+    return f"{said}."
 
 
 def _box_figures(lab: Lab) -> dict[str, Figure]:
@@ -239,9 +246,14 @@ def _recent(lab: Lab) -> Recent:
     listed = [job for job in over.items if job.archived_at is None]
     attacks = jobs.page(lab, kinds=[JobKind.EXPLAIN], page_size=1)
     return Recent(
-        unfinished=unfinished.items,
+        unfinished=tuple(sorted(unfinished.items, key=_waits)),
         more_unfinished=unfinished.total - len(unfinished.items),
         over=tuple(listed[:_SHOWN_OVER]),
         attacks=attacks.total,
         last_attack=next(iter(attacks.items), None),
     )
+
+
+def _waits(job: JobView) -> bool:
+    """Those that run come first."""
+    return job.status is not JobStatus.RUNNING
