@@ -41,8 +41,8 @@ from app.contracts.results import (
     ImportResult,
     Level,
     Lineage,
+    LiveLook,
     LiveModel,
-    Look,
     MapFigures,
     MapSheet,
     Minimal,
@@ -315,7 +315,7 @@ def _explain(lab: Lab, rng: np.random.Generator, teacher: ModelRow, student: Mod
     return job_id
 
 
-def _look(rng: np.random.Generator, columns: int) -> Look:
+def _look(rng: np.random.Generator, columns: int) -> LiveLook:
     pictures = LIVE_LEVELS * columns
     maps = MapFigures(
         sheet=MapSheet(
@@ -324,7 +324,7 @@ def _look(rng: np.random.Generator, columns: int) -> Look:
         ),
         shift=_distances(rng, pictures), reference=_distances(rng, pictures),
     )  # fmt: skip
-    return Look(
+    return LiveLook(
         top=(0,) * pictures, confidence=_numbers(rng, pictures),
         probabilities=(_numbers(rng, len(CLASSES)),) * pictures,
         attention=maps, grad_cam=maps, stages=(),

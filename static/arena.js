@@ -3,7 +3,7 @@ import { budget, callings, expected, percent } from "./sentences.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [480, 200, 40, 24];
-const FORMS = { png: "8-bit PNG", "jpeg-90": "JPEG 90", "jpeg-75": "JPEG 75" };
+const FORMS = { float: "Unrounded", png: "8-bit PNG", "jpeg-90": "JPEG 90", "jpeg-75": "JPEG 75" };
 
 function cell(tag, text, facts = {}) {
   return Object.assign(document.createElement(tag), { textContent: text }, facts);
@@ -40,6 +40,7 @@ function minimal(result, model) {
 
 /** The smallest budget at which the last iterates still break the model when stored so. */
 function stored(result, model, form) {
+  if (result.attacks[model].minimal.survived === null) return "–";
   const { top } = result.attacks[model].stored.find((one) => one.form === form);
   const row = top.findIndex((k, i) => i > 0 && k !== expected(result, model));
   return row < 0 ? "does not survive" : `from ${budget(result, result.budgets[row])}`;

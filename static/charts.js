@@ -35,7 +35,47 @@ function themed(layout, colours = PAGE) {
   };
 }
 
-const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false };
+const CONFIG = { displaylogo: false, displayModeBar: false, scrollZoom: false };
+
+const LETTER = 6.6;
+const SYMBOL = 70;
+const LONGEST = 48;
+
+/** Names cut in their middle to what a legend in so many pixels has room for: both ends tell models apart. */
+function named(data, width) {
+  const most = Math.min(LONGEST, Math.max(14, Math.floor((width - SYMBOL) / LETTER)));
+  return data.map((trace) => (trace.name ? { ...trace, name: escaped(cut(unescaped(trace.name), most)) } : trace));
+}
+
+function cut(text, most) {
+  const letters = [...text];
+  if (letters.length <= most) return text;
+  const end = Math.floor((most - 1) / 2);
+  return `${letters.slice(0, most - 1 - end).join("")}…${letters.slice(-end).join("")}`;
+}
+
+function react(plot) {
+  return Plotly.react(plot, named(plot.figure.data, plot.clientWidth), themed(plot.figure.layout), CONFIG);
+}
+
+/** Draw what is drawn already once more, with the points that came since. */
+function again(plot) {
+  const { data, layout } = plot.figure;
+  plot.figure = { data: data.map((trace, i) => ({ ...trace, x: plot.data[i].x, y: plot.data[i].y })), layout };
+  return react(plot);
+}
+
+const widths = new WeakMap();
+
+/** A chart keeps to its card, whatever made that wider or narrower: a window, a sibling that appeared, a fold. */
+const resizing = new ResizeObserver((entries) => {
+  for (const { target: plot, contentRect } of entries) {
+    const before = widths.get(plot);
+    widths.set(plot, contentRect.width);
+    if (!plot.data || !contentRect.width || Math.abs(before - contentRect.width) < 1) continue;
+    again(plot);
+  }
+});
 
 /** Draw a figure, or draw it anew, inside `<figure data-chart>`. Folded away, it waits. */
 export async function draw(holder, figure) {
@@ -43,7 +83,11 @@ export async function draw(holder, figure) {
   holder.hidden = false;
   plot.figure = figure;
   drawn.add(plot);
-  if (plot.checkVisibility()) await Plotly.react(plot, figure.data, themed(figure.layout), CONFIG);
+  if (plot.checkVisibility()) {
+    widths.set(plot, plot.clientWidth);
+    await react(plot);
+    resizing.observe(plot);
+  }
   return plot;
 }
 
@@ -84,6 +128,10 @@ function escaped(text) {
   return holder.innerHTML;
 }
 
+function unescaped(html) {
+  return new DOMParser().parseFromString(html, "text/html").documentElement.textContent;
+}
+
 /** Save a chart with its caption, as it would stand on paper. */
 function save(button) {
   const holder = button.closest("figure");
@@ -100,7 +148,7 @@ function save(button) {
     title: { text: escaped(title), font: { size: 14 }, x: 0.01, xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: { t: 12 } },
   };
   const name = [document.querySelector("[data-file]")?.dataset.file, holder.dataset.chart].filter(Boolean).join("-");
-  Plotly.downloadImage({ data: plot.figure.data, layout }, { format, width, height, scale: format === "png" ? 2 : 1, filename: name });
+  Plotly.downloadImage({ data: named(plot.figure.data, width), layout }, { format, width, height, scale: format === "png" ? 2 : 1, filename: name });
 }
 
 document.addEventListener("click", (event) => {
@@ -110,7 +158,7 @@ document.addEventListener("click", (event) => {
 
 function redraw() {
   for (const plot of drawn) {
-    if (plot.isConnected && plot.data) Plotly.react(plot, plot.figure.data, themed(plot.figure.layout), CONFIG);
+    if (plot.isConnected && plot.data) again(plot);
   }
 }
 

@@ -7,8 +7,9 @@
 // that was clicked; without it classes are no buttons. `archive`: address of a ZIP that reproduces it.
 // Whenever the view moves, the element sends a "moved" event whose detail is like `start`.
 import { showArena } from "./arena.js";
+import { diverging, magma } from "./colours.js";
 import { answer, budget, movement, percent, sentence } from "./sentences.js";
-import { diverging, drawScale, magma, maps, pictures } from "./sheets.js";
+import { drawScale, maps, pictures } from "./sheets.js";
 
 const SHOWN_MS = 160;
 const HUES = 6;
@@ -99,18 +100,17 @@ class Viewer {
     const template = this.part("template");
     this.columns = result.models.map((model, i) => {
       const column = template.content.firstElementChild.cloneNode(true);
-      column.querySelector("h3").textContent = model.name;
-      column.querySelector("h3").classList.add(this.names[i]);
+      column.querySelector("h2").textContent = model.name;
+      column.querySelector("h2").classList.add(this.names[i]);
       column.classList.add(`is-${this.names[i]}`);
-      if (i === 0 && result.models.length > 1) column.querySelector("h3").title = "Other maps are compared with this model's.";
+      if (i === 0 && result.models.length > 1) column.querySelector("h2").title = "Other maps are compared with this model's.";
       const smoothed = column.querySelector(".smoothed");
       smoothed.hidden = !(model.label_smoothing > 0);
-      smoothed.textContent = `Its training spread ${percent(model.label_smoothing)} of each label over the other classes: low confidence is its design.`;
+      smoothed.textContent = `Its training spread ${Math.round(100 * model.label_smoothing)}\u00a0% of each label over the other classes: low confidence is its design.`;
       this.layBars(column, i);
       return column;
     });
-    this.part(".columns-of-models").append(...this.columns);
-    this.root.style.setProperty("--models", result.models.length);
+    this.part(".of-models").append(...this.columns);
     this.layDownloads();
     showArena(this.part(".arena"), result, this.names);
   }
@@ -227,22 +227,24 @@ class Viewer {
     this.sheets[by].shown.draw(under, 0, 0, false);
     const [below, now] = tile("now");
     this.sheets[by].shown.draw(below, row, moment.column, false);
-    this.drawMaps(this.looks[by][model], map, now, row, at);
+    column.querySelector("[data-tile=now] figcaption").textContent = this.drawMaps(this.looks[by][model], map, now, row, at);
     for (const [canvas, of] of [[map, "clean"], [now, "adversarial"]]) canvas.setAttribute("aria-label", `Where ${result.models[model].name} looks, ${of} image`);
     this.drawAnswers(column, model, look, place);
   }
 
+  /** Draws both maps, and says what the second one is. */
   drawMaps(sheets, clean, now, row, column) {
     const { map } = this.moment;
     if (map.startsWith("stage")) {
       const stage = sheets.stages[Number(map.slice(6))].coloured;
       stage.draw(clean, 0, 0, true);
       stage.draw(now, row, 0, true);
-      return;
+      return "Map, adversarial";
     }
     const kind = map === "shift" ? sheets.attention : sheets[map];
     kind.coloured.draw(clean, 0, 0, true);
     (map === "shift" ? kind.shift : kind.coloured).draw(now, row, column, true);
+    return map === "shift" ? `Shift, ±${kind.range.toFixed(2)}` : "Map, adversarial";
   }
 
   drawAnswers(column, model, look, place) {

@@ -5,6 +5,7 @@ import { drawAll } from "./charts.js";
 const root = document.querySelector("[data-job]");
 const id = root.dataset.job;
 const log = document.getElementById("log");
+const lines = log.querySelector("ol");
 let last = 0;
 let lastShown = 0;
 let lastStep = 0;
@@ -52,8 +53,8 @@ function addLine(line) {
   const text = document.createElement("span");
   text.textContent = line.level === "info" ? line.text : `${line.level}: ${line.text}`;
   item.append(time, text);
-  log.querySelector("li.muted")?.remove();
-  log.append(item);
+  lines.querySelector("li.muted")?.remove();
+  lines.append(item);
   if (line.level === "warning") warn(line.text);
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
@@ -76,7 +77,7 @@ async function load() {
   if (record.seq < lastShown) return setTimeout(reload);
   last = Math.max(last, record.seq);
   lastShown = record.seq;
-  if (record.log.length) log.replaceChildren();
+  if (record.log.length) lines.replaceChildren();
   const note = document.getElementById("warnings");
   if (note) note.hidden = true;
   record.log.forEach(addLine);
@@ -132,6 +133,8 @@ function follow() {
   on("metrics", addPoint);
   on("state", (body) => {
     news();
+    // Said once a change: the state itself is fetched anew every second, which nobody could listen to.
+    document.getElementById("announced").textContent = `The job is ${body.status}.`;
     if (["succeeded", "failed", "cancelled"].includes(body.status)) {
       stream.close();
       window.location.reload();

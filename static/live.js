@@ -341,6 +341,7 @@ async function open(id, mine, { start = {}, focus = false } = {}) {
   if (!answer.ok) return problem(answer);
   const result = await answer.json();
   if (result.kind !== "explain") return say("That job is no live attack.", true);
+  if (!result.attacks) return say("An earlier version of the lab left this result, in a form that is not read any more. Attack the image again.", true);
   shown = { id, result };
   await show(viewer, result, { start: typeof start === "function" ? start(result) : start, target: aimAt, archive: `/api/live/${id}/reproduction.zip` });
   if (mine !== current) return;

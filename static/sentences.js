@@ -50,12 +50,13 @@ function begin(result, moment, names) {
   return `At ${budget(result, result.budgets[moment.row])}${early}${of}`;
 }
 
-/** A factor beyond which a map moved further than chance moves it. */
+/** Beyond this many times what noise does, and with less of its highest fifth in place, a map has moved. */
 const FAR = 2;
+const IN_PLACE = 0.75;
 
 /** Whether the attention moved, or only the logit; `moved` and `noise` are L1 distances. */
 export function movement(changed, moved, noise, overlap) {
-  const far = moved > FAR * noise && moved > 0.01;
+  const far = moved > FAR * noise && overlap < IN_PLACE;
   const verdict = changed
     ? far ? "The attention moved with the answer" : "Only the logit moved"
     : far ? "The attention moved, the answer did not" : "Neither moved";

@@ -39,6 +39,11 @@ document.addEventListener("htmx:configRequest", (event) => {
     if (value === "" || (name === "col" && !columns)) delete event.detail.parameters[name];
 });
 
-// The form keeps the order and the shelf that the shown table has, whoever changed them.
 document.addEventListener("htmx:afterSettle", countAll);
 countAll();
+
+// A form whose answer is a page of its own shows each choice at once, too.
+for (const form of document.querySelectorAll("form[data-at-once]")) {
+  form.querySelector("[data-apply]").hidden = true;
+  form.addEventListener("change", () => form.requestSubmit());
+}

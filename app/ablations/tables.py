@@ -10,7 +10,6 @@ from app.ablations.family import evaluation_id, training_id
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, Method
 from app.contracts.results import (
-    REPORTED,
     AblationChild,
     AblationResult,
     AblationRow,
@@ -24,6 +23,7 @@ from app.contracts.results import (
     SeedValue,
     Spread,
     columns_of,
+    reported_in,
 )
 from app.store import catalogue, job_queries, parents, summaries
 from app.store.db import Database
@@ -86,7 +86,7 @@ def _table(parent_id: str, params: AblationParams, known: _Known) -> AblationTab
         columns=columns,
         epsilon=params.training.epsilon,
         rows=tuple(rows),
-        reported=tuple(each for each in REPORTED if each.recipe in params.recipes),
+        reported=reported_in(params),
     )
 
 

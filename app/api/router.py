@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from app.api import (
     ablations,
+    board,
     comparisons,
     datasets,
     events,
@@ -30,7 +31,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 router = APIRouter(prefix="/api", responses=_ERRORS)
 _PARTS = (
-    jobs, events, exports, ablations, comparisons, datasets, models, presets, live, health,
+    jobs, events, exports, ablations, comparisons, board, datasets, models, presets, live, health,
 )  # fmt: skip
 for part in _PARTS:
     router.include_router(part.router)

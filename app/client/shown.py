@@ -7,6 +7,7 @@ from datetime import datetime
 
 from app.client.job import Job
 from app.client.terminal import on_one_line, paragraph, table
+from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.results import (
     AblationResult,
     AblationTable,
@@ -20,6 +21,7 @@ from app.contracts.results import (
     ModelCard,
     ModelFigures,
     PairedTest,
+    Reported,
     Spread,
     TrainResult,
 )
@@ -67,7 +69,10 @@ def models(listed: Sequence[ModelView]) -> str:
         )
         for model in listed
     ]
-    head = ("model", "name", "network", "dataset", "clean, validation", "PGD-10, validation")
+    head = (
+        "model", "name", "network", "dataset", "clean, validation",
+        f"{VALIDATION_ATTACK}, validation",
+    )  # fmt: skip
     return table(head, rows, right=(4, 5))
 
 
@@ -116,10 +121,14 @@ def result(found: JobResult) -> str:
             return live(found)
 
 
+def _untold(each: Reported) -> str:
+    return " (its training's steps are not told)" if each.training_steps is None else ""
+
+
 def _trained(card: ModelCard, found: TrainResult) -> str:
     clean, robust = card.validation_clean, card.validation_robust
     shares = [] if clean is None else [f"clean {with_interval(clean)}"]
-    shares += [] if robust is None else [f"under PGD-10 {with_interval(robust)}"]
+    shares += [] if robust is None else [f"under {VALIDATION_ATTACK} {with_interval(robust)}"]
     last = "" if found.last == found.model else f" The last epoch is model {found.last}."
     return on_one_line(
         f"Model “{card.name}” ({found.model}), epoch {card.epoch}: {', '.join(shares)} on "
@@ -138,7 +147,7 @@ def ablation(found: AblationTable) -> str:
         for row in found.rows
     ]
     head = ("recipe", "trained", *(column.name for column in found.columns))
-    reported = [f"{each.variant}: {percent(each.value)}" for each in found.reported]
+    reported = [f"{each.variant}: {percent(each.value)}{_untold(each)}" for each in found.reported]
     lines = [
         paragraph("", "Mean ± standard deviation over seeds, best model of each training; on test "
                   f"images under attacks of L∞ ε = {format_255(found.epsilon)}"),

@@ -23,19 +23,33 @@ class Norm(Option):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class GoalRecord(Record):
+    """One goal."""
+
+    way: str
+    """Where it leads, after `the attack goes`; `{}` is the named class."""
+
+
 class Goal(Option):
     """What an attack tries to reach."""
 
-    UNTARGETED = "untargeted", Record(title="untargeted", summary="Any wrong class.")
-    MOST_CONFUSING = "most_confusing", Record(
-        title="most confusing",
+    record: GoalRecord
+
+    UNTARGETED = "untargeted", GoalRecord(
+        title="untargeted", summary="Any wrong class.", way="away from the true class",
+    )  # fmt: skip
+    MOST_CONFUSING = "most_confusing", GoalRecord(
+        title="most confusing", way="towards the most confusing class",
         summary="The wrong class that the attacked model finds most likely.",
     )  # fmt: skip
-    ALL_CLASSES = (
-        "all_classes",
-        Record(title="all classes", summary="Every wrong class in turn, the most likely first."),
-    )
-    CLASS = "class", Record(title="class", summary="One named class.")
+    ALL_CLASSES = "all_classes", GoalRecord(
+        title="all classes", way="towards every wrong class in turn",
+        summary="Every wrong class in turn, the most likely first.",
+    )  # fmt: skip
+    CLASS = "class", GoalRecord(
+        title="class", summary="One named class.", way="towards “{}”",
+    )  # fmt: skip
 
 
 _LP = frozenset({Norm.LINF, Norm.L2})
@@ -177,3 +191,7 @@ class Method(Option):
 
 ITERATIVE = tuple(method for method in Method if method.record.iterative)
 """Attacks that can be the first one, and draw the curves."""
+
+VALIDATION_STEPS = 10
+VALIDATION_ATTACK = f"{Method.PGD.record.title}-{VALIDATION_STEPS}"
+"""What every training attacks its held-out images with."""

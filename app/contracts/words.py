@@ -5,7 +5,7 @@ Plain text with plain spaces. Pages make the spaces unbreakable.
 
 from __future__ import annotations
 
-from app.contracts.attacks import Goal, Norm
+from app.contracts.attacks import Norm
 from app.contracts.params.attacks import Attack
 from app.contracts.results.base import Accuracy
 from app.contracts.units import format_255
@@ -56,6 +56,11 @@ def budget(norm: Norm, eps: float) -> str:
     return format_255(eps) if norm is Norm.LINF else f"{eps:g}"
 
 
+def least_budget(norm: Norm, eps: float) -> str:
+    """A budget that was searched for, to two digits: `1.3/255` in Linf, else the length."""
+    return f"{255 * eps:.2g}/255" if norm is Norm.LINF else f"{eps:.2g}"
+
+
 def threat_model(norm: Norm, eps: float) -> str:
     """`8/255 (L∞)`, `0.5 (L2)`."""
     return f"{budget(norm, eps)} ({norm.record.title})"
@@ -71,6 +76,11 @@ def attack(how: Attack) -> str:
     return name if restarts == 1 else f"{name}, {restarts} restarts"
 
 
+def goal(how: Attack) -> str:
+    """Where an attack leads: `away from the true class`, `towards “dog”`."""
+    return how.goal.record.way.format(how.target_class)
+
+
 def attack_in_full(how: Attack) -> str:
     """With all that its method reads: `PGD (20 steps of 0.25 ε, 5 starts)`."""
     record = how.method.record
@@ -82,20 +92,3 @@ def attack_in_full(how: Attack) -> str:
     started = record.random_start and how.random_start
     start = counted(how.restarts, "start") if started else "from the image itself"
     return f"{record.title} ({steps}, {start})"
-
-
-_GOALS = {
-    Goal.MOST_CONFUSING: "towards the most confusing class",
-    Goal.ALL_CLASSES: "towards every wrong class in turn",
-}
-
-
-def goal(how: Attack, *, truth: bool) -> str:
-    """Where an attack leads: `away from the true class`, `towards “dog”`.
-
-    Without a `truth` it leaves what the model says of the clean image.
-    """
-    if how.goal is Goal.CLASS:
-        return f"towards “{how.target_class}”"
-    left = "the true class" if truth else "what the model says of the clean image"
-    return _GOALS.get(how.goal, f"away from {left}")

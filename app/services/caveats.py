@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from app.contracts import words
-from app.contracts.params import Attack, Goal, Method
+from app.contracts.params import Method
 from app.contracts.results import Caveat, EvaluationResult, Light
 
 
@@ -47,7 +47,7 @@ def _other_attacks(results: Sequence[EvaluationResult]) -> Iterator[str]:
     aspects = {
         "The budgets": [words.threat_model(p.attack.norm, p.epsilon) for p in params],
         "The first attacks": [words.attack_in_full(p.attack) for p in params],
-        "The goals of the attacks": [_goal(p.attack) for p in params],
+        "The goals of the attacks": [words.goal(p.attack) for p in params],
         "The further attacks": [_methods(p.further) for p in params],
         "The queries": [
             f"{p.queries:,}" if any(m.record.sized_by == "queries" for m in p.further) else ""
@@ -88,10 +88,6 @@ def _evaluations(numbers: Sequence[str]) -> str:
     if len(numbers) == 1:
         return f"evaluation {numbers[0]}"
     return f"evaluations {', '.join(numbers[:-1])} and {numbers[-1]}"
-
-
-def _goal(attack: Attack) -> str:
-    return f"“{attack.target_class}”" if attack.goal is Goal.CLASS else attack.goal.record.title
 
 
 def _sources(result: EvaluationResult) -> str:

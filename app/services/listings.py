@@ -6,39 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.contracts.attacks import Norm
+from app.contracts.board import Figures
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter, ModelFilter
 from app.contracts.results import Accuracy, ModelCard
 from app.contracts.views import JobView, ModelView, Page
-from app.contracts.words import threat_model
 from app.services import jobs, models
 from app.services.lab import Lab
 from app.store import catalogue, listings, marks
 from app.store.tables import JobRow, MeasurementRow, ModelRow
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What is known of a model, or of the most robust of several."""
-
-    clean: Accuracy
-    robust: Accuracy | None
-    autoattack: Accuracy | None
-    held_out: bool
-    """Whether on held-out images, where `robust` is under PGD-10; else on test images, where it is
-    the worst case over all attacks."""
-    norm: str = Norm.LINF
-    epsilon: float = 0.0
-    """The budget of the attacks; of figures on held-out images, that of the training."""
-    job: str = ""
-    """The evaluation that measured them."""
-    models: int = 1
-    """How many there are, of which this is the most robust one."""
-
-    @property
-    def threat(self) -> str:
-        """`8/255 (L∞)`."""
-        return threat_model(Norm(self.norm), self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -89,8 +65,13 @@ def _figures_of(lab: Lab, rows: Sequence[JobRow]) -> dict[str, Figures]:
     for row in listings.measured_in(lab.database, evaluations) if evaluations else ():
         measured.setdefault(row.job_id, []).append(row)
     found = {job: _best(of_job) for job, of_job in measured.items()}
-    trained = listings.best_models_of(lab.database, trainings) if trainings else {}
-    return found | {
+    return found | figures_of_trainings(lab, trainings)
+
+
+def figures_of_trainings(lab: Lab, job_ids: Sequence[str]) -> dict[str, Figures]:
+    """Of the best epochs that are still there, by training."""
+    trained = listings.best_models_of(lab.database, job_ids) if job_ids else {}
+    return {
         job: figures
         for job, model in trained.items()
         if (figures := _held_out(ModelCard.model_validate(model.card))) is not None
@@ -113,7 +94,7 @@ def measured(row: MeasurementRow, *, models: int = 1) -> Figures:
         robust=share(row.robust),
         autoattack=share(row.autoattack),
         held_out=False,
-        norm=row.norm,
+        norm=Norm(row.norm),
         epsilon=row.epsilon,
         job=row.job_id,
         models=models,

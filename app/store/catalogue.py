@@ -32,6 +32,14 @@ def dataset(database: Database, dataset_id: str, *, deleted: bool = False) -> Da
     return row if row is not None and (row.deleted_at is not None) == deleted else None
 
 
+def dataset_of(database: Database, sha256: str) -> DatasetRow | None:
+    """A dataset with this checksum that is not in the bin, whatever it is called."""
+    checksum = DatasetRow.report["checksum"].as_string()
+    query = select(DatasetRow).where(checksum == sha256, DatasetRow.deleted_at.is_(None))
+    with database.reading() as session:
+        return session.scalars(query.limit(1)).one_or_none()
+
+
 def dataset_named(database: Database, name: str) -> DatasetRow | None:
     """The dataset of that name, also where it is in the bin: names are given once."""
     with database.reading() as session:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, literal, or_, select
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
@@ -128,6 +128,24 @@ def going_on_from(database: Database, ids: Collection[str]) -> JobRow | None:
     query = select(JobRow).where(JobRow.status.in_(UNFINISHED), earlier.in_(ids)).limit(1)
     with database.reading() as session:
         return session.scalar(query)
+
+
+def earlier_runs(database: Database, job_id: str, *, most: int) -> list[JobRow]:
+    """The trainings that one goes on from, one after the other, the first run first; in one query.
+
+    At most so many, the latest; those in the bin count.
+    """
+    step = select(
+        JobRow.params["continue_from"].as_string().label("earlier"), literal(0).label("depth")
+    ).where(JobRow.id == job_id)
+    chain = step.cte("chain", recursive=True)
+    further = select(JobRow.params["continue_from"].as_string(), chain.c.depth + 1).where(
+        JobRow.id == chain.c.earlier, chain.c.depth < most
+    )
+    chain = chain.union_all(further)
+    query = select(JobRow).join(chain, JobRow.id == chain.c.earlier).order_by(chain.c.depth.desc())
+    with database.reading() as session:
+        return list(session.scalars(query))
 
 
 def children_of(database: Database, parents: Collection[str]) -> list[str]:

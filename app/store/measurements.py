@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import func, select
+
 from app.contracts.results import EvaluationSummary, ModelSummary
-from app.store.tables import MeasurementRow, ModelRow
+from app.store.db import Database
+from app.store.tables import JobRow, MeasurementRow, ModelRow
 
 
 def of_evaluation(job_id: str, at: float, summary: EvaluationSummary) -> list[MeasurementRow]:
@@ -58,3 +62,73 @@ def best_trained(rows: Sequence[Any]) -> dict[str, float | None]:
             figures = {name: row.card[f"validation_{name}"] for name in ("clean", "robust")}
             return {name: each and each["value"] for name, each in figures.items()}
     return {}
+
+
+@dataclass(frozen=True)
+class Threat:
+    """What figures have to share to stand in one chart: images, norm, budget and goal."""
+
+    dataset_sha256: str
+    norm: str
+    epsilon: float
+    goal: str
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A measurement with what is known of its model now."""
+
+    row: MeasurementRow
+    name: str
+    """As the model is called now; as it was called then where it is gone."""
+    recipe: str | None
+    """None where it is not known, or the model is gone."""
+    held: bool
+    """Whether the lab still has the model."""
+
+
+_SHOWN = (JobRow.deleted_at.is_(None), JobRow.archived_at.is_(None))
+
+
+def threats(database: Database) -> list[tuple[Threat, str, int]]:
+    """Every threat model under which something was measured, with the dataset's name and the
+    number of models; those of most models first.
+    """
+    columns = (
+        MeasurementRow.dataset_sha256, MeasurementRow.norm, MeasurementRow.epsilon,
+        MeasurementRow.goal,
+    )  # fmt: skip
+    models = func.count(MeasurementRow.model_id.distinct())
+    query = (
+        select(*columns, func.max(MeasurementRow.dataset_name), models)
+        .join(JobRow, JobRow.id == MeasurementRow.job_id)
+        .where(*_SHOWN)
+        .group_by(*columns)
+        .order_by(models.desc(), func.max(MeasurementRow.at).desc())
+    )
+    with database.reading() as session:
+        return [(Threat(*row[:4]), row[4], row[5]) for row in session.execute(query)]
+
+
+def under(database: Database, threat: Threat, *, limit: int) -> list[Placed]:
+    """The newest measurements under a threat model, without those of models in the archive."""
+    same = (
+        MeasurementRow.dataset_sha256 == threat.dataset_sha256,
+        MeasurementRow.norm == threat.norm,
+        MeasurementRow.epsilon == threat.epsilon,
+        MeasurementRow.goal == threat.goal,
+    )
+    held = ModelRow.deleted_at.is_(None) & (ModelRow.id == MeasurementRow.model_id)
+    query = (
+        select(MeasurementRow, ModelRow.name, ModelRow.recipe)
+        .join(JobRow, JobRow.id == MeasurementRow.job_id)
+        .outerjoin(ModelRow, held)
+        .where(*same, *_SHOWN, ModelRow.archived_at.is_(None))
+        .order_by(MeasurementRow.at.desc(), MeasurementRow.position)
+        .limit(limit)
+    )
+    with database.reading() as session:
+        return [
+            Placed(row, name or row.model_name, recipe, held=name is not None)
+            for row, name, recipe in session.execute(query)
+        ]

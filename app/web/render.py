@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
 from app.errors import LabError
 from app.settings import VERSION
@@ -83,10 +84,12 @@ def _environment() -> Environment:
         clock=words.clock,
         role=words.role,
         json_block=words.json_block,
+        json_list=words.json_list,
         of_255=format_255,
         code=words.code,
         unlinked=_unlinked,
     )
+    environment.globals.update(validation_attack=VALIDATION_ATTACK)
     return environment
 
 

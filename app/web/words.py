@@ -96,6 +96,11 @@ def json_block(value: Any) -> Markup:
     return Markup(text.translate(_UNSAFE_IN_SCRIPT))
 
 
+def json_list(value: Any) -> str:
+    """JSON for an attribute, which escapes it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
 def code(text: str) -> Markup:
     """Escaped text in which what stands between backticks becomes `<code>`."""
     pieces = text.split("`")

@@ -144,8 +144,8 @@ def test_figures_are_means_over_seeds(database: Database, files: Files) -> None:
     assert row.figures[Measure.AUTOATTACK].mean == pytest.approx(0.25)
     assert row.figures[Measure.CW].mean == pytest.approx(0.28)
     assert {(each.variant, each.value) for each in table.reported} == {
-        ("AGKD-BML; under PGD-20", 0.7102), ("AGKD-BML-7; under AutoAttack", 0.5059),
-    }  # fmt: skip
+        ("AGKD-BML; under PGD-20", 0.7102)  # AGKD-BML-7 takes other steps than these
+    }
     assert all("reported elsewhere" in each.label for each in table.reported)
 
 

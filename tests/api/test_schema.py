@@ -37,6 +37,8 @@ ROUTES = {
     "/api/jobs/{job_id}/ablation.csv": {"get"},
     "/api/jobs/rerun": {"post"},
     "/api/comparisons": {"get"},
+    "/api/board": {"get"},
+    "/api/board/conditions": {"get"},
     "/api/datasets": {"get", "post"},
     "/api/datasets/{dataset_id}": {"get", "patch", "delete"},
     "/api/datasets/{dataset_id}/restore": {"post"},

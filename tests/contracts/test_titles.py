@@ -46,7 +46,7 @@ def evaluation(*models: str) -> EvaluateParams:
             "Evaluate 3 deleted models",
         ),
         (
-            ExplainParams(upload=CAT, models=MODELS[:2]),
+            ExplainParams(upload=CAT, models=(MODELS[0], MODELS[1])),
             "Explain cat.png",
             "Explain a picture that is gone",
         ),

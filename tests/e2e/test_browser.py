@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.e2e.lab_client import Json, LabClient
@@ -22,8 +25,9 @@ NAME = "Real <i>images</i> & more"
 
 # The luminance of each map's cells, read from the middle of where they are drawn.
 _CELLS = """
-([side, rows]) => {
-  const canvas = document.querySelector(`[data-map="${side}"] canvas`);
+([model, tile, rows]) => {
+  const column = document.querySelectorAll(".of-model")[model];
+  const canvas = column.querySelector(`[data-tile=${tile}] .map`);
   const context = canvas.getContext("2d");
   return [...Array(rows * rows).keys()].map((cell) => {
     const [column, row] = [cell % rows, Math.floor(cell / rows)];
@@ -204,58 +208,52 @@ def test_the_evaluation_page_draws_the_measured_curves(
 def test_the_live_page_shows_four_maps_and_moves_with_no_further_call(
     page: Page, api: LabClient, story: Json, picture: Path
 ) -> None:
-    page.goto("/live")
-    page.get_by_label("Teacher", exact=True).select_option(story["teacher"])
-    page.get_by_label("Student", exact=True).select_option(story["student"])
+    page.goto(f"/live?models={story['teacher']}&models={story['student']}")
     page.locator("#image").set_input_files(picture)
-    page.locator("#attack").click()
-    page.locator("#view").wait_for()
-    page.wait_for_url(re.compile(r"/live\?job=[0-9a-f]{32}$"))
-    result = api.result(page.url[-32:])
-    page.wait_for_function(_DRAWN, arg="student")
+    page.locator(".viewer:not([hidden])").wait_for()
+    page.wait_for_url(re.compile(r"/live\?job=[0-9a-f]{32}&eps=8/255&step=10&map=attention$"))
+    job = re.findall(r"[0-9a-f]{32}", page.url)[0]
+    result = api.result(job)
 
     calls: list[str] = []
     page.on("request", lambda r: calls.append(r.url) if _is_call(r.url) else None)
-    slider, adversarial = page.locator("#epsilon"), page.locator("[data-image=adversarial]").first
-    for number in (0, 16):
-        slider.fill(str(number))
-        expect(page.locator("#epsilon-text")).to_have_text(f"{number}/255")
-        level = result["levels"][number]
-        _maps_show(page, result["levels"][0], level)
-        expect(adversarial).to_have_attribute(
-            "src", f"data:image/png;base64,{level['adversarial_png']}"
-        )
-        distance = page.locator("[data-text=student-adversarial-l1]")
-        expect(distance).to_have_text(f"{level['student']['attention_l1']:.3f}")
-    true = result["classes"].index(result["label"])
-    curves = {trace["name"]: trace["y"] for trace in _traces(page, "true_class")}
-    for who, name in (("teacher", "Teacher"), ("student", "Student")):
-        shares = [level[who]["probabilities"][true] for level in result["levels"]]
-        assert curves[name] == pytest.approx(shares)
+    slider = page.locator("[data-slider=budget]")
+    for row in (0, 16):
+        slider.fill(str(row))
+        expect(page.locator("[data-text=budget]")).to_have_text(f"{row}/255")
+        _maps_show(page, result, row)
+        for number, column in enumerate(page.locator(".of-model").all()):
+            look = result["attacks"][number]["looks"][number]
+            name = result["classes"][look["top"][row * 11 + 10]]
+            expect(column.locator("[data-says=now]")).to_contain_text(f"{name}, ")
     assert not calls
 
 
 def _is_call(url: str) -> bool:
-    return not url.startswith(("data:", "blob:"))
+    """Chromium asks for the icon anew whenever the address changes."""
+    return not url.startswith(("data:", "blob:")) and not url.endswith("/icon.svg")
 
 
-def _maps_show(page: Page, clean: Json, level: Json) -> None:
+def _maps_show(page: Page, result: Json, row: int) -> None:
     """Each canvas is as bright as its map is high, cell by cell; and no two maps are the same."""
-    drawn: dict[str, Any] = {}
-    for who in ("teacher", "student"):
-        for state, source in (("clean", clean), ("adversarial", level)):
-            grid = np.array(source[who]["attention"])
-            cells = np.array(page.evaluate(_CELLS, [f"{who}-{state}", len(grid)]))
+    drawn: dict[tuple[int, str], Any] = {}
+    for number in range(2):
+        sheet = result["attacks"][number]["looks"][number]["attention"]["sheet"]
+        side = sheet["height"]
+        maps = np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet["png"]))))
+        for tile, at in (("clean", 0), ("now", row)):
+            grid = maps[at * side : (at + 1) * side, -side:]  # of the last iterate
+            cells = np.array(page.evaluate(_CELLS, [number, tile, side]))
             assert cells.max() > 2 * cells.min(), "a blank map"
             assert np.corrcoef(cells, grid.ravel())[0, 1] > 0.9
-            drawn[f"{who}-{state}"] = cells
-    assert not np.allclose(drawn["teacher-clean"], drawn["student-clean"])
+            drawn[number, tile] = cells
+    assert not np.allclose(drawn[0, "clean"], drawn[1, "clean"])
 
 
 def test_no_page_is_wider_than_a_phone(
     phone: Page, api: LabClient, story: Json, picture: Path
 ) -> None:
-    fields = {"teacher": story["teacher"], "student": story["student"]}
+    fields = {"models": [story["teacher"], story["student"]]}
     files = {"image": ("ship.jpg", picture.read_bytes())}
     explained = api.http.post("/api/live", data=fields, files=files).json()["id"]
     api.result(explained)
@@ -267,7 +265,7 @@ def test_no_page_is_wider_than_a_phone(
         if path.startswith("/jobs/") and path != f"/jobs/{story['import']}":
             phone.locator(".plot .main-svg").first.wait_for()
         if path.endswith(explained):
-            phone.locator("#view").wait_for()
+            phone.locator(".viewer:not([hidden])").wait_for()
         width = phone.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, f"{path} is {width} pixels wide"
         _nothing_is_cut(phone.locator("main"), path)

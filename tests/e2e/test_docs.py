@@ -56,7 +56,7 @@ def test_the_readme_works_as_written(
     blocks = dict(_blocks("README.md"))
     _type_into_a_shell(blocks["sh"])
     live = json.loads((folder / "live.json").read_text())
-    assert len(live["levels"]) == 17
+    assert len(live["budgets"]) == 17
     assert safetensors.torch.load_file(folder / "student.safetensors")
     names = {model["name"] for model in api.get("/api/models")["items"]}
     assert names == {"Teacher", "Student"}

@@ -114,26 +114,30 @@ def _pixels(png: str) -> np.ndarray:
 def test_the_live_result_holds_every_position_of_the_slider(
     api: LabClient, picture: Path, teacher: Json, student: Json
 ) -> None:
-    fields = {"teacher": teacher["model"], "student": student["model"], "label": "ship", "steps": 3}
+    fields = {"models": [teacher["model"], student["model"]], "label": "ship", "steps": 3}
     answer = api.http.post(
         "/api/live", data=fields, files={"image": ("ship.jpg", picture.read_bytes())}
     )
     result = api.result(accepted(answer)["id"])
     assert result["label"] == "ship"
-    levels = result["levels"]
-    assert [round(255 * level["epsilon"]) for level in levels] == list(range(17))
-    clean = _pixels(result["clean_png"])
-    for number, level in enumerate(levels):
-        # The picture is what the models saw: whole grey levels, at most epsilon away.
-        assert np.abs(_pixels(level["adversarial_png"]) - clean).max() <= number
-        for who in ("teacher", "student"):
-            assert sum(level[who]["probabilities"]) == pytest.approx(1, abs=1e-2)
-    assert np.abs(_pixels(levels[16]["adversarial_png"]) - clean).max() > 0
-    teachers, students = (np.array(levels[0][who]["attention"]) for who in ("teacher", "student"))
-    assert not np.allclose(teachers, students)
-    for attention in (teachers, students):
-        assert (attention.min(), attention.max()) == pytest.approx((0, 1), abs=1e-3)
-    assert levels[0]["teacher"]["attention_l1"] == 0
+    assert [round(255 * budget) for budget in result["budgets"]] == list(range(17))
+    assert result["iterates"] == [0, 1, 2, 3]
+    clean, sheets = _pixels(result["clean_png"]), []
+    for number, attacked in enumerate(result["attacks"]):
+        for row, level in enumerate(attacked["levels"]):
+            # The picture is what the models saw: whole grey levels, at most epsilon away.
+            assert np.abs(_pixels(level["adversarial_png"]) - clean).max() <= row
+        assert np.abs(_pixels(attacked["levels"][16]["adversarial_png"]) - clean).max() > 0
+        own, other = (attacked["looks"][i] for i in (number, 1 - number))
+        assert (len(own["top"]), len(other["top"])) == (17 * 4, 17)
+        assert own["attention"]["shift"]["l1"][0] == 0
+        for look in (own, other):
+            assert sum(look["probabilities"][-1]) == pytest.approx(1, abs=1e-2)
+        sheets.append(_pixels(own["attention"]["sheet"]["png"]))
+        assert (sheets[-1].min(), sheets[-1].max()) == (0, 255)
+    assert not np.array_equal(*sheets)
+    packed = api.http.get(f"{answer.headers['location'].replace('jobs', 'live')}/reproduction.zip")
+    assert packed.content.startswith(b"PK")
 
 
 def test_a_stream_that_was_cut_goes_on_without_gap_or_repeat(

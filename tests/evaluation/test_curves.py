@@ -23,12 +23,14 @@ def _ruling(*rows: tuple[bool, float]) -> Success:
         torch.tensor(broken),
         torch.ones(len(rows), dtype=torch.int64),
         torch.tensor(length, dtype=torch.float64),
+        torch.rand(len(rows), 3, 1, 1),
     )
 
 
 def _state(wrong: list[bool]) -> ChunkState:
     y = torch.zeros(len(wrong), dtype=torch.int64)
-    return ChunkState.after_clean_pass(y, torch.tensor(wrong).long())
+    x = torch.zeros(len(wrong), 3, 1, 1)
+    return ChunkState.after_clean_pass(x, y, torch.tensor(wrong).long())
 
 
 def test_what_is_known_of_an_image_by_hand() -> None:

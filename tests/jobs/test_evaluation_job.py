@@ -9,8 +9,9 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from app.contracts.events import MetricsEvent, ProgressEvent
+from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import Method
 from app.contracts.results import EvaluationResult, EvaluationSummary
 from app.store import jobs, marks
 from app.store.tables import JobRow, ModelRow
@@ -33,11 +34,9 @@ def test_the_estimate_is_reported_after_every_chunk(measured: Measured) -> None:
     result = EvaluationResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
     events = events_of(measured.lab, row.id)
     estimates = [event for event in events if isinstance(event, MetricsEvent)]
-    assert [(event.series, event.step) for event in estimates] == [
-        ("estimate", 25),
-        ("estimate", 50),
-        ("estimate", 60),
-    ]
+    assert {event.series for event in estimates} == {"estimate"}
+    whole = [event.step for event in estimates if len(event.values) == 8]
+    assert whole == [25, 50, 60]
     for figures in result.models:
         assert figures.robust is not None
         known = {"clean": figures.clean.value, "robust": figures.robust.value}
@@ -48,6 +47,36 @@ def test_the_estimate_is_reported_after_every_chunk(measured: Measured) -> None:
     assert progress[-1].done == progress[-1].total
     assert [event.done for event in progress] == sorted(event.done for event in progress)
     assert len({event.total for event in progress}) == 1
+
+
+def test_the_first_batch_tells_what_every_attack_left(measured: Measured) -> None:
+    further = (Method.SQUARE, Method.NOISE)
+    params = small(measured, models=(measured.teacher,), further=further, queries=20, batch_size=25)
+    row = run(measured.lab, JobKind.EVALUATE, params)
+    events = events_of(measured.lab, row.id)
+    first = [e for e in events if isinstance(e, MetricsEvent) and e.step == 25]
+    values = [event.values[f"{measured.teacher}:robust"] for event in first]
+    assert len(values) == 5  # PGD, FGSM, Square, noise, and all of the batch
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == values[-2]
+    told = [event.text for event in events if isinstance(event, LogEvent)]
+    stages = [text for text in told if "first 25 images" in text]
+    assert [stage.split(": ")[1].split(" done")[0] for stage in stages] == [
+        "PGD-4", "FGSM", "Square", "Random noise",
+    ]  # fmt: skip
+    assert sum(text.startswith("Robust after 50 images") for text in told) == 1
+
+
+def test_progress_names_attacks_as_people_do(measured: Measured) -> None:
+    params = small(measured, images=4, further=(Method.AUTOATTACK,), epsilons=(), step_counts=())
+    lab = every_look(measured.lab)
+    row = run(lab, JobKind.EVALUATE, params)
+    phases = {e.phase for e in events_of(lab, row.id) if isinstance(e, ProgressEvent)}
+    assert not [phase for phase in phases for method in Method if f": {method}" in phase]
+    result = EvaluationResult.model_validate_json(lab.files.result(row.id).read_bytes())
+    assert result.pace is not None
+    assert result.pace.passes > 0
+    assert result.pace.an_image[Method.AUTOATTACK] > 1000
 
 
 def test_what_overviews_show_is_kept_in_the_row(measured: Measured) -> None:

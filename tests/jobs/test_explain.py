@@ -17,7 +17,7 @@ from torch import Tensor
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import LIVE_LEVELS, Attack, ExplainParams, Goal, Method, Norm
-from app.contracts.results import ExplainResult, Look, MapSheet
+from app.contracts.results import ExplainResult, LiveLook, MapSheet
 from app.store import jobs, marks
 from app.store.tables import JobRow, ModelRow
 from tests.jobs.measured import Measured, gradient, random_model, register
@@ -159,7 +159,7 @@ def test_the_pictures_are_what_the_models_saw(
 
 
 def _check_look(
-    result: ExplainResult, look: Look, model: Classifier, seen: Tensor, rows: int, columns: int
+    result: ExplainResult, look: LiveLook, model: Classifier, seen: Tensor, rows: int, columns: int
 ) -> None:
     outputs = model.outputs(seen)
     probabilities = outputs.logits.softmax(1)
@@ -180,7 +180,7 @@ def _check_look(
 
 
 def _check_distances(
-    result: ExplainResult, look: Look, number: int, rows: int, columns: int
+    result: ExplainResult, look: LiveLook, number: int, rows: int, columns: int
 ) -> None:
     """Of the maps as they are drawn: to half a grey level each."""
     for kind in ("attention", "grad_cam"):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.plugins.recording import recording
-from worker.models import Classifier, Outputs, build, frozen
+from worker.models import Classifier, Outputs, build, frozen, frozen_outputs
 from worker.models.preactivation import PreActivationBlock, preactivation_body
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -87,6 +87,15 @@ def test_equals_it_for_any_widths_and_depths(
     ):
         # Dead channels may leave nothing but rounding.
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_features_and_embedding_are_those_of_the_model(architecture: str) -> None:
+    model = network(architecture).double().train()
+    found = frozen_outputs(model)(images())
+    assert not model.training
+    for part, expected in zip(found, model.outputs(images()), strict=True):
+        near(part.detach(), expected.detach())
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

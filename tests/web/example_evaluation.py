@@ -27,11 +27,16 @@ from app.contracts.results import (
     EmbeddingView,
     Environment,
     EvaluationResult,
+    Gallery,
+    GalleryImage,
     Light,
     Lineage,
+    Look,
+    Looks,
     Mean,
     ModelFigures,
     Outcomes,
+    Pace,
     Projection,
     Verdict,
 )
@@ -49,6 +54,10 @@ _WEAKNESS = {
     Method.NOISE: 9.0,
 }  # fmt: skip
 """How much more than the least budget an attack needs, on average."""
+_PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNoaGgAAAMEAYFL09IQAAAAAElFTkSuQmCC"
+)
+"""A PNG of one grey pixel."""
 _CORRUPTIONS = ("brightness", "contrast", "defocus_blur", "gaussian_noise", "jpeg", "pixelate")
 
 Floats = NDArray[np.float64]
@@ -105,22 +114,24 @@ def full_evaluation(
     )
     rng = np.random.default_rng(images + len(classes))
     labels = rng.integers(0, len(classes), images)
+    numbers = tuple(sorted(rng.choice(max(TEST_IMAGES, images), images, False).tolist()))
     figures = []
     for model, name, recipe in models:
         run = _run(np.random.default_rng([images, len(figures)]), params, labels, classes, recipe)
         lit = light if model == models[-1][0] else Light.GREEN
-        figures.append(_figures(run, model, name, recipe, lit, models[0][:2]))
+        figures.append(_figures(run, model, name, recipe, lit, models[0][:2], numbers))
     return EvaluationResult(
         params=params,
         dataset=dataset,
         images=images,
         classes=tuple(classes),
-        image_numbers=tuple(sorted(rng.choice(max(TEST_IMAGES, images), images, False).tolist())),
+        image_numbers=numbers,
         labels=tuple(labels.tolist()),
         models=tuple(figures),
         environment=Environment(
             code_version="0.2.0+5f3c1d2", torch="2.14.1", device="cpu", threads=2, seconds=5025.0
         ),
+        pace=Pace(passes=5e6, an_image={Method.CW: 20.0, Method.ADAPTIVE: 40.0}),
     )
 
 
@@ -141,7 +152,13 @@ def _run(
 
 
 def _figures(
-    run: _Run, model: str, name: str, recipe: Recipe, light: Light, reference: tuple[str, str]
+    run: _Run,
+    model: str,
+    name: str,
+    recipe: Recipe,
+    light: Light,
+    reference: tuple[str, str],
+    numbers: Sequence[int],
 ) -> ModelFigures:
     rows, broken_by = _cascade(run, reference)
     stands = broken_by < 0
@@ -186,6 +203,38 @@ def _figures(
                 None if value > run.params.epsilons[-1] else float(value) for value in main
             ),
         ),
+        gallery=_gallery(run, broken_by, worst, numbers),
+    )
+
+
+def _gallery(run: _Run, broken_by: Ints, worst: Ints, numbers: Sequence[int]) -> Gallery:
+    """Six flipped and six standing images, in plain colours, with maps of two by two."""
+    shown = []
+    for kind in (broken_by > 0, broken_by < 0):
+        for i in np.flatnonzero(kind)[:6]:
+            label, given = int(run.labels[i]), int(worst[i])
+            clean = Look(prediction=label, probability=0.8, attention=((0.0, 1.0), (0.5, 0.25)))
+            attacked = Look(prediction=given, probability=0.4, attention=((1.0, 0.0), (0.5, 0.5)))
+            looks = Looks(clean=clean, adversarial=attacked)
+            stands = broken_by[i] < 0
+            shown.append(
+                GalleryImage(
+                    number=int(numbers[i]),
+                    label=label,
+                    broken_by=int(broken_by[i]),
+                    least=None if stands else float(run.least[i]),
+                    lead=0.3 if stands else -0.3,
+                    clean_png=_PIXEL,
+                    adversarial_png=_PIXEL,
+                    model=looks,
+                    teacher=looks,
+                )
+            )
+    shown.sort(key=lambda image: np.inf if image.least is None else image.least)
+    return Gallery(
+        images=tuple(shown),
+        of_flipped=int((broken_by > 0).sum()),
+        of_standing=int((broken_by < 0).sum()),
     )
 
 

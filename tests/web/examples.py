@@ -34,8 +34,8 @@ from app.contracts.results import (
     ExplainResult,
     Level,
     Lineage,
+    LiveLook,
     LiveModel,
-    Look,
     MapFigures,
     MapSheet,
     Minimal,
@@ -72,8 +72,8 @@ def add_dataset(
     np.save(folder / "test_labels.npy", labels)
     np.save(folder / "test_images.npy", images)
     about = DatasetReport(
-        classes=tuple(classes), image_size=SIDE, train_images=900, test_images=len(labels),
-        **{"checksum": "0" * 64, **report},
+        classes=tuple(classes), image_size=SIDE, train_images=900,
+        **{"test_images": len(labels), "checksum": "0" * 64, **report},
     )  # fmt: skip
     _write(lab, DatasetRow(
         id=dataset, name=name, source="archive", job_id=an_id(), created_at=time.time(),
@@ -178,8 +178,8 @@ def explanation(
     """The first class's probability falls from 0.9 by 0.05 a level and step / 10 for the first
     model, by 0.01 for the others; the second class has most of the rest.
 
-    Pictures are grey: 100, and one more a level. Every map rises along its rows and columns; that
-    of Grad-CAM falls.
+    Pictures are grey: 100, and one more a level. Every map rises along its rows and columns, and
+    fades by a 32nd a level; that of Grad-CAM falls and stays as it is.
     """
     asked = ExplainParams.model_validate(
         {"upload": an_id(), "models": models, "label": label, **params}
@@ -246,17 +246,18 @@ def _attacked(number: int, falls: Sequence[float], shown: int, params: ExplainPa
     )  # fmt: skip
 
 
-def _look(fall: float, columns: int, shown: int, *, own: bool) -> Look:
+def _look(fall: float, columns: int, shown: int, *, own: bool) -> LiveLook:
     steps = [1.0] if columns == 1 else [step / 10 for step in range(columns)]
     shares = [_shares(0.9 - fall * level * step, shown) for level in range(17) for step in steps]
     rising = np.add.outer(np.arange(4), np.arange(4)) / 6
-    return Look(
+    falling = np.multiply.outer(1 - np.arange(17) / 32, rising)
+    return LiveLook(
         top=tuple(int(np.argmax(row)) for row in shares),
         confidence=tuple(max(row) for row in shares),
         probabilities=tuple(shares),
-        attention=_map_figures(rising, columns, 0.02),
-        grad_cam=_map_figures(rising[::-1], columns, 0.04),
-        stages=(_sheet(rising, 1), _sheet(rising, 1)) if own else (),
+        attention=_map_figures(falling, columns, 0.02),
+        grad_cam=_map_figures(np.broadcast_to(rising[::-1], (17, 4, 4)), columns, 0.04),
+        stages=(_sheet(falling[:, ::-1], 1), _sheet(falling, 1)) if own else (),
     )
 
 
@@ -266,19 +267,22 @@ def _shares(first: float, classes: int) -> tuple[float, ...]:
     return (first, 1 - first - rest, *[0.01] * (classes - 2))
 
 
-def _map_figures(grid: NDArray[np.float64], columns: int, step: float) -> MapFigures:
-    found = _distances(step, 17 * columns)
-    return MapFigures(sheet=_sheet(grid, columns), shift=found, reference=found)
+def _map_figures(grids: NDArray[np.float64], columns: int, step: float) -> MapFigures:
+    found = _distances(step, 17, columns)
+    return MapFigures(sheet=_sheet(grids, columns), shift=found, reference=found)
 
 
-def _sheet(grid: NDArray[np.float64], columns: int) -> MapSheet:
-    """The same map 17 times `columns` times."""
-    pixels = np.rint(255 * np.tile(grid, (17, columns))).astype(np.uint8)
-    return MapSheet(png=_grey_png(pixels), height=grid.shape[0], width=grid.shape[1])
+def _sheet(grids: NDArray[np.float64], columns: int) -> MapSheet:
+    """The map of each level, (17, h, w), `columns` times."""
+    _, height, width = grids.shape
+    pixels = np.rint(255 * np.tile(grids.reshape(-1, width), (1, columns))).astype(np.uint8)
+    return MapSheet(png=_grey_png(pixels), height=height, width=width)
 
 
-def _distances(step: float, pictures: int) -> Distances:
-    numbers = tuple(round(step * (i % 17), 4) for i in range(pictures))
+def _distances(step: float, rows: int, columns: int = 1) -> Distances:
+    """`step` more a row."""
+    numbers = tuple(round(step * row, 4) for row in range(rows) for _ in range(columns))
+    pictures = rows * columns
     return Distances(l1=numbers, cosine=numbers, overlap=(1.0,) * pictures)
 
 

@@ -19,7 +19,7 @@ from app.services.lab import Lab
 from app.web.charts import palette
 from app.web.charts.ablation import every_seed
 from app.web.forms.pairs import read_pairs, typed_pairs
-from app.web.pages.ablation import ablation_view
+from app.web.pages.ablation import AblationView, ablation_view
 from tests.plugins.families import children_of, fail, run_all, succeed, take
 from tests.web.examples import add_dataset, add_model, an_id, brought_figures
 from tests.web.parsing import attributes, chosen, errors, links, parsed, text_of, texts, typed
@@ -240,9 +240,8 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
     assert "42.5 %" in cells[columns.index("PGD-10, validation")]
     assert "± 0.7 %" in cells[columns.index("PGD-10, validation")]
     assert "30.0 %" in cells[columns.index("PGD-20")]
-    (reported,) = texts(page, "tr.reported")
-    assert "reported elsewhere: AGKD-BML; under PGD-20" in reported
-    assert "71.0 %" in reported
+    assert texts(page, "tr.reported") == []  # ten steps: the paper tells of none so trained
+    assert "their source does not tell: AGKD-BML; under PGD-20 71.0 %." in page
     assert "other network, data and training than here" in page
     assert "hx-get" not in page
     for address in (f"/api/jobs/{job}/ablation", f"/api/jobs/{job}/ablation.csv"):
@@ -355,12 +354,40 @@ def test_every_recipe_has_a_colour_of_its_own() -> None:
     assert len({recipe.record.hue for recipe in Recipe}) == len(Recipe)
 
 
-def test_what_the_paper_reports_stands_once_under_the_last_row_of_its_recipe(lab: Lab) -> None:
-    view = ablation_view(_table(lab, _ablation(lab, grid={"steps": (3, 7)})))
+def _view(lab: Lab, **changes: Any) -> AblationView:
+    job = _ablation(lab, **changes)
+    found = service.get(lab, job)
+    return ablation_view(AblationParams.model_validate(found.job.params), found.table)
+
+
+def test_what_the_paper_reports_stands_beside_the_same_steps_and_attack(lab: Lab) -> None:
+    view = _view(lab, grid={"steps": (3, 7)})
     assert [row.label for row in view.rows] == ["Clean", "AGKD-BML, steps 3", "AGKD-BML, steps 7"]
     assert [row.reported is not None for row in view.rows] == [False, False, True]
     (reported,) = (row.reported for row in view.rows if row.reported is not None)
     measures = [column.measure for column in view.columns]
-    assert reported.values[measures.index(Measure.PGD)] == 0.7102
+    assert reported.values[measures.index(Measure.PGD)] is None  # its steps are not told
     assert reported.values[measures.index(Measure.AUTOATTACK)] == 0.5059
+    assert view.untold.replace("\N{NO-BREAK SPACE}", " ") == "AGKD-BML; under PGD-20 71.0 %"
     assert view.empty
+
+
+def test_what_the_paper_reports_stands_under_the_last_of_equal_rows(lab: Lab) -> None:
+    view = _view(lab, grid={"steps": (7,), "margin": (0.03, 0.1)})
+    assert [row.reported is not None for row in view.rows] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"measure": {"steps": 3, "autoattack": False}},
+        {"measure": None},
+        {"grid": {"epsilon": (4 / 255,), "steps": (7,)}, "measure": {"steps": 3}},
+    ],
+)
+def test_no_figure_of_the_paper_stands_by_another_attack_or_budget(
+    lab: Lab, changes: dict[str, Any]
+) -> None:
+    view = _view(lab, **changes)
+    assert all(row.reported is None for row in view.rows)
+    assert view.untold == ""

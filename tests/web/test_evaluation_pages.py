@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Method, Recipe
-from app.contracts.results import EvaluationResult, JobResult, Light
+from app.contracts.results import Accuracy, Check, EvaluationResult, JobResult, Light, Verdict
 from app.services import jobs
 from app.services.lab import Lab
+from app.web.pages.evaluation_doubts import Origin
 from app.web.pages.evaluation_view import Stage, evaluation_view
 from tests.web.example_evaluation import STUDENT, TEACHER
 from tests.web.examples import (
@@ -26,7 +28,10 @@ from tests.web.examples import (
 from tests.web.parsing import attributes, parsed, text_of, texts
 
 _RECIPES = {TEACHER: Recipe.CLEAN, STUDENT: Recipe.AGKD_BML}
-_SECTIONS = ("trust", "cascade", "curves", "classes", "corruptions", "attention", "features")
+_SECTIONS = (
+    "trust", "gallery", "cascade", "curves", "classes", "corruptions", "attention", "features",
+)  # fmt: skip
+_ORIGIN = Origin("e5" * 16, None)
 _HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 
 
@@ -40,7 +45,7 @@ def _shown(lab: Lab, client: httpx.Client, result: EvaluationResult) -> tuple[st
 
 def _sections(html: str) -> list[str]:
     found = attributes(html, "aria-labelledby", "section")
-    return [name for name in found if name != "result"]
+    return [name for name in found if name not in ("result", "measured")]
 
 
 def _without(result: EvaluationResult, **empty: Any) -> EvaluationResult:
@@ -70,7 +75,7 @@ def test_the_sections_come_in_the_order_of_reading(lab: Lab, client: httpx.Clien
     ("section", "empty"),
     [
         ("trust", {"verdict": None}),
-        ("cascade", {"attacks": ()}),
+        ("cascade", {"attacks": (), "gallery": None}),
         ("curves", {"against_epsilon": (), "against_steps": (), "against_restarts": (),
                     "against_queries": (), "outcomes": None}),
         ("classes", {"per_class": (), "confusion_clean": (), "confusion_robust": ()}),
@@ -141,38 +146,112 @@ def test_the_headline_has_clean_worst_case_and_the_light(lab: Lab, client: httpx
             expected.append((title, f"{100 * a.value:.1f} %", interval))
     assert shown == expected
     assert "L∞, ε = 8/255; 500 test images of CIFAR-10 (JPEG)." in html
-    assert texts(head, ".word") == ["green", "amber"]
-    for model in result.models:
-        assert model.verdict is not None
-        assert model.verdict.sentence in head
+    assert texts(head, ".chip") == ["quotable", "upper bound"]
 
 
 @pytest.mark.parametrize("light", list(Light))
-def test_doubts_stand_open_and_the_rest_is_folded(
+def test_doubts_are_problems_and_what_holds_is_folded(
     lab: Lab, client: httpx.Client, light: Light
 ) -> None:
     result = full_evaluation(images=60, light=light)
     _, html = _shown(lab, client, result)
-    last = html[: html.index('id="cascade"')].split("<h3>")[-1]
-    open_part, folded = last.split('<details class="folded">')
+    trust = parsed(html).select_one('section[aria-labelledby="trust"]')
+    problems = [text_of(one) for one in trust.select("ul.doubts > li")]
+    folded = [text_of(one) for one in trust.select("details.folded")]
     verdict = result.models[-1].verdict
     assert verdict is not None
-    for check in verdict.checks:
-        told = open_part if check.light is not Light.GREEN else folded
-        for text in (check.title, check.figure, check.sentence):
+    doubted = [check for check in verdict.checks if check.light is not Light.GREEN]
+    assert len(problems) == len(doubted)
+    for check, told in zip(doubted, problems, strict=True):
+        for text in (f"In doubt: {check.title[0].lower()}{check.title[1:]}", check.sentence):
             assert text in told
-    green = sum(check.light is Light.GREEN for check in verdict.checks)
-    assert f"{green} green checks" in folded
-    assert open_part.count('class="check-row"') == len(verdict.checks) - green
+    held = [check for check in verdict.checks if check.light is Light.GREEN]
+    assert f"{len(held)} checks hold" in folded[-1]
+    for check in held:
+        for text in (check.title, check.figure, check.sentence):
+            assert text in folded[-1]
+    for model in result.models:
+        assert model.verdict is not None
+        assert model.verdict.sentence in text_of(trust)
 
 
-def test_lights_differ_by_shape_and_word(lab: Lab, client: httpx.Client) -> None:
-    drawings = set()
-    for light in Light:
+def test_a_problem_is_said_once_and_brings_what_mends_it(lab: Lab, client: httpx.Client) -> None:
+    result = full_evaluation(images=60)
+    few = Check(
+        id="sample_size", title="The sample is large enough", light=Light.AMBER,
+        figure="± 12.0 points", sentence="Measure more images.", problem="Only 60 images: ± 12",
+    )  # fmt: skip
+    verdict = Verdict(light=Light.AMBER, sentence="An upper bound.", checks=(few,))
+    dataset = add_dataset(lab, test_images=300)
+    lineage = result.dataset.model_copy(update={"id": dataset})
+    params = result.params.model_copy(update={"dataset": dataset})
+    result = _without(result, verdict=verdict)
+    result = result.model_copy(update={"dataset": lineage, "params": params})
+    job, html = _shown(lab, client, result)
+    (problem,) = parsed(html).select("ul.doubts > li")
+    assert "Only 60 images: ± 12" in text_of(problem)
+    assert text_of(problem).count("± 12.0 points") == len(result.models)
+    (mend,) = problem.select("a")
+    assert text_of(mend).startswith("Measure all 300 images and run again, about ")
+    address = urlsplit(mend["href"])
+    assert parse_qs(address.query) == {"from": [job], "images": ["300"]}
+    form = parsed(client.get(mend["href"]).text)
+    assert form.select_one('input[name="images"]')["value"] == "300"
+    assert form.select_one('input[name="attack.restarts"]')["value"] == "5"
+
+
+def test_no_time_is_said_where_none_was_measured(lab: Lab, client: httpx.Client) -> None:
+    missing = Check(
+        id="adaptive", title="An attack made for this defence adds nothing", light=Light.AMBER,
+        figure="not measured", sentence="Not measured.", problem="Nothing made for it was tried",
+    )  # fmt: skip
+    verdict = Verdict(light=Light.AMBER, sentence="An upper bound.", checks=(missing,))
+    result = _without(full_evaluation(images=60), verdict=verdict)
+    _, html = _shown(lab, client, result)
+    assert "Add CW and Adaptive attack and run again, about " in html
+    _, html = _shown(lab, client, result.model_copy(update={"pace": None}))
+    assert "Add CW and Adaptive attack and run again</a>" in html
+
+
+def test_the_gallery_shows_images_and_where_models_look(lab: Lab, client: httpx.Client) -> None:
+    result = full_evaluation(images=60)
+    _, html = _shown(lab, client, result)
+    pictures = parsed(html).select("ul.gallery > li")
+    kept = [image for model in result.models if model.gallery for image in model.gallery.images]
+    assert len(pictures) == len(kept) > 12
+    assert {one["data-kind"] for one in pictures} == {"flipped", "standing"}
+    assert {one["data-model"] for one in pictures} == {"0", "1"}
+    for one in pictures:
+        assert len(one.select("canvas[data-grid]")) == 4
+        assert one.select_one("a")["href"].startswith("/live?models=")
+    assert parsed(html).select_one("form[data-gallery] select[name=class]") is not None
+    _, html = _shown(lab, client, _without(result, gallery=None))
+    assert "made before images were kept with it" in html
+    assert "ul.gallery" not in html
+
+
+def test_the_steps_beyond_its_own_have_a_row_of_their_own() -> None:
+    result = full_evaluation(images=60)
+    model = result.models[1]
+    row = model.attacks[1].model_copy(
+        update={"attacked": 50, "broken": 24, "alone": Accuracy.of(30, 60),
+                "worst_case": Accuracy.of(26, 60)}
+    )  # fmt: skip
+    models = (model.model_copy(update={"attacks": (row,), "gallery": None}),)
+    view = evaluation_view(result.model_copy(update={"models": models}), _RECIPES, _ORIGIN)
+    own, carried = view.models[0].stages
+    assert (own.label, own.broken, own.worst_case) == ("PGD-20, 5 restarts", 20, own.alone)
+    assert carried.label == "the same, carried on to 50 steps"
+    assert (carried.attacked, carried.broken, carried.worst_case) == (30, 4, row.worst_case)
+    assert view.carried_on
+
+
+def test_a_verdict_is_a_chip_apart_from_the_figures(lab: Lab, client: httpx.Client) -> None:
+    for light, word in zip(Light, ("quotable", "upper bound", "invalid"), strict=True):
         _, html = _shown(lab, client, full_evaluation(images=60, light=light))
-        assert light in texts(html, f".light.{light} .word")
-        drawings.add(parsed(html).select_one(f".light.{light} > svg").decode_contents().strip())
-    assert len(drawings) == len(Light)
+        cards = parsed(html).select("article.card")
+        assert text_of(cards[-1].select_one(f".chip.{light}")) == word
+        assert not parsed(html).select("article.card .light")
 
 
 def test_the_cascade_counts_down_with_autoattack_as_one(lab: Lab, client: httpx.Client) -> None:
@@ -203,14 +282,14 @@ def test_the_same_attack_inside_and_outside_of_autoattack_is_told_apart() -> Non
     own = model.attacks[2].model_copy(update={"part_of_autoattack": False})
     models = (model.model_copy(update={"attacks": (*model.attacks, own)}),)
     changed = result.model_copy(update={"params": params, "models": models})
-    (model,) = evaluation_view(changed, _RECIPES).models
+    (model,) = evaluation_view(changed, _RECIPES, _ORIGIN).models
     named: list[Stage] = [stage for stage in model.stages if stage.label == "APGD-CE"]
     assert [stage.part for stage in named] == [True, False]
 
 
 def test_how_many_images_are_never_broken_is_told() -> None:
     result = full_evaluation()
-    teacher, student = evaluation_view(result, _RECIPES).models
+    teacher, student = evaluation_view(result, _RECIPES, _ORIGIN).models
     model = result.models[1]
     assert model.outcomes is not None
     pairs = zip(model.outcomes.minimal_epsilon, model.outcomes.broken_by, strict=True)
@@ -243,7 +322,7 @@ def test_how_it_was_measured_names_hashes_seed_code_and_hardware(
 
 def test_every_chart_can_be_saved(lab: Lab, client: httpx.Client) -> None:
     job, html = _shown(lab, client, full_evaluation(images=60))
-    charts = html.count("<figure")
+    charts = len(parsed(html).select("figure.chart"))
     assert html.count('data-save="svg"') == html.count('data-save="png"') == charts > 10
     assert f'data-file="evaluate-{job[:8]}"' in html
 
@@ -292,9 +371,9 @@ def test_the_first_page_and_the_model_show_the_worst_case_with_its_light(
         html = client.get(path).text
         assert "Robust, worst case" in html
         assert robust in html
-        assert 'class="light red"' in html
+        assert 'class="chip red"' in html
         assert f"/jobs/{job}" in html
-    assert 'class="light green"' in client.get(f"/models/{teacher}").text
+    assert 'class="chip green"' in client.get(f"/models/{teacher}").text
     lab.files.result(job).unlink()
     for path in ("/", f"/models/{student}"):
         assert "Robust, worst case" not in client.get(path).text

@@ -1,8 +1,7 @@
-"""What scripts do, in a real browser: the live view, the forms, the stream of a job."""
+"""What scripts do, in a real browser: the forms, the stream of a job. The live view has its own."""
 
 from __future__ import annotations
 
-import itertools
 import time
 
 import pytest
@@ -12,17 +11,11 @@ from app.ablations import lifecycle
 from app.contracts.events import LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
-    Attack,
-    ExplainParams,
-    Goal,
-    Method,
-    Norm,
     TrainParams,
 )
 from app.services import jobs
 from app.services.lab import Lab
 from app.store import jobs as store
-from app.web.pages.live import magma
 from tests.plugins.families import children_of, succeed, take
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
@@ -30,114 +23,10 @@ from tests.web.examples import (
     add_dataset,
     add_job,
     add_model,
-    explanation,
     train_params,
 )
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-_PIXEL = """([selector, x, y]) => [...document.querySelector(selector).getContext("2d")
-    .getImageData(x, y, 1, 1).data.slice(0, 3)]"""
-
-
-@pytest.fixture
-def live(lab: Lab) -> str:
-    """The address of a finished live attack."""
-    dataset = add_dataset(lab)
-    teacher = add_model(lab, dataset)
-    student = add_model(lab, dataset, teacher=teacher)
-    result = explanation(teacher, student)
-    return f"/live?job={add_job(lab, JobKind.EXPLAIN, result.params, result=result)}"
-
-
-def _colour(value: float) -> list[int]:
-    entry = 6 * round(255 * value)
-    return [int(magma()[entry + i : entry + i + 2], 16) for i in (0, 2, 4)]
-
-
-def test_magma_goes_from_black_to_pale_yellow_and_only_gets_lighter() -> None:
-    assert magma().startswith("000004")
-    assert magma().endswith("fcfdbf")
-    colours = [_colour(i / 255) for i in range(256)]
-    light = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in colours]
-    assert all(a <= b + 1 for a, b in itertools.pairwise(light))
-
-
-def test_the_live_view_draws_four_maps_over_their_images(page: Page, live: str) -> None:
-    page.goto(live)
-    maps = page.locator("[data-map] canvas")
-    expect(maps).to_have_count(4)
-    expect(page.locator("[data-map=teacher-clean] figcaption")).to_have_text("✓ cat, 90.0\u00a0%")
-    canvas = "[data-map=student-adversarial] canvas"
-    assert page.evaluate(_PIXEL, [canvas, 0, 0]) == _colour(0)
-    assert page.evaluate(_PIXEL, [canvas, 159, 159]) == _colour(1)
-    for x, y in ((40, 60), (79, 79), (100, 30)):  # the grid (row + column) / 6 is linear inside
-        value = sum((at + 0.5) / 160 * 4 - 0.5 for at in (x, y)) / 6
-        drawn = page.evaluate(_PIXEL, [canvas, x, y])
-        assert max(abs(a - b) for a, b in zip(drawn, _colour(value), strict=True)) <= 6
-    for name in ("clean", "adversarial", "perturbation"):
-        image = page.locator(f"[data-image={name}]").first
-        assert image.evaluate("image => image.naturalWidth") == 32
-        assert image.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
-
-
-def test_the_slider_moves_everything_with_no_further_call(page: Page, live: str) -> None:
-    page.goto(live)
-    expect(page.locator("#epsilon-text")).to_have_text("8/255")
-    page.wait_for_load_state("networkidle")
-    calls: list[str] = []
-    page.on("request", lambda r: None if r.url.startswith("data:") else calls.append(r.url))
-    page.focus("#epsilon")
-    for _ in range(4):
-        page.keyboard.press("ArrowRight")
-    expect(page.locator("#epsilon-text")).to_have_text("12/255")
-    expect(page.locator("#epsilon")).to_have_attribute("aria-valuetext", "12/255")
-    # 0.9 - 0.05 * 12 = 0.3 for the true class leaves 0.35 for each of the two others.
-    says = page.locator("[data-map=teacher-adversarial] figcaption")
-    expect(says).to_have_text("✕ dog, 35.0\u00a0%")
-    expect(page.locator("[data-text=teacher-adversarial-l1]")).to_have_text("0.240")
-    page.check("input[value=grad_cam]")
-    expect(page.locator("[data-text=teacher-adversarial-l1]")).to_have_text("0.480")
-    bars = page.evaluate("document.querySelector('[data-chart=teacher] .plot').data[1].x")
-    assert bars == pytest.approx([0.3, 0.35, 0.35])
-    assert calls == []
-
-
-def test_the_opacity_and_the_maps_are_the_readers_choice(page: Page, live: str) -> None:
-    page.goto(live)
-    canvas = page.locator("[data-map=teacher-clean] canvas")
-    expect(canvas).to_have_css("opacity", "0.6")
-    page.locator("#opacity").fill("25")
-    expect(canvas).to_have_css("opacity", "0.25")
-    selector = "[data-map=teacher-clean] canvas"
-    assert page.evaluate(_PIXEL, [selector, 0, 0]) == _colour(0)
-    page.check("input[value=grad_cam]")  # upside down: the first row is 3 / 6
-    assert page.evaluate(_PIXEL, [selector, 0, 0]) == _colour(0.5)
-
-
-def test_names_stay_text_in_the_live_view(page: Page, live: str) -> None:
-    page.goto(live)
-    expect(page.locator("[data-text=student]")).to_have_text("Student <b>")
-
-
-@pytest.mark.parametrize(
-    ("attack", "says"),
-    [
-        (Attack(method=Method.APGD_CE, norm=Norm.L1, steps=20),
-         "APGD-CE, 20 steps (L1), away from the true class, crafted on the student"),
-        (Attack(method=Method.CW, norm=Norm.L2, goal=Goal.ALL_CLASSES, steps=10),
-         "(L2), towards every wrong class in turn, crafted on the student"),
-    ],
-)  # fmt: skip
-def test_the_live_view_names_every_attack(page: Page, lab: Lab, attack: Attack, says: str) -> None:
-    dataset = add_dataset(lab)
-    teacher, student = add_model(lab, dataset), add_model(lab, dataset)
-    result = explanation(teacher, student).model_copy(update={"attack": attack})
-    job = add_job(lab, JobKind.EXPLAIN, result.params, result=result)
-    page.goto(f"/live?job={job}")
-    expect(page.locator("#view-attack")).to_contain_text(says)
-    axis = page.locator("[data-chart=true_class] .xtitle")
-    expect(axis).to_have_text(f"Budget ε ({attack.norm.upper()})")
 
 
 def test_a_search_brings_old_models_and_keeps_what_is_chosen(
@@ -158,28 +47,6 @@ def test_a_search_brings_old_models_and_keeps_what_is_chosen(
     expect(page.locator("#field-models input:checked")).to_have_count(2)
     page.press("[name='search.models']", "Enter")
     assert page.url.endswith("/evaluate")
-
-    page.goto("/live")
-    page.fill("[name='search.teacher']", "old")
-    expect(page.locator(f"#field-teacher option[value='{old}']")).to_have_count(1)
-    page.select_option("#field-teacher", old)
-    expect(page.locator("#classes option")).to_have_count(2)
-    expect(page.locator("#classes option").first).to_have_attribute("value", "ship")
-
-
-def test_an_attack_needs_an_image_and_a_sample_is_one(page: Page, lab: Lab, live: str) -> None:
-    page.goto(live.split("?")[0])
-    page.click("#attack")
-    expect(page.locator("#image-error")).to_have_text("Choose an image first.")
-    page.locator("[data-classes] .sample").nth(1).click()
-    expect(page.locator("#preview")).to_be_visible()
-    expect(page.locator("#image-error")).to_be_hidden()
-    page.click("#attack")
-    expect(page.locator("#status")).to_contain_text("The broker does not answer")
-    (job, _) = jobs.page(lab, kinds=[JobKind.EXPLAIN]).items
-    params = ExplainParams.model_validate(job.params)
-    assert (params.label, params.max_epsilon) == ("dog", 16 / 255)
-    assert params.attack == Attack(steps=10)
 
 
 def test_fields_of_the_student_appear_with_its_recipe(page: Page, lab: Lab) -> None:

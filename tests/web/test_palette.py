@@ -35,6 +35,12 @@ def _luminance(hue: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
+def _token(name: str, scheme: int) -> str:
+    """The colour of a token in the light scheme, 0, or the dark one, 1."""
+    (pair,) = re.findall(rf"--{name}: light-dark\((#\w+), (#\w+)\);", _CSS)
+    return str(pair[scheme])
+
+
 def _contrast(one: str, other: str) -> float:
     """WCAG 2.2."""
     low, high = sorted((_luminance(one), _luminance(other)))
@@ -77,7 +83,7 @@ def test_all_hues_differ_in_full_sight(hues: tuple[str, ...]) -> None:
 def test_the_style_sheet_has_the_same_identities_and_grounds() -> None:
     assert re.findall(r"--teacher: (#\w+);", _CSS) == [TEACHER]
     assert re.findall(r"--student: (#\w+);", _CSS) == [STUDENT]
-    assert re.findall(r"--surface: light-dark\((#\w+), (#\w+)\);", _CSS) == [GROUNDS]
+    assert (_token("surface", 0), _token("surface", 1)) == GROUNDS
     for hue in OTHERS:
         assert re.findall(rf"--{identity(hue)}: (#\w+);", _CSS) == [hue]
     for name in ("teacher", "student", *map(identity, OTHERS)):
@@ -88,9 +94,9 @@ def test_the_style_sheet_has_the_same_identities_and_grounds() -> None:
 @pytest.mark.parametrize("scheme", [0, 1])
 @pytest.mark.parametrize("light", list(Light))
 def test_lights_stand_out_in_both_schemes(light: Light, scheme: int) -> None:
-    hue = re.findall(rf"--light-{light}: (#\w+);", _CSS)[scheme]
+    hue = _token(f"light-{light}", scheme)
     for ground in ("ground", "surface"):
-        assert _contrast(hue, re.findall(rf"--{ground}: (#\w+);", _CSS)[scheme]) >= 3
+        assert _contrast(hue, _token(ground, scheme)) >= 3
 
 
 @pytest.mark.parametrize("scheme", [0, 1])
@@ -98,9 +104,9 @@ def test_lights_stand_out_in_both_schemes(light: Light, scheme: int) -> None:
     "name", ["ink", "muted", "teacher-ink", "student-ink", "good", "bad", "warn", "busy"]
 )
 def test_text_is_readable_in_both_schemes(name: str, scheme: int) -> None:
-    text = re.findall(rf"--{name}: (#\w+);", _CSS)[scheme]
+    text = _token(name, scheme)
     for ground in ("ground", "surface"):
-        assert _contrast(text, re.findall(rf"--{ground}: (#\w+);", _CSS)[scheme]) >= 4.5
+        assert _contrast(text, _token(ground, scheme)) >= 4.5
 
 
 def test_teacher_is_blue_student_is_orange_and_others_keep_their_hue() -> None:

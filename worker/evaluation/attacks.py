@@ -80,9 +80,10 @@ class Entry:
     @property
     def title(self) -> str:
         """For people who watch."""
+        title = self.method.record.title
         if self.source is not None:
-            return f"{self.method} from {self.source.lineage.name}"
-        return f"AutoAttack, {self.part}" if self.part else str(self.method)
+            return f"{title} from {self.source.lineage.name}"
+        return f"{Method.AUTOATTACK.record.title}, {title}" if self.part else title
 
 
 def plan(
@@ -111,6 +112,19 @@ def run(entry: Entry, batch: AttackBatch) -> Returned:
     if entry.source is not None:
         return _transfer(entry.source.call, batch)
     return CRAFT[entry.method].run(batch)
+
+
+def passes_of(params: EvaluateParams) -> dict[Method, float]:
+    """What every attack of the norm takes an image at most, in passes forward and backward."""
+    others = {
+        Method.AUTOATTACK: sum(_autoattack_passes(params.attack).values()),
+        Method.TRANSFER: _steps(params),
+    }
+    return {
+        method: others[method] if method in others else CRAFT[method].passes(params)
+        for method in Method
+        if params.attack.norm in method.record.norms
+    }
 
 
 def _rows_of(

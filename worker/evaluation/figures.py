@@ -56,6 +56,7 @@ def model_figures(
         embedding=embedding,
         verdict=verdict,
         outcomes=_outcomes(measured),
+        gallery=measured.candidates.gallery(),
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from app.contracts.results import Accuracy
 from worker.evaluation import attacks
 from worker.evaluation.arguments import norm_of, restarts_of, steps_of
 from worker.evaluation.curves import climb
+from worker.evaluation.gallery import Candidates
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, RunRecord
 from worker.evaluation.progress import Meter
@@ -28,7 +30,7 @@ Phase = Callable[[str], AbstractContextManager[None]]
 """Names what is being measured while it is."""
 
 _CLEAN, _MINIMAL = "clean images", "minimal ε"
-_ATTENTION, _CORRUPTIONS = "attention", "corruptions"
+_ATTENTION, _CORRUPTIONS, _GALLERY = "attention", "corruptions", "gallery"
 
 
 @dataclass
@@ -42,6 +44,18 @@ class Tally:
     largest: float = 0.0
     """The largest finite norm of what it returned."""
     seconds: float = 0.0
+
+
+class SoFar(NamedTuple):
+    """What is known of one model in the midst of a chunk."""
+
+    stage: str
+    """The attack that has just ended, in words."""
+    images: int
+    """Those measured before, and those at work."""
+    clean: Accuracy
+    robust: Accuracy
+    """After the attacks so far."""
 
 
 class Measurement:
@@ -64,24 +78,39 @@ class Measurement:
         self.record = RunRecord()
         self.attention = Attention(target_model, params)
         self.corruptions = Corruptions(target_model, params)
+        self.candidates = Candidates(target_model, len(params.models))
         self.only_fgsm = 0
         """Images that FGSM broke and no run of the main attack did."""
+        self._first = words.attack(params.attack)
         self.costs = self._costs()
         """What each phase takes an image at most, in passes forward and backward."""
 
-    def measure(self, chunk: Chunk, start: Tensor, meter: Meter) -> None:
-        """All of it, on one chunk; `start` (B, 3, H, W) is where first restarts start."""
+    def measure(
+        self,
+        chunk: Chunk,
+        start: Tensor,
+        meter: Meter,
+        tell: Callable[[SoFar], None] = lambda _: None,
+    ) -> None:
+        """All of it, on one chunk; `start` (B, 3, H, W) is where first restarts start.
+
+        `tell` hears what is known after each attack at the budget of the threat model.
+        """
         phase = self._phases(meter, chunk)
         with phase(_CLEAN), torch.no_grad():
             logits = self.target_model.model(chunk.x)
-        state = ChunkState.after_clean_pass(chunk.y, logits.argmax(dim=1))
+        state = ChunkState.after_clean_pass(chunk.x, chunk.y, logits.argmax(dim=1))
         batch = AttackBatch.of(self.target_model, self.params, self.classes, chunk, start, logits)
-        with phase(self.entries[0].title):
+        with phase(self._first):
             reached = self._main(batch, state)
+        tell(self._so_far(self._first, state))
         self._climb(phase, batch, state, batch.start, beyond=False)
         for number, entry in enumerate(self.entries[1:], start=MAIN + 1):
+            has_work = entry.sees_all or len(state.standing()) > 0
             with phase(entry.title):
                 self._further(batch, state, entry, number)
+            if has_work:
+                tell(self._so_far(entry.title, state))
         self._climb(phase, batch, state, reached, beyond=True)
         if self.params.minimal_epsilon:
             with phase(_MINIMAL):
@@ -98,6 +127,14 @@ class Measurement:
         """The worst case of the images so far."""
         broken_by = self.record["broken_by"]
         return Accuracy.of(int((broken_by == STANDS).sum()), len(broken_by))
+
+    def _so_far(self, stage: str, state: ChunkState) -> SoFar:
+        correct, standing = len(state.correct()), len(state.standing())
+        images = len(self.record) + len(state.y)
+        if len(self.record):
+            correct += self.clean().correct
+            standing += self.robust().correct
+        return SoFar(stage, images, Accuracy.of(correct, images), Accuracy.of(standing, images))
 
     def _main(self, batch: AttackBatch, state: ChunkState) -> Tensor:
         """The main attack on all images that are right when clean; where it left them.
@@ -119,6 +156,7 @@ class Measurement:
         )
         state.first_break[rows], state.restart[rows] = runs.first_break, runs.restart
         state.note(rows, runs.success, eps, by=MAIN, own=eps)
+        state.left(rows, runs.success)
         state.withstood(rows[~runs.success.broken], eps)
         tally.attacked += len(rows)
         tally.broken_alone += int((runs.first_break <= self.how.steps).sum())
@@ -166,6 +204,8 @@ class Measurement:
         if self.params.corruptions:
             with phase(_CORRUPTIONS):
                 self.corruptions.add(batch)
+        with phase(_GALLERY), torch.no_grad():
+            self.candidates.add(chunk, state)
 
     def _budgets(self, beyond: bool) -> list[float]:
         own, budgets = self.params.epsilon, self.params.epsilons
@@ -178,13 +218,14 @@ class Measurement:
         attack, goal = self.params.attack, self.params.attack.goal
         aims = len(self.classes) - 1 if goal is Goal.ALL_CLASSES else 1
         runs = restarts_of(attack) * aims
-        costs = {_CLEAN: 1.0, self.entries[0].title: float(sum(self.lengths) * runs)}
+        costs = {_CLEAN: 1.0, self._first: float(sum(self.lengths) * runs)}
         for eps in self._budgets(beyond=False) + self._budgets(beyond=True):
             costs[self._at(eps)] = self.how.steps * runs
         costs |= {entry.title: entry.passes for entry in self.entries[1:]}
         if self.params.minimal_epsilon:
             costs[_MINIMAL] = halvings(self.params) * self.how.steps * runs
         costs[_ATTENTION], costs[_CORRUPTIONS] = self.attention.passes, self.corruptions.passes
+        costs[_GALLERY] = self.candidates.passes
         return costs
 
     def _phases(self, meter: Meter, chunk: Chunk) -> Phase:

@@ -40,10 +40,13 @@ class ChunkState:
     """Restarts of the main attack that it withstood."""
     queries: Tensor
     """Queries that Square needed; one more than it had where they were not enough."""
+    x_adv: Tensor
+    """(B, 3, H, W): the example that broke it at the budget of the threat model, else what the main
+    attack left of it. Of no record: it goes with the chunk."""
 
     @classmethod
-    def after_clean_pass(cls, y: Tensor, predicted: Tensor) -> ChunkState:
-        """Before any attack."""
+    def after_clean_pass(cls, x: Tensor, y: Tensor, predicted: Tensor) -> ChunkState:
+        """Before any attack, of the images x (B, 3, H, W)."""
         wrong = predicted != y
         stands = torch.where(wrong, 0.0, math.inf).double()
         zero = torch.zeros_like(y)
@@ -57,6 +60,7 @@ class ChunkState:
             first_break=zero,
             restart=zero.clone(),
             queries=zero.clone(),
+            x_adv=x.clone(),
         )
 
     def correct(self) -> Tensor:
@@ -89,6 +93,12 @@ class ChunkState:
         fell = (reached <= own) & (self.broken_by[rows] == STANDS)
         self.broken_by[rows[fell]] = by
         self.worst[rows[fell]] = success.predicted[fell]
+        self.x_adv[rows[fell]] = success.x_adv[fell]
+
+    def left(self, rows: Tensor, success: Success) -> None:
+        """Keep where the main attack left the images at `rows`, (M,), that stand."""
+        sound = ~success.broken & success.length.isfinite()
+        self.x_adv[rows[sound]] = success.x_adv[sound]
 
     def withstood(self, rows: Tensor, eps: float | Tensor) -> None:
         """The main attack did not break the images at `rows`, (M,), with this budget."""
@@ -96,9 +106,12 @@ class ChunkState:
         self.lower[rows] = self.lower[rows].maximum(budget.expand(len(rows)))
 
 
+_RECORDED = tuple(entry.name for entry in fields(ChunkState) if entry.name != "x_adv")
+
+
 @dataclass
 class RunRecord:
-    """Of all images measured so far, the fields of `ChunkState` and their numbers."""
+    """Of all images measured so far, the numbers that `ChunkState` has of each."""
 
     numbers: list[int] = field(default_factory=list)
     _parts: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
@@ -106,9 +119,9 @@ class RunRecord:
     def add(self, numbers: tuple[int, ...], state: ChunkState) -> None:
         """Keep what is known of a chunk."""
         self.numbers.extend(numbers)
-        for entry in fields(state):
-            values = getattr(state, entry.name).cpu().numpy()
-            self._parts.setdefault(entry.name, []).append(values)
+        for name in _RECORDED:
+            values = getattr(state, name).cpu().numpy()
+            self._parts.setdefault(name, []).append(values)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -16,6 +16,8 @@ class Meter:
         """`report` gets units done, units in all and what is being done now."""
         self._total, self._report = 1, report
         self._done, self._within, self._limit, self._phase = 0.0, 0.0, 0.0, ""
+        self.made = 0.0
+        """Units that were counted, and nothing that fell due."""
 
     def expect(self, units: float) -> None:
         """So many units there will be in all."""
@@ -32,6 +34,7 @@ class Meter:
 
     def count(self, units: float) -> None:
         """Units of the present stage are done."""
+        self.made += units
         self._within = min(self._within + units, self._limit)
 
     def finish(self) -> None:

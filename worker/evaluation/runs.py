@@ -23,10 +23,10 @@ def lengths_of(attack: Attack, step_counts: Sequence[int]) -> tuple[int, ...]:
     """
     if attack.method.record.one_step:
         return (1,)
-    longer = {2 * attack.steps, *(count for count in step_counts if count > attack.steps)}
+    longer = attack.longer_runs(step_counts)
     if attack.method.record.own_step_size:  # a longer run is another run
-        return (attack.steps, *sorted(longer))
-    return (max(longer),)
+        return (attack.steps, *longer)
+    return longer[-1:]
 
 
 class _Trial(NamedTuple):
@@ -48,8 +48,6 @@ class Runs:
     def __init__(self, batch: AttackBatch, *, longest: int, steps: int, restarts: int) -> None:
         """Before the first run; `steps` are the attack's own."""
         self._steps, self._never, self._begun = steps, longest + 1, False
-        self.x_adv = batch.x.clone()
-        """(M, 3, H, W): the example that broke it, else what the first run left of it."""
         self.first_break = torch.full_like(batch.y, self._never)
         """(M,): the fewest steps that broke it in any run, from 1; longest + 1: none did."""
         self.restart = torch.full_like(batch.y, restarts)
@@ -59,8 +57,9 @@ class Runs:
             torch.zeros_like(batch.y, dtype=torch.bool),
             batch.y.clone(),
             torch.zeros_like(batch.y, dtype=torch.float64),
+            batch.x.clone(),
         )
-        """The success_check's, on `x_adv`."""
+        """The success_check's, on the example that broke it, else on what the first run left."""
         self.largest = 0.0
         """The largest finite norm of all that was returned."""
 
@@ -71,7 +70,7 @@ class Runs:
     def direction(self, x: Tensor, eps: Budget) -> Tensor:
         """Where the attack left the images x with its budget, as points of the unit ball."""
         budget = eps.to(x)[:, None, None, None] if isinstance(eps, Tensor) else eps
-        return ((self.x_adv - x) / budget).nan_to_num()
+        return ((self.success.x_adv - x) / budget).nan_to_num()
 
     def add(self, rows: Tensor, trial: _Trial, found: FirstBreak, success: Success) -> None:
         """Take in a run on the images at `rows`, (M',)."""
@@ -81,7 +80,6 @@ class Runs:
         first = torch.where(step <= self._steps, trial.restart, self.restart[rows])
         self.restart[rows] = self.restart[rows].minimum(first)
         news = ~self.success.broken[rows] & (success.broken | (not self._begun))
-        self.x_adv[rows[news]] = found.x_adv[news]
         for mine, other in zip(self.success, success, strict=True):
             mine[rows[news]] = other[news]
         self.largest = max(self.largest, success.largest)

@@ -23,6 +23,8 @@ class Success(NamedTuple):
     """(M,) int64: what the model says to the perturbed image."""
     length: Tensor
     """(M,) float64: the perturbation's norm; infinite where a pixel is not finite."""
+    x_adv: Tensor
+    """(M, C, H, W): the images that were measured."""
 
     @property
     def largest(self) -> float:
@@ -71,4 +73,4 @@ class SuccessCheck:
         self.out_of_range += int((finite & ~inside).sum())
         if claimed is not None:
             self.disproved += int((claimed & ~broken).sum())
-        return Success(broken, predicted, length)
+        return Success(broken, predicted, length, x_adv)

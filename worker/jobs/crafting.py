@@ -1,8 +1,13 @@
-"""One image attacked at many budgets in one batch, with the iterates on the way."""
+"""One image attacked at many budgets in one batch, with the iterates on the way.
+
+The model sees pictures, at each step: the pass that gives the gradient also says what it makes of
+the picture that a page shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +16,8 @@ from app.contracts.params import Attack, Goal
 from worker.attacks import Model, iterate
 from worker.attacks.norms import length
 from worker.evaluation.arguments import aims, norm_of, restarts_of, steps_of, unit_noise
+from worker.jobs.looking import Seen, seen
+from worker.models import Classifier, Outputs
 
 
 def columns(attack: Attack, most: int) -> tuple[int, ...]:
@@ -25,8 +32,51 @@ def runs(attack: Attack, classes: int) -> int:
     return restarts_of(attack) * (classes - 1 if attack.goal is Goal.ALL_CLASSES else 1)
 
 
+class Crafted(NamedTuple):
+    """What an attack made of one image at B budgets after T numbers of steps."""
+
+    iterates: Tensor
+    """(B, T, 3, H, W) in [0, 1], not rounded. The last one is what the attack hands out: of
+    Auto-PGD its best. At budget 0 they are the image."""
+    seen: Sequence[Seen]
+    """What the model made of those before the last, rounded: T - 1 times of B - 1 pictures, at
+    the budgets above 0."""
+
+
+class Pictured:
+    """A model that is shown pictures: images are rounded to 8 bit before it sees them.
+
+    Its gradient is taken as if they were not. What it makes of some iterates is kept; it is told
+    of them before it is shown them.
+    """
+
+    def __init__(self, model: Classifier, outputs: Callable[[Tensor], Outputs]) -> None:
+        """`outputs` are those of `model`, by whatever way is quick."""
+        self._model, self._outputs = model, outputs
+        self._wanted: frozenset[int] = frozenset()
+        self._due = False
+        self.iterates: list[Tensor] = []
+        self.seen: list[Seen] = []
+
+    def keep(self, steps: Iterable[int]) -> None:
+        """Forget what was kept, and keep what comes after these numbers of steps."""
+        self._wanted, self.iterates, self.seen = frozenset(steps), [], []
+
+    def watch(self, step: int, x_adv: Tensor) -> None:
+        self._due = step in self._wanted
+        if self._due:
+            self.iterates.append(x_adv)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        found = self._outputs(x + (rounded(x) - x).detach())
+        if self._due:
+            self.seen.append(seen(self._model, found))
+            self._due = False
+        return found.logits
+
+
 def craft(
-    model: Model,
+    model: Pictured,
     x: Tensor,
     y: int,
     budgets: Tensor,
@@ -35,28 +85,34 @@ def craft(
     classes: Sequence[str],
     seed: int,
     most: int,
-) -> Tensor:
-    """One image after each of T numbers of steps at B budgets, (B, T, 3, H, W) in [0, 1].
-
-    The last iterate is what the attack hands out: of Auto-PGD its best one. Of several targets and
-    restarts each is tried at the budgets that withstood those before.
+    report: Callable[[], None],
+) -> Crafted:
+    """Attack one image. Of several targets and restarts each is tried at the budgets that
+    withstood those before.
 
     Args:
-        model: images in [0, 1] -> logits (N, K).
-        x: the image, (1, 3, H, W) in [0, 1].
+        model: in eval mode.
+        x: the image, (1, 3, H, W) in [0, 1], of 8 bit.
         y: the class to leave.
         budgets: (B,) in units of [0, 1], the first one 0.
         most: iterates to keep of each budget, at least 2.
+        report: called after every step.
     """
     how, norm, kept = steps_of(attack), norm_of(attack), columns(attack, most)
     budgets = budgets[1:]
     many = x.expand(len(budgets), *x.shape[1:]).contiguous(memory_format=torch.channels_last)
     ys = torch.full((len(budgets),), y, device=x.device)
     iterates = many[:, None].repeat(1, len(kept), 1, 1, 1)
+    answers: list[Seen] = []
     left = torch.arange(len(budgets), device=x.device)
     turns = list(_turns(model, x, ys[:1], attack, classes, seed))
+
+    def watch(step: int, x_adv: Tensor) -> None:
+        report()
+        model.watch(step, x_adv)
+
     for number, (target, noise) in enumerate(turns, 1):
-        keep = _Keep(kept)
+        model.keep(kept[:-1])
         found = iterate(
             model,
             many[left],
@@ -67,15 +123,26 @@ def craft(
             noise=noise.expand_as(many[left]),
             target=None if target is None else target.expand(len(left)),
             may_break=False,
-            watch=keep,
+            watch=watch,
         )
-        iterates[left] = torch.stack([*keep.found[:-1], found.x_adv], dim=1)
+        iterates[left] = torch.stack([*model.iterates, found.x_adv], dim=1)
+        places = left.cpu()
+        answers = (
+            [old.replaced(places, new) for old, new in zip(answers, model.seen, strict=True)]
+            if answers
+            else model.seen
+        )
         if number < len(turns):
             left = left[_says(model, found.x_adv, y)]
             if len(left) == 0:
                 break
     still = x[:, None].expand(1, len(kept), *x.shape[1:])
-    return torch.cat([still, iterates])
+    return Crafted(torch.cat([still, iterates]), answers)
+
+
+def rounded(x: Tensor) -> Tensor:
+    """Images in [0, 1] as 8 bit holds them."""
+    return (x * 255).round() / 255
 
 
 def _turns(
@@ -91,22 +158,11 @@ def _turns(
             yield target, noise
 
 
-class _Keep:
-    """Watches an attack and keeps some of its iterates."""
-
-    def __init__(self, kept: Sequence[int]) -> None:
-        self._kept = frozenset(kept)
-        self.found: list[Tensor] = []
-
-    def __call__(self, step: int, x_adv: Tensor) -> None:
-        if step in self._kept:
-            self.found.append(x_adv)
-
-
 @torch.no_grad()
 def _says(model: Model, x: Tensor, y: int) -> Tensor:
     """Whether the model says class y of each image, (N,) bool."""
-    return model(x).argmax(dim=1) == y
+    found: Tensor = model(x).argmax(dim=1) == y
+    return found
 
 
 def random_directions(x: Tensor, budgets: Tensor, *, attack: Attack, seed: int) -> Tensor:

@@ -8,13 +8,14 @@ images that a targeted attack cannot aim at, those of the target class, are left
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 
 from app.contracts.events import MetricsEvent
 from app.contracts.params import EvaluateParams, Goal, Method, Recipe
-from app.contracts.results import EvaluationResult, ModelFigures
-from app.contracts.words import percent
+from app.contracts.results import Accuracy, EvaluationResult, ModelFigures, Pace
+from app.contracts.words import counted, percent, with_interval
 from app.errors import JobError
 from app.store import catalogue
 from app.store.tables import ModelRow
@@ -22,14 +23,18 @@ from worker import registry
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
 from worker.evaluation.arguments import norm_of, unit_noise
+from worker.evaluation.attacks import passes_of
 from worker.evaluation.conclusion import PROBE_IMAGES, Samples, conclude, passes
 from worker.evaluation.embedding import VIEW_IMAGES
-from worker.evaluation.measurement import Measurement
+from worker.evaluation.measurement import Measurement, SoFar
 from worker.evaluation.progress import Meter
 from worker.evaluation.target import Chunk, Source, TargetModel
 from worker.jobs.attacking import Watch
 from worker.jobs.context import JobContext, Outcome
 from worker.models import Classifier
+
+_LONGEST = 2000
+"""Characters of a line of the log."""
 
 
 def run(context: JobContext, params: EvaluateParams) -> Outcome:
@@ -56,6 +61,7 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         models=tuple(_concluded(context, each, samples, meter) for each in measured),
         stopped_early=done < count,
         environment=registry.environment(context.seconds),
+        pace=Pace(passes=round(meter.made, 1), an_image=passes_of(params)),
     )
     meter.finish()
     return Outcome(result)
@@ -73,7 +79,7 @@ def _measure(
     for chunk in chunks:
         start = unit_noise(chunk.x, norm_of(params.attack), params.seed, chunk.numbers)
         for each in measured:
-            each.measure(chunk, start, meter)
+            each.measure(chunk, start, meter, partial(_tell, context, each, chunk))
         images += len(chunk.numbers)
         _report(context, measured, images)
         if _narrow_enough(params, measured):
@@ -195,18 +201,38 @@ def _chunk(part: Split, index: int) -> Chunk:
     )
 
 
+def _tell(context: JobContext, measured: Measurement, chunk: Chunk, known: SoFar) -> None:
+    """What an attack left: of the first images, before the others have had their turn."""
+    if chunk.index > 0:
+        return
+    target = measured.target_model
+    context.log(
+        f"“{target.name}”, first {counted(known.images, 'image')}: {known.stage} done, "
+        f"{with_interval(known.robust)} still right."
+    )
+    values = _estimate(target.lineage.id, known.clean, known.robust)
+    context.report(MetricsEvent(series="estimate", step=known.images, values=values))
+
+
 def _report(context: JobContext, measured: Sequence[Measurement], images: int) -> None:
     """What is known after so many images."""
     values: dict[str, float] = {}
     for each in measured:
-        model, clean, robust = each.target_model.lineage.id, each.clean(), each.robust()
-        values |= {
-            f"{model}:clean": clean.value,
-            f"{model}:robust": robust.value,
-            f"{model}:low": robust.low,
-            f"{model}:high": robust.high,
-        }
+        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust())
     context.report(MetricsEvent(series="estimate", step=images, values=values))
+    shown = "; ".join(
+        f"“{each.target_model.name}” {with_interval(each.robust())}" for each in measured
+    )
+    context.log(f"Robust after {counted(images, 'image')}: {shown}."[:_LONGEST])
+
+
+def _estimate(model: str, clean: Accuracy, robust: Accuracy) -> dict[str, float]:
+    return {
+        f"{model}:clean": clean.value,
+        f"{model}:robust": robust.value,
+        f"{model}:low": robust.low,
+        f"{model}:high": robust.high,
+    }
 
 
 def _narrow_enough(params: EvaluateParams, measured: Sequence[Measurement]) -> bool:

@@ -1,16 +1,17 @@
 """The explain job: one uploaded image, attacked on every model at every budget, seen by them all.
 
-The attacks' images are rounded to 8 bit before any model sees them: the picture on the page is the
-evidence itself, and every figure is measured on it. Rounding moves a pixel by half a grey level at
-most, so a budget of less than that may show the clean image. All budgets start in the same
-direction, so that the slider moves along one path instead of jumping between unrelated attacks.
+Images are rounded to 8 bit before any model sees them, at each step of an attack too: the picture
+on the page is the evidence itself, and every figure is measured on it. Rounding moves a pixel by
+half a grey level at most, so a budget of less than that may show the clean image. All budgets start
+in the same direction, so that the slider moves along one path instead of jumping between unrelated
+attacks.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,15 +27,22 @@ from app.store.files import Files
 from app.store.tables import ModelRow
 from imagefile import UnreadableImageError
 from worker import registry
-from worker.attacks import Model
 from worker.data import decode_image, to_float
 from worker.evaluation.arguments import steps_of
 from worker.jobs.context import JobContext, Outcome
-from worker.jobs.crafting import columns, craft, random_directions, runs
+from worker.jobs.crafting import (
+    Crafted,
+    Pictured,
+    columns,
+    craft,
+    random_directions,
+    rounded,
+    runs,
+)
 from worker.jobs.looking import Seen, look
-from worker.jobs.pictures import as_jpeg, png
 from worker.jobs.telling import Evidence, attacked, clean_look, minimal, shown_classes
-from worker.models import Classifier, frozen
+from worker.models import Classifier, Outputs, frozen_outputs
+from worker.pictures import as_jpeg, png
 
 _MODELS_KEPT = 8
 _QUALITIES = (90, 75)
@@ -42,8 +50,8 @@ _QUALITIES = (90, 75)
 
 class _Loaded(NamedTuple):
     model: Classifier
-    quick: Model
-    """The same for passes that want no more than logits and the gradient of the images."""
+    quick: Callable[[Tensor], Outputs]
+    """Its outputs with batch norms folded."""
 
 
 _loaded: OrderedDict[str, _Loaded] = OrderedDict()
@@ -65,7 +73,7 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
     budgets = torch.linspace(0, params.max_epsilon, LIVE_LEVELS, device=x.device, dtype=x.dtype)
     crafted = _craft_all(context, params, classes, models, x, truths, budgets)
     noise = random_directions(x, budgets, attack=params.attack, seed=params.seed)
-    pictures = [_rounded(iterates) for iterates in crafted]  # (B, T, H, W, 3) each
+    pictures = [_pixels(one.iterates) for one in crafted]  # (B, T, H, W, 3) each
     evidence = []
     for number, one in enumerate(models):
         context.check()
@@ -110,7 +118,9 @@ def _result(
 
 def _in_words(params: ExplainParams) -> str:
     how = params.attack
-    goal = words.goal(how, truth=params.label is not None)
+    goal = words.goal(how)
+    if params.label is None and how.goal is Goal.UNTARGETED:
+        goal = "away from what the model says of the clean image"
     return f"{words.attack(how)} ({how.norm.record.title}), {goal}"
 
 
@@ -134,7 +144,7 @@ def _warm(files: Files, row: ModelRow) -> _Loaded:
     found = _loaded.pop(row.sha256, None)
     if found is None:
         model = registry.load_model(files, row)
-        found = _Loaded(model, frozen(model, dtype=None))
+        found = _Loaded(model, frozen_outputs(model))
     _loaded[row.sha256] = found
     if len(_loaded) > _MODELS_KEPT:
         _loaded.popitem(last=False)
@@ -167,7 +177,7 @@ def _to_batch(pixels: NDArray[np.uint8]) -> Tensor:
     return to_float(torch.tensor(pixels, device=registry.device()).permute(0, 3, 1, 2))
 
 
-def _rounded(x: Tensor) -> NDArray[np.uint8]:
+def _pixels(x: Tensor) -> NDArray[np.uint8]:
     """(..., 3, H, W) in [0, 1] -> (..., H, W, 3) as 8 bit holds it."""
     return (x * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
@@ -204,23 +214,18 @@ def _craft_all(
     x: Tensor,
     truths: Sequence[int],
     budgets: Tensor,
-) -> list[Tensor]:
-    """The attack on each model, (B, T, 3, H, W) each."""
+) -> list[Crafted]:
+    """The attack on each model."""
     attack, step = params.attack, itertools.count()
-    steps = len(models) * runs(attack, len(classes)) * steps_of(attack).steps
+    steps = len(models) * runs(attack, len(classes)) * (steps_of(attack).steps + 1)
 
-    def reporting(model: Model) -> Model:
-        """The model; its calls raise what `progress` raises. The attack is most of the work."""
-
-        def call(x: Tensor) -> Tensor:
-            context.progress(min(next(step), steps - 1), steps, "attacking")
-            return model(x)
-
-        return call
+    def report() -> None:
+        """Raises what `progress` raises. The attack is most of the work, and not the last of it."""
+        context.progress(min(next(step), steps - 1), steps, "attacking")
 
     return [
         craft(
-            reporting(one.quick),
+            Pictured(one.model, one.quick),
             x,
             truth,
             budgets,
@@ -228,6 +233,7 @@ def _craft_all(
             classes=classes,
             seed=params.seed,
             most=LIVE_ITERATES,
+            report=report,
         )
         for one, truth in zip(models, truths, strict=True)
     ]
@@ -237,7 +243,7 @@ def _look_all(
     model: Classifier,
     number: int,
     clean: Seen,
-    crafted: Sequence[Tensor],
+    crafted: Sequence[Crafted],
     pictures: Sequence[NDArray[np.uint8]],
     noise: Tensor,
 ) -> dict[str, Any]:
@@ -245,25 +251,26 @@ def _look_all(
 
     `number` is the model's own; at budget 0 there is the clean image, which is seen already.
     """
-    own, last = pictures[number][1:], [each[1:, -1] for each in pictures]
+    last = [each[1:, -1] for each in pictures]
     jpegs = [np.stack([as_jpeg(one, quality) for one in last[number]]) for quality in _QUALITIES]
     batches: dict[str | int, Tensor] = {
-        "noise": noise[1:],
-        "float": crafted[number][1:, -1],
+        "noise": rounded(noise[1:]),
+        "float": crafted[number].iterates[1:, -1],
         **{f"jpeg-{q}": _to_batch(jpeg) for q, jpeg in zip(_QUALITIES, jpegs, strict=True)},
         **{i: _to_batch(each) for i, each in enumerate(last)},
-        number: _to_batch(own.reshape(-1, *own.shape[2:])),
     }
     every = look(model, torch.cat(list(batches.values())))
     parts = every.split([len(batch) for batch in batches.values()])
-    seen = {
-        name: Seen.joined([clean] * (own.shape[1] if name == number else 1) + [part])
-        for name, part in zip(batches, parts, strict=True)
-    }
+    seen = {n: Seen.joined([clean, part]) for n, part in zip(batches, parts, strict=True)}
+    before = [Seen.joined([clean.without_stages, each]) for each in crafted[number].seen]
+    looks = [seen[i] for i in range(len(pictures))]
+    own = looks[number]
+    looks[number] = Seen.woven([*before, own])
     stored = ("float", *(f"jpeg-{quality}" for quality in _QUALITIES))
     return {
         "clean": clean,
         "noise": seen["noise"],
         "stored": {form: seen[form].top for form in stored},
-        "looks": [seen[i] for i in range(len(pictures))],
+        "looks": looks,
+        "stages": own.stages,
     }

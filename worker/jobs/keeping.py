@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.params import TrainParams
 from app.contracts.results import Accuracy, ModelCard, TrainResult
 from app.store.tables import DatasetRow, ModelRow
@@ -12,7 +13,6 @@ from worker import registry
 from worker.data import Dataset
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.training_state import TrainingState, snapshot
-from worker.jobs.validation import STEPS
 
 Kept = Literal["best", "last"]
 
@@ -72,6 +72,6 @@ def _register(
 def _selection(epochs: int, correct: dict[str, tuple[int, int]], kept: Kept) -> str:
     if kept == "last":
         return f"The last of {epochs} epochs."
-    by = f"PGD-{STEPS}" if "robust" in correct else "clean"
+    by = VALIDATION_ATTACK if "robust" in correct else "clean"
     _, images = correct.get("robust", correct["clean"])
     return f"Best of {epochs} epochs by {by} accuracy on {images:,} held-out training images."

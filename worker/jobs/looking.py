@@ -12,8 +12,8 @@ from torch import Tensor
 from app.contracts.results import Distances, MapFigures, MapSheet
 from worker.agkd_bml.attention import attention_map, cosine_distance, grad_cam_of, l1_distance
 from worker.evaluation.attention import on_grid, top_iou
-from worker.jobs.pictures import sheet
-from worker.models import Classifier, staged
+from worker.models import Classifier, Outputs, staged
+from worker.pictures import sheet
 
 _AT_ONCE = 64
 """Pictures of one pass: few enough that feature maps stay in a processor's cache."""
@@ -31,7 +31,7 @@ class Seen:
     grad_cam: Tensor
     """(N, h, w), for the predicted class."""
     stages: tuple[Tensor, ...]
-    """Channel sums, (N, h_s, w_s) each, from the finest to the coarsest."""
+    """Channel sums, (N, h_s, w_s) each, from the finest to the coarsest; or none."""
 
     @classmethod
     def joined(cls, several: Sequence[Seen]) -> Seen:
@@ -45,9 +45,24 @@ class Seen:
         return [self._of(part) for part in parts]
 
     @classmethod
+    def woven(cls, columns: Sequence[Seen]) -> Seen:
+        """Of T columns of B pictures, row by row: (B * T,); without their stages."""
+        parts = zip(*(one._parts[:3] for one in columns), strict=True)
+        return cls._of([torch.stack(part, dim=1).flatten(0, 1) for part in parts])
+
+    def replaced(self, rows: Tensor, by: Seen) -> Seen:
+        """With other answers at some places, (M,)."""
+        parts = zip(self._parts, by._parts, strict=True)
+        return self._of([part.index_copy(0, rows, other) for part, other in parts])
+
+    @classmethod
     def _of(cls, parts: Sequence[Tensor]) -> Seen:
         said, attention, cams, *stages = parts
         return cls(said, attention, cams, tuple(stages))
+
+    @property
+    def without_stages(self) -> Seen:
+        return self._of(self._parts[:3])
 
     @property
     def _parts(self) -> tuple[Tensor, ...]:
@@ -74,13 +89,16 @@ def look(model: Classifier, x: Tensor) -> Seen:
 
 def _look(model: Classifier, x: Tensor) -> Seen:
     outputs, stages = staged(model, x)
+    return seen(model, outputs, tuple(attention_map(stage) for stage in stages))
+
+
+@torch.no_grad()
+def seen(model: Classifier, outputs: Outputs, stages: Sequence[Tensor] = ()) -> Seen:
+    """What the outputs of a pass say."""
     cams = grad_cam_of(model, outputs.features, outputs.logits.argmax(dim=1))
-    return Seen(
-        outputs.logits.softmax(dim=1).cpu(),
-        attention_map(outputs.features).cpu(),
-        cams.cpu(),
-        tuple(attention_map(stage).cpu() for stage in stages),
-    )
+    maps = attention_map(outputs.features)
+    parts = (outputs.logits.softmax(dim=1), maps, cams, *stages)
+    return Seen._of([part.cpu() for part in parts])
 
 
 def distances(maps: Tensor, other: Tensor) -> Distances:

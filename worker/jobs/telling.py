@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from app.contracts.results import Attacked, CleanLook, Level, Look, Minimal, Stored
+from app.contracts.results import Attacked, CleanLook, Level, LiveLook, Minimal, Stored
 from worker.jobs.looking import Seen, distances, map_figures, map_sheet, rounded
-from worker.jobs.pictures import change_sheet, png
+from worker.pictures import change_sheet, png
 
 MAX_SHOWN = 10
 """Classes whose probabilities are kept, of models that know more."""
@@ -30,6 +31,8 @@ class Evidence:
     """The image with random noise of each budget, (B,)."""
     stored: Mapping[str, Sequence[int]]
     """Its likeliest class of the last iterates of its own attack, stored in other ways, (B,)."""
+    stages: Sequence[Tensor]
+    """Its stages' maps of the last iterates of its own attack, (B, h_s, w_s) each."""
     looks: Sequence[Seen]
     """The pictures crafted on each model: its own all, (B * T,), of others the last, (B,)."""
 
@@ -96,17 +99,19 @@ def _level(clean: NDArray[np.uint8], picture: NDArray[np.uint8]) -> Level:
     )
 
 
-def _look(seen: Seen, one: Evidence, first: Evidence, shown: Sequence[int], columns: int) -> Look:
+def _look(
+    seen: Seen, one: Evidence, first: Evidence, shown: Sequence[int], columns: int
+) -> LiveLook:
     """What a model makes of pictures in rows of `columns`; maps are held against two clean ones."""
     own, reference = one.clean, first.clean
-    stages = seen.stages if columns > 1 else ()
-    return Look(
+    stages = one.stages if columns > 1 else ()
+    return LiveLook(
         top=tuple(seen.top),
         confidence=seen.confidence,
         probabilities=rounded(seen.probabilities[:, shown]),
         attention=map_figures(seen.attention, own.attention, reference.attention, columns),
         grad_cam=map_figures(seen.grad_cam, own.grad_cam, reference.grad_cam, columns),
-        stages=tuple(map_sheet(stage[columns - 1 :: columns], 1) for stage in stages),
+        stages=tuple(map_sheet(stage, 1) for stage in stages),
     )
 
 

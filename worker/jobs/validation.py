@@ -8,6 +8,7 @@ import sys
 import torch
 from torch import Tensor
 
+from app.contracts.attacks import VALIDATION_ATTACK, VALIDATION_STEPS
 from app.contracts.events import LogLevel
 from app.contracts.params import TrainParams
 from worker.attacks import Steps, iterate
@@ -18,10 +19,8 @@ from worker.jobs.context import JobContext
 from worker.jobs.training_state import Best, TrainingState, seeds
 from worker.models import Classifier
 
-STEPS = 10
-"""Of the PGD that measures a student."""
 _ATTACKS = {
-    "robust": Steps(PGD, steps=STEPS, relative_step=1 / 4, random_start=True),
+    "robust": Steps(PGD, steps=VALIDATION_STEPS, relative_step=1 / 4, random_start=True),
     "fgsm": FGSM,
 }
 _FALL, _GAP = 20.0, 15.0
@@ -77,7 +76,7 @@ def _warn(context: JobContext, state: TrainingState, shares: dict[str, float]) -
         fell = f"Robust accuracy fell by {fall:.1f} points in an epoch."
         context.log(f"{fell} {advice}", LogLevel.WARNING)
     if gap > _GAP:
-        weaker = f"FGSM leaves {gap:.1f} points more images right than PGD-{STEPS}."
+        weaker = f"FGSM leaves {gap:.1f} points more images right than {VALIDATION_ATTACK}."
         context.log(f"{weaker} {advice}", LogLevel.WARNING)
 
 

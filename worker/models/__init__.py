@@ -6,14 +6,23 @@ import re
 from collections.abc import Sequence
 
 from worker.models.base import Classifier, Outputs
-from worker.models.frozen import frozen
+from worker.models.frozen import frozen, frozen_outputs
 from worker.models.plugins import plugin_classifier
 from worker.models.preact_resnet import PreActResNet18
 from worker.models.stages import Staged, staged
 from worker.models.timm_models import TimmClassifier
 from worker.models.wide_resnet import WideResNet
 
-__all__ = ["Classifier", "Outputs", "Staged", "TimmClassifier", "build", "frozen", "staged"]
+__all__ = [
+    "Classifier",
+    "Outputs",
+    "Staged",
+    "TimmClassifier",
+    "build",
+    "frozen",
+    "frozen_outputs",
+    "staged",
+]
 
 
 def build(

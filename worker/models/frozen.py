@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from worker.models.base import Classifier
+from worker.models.base import Classifier, Outputs
 from worker.models.preactivation import PreActivationBlock
 
 
@@ -30,11 +30,25 @@ def frozen(model: Classifier, *, dtype: torch.dtype | None) -> Callable[[Tensor]
             the parameters' type. None: the body keeps it too.
     """
     model.eval()
-    layers = list(model.body.children())
-    if not (_reads_out_plainly(model) and _is_preactivation(model.body, layers)):
+    if not _folds(model):
         return model if dtype is None else _autocast(model, dtype)
-    with torch.no_grad():
-        return _fold(model, layers, dtype or model.head.weight.dtype)
+    outputs = _fold(model, dtype or model.head.weight.dtype)
+
+    def logits(x: Tensor) -> Tensor:
+        return outputs(x).logits
+
+    return logits
+
+
+def frozen_outputs(model: Classifier) -> Callable[[Tensor], Outputs]:
+    """The same with features and embedding beside the logits, in the parameters' own type."""
+    model.eval()
+    return _fold(model, model.head.weight.dtype) if _folds(model) else model.outputs
+
+
+def _folds(model: Classifier) -> bool:
+    """Whether its batch norms can be folded away."""
+    return _reads_out_plainly(model) and _is_preactivation(model.body)
 
 
 def _autocast(model: Classifier, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -52,8 +66,9 @@ def _reads_out_plainly(model: Classifier) -> bool:
     return all(getattr(type(model), step) is getattr(Classifier, step) for step in steps)
 
 
-def _is_preactivation(body: nn.Module, layers: list[nn.Module]) -> bool:
+def _is_preactivation(body: nn.Module) -> bool:
     """Whether it is what `preactivation_body` builds; a subclass may compute something else."""
+    layers = list(body.children())
     if type(body) is not nn.Sequential or len(layers) <= 3:
         return False
     expected = [nn.Conv2d, *[PreActivationBlock] * (len(layers) - 3), nn.BatchNorm2d, nn.ReLU]
@@ -107,9 +122,8 @@ class _Block(NamedTuple):
         return self.second(F.relu(self.first(activated))) + shortcut
 
 
-def _fold(
-    model: Classifier, layers: list[nn.Module], dtype: torch.dtype
-) -> Callable[[Tensor], Tensor]:
+@torch.no_grad()
+def _fold(model: Classifier, dtype: torch.dtype) -> Callable[[Tensor], Outputs]:
     """The network with each batch norm folded that can be; a copy of all weights.
 
     The second norm of a block follows a convolution. The first one, and that after the last
@@ -117,6 +131,7 @@ def _fold(
     shortcut is a convolution, if nothing else reads their input; a block with an identity
     shortcut does.
     """
+    layers = list(model.body.children())
     stem, last = layers[0], layers[-2]
     blocks = [layer for layer in layers if isinstance(layer, PreActivationBlock)]
     assert isinstance(stem, nn.Conv2d)
@@ -133,14 +148,15 @@ def _fold(
     mean, std = (of.clone().view(1, 3, 1, 1) for of in (model.mean, model.std))
     head = (model.head.weight.clone(), model.head.bias.clone())
 
-    def logits(x: Tensor) -> Tensor:
+    def outputs(x: Tensor) -> Outputs:
         seen = start(((x - mean) / std).to(dtype))
         for block in rest:
             seen = block(seen)
         features = F.relu(seen if end is None else end(seen))  # (N, C, h, w)
-        return F.linear(features.to(x.dtype).mean(dim=(2, 3)), *head)
+        embedding = features.to(x.dtype).mean(dim=(2, 3))
+        return Outputs(features, embedding, F.linear(embedding, *head))
 
-    return logits
+    return outputs
 
 
 def _block(

@@ -40,7 +40,7 @@ from app.store.showcase import FOLDER, INDEX, picture_file
 from app.store.tables import UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
-from worker.jobs.pictures import change_sheet, sheet
+from worker.pictures import change_sheet, sheet
 from worker.shipping.table import write_part
 
 EPSILON = from_255(8)

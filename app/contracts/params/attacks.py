@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import model_validator
@@ -17,6 +17,10 @@ MAX_L1 = 500.0
 
 
 MAX_OF: Mapping[Norm, float] = {Norm.LINF: MAX_LINF, Norm.L2: MAX_L2, Norm.L1: MAX_L1}
+
+
+LIMITS = f"At most {format_255(MAX_LINF)} in L∞, {MAX_L2:g} in L2 and {MAX_L1:g} in L1 as lengths."
+"""The largest budgets in words."""
 
 
 class Attack(Params):
@@ -54,6 +58,15 @@ class Attack(Params):
     target_class: str | None = parameter(
         None, title="Target class", help="The class to reach, for the goal `class`.", max_length=200
     )
+
+    def longer_runs(self, step_counts: Sequence[int]) -> tuple[int, ...]:
+        """Steps beyond its own to which an evaluation carries it on, rising: to the counts of its
+        curve, and to twice its own, where accuracy should have settled. None for one step.
+        """
+        if self.method.record.one_step:
+            return ()
+        further = (count for count in step_counts if count > self.steps)
+        return tuple(sorted({2 * self.steps, *further}))
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

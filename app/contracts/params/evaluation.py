@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import model_validator
 
 from app.contracts.attacks import Goal, Method
-from app.contracts.params.attacks import MAX_L1, Attack, within_norm
+from app.contracts.params.attacks import LIMITS, Attack, within_norm
 from app.contracts.params.base import Finite, Id, Params, Seed, invalid, parameter
 from app.contracts.units import Intensity, from_255
 
@@ -25,9 +25,9 @@ class EvaluateParams(Params):
         help="How many, drawn with the seed; all where there are fewer.",
     )  # fmt: skip
     epsilon: Intensity = parameter(
-        from_255(8), title="Budget ε", unit="/255", gt=0, le=MAX_L1, group="Threat model",
+        from_255(8), title="Budget ε", unit="/255", gt=0, group="Threat model",
         help="The budget of the threat model: every attack is run at it. In L2 and L1, its length "
-        "times 255.",
+        f"times 255. {LIMITS}",
     )  # fmt: skip
     attack: Attack = parameter(
         Attack, title="First attack", help="The first attack, which also draws the curves."

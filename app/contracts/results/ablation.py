@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue
 
+from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.jobs import JobStatus
 from app.contracts.params import AblationParams, Recipe
 from app.contracts.results.base import Accuracy, Result
 from app.contracts.results.verdict import Light
+from app.contracts.units import from_255, parse
 
 
 class Measure(StrEnum):
@@ -102,6 +104,8 @@ class Reported(Result):
     value: float
     """A share of images."""
     label: str
+    training_steps: int | None = None
+    """Steps of the attack that it was trained with; None where its source does not tell."""
 
 
 class AblationRow(Result):
@@ -126,7 +130,7 @@ class AblationTable(Result):
     """The budget of every attack on test images, L∞, in units of [0, 1]."""
     rows: tuple[AblationRow, ...]
     reported: tuple[Reported, ...]
-    """Of the recipes in the table."""
+    """Of the recipes in the table, under the attacks of its columns."""
 
 
 class AblationResult(Result):
@@ -140,17 +144,56 @@ _LABEL = (
     "network, data and training than here"
 )
 _FIGURES = (
-    (Recipe.PGD_AT, Measure.PGD, "AT, 7 steps; under PGD-20", 0.4662),
-    (Recipe.BML, Measure.PGD, "BML; under PGD-20", 0.5653),
-    (Recipe.AGKD, Measure.PGD, "AGKD; under PGD-20", 0.6071),
-    (Recipe.AGKD_BML, Measure.PGD, "AGKD-BML; under PGD-20", 0.7102),
-    (Recipe.AGKD_BML, Measure.AUTOATTACK, "AGKD-BML-7; under AutoAttack", 0.5059),
+    (Recipe.PGD_AT, Measure.PGD, "AT, 7 steps; under PGD-20", 0.4662, 7),
+    (Recipe.BML, Measure.PGD, "BML; under PGD-20", 0.5653, None),
+    (Recipe.AGKD, Measure.PGD, "AGKD; under PGD-20", 0.6071, None),
+    (Recipe.AGKD_BML, Measure.PGD, "AGKD-BML; under PGD-20", 0.7102, None),
+    (Recipe.AGKD_BML, Measure.AUTOATTACK, "AGKD-BML-7; under AutoAttack", 0.5059, 7),
 )
 REPORTED: tuple[Reported, ...] = tuple(
-    Reported(recipe=recipe, measure=measure, variant=variant, value=value, label=_LABEL)
-    for recipe, measure, variant, value in _FIGURES
-)
-"""What Wang et al. (ICCV 2021) report."""
+    Reported(
+        recipe=recipe, measure=measure, variant=variant, value=value, label=_LABEL,
+        training_steps=steps,
+    )
+    for recipe, measure, variant, value, steps in _FIGURES
+)  # fmt: skip
+"""What Wang et al. (ICCV 2021) report, all of it at 8/255."""
+_REPORTED_EPSILON, _REPORTED_STEPS = from_255(8), 20
+"""Of the attacks; the steps are those of PGD."""
+
+
+def reported_in(params: AblationParams) -> tuple[Reported, ...]:
+    """What the paper reports of an ablation's recipes under the very attacks of its columns.
+
+    A figure whose training is told needs a row that was trained with as many steps.
+    """
+    if params.measure is None or not _at_reported_epsilon(params.training.epsilon):
+        return ()
+    rows = params.rows()
+    return tuple(
+        each
+        for each in REPORTED
+        if (each.measure is not Measure.PGD or params.measure.steps == _REPORTED_STEPS)
+        and (each.measure is not Measure.AUTOATTACK or params.measure.autoattack)
+        and any(
+            compares(each, params, row.recipe, row.changes) or each.training_steps is None
+            for row in rows
+            if row.recipe is each.recipe
+        )
+    )
+
+
+def compares(
+    each: Reported, params: AblationParams, recipe: Recipe, changes: Mapping[str, JsonValue]
+) -> bool:
+    """Whether a figure is of a row's recipe, budget and steps, as far as its source tells them."""
+    epsilon = parse(changes.get("epsilon", params.training.epsilon))
+    steps = changes.get("steps", params.training.steps)
+    return each.recipe is recipe and _at_reported_epsilon(epsilon) and each.training_steps == steps
+
+
+def _at_reported_epsilon(epsilon: float) -> bool:
+    return math.isclose(epsilon, _REPORTED_EPSILON, rel_tol=1e-6)
 
 
 def columns_of(params: AblationParams) -> tuple[Column, ...]:
@@ -163,7 +206,7 @@ def columns_of(params: AblationParams) -> tuple[Column, ...]:
         ),
         Column(
             measure=Measure.VALIDATION_PGD,
-            name="PGD-10, validation",
+            name=f"{VALIDATION_ATTACK}, validation",
             help="On the same images, at the budget that each model was trained with; the best "
             "epoch is the best in it, so it flatters.",
         ),

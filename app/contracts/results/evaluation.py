@@ -17,6 +17,7 @@ from app.contracts.results.base import (
     Numbers,
     Result,
 )
+from app.contracts.results.gallery import Gallery
 from app.contracts.results.verdict import Verdict
 
 
@@ -167,6 +168,18 @@ class ModelFigures(Result):
     """None in results of lab 0.1, which did not check."""
     outcomes: Outcomes | None = None
     """None in results of lab 0.1."""
+    gallery: Gallery | None = None
+    """None in results from before evaluations kept images."""
+
+
+class Pace(Result):
+    """How fast an evaluation went, and what other attacks would have taken."""
+
+    passes: float
+    """Passes of an image through a model, forward and backward, that were made in its time."""
+    an_image: dict[Method, float]
+    """Passes that an attack takes at most with an image that it does not break, at the parameters
+    of this evaluation; of every method that its norm has."""
 
 
 class EvaluationResult(Result):
@@ -182,4 +195,6 @@ class EvaluationResult(Result):
     models: tuple[ModelFigures, ...]
     stopped_early: bool = False
     """Whether the band was narrow enough before all images were measured."""
+    pace: Pace | None = None
+    """None in results from before it was kept."""
     environment: Environment

@@ -52,7 +52,7 @@ class MapFigures(Result):
     """From the first model's map of the clean image."""
 
 
-class Look(Result):
+class LiveLook(Result):
     """What one model makes of the pictures that were crafted on one model.
 
     Its own: every iterate, row by row. Those of another model: the last iterate at each budget, so
@@ -119,7 +119,7 @@ class Attacked(Result):
     the clean picture plus its tile less 128."""
     levels: tuple[Level, ...]
     """At each budget."""
-    looks: tuple[Look, ...]
+    looks: tuple[LiveLook, ...]
     """By each of the models, in their order."""
     stored: tuple[Stored, ...]
     minimal: Minimal

@@ -17,6 +17,14 @@ class Light(StrEnum):
     RED = "red"
     """The evaluation is broken; the robust accuracy is not to be quoted."""
 
+    @property
+    def standing(self) -> str:
+        """What a robust accuracy is worth under such a verdict, in a word or two."""
+        return _STANDING[self]
+
+
+_STANDING = {Light.GREEN: "quotable", Light.AMBER: "upper bound", Light.RED: "invalid"}
+
 
 class Check(Result):
     """One reason to trust or to doubt."""
@@ -29,6 +37,9 @@ class Check(Result):
     """What was measured, with its unit and number of images; `not measured` where it was not."""
     sentence: str
     """What the figure means and, unless green, what to do."""
+    problem: str = ""
+    """The doubt in plain words with its figure: `Only 50 images: ± 14 points`. Empty where green,
+    and in results from before problems were said so."""
 
 
 class Verdict(Result):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.params import Recipe
 from app.web.charts import base as charts
 from app.web.charts import palette
@@ -28,7 +29,7 @@ _SMALL = ("agkd", "bml", "sml")
 """Terms beside which the others are large: they have a chart of their own."""
 _SHARES = {
     "validation_clean": ("Clean", "solid"),
-    "validation_robust": ("PGD-10", "dash"),
+    "validation_robust": (VALIDATION_ATTACK, "dash"),
     "validation_fgsm": ("FGSM", "dot"),
     "train_clean": ("Batches, clean", "solid"),
     "train_robust": ("Batches, attacked", "dash"),

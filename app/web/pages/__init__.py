@@ -7,9 +7,12 @@ from fastapi import APIRouter
 from app.web.pages import (
     ablate,
     ablation,
+    board,
     compare,
+    compare_trainings,
     datasets,
     evaluate,
+    evaluation_running,
     help,
     home,
     import_model,
@@ -28,8 +31,8 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, home, job_table, jobs, report, compare, train, evaluate, import_model,
-    model_table, models, datasets, live, help,
+    ablate, ablation, board, home, job_table, jobs, report, compare, compare_trainings, train,
+    evaluate, evaluation_running, import_model, model_table, models, datasets, live, help,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)

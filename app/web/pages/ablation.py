@@ -9,7 +9,16 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.contracts.results import AblationChild, AblationRow, AblationTable, Column, Spread
+from app.contracts.params import AblationParams
+from app.contracts.results import (
+    AblationChild,
+    AblationTable,
+    Column,
+    Reported,
+    Spread,
+    compares,
+    reported_in,
+)
 from app.contracts.units import format_255
 from app.contracts.views import JobView
 from app.deps import LabDep
@@ -18,6 +27,7 @@ from app.web.charts.ablation import every_seed
 from app.web.charts.base import Figure
 from app.web.pages.inputs import IdPath
 from app.web.render import Context, render
+from app.web.words import percent
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class AblationView:
     """The budget of every attack on test images."""
     source: str
     """What must be said wherever a figure of the paper is shown; empty where none is."""
+    untold: str
+    """Figures of the paper under the same attacks whose training is not told; empty without any."""
     empty: bool
     """Whether no training has left a figure yet."""
     figures: dict[str, Figure]
@@ -78,41 +90,47 @@ router = APIRouter(prefix="/jobs")
 def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     """The fragment with all that changes; pages fetch it while the job is unfinished."""
     job, table = ablations.get(lab, job_id)
-    return render(request, AblationNewsContext(job=job, ablation=ablation_view(table)))
+    view = ablation_view(AblationParams.model_validate(job.params), table)
+    return render(request, AblationNewsContext(job=job, ablation=view))
 
 
-def ablation_view(table: AblationTable) -> AblationView:
+def ablation_view(params: AblationParams, table: AblationTable) -> AblationView:
     """What the page shows of a table."""
-    rows = tuple(_rows(table))
+    found = reported_in(params)  # a stored table may have what is no longer said
+    rows = tuple(_rows(params, table, found))
     seeds = every_seed(table)
+    untold = tuple(one for one in found if one.training_steps is None)
     return AblationView(
         columns=table.columns,
         rows=rows,
         epsilon=format_255(table.epsilon),
-        source=table.reported[0].label if table.reported else "",
+        source=found[0].label if found else "",
+        untold="; ".join(f"{one.variant} {percent(one.value)}" for one in untold),
         empty=all(cell is None for row in rows for cell in row.cells),
         figures={} if seeds is None else {"seeds": seeds},
     )
 
 
-def _rows(table: AblationTable) -> Iterator[RowView]:
+def _rows(
+    params: AblationParams, table: AblationTable, found: Sequence[Reported]
+) -> Iterator[RowView]:
+    fitting = [
+        [one for one in found if compares(one, params, row.recipe, row.changes)]
+        for row in table.rows
+    ]
     for number, row in enumerate(table.rows):
-        is_last = all(other.recipe is not row.recipe for other in table.rows[number + 1 :])
+        later = [one for others in fitting[number + 1 :] for one in others]
         yield RowView(
             label=row.label,
             hue=row.recipe.record.hue,
             cells=tuple(row.figures.get(column.measure) for column in table.columns),
             children=row.children,
-            reported=_reported(table, row, table.columns) if is_last else None,
+            reported=_reported([one for one in fitting[number] if one not in later], table.columns),
         )
 
 
-def _reported(
-    table: AblationTable, row: AblationRow, columns: Sequence[Column]
-) -> ReportedRow | None:
-    """What the paper reports of a recipe, as far as the table has its columns."""
-    shown = {column.measure for column in columns}
-    found = [r for r in table.reported if r.recipe is row.recipe and r.measure in shown]
+def _reported(found: Sequence[Reported], columns: Sequence[Column]) -> ReportedRow | None:
+    """What the paper reports of the same recipe, steps, budget and attacks."""
     if not found:
         return None
     values = {one.measure: one.value for one in found}

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import EvaluateParams, Id, Recipe
+from app.contracts.params import EvaluateParams, Id
 from app.contracts.results import (
     Accuracy,
     Compared,
@@ -31,6 +30,7 @@ from app.web.charts import comparison as compare_charts
 from app.web.charts import palette
 from app.web.charts.base import Recipes
 from app.web.charts.comparison import hues_of
+from app.web.pages.live_address import live_address
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
@@ -324,7 +324,13 @@ def _picture(
             )
             for i, row in enumerate(comparison.compared)
         ),
-        live=_live(comparison, image, recipes),
+        live=live_address(
+            [row.model for row in comparison.compared],
+            recipes,
+            dataset=dataset,
+            number=image.number,
+            label=classes[image.label],
+        ),
     )
 
 
@@ -334,17 +340,3 @@ def _says(image: DifferingImage, row: int, classes: Sequence[str]) -> str:
     if image.clean_predictions[row] != image.label:
         return f"clean: {classes[image.clean_predictions[row]]}"
     return f"attacked: {classes[image.worst_predictions[row]]}"
-
-
-def _live(comparison: Comparison, image: DifferingImage, recipes: Recipes) -> str:
-    """A clean model as the teacher and a robust one as the student, else the first and the last."""
-    models = [row.model for row in comparison.compared]
-    teacher = next((m for m in models if recipes.get(m) is Recipe.CLEAN), models[0])
-    student = next((m for m in models if recipes.get(m, Recipe.CLEAN).is_robust), models[-1])
-    chosen = [
-        *(("models", model) for model in dict.fromkeys((teacher, student))),
-        ("dataset", comparison.dataset.id),
-        ("number", str(image.number)),
-        ("label", comparison.classes[image.label]),
-    ]
-    return f"/live?{urlencode(chosen)}"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from app.contracts.params import Norm
 from app.contracts.results import (
     Accuracy,
     AttackRow,
@@ -17,12 +16,14 @@ from app.contracts.results import (
     ModelFigures,
     Verdict,
 )
-from app.contracts.words import attack, budget
+from app.contracts.words import attack, budget, least_budget
 from app.web import words
 from app.web.charts import classes as class_charts
 from app.web.charts.base import Recipes, styled
 from app.web.charts.curves import needed_budgets
 from app.web.charts.palette import identity
+from app.web.pages.evaluation_doubts import Doubt, Origin, doubts
+from app.web.pages.evaluation_gallery import GalleryView, gallery_view
 from app.web.pages.evaluation_tables import (
     AccuracyTable,
     ClassTable,
@@ -42,12 +43,13 @@ class Stage:
     label: str
     """May name a model: outside text."""
     part: bool
-    """Whether it is a part of the AutoAttack above it."""
+    """Whether it is a part of the attack above it."""
     attacked: int
     broken: int
     worst_case: Accuracy
     alone: Accuracy | None
-    seconds: float
+    seconds: float | None
+    """None where it is counted with the attack above it."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,6 @@ class MeasuredModel:
     projections: tuple[Chart, ...]
 
     @property
-    def doubts(self) -> tuple[Check, ...]:
-        """The checks that are not green."""
-        checks = self.verdict.checks if self.verdict else ()
-        return tuple(check for check in checks if check.light is not Light.GREEN)
-
-    @property
     def cleared(self) -> tuple[Check, ...]:
         """The checks that are green."""
         checks = self.verdict.checks if self.verdict else ()
@@ -100,6 +96,10 @@ class EvaluationView:
     result: EvaluationResult
     short: Headlines
     """What it begins with."""
+    doubts: tuple[Doubt, ...]
+    """What speaks against it, over all models, the worst first."""
+    gallery: GalleryView | None
+    """None where no images were kept."""
     models: tuple[MeasuredModel, ...]
     curves: tuple[Chart, ...]
     table: AccuracyTable
@@ -111,19 +111,28 @@ class EvaluationView:
     attention: Chart | None
 
     @property
+    def carried_on(self) -> bool:
+        """Whether the first attack broke images beyond its own steps."""
+        return any(stage.seconds is None for model in self.models for stage in model.stages)
+
+    @property
     def inside(self) -> bool:
         """Whether the dataset's masks say where the objects are."""
         return any(s.attention is not None and s.attention.inside is not None for s in self.models)
 
 
-def evaluation_view(result: EvaluationResult, recipes: Recipes) -> EvaluationView:
-    """What the pages show of `result`; `recipes` are of the models still known, by id."""
+def evaluation_view(result: EvaluationResult, recipes: Recipes, origin: Origin) -> EvaluationView:
+    """What the pages show of `result`, which `origin` left; `recipes` are of the models still
+    known, by id.
+    """
     short = headlines(EvaluationSummary.of(result), recipes)
     models = result.models
     severities = sorted({c.severity for model in models for c in model.corruptions})
     return EvaluationView(
         result=result,
         short=short,
+        doubts=doubts(result, recipes, origin),
+        gallery=gallery_view(result, recipes),
         models=tuple(
             _measured_model(result, one.model, number, identity(one.hue))
             for number, one in enumerate(styled(result.models, recipes))
@@ -209,11 +218,28 @@ def _stages(result: EvaluationResult, rows: Sequence[AttackRow]) -> list[Stage]:
                 Stage("AutoAttack standard", False, row.attacked, sum(p.broken for p in parts),
                       last.worst_case, None, sum(p.seconds for p in parts))
             )  # fmt: skip
-        stages.append(
-            Stage(_label(result, row), row.part_of_autoattack, row.attacked, row.broken,
-                  row.worst_case, row.alone, row.seconds)
-        )  # fmt: skip
+        stages += _carried_on(result, row) if row is rows[0] else [_stage(result, row)]
     return stages
+
+
+def _stage(result: EvaluationResult, row: AttackRow) -> Stage:
+    return Stage(_label(result, row), row.part_of_autoattack, row.attacked, row.broken,
+                 row.worst_case, row.alone, row.seconds)  # fmt: skip
+
+
+def _carried_on(result: EvaluationResult, row: AttackRow) -> list[Stage]:
+    """The first attack after its own steps, and what it broke beyond them: that counts, too."""
+    stage, alone = _stage(result, row), row.alone
+    longer = result.params.attack.longer_runs(result.params.step_counts)
+    if alone is None or not longer or alone.correct == row.worst_case.correct:
+        return [stage]
+    late = alone.correct - row.worst_case.correct
+    first = replace(stage, broken=row.broken - late, worst_case=alone)
+    label = f"the same, carried on to {longer[-1]} steps"
+    return [
+        first,
+        Stage(label, True, row.attacked - first.broken, late, row.worst_case, None, None),
+    ]
 
 
 def _label(result: EvaluationResult, row: AttackRow) -> str:
@@ -242,13 +268,9 @@ def _needed(result: EvaluationResult, model: ModelFigures) -> str:
     says = f"{words.percent(never / len(needed))} ({never:,} of {len(needed):,}) are never broken"
     if 2 * len(found) > len(needed):
         middle = found[(len(needed) - 1) // 2]
-        shown = _rounded(result.params.attack.norm, middle)
+        shown = least_budget(result.params.attack.norm, middle)
         return f"half fall at {shown} or less; {says}"
     return says
-
-
-def _rounded(norm: Norm, epsilon: float) -> str:
-    return f"{255 * epsilon:.2g}/255" if norm is Norm.LINF else f"{epsilon:.2g}"
 
 
 def _projections(model: ModelFigures, number: int) -> tuple[Chart, ...]:

@@ -40,6 +40,14 @@ class ModelHeadline:
     """Under the first attack alone, at the budget of the threat model."""
     verdict: VerdictSummary | None
 
+    @property
+    def figures(self) -> tuple[tuple[str, Accuracy, str], ...]:
+        """Title, share and kind of bar of each figure."""
+        found = [("Clean", self.clean, "clean")]
+        if self.robust is not None:
+            found.append(("Robust, worst case", self.robust, "attacked"))
+        return tuple(found)
+
 
 @dataclass(frozen=True)
 class Headlines:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from app.contracts.views import JobView
 from app.deps import LabDep
-from app.services import jobs
+from app.services import jobs, trainings
 from app.web.charts.reported import readings
 from app.web.pages.inputs import IdPath
 from app.web.pages.kinds import KINDS
@@ -46,10 +46,13 @@ def state(lab: LabDep, request: Request, job_id: IdPath) -> Response:
 def record(lab: LabDep, job_id: IdPath) -> Response:
     """What the job reported so far: figures, readings, log, and the number of the last event.
 
+    The figures of a continued training are of all of its runs.
+
     The stream of events goes on from there. Figures that come with the page are left out.
     """
     job = jobs.get(lab, job_id)
     events = jobs.charts_and_log(lab, job_id)
+    before = [event.body for run in trainings.earlier(lab, job) for event in run.events]
     bodies = [event.body for event in events]
     log = [
         {"at": event.at, "level": event.body["level"], "text": event.body["text"]}
@@ -59,7 +62,7 @@ def record(lab: LabDep, job_id: IdPath) -> Response:
     return JSONResponse(
         {
             "seq": events[-1].seq if events else 0,
-            "figures": KINDS[job.kind].figures(lab, job, bodies),
+            "figures": KINDS[job.kind].figures(lab, job, [*before, *bodies]),
             "readings": readings(bodies),
             "log": log,
         }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import EvaluateParams, TrainParams
+from app.contracts.params import AblationParams, EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
     ImportModelResult,
@@ -25,6 +25,8 @@ from app.web.charts import evaluation, reported, training
 from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
 from app.web.pages.ablation import AblationView, ablation_view
+from app.web.pages.evaluation_doubts import origin_of
+from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.job_params import job_params
 from app.web.pages.recipes import known_recipes, recipes_of
@@ -85,6 +87,10 @@ class EvaluationContext(JobContext):
     """What it left."""
     figures: dict[str, Any]
     """All charts of what it left as Plotly JSON, by name."""
+    known: tuple[ModelSoFar, ...]
+    """What is known of each model while there is no result."""
+    asked: int
+    """How many images were asked for."""
 
 
 @dataclass(frozen=True)
@@ -168,13 +174,18 @@ def _training_figures(
 def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
     result = _result(lab, job)
     if result is None:
-        return EvaluationContext(**_frame(lab, job), evaluation=None, figures={})
+        known, asked = so_far(lab, job)
+        return EvaluationContext(
+            **_frame(lab, job), evaluation=None, figures={}, known=known, asked=asked
+        )
     assert isinstance(result, EvaluationResult)
     recipes = recipes_of(lab, result.params.models)
     return EvaluationContext(
         **_frame(lab, job),
-        evaluation=evaluation_view(result, recipes),
+        evaluation=evaluation_view(result, recipes, origin_of(lab, job, result)),
         figures=evaluation.figures(result, recipes),
+        known=(),
+        asked=result.params.images,
     )
 
 
@@ -193,7 +204,10 @@ def _explain(lab: Lab, job: JobView) -> LiveAttackContext:
 
 def _ablation(lab: Lab, job: JobView) -> AblationContext:
     return AblationContext(
-        **_frame(lab, job), ablation=ablation_view(ablations.get(lab, job.id).table)
+        **_frame(lab, job),
+        ablation=ablation_view(
+            AblationParams.model_validate(job.params), ablations.get(lab, job.id).table
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,12 +22,14 @@ from app.services.evaluations import finished
 from app.services.exports import attachment, file_name
 from app.web.charts import evaluation as evaluation_charts
 from app.web.forms.readable import RowGroup
+from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.inputs import IdPath
 from app.web.pages.job_params import job_params
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
+_IMPORTED = re.compile(r"^import .*$", re.MULTILINE)
 _STATIC = Path(__file__).resolve().parents[3] / "static"
 
 
@@ -78,7 +81,7 @@ def report(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     context = ReportContext(
         job=job,
         exported=exported,
-        evaluation=evaluation_view(result, recipes),
+        evaluation=evaluation_view(result, recipes, origin_of(lab, job, result)),
         params=job_params(lab, job),
         body=json.dumps({"kind": job.kind, "params": job.params}, ensure_ascii=False, indent=2),
         figures=evaluation_charts.figures(result, recipes),
@@ -93,15 +96,22 @@ def report(lab: LabDep, request: Request, job_id: IdPath) -> Response:
 def assets() -> Assets:
     """Read anew for each report: kept, they would take more memory than all pages together."""
     plotly = _inline("vendor/plotly-cartesian.min.js")
-    drawing = _inline("charts.js") + _inline("report.js")
+    modules = ("charts.js", "colours.js", "attention.js", "gallery.js", "report.js")
+    drawing = Markup("").join(map(_module, modules))
     hashes = " ".join(_hash(script) for script in (plotly, drawing))
+    styles = ("vendor/pico.classless.min.css", "lab.css", "evaluation.css")
     return Assets(
-        style=_inline("vendor/pico.classless.min.css") + _inline("lab.css"),
+        style=Markup("").join(map(_inline, styles)),
         plotly=plotly,
         drawing=drawing,
         policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'",
     )
+
+
+def _module(name: str) -> Markup:
+    """A module's text without its imports: what it imports stands above it in the page."""
+    return Markup(_IMPORTED.sub("", _inline(name)))
 
 
 def _inline(name: str) -> Markup:

@@ -8,11 +8,12 @@ from app.contracts.results import Check, Light
 
 _WORST_FIRST = (Light.RED, Light.AMBER, Light.GREEN)
 NOT_MEASURED = "not measured"
+NONE_RIGHT = "No image of the probe is right even when clean"
 
 
 def worst(lights: Iterable[Light]) -> Light:
-    """The worst of them; green of none."""
-    return min(lights, key=_WORST_FIRST.index, default=Light.GREEN)
+    """The worst of them, of which there is at least one."""
+    return min(lights, key=_WORST_FIRST.index)
 
 
 def worst_first(checks: Iterable[Check]) -> tuple[Check, ...]:
@@ -28,15 +29,25 @@ def light_of(count: int, n: int, *, amber: float, red: float) -> Light:
     return Light.AMBER if share > amber else Light.GREEN
 
 
-def check(name: str, title: str, light: Light, figure: str, **said: str) -> Check:
-    """A check that was measured; `said` has a sentence for every light that it can come to."""
-    return Check(id=name, title=title, light=light, figure=figure, sentence=said[light.value])
+def check(
+    name: str, title: str, light: Light, figure: str, problem: str = "", **said: str
+) -> Check:
+    """A check that was measured; `said` has a sentence for every light that it can come to.
+
+    `problem` is what people read where it is not green; empty for a check that is always green.
+    """
+    return Check(
+        id=name, title=title, light=light, figure=figure, sentence=said[light.value],
+        problem="" if light is Light.GREEN else problem,
+    )  # fmt: skip
 
 
-def unmeasured(name: str, title: str, sentence: str) -> Check:
+def unmeasured(name: str, title: str, problem: str, sentence: str) -> Check:
     """Amber: what nobody looked at is no evidence."""
-    said = f"Not measured: {sentence}"
-    return Check(id=name, title=title, light=Light.AMBER, figure=NOT_MEASURED, sentence=said)
+    return Check(
+        id=name, title=title, light=Light.AMBER, figure=NOT_MEASURED,
+        sentence=f"Not measured: {sentence}", problem=problem,
+    )  # fmt: skip
 
 
 def nothing_left(name: str, title: str) -> Check:

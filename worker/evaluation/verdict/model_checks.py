@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from app.contracts.params import Goal, Recipe
 from app.contracts.results import Check, Light
+from app.contracts.words import goal as goal_of
 from app.contracts.words import percent
-from worker.evaluation.verdict.checks import check, images, light_of, of, unmeasured
+from worker.evaluation.verdict.checks import (
+    NONE_RIGHT,
+    check,
+    images,
+    light_of,
+    of,
+    unmeasured,
+)
 from worker.evaluation.verdict.evidence import Facts, Probe
 from worker.evaluation.verdict.thresholds import (
     HALF_WIDTH,
@@ -25,6 +33,7 @@ def inputs_in_range(facts: Facts, probe: Probe) -> Check:
         "Images lie in [0, 1]",
         Light.GREEN if within else Light.RED,
         f"{probe.input_low:.3g} to {probe.input_high:.3g}, n = {probe.images}",
+        f"Pixels reach from {probe.input_low:.3g} to {probe.input_high:.3g}, not from 0 to 1",
         green="Budgets mean what they say: images are in the range in which ε is given.",
         red="A budget means nothing outside [0, 1]. Normalise inside the model, not the data.",
     )
@@ -42,6 +51,7 @@ def outputs_are_logits(facts: Facts, probe: Probe) -> Check:
         "Outputs are logits",
         light,
         f"{figure}, n = {probe.images}",
+        f"Outputs are no logits: {figure}",
         green="The attacks' losses apply their softmax to logits, as they must.",
         amber="All outputs lie in [0, 1]: if a sigmoid ends the model, remove it, as it flattens "
         "the gradients.",
@@ -58,6 +68,7 @@ def passes_agree(facts: Facts, probe: Probe) -> Check:
         "Repeated passes agree",
         light if gap <= PASSES_APART else Light.RED,
         f"largest difference {gap:.1e} of the largest output, n = {probe.images}",
+        f"The model answers otherwise when asked again: {gap:.1e} of the largest output",
         green="The model answers the same, whatever order and company an image comes in.",
         amber="Answers vary a little from pass to pass: look for low-precision arithmetic.",
         red="The model is random, or depends on the other images of the batch, so that attacks aim "
@@ -68,12 +79,13 @@ def passes_agree(facts: Facts, probe: Probe) -> Check:
 def zero_gradients(facts: Facts, probe: Probe) -> Check:
     name, title = "zero_gradients", "Gradients are not zero"
     if probe.gradients == 0:
-        return unmeasured(name, title, "no image of the probe is right when clean.")
+        return unmeasured(name, title, NONE_RIGHT, "no image of the probe is right when clean.")
     return check(
         name,
         title,
         light_of(probe.zero_gradients, probe.gradients, amber=0, red=ZERO_GRADIENTS),
         f"all zero for {of(probe.zero_gradients, probe.gradients)}",
+        f"The gradient is exactly zero for {of(probe.zero_gradients, probe.gradients)}",
         green="The loss of the attack has a direction for every image.",
         amber="For the odd image the loss has no direction, and the attack stands still. Try `cw` "
         "or `autoattack` as well.",
@@ -86,12 +98,13 @@ def zero_gradients(facts: Facts, probe: Probe) -> Check:
 def finite_gradients(facts: Facts, probe: Probe) -> Check:
     name, title = "finite_gradients", "Gradients are finite"
     if probe.gradients == 0:
-        return unmeasured(name, title, "no image of the probe is right when clean.")
+        return unmeasured(name, title, NONE_RIGHT, "no image of the probe is right when clean.")
     return check(
         name,
         title,
         Light.RED if probe.bad_gradients else Light.GREEN,
         f"NaN or infinite for {of(probe.bad_gradients, probe.gradients)}",
+        f"The gradient is no number for {of(probe.bad_gradients, probe.gradients)}",
         green="No gradient overflowed or divided by zero.",
         red="The attack cannot follow a gradient that is no number. Find the operation that "
         "divides by zero or overflows.",
@@ -105,14 +118,19 @@ def undefended_teacher(facts: Facts, probe: Probe) -> Check:
     elif probe.teacher is not None and facts.teacher_recipe is Recipe.CLEAN:
         correct, n, whose = probe.teacher, probe.images, "the teacher"
     else:
+        why = _no_undefended(facts, probe)
         return unmeasured(
-            name, title, f"{_no_undefended(facts, probe)}, so nothing shows what the attack can do."
+            name,
+            title,
+            f"Nothing shows what this attack does to an undefended model: {why}",
+            f"{why}, so nothing shows what the attack can do.",
         )
     return check(
         name,
         title,
         Light.GREEN if correct / n < UNDEFENDED else Light.AMBER,
         f"{whose}: {percent(correct / n)} right, n = {n:,}",
+        f"A model without any defence keeps {percent(correct / n)}",
         green="At this budget the attack leaves under 1 % of a model without any defence.",
         amber="A model without any defence keeps 1 % or more. Either the budget is so small that "
         "withstanding it says little, or the attack is too weak: compare at 8/255.",
@@ -135,6 +153,7 @@ def sample_size(facts: Facts, probe: Probe) -> Check:
         "The sample is large enough",
         Light.GREEN if half <= HALF_WIDTH else Light.AMBER,
         f"± {100 * half:.1f} points (95 %), n = {facts.robust.n:,}",
+        f"Only {images(facts.robust.n)}: ± {100 * half:.0f} points",
         green="Other images of the same kind would give a figure within the interval.",
         amber="The interval is wider than ± 5 points, more than most defences differ by. Measure "
         "more images.",
@@ -147,6 +166,7 @@ def selection(facts: Facts, probe: Probe) -> Check:
         return unmeasured(
             name,
             title,
+            "On which images these weights were chosen is not known",
             "these weights came from elsewhere, and on which images they were chosen is not known. "
             "Make sure that it was not on the test images: the figure would be the best of many.",
         )
@@ -166,6 +186,7 @@ def goal(facts: Facts, probe: Probe) -> Check:
         "The attack may reach any wrong class",
         Light.GREEN if untargeted else Light.AMBER,
         f"{facts.attack.goal.value.replace('_', ' ')}, {images(facts.robust.n)}",
+        f"The attack may not reach any wrong class: it goes {goal_of(facts.attack)}",
         green="Any error counts, and the attack is free to choose the nearest.",
         amber="An attack that aims at given classes is weaker than one that takes any. The figure "
         "holds for this goal alone.",

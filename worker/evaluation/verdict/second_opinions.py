@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.contracts.params import Method
 from app.contracts.results import Check
-from app.contracts.words import percent, points
+from app.contracts.words import attack, percent, points
 from worker.evaluation.verdict.checks import check, light_of, nothing_left, of, unmeasured, worst
 from worker.evaluation.verdict.evidence import Facts, Probe, Tried
 from worker.evaluation.verdict.thresholds import ADAPTIVE_LARGE, ALLOWED, GAP, GAP_LARGE
@@ -64,6 +64,7 @@ def autoattack_gap(facts: Facts, probe: Probe) -> Check:
         return unmeasured(
             name,
             title,
+            "AutoAttack did not run",
             "AutoAttack did not run. Published figures need it; add `autoattack`, as the figure is "
             "likely to fall by some points.",
         )
@@ -74,6 +75,7 @@ def autoattack_gap(facts: Facts, probe: Probe) -> Check:
         light_of(more, n, amber=GAP, red=GAP_LARGE),
         f"{points(more / n)}: {percent(facts.main.value)} to {percent(facts.autoattack.value)}, "
         f"n = {n:,}",
+        f"AutoAttack breaks {points(more / n)} more than {attack(facts.attack)}",
         green="Gradients of this model are useful: attacks that choose their own steps and losses "
         "add little.",
         amber="AutoAttack finds clearly more. Quote the worst case, never the main attack alone, "
@@ -95,6 +97,7 @@ def adaptive(facts: Facts, probe: Probe) -> Check:
         title,
         worst(lights),
         _found_in_words(found),
+        f"An attack made for this defence broke {_most(found)} more",
         green="Attacking the attention together with the decision finds nothing beyond the rest.",
         amber="Attacking what the defence protects finds more. The worst case counts it only where "
         "it ran on all images: add `adaptive`, `cw` and `autoattack`.",
@@ -119,6 +122,7 @@ def _black_box(
         title,
         worst(light_of(k, n, amber=ALLOWED, red=ALLOWED) for k, n in found),
         _found_in_words(found),
+        f"{method.record.title} broke {_most(found)} that gradients missed",
         green="An attack that sees no gradients of this model adds nothing, as it should be.",
         amber="An attack that sees no gradients of this model broke one image that gradients "
         "missed. With so few images that can be chance.",
@@ -142,8 +146,15 @@ def _not_tried(facts: Facts, name: str, title: str, method: Method) -> Check:
         return nothing_left(name, title)
     if norm not in method.record.norms:
         missing = f"`{method.value}` is not defined in {norm.value.upper()}."
-        return unmeasured(name, title, missing)
-    return unmeasured(name, title, f"add `{method.value}` to the further attacks.")
+        problem = f"{method.record.title} cannot be tried in {norm.record.title}"
+        return unmeasured(name, title, problem, missing)
+    problem = f"{method.record.title} was not tried"
+    return unmeasured(name, title, problem, f"add `{method.value}` to the further attacks.")
+
+
+def _most(found: Sequence[tuple[int, int]]) -> str:
+    """Where it found most, as a share: `5 of 60 images`."""
+    return of(*max(found, key=lambda each: each[0] / each[1]))
 
 
 def _found_in_words(found: Sequence[tuple[int, int]]) -> str:

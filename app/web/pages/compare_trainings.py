@@ -1,0 +1,145 @@
+"""Trainings side by side: their curves laid over one another, and the settings that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from app.contracts.board import Figures
+from app.contracts.jobs import JobKind
+from app.contracts.listings import JobFilter
+from app.contracts.params import Id, Recipe, TrainParams
+from app.contracts.views import JobView
+from app.deps import LabDep
+from app.errors import InvalidInput, LabError, NotFound
+from app.services import listings, trainings
+from app.services.lab import Lab
+from app.services.listings import JobLine
+from app.services.trainings import History
+from app.web import words
+from app.web.charts import palette
+from app.web.charts import trainings as training_charts
+from app.web.pages.job_params import job_params
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One training of the comparison."""
+
+    job: JobView
+    identity: str
+    """The style sheet's name of its colour."""
+    runs: tuple[JobView, ...]
+    """Those that it goes on from, the first one first."""
+    figures: Figures | None
+    """Of its best epoch, on held-out images."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that is not the same in all of them; outside text."""
+
+    label: str
+    values: tuple[str, ...]
+    """In the order of the trainings; `–` where it means nothing."""
+
+
+@dataclass(frozen=True)
+class TrainingsContext(Context):
+    """Trainings side by side, and a choice of them."""
+
+    template: ClassVar[str] = "compare_trainings.html"
+
+    compared: tuple[Compared, ...]
+    """In the order of the address; empty where none is chosen."""
+    differences: tuple[Difference, ...]
+    """Settings that differ."""
+    figures: dict[str, Any]
+    """The charts as Plotly JSON, by name."""
+    choices: tuple[JobLine, ...]
+    """The newest trainings."""
+    chosen: frozenset[str]
+    """The ids of those compared."""
+    most: int
+    """How many may be chosen."""
+    problem: str
+    """Why those chosen cannot be compared; may quote outside text."""
+
+
+router = APIRouter()
+
+_CHOICES = 30
+_OWN = {TrainParams.model_fields[name].title for name in ("name", "continue_from")}
+"""Settings that the table says in rows of their own."""
+
+
+@router.get("/compare/trainings")
+def compare(
+    lab: LabDep,
+    request: Request,
+    job: Annotated[list[Id] | None, Query(max_length=trainings.MAX_COMPARED)] = None,
+) -> Response:
+    problem: LabError | None = None
+    try:
+        found = trainings.histories(lab, job or [])
+    except (InvalidInput, NotFound) as error:
+        found, problem = [], error
+    hues = training_charts.hues([_recipe(one.job) for one in found])
+    newest = listings.job_lines(lab, JobFilter(kind=JobKind.TRAIN), page=1, page_size=_CHOICES)
+    context = TrainingsContext(
+        compared=_compared(lab, found, hues),
+        differences=_differences(lab, [one.job for one in found]),
+        figures=training_charts.figures(
+            [_shown(one, hue) for one, hue in zip(found, hues, strict=True)]
+        ),
+        choices=newest.items,
+        chosen=frozenset(one.job.id for one in found),
+        most=trainings.MAX_COMPARED,
+        problem=f"{problem.detail} {problem.hint}".strip() if problem else "",
+    )
+    return render(request, context, status=problem.status if problem else 200)
+
+
+def _recipe(job: JobView) -> Recipe | None:
+    said = job.params.get("recipe")
+    return Recipe(said) if said in set(Recipe) else None
+
+
+def _compared(lab: Lab, found: Sequence[History], hues: Sequence[str]) -> tuple[Compared, ...]:
+    left = listings.figures_of_trainings(lab, [one.job.id for one in found])
+    return tuple(
+        Compared(
+            job=one.job,
+            identity=palette.identity(hue),
+            runs=tuple(run.job for run in one.runs[:-1]),
+            figures=left.get(one.job.id),
+        )
+        for one, hue in zip(found, hues, strict=True)
+    )
+
+
+def _shown(of: History, hue: str) -> training_charts.Shown:
+    name = str(of.job.name or of.job.params.get("name") or of.job.title)
+    runs = [[(event.at, event.body) for event in run.events] for run in of.runs]
+    return training_charts.Shown(name, hue, runs)
+
+
+def _differences(lab: Lab, jobs: Sequence[JobView]) -> tuple[Difference, ...]:
+    """Of all settings in the order of the form, with how long each training took."""
+    said = [_settings(lab, job) for job in jobs]
+    labels = dict.fromkeys(label for one in said for label in one)
+    rows = [Difference(label, tuple(one.get(label, "–") for one in said)) for label in labels]
+    return tuple(row for row in rows if len(set(row.values)) > 1)
+
+
+def _settings(lab: Lab, job: JobView) -> dict[str, str]:
+    rows = [row for group in job_params(lab, job) for row in group.rows if row.label not in _OWN]
+    said = {row.label: ", ".join(value.name for value in row.values) for row in rows}
+    if job.started_at and job.finished_at:
+        said["Took"] = words.took((job.finished_at - job.started_at).total_seconds())
+    return said

@@ -1,0 +1,106 @@
+"""What speaks against the figures of an evaluation, as problems with what mends them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from app.contracts.params import EvaluateParams
+from app.contracts.results import Check, EvaluationResult, Light
+from app.contracts.views import JobView
+from app.errors import NotFound
+from app.services import datasets
+from app.services.lab import Lab
+from app.services.remedies import Remedy, remedy
+from app.web.charts.base import Recipes, styled
+from app.web.charts.palette import identity
+from app.web.forms.entries import entries_of
+
+_WORST_FIRST = (Light.RED, Light.AMBER)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The job that an evaluation comes from."""
+
+    job: str
+    test_images: int | None
+    """What its dataset's test part has; None where the dataset is gone."""
+
+
+def origin_of(lab: Lab, job: JobView, result: EvaluationResult) -> Origin:
+    """Of a result that the job left."""
+    try:
+        report = datasets.get(lab, result.dataset.id).report
+    except NotFound:
+        return Origin(job.id, None)
+    return Origin(job.id, report.test_images)
+
+
+@dataclass(frozen=True)
+class Mend:
+    """The form with what mends a doubt."""
+
+    label: str
+    """`Add AutoAttack`."""
+    href: str
+    seconds: float | None
+    """What it is likely to take; None where that is not known."""
+
+
+@dataclass(frozen=True)
+class Doubted:
+    """One of the models in doubt; `name` is outside text."""
+
+    name: str
+    identity: str
+    figure: str
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One problem of one model or of several."""
+
+    light: Light
+    problem: str
+    sentence: str
+    models: tuple[Doubted, ...]
+    mend: Mend | None
+
+
+def doubts(result: EvaluationResult, recipes: Recipes, origin: Origin) -> tuple[Doubt, ...]:
+    """Checks that do not hold, the worst first; what is said of several models is said once."""
+    groups: dict[tuple[Light, str, str, str], list[Doubted]] = {}
+    for one in styled(result.models, recipes):
+        verdict = one.model.verdict
+        for check in verdict.checks if verdict else ():
+            if check.light is not Light.GREEN:
+                doubted = Doubted(one.model.name, identity(one.hue), check.figure)
+                key = (check.light, check.id, _problem(check), check.sentence)
+                groups.setdefault(key, []).append(doubted)
+    ordered = sorted(groups.items(), key=lambda group: _WORST_FIRST.index(group[0][0]))
+    return tuple(
+        Doubt(light, problem, sentence, tuple(models), _mend(check, result, origin))
+        for (light, check, problem, sentence), models in ordered
+    )
+
+
+def _problem(check: Check) -> str:
+    """Results from before problems were said have the title of what does not hold."""
+    return check.problem or f"In doubt: {check.title[:1].lower()}{check.title[1:]}"
+
+
+def _mend(check: str, result: EvaluationResult, origin: Origin) -> Mend | None:
+    found = remedy(check, result, origin.test_images)
+    return None if found is None else _offered(found, result.params, origin)
+
+
+def _offered(found: Remedy, asked: EvaluateParams, origin: Origin) -> Mend:
+    """The form of the same evaluation, with exactly what is changed."""
+    old, new = (
+        entries_of(EvaluateParams, params.model_dump(mode="json"))
+        for params in (asked, found.params)
+    )
+    changed = {name: new[name] or ("",) for name in new if new[name] != old[name]}
+    query = urlencode({"from": origin.job, **changed}, doseq=True)
+    return Mend(found.label, f"/evaluate?{query}", found.seconds)

@@ -1,0 +1,30 @@
+// The images of an evaluation: their attention maps, and the choice of what is shown.
+import { drawMap } from "./attention.js";
+
+/** So many come first; the others on request. */
+const FIRST = 6;
+
+for (const canvas of document.querySelectorAll("canvas[data-grid]")) drawMap(canvas, JSON.parse(canvas.dataset.grid));
+
+for (const form of document.querySelectorAll("form[data-gallery]")) {
+  const pictures = [...document.getElementById(form.dataset.gallery).children];
+  const more = document.querySelector(`[data-more="${form.dataset.gallery}"]`);
+  let all = false;
+  const show = () => {
+    const chosen = [...new FormData(form)].filter(([, value]) => value);
+    const fitting = pictures.filter((one) => chosen.every(([name, value]) => one.dataset[name] === value));
+    const shown = new Set(all ? fitting : fitting.slice(0, FIRST));
+    for (const one of pictures) one.hidden = !shown.has(one);
+    more.hidden = shown.size === fitting.length;
+    more.textContent = `Show the other ${fitting.length - shown.size}`;
+    form.querySelector("[data-count]").textContent = fitting.length
+      ? `${shown.size} of ${pictures.length}` : "None of those kept is so: choose another class or kind.";
+  };
+  form.hidden = false;
+  form.addEventListener("change", show);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  more.addEventListener("click", () => { all = true; show(); form.querySelector("select").focus(); });
+  window.addEventListener("pageshow", show);
+  window.addEventListener("beforeprint", () => { all = true; show(); });
+  show();
+}

@@ -1,0 +1,152 @@
+"""The board never mixes datasets or budgets, and shows each model by its strongest evaluation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import plotly.graph_objects as go
+import pytest
+from sqlalchemy import update
+
+from app.contracts.changes import Changes, JobChanges
+from app.contracts.params import Attack, Norm
+from app.contracts.results import Light, Lineage
+from app.contracts.units import from_255
+from app.services import job_changes, models
+from app.services.lab import Lab
+from app.store.tables import DatasetRow
+from tests.web.examples import add_dataset, add_model, an_id
+from tests.web.measured import add_measured
+from tests.web.parsing import parsed, texts
+
+OTHER = Lineage(id="e" * 32, name="Birds", sha256="b" * 64)
+
+
+def board(client: httpx.Client, query: str = "") -> str:
+    answer = client.get(f"/board{query}")
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def figure(page: str, name: str) -> dict[str, Any]:
+    block = parsed(page).select_one(f'figure[data-chart="{name}"] script')
+    assert block is not None
+    found: dict[str, Any] = json.loads(block.get_text())
+    go.Figure(found)  # Plotly itself takes it
+    return found
+
+
+def rows(page: str) -> list[str]:
+    return texts(page, "table.board tbody th")
+
+
+@pytest.fixture
+def held(lab: Lab) -> dict[str, str]:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    student = add_model(lab, dataset, name="Student", teacher=teacher)
+    return {"dataset": dataset, "teacher": teacher, "student": student}
+
+
+def test_an_empty_board_leads_on(client: httpx.Client) -> None:
+    assert "Nothing was measured yet." in board(client)
+
+
+def test_only_what_was_measured_the_same_way_stands_together(
+    lab: Lab, client: httpx.Client, held: dict[str, str]
+) -> None:
+    student, teacher = held["student"], held["teacher"]
+    add_measured(lab, [(teacher, "T", 90, 0), (student, "S", 80, 40)])
+    add_measured(lab, [(student, "S", 80, 70)], epsilon=from_255(2))
+    add_measured(lab, [(student, "S", 80, 60)], attack=Attack(norm=Norm.L2), epsilon=0.5)
+    add_measured(lab, [(an_id(), "On birds", 50, 30)], dataset=OTHER)
+    page = board(client)
+    assert texts(page, "#condition") == ["Pets, 8/255 (L∞)"]
+    assert rows(page) == ["Student", "Teacher"]
+    threats = parsed(page).select('select[name="threat"] option')
+    assert len(threats) == 3  # those of this dataset
+    for option in threats:
+        other = board(client, f"?dataset={'0' * 64}&threat={option['value']}")
+        drawn = [y for trace in figure(other, "board")["data"] for y in trace["y"]]
+        expected = {"8": [0.4, 0.0], "2": [0.7], "0": [0.6]}[option.get_text()[0]]
+        assert sorted(drawn) == sorted(expected)
+    assert rows(board(client, f"?dataset={'b' * 64}")) == ["On birds (deleted)"]
+
+
+def test_marks_have_their_recipes_colour_and_both_intervals(
+    lab: Lab, client: httpx.Client, held: dict[str, str]
+) -> None:
+    add_measured(lab, [(held["student"], "S", 80, 40)])
+    (mark,) = figure(board(client), "board")["data"]
+    assert (mark["name"], mark["x"], mark["y"]) == ("AGKD-BML", [0.8], [0.4])
+    assert mark["marker"]["symbol"] == ["circle-open"]  # AutoAttack did not run
+    for error in ("error_x", "error_y"):
+        assert mark[error]["array"][0] > 0
+        assert mark[error]["arrayminus"][0] > 0
+    band, curve = figure(board(client), "curves")["data"]
+    assert curve["name"] == "Student"
+    assert band["line"]["width"] == 0
+
+
+def test_a_red_verdict_is_a_cross(lab: Lab, client: httpx.Client, held: dict[str, str]) -> None:
+    add_measured(lab, [(held["student"], "S", 80, 40)], light=Light.RED)
+    (mark,) = figure(board(client), "board")["data"]
+    assert mark["marker"]["symbol"] == ["x-thin-open"]
+    assert "not to be quoted" in mark["text"][0]
+
+
+def test_a_model_has_one_row_by_its_strongest_evaluation_or_one_for_each(
+    lab: Lab, client: httpx.Client, held: dict[str, str]
+) -> None:
+    student = held["student"]
+    add_measured(lab, [(student, "S", 800, 400)], n=1000)
+    add_measured(lab, [(student, "S", 80, 50)])  # later, of fewer images
+    assert texts(board(client), "table.board tbody td:nth-child(6)") == ["1,000"]
+    assert rows(board(client, "?every=true")) == ["Student", "Student"]
+
+
+def test_what_is_archived_or_deleted_is_not_on_the_board(
+    lab: Lab, client: httpx.Client, held: dict[str, str]
+) -> None:
+    first = add_measured(lab, [(held["student"], "S", 80, 40)])
+    add_measured(lab, [(held["teacher"], "T", 90, 0)])
+    job_changes.change(lab, [first], JobChanges(archived=True))
+    assert rows(board(client)) == ["Teacher"]
+    job_changes.change(lab, [first], JobChanges(archived=False))
+    models.change(lab, [held["teacher"]], Changes(archived=True))
+    assert rows(board(client)) == ["Student"]
+    job_changes.delete(lab, first)
+    assert "No model of this recipe" in board(client)
+
+
+def test_reported_figures_are_marked_only_beside_what_they_compare_with(
+    lab: Lab, client: httpx.Client, held: dict[str, str]
+) -> None:
+    add_measured(lab, [(held["student"], "S", 80, 60)], epsilon=from_255(2))
+    add_measured(lab, [(held["student"], "S", 80, 40)])
+
+    def reported(query: str = "") -> list[dict[str, Any]]:
+        traces = figure(board(client, query), "board")["data"]
+        return [trace for trace in traces if trace.get("legendgroup") == "reported"]
+
+    assert reported() == []
+    with lab.database.writing() as session:
+        whole = update(DatasetRow).where(DatasetRow.id == held["dataset"])
+        session.execute(whole.values(source="cifar10"))
+    assert {trace["y"][0] for trace in reported()} == {0.4662, 0.5653, 0.6071, 0.7102, 0.5059}
+    assert all("WRN-28-10" in trace["hovertemplate"] for trace in reported())
+    threat = f"linf-{from_255(2)!r}-untargeted"
+    assert reported(f"?dataset={'0' * 64}&threat={threat}") == []
+
+
+def test_the_api_says_the_same(lab: Lab, client: httpx.Client, held: dict[str, str]) -> None:
+    add_measured(lab, [(held["teacher"], "T", 90, 0), (held["student"], "S", 80, 40)])
+    (condition,) = client.get("/api/board/conditions").json()
+    assert (condition["dataset_name"], condition["models"]) == ("Pets", 2)
+    asked = {"dataset": condition["dataset"], "threat": condition["key"]}
+    found = client.get("/api/board", params=asked).json()
+    assert [entry["name"] for entry in found["entries"]] == ["Student", "Teacher"]
+    assert found["entries"][0]["figures"]["robust"]["correct"] == 40
+    assert client.get("/api/board", params=asked | {"threat": "x"}).status_code == 404

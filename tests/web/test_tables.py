@@ -1,0 +1,309 @@
+"""The tables of jobs and of models: sorted, searched, filtered, and many rows changed at once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from app.contracts.changes import JobChanges
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import ImportParams, Recipe
+from app.contracts.results import Accuracy
+from app.services import job_changes, jobs, models
+from app.services.lab import Lab
+from app.store.tables import ModelRow
+from tests.plugins.statements import statements
+from tests.web.examples import add_dataset, add_job, add_model, an_id, evaluation, train_params
+from tests.web.measured import add_measured
+from tests.web.parsing import attributes, parsed, text_of, texts
+
+HOSTILE = "<script>alert(1)</script>\"'& {{ 7 * 7 }}"
+
+
+def html(client: httpx.Client, path: str, status: int = 200) -> str:
+    answer = client.get(path)
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+def names(page: str) -> list[str]:
+    return texts(page, 'tbody a[id^="open-"]')
+
+
+def cell(page: str, name: str, head: str) -> str:
+    """What the row of this name says in a column."""
+    table = parsed(page).select_one("table.listing")
+    assert table is not None
+    heads = [text_of(each).rstrip("▲▼ ") for each in table.select("thead th")]
+    for row in table.select("tbody tr"):
+        cells = [text_of(each) for each in row.select("th, td")]
+        if cells[1].startswith(name):
+            return cells[heads.index(head)]
+    raise AssertionError(f"no row is called {name}")
+
+
+def link(page: str, id_: str) -> str:
+    return attributes(page, "href", f"a#{id_}")[0]
+
+
+def ended(lab: Lab, title: str, **values: Any) -> str:
+    values = {"status": JobStatus.FAILED, "finished_at": time.time(), **values}
+    return add_job(lab, JobKind.TRAIN, train_params(), title=title, **values)
+
+
+def do(client: httpx.Client, path: str, **fields: Any) -> httpx.Response:
+    return client.post(path, data=fields)
+
+
+def test_jobs_are_sorted_by_a_click_on_a_head_and_back_by_another(
+    lab: Lab, client: httpx.Client
+) -> None:
+    for name in ("b", "c", "A"):
+        add_job(lab, JobKind.TRAIN, train_params(), title=name)
+    page = html(client, link(html(client, "/jobs"), "sort-name"))
+    assert names(page) == ["A", "b", "c"]
+    assert attributes(page, "aria-sort", "th") == ["ascending"]
+    assert names(html(client, link(page, "sort-name"))) == ["c", "b", "A"]
+
+
+def test_what_has_no_figure_comes_last_in_either_order(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    model = add_model(lab, dataset)
+    add_job(lab, JobKind.TRAIN, train_params(), title="none")
+    add_measured(lab, [(model, "Net", 80, 30)], title="weak")
+    add_measured(lab, [(model, "Net", 80, 50)], title="strong")
+    page = html(client, "/jobs?sort=robust")
+    assert names(page) == ["strong", "weak", "none"]
+    assert names(html(client, "/jobs?sort=robust&order=asc")) == ["weak", "strong", "none"]
+    assert cell(page, "strong", "Robust").startswith("50.0 % 40.4–59.6 %")
+    assert cell(page, "none", "Robust") == "–"
+
+
+def test_of_several_models_the_most_robust_one_is_shown_and_said(
+    lab: Lab, client: httpx.Client
+) -> None:
+    model = add_model(lab, add_dataset(lab))
+    add_measured(lab, [(model, "Net", 90, 10), (an_id(), "Other", 80, 40)], title="two")
+    page = html(client, "/jobs")
+    assert cell(page, "two", "Clean").startswith("80.0 %")
+    assert cell(page, "two", "Robust").endswith("best of 2")
+
+
+def test_jobs_are_found_by_text_kind_state_recipe_dataset_and_tag(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    params = train_params(dataset=dataset, recipe=Recipe.PGD_AT)
+    found = add_job(lab, JobKind.TRAIN, params, title="Train one")
+    add_job(lab, JobKind.IMPORT, ImportParams(name="x"), title="Import 100%")
+    ended(lab, "Train other")
+    job_changes.change(lab, [found], JobChanges(note="for the table", tags=("paper",)))
+    for query in (f"dataset={dataset}", "recipe=pgd_at", "tag=paper", "q=the+TABLE",
+                  f"q={found[:9]}", "kind=train&status=queued", "q=one&kind=train"):  # fmt: skip
+        assert names(html(client, f"/jobs?{query}")) == ["Train one"], query
+    assert names(html(client, "/jobs?q=0%25")) == ["Import 100%"]
+    assert "No job matches." in html(client, "/jobs?tag=nothing")
+
+
+def test_children_of_ablations_stay_on_their_page(lab: Lab, client: httpx.Client) -> None:
+    add_job(lab, JobKind.TRAIN, train_params(), title="child", parent_id=an_id())
+    assert names(html(client, "/jobs")) == []
+
+
+def test_columns_are_chosen_by_the_address(lab: Lab, client: httpx.Client) -> None:
+    ended(lab, "Net")
+    heads = texts(html(client, "/jobs?col=epochs&col=recipe"), "thead th a")
+    assert [head.rstrip("▼ ") for head in heads] == ["Name", "Recipe", "Epochs"]
+
+
+def test_every_link_of_a_view_keeps_the_rest_of_it(lab: Lab, client: httpx.Client) -> None:
+    for i in range(60):
+        ended(lab, f"Net {i}")
+    page = html(client, "/jobs?q=Net&status=failed&col=state&page=2")
+    for address in (link(page, "older"), link(page, "newer"), link(page, "sort-state")):
+        asked = parse_qs(urlsplit(address).query)
+        assert (asked["q"], asked["status"], asked["col"]) == (["Net"], ["failed"], ["state"])
+    assert "Page 2 of 3, 60 jobs" in text_of(parsed(page).select("nav.pages")[0])
+    assert "page" not in parse_qs(urlsplit(link(page, "newer")).query)
+
+
+@pytest.mark.parametrize(
+    "query", ["page=0", "kind=dance", "sort=beauty", "dataset=1", "order=up", "q=" + "x" * 201]
+)
+@pytest.mark.parametrize("path", ["/jobs", "/models"])
+def test_an_address_that_means_nothing_says_so(client: httpx.Client, path: str, query: str) -> None:
+    if (path, query) in (("/models", "kind=dance"), ("/models", "dataset=1")):
+        assert client.get(f"{path}?{query}").status_code == 200
+    else:
+        assert client.get(f"{path}?{query}").status_code == 422
+
+
+def test_empty_fields_of_the_form_say_nothing(lab: Lab, client: httpx.Client) -> None:
+    ended(lab, "Net")
+    assert names(html(client, "/jobs?q=&kind=&status=&recipe=&dataset=&tag=&sort=created")) == [
+        "Net"
+    ]
+
+
+def test_a_part_that_is_fetched_tells_its_address_without_empty_fields(
+    client: httpx.Client,
+) -> None:
+    answer = client.get("/jobs?q=a&kind=&page=1", headers={"HX-Request": "true"})
+    assert answer.headers["HX-Push-Url"] == "/jobs?q=a"
+    assert "HX-Push-Url" not in client.get("/jobs").headers
+
+
+def test_chosen_jobs_are_deleted_and_one_click_brings_them_back(
+    lab: Lab, client: httpx.Client
+) -> None:
+    one, two = ended(lab, "one"), ended(lab, "two")
+    ended(lab, "three")
+    answer = do(client, "/jobs/selected", job=[one, two], action="delete", back="sort=name")
+    page = html(client, answer.headers["location"])
+    assert names(page) == ["three"]
+    assert names(html(client, "/jobs?shelf=bin")) == []  # not linked: they have no page
+    assert texts(html(client, "/jobs?shelf=bin"), "tbody th") == ["two", "one"]
+    undo = parsed(page).select_one("form.undo")
+    assert undo is not None
+    fields = {str(each["name"]): str(each["value"]) for each in undo.select("input")}
+    answer = do(client, str(undo["action"]), **fields)
+    assert answer.headers["location"] == "/jobs?sort=name"
+    assert sorted(names(html(client, "/jobs"))) == ["one", "three", "two"]
+
+
+def test_what_is_refused_says_why_and_changes_nothing(lab: Lab, client: httpx.Client) -> None:
+    over, waiting = ended(lab, "over"), add_job(lab, JobKind.TRAIN, train_params(), title=HOSTILE)
+    answer = do(client, "/jobs/selected", job=[over, waiting], action="delete", back="q=e")
+    assert answer.status_code == 409
+    said = texts(answer.text, '[role="alert"]')
+    assert said == [f"“{HOSTILE}” is queued. Cancel it first. Nothing was changed."]
+    assert jobs.get(lab, over).id == over
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "Nothing is chosen."),
+        ({"job": ["x"], "action": "delete"}, "ids"),
+        ({"job": [an_id()], "action": "dance"}, "action"),
+        ({"job": [an_id()], "action": "tag"}, "There is no tag"),
+        ({"job": [an_id()], "action": "archive"}, "There is no such job."),
+        ({"job": [an_id() for _ in range(101)], "action": "archive"}, "ids"),
+    ],
+)
+def test_a_form_that_means_nothing_says_so(
+    client: httpx.Client, fields: dict[str, Any], said: str
+) -> None:
+    answer = do(client, "/jobs/selected", **fields)
+    assert 400 <= answer.status_code < 500
+    assert said in texts(answer.text, '[role="alert"]')[0]
+
+
+def test_chosen_jobs_are_tagged_archived_and_cancelled(lab: Lab, client: httpx.Client) -> None:
+    one = add_job(lab, JobKind.TRAIN, train_params(), title="one")
+    two = ended(lab, "two")
+    both = {"job": [one, two], "back": ""}
+    do(client, "/jobs/selected", **both, action="tag", tag=" Paper ")
+    assert [view.tags for view in jobs.several(lab, [one, two])] == [("paper",)] * 2
+    do(client, "/jobs/selected", **both, action="untag", tag="paper")
+    do(client, "/jobs/selected", **both, action="cancel")
+    assert jobs.get(lab, one).status is JobStatus.CANCELLED
+    again = do(client, "/jobs/selected", **both, action="cancel")
+    assert "These jobs are over." in again.text
+    do(client, "/jobs/selected", **both, action="archive")
+    assert names(html(client, "/jobs")) == []
+    assert sorted(names(html(client, "/jobs?shelf=archive"))) == ["one", "two"]
+    do(client, "/jobs/selected", **both, action="unarchive")
+    assert sorted(names(html(client, "/jobs"))) == ["one", "two"]
+
+
+def test_chosen_jobs_go_to_the_comparison_of_their_kind(lab: Lab, client: httpx.Client) -> None:
+    result = evaluation([(an_id(), "Net")])
+    one, two = (add_job(lab, JobKind.EVALUATE, result.params, result=result) for _ in range(2))
+    training = ended(lab, "Train")
+    to = client.get("/jobs/compare", params={"job": [one, two], "back": "x"})
+    assert to.headers["location"] == f"/compare?job={one}&job={two}"
+    to = client.get("/jobs/compare", params={"job": training})
+    assert to.headers["location"] == f"/compare/trainings?job={training}"
+    assert client.get("/jobs/compare", params={"job": [one, training]}).status_code == 422
+    assert client.get("/jobs/compare").status_code == 422
+
+
+def test_models_show_what_chose_them_and_what_measured_them(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    net = add_model(lab, dataset, name="Net", teacher=teacher)
+    add_measured(lab, [(net, "Net", 80, 30)], at=1.0)
+    add_measured(lab, [(net, "Net", 70, 20)], at=2.0)
+    gone = add_measured(lab, [(net, "Net", 60, 10)], at=3.0)
+    job_changes.delete(lab, gone)
+    page = html(client, "/models?sort=robust")
+    assert names(page) == ["Net", "Teacher"]
+    assert cell(page, "Net", "Held out, PGD-10").startswith("31.0 %")
+    assert cell(page, "Net", "Test, clean").startswith("70.0 %")
+    assert cell(page, "Net", "Test, robust").endswith("8/255 (L∞)")
+    assert names(html(client, "/models?recipe=agkd_bml")) == ["Net"]
+    assert len(names(html(client, "/models?dataset=" + "0" * 64))) == 2
+
+
+def test_chosen_models_are_evaluated_together_tagged_and_deleted(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    one, two = (add_model(lab, dataset, name=name) for name in ("one", "two"))
+    page = html(client, "/models")
+    assert "/evaluate" in attributes(page, "formaction", "button")
+    do(client, "/models/selected", models=[one, two], action="tag", tag="base")
+    assert names(html(client, "/models?tag=base")) == ["two", "one"]
+    answer = do(client, "/models/selected", models=[one], action="delete", back="tag=base")
+    assert names(html(client, answer.headers["location"])) == ["two"]
+    do(client, "/models/selected", models=[one], action="restore", back="shelf=bin")
+    assert models.get(lab, one).tags == ("base",)
+    assert do(client, "/models/selected", models=[one], action="cancel").status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/models", "/board", "/compare/trainings"])
+def test_a_page_asks_no_more_often_when_it_holds_more(
+    lab: Lab, client: httpx.Client, path: str
+) -> None:
+    def fill(count: int) -> int:
+        dataset = add_dataset(lab, name=an_id())
+        for _ in range(count):
+            model = add_model(lab, dataset)
+            add_measured(lab, [(model, "Net", 80, 30)])
+            ended(lab, "Train")
+        client.get(path)
+        with statements() as said:
+            client.get(path)
+        return len([one for one in said if one.startswith("SELECT")])
+
+    assert fill(1) == fill(12)
+
+
+def test_outside_text_is_shown_and_never_run(lab: Lab, client: httpx.Client) -> None:
+    job = ended(lab, HOSTILE)
+    note = JobChanges(note=HOSTILE, tags=("<b>",), name=HOSTILE[:80])
+    job_changes.change(lab, [job], note)
+    page = parsed(html(client, f"/jobs?q={'<script>'}"))
+    row = page.select_one("tbody tr")
+    assert row is not None
+    assert HOSTILE[:80] in text_of(row)
+    assert "<b>" in text_of(row)
+    assert not page.select("tbody script, tbody b")
+
+
+def test_held_out_figures_of_a_training_are_said_to_be_so(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    job = ended(lab, "Train", status=JobStatus.SUCCEEDED)
+    teacher = add_model(lab, dataset)
+    student = add_model(lab, dataset, teacher=teacher)
+    with lab.database.writing() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == student).values(job_id=job))
+    page = html(client, "/jobs")
+    expected = Accuracy.of(31, 100)
+    assert cell(page, "Train", "Robust") == f"{100 * expected.value:.1f} % 22.8–40.6 % held out"
