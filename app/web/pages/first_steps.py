@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Recipe
 from app.contracts.views import JobView
-from app.services import datasets, jobs, models
+from app.services import front
+from app.services.front import Beginnings
 from app.services.lab import Lab
 
 
@@ -60,29 +60,26 @@ _MEASURE = ("Measure and look", "Accuracy of both under attack; then what they l
 
 def first_steps(lab: Lab, *, evaluated: bool) -> tuple[Step, ...]:
     """The steps, of which one at most is the next; none once all of them are done."""
-    has_data = bool(datasets.all_datasets(lab))
-    plans = [_Plan(*_DATASET, has_data), *_trainings(lab), _Plan(*_MEASURE, evaluated)]
+    has = front.beginnings(lab)
+    plans = [_Plan(*_DATASET, has.dataset), *_trainings(lab, has), _Plan(*_MEASURE, evaluated)]
     if all(plan.done for plan in plans):
         return ()
     free = [i for i, plan in enumerate(plans) if not plan.done and plan.goes_on is None]
     return tuple(_step(plan, now=free[:1] == [i]) for i, plan in enumerate(plans))
 
 
-def _trainings(lab: Lab) -> list[_Plan]:
+def _trainings(lab: Lab, has: Beginnings) -> list[_Plan]:
     """A teacher, then a student; one of either where the lab came with models."""
-    cards = [view.card for view in models.page(lab).items]
-    unfinished = [status for status in JobStatus if not status.is_final]
-    running = jobs.page(lab, kinds=[JobKind.TRAIN], statuses=unfinished).items
+    done = [has.trained] if has.shipped else [has.clean, has.robust]
+    running = () if all(done) else front.unfinished_trainings(lab)
     robust = {job.id: Recipe(job.params["recipe"]).is_robust for job in running}
-    if any(card.origin == "shipped" for card in cards):
-        own = any(card.origin == "trained" for card in cards)
-        return [_Plan(*_OWN, own, next(iter(running), None))]
-    recipes = {card.recipe for card in cards} - {None}
+    if has.shipped:
+        return [_Plan(*_OWN, has.trained, next(iter(running), None))]
     return [
         _Plan(*words, done, next((job for job in running if robust[job.id] is student), None))
         for words, done, student in (
-            (_TEACHER, Recipe.CLEAN in recipes, False),
-            (_STUDENT, bool(recipes - {Recipe.CLEAN}), True),
+            (_TEACHER, has.clean, False),
+            (_STUDENT, has.robust, True),
         )
     ]
 

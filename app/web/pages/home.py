@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.results import EvaluationSummary
 from app.contracts.units import to_255
 from app.contracts.views import Health, JobView
 from app.contracts.words import attack
 from app.deps import LabDep
-from app.services import job_changes, jobs, showcase, upkeep
+from app.services import front, showcase, upkeep
+from app.services.front import Recent
 from app.services.lab import Lab
 from app.web.charts.base import Figure, Recipes
 from app.web.charts.curves import against_epsilon, against_steps
@@ -62,21 +62,6 @@ class ShownBox:
 
 
 @dataclass(frozen=True)
-class Recent:
-    """Jobs as the first page lists them."""
-
-    unfinished: tuple[JobView, ...]
-    """What is queued or runs; parts of ablations are on the ablation's page."""
-    more_unfinished: int
-    """How many there are besides."""
-    over: tuple[JobView, ...]
-    """What ended last, live attacks apart."""
-    attacks: int
-    """How many live attacks there were."""
-    last_attack: JobView | None
-
-
-@dataclass(frozen=True)
 class HomeContext(Context):
     """Where the lab stands."""
 
@@ -113,18 +98,12 @@ class RecentContext(Context):
 router = APIRouter()
 
 _CHARTS = {"epsilon": against_epsilon, "steps": against_steps}
-_UNFINISHED = tuple(status for status in JobStatus if not status.is_final)
-_OVER = tuple(status for status in JobStatus if status.is_final)
-_LISTED = tuple(kind for kind in JobKind if kind is not JobKind.EXPLAIN)
-_SHOWN_UNFINISHED = 10
-_SHOWN_OVER = 6
-_LATEST_EVALUATIONS = 10
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
 @router.get("/")
 def home(lab: LabDep, request: Request) -> Response:
-    latest = _evaluation(lab)
+    latest = front.evaluation(lab)
     found = None if latest is None else left_by(lab, latest)
     recipes = {} if found is None else recipes_of(lab, [model.model for model in found.models])
     health = upkeep.health(lab)
@@ -136,7 +115,7 @@ def home(lab: LabDep, request: Request) -> Response:
         latest=latest,
         evaluation=None if found is None else headlines(found, recipes),
         figures=_box_figures(lab) | ({} if found is None else _figures(found, recipes)),
-        recent=_recent(lab),
+        recent=front.recent(lab),
     )
     return render(request, context)
 
@@ -146,7 +125,7 @@ def recent(lab: LabDep, request: Request) -> Response:
     """The fragment with the jobs; a person who comes here is sent to the whole page."""
     if "hx-request" not in request.headers:
         return RedirectResponse("/#jobs")
-    return render(request, RecentContext(recent=_recent(lab)))
+    return render(request, RecentContext(recent=front.recent(lab)))
 
 
 @router.get("/showcase/{name}.json")
@@ -223,37 +202,3 @@ def _state(health: Health) -> str:
         return "Ready: every kind of job has a worker."
     counted = f"{running} job{'' if running == 1 else 's'} running"
     return f"{counted}, {waiting} waiting." if waiting else f"{counted}."
-
-
-def _evaluation(lab: Lab) -> JobView | None:
-    """The evaluation pinned last; else, of the latest, the newest of those with most models."""
-    pinned = [job for job in job_changes.pinned(lab) if job.kind is JobKind.EVALUATE]
-    if pinned:
-        return pinned[0]
-    latest = jobs.page(
-        lab,
-        kinds=[JobKind.EVALUATE],
-        statuses=[JobStatus.SUCCEEDED],
-        children=False,
-        page_size=_LATEST_EVALUATIONS,
-    ).items
-    return max(latest, key=lambda job: len(job.params["models"]), default=None)
-
-
-def _recent(lab: Lab) -> Recent:
-    unfinished = jobs.page(lab, statuses=_UNFINISHED, children=False, page_size=_SHOWN_UNFINISHED)
-    over = jobs.page(lab, kinds=_LISTED, statuses=_OVER, children=False, page_size=4 * _SHOWN_OVER)
-    listed = [job for job in over.items if job.archived_at is None]
-    attacks = jobs.page(lab, kinds=[JobKind.EXPLAIN], page_size=1)
-    return Recent(
-        unfinished=tuple(sorted(unfinished.items, key=_waits)),
-        more_unfinished=unfinished.total - len(unfinished.items),
-        over=tuple(listed[:_SHOWN_OVER]),
-        attacks=attacks.total,
-        last_attack=next(iter(attacks.items), None),
-    )
-
-
-def _waits(job: JobView) -> bool:
-    """Those that run come first."""
-    return job.status is not JobStatus.RUNNING
