@@ -216,8 +216,7 @@ class _Furnished:
             "compare-three": f"/compare?job={pair}&job={many}",
             "live-result": f"/live?job={live}",
             "explain-job": f"/jobs/{live}",
-            "dashboard": "/",
-            "dashboard-filtered": "/?kind=train&status=failed",
+            "home": "/",
         }
 
     def _card(self, model: str) -> ModelCard:

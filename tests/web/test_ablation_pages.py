@@ -277,7 +277,7 @@ def test_cancelling_from_the_page_ends_all(lab: Lab, client: httpx.Client) -> No
     assert "No training has left a figure." in client.get(f"/jobs/{job}").text
 
 
-def test_the_dashboard_lists_the_ablation_and_not_its_jobs(lab: Lab, client: httpx.Client) -> None:
+def test_the_first_page_lists_the_ablation_and_not_its_jobs(lab: Lab, client: httpx.Client) -> None:
     job = _ablation(lab)
     page = client.get("/").text
     assert attributes(page, "id", 'a[id^="open-"]') == [f"open-{job}"]

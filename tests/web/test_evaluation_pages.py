@@ -356,7 +356,7 @@ def test_of_many_models_one_is_shown_at_a_time(lab: Lab, client: httpx.Client) -
     assert 'name="cascade"' not in html
 
 
-def test_the_dashboard_and_the_model_show_the_worst_case_with_its_light(
+def test_the_first_page_and_the_model_show_the_worst_case_with_its_light(
     lab: Lab, client: httpx.Client
 ) -> None:
     dataset = add_dataset(lab)

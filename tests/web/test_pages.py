@@ -65,7 +65,7 @@ def _titles(html: str) -> list[str]:
 
 def _steps(html: str) -> list[str]:
     """How far each of the first steps is."""
-    return attributes(html, "class", "li")
+    return attributes(html, "class", "ol.steps > li")
 
 
 @pytest.mark.parametrize("path", _PAGES)
@@ -177,49 +177,9 @@ def test_an_address_that_was_never_one_says_so_in_words(client: httpx.Client, pa
         assert said not in html
 
 
-@pytest.mark.parametrize("path", ["/?page=0", "/?kind=dance", "/live?job=x"])
+@pytest.mark.parametrize("path", ["/jobs?page=0", "/jobs?kind=dance", "/live?job=x"])
 def test_a_malformed_address_is_a_page_too(client: httpx.Client, path: str) -> None:
     assert "Error 422" in _html(client, path, 422)
-
-
-def test_jobs_come_in_pages_newest_first(lab: Lab, client: httpx.Client) -> None:
-    for i in range(23):
-        add_job(lab, JobKind.TRAIN, train_params(), title=f"Job {i}", created_at=1e9 + i)
-    first, last = _html(client, "/"), _html(client, "/?page=3")
-    assert _titles(first) == [f"Job {i}" for i in range(22, 12, -1)]
-    assert _titles(last) == ["Job 2", "Job 1", "Job 0"]
-    assert "Page 3 of 3, 23 jobs" in last
-    assert 'rel="prev"' in last
-    assert 'rel="next"' not in last
-    assert "There is no job on this page." in _html(client, "/?page=9")
-
-
-def test_jobs_are_filtered_by_kind_and_state(lab: Lab, client: httpx.Client) -> None:
-    add_job(lab, JobKind.TRAIN, train_params(), title="Training")
-    add_job(lab, JobKind.IMPORT, ImportParams(name="x"), title="Import")
-    add_job(lab, JobKind.TRAIN, train_params(), title="Over", status=JobStatus.CANCELLED)
-    assert _titles(_html(client, "/?kind=import")) == ["Import"]
-    assert set(_titles(_html(client, "/?kind=train"))) == {"Training", "Over"}
-    assert _titles(_html(client, "/?kind=train&status=cancelled")) == ["Over"]
-    assert "No job matches." in _html(client, "/?status=running")
-
-
-def test_the_list_fetches_itself_only_while_something_is_unfinished(
-    lab: Lab, client: httpx.Client
-) -> None:
-    job = add_job(lab, JobKind.TRAIN, train_params())
-    assert 'hx-get="/recent"' in _html(client, "/")
-    fragment = client.get("/recent?kind=train", headers={"HX-Request": "true"}).text
-    assert 'hx-get="/recent?kind=train"' in fragment
-    assert "<html" not in fragment
-    assert client.post(f"/jobs/{job}/cancel").status_code == 303
-    assert "hx-get" not in _html(client, "/")
-
-
-def test_a_person_at_the_fragment_is_sent_to_the_page(client: httpx.Client) -> None:
-    answer = client.get("/recent?kind=train")
-    assert answer.status_code == 307
-    assert answer.headers["location"] == "/?kind=train#jobs"
 
 
 def test_a_waiting_job_says_why_and_can_be_cancelled(lab: Lab, client: httpx.Client) -> None:

@@ -11,11 +11,11 @@ from app.web.pages import (
     board,
     compare,
     compare_trainings,
-    dashboard,
     datasets,
     evaluate,
     evaluation_running,
     help,
+    home,
     import_model,
     job_table,
     jobs,
@@ -32,7 +32,7 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, as_code, board, dashboard, job_table, jobs, report, compare,
+    ablate, ablation, as_code, board, home, job_table, jobs, report, compare,
     compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
     datasets, live, help,
 )  # fmt: skip
