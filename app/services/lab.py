@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.queue import Broker
 from app.settings import Settings
-from app.store import shipped, summaries
+from app.store import shipped
 from app.store.db import Database
 from app.store.files import Files
 
@@ -29,7 +29,6 @@ class Lab:
         database = Database(settings.sql_url)
         database.migrate()
         shipped.register(database, files, settings.shipped_dir)
-        summaries.catch_up(database, files)
         return cls(settings, database, files, Broker(settings))
 
     def close(self) -> None:
