@@ -40,7 +40,7 @@ class Estimate(_View):
 
     seconds: float
     jobs: int
-    """How many earlier jobs it is the median of."""
+    """How many earlier jobs say so."""
     device: str
     """What computed those; empty where it is not known."""
 

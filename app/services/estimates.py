@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -23,10 +23,19 @@ from app.store.history import Trained
 _LOOKED_AT = 100
 """Earlier jobs that are read, the newest."""
 _COUNTED = 5
-"""Of those that fit, the newest that the estimate is the median of."""
+"""Of those that fit, the newest that the estimate is made from."""
 _SHARED = ("attack", "further", "queries", "epsilons", "step_counts", "minimal_epsilon")
 """What two evaluations have to share, beside `_SWITCHES`."""
 _SWITCHES = ("corruptions", "attention", "embedding")
+
+
+class _Run(NamedTuple):
+    """An earlier job like the one asked for."""
+
+    device: str
+    work: int
+    """Images, of a training in all epochs."""
+    seconds: float
 
 
 def estimate(lab: Lab, params: Params) -> Estimate | None:
@@ -46,15 +55,15 @@ def _of_training(lab: Lab, params: TrainParams) -> Estimate | None:
     images, side = dataset.report["train_images"], dataset.report["image_size"]
     earlier = history.trainings(lab.database, params.recipe, limit=_LOOKED_AT)
     sizes = catalogue.datasets_by_id(lab.database, {each.dataset_id for each in earlier})
-    paces: list[tuple[str, float]] = []
+    runs: list[_Run] = []
     for each in earlier:
         card, held = _card(each), sizes.get(each.dataset_id)
         if card is None or held is None or card.params is None or card.image_size != side:
             continue
         if _costs_as_much(params, card.params):
             work = card.params.epochs * held.report["train_images"]
-            paces.append((card.environment.device, each.seconds / work))
-    return _median(paces, params.epochs * images)
+            runs.append(_Run(card.environment.device, work, each.seconds))
+    return _expected(runs, params.epochs * images)
 
 
 def _card(trained: Trained) -> ModelCard | None:
@@ -85,12 +94,12 @@ def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
     held = catalogue.models_by_id(lab.database, [*params.models, *of_jobs])
     networks = {model: _network(row.card) for model, row in held.items()}
     asked = sorted(networks[model] for model in params.models if model in networks)
-    paces = [
-        (each.device, each.seconds / each.images)
+    runs = [
+        _Run(each.device, each.images, each.seconds)
         for each in earlier
         if sorted(networks.get(model, "") for model in each.params["models"]) == asked
     ]
-    return _median(paces, min(params.images, dataset.report["test_images"]))
+    return _expected(runs, min(params.images, dataset.report["test_images"]))
 
 
 def _facts(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,10 +115,20 @@ def _network(card: Mapping[str, Any]) -> str:
     return f"{card['architecture']}, {card['image_size']} px, {params.get('recipe')}"
 
 
-def _median(paces: Sequence[tuple[str, float]], work: int) -> Estimate | None:
-    """Of the newest on the device of the newest."""
-    same = [pace for device, pace in paces if device == paces[0][0]][:_COUNTED]
+def _expected(runs: Sequence[_Run], work: int) -> Estimate | None:
+    """By the newest runs on the device of the newest: what is there at least, and a share a unit.
+
+    Where all did as much work, what is there at least cannot be told apart: then by their pace.
+    """
+    same = [run for run in runs if run.device == runs[0].device][:_COUNTED]
     if not same:
         return None
-    seconds = statistics.median(same) * work
-    return Estimate(seconds=seconds, jobs=len(same), device=paces[0][0])
+    pace = statistics.median(run.seconds / run.work for run in same)
+    seconds = pace * work
+    if len({run.work for run in same}) > 1:
+        line = statistics.linear_regression(
+            [run.work for run in same], [run.seconds for run in same]
+        )
+        if line.slope > 0 and line.intercept > 0:
+            seconds = line.intercept + line.slope * work
+    return Estimate(seconds=seconds, jobs=len(same), device=same[0].device)

@@ -56,6 +56,14 @@ def test_a_training_takes_what_others_took_for_each_epoch(lab: Lab, dataset: str
     assert jobs.submit(lab, JobKind.TRAIN, asked(dataset)).expected_s == pytest.approx(240.0)
 
 
+def test_what_does_not_grow_with_the_work_is_told_apart(lab: Lab, dataset: str) -> None:
+    for epochs in (10, 20):
+        trained(lab, dataset, 60.0 + 10.0 * epochs, epochs=epochs)
+    found = estimate(lab, asked(dataset, epochs=100))
+    assert found is not None
+    assert found.seconds == pytest.approx(1060.0)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -21,6 +21,7 @@ from app.services.lab import Lab
 from app.web.forms.readable import Named, RowGroup, readable
 from app.web.pages.headlines import Headlines, ModelHeadline, headlines, left_by
 from app.web.pages.inputs import IdPath, Posted
+from app.web.pages.job_params import earlier_run
 from app.web.pages.keeping import changes
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
@@ -78,7 +79,7 @@ def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
         twin=_twin(lab, view),
         expected=any(one.expected is not None for one in view.card.test),
         has_teacher=teacher is not None,
-        params=_params(view, dataset, teacher),
+        params=_params(lab, view, dataset, teacher),
         measured=_measured(lab, model_id, evaluations),
         evaluations=evaluations,
         students=models.students_of(lab, model_id),
@@ -104,7 +105,7 @@ def _held_teacher(lab: Lab, view: ModelView) -> ModelView | None:
 
 
 def _params(
-    view: ModelView, dataset: DatasetView | None, teacher: ModelView | None
+    lab: Lab, view: ModelView, dataset: DatasetView | None, teacher: ModelView | None
 ) -> tuple[RowGroup, ...]:
     """What the lab holds of it is linked."""
     card = view.card
@@ -116,9 +117,8 @@ def _params(
     if card.teacher is not None:
         href = f"/models/{teacher.id}" if teacher else ""
         names[card.teacher.id] = Named(card.teacher.name, href)
-    earlier = card.params.continue_from
-    if earlier is not None:
-        names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
+    if card.params.continue_from is not None:
+        names |= earlier_run(lab, card.params.continue_from)
     return readable(TrainParams, card.params.model_dump(mode="json"), names)
 
 
