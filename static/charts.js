@@ -54,8 +54,20 @@ function cut(text, most) {
   return `${letters.slice(0, most - 1 - end).join("")}…${letters.slice(-end).join("")}`;
 }
 
+const NARROW = 520;
+const LEGEND_LINE = 20;
+
+/** In a narrow card every entry of a legend has a line of its own: beyond two, these are added to the chart's height. */
+function withRoom(plot, { data, layout }) {
+  const lines = data.filter((trace) => trace.name && trace.showlegend !== false).length;
+  if (plot.clientWidth >= NARROW || lines < 3) return layout;
+  const usual = layout.height ?? parseFloat(getComputedStyle(plot).minHeight);
+  return { ...layout, height: usual + LEGEND_LINE * (lines - 2) };
+}
+
 function react(plot) {
-  return Plotly.react(plot, named(plot.figure.data, plot.clientWidth), themed(plot.figure.layout), CONFIG);
+  const layout = themed(withRoom(plot, plot.figure));
+  return Plotly.react(plot, named(plot.figure.data, plot.clientWidth), layout, CONFIG);
 }
 
 /** Draw what is drawn already once more, with the points that came since. */
