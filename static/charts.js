@@ -59,10 +59,11 @@ const LEGEND_LINE = 20;
 
 /** In a narrow card every entry of a legend has a line of its own: beyond two, these are added to the chart's height. */
 function withRoom(plot, { data, layout }) {
-  const lines = data.filter((trace) => trace.name && trace.showlegend !== false).length;
-  if (plot.clientWidth >= NARROW || lines < 3) return layout;
   const usual = layout.height ?? parseFloat(getComputedStyle(plot).minHeight);
-  return { ...layout, height: usual + LEGEND_LINE * (lines - 2) };
+  if (!usual) return layout;
+  const lines = data.filter((trace) => trace.name && trace.showlegend !== false).length;
+  const added = plot.clientWidth < NARROW ? LEGEND_LINE * Math.max(0, lines - 2) : 0;
+  return { ...layout, height: usual + added };
 }
 
 function react(plot) {
