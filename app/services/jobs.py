@@ -17,7 +17,7 @@ from app.contracts.params import Params, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
-from app.services import checks
+from app.services import checks, estimates
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, jobs, marks
@@ -48,6 +48,8 @@ def submit(
     names = catalogue.names(lab.database, titles.named_in(params))
     row = jobs.queued(kind, titles.title(params, names), params)
     row.idempotency_key, row.request_digest = idempotency_key, digest
+    expected = estimates.estimate(lab, params)
+    row.expected_s = None if expected is None else expected.seconds
     try:
         jobs.add(lab.database, row, lifecycle.trainings(row.id, params))
     except jobs.DuplicateKey as taken:
@@ -196,6 +198,7 @@ def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str
         created_at=_utc(row.created_at),
         started_at=utc_or_none(row.started_at),
         finished_at=utc_or_none(row.finished_at),
+        expected_s=row.expected_s,
         waiting_because=reasons.get(Queue(row.queue)) if status is JobStatus.QUEUED else None,
         failure=Failure(**row.failure) if row.failure else None,
         has_result=row.result_file is not None,

@@ -122,6 +122,11 @@ def delete(lab: Lab, *model_ids: str) -> float:
     return marks.put_in_bin(lab.database, ModelRow, model_ids)
 
 
+def students_of(lab: Lab, model_id: str) -> int:
+    """How many models learned from this one; deleting it breaks none of them."""
+    return catalogue.students_of(lab.database, model_id)
+
+
 def restore(lab: Lab, *model_ids: str) -> None:
     """Take models out of the bin, all or none of them. Raises NotFound."""
     _check_held(lab, model_ids, deleted=True)

@@ -11,7 +11,8 @@ from sqlalchemy import Select, func, literal, or_, select
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
-from app.store.tables import EventRow, JobRow
+from app.store.paging import page_of
+from app.store.tables import EventRow, JobRow, MeasurementRow
 
 UNFINISHED = tuple(status for status in JobStatus if not status.is_final)
 
@@ -56,7 +57,13 @@ def _filtered(
         # are hexadecimal digits, and `g` comes after `f`.
         query = query.where(JobRow.id >= starts, JobRow.id < f"{starts}g")
     if measures is not None:
-        query = query.where(JobRow.params["models"].as_string().contains(measures))
+        # What is over and succeeded is in the measurements; of the others there are few.
+        done = JobRow.id.in_(
+            select(MeasurementRow.job_id).where(MeasurementRow.model_id == measures)
+        )
+        named = JobRow.params["models"].as_string().contains(measures)
+        others = (JobRow.kind == JobKind.EVALUATE) & (JobRow.status != JobStatus.SUCCEEDED)
+        query = query.where(done | (others & named))
     if parent is not None:
         query = query.where(JobRow.parent_id == parent)
     elif not children:
@@ -100,11 +107,8 @@ def page(
     whose ids begin so.
     """
     query = _filtered(kinds, statuses, parent, children, measures, starts)
-    with database.reading() as session:
-        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-        newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
-        rows = session.scalars(newest.offset(offset).limit(limit)).all()
-    return list(rows), total
+    newest = (JobRow.created_at.desc(), JobRow.id.desc())
+    return page_of(database, JobRow, query, newest, offset=offset, limit=limit)
 
 
 def unfinished(database: Database) -> list[JobRow]:

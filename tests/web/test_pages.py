@@ -169,7 +169,15 @@ def test_what_is_not_there_is_a_page_that_says_so(client: httpx.Client, path: st
     assert "Error 404" in _html(client, path, 404)
 
 
-@pytest.mark.parametrize("path", ["/jobs/1", "/jobs?page=0", "/jobs?kind=dance", "/live?job=x"])
+@pytest.mark.parametrize("path", ["/jobs/xyz", "/models/1", "/datasets/x", "/nowhere"])
+def test_an_address_that_was_never_one_says_so_in_words(client: httpx.Client, path: str) -> None:
+    html = _html(client, path, 404)
+    assert "There is no page at this address." in html
+    for said in ("pattern", "0-9a-f", "job_id", "API is described"):
+        assert said not in html
+
+
+@pytest.mark.parametrize("path", ["/jobs?page=0", "/jobs?kind=dance", "/live?job=x"])
 def test_a_malformed_address_is_a_page_too(client: httpx.Client, path: str) -> None:
     assert "Error 422" in _html(client, path, 422)
 
@@ -296,8 +304,9 @@ def test_a_model_has_its_card_and_its_ways_on(lab: Lab, client: httpx.Client) ->
 
 def test_a_deleted_model_can_be_restored(lab: Lab, client: httpx.Client) -> None:
     model = add_model(lab, add_dataset(lab), name="Gone")
-    assert client.post(f"/models/{model}/delete").headers["location"] == "/models?shelf=bin"
-    assert "Gone" not in _html(client, "/models")
+    deleted = client.post(f"/models/{model}/delete").headers["location"]
+    assert "Gone" not in _html(client, deleted)
+    assert "Undo" in _html(client, deleted)
     assert "Bin (1)" in _html(client, "/models")
     assert "Gone" in _html(client, "/models?shelf=bin")
     _html(client, f"/models/{model}", 404)

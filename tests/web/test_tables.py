@@ -189,11 +189,12 @@ def test_what_is_refused_says_why_and_changes_nothing(lab: Lab, client: httpx.Cl
     ("fields", "said"),
     [
         ({}, "Nothing is chosen."),
-        ({"job": ["x"], "action": "delete"}, "ids"),
-        ({"job": [an_id()], "action": "dance"}, "action"),
+        ({"job": ["x"], "action": "delete"}, "no choice"),
+        ({"job": [an_id()], "action": "dance"}, "no choice"),
         ({"job": [an_id()], "action": "tag"}, "There is no tag"),
         ({"job": [an_id()], "action": "archive"}, "There is no such job."),
-        ({"job": [an_id() for _ in range(101)], "action": "archive"}, "ids"),
+        ({"job": [an_id() for _ in range(101)], "action": "archive"}, "no choice"),
+        ({"job": [an_id()], "action": "tag", "tag": "a,b"}, "tag: must not contain commas"),
     ],
 )
 def test_a_form_that_means_nothing_says_so(

@@ -76,6 +76,8 @@ _OF_THE_PAPER = (
 )  # fmt: skip
 _OWN = ("name", "recipes", "grid", "own", "seeds", "training.dataset", "training.teacher")
 """What no preset says."""
+_TEACHERS = 10
+"""Clean models among which a teacher is looked for, the most accurate first."""
 _MANY_EPOCHS = 150
 """Beyond them the page warns."""
 _NO_ID = "0" * 32
@@ -117,7 +119,7 @@ def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
 
 
 def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -> AblateContext:
-    held = offered_datasets(lab)
+    held = offered_datasets(lab, *typed.asked(entries, "training.dataset"))
     offers = {
         "training.dataset": held,
         "training.teacher": known_models(lab, *typed.asked(entries, "training.teacher")).offer,
@@ -138,16 +140,12 @@ def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
     lab has images for, its own before those that came with it.
     """
     found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
-    held = datasets.all_datasets(lab)
-    fitting = [
-        (view, dataset)
-        for view in newest_models(lab)
-        if view.card.recipe is Recipe.CLEAN
-        and (dataset := datasets.fitting(held, view.card)) is not None
-    ]
-    if not fitting:
+    clean = [view for view in newest_models(lab) if view.card.recipe is Recipe.CLEAN]
+    best_first = sorted(clean, key=_preference, reverse=True)[:_TEACHERS]
+    pairs = ((view, datasets.fitting(lab, view.card)) for view in best_first)
+    teacher, dataset = next((pair for pair in pairs if pair[1] is not None), (None, None))
+    if teacher is None or dataset is None:
         return found
-    teacher, dataset = max(fitting, key=lambda pair: _preference(pair[0]))
     return found | {
         "training.teacher": (teacher.id,),
         "training.architecture": (teacher.card.architecture,),

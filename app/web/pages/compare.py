@@ -187,7 +187,8 @@ def _choices(lab: Lab, chosen: Sequence[str]) -> tuple[EvaluationChoice, ...]:
     shown = {view.id: view for view in newest}
     older = [job for job in chosen if job not in shown]
     first = [view for view in (_known(lab, job) for job in older) if view is not None]
-    names = {view.id: view.name for view in datasets.all_datasets(lab)}
+    measured = {str(view.params["dataset"]) for view in [*first, *newest]}
+    names = {id_: view.name for id_, view in datasets.by_id(lab, measured).items()}
     ordered = sorted([*first, *newest], key=lambda view: view.id not in chosen)
     return tuple(_choice(view, names, view.id in chosen) for view in ordered)
 

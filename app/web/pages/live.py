@@ -94,7 +94,7 @@ def live(
         ready=bool(views),
         more_models=known.more,
         examples=showcase.examples(lab),
-        samples=_samples(datasets.all_datasets(lab), lists),
+        samples=_samples(datasets.newest(lab), lists),
         job=job,
         chosen=bool(wished),
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",
