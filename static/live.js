@@ -371,17 +371,16 @@ const asked = (facts) => (result) => {
   return start;
 };
 
-/** An earlier job, as its address says; its image can be attacked again as the models saw it. */
+/** An earlier job, as its address says, with its image, which can be attacked again whatever became of it. */
 async function restore(id, facts) {
   const mine = ++current;
   const answer = await fetch(`/api/jobs/${id}`);
   if (!answer.ok) return problem(answer);
   const job = await answer.json();
+  const picture = await fetch(`/api/live/${id}/image.png`);
+  if (picture.ok && mine === current) take(await picture.blob(), job.title.replace(/^Explain /, ""), field("label").value);
   if (job.status !== "succeeded") await finished(id, mine);
-  await open(id, mine, { start: asked(facts) });
-  if (mine !== current || shown?.id !== id) return;
-  const bytes = Uint8Array.from(atob(shown.result.clean_png), (character) => character.charCodeAt(0));
-  take(new Blob([bytes], { type: "image/png" }), job.title.replace(/^Explain /, ""), shown.result.label ?? "");
+  if (mine === current) await open(id, mine, { start: asked(facts) });
 }
 
 begin();

@@ -17,9 +17,12 @@ from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/live", tags=["live"])
 
-_ZIP: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
-}
+
+def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+_PNG, _ZIP = _file("image/png"), _file("application/zip")
 
 
 @takes(ExplainParams)
@@ -33,6 +36,12 @@ class LiveForm(UploadForm):
 def explain(lab: LabDep, response: Response, form: Annotated[LiveForm, Form()]) -> JobView:
     """Attack an image on every model, at every budget; the result holds all that a page shows."""
     return started(lab, response, JobKind.EXPLAIN, form, form.image)
+
+
+@router.get("/{job_id}/image.png", response_class=Response, responses=_PNG)
+def image(lab: LabDep, job_id: IdPath) -> Response:
+    """The image of a live attack: as it was sent, else as the models saw it."""
+    return Response(reproducing.image(lab, job_id), media_type="image/png")
 
 
 @router.get("/{job_id}/reproduction.zip", response_class=Response, responses=_ZIP)

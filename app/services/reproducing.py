@@ -1,4 +1,4 @@
-"""A live attack as an archive with which it can be computed again, elsewhere too."""
+"""What it takes to compute a live attack again: its image, and all of it as an archive."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import shlex
 import zipfile
 
+from app.contracts.jobs import JobKind
 from app.contracts.params import ExplainParams
 from app.contracts.results import ExplainResult
 from app.contracts.views import JobView
@@ -35,12 +36,10 @@ def archive(lab: Lab, job_id: str) -> tuple[JobView, bytes]:
 
     Raises NotFound, Conflict while there is no result, InvalidInput for a job of another kind.
     """
-    job = jobs.get(lab, job_id)
-    result = jobs.result_of(lab, job)
-    if not isinstance(result, ExplainResult):
-        raise InvalidInput("That job is no live attack.", hint="Only these are packed so.")
+    job = _live_attack(lab, job_id)
+    result = _result(lab, job)
     files = {
-        "image.png": _image(lab, result),
+        "image.png": _sent(lab, result.params.upload) or base64.b64decode(result.clean_png),
         "config.json": _config(job, result),
         "result.json": jobs.result_json(lab, job_id),
     }
@@ -57,11 +56,35 @@ def archive(lab: Lab, job_id: str) -> tuple[JobView, bytes]:
     return job, packed.getvalue()
 
 
-def _image(lab: Lab, result: ExplainResult) -> bytes:
+def image(lab: Lab, job_id: str) -> bytes:
+    """The image of a live attack in any state, as PNG: as it was sent, and where the lab has
+    forgotten that, as the models saw it.
+
+    Raises NotFound, InvalidInput for a job of another kind, Conflict where neither is there.
+    """
+    job = _live_attack(lab, job_id)
+    sent = _sent(lab, job.params["upload"])
+    return sent or base64.b64decode(_result(lab, job).clean_png)
+
+
+def _live_attack(lab: Lab, job_id: str) -> JobView:
+    job = jobs.get(lab, job_id)
+    if job.kind is not JobKind.EXPLAIN:
+        raise InvalidInput("That job is no live attack.", hint="Choose one on the jobs page.")
+    return job
+
+
+def _result(lab: Lab, job: JobView) -> ExplainResult:
+    result = jobs.result_of(lab, job)
+    assert isinstance(result, ExplainResult)
+    return result
+
+
+def _sent(lab: Lab, upload: str) -> bytes | None:
     try:
-        return lab.files.upload(result.params.upload).read_bytes()
+        return lab.files.upload(upload).read_bytes()
     except FileNotFoundError:
-        return base64.b64decode(result.clean_png)
+        return None
 
 
 def _config(job: JobView, result: ExplainResult) -> bytes:

@@ -212,6 +212,21 @@ def test_without_its_upload_the_models_own_picture_is_packed(
     assert base64.b64encode(found).decode() == result.clean_png
 
 
+def test_the_image_is_kept_as_it_was_sent(
+    client: httpx.Client, lab: Lab, done: tuple[str, ExplainResult]
+) -> None:
+    job, result = done
+    seen = client.get(f"/api/live/{job}/image.png")
+    assert base64.b64encode(seen.content).decode() == result.clean_png
+    lab.files.upload(result.params.upload).write_bytes(png())
+    assert client.get(f"/api/live/{job}/image.png").content == png()
+    waiting = ExplainParams(upload=an_id(), models=(an_id(),))
+    job = add_job(lab, JobKind.EXPLAIN, waiting)
+    assert client.get(f"/api/live/{job}/image.png").status_code == 409
+    lab.files.upload(waiting.upload).write_bytes(png())
+    assert client.get(f"/api/live/{job}/image.png").content == png()
+
+
 def test_only_a_finished_live_attack_is_packed(client: httpx.Client, lab: Lab) -> None:
     for path, status in (("0" * 32, 404), ("x", 422)):
         assert client.get(f"/api/live/{path}/reproduction.zip").status_code == status
@@ -225,16 +240,27 @@ def test_only_a_finished_live_attack_is_packed(client: httpx.Client, lab: Lab) -
         lab, JobKind.IMPORT, ImportParams(name="x"),
         result=ImportResult(dataset=an_id(), report=report),
     )  # fmt: skip
-    assert client.get(f"/api/live/{imported}/reproduction.zip").status_code == 422
+    for file in ("reproduction.zip", "image.png"):
+        assert client.get(f"/api/live/{imported}/{file}").status_code == 422
 
 
 def test_a_result_of_an_earlier_version_is_named_as_such(client: httpx.Client, lab: Lab) -> None:
-    waiting = ExplainParams(upload=an_id(), models=(an_id(),))
-    job = add_job(lab, JobKind.EXPLAIN, waiting, result=_Former())
+    upload, teacher = an_id(), an_id()
+    job = add_job(
+        lab, JobKind.EXPLAIN, _FormerParams(upload=upload, teacher=teacher), result=_Former()
+    )
+    lab.files.upload(upload).write_bytes(png())
+    assert client.get(f"/live?job={job}").status_code == 200
+    assert client.get(f"/api/live/{job}/image.png").content == png()
     answer = client.get(f"/api/live/{job}/reproduction.zip")
     assert answer.status_code == 409
     assert "earlier version" in answer.json()["detail"]
     assert client.get(f"/jobs/{job}").status_code == 200
+
+
+class _FormerParams(BaseModel):
+    upload: str
+    teacher: str
 
 
 class _Former(BaseModel):

@@ -48,6 +48,7 @@ ROUTES = {
     "/api/models/{model_id}/restore": {"post"},
     "/api/presets/train": {"get"},
     "/api/live": {"post"},
+    "/api/live/{job_id}/image.png": {"get"},
     "/api/live/{job_id}/reproduction.zip": {"get"},
     "/api/health": {"get"},
 }

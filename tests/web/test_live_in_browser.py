@@ -471,9 +471,15 @@ def test_a_result_of_an_earlier_version_says_so(
     page: Page, lab: Lab, pair: tuple[str, str]
 ) -> None:
     job = finished(lab, *pair)
+    upload = lab.files.upload(jobs.get(lab, job).params["upload"])
+    upload.write_bytes(base64.b64decode(explanation(*pair).clean_png))
     path = lab.files.result(job)
     former = json.loads(path.read_bytes())
     del former["attacks"]
     path.write_text(json.dumps(former | {"levels": []}))
     page.goto(f"/live?job={job}")
     expect(page.locator("#status")).to_contain_text("earlier version")
+    expect(page.locator("#preview")).to_be_visible()
+    with page.expect_response("**/api/live") as sent:
+        page.click("#attack")
+    assert sent.value.status == 202

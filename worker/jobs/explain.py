@@ -39,7 +39,7 @@ from worker.jobs.crafting import (
     rounded,
     runs,
 )
-from worker.jobs.looking import Seen, look
+from worker.jobs.looking import Seen, look, look_closely
 from worker.jobs.telling import Evidence, attacked, clean_look, minimal, shown_classes
 from worker.models import Classifier, Outputs, frozen_outputs
 from worker.pictures import as_jpeg, png
@@ -68,7 +68,7 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
     models = [_warm(lab.files, row) for row in rows]
     clean = _image(lab.files, params.upload, size)  # (H, W, 3)
     x = _to_batch(clean[None])
-    seen = [look(one.model, x) for one in models]
+    seen = [look_closely(one.model, x) for one in models]
     truths = _truths(params, classes, seen)
     budgets = torch.linspace(0, params.max_epsilon, LIVE_LEVELS, device=x.device, dtype=x.dtype)
     crafted = _craft_all(context, params, classes, models, x, truths, budgets)
@@ -77,7 +77,7 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
     evidence = []
     for number, one in enumerate(models):
         context.check()
-        looks = _look_all(one.model, number, seen[number], crafted, pictures, noise)
+        looks = _look_all(one, number, seen[number], crafted, pictures, noise)
         evidence.append(Evidence(truth=truths[number], **looks))
     result = _result(context, params, rows, clean, pictures, evidence, budgets)
     return Outcome(result)
@@ -240,7 +240,7 @@ def _craft_all(
 
 
 def _look_all(
-    model: Classifier,
+    loaded: _Loaded,
     number: int,
     clean: Seen,
     crafted: Sequence[Crafted],
@@ -257,20 +257,20 @@ def _look_all(
         "noise": rounded(noise[1:]),
         "float": crafted[number].iterates[1:, -1],
         **{f"jpeg-{q}": _to_batch(jpeg) for q, jpeg in zip(_QUALITIES, jpegs, strict=True)},
-        **{i: _to_batch(each) for i, each in enumerate(last)},
+        **{i: _to_batch(each) for i, each in enumerate(last) if i != number},
     }
-    every = look(model, torch.cat(list(batches.values())))
+    every = look(*loaded, torch.cat(list(batches.values())))
     parts = every.split([len(batch) for batch in batches.values()])
-    seen = {n: Seen.joined([clean, part]) for n, part in zip(batches, parts, strict=True)}
-    before = [Seen.joined([clean.without_stages, each]) for each in crafted[number].seen]
-    looks = [seen[i] for i in range(len(pictures))]
-    own = looks[number]
-    looks[number] = Seen.woven([*before, own])
+    first = clean.without_stages
+    seen = {n: Seen.joined([first, part]) for n, part in zip(batches, parts, strict=True)}
+    own = Seen.joined([clean, look_closely(loaded.model, _to_batch(last[number]))])
+    before = [Seen.joined([first, each]) for each in crafted[number].seen]
+    seen[number] = Seen.woven([*before, own])
     stored = ("float", *(f"jpeg-{quality}" for quality in _QUALITIES))
     return {
         "clean": clean,
         "noise": seen["noise"],
         "stored": {form: seen[form].top for form in stored},
-        "looks": looks,
+        "looks": [seen[i] for i in range(len(pictures))],
         "stages": own.stages,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,12 +82,17 @@ class Seen:
 
 
 @torch.no_grad()
-def look(model: Classifier, x: Tensor) -> Seen:
-    """What a model in eval mode makes of images (N, 3, H, W) in [0, 1]."""
-    return Seen.joined([_look(model, some) for some in torch.split(x, _AT_ONCE)])
+def look(model: Classifier, outputs: Callable[[Tensor], Outputs], x: Tensor) -> Seen:
+    """What a model in eval mode makes of images (N, 3, H, W) in [0, 1], without its stages.
+
+    `outputs` are those of `model`, by whatever way is quick.
+    """
+    return Seen.joined([seen(model, outputs(some)) for some in torch.split(x, _AT_ONCE)])
 
 
-def _look(model: Classifier, x: Tensor) -> Seen:
+@torch.no_grad()
+def look_closely(model: Classifier, x: Tensor) -> Seen:
+    """The same of a few images, with its stages."""
     outputs, stages = staged(model, x)
     return seen(model, outputs, tuple(attention_map(stage) for stage in stages))
 
