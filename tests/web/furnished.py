@@ -126,6 +126,8 @@ class _Furnished:
             "ablation": "/ablation",
             "models-import": "/models/import",
             "live": "/live",
+            "help": "/help",
+            "help-verdict": "/help/trust",
             "nowhere": "/nowhere",
         }
 
