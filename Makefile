@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run models test test-fast mutants lint format lock install install-dev
+.PHONY: help run models showcase test test-fast mutants lint format lock install install-dev
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,11 @@ models: install ## Train and measure the models in the box again: make models DA
 	@test -n "$(DATA)" || { echo "Say where the images are: make models DATA=archive" >&2; exit 2; }
 	LAB_DATA_DIR=$(TRAINING) LAB_SHIPPED_DIR=models \
 		$(BIN)/python -m worker.shipping repeat "$(DATA)"
+
+showcase: install ## Choose again what the first page shows: make showcase DATA=cifar10-jpeg.tar.xz
+	@test -n "$(DATA)" || { echo "Say where the images are: make showcase DATA=archive" >&2; exit 2; }
+	LAB_DATA_DIR=$(TRAINING) LAB_SHIPPED_DIR=models \
+		$(BIN)/python -m worker.shipping showcase "$(DATA)"
 
 TRAINING ?= build/models
 

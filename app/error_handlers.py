@@ -13,14 +13,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.problems import PLAIN, problem
-from app.errors import InvalidFields, LabError, TooLarge, field_errors
+from app.errors import InvalidFields, LabError, NotFound, TooLarge, field_errors
 from app.web.render import error_page
 
 _LOG = logging.getLogger("lab.web")
+_NO_PAGE = NotFound(
+    "There is no page at this address.",
+    hint="It may be mistyped or cut off. The menu leads to jobs, models and datasets; what was "
+    "deleted is in their bins for a week.",
+)
+_PAGE_HINT = "Go back, or begin at one of the pages of the menu."
+_API_HINT = "The API is described at /docs."
 _HINTS = {
     400: "Check the request's form: JSON or multipart, complete and well-formed.",
-    404: "The API is described at /docs.",
-    405: "The API is described at /docs.",
+    404: _API_HINT,
+    405: _API_HINT,
 }
 
 
@@ -32,11 +39,15 @@ def render(
     type_: str | None = None,
 ) -> Response:
     """The one place where an error becomes an answer; `type_` is that of a problem of the API."""
-    if request.url.path.startswith("/api"):
+    if _is_for_programs(request):
         return problem(request, error, type_=type_, headers=headers)
     page = error_page(request, error)
     page.headers.update(headers or {})
     return page
+
+
+def _is_for_programs(request: Request) -> bool:
+    return request.url.path.startswith("/api")
 
 
 def _known(request: Request, error: Exception) -> Response:
@@ -46,8 +57,17 @@ def _known(request: Request, error: Exception) -> Response:
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = field_errors(error.errors())
-    return render(request, InvalidFields(fields, hint="The API is described at /docs."))
+    if _is_for_programs(request):
+        return render(request, InvalidFields(field_errors(error.errors()), hint=_API_HINT))
+    if any(each["loc"][0] == "path" for each in error.errors()):
+        return render(request, _NO_PAGE)
+    said = [(field, _in_words(message)) for field, message in field_errors(error.errors())]
+    return render(request, InvalidFields(said, hint=_PAGE_HINT))
+
+
+def _in_words(message: str) -> str:
+    """Without a regular expression, which tells a person nothing."""
+    return "is not what this page knows" if "match pattern" in message else message
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -58,7 +78,10 @@ async def _http(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == 413:
         return render(request, TooLarge(error.detail, hint="Send less."), headers)
-    plain = LabError(str(error.detail), hint=_HINTS.get(error.status_code, ""))
+    if error.status_code == 404 and not _is_for_programs(request):
+        return render(request, _NO_PAGE, headers)
+    hint = _HINTS.get(error.status_code, "") if _is_for_programs(request) else _PAGE_HINT
+    plain = LabError(str(error.detail), hint=hint)
     plain.status = error.status_code
     plain.title = HTTPStatus(error.status_code).phrase
     return render(request, plain, headers, type_=PLAIN)

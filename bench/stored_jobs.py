@@ -1,4 +1,4 @@
-"""A lab with a thousand jobs of all kinds and states, written through its own store. No torch."""
+"""A lab with thousands of jobs of all kinds and states, written through its own store. No torch."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ let following = false;
 function follow(plot) {
   plot.on("plotly_relayout", async (change) => {
     if (following || !field("together").checked) return;
-    const range = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
+    const range = change["xaxis.range"] ?? [change["xaxis.range[0]"], change["xaxis.range[1]"]];
     const update = change["xaxis.autorange"] ? { "xaxis.autorange": true } : range[0] === undefined ? null : { "xaxis.range": range };
     if (!update) return;
     following = true;

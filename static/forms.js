@@ -37,7 +37,7 @@ function update(form) {
     group.hidden = fields.length > 0 && fields.every((field) => field.hidden);
     const shown = fields.filter((field) => !field.hidden);
     const names = shown.map((field) => field.querySelector("legend, label").textContent.trim());
-    const summary = group.querySelector("summary small:not([id])");
+    const summary = group.querySelector(":scope > summary small:not([id])");
     if (summary) summary.textContent = names.join(", ");
   }
 }

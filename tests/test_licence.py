@@ -18,7 +18,7 @@ APACHE_2_0 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 """SHA-256 of https://www.apache.org/licenses/LICENSE-2.0.txt."""
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
 FROM_OTHERS = ("static/vendor", "static/docs", "static/examples")
-OWN = {"README.md", "index.html", "start.js"}
+OWN = {"README.md", "index.html", "start.js", "pictures.json"}
 IS_A_LICENCE = re.compile(r"LICENSE|NOTICE")
 
 

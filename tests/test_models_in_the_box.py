@@ -1,7 +1,9 @@
-"""The models that the repository holds: complete, small, as good as their cards say."""
+"""The models that the repository holds: complete, small, as good as their cards say; and what the
+first page shows of them, computed again."""
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import subprocess
@@ -15,12 +17,19 @@ import torch
 from PIL import Image
 
 from app.contracts.params import EvaluateParams, ImportParams, Recipe, TrainParams
-from app.contracts.results import Accuracy
+from app.contracts.results import Accuracy, ShowcasePicture
 from app.store import catalogue
 from app.store.shipped import SUMS, Shipped, listed, read_card, register
+from app.store.showcase import picture_file, pool
+from app.store.showcase import read as read_showcase
 from tests.jobs.runs import open_lab
 from tests.plugins.images import MINI
+from worker.agkd_bml.attention import attention_map
+from worker.attacks import pgd
+from worker.data import decode_image
+from worker.models import Classifier
 from worker.registry import load_model
+from worker.shipping.showcase import EPSILON, default_pair, summary
 from worker.shipping.table import table
 
 FOLDER = Path(__file__).resolve().parents[1] / "models"
@@ -29,6 +38,7 @@ CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 )  # fmt: skip
 MAX_BYTES = 12 * 2**20
+SHOWN = read_showcase(FOLDER)
 each = pytest.mark.parametrize("shipped", BOX, ids=lambda shipped: shipped.slug)
 
 
@@ -98,9 +108,11 @@ def test_the_other_jobs_are_valid() -> None:
         EvaluateParams.model_validate(json.loads(path.read_bytes()) | what)
 
 
-def test_the_readme_shows_the_figures_of_the_cards() -> None:
+def test_the_readme_shows_the_figures_of_cards_and_showcase() -> None:
     written = table([(shipped.slug, read_card(shipped)) for shipped in BOX])
-    assert f"\n{written}\n" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"\n{written}\n" in readme
+    assert f"\n{summary(SHOWN.showcase)}\n" in readme
 
 
 @each
@@ -138,3 +150,75 @@ def _test_images() -> tuple[torch.Tensor, torch.Tensor]:
     labels = [CLASSES.index(name.split("/")[-2]) for name in names]
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     return x, torch.tensor(labels)
+
+
+def test_the_showcase_is_that_of_the_default_pair_and_of_all_models() -> None:
+    pair = [shipped.weights_sha256 for shipped in default_pair(FOLDER)]
+    for shown in SHOWN.pictures:
+        assert [model.sha256 for model in shown.models] == pair
+        assert shown.holds(EPSILON)
+    assert len({shown.picture.label for shown in SHOWN.pictures}) >= 6
+    facts = SHOWN.showcase
+    assert (facts.epsilon, facts.tried) == (EPSILON, len(pool()))
+    assert len(SHOWN.pictures) <= facts.held <= facts.tried
+    assert {model.sha256 for model in facts.curves.models} == {one.weights_sha256 for one in BOX}
+    assert facts.curves.images >= 200
+    assert facts.curves.dataset.sha256 == read_card(BOX[0]).dataset.sha256
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Classifier]:
+    """Teacher and student of the showcase, from the weights in the box."""
+    lab = open_lab(tmp_path_factory.mktemp("pair"))
+    register(lab.database, lab.files, FOLDER)
+    rows = catalogue.models_by_id(lab.database, [one.id for one in default_pair(FOLDER)])
+    return [load_model(lab.files, rows[one.id]) for one in default_pair(FOLDER)]
+
+
+@pytest.mark.parametrize("shown", SHOWN.pictures, ids=lambda shown: shown.picture.name)
+def test_the_weights_say_what_the_showcase_says(
+    shown: ShowcasePicture, pair: list[Classifier]
+) -> None:
+    clean = decode_image(picture_file(shown.picture.name).read_bytes(), image_size=32)
+    assert (clean == _pixels(shown.clean_png)).all()
+    for model, view in zip(pair, shown.views, strict=True):
+        changes = _pixels(view.changes_png).reshape(-1, *clean.shape)  # (B, H, W, 3)
+        pictures = clean + changes - np.uint8(128)  # modulo 256
+        largest = np.abs(pictures.astype(int) - clean).reshape(len(pictures), -1).max(axis=1)
+        assert (largest <= 255 * np.array(shown.budgets) + 0.5).all()
+        with torch.no_grad():
+            outputs = model.outputs(_batch(pictures))
+        confidence, top = outputs.logits.softmax(dim=1).max(dim=1)
+        assert top.tolist() == list(view.top)
+        assert confidence.tolist() == pytest.approx(view.confidence, abs=1e-3)
+        maps = _pixels(view.attention.png).reshape(-1, view.attention.height, view.attention.width)
+        assert np.abs(255 * attention_map(outputs.features).numpy() - maps).max() < 1.5
+
+
+def test_another_attack_breaks_the_teacher_and_not_the_student(pair: list[Classifier]) -> None:
+    pictures = np.stack([_pixels(shown.clean_png) for shown in SHOWN.pictures])
+    x = _batch(pictures)
+    y = torch.tensor([CLASSES.index(shown.picture.label) for shown in SHOWN.pictures])
+    right = []
+    for model in pair:
+        with torch.no_grad():
+            assert (model(x).argmax(dim=1) == y).all()
+        x_adv = pgd(
+            model, x, y, eps=EPSILON, step_size=EPSILON / 4, steps=10, norm="linf",
+            targeted=False, random_start=True, generator=torch.Generator().manual_seed(1),
+        )  # fmt: skip
+        with torch.no_grad():
+            right.append(model(x_adv).argmax(dim=1) == y)
+    teacher, student = right
+    assert not teacher.any()
+    assert student.all()
+
+
+def _pixels(text: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Of a PNG in base64; of one with a palette, the numbers of its colours."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+
+
+def _batch(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> torch.Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).float() / 255

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -35,6 +35,11 @@ _EXPORTS: Mapping[JobKind, Mapping[str, str]] = {
     },
 }
 _IMAGES = "/api/jobs/{id}/images.csv"
+
+
+def stated(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is to be changed, without what is left out."""
+    return {name: value for name, value in changes.items() if value is not None}
 
 
 class Job(Generic[R]):
@@ -80,6 +85,32 @@ class Job(Generic[R]):
     def cancel(self) -> JobView:
         """End it if it waits; ask it to end at its next step if it runs."""
         self.view = self._transport.post(JOB, f"/api/jobs/{self.id}/cancel")
+        return self.view
+
+    def change(
+        self,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        tags: Sequence[str] | None = None,
+        archived: bool | None = None,
+        pinned: bool | None = None,
+    ) -> JobView:
+        """Name it, write a note, tag, archive or pin it; what is left out stays.
+
+        An empty name: it is called by what it does. `tags` take the place of those it has.
+        """
+        said = {"name": name, "note": note, "tags": tags, "archived": archived, "pinned": pinned}
+        self.view = self._transport.patch(JOB, f"/api/jobs/{self.id}", stated(said))
+        return self.view
+
+    def delete(self) -> None:
+        """Move it into the bin for a week, an ablation with its jobs; it has to be over."""
+        self._transport.delete(f"/api/jobs/{self.id}")
+
+    def restore(self) -> JobView:
+        """Take it out of the bin."""
+        self.view = self._transport.post(JOB, f"/api/jobs/{self.id}/restore")
         return self.view
 
     def result(self) -> R:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from app.client.errors import LabError, unreadable
-from app.client.job import JOB, MODEL, Job
+from app.client.job import JOB, MODEL, Job, stated
 from app.client.names import (
     a_name,
     is_id,
@@ -23,6 +23,7 @@ from app.client.names import (
     the_one_starting,
 )
 from app.client.transport import Transport
+from app.contracts.board import Board, Condition
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, training_preset
 from app.contracts.results import (
@@ -38,6 +39,8 @@ from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
 
 T = TypeVar("T")
 
+_BOARD: TypeAdapter[Board] = TypeAdapter(Board)
+_CONDITIONS: TypeAdapter[list[Condition]] = TypeAdapter(list[Condition])
 _COMPARISON: TypeAdapter[Comparison] = TypeAdapter(Comparison)
 _DATASET: TypeAdapter[DatasetView] = TypeAdapter(DatasetView)
 _DATASETS: TypeAdapter[list[DatasetView]] = TypeAdapter(list[DatasetView])
@@ -257,6 +260,65 @@ class Lab:
         """Finished evaluations side by side, image by image; waits for none of them."""
         ids = [job.id if isinstance(job, Job) else self.job(job).id for job in jobs]
         return self._transport.get(_COMPARISON, "/api/comparisons", {"job": ids})
+
+    def conditions(self) -> list[Condition]:
+        """Every dataset and threat model under which something was measured; most models first."""
+        return self._transport.get(_CONDITIONS, "/api/board/conditions")
+
+    def board(self, condition: Condition, *, every: bool = False) -> Board:
+        """Models measured under one condition, the most robust first.
+
+        Each by its strongest evaluation; with `every` by each of them.
+        """
+        asked = {"dataset": condition.dataset, "threat": condition.key, "every": str(every)}
+        return self._transport.get(_BOARD, "/api/board", asked)
+
+    def change_model(
+        self,
+        name_or_id: str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        tags: Sequence[str] | None = None,
+        archived: bool | None = None,
+    ) -> ModelView:
+        """Rename, note, tag or archive a model; what is left out stays."""
+        said = stated({"name": name, "note": note, "tags": tags, "archived": archived})
+        return self._transport.patch(MODEL, f"/api/models/{self._model_id(name_or_id)}", said)
+
+    def delete_model(self, name_or_id: str) -> str:
+        """Move a model into the bin for a week; its id, by which it is restored."""
+        model = self._model_id(name_or_id)
+        self._transport.delete(f"/api/models/{model}")
+        return model
+
+    def restore_model(self, model_id: str) -> ModelView:
+        """Take a model out of the bin."""
+        return self._transport.post(MODEL, f"/api/models/{model_id}/restore")
+
+    def change_dataset(
+        self,
+        name_or_id: str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        tags: Sequence[str] | None = None,
+        archived: bool | None = None,
+    ) -> DatasetView:
+        """Rename, note, tag or archive a dataset; what is left out stays."""
+        said = stated({"name": name, "note": note, "tags": tags, "archived": archived})
+        path = f"/api/datasets/{self._dataset_id(name_or_id)}"
+        return self._transport.patch(_DATASET, path, said)
+
+    def delete_dataset(self, name_or_id: str) -> str:
+        """Move a dataset into the bin for a week; its id, by which it is restored."""
+        dataset = self._dataset_id(name_or_id)
+        self._transport.delete(f"/api/datasets/{dataset}")
+        return dataset
+
+    def restore_dataset(self, dataset_id: str) -> DatasetView:
+        """Take a dataset out of the bin."""
+        return self._transport.post(_DATASET, f"/api/datasets/{dataset_id}/restore")
 
     # How
 

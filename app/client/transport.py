@@ -71,6 +71,13 @@ class Transport:
         answer = self._send("POST", path, repeatable=key is not None, json=body, headers=headers)
         return _understood(kind, answer)
 
+    def patch(self, kind: TypeAdapter[T], path: str, body: Any) -> T:
+        """Change something; the same change twice changes nothing more."""
+        return _understood(kind, self._send("PATCH", path, repeatable=True, json=body))
+
+    def delete(self, path: str) -> None:
+        self._send("DELETE", path, repeatable=False)
+
     def upload(
         self,
         kind: TypeAdapter[T],

@@ -35,6 +35,16 @@ class Failure(_View):
     hint: str
 
 
+class Estimate(_View):
+    """How long a job will take, as others of its kind took in this lab."""
+
+    seconds: float
+    jobs: int
+    """How many earlier jobs say so."""
+    device: str
+    """What computed those; empty where it is not known."""
+
+
 class JobView(_View):
     """A job as the API and the pages show it. Times are UTC."""
 
@@ -59,6 +69,8 @@ class JobView(_View):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    expected_s: float | None = None
+    """How long it was expected to take when it was submitted; None where nobody could know."""
     waiting_because: str | None
     """For a queued job: why it is not running yet."""
     failure: Failure | None

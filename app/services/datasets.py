@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.contracts.changes import Changes
+from app.contracts.listings import Shelf
 from app.contracts.results import DatasetReport, ModelCard
-from app.contracts.views import DatasetView
+from app.contracts.views import DatasetView, Page
 from app.errors import Conflict, NotFound
 from app.services import checks, jobs
 from app.services.changing import columns, utc_or_none
@@ -22,11 +23,48 @@ from app.store import catalogue, marks
 from app.store.tables import DatasetRow
 
 SAMPLES_PER_CLASS = 8
+MOST_OFFERED = 100
 
 
 def all_datasets(lab: Lab, *, deleted: bool = False, name: str | None = None) -> list[DatasetView]:
     """All datasets, newest first, or those in the bin; or the one of that name."""
     return _views(lab, catalogue.datasets(lab.database, deleted=deleted, name=name))
+
+
+def page(
+    lab: Lab, *, shelf: Shelf = Shelf.LIST, page: int = 1, page_size: int = 25
+) -> Page[DatasetView]:
+    """Datasets on a shelf, newest first."""
+    first = (page - 1) * page_size
+    rows, total = catalogue.datasets_page(lab.database, shelf, offset=first, limit=page_size)
+    items = tuple(_views(lab, rows))
+    return Page[DatasetView](items=items, total=total, page=page, page_size=page_size)
+
+
+def newest(lab: Lab) -> list[DatasetView]:
+    """As many as a form can hold, newest first, without those in the archive."""
+    return list(page(lab, page_size=MOST_OFFERED).items)
+
+
+def search(lab: Lab, text: str, *, limit: int) -> list[DatasetView]:
+    """Datasets, newest first, with `text` in their name or at the start of their id."""
+    return _views(lab, catalogue.datasets_like(lab.database, text, limit=limit))
+
+
+def by_id(lab: Lab, ids: Collection[str]) -> dict[str, DatasetView]:
+    """The datasets among `ids`, in one query."""
+    rows = catalogue.datasets_by_id(lab.database, ids)
+    return {view.id: view for view in _views(lab, list(rows.values()))}
+
+
+def names_like(lab: Lab, start: str) -> set[str]:
+    """Names that begin so and are taken, also by datasets in the bin."""
+    return catalogue.dataset_names_like(lab.database, start)
+
+
+def binned(lab: Lab) -> int:
+    """How many are in the bin."""
+    return marks.in_bin(lab.database, DatasetRow)
 
 
 def get(lab: Lab, dataset_id: str) -> DatasetView:
@@ -51,8 +89,13 @@ def change(lab: Lab, dataset_id: str, changes: Changes) -> DatasetView:
     return get(lab, dataset_id)
 
 
-def delete(lab: Lab, dataset_id: str) -> None:
-    """Move a dataset into the bin. Raises NotFound, and Conflict while a job needs it."""
+def trained_on(lab: Lab, dataset_id: str) -> int:
+    """How many models were trained on this dataset; without it they cannot be measured on it."""
+    return catalogue.trained_on(lab.database, dataset_id)
+
+
+def delete(lab: Lab, dataset_id: str) -> float:
+    """Move a dataset into the bin; returns when. Raises NotFound; Conflict while a job needs it."""
     _row(lab, dataset_id)
     job = jobs.using(lab, [dataset_id])
     if job is not None:
@@ -60,7 +103,7 @@ def delete(lab: Lab, dataset_id: str) -> None:
             f"The unfinished job “{job.title}” needs this dataset.",
             hint="Cancel the job, or wait for its end.",
         )
-    marks.put_in_bin(lab.database, DatasetRow, [dataset_id])
+    return marks.put_in_bin(lab.database, DatasetRow, [dataset_id])
 
 
 def restore(lab: Lab, dataset_id: str) -> DatasetView:
@@ -70,24 +113,24 @@ def restore(lab: Lab, dataset_id: str) -> DatasetView:
     return get(lab, dataset_id)
 
 
-def of_model(held: Sequence[DatasetView], card: ModelCard) -> DatasetView | None:
-    """The one of these datasets that a model was trained on.
+def of_model(lab: Lab, card: ModelCard) -> DatasetView | None:
+    """The dataset that a model was trained on.
 
     Models travel and ids do not, so the same images count, imported anew.
     """
-    trained_on = card.dataset
-    same = [view for view in held if view.report.checksum == trained_on.sha256]
-    return next((view for view in held if view.id == trained_on.id), next(iter(same), None))
+    row = catalogue.dataset(lab.database, card.dataset.id)
+    row = row or catalogue.dataset_of(lab.database, card.dataset.sha256)
+    return None if row is None else _views(lab, [row])[0]
 
 
-def fitting(held: Sequence[DatasetView], card: ModelCard) -> DatasetView | None:
-    """The dataset that a model was trained on, else the first that it can be measured on."""
+def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
+    """The dataset that a model was trained on, else the newest that it can be measured on."""
     same = (
         view
-        for view in held
+        for view in newest(lab)
         if (view.report.classes, view.report.image_size) == (card.classes, card.image_size)
     )
-    return of_model(held, card) or next(same, None)
+    return of_model(lab, card) or next(same, None)
 
 
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:

@@ -17,7 +17,7 @@ from app.contracts.params import Params, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
-from app.services import checks
+from app.services import checks, estimates
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, jobs, marks
@@ -48,6 +48,8 @@ def submit(
     names = catalogue.names(lab.database, titles.named_in(params))
     row = jobs.queued(kind, titles.title(params, names), params)
     row.idempotency_key, row.request_digest = idempotency_key, digest
+    expected = estimates.estimate(lab, params)
+    row.expected_s = None if expected is None else expected.seconds
     try:
         jobs.add(lab.database, row, lifecycle.trainings(row.id, params))
     except jobs.DuplicateKey as taken:
@@ -106,12 +108,15 @@ def page(
     children: bool = True,
     measures: str | None = None,
     starts: str | None = None,
+    tag: str | None = None,
+    deleted: bool = False,
     page: int = 1,
     page_size: int = 20,
 ) -> Page[JobView]:
     """Jobs, newest first: all, those of one `parent`, or without `children` those of none.
 
     `measures`: the id of a model; only jobs that measure it. `starts`: how their ids begin.
+    `tag`: only those that have it. `deleted`: those in the bin instead.
     """
     rows, total = job_queries.page(
         lab.database,
@@ -121,6 +126,8 @@ def page(
         children=children,
         measures=measures,
         starts=starts,
+        tag=tag,
+        deleted=deleted,
         offset=(page - 1) * page_size,
         limit=page_size,
     )
@@ -135,6 +142,13 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     """
     rows = job_queries.ended_early_like(lab.database, text, limit=limit)
     return tuple(views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
+
+
+def finished_evaluations(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
+    """Evaluations that succeeded, newest first, with `text` in their title or name, or at the start
+    of their id.
+    """
+    return tuple(views(lab, job_queries.evaluations_like(lab.database, text, limit=limit)))
 
 
 def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
@@ -196,6 +210,7 @@ def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str
         created_at=_utc(row.created_at),
         started_at=utc_or_none(row.started_at),
         finished_at=utc_or_none(row.finished_at),
+        expected_s=row.expected_s,
         waiting_because=reasons.get(Queue(row.queue)) if status is JobStatus.QUEUED else None,
         failure=Failure(**row.failure) if row.failure else None,
         has_result=row.result_file is not None,

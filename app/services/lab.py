@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from app.queue import Broker
 from app.settings import Settings
-from app.store import shipped, summaries
+from app.store import shipped, showcase
 from app.store.db import Database
 from app.store.files import Files
+from app.store.showcase import Shown
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Lab:
     database: Database
     files: Files
     broker: Broker
+    shown: Shown | None
+    """The showcase of the models that come with the code."""
 
     @classmethod
     def open(cls, settings: Settings) -> Lab:
@@ -29,8 +32,8 @@ class Lab:
         database = Database(settings.sql_url)
         database.migrate()
         shipped.register(database, files, settings.shipped_dir)
-        summaries.catch_up(database, files)
-        return cls(settings, database, files, Broker(settings))
+        shown = showcase.find(settings.shipped_dir)
+        return cls(settings, database, files, Broker(settings), shown)
 
     def close(self) -> None:
         self.broker.close()

@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy import delete, func, select
 
+from app.contracts.listings import Shelf
 from app.store import marks
 from app.store.db import Database
+from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
 
 
@@ -25,6 +27,33 @@ def datasets(
         return list(session.scalars(query.order_by(DatasetRow.created_at.desc())))
 
 
+def datasets_page(
+    database: Database, shelf: Shelf, *, offset: int, limit: int
+) -> tuple[list[DatasetRow], int]:
+    """Datasets on a shelf, newest first, and how many there are."""
+    kept = marks.on_shelf(DatasetRow, shelf)
+    newest = (DatasetRow.created_at.desc(), DatasetRow.id.desc())
+    found = select(DatasetRow).where(*kept)
+    return page_of(database, DatasetRow, found, newest, offset=offset, limit=limit)
+
+
+def datasets_like(database: Database, text: str, *, limit: int) -> list[DatasetRow]:
+    """Datasets, newest first, with `text` in their name or at the start of their id."""
+    like = DatasetRow.name.icontains(text, autoescape=True)
+    like |= DatasetRow.id.startswith(text.lower(), autoescape=True)
+    query = select(DatasetRow).where(like, DatasetRow.deleted_at.is_(None))
+    with database.reading() as session:
+        newest = query.order_by(DatasetRow.created_at.desc()).limit(limit)
+        return list(session.scalars(newest))
+
+
+def datasets_by_id(database: Database, ids: Collection[str]) -> dict[str, DatasetRow]:
+    """The datasets among `ids` that are not in the bin, in one query."""
+    query = select(DatasetRow).where(DatasetRow.id.in_(ids), DatasetRow.deleted_at.is_(None))
+    with database.reading() as session:
+        return {row.id: row for row in session.scalars(query)}
+
+
 def dataset(database: Database, dataset_id: str, *, deleted: bool = False) -> DatasetRow | None:
     """A dataset; one in the bin only when `deleted`."""
     with database.reading() as session:
@@ -32,12 +61,19 @@ def dataset(database: Database, dataset_id: str, *, deleted: bool = False) -> Da
     return row if row is not None and (row.deleted_at is not None) == deleted else None
 
 
+def dataset_names_like(database: Database, start: str) -> set[str]:
+    """The names that begin so, also of datasets in the bin."""
+    query = select(DatasetRow.name).where(DatasetRow.name.startswith(start, autoescape=True))
+    with database.reading() as session:
+        return set(session.scalars(query))
+
+
 def dataset_of(database: Database, sha256: str) -> DatasetRow | None:
     """A dataset with this checksum that is not in the bin, whatever it is called."""
-    checksum = DatasetRow.report["checksum"].as_string()
-    query = select(DatasetRow).where(checksum == sha256, DatasetRow.deleted_at.is_(None))
+    same = (DatasetRow.checksum == sha256, DatasetRow.deleted_at.is_(None))
+    query = select(DatasetRow).where(*same).order_by(DatasetRow.created_at.desc())
     with database.reading() as session:
-        return session.scalars(query.limit(1)).one_or_none()
+        return session.scalar(query.limit(1))
 
 
 def dataset_named(database: Database, name: str) -> DatasetRow | None:
@@ -52,13 +88,14 @@ def models(
     deleted: bool = False,
     archived: bool = True,
     name: str | None = None,
+    tag: str | None = None,
     offset: int = 0,
     limit: int = 1000,
 ) -> tuple[list[ModelRow], int]:
     """Registered models, newest first, and how many there are; or those in the bin.
 
     `archived`: whether those in the archive are listed, too. `name`: only those that are called
-    exactly so.
+    exactly so. `tag`: only those that have it.
     """
     gone = ModelRow.deleted_at.is_not(None)
     query = select(ModelRow).where(gone if deleted else ~gone)
@@ -66,10 +103,10 @@ def models(
         query = query.where(ModelRow.archived_at.is_(None))
     if name is not None:
         query = query.where(ModelRow.name == name)
-    with database.reading() as session:
-        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-        newest = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc())
-        return list(session.scalars(newest.offset(offset).limit(limit))), total
+    if tag is not None:
+        query = query.where(marks.tagged(ModelRow, tag))
+    newest = (ModelRow.created_at.desc(), ModelRow.id.desc())
+    return page_of(database, ModelRow, query, newest, offset=offset, limit=limit)
 
 
 def models_like(database: Database, text: str, *, limit: int) -> list[ModelRow]:
@@ -129,6 +166,24 @@ def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
     # Cards of lab 0.2 and earlier do not say where a model comes from.
     own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
     return marks.empty_bin(database, ModelRow, own, older_than_s=older_than_s)
+
+
+def students_of(database: Database, model_id: str) -> int:
+    """How many models that are not in the bin learned from this one."""
+    query = select(func.count(ModelRow.id)).where(
+        ModelRow.teacher_id == model_id, ModelRow.deleted_at.is_(None)
+    )
+    with database.reading() as session:
+        return session.scalar(query) or 0
+
+
+def trained_on(database: Database, dataset_id: str) -> int:
+    """How many models that are not in the bin were trained on this dataset."""
+    query = select(func.count(ModelRow.id)).where(
+        ModelRow.dataset_id == dataset_id, ModelRow.deleted_at.is_(None)
+    )
+    with database.reading() as session:
+        return session.scalar(query) or 0
 
 
 def left_by(database: Database, job_ids: Collection[str]) -> ModelRow | DatasetRow | None:

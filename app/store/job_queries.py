@@ -7,11 +7,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, func, literal, or_, select
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
-from app.store.tables import EventRow, JobRow
+from app.store.marks import tagged
+from app.store.paging import page_of
+from app.store.tables import EventRow, JobRow, MeasurementRow
 
 UNFINISHED = tuple(status for status in JobStatus if not status.is_final)
 
@@ -49,14 +51,25 @@ def _filtered(
     children: bool,
     measures: str | None,
     starts: str | None,
+    tag: str | None,
+    deleted: bool,
 ) -> Select[JobRow]:
-    query = select(JobRow).where(JobRow.deleted_at.is_(None))
+    gone = JobRow.deleted_at.is_not(None)
+    query = select(JobRow).where(gone if deleted else ~gone)
+    if tag is not None:
+        query = query.where(tagged(JobRow, tag))
     if starts is not None:
         # A range, which the index of ids serves on every database; LIKE would read them all. Ids
         # are hexadecimal digits, and `g` comes after `f`.
         query = query.where(JobRow.id >= starts, JobRow.id < f"{starts}g")
     if measures is not None:
-        query = query.where(JobRow.params["models"].as_string().contains(measures))
+        # What is over and succeeded is in the measurements; of the others there are few.
+        done = JobRow.id.in_(
+            select(MeasurementRow.job_id).where(MeasurementRow.model_id == measures)
+        )
+        named = JobRow.params["models"].as_string().contains(measures)
+        others = (JobRow.kind == JobKind.EVALUATE) & (JobRow.status != JobStatus.SUCCEEDED)
+        query = query.where(done | (others & named))
     if parent is not None:
         query = query.where(JobRow.parent_id == parent)
     elif not children:
@@ -69,14 +82,26 @@ def _filtered(
 
 
 def ended_early_like(database: Database, text: str, *, limit: int) -> list[JobRow]:
-    """Trainings that were cancelled or failed, newest first, with `text` in their title or at the
-    start of their id.
+    """Trainings that were cancelled or failed, newest first, with `text` in their title or name,
+    or at the start of their id.
     """
-    like = JobRow.title.icontains(text, autoescape=True)
-    like |= JobRow.id.startswith(text.lower(), autoescape=True)
     ended = JobRow.status.in_((JobStatus.CANCELLED, JobStatus.FAILED))
-    here = JobRow.deleted_at.is_(None)
-    query = select(JobRow).where(like, ended, here, JobRow.kind == JobKind.TRAIN)
+    return _like(database, text, ended & (JobRow.kind == JobKind.TRAIN), limit)
+
+
+def evaluations_like(database: Database, text: str, *, limit: int) -> list[JobRow]:
+    """Evaluations that succeeded, newest first, with `text` in their title or name, or at the start
+    of their id.
+    """
+    done = (JobRow.kind == JobKind.EVALUATE) & (JobRow.status == JobStatus.SUCCEEDED)
+    return _like(database, text, done, limit)
+
+
+def _like(database: Database, text: str, where: ColumnElement[bool], limit: int) -> list[JobRow]:
+    like = JobRow.title.icontains(text, autoescape=True)
+    like |= JobRow.name.icontains(text, autoescape=True)
+    like |= JobRow.id.startswith(text.lower(), autoescape=True)
+    query = select(JobRow).where(like, where, JobRow.deleted_at.is_(None))
     with database.reading() as session:
         newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
         return list(session.scalars(newest.limit(limit)))
@@ -91,20 +116,19 @@ def page(
     children: bool = True,
     measures: str | None = None,
     starts: str | None = None,
+    tag: str | None = None,
+    deleted: bool = False,
     offset: int,
     limit: int,
 ) -> tuple[list[JobRow], int]:
     """Jobs, newest first, and how many there are in all; or a parent's, or those without one.
 
     `measures`: a model's id; only jobs that measure it. `starts`: hexadecimal digits; only jobs
-    whose ids begin so.
+    whose ids begin so. `tag`: only jobs that have it. `deleted`: those in the bin instead.
     """
-    query = _filtered(kinds, statuses, parent, children, measures, starts)
-    with database.reading() as session:
-        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-        newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
-        rows = session.scalars(newest.offset(offset).limit(limit)).all()
-    return list(rows), total
+    query = _filtered(kinds, statuses, parent, children, measures, starts, tag, deleted)
+    newest = (JobRow.created_at.desc(), JobRow.id.desc())
+    return page_of(database, JobRow, query, newest, offset=offset, limit=limit)
 
 
 def unfinished(database: Database) -> list[JobRow]:

@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, Float, UnaryExpression, case, cast, func, 
 from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder, Shelf
 from app.store.catalogue import best_of
 from app.store.db import Database
-from app.store.marks import Marked, tagged
+from app.store.marks import on_shelf, tagged
+from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
 
 MOST_CHOICES = 200
@@ -64,7 +65,7 @@ def jobs(
     """A page of the jobs asked for, and how many there are in all; parts of ablations are left
     out.
     """
-    conditions = [JobRow.parent_id.is_(None), *_on_shelf(JobRow, asked.shelf)]
+    conditions = [JobRow.parent_id.is_(None), *on_shelf(JobRow, asked.shelf)]
     if asked.text:
         conditions.append(
             JobRow.title.icontains(asked.text, autoescape=True)
@@ -80,20 +81,15 @@ def jobs(
         conditions.append(JobRow.dataset_id == asked.dataset)
     key = _JOB_KEYS[asked.order]
     order = _in_order(JobRow, key, unique=asked.order is JobOrder.CREATED, falling=asked.falling)
-    with database.reading() as session:
-        total = session.scalar(select(func.count(JobRow.id)).where(*conditions)) or 0
-        # Ids first: sorting carries no parameters along.
-        ids = select(JobRow.id).where(*conditions).order_by(*order).offset(offset).limit(limit)
-        shown = list(session.scalars(ids))
-        rows = {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(shown)))}
-    return [rows[id_] for id_ in shown if id_ in rows], total
+    query = select(JobRow).where(*conditions)
+    return page_of(database, JobRow, query, order, offset=offset, limit=limit)
 
 
 def models(
     database: Database, asked: ModelFilter, *, offset: int, limit: int
 ) -> tuple[list[ModelRow], int]:
     """A page of the models asked for, and how many there are in all."""
-    conditions = [*_on_shelf(ModelRow, asked.shelf)]
+    conditions = [*on_shelf(ModelRow, asked.shelf)]
     if asked.text:
         conditions.append(
             ModelRow.name.icontains(asked.text, autoescape=True)
@@ -110,21 +106,8 @@ def models(
     order = _in_order(
         ModelRow, key, unique=asked.order is ModelOrder.CREATED, falling=asked.falling
     )
-    with database.reading() as session:
-        total = session.scalar(select(func.count(ModelRow.id)).where(*conditions)) or 0
-        ids = select(ModelRow.id).where(*conditions).order_by(*order).offset(offset).limit(limit)
-        shown = list(session.scalars(ids))
-        found = session.scalars(select(ModelRow).where(ModelRow.id.in_(shown)))
-        rows = {row.id: row for row in found}
-    return [rows[id_] for id_ in shown if id_ in rows], total
-
-
-def _on_shelf(table: Marked, shelf: Shelf) -> tuple[ColumnElement[bool], ...]:
-    if shelf is Shelf.BIN:
-        return (table.deleted_at.is_not(None),)
-    archived = table.archived_at
-    kept = archived.is_not(None) if shelf is Shelf.ARCHIVE else archived.is_(None)
-    return table.deleted_at.is_(None), kept
+    query = select(ModelRow).where(*conditions)
+    return page_of(database, ModelRow, query, order, offset=offset, limit=limit)
 
 
 def _in_order(
@@ -141,7 +124,7 @@ def datasets_of_models(database: Database) -> list[tuple[str, str]]:
     """Checksum and name of everything that a model on the list was trained on, by name."""
     query = (
         select(ModelRow.dataset_sha256, func.min(ModelRow.dataset_name))
-        .where(*_on_shelf(ModelRow, Shelf.LIST), ModelRow.dataset_sha256.is_not(None))
+        .where(*on_shelf(ModelRow, Shelf.LIST), ModelRow.dataset_sha256.is_not(None))
         .group_by(ModelRow.dataset_sha256)
         .order_by(func.min(ModelRow.dataset_name))
         .limit(MOST_CHOICES)
@@ -154,7 +137,7 @@ def newest_datasets(database: Database) -> list[tuple[str, str]]:
     """Id and name of the newest datasets, by name."""
     query = (
         select(DatasetRow.id, DatasetRow.name)
-        .where(*_on_shelf(DatasetRow, Shelf.LIST))
+        .where(*on_shelf(DatasetRow, Shelf.LIST))
         .order_by(DatasetRow.created_at.desc())
         .limit(MOST_CHOICES)
     )

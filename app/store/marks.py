@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.contracts.listings import Shelf
 from app.store.db import Database
 from app.store.tables import DatasetRow, JobRow, ModelRow, TagRow
 
@@ -86,6 +87,15 @@ def all_tags(database: Database, table: Marked) -> list[str]:
 def tagged(table: Marked, tag: str) -> ColumnElement[bool]:
     """The condition that a row has this tag."""
     return table.id.in_(select(TagRow.id).where(_on(table), TagRow.tag == tag))
+
+
+def on_shelf(table: Marked, shelf: Shelf) -> tuple[ColumnElement[bool], ...]:
+    """The conditions that a row is kept there."""
+    if shelf is Shelf.BIN:
+        return (table.deleted_at.is_not(None),)
+    archived = table.archived_at
+    kept = archived.is_not(None) if shelf is Shelf.ARCHIVE else archived.is_(None)
+    return table.deleted_at.is_(None), kept
 
 
 def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float:

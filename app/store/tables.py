@@ -80,6 +80,8 @@ class JobRow(Table):
     """Likewise: under PGD-10, or the worst case."""
     autoattack: Mapped[float | None]
     """Likewise: after AutoAttack."""
+    expected_s: Mapped[float | None]
+    """How long it was expected to take when it was submitted; None where nobody could know."""
     archived_at: Mapped[float | None]
     pinned_at: Mapped[float | None]
     deleted_at: Mapped[float | None]
@@ -97,6 +99,7 @@ class JobRow(Table):
             "status", "dataset_id", "recipe",
         ),
         Index("jobs_by_pin", "pinned_at"),
+        Index("jobs_by_kind", "kind", "status", "created_at", "id"),
     )  # fmt: skip
 
 
@@ -127,6 +130,13 @@ class DatasetRow(Table):
     deleted_at: Mapped[float | None]
     """In the bin since then; the files go when it has been there for a while."""
     report: Mapped[dict[str, Any]]
+    checksum: Mapped[str | None] = mapped_column(String(64), default=_within("report", "checksum"))
+    """Of its images: datasets with the same one are the same."""
+
+    __table_args__ = (
+        Index("datasets_by_age", "deleted_at", "archived_at", "created_at"),
+        Index("datasets_by_checksum", "checksum"),
+    )
 
 
 class ModelRow(Table):
@@ -151,6 +161,9 @@ class ModelRow(Table):
         String(80), default=_within("card", "dataset.name")
     )
     recipe: Mapped[str | None] = mapped_column(String(16), default=_within("card", "params.recipe"))
+    teacher_id: Mapped[str | None] = mapped_column(
+        String(32), default=_within("card", "teacher.id")
+    )
     epochs: Mapped[int | None] = mapped_column(default=_within("card", "params.epochs"))
     clean: Mapped[float | None] = mapped_column(default=_within("card", "validation_clean.value"))
     """On held-out images."""
@@ -166,6 +179,8 @@ class ModelRow(Table):
         Index("models_by_age", "created_at", "id"),
         Index("models_by_name", "name"),
         Index("models_by_job", "job_id"),
+        Index("models_by_dataset", "dataset_id"),
+        Index("models_by_teacher", "teacher_id"),
         Index(
             "models_listed", "deleted_at", "archived_at", "created_at", "id", "recipe",
             "dataset_sha256", "dataset_name",

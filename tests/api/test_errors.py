@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.errors import Conflict, LabError, field_errors
-from app.services import datasets
+from app.services import models
 from tests.api.problems import problem
 
 
@@ -36,7 +36,7 @@ def test_the_type_says_what_kind_of_problem_it_is(client: httpx.Client) -> None:
         assert client.get(path).json()["type"] == kind
 
 
-@pytest.mark.parametrize("path", ["/api/datasets", "/datasets"])
+@pytest.mark.parametrize("path", ["/api/models", "/evaluate"])
 def test_a_fault_of_the_lab_leaks_nothing_and_can_be_found_in_the_log(
     client: httpx.Client,
     monkeypatch: pytest.MonkeyPatch,
@@ -46,7 +46,7 @@ def test_a_fault_of_the_lab_leaks_nothing_and_can_be_found_in_the_log(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret password of the database")
 
-    monkeypatch.setattr(datasets, "all_datasets", fail)
+    monkeypatch.setattr(models, "page", fail)
     with caplog.at_level(logging.ERROR, "lab.web"):
         answer = client.get(path)
     assert answer.status_code == 500
@@ -66,8 +66,8 @@ def test_a_page_shows_markup_in_an_error_as_text(
     def refuse(*_: object, **__: object) -> None:
         raise Conflict("The job “<script>alert(1)</script>” needs it.", hint="<b>Wait</b>.")
 
-    monkeypatch.setattr(datasets, "all_datasets", refuse)
-    answer = client.get("/datasets")
+    monkeypatch.setattr(models, "page", refuse)
+    answer = client.get("/evaluate")
     assert answer.status_code == 409
     assert "&lt;script&gt;alert(1)" in answer.text
     assert "<script>alert(1)" not in answer.text

@@ -21,6 +21,7 @@ from tests.client.line import line_to
 from tests.plugins.lab_process import free_port
 from tests.plugins.rows import job_row
 from tests.plugins.stock import WEIGHTS, stock_model
+from tests.web.measured import add_measured
 
 
 @contextmanager
@@ -375,3 +376,36 @@ def test_an_ablation_is_submitted_by_names(api: Lab, lab: Service, dataset: str)
     with refused(field="training", status=None):
         api.ablation("Nets", dataset="Pets", recipes=["clean"], training=5)  # type: ignore[arg-type]
     assert api.ablation("Nets", dataset="Pets", recipes=["clean"]).view.children == 3
+
+
+def test_what_is_kept_of_a_model_and_a_dataset(api: Lab, lab: Service, dataset: str) -> None:
+    model = stock_model(lab)
+    changed = api.change_model("Teacher", name="Mine", tags=["Paper"], note="Good.")
+    assert (changed.name, changed.tags, changed.note) == ("Mine", ("paper",), "Good.")
+    assert api.change_model("Mine", archived=True).tags == ("paper",)
+    assert api.delete_model("Mine") == model
+    assert api.models() == []
+    assert api.restore_model(model).name == "Mine"
+    assert api.change_dataset("Pets", name="Cats").name == "Cats"
+    assert api.delete_dataset("Cats") == dataset
+    assert api.restore_dataset(dataset).name == "Cats"
+
+
+def test_what_is_kept_of_a_job(api: Lab, dataset: str) -> None:
+    job = api.train("Net", dataset="Pets")
+    with refused(title="Conflict with the present state"):
+        job.delete()
+    job.cancel()
+    view = job.change(name="Table 2", pinned=True)
+    assert (view.title, view.does) == ("Table 2", "Train Net on Pets")
+    job.delete()
+    assert api.jobs() == []
+    assert job.restore().name == "Table 2"
+
+
+def test_the_board_of_a_condition(api: Lab, lab: Service) -> None:
+    add_measured(lab, [(stock_model(lab), "Net", 80, 40)])
+    (condition,) = api.conditions()
+    (entry,) = api.board(condition).entries
+    assert entry.figures.robust is not None
+    assert (entry.name, entry.figures.robust.correct) == ("Teacher", 40)

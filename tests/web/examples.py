@@ -31,6 +31,7 @@ from app.contracts.results import (
     Distances,
     Environment,
     EvaluationResult,
+    EvaluationSummary,
     ExplainResult,
     Level,
     Lineage,
@@ -45,6 +46,7 @@ from app.contracts.results import (
 )
 from app.contracts.units import from_255
 from app.services.lab import Lab
+from app.store import measurements
 from app.store.tables import DatasetRow, ModelRow
 from tests.plugins.rows import job_row
 from tests.web.example_evaluation import full_evaluation as full_evaluation
@@ -125,6 +127,10 @@ def add_job(lab: Lab, kind: JobKind, params: BaseModel, **values: Any) -> str:
         "params": params.model_dump(mode="json"), "status": status, "result_file": file,
     }  # fmt: skip
     _write(lab, job_row(**{**defaults, **values}))
+    if isinstance(result, EvaluationResult):
+        at = values.get("finished_at") or time.time()
+        for row in measurements.of_evaluation(job, at, EvaluationSummary.of(result)):
+            _write(lab, row)
     return job
 
 

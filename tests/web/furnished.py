@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from app.ablations import lifecycle
+from app.contracts.changes import Changes
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
@@ -93,6 +94,9 @@ def furnish(lab: Lab, names: Names) -> dict[str, str]:
     for _ in range(MORE):
         add_model(lab, dataset, name=names.teacher, classes=names.classes)
         add_job(lab, JobKind.TRAIN, train_params(), title=names.dataset, created_at=0.0)
+    kept = Changes(note=names.says, tags=(names.dataset[:40], "paper"))
+    models.change(lab, [student], kept)
+    datasets.change(lab, dataset, kept)
     of = _Furnished(lab, names, dataset, teacher, student, third)
     return of.forms() | of.things() | of.trainings() | of.imports() | of.evaluations()
 
@@ -101,7 +105,8 @@ def empty() -> dict[str, str]:
     """Pages of a lab in which nothing has happened."""
     return {name: f"/{name}" for name in (
         "", "train", "evaluate", "ablation", "models", "models?shelf=bin", "models/import",
-        "datasets", "live", "compare", "nowhere",
+        "datasets", "live", "compare", "nowhere", "jobs", "jobs?shelf=archive", "board",
+        "compare/trainings", "datasets?shelf=bin",
     )}  # fmt: skip
 
 
@@ -127,6 +132,9 @@ class _Furnished:
     def things(self) -> dict[str, str]:
         return {
             "models": "/models",
+            "jobs": "/jobs",
+            "jobs-wide": "/jobs?col=kind&col=state&col=dataset&col=recipe&col=epochs&col=clean"
+            "&col=robust&col=autoattack&col=time&col=created",
             "bin": "/models?shelf=bin",
             "model-teacher": f"/models/{self.teacher}",
             "model-student": f"/models/{self.student}",
@@ -154,7 +162,10 @@ class _Furnished:
         fail(self.lab.database, take(self.lab.database, failed), self.names.says)
         addresses = {"training": done, "training-running": running, "training-failed": failed,
                      "training-waiting": waiting, "ablation-job": self._ablation()}  # fmt: skip
-        return {name: f"/jobs/{job}" for name, job in addresses.items()}
+        together = f"/compare/trainings?job={done}&job={running}"
+        return {name: f"/jobs/{job}" for name, job in addresses.items()} | {
+            "compare-trainings": together, "board": "/board?every=true",
+        }  # fmt: skip
 
     def imports(self) -> dict[str, str]:
         brought = add_model(
@@ -205,8 +216,7 @@ class _Furnished:
             "compare-three": f"/compare?job={pair}&job={many}",
             "live-result": f"/live?job={live}",
             "explain-job": f"/jobs/{live}",
-            "dashboard": "/",
-            "dashboard-filtered": "/?kind=train&status=failed",
+            "home": "/",
         }
 
     def _card(self, model: str) -> ModelCard:

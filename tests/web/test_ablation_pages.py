@@ -243,7 +243,7 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
     assert texts(page, "tr.reported") == []  # ten steps: the paper tells of none so trained
     assert "their source does not tell: AGKD-BML; under PGD-20 71.0 %." in page
     assert "other network, data and training than here" in page
-    assert "hx-get" not in page
+    assert not parsed(page).select("[data-pace]"), "nothing is fetched anew"
     for address in (f"/api/jobs/{job}/ablation", f"/api/jobs/{job}/ablation.csv"):
         assert f'href="{address}"' in page
         assert client.get(address).status_code == 200
@@ -277,7 +277,7 @@ def test_cancelling_from_the_page_ends_all(lab: Lab, client: httpx.Client) -> No
     assert "No training has left a figure." in client.get(f"/jobs/{job}").text
 
 
-def test_the_dashboard_lists_the_ablation_and_not_its_jobs(lab: Lab, client: httpx.Client) -> None:
+def test_the_first_page_lists_the_ablation_and_not_its_jobs(lab: Lab, client: httpx.Client) -> None:
     job = _ablation(lab)
     page = client.get("/").text
     assert attributes(page, "id", 'a[id^="open-"]') == [f"open-{job}"]

@@ -208,9 +208,9 @@ def test_no_time_is_said_where_none_was_measured(lab: Lab, client: httpx.Client)
     verdict = Verdict(light=Light.AMBER, sentence="An upper bound.", checks=(missing,))
     result = _without(full_evaluation(images=60), verdict=verdict)
     _, html = _shown(lab, client, result)
-    assert "Add CW and Adaptive attack and run again, about " in html
+    assert "Add Adaptive attack and CW and run again, about " in html
     _, html = _shown(lab, client, result.model_copy(update={"pace": None}))
-    assert "Add CW and Adaptive attack and run again</a>" in html
+    assert "Add Adaptive attack and CW and run again</a>" in html
 
 
 def test_the_gallery_shows_images_and_where_models_look(lab: Lab, client: httpx.Client) -> None:
@@ -356,7 +356,7 @@ def test_of_many_models_one_is_shown_at_a_time(lab: Lab, client: httpx.Client) -
     assert 'name="cascade"' not in html
 
 
-def test_the_dashboard_and_the_model_show_the_worst_case_with_its_light(
+def test_the_first_page_and_the_model_show_the_worst_case_with_its_light(
     lab: Lab, client: httpx.Client
 ) -> None:
     dataset = add_dataset(lab)

@@ -176,7 +176,7 @@ def test_an_ablation_is_planned_and_followed(page: Page, lab: Lab) -> None:
     page.wait_for_function("() => document.querySelector('[data-chart=seeds] .plot').data?.length")
 
 
-def test_the_dashboard_follows_its_jobs(page: Page, lab: Lab) -> None:
+def test_the_first_page_follows_its_jobs(page: Page, lab: Lab) -> None:
     job = add_job(lab, JobKind.TRAIN, train_params(), title="A job")
     page.goto("/")
     expect(page.locator(".state.queued")).to_be_visible()

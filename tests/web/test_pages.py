@@ -65,7 +65,7 @@ def _titles(html: str) -> list[str]:
 
 def _steps(html: str) -> list[str]:
     """How far each of the first steps is."""
-    return attributes(html, "class", "li")
+    return attributes(html, "class", "ol.steps > li")
 
 
 @pytest.mark.parametrize("path", _PAGES)
@@ -169,49 +169,17 @@ def test_what_is_not_there_is_a_page_that_says_so(client: httpx.Client, path: st
     assert "Error 404" in _html(client, path, 404)
 
 
-@pytest.mark.parametrize("path", ["/jobs/1", "/?page=0", "/?kind=dance", "/live?job=x"])
+@pytest.mark.parametrize("path", ["/jobs/xyz", "/models/1", "/datasets/x", "/nowhere"])
+def test_an_address_that_was_never_one_says_so_in_words(client: httpx.Client, path: str) -> None:
+    html = _html(client, path, 404)
+    assert "There is no page at this address." in html
+    for said in ("pattern", "0-9a-f", "job_id", "API is described"):
+        assert said not in html
+
+
+@pytest.mark.parametrize("path", ["/jobs?page=0", "/jobs?kind=dance", "/live?job=x"])
 def test_a_malformed_address_is_a_page_too(client: httpx.Client, path: str) -> None:
     assert "Error 422" in _html(client, path, 422)
-
-
-def test_jobs_come_in_pages_newest_first(lab: Lab, client: httpx.Client) -> None:
-    for i in range(23):
-        add_job(lab, JobKind.TRAIN, train_params(), title=f"Job {i}", created_at=1e9 + i)
-    first, last = _html(client, "/"), _html(client, "/?page=3")
-    assert _titles(first) == [f"Job {i}" for i in range(22, 12, -1)]
-    assert _titles(last) == ["Job 2", "Job 1", "Job 0"]
-    assert "Page 3 of 3, 23 jobs" in last
-    assert 'rel="prev"' in last
-    assert 'rel="next"' not in last
-    assert "There is no job on this page." in _html(client, "/?page=9")
-
-
-def test_jobs_are_filtered_by_kind_and_state(lab: Lab, client: httpx.Client) -> None:
-    add_job(lab, JobKind.TRAIN, train_params(), title="Training")
-    add_job(lab, JobKind.IMPORT, ImportParams(name="x"), title="Import")
-    add_job(lab, JobKind.TRAIN, train_params(), title="Over", status=JobStatus.CANCELLED)
-    assert _titles(_html(client, "/?kind=import")) == ["Import"]
-    assert set(_titles(_html(client, "/?kind=train"))) == {"Training", "Over"}
-    assert _titles(_html(client, "/?kind=train&status=cancelled")) == ["Over"]
-    assert "No job matches." in _html(client, "/?status=running")
-
-
-def test_the_list_fetches_itself_only_while_something_is_unfinished(
-    lab: Lab, client: httpx.Client
-) -> None:
-    job = add_job(lab, JobKind.TRAIN, train_params())
-    assert 'hx-get="/recent"' in _html(client, "/")
-    fragment = client.get("/recent?kind=train", headers={"HX-Request": "true"}).text
-    assert 'hx-get="/recent?kind=train"' in fragment
-    assert "<html" not in fragment
-    assert client.post(f"/jobs/{job}/cancel").status_code == 303
-    assert "hx-get" not in _html(client, "/")
-
-
-def test_a_person_at_the_fragment_is_sent_to_the_page(client: httpx.Client) -> None:
-    answer = client.get("/recent?kind=train")
-    assert answer.status_code == 307
-    assert answer.headers["location"] == "/?kind=train#jobs"
 
 
 def test_a_waiting_job_says_why_and_can_be_cancelled(lab: Lab, client: httpx.Client) -> None:
@@ -336,8 +304,9 @@ def test_a_model_has_its_card_and_its_ways_on(lab: Lab, client: httpx.Client) ->
 
 def test_a_deleted_model_can_be_restored(lab: Lab, client: httpx.Client) -> None:
     model = add_model(lab, add_dataset(lab), name="Gone")
-    assert client.post(f"/models/{model}/delete").headers["location"] == "/models?shelf=bin"
-    assert "Gone" not in _html(client, "/models")
+    deleted = client.post(f"/models/{model}/delete").headers["location"]
+    assert "Gone" not in _html(client, deleted)
+    assert "Undo" in _html(client, deleted)
     assert "Bin (1)" in _html(client, "/models")
     assert "Gone" in _html(client, "/models?shelf=bin")
     _html(client, f"/models/{model}", 404)

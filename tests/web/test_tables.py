@@ -153,8 +153,12 @@ def test_empty_fields_of_the_form_say_nothing(lab: Lab, client: httpx.Client) ->
 def test_a_part_that_is_fetched_tells_its_address_without_empty_fields(
     client: httpx.Client,
 ) -> None:
-    answer = client.get("/jobs?q=a&kind=&page=1", headers={"HX-Request": "true"})
+    asked = {"HX-Request": "true", "HX-Target": "listing"}
+    answer = client.get("/jobs?q=a&kind=&page=1", headers=asked)
     assert answer.headers["HX-Push-Url"] == "/jobs?q=a"
+    # Rows that are fetched anew leave no trace in the browser's history.
+    again = client.get("/jobs", headers=asked | {"HX-Target": "rows"})
+    assert "HX-Push-Url" not in again.headers
     assert "HX-Push-Url" not in client.get("/jobs").headers
 
 
@@ -189,11 +193,12 @@ def test_what_is_refused_says_why_and_changes_nothing(lab: Lab, client: httpx.Cl
     ("fields", "said"),
     [
         ({}, "Nothing is chosen."),
-        ({"job": ["x"], "action": "delete"}, "ids"),
-        ({"job": [an_id()], "action": "dance"}, "action"),
+        ({"job": ["x"], "action": "delete"}, "no choice"),
+        ({"job": [an_id()], "action": "dance"}, "no choice"),
         ({"job": [an_id()], "action": "tag"}, "There is no tag"),
         ({"job": [an_id()], "action": "archive"}, "There is no such job."),
-        ({"job": [an_id() for _ in range(101)], "action": "archive"}, "ids"),
+        ({"job": [an_id() for _ in range(101)], "action": "archive"}, "no choice"),
+        ({"job": [an_id()], "action": "tag", "tag": "a,b"}, "tag: must not contain commas"),
     ],
 )
 def test_a_form_that_means_nothing_says_so(

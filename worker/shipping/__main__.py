@@ -3,12 +3,14 @@
     python -m worker.shipping pack MODEL SLUG
     python -m worker.shipping measure JOB...
     python -m worker.shipping repeat ARCHIVE
+    python -m worker.shipping showcase ARCHIVE
 
 `pack` takes a model of the lab in `LAB_DATA_DIR` into the box as SLUG: a teacher before its
 students. `measure` writes what evaluations of that lab found about shipped weights into their
 cards; `python -m worker evaluate` knows the shipped models by the ids that `pack` prints.
 `repeat` trains, packs and measures all of them again from an archive of class folders, by the
-jobs in the box's folder `jobs/`.
+jobs in the box's folder `jobs/`. `showcase` chooses anew what a new lab shows of the models in the
+box: it measures their curves, and attacks the pictures of `static/examples`.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from app.errors import LabError
 from app.settings import settings
 from app.store.db import Database
 from app.store.files import Files
+from worker.jobs.context import WorkerLab
 from worker.shipping.packing import measure, pack
-from worker.shipping.repeating import repeat
+from worker.shipping.repeating import repeat, show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     facts = settings()
     files, database = Files(facts.data_dir), Database(facts.sql_url)
+    lab = WorkerLab(facts, database, files, ring=lambda _: None)
     folder = facts.shipped_dir
     try:
         files.prepare()
@@ -41,8 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "measure":
             for job in options.job:
                 print(*measure(database, files, job, folder))
+        elif options.command == "repeat":
+            repeat(lab, options.archive, options.jobs or folder / "jobs", folder)
         else:
-            repeat(database, files, options.archive, options.jobs or folder / "jobs", folder)
+            found = show(lab, options.archive, options.jobs or folder / "jobs", folder)
+            print(
+                f"{found.held} of {found.tried} pictures hold; shown: {', '.join(found.pictures)}"
+            )
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on.", file=sys.stderr)
         return 130
@@ -64,9 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("slug", help="its name in the box: lower case, digits and hyphens")
     command = commands.add_parser("measure", help="write figures into the cards")
     command.add_argument("job", nargs="+", help="the id of a finished evaluation")
-    command = commands.add_parser("repeat", help="train and measure all of them again")
-    command.add_argument("archive", type=Path, help="an archive of class folders")
-    command.add_argument("--jobs", type=Path, help="the folder of the jobs, if not the box's own")
+    for name, help in (
+        ("repeat", "train and measure all of them again"),
+        ("showcase", "choose anew what a new lab shows of them"),
+    ):
+        command = commands.add_parser(name, help=help)
+        command.add_argument("archive", type=Path, help="an archive of class folders")
+        command.add_argument("--jobs", type=Path, help="the folder of the jobs, if not the box's")
     return parser
 
 

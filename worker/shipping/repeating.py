@@ -1,4 +1,4 @@
-"""The whole way to the models in the box: import, train, pack, evaluate.
+"""The whole way to the models in the box: import, train, pack, evaluate, and what shows them.
 
 Each step is a job of `python -m worker` in a process of its own, against one data folder. What
 the folder shows as done is not done again, and what was interrupted goes on, so the command may
@@ -18,22 +18,27 @@ from typing import Any
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import PARAMS_OF
-from app.contracts.results import TrainResult
+from app.contracts.results import EvaluationResult, Showcase, TrainResult
 from app.errors import JobError
 from app.store import catalogue, job_queries
 from app.store.db import Database
-from app.store.files import Files
+from app.store.shipped import listed, register
+from app.store.showcase import pool
 from app.store.tables import JobRow
+from worker.jobs.context import WorkerLab
+from worker.shipping import showcase
 from worker.shipping.packing import measure, pack
 
 _MANY = 10_000
 
 
-def repeat(database: Database, files: Files, archive: Path, jobs: Path, folder: Path) -> None:
-    """Fill `folder` with the models of `jobs`: `<slug>.json`, teachers first, and `evaluate/`.
+def repeat(lab: WorkerLab, archive: Path, jobs: Path, folder: Path) -> None:
+    """Fill `folder` with the models of `jobs`: `<slug>.json`, teachers first, and `evaluate/`; and
+    with their showcase, where `showcase/` is among the jobs.
 
-    Raises JobError where a job does not succeed.
+    Raises JobError where a job does not succeed, InvalidInput where no picture holds.
     """
+    database, files = lab.database, lab.files
     dataset = _dataset(database, archive, _read(jobs / "import" / "images.json"))
     trained: dict[str, str] = {}
     packed: list[str] = []
@@ -46,6 +51,25 @@ def repeat(database: Database, files: Files, archive: Path, jobs: Path, folder: 
     for path in sorted((jobs / "evaluate").glob("*.json")):
         params = _read(path) | {"dataset": dataset, "models": packed}
         measure(database, files, _job(database, JobKind.EVALUATE, params).id, folder)
+    if (jobs / "showcase").exists():
+        show(lab, archive, jobs, folder)
+
+
+def show(lab: WorkerLab, archive: Path, jobs: Path, folder: Path) -> Showcase:
+    """Make the showcase of the models in `folder` anew: their curves by the evaluation
+    `jobs/showcase/curves.json`, and the pictures of the pool that hold.
+
+    Raises JobError where a job does not succeed, InvalidInput where no picture holds.
+    """
+    register(lab.database, lab.files, folder)
+    dataset = _dataset(lab.database, archive, _read(jobs / "import" / "images.json"))
+    models = [shipped.id for shipped in listed(folder)]
+    params = _read(jobs / "showcase" / "curves.json") | {"dataset": dataset, "models": models}
+    measured = lab.files.result(_job(lab.database, JobKind.EVALUATE, params).id)
+    pair = showcase.default_pair(folder)
+    tried = [showcase.attacked(lab, picture, pair) for picture in pool()]
+    curves = EvaluationResult.model_validate_json(measured.read_bytes())
+    return showcase.write(folder, tried, curves)
 
 
 def _teachers_first(jobs: Path) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -9,7 +9,6 @@ from app.contracts.results import Accuracy, ModelCard
 from app.contracts.words import with_interval
 
 _MEASURES = ("clean", "PGD-20", "AutoAttack")
-_START, _END = "<!-- figures -->", "<!-- end of figures -->"
 
 
 def table(box: Sequence[tuple[str, ModelCard]]) -> str:
@@ -21,14 +20,23 @@ def table(box: Sequence[tuple[str, ModelCard]]) -> str:
 
 
 def write_table(readme: Path, box: Sequence[tuple[str, ModelCard]]) -> None:
-    """Replace what stands between the two marks of `readme`; a new file has nothing else."""
-    text = readme.read_text(encoding="utf-8") if readme.exists() else f"{_START}{_END}\n"
-    before, _, rest = text.partition(_START)
-    _, mark, after = rest.partition(_END)
+    """Replace the figures of `readme`; a new file has nothing else."""
+    if not readme.exists():
+        readme.write_text("<!-- figures --><!-- end of figures -->\n", encoding="utf-8")
+    write_part(readme, "figures", table(box))
+
+
+def write_part(readme: Path, name: str, part: str) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- end of name -->`.
+
+    Raises ValueError where there are no such marks.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(start)
+    _, mark, after = rest.partition(end)
     if not mark:
-        raise ValueError(f"{readme} has no place for figures: {_START} and {_END}")
-    whole = f"{before}{_START}\n{table(box)}\n{_END}{after}"
-    readme.write_text(whole, encoding="utf-8")
+        raise ValueError(f"{readme} has no place for {name}: {start} and {end}")
+    readme.write_text(f"{before}{start}\n{part}\n{end}{after}", encoding="utf-8")
 
 
 def _row(slug: str, card: ModelCard) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.showcase import Picture, Showcase, ShowcasePicture, ShowcaseView
 from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
 
@@ -130,9 +131,13 @@ __all__ = [
     "Outcomes",
     "Pace",
     "PairedTest",
+    "Picture",
     "Projection",
     "Reported",
     "SeedValue",
+    "Showcase",
+    "ShowcasePicture",
+    "ShowcaseView",
     "Spread",
     "Stored",
     "TestAccuracy",

@@ -59,6 +59,8 @@ class EvaluationSummary(Result):
     images: int
     """How many were measured."""
     models: tuple[ModelSummary, ...]
+    device: str = ""
+    """What computed it; empty in summaries of older versions of the lab."""
 
     @classmethod
     def of(cls, result: EvaluationResult) -> Self:
@@ -67,4 +69,5 @@ class EvaluationSummary(Result):
             dataset=result.dataset,
             images=result.images,
             models=tuple(map(ModelSummary.of, result.models)),
+            device=result.environment.device,
         )

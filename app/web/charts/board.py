@@ -1,7 +1,7 @@
 """Figures of the robustness board: clean against robust accuracy, and curves laid over another.
 
 A colour is a recipe. Filled marks have withstood AutoAttack; open ones have not met it, so their
-robust accuracy is an upper bound; crosses have a red verdict.
+robust accuracy is an upper bound; crosses are invalid by their verdict.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _said(entry: Entry) -> str:
         rows.append(f"robust {with_interval(figures.robust)}, n = {figures.robust.n:,}")
     rows.append("after AutoAttack" if figures.autoattack else "without AutoAttack: an upper bound")
     if entry.light is Light.RED:
-        rows.append("verdict red: not to be quoted")
+        rows.append("invalid: not to be quoted")
     return "<br>".join(rows)
 
 

@@ -31,9 +31,17 @@ class Offer:
     """What was searched; outside text."""
 
 
-def offered_datasets(lab: Lab) -> Offer:
-    views = datasets.all_datasets(lab)
-    return Offer(tuple(Choice(view.id, view.name, help=_extent(view)) for view in views))
+def offered_datasets(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> Offer:
+    """The datasets `chosen`, and the newest or those that `search` finds."""
+    if search:
+        shown, more = datasets.search(lab, search, limit=datasets.MOST_OFFERED), True
+    else:
+        page = datasets.page(lab, page_size=datasets.MOST_OFFERED)
+        shown, more = list(page.items), page.pages > 1
+    absent = sorted(set(chosen) - {view.id for view in shown})
+    older = datasets.by_id(lab, absent) if absent else {}
+    choices = (Choice(view.id, view.name, help=_extent(view)) for view in (*older.values(), *shown))
+    return Offer(tuple(choices), more, search)
 
 
 def _extent(view: DatasetView) -> str:
@@ -56,7 +64,7 @@ class KnownModels:
 
 def newest_models(lab: Lab) -> tuple[ModelView, ...]:
     """As many as a form can hold."""
-    return models.page(lab, page_size=MODELS_SHOWN).items
+    return models.page(lab, archived=False, page_size=MODELS_SHOWN).items
 
 
 def known_models(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> KnownModels:
@@ -64,7 +72,7 @@ def known_models(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> Know
     if search:
         shown, more = models.search(lab, search, limit=MODELS_SHOWN), True
     else:
-        page = models.page(lab, page_size=MODELS_SHOWN)
+        page = models.page(lab, archived=False, page_size=MODELS_SHOWN)
         shown, more = page.items, page.pages > 1
     absent = sorted(set(chosen) - {view.id for view in shown})
     older = models.by_id(lab, absent) if absent else {}

@@ -21,6 +21,7 @@ from app.web.forms.form import FormView, form_of
 from app.web.forms.pairs import grid_choices
 from app.web.forms.presets import PresetLink
 from app.web.forms.specs import specs
+from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
 from app.web.pages.job_params import REPLACED
 from app.web.pages.submitting import AgainFrom, Entries, Messages, kept, prefilled, started
@@ -76,6 +77,8 @@ _OF_THE_PAPER = (
 )  # fmt: skip
 _OWN = ("name", "recipes", "grid", "own", "seeds", "training.dataset", "training.teacher")
 """What no preset says."""
+_TEACHERS = 10
+"""Clean models among which a teacher is looked for, the most accurate first."""
 _MANY_EPOCHS = 150
 """Beyond them the page warns."""
 _NO_ID = "0" * 32
@@ -90,6 +93,12 @@ def page(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
 @router.post("")
 def start(lab: LabDep, request: Request, posted: Posted) -> Response:
     return started(lab, request, JobKind.ABLATION, AblationParams, _named(posted), _page)
+
+
+@router.post("/code")
+def code(request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the ablation of the form from elsewhere."""
+    return code_of_form(request, JobKind.ABLATION, _named(posted))
 
 
 @router.post("/plan")
@@ -117,7 +126,7 @@ def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
 
 
 def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -> AblateContext:
-    held = offered_datasets(lab)
+    held = offered_datasets(lab, *typed.asked(entries, "training.dataset"))
     offers = {
         "training.dataset": held,
         "training.teacher": known_models(lab, *typed.asked(entries, "training.teacher")).offer,
@@ -138,16 +147,12 @@ def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
     lab has images for, its own before those that came with it.
     """
     found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
-    held = datasets.all_datasets(lab)
-    fitting = [
-        (view, dataset)
-        for view in newest_models(lab)
-        if view.card.recipe is Recipe.CLEAN
-        and (dataset := datasets.fitting(held, view.card)) is not None
-    ]
-    if not fitting:
+    clean = [view for view in newest_models(lab) if view.card.recipe is Recipe.CLEAN]
+    best_first = sorted(clean, key=_preference, reverse=True)[:_TEACHERS]
+    pairs = ((view, datasets.fitting(lab, view.card)) for view in best_first)
+    teacher, dataset = next((pair for pair in pairs if pair[1] is not None), (None, None))
+    if teacher is None or dataset is None:
         return found
-    teacher, dataset = max(fitting, key=lambda pair: _preference(pair[0]))
     return found | {
         "training.teacher": (teacher.id,),
         "training.architecture": (teacher.card.architecture,),

@@ -6,20 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData, UploadFile
 
+from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import ImportParams, Source
-from app.contracts.views import DatasetView, JobView
+from app.contracts.listings import Shelf
+from app.contracts.params import Id, ImportParams, Source
+from app.contracts.views import DatasetView, JobView, Page
 from app.deps import LabDep
 from app.errors import InvalidInput, TooLarge
 from app.services import datasets, jobs, uploads
 from app.services.lab import Lab
 from app.web.forms.entries import Rejected, posted_entries
 from app.web.forms.form import FormView, form_of
-from app.web.pages.inputs import IdPath, Posted
+from app.web.pages.inputs import IdPath, PageNumber, Posted
+from app.web.pages.keeping import changes
 from app.web.pages.submitting import Entries, submit
 from app.web.render import Context, render
 
@@ -38,8 +41,14 @@ class DatasetsContext(Context):
 
     template: ClassVar[str] = "datasets.html"
 
-    datasets: tuple[DatasetView, ...]
-    """Newest first."""
+    datasets: Page[DatasetView]
+    """Those on the shelf, newest first."""
+    shelf: Shelf
+    """The list, the archive or the bin."""
+    shelves: tuple[tuple[str, str, bool], ...]
+    """Label, address and whether it is this one."""
+    undo: str
+    """The id of the dataset that was just deleted; empty where none was."""
     imports: tuple[JobView, ...]
     """Imports that are not finished."""
     archive: FormView
@@ -62,6 +71,8 @@ class DatasetContext(Context):
 
     dataset: DatasetView
     """With the report of its import."""
+    trained: int
+    """How many models were trained on it."""
 
 
 router = APIRouter(prefix="/datasets")
@@ -78,8 +89,14 @@ ImageNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
 @router.get("")
-def all_datasets(lab: LabDep, request: Request) -> Response:
-    return _page(lab, request)
+def all_datasets(
+    lab: LabDep,
+    request: Request,
+    shelf: Shelf = Shelf.LIST,
+    page: PageNumber = 1,
+    undo: Annotated[Id | None, Query()] = None,
+) -> Response:
+    return _page(lab, request, shelf=shelf, page=page, undo=undo or "")
 
 
 @router.post("")
@@ -125,7 +142,7 @@ def _free_name(lab: Lab, entries: Entries) -> str:
     """`Shapes`, or `Shapes 2` and so on where there is one already or is about to be."""
     source = next(iter(entries.get("source", ())), "")
     base = _NAMES.get(Source(source), source) if source in set(Source) else source
-    taken = {view.name for view in datasets.all_datasets(lab)}
+    taken = datasets.names_like(lab, base)
     taken |= {str(job.params["name"]) for job in _unfinished(lab)}
     names = (base if i == 1 else f"{base} {i}" for i in range(1, len(taken) + 2))
     return next(name for name in names if name not in taken)
@@ -140,6 +157,9 @@ def _page(
     lab: Lab,
     request: Request,
     *,
+    shelf: Shelf = Shelf.LIST,
+    page: int = 1,
+    undo: str = "",
     archive: Entries | None = None,
     drawn: Entries | None = None,
     errors: Mapping[str, str] | None = None,
@@ -148,7 +168,10 @@ def _page(
     messages = dict(errors or {})
     file_error = messages.pop("file", "")
     context = DatasetsContext(
-        datasets=tuple(datasets.all_datasets(lab)),
+        datasets=datasets.page(lab, shelf=shelf, page=page),
+        shelf=shelf,
+        shelves=_shelves(lab, shelf),
+        undo=undo,
         imports=_unfinished(lab),
         archive=_form(
             "archive",
@@ -167,6 +190,15 @@ def _page(
         max_upload_mb=lab.settings.max_upload_mb,
     )
     return render(request, context, status=status if errors else 200)
+
+
+def _shelves(lab: Lab, current: Shelf) -> tuple[tuple[str, str, bool], ...]:
+    labels = {
+        Shelf.LIST: ("List", "/datasets"),
+        Shelf.ARCHIVE: ("Archive", "/datasets?shelf=archive"),
+        Shelf.BIN: (f"Bin ({datasets.binned(lab):,})", "/datasets?shelf=bin"),
+    }
+    return tuple((label, href, shelf is current) for shelf, (label, href) in labels.items())
 
 
 def _form(
@@ -190,7 +222,26 @@ def _form(
 
 @router.get("/{dataset_id}")
 def one(lab: LabDep, request: Request, dataset_id: IdPath) -> Response:
-    return render(request, DatasetContext(dataset=datasets.get(lab, dataset_id)))
+    view, trained = datasets.get(lab, dataset_id), datasets.trained_on(lab, dataset_id)
+    return render(request, DatasetContext(dataset=view, trained=trained))
+
+
+@router.post("/{dataset_id}/change")
+def change(lab: LabDep, dataset_id: IdPath, posted: Posted) -> Response:
+    datasets.change(lab, dataset_id, changes(posted, Changes))
+    return RedirectResponse(f"/datasets/{dataset_id}", status_code=303)
+
+
+@router.post("/{dataset_id}/delete")
+def delete(lab: LabDep, dataset_id: IdPath) -> Response:
+    datasets.delete(lab, dataset_id)
+    return RedirectResponse(f"/datasets?undo={dataset_id}", status_code=303)
+
+
+@router.post("/{dataset_id}/restore")
+def restore(lab: LabDep, dataset_id: IdPath) -> Response:
+    datasets.restore(lab, dataset_id)
+    return RedirectResponse(f"/datasets/{dataset_id}", status_code=303)
 
 
 @router.get("/{dataset_id}/samples/{class_index}.png")

@@ -2,45 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
+from pydantic import ValidationError
 
+from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
-from app.contracts.views import JobView
+from app.contracts.results import ModelCard
+from app.contracts.views import JobView, ModelView
 from app.deps import LabDep
-from app.services import datasets, models
+from app.errors import field_errors
+from app.services import datasets, job_changes, models
 from app.services.lab import Lab
 from app.web.forms import entries as typed
 from app.web.forms import presets
 from app.web.forms.choices import known_models, offered_datasets
-from app.web.forms.form import FormView, form_of
+from app.web.forms.form import FieldView, FormView, GroupView, form_of
 from app.web.forms.presets import PresetLink
+from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
-from app.web.pages.submitting import AgainFrom, Entries, Messages, kept, prefilled, started
+from app.web.pages.submitting import (
+    AgainFrom,
+    Entries,
+    Messages,
+    estimated,
+    kept,
+    prefilled,
+    submit,
+)
 from app.web.render import Context, render
 
 
 @dataclass(frozen=True)
 class EvaluateContext(Context):
-    """The form of a new evaluation job."""
+    """The form of a new evaluation job, in three steps."""
 
     template: ClassVar[str] = "evaluate.html"
 
     form: FormView
     """Made from `EvaluateParams`."""
+    models: tuple[FieldView, ...]
+    """Its fields that the first step asks for."""
+    strength: tuple[FieldView, ...]
+    """Those of the second step."""
+    more: tuple[GroupView, ...]
+    """All others, which few need."""
+    more_open: bool
+    """Whether one of these is wrong."""
     has_model: bool
     """Whether there is anything to evaluate."""
+    has_dataset: bool
+    """Whether there is anything to evaluate on."""
+    misfit: ModelCard | None
+    """Of a chosen model that no dataset of the lab fits."""
     presets: tuple[PresetLink, ...]
     """Ways to fill the form."""
     again: JobView | None
     """The job whose parameters fill the form."""
+    called: str
+    """What the evaluation is to be called; outside text."""
+    called_error: str
+    """What is wrong with that."""
 
 
 router = APIRouter()
+
+_MODELS = ("models", "dataset")
+_STRENGTH = ("images", "epsilon", "attack.norm")
+_CALLED = "called"
 
 
 @router.get("/evaluate")
@@ -49,27 +83,96 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
     if "dataset" not in entries:
         chosen = models.by_id(lab, entries.get("models", ())[:1])
         for view in chosen.values():
-            dataset = datasets.fitting(datasets.all_datasets(lab), view.card)
+            dataset = datasets.fitting(lab, view.card)
             entries["dataset"] = () if dataset is None else (dataset.id,)
     return render(request, _evaluate_page(lab, entries, job, {}))
 
 
 @router.post("/evaluate")
 def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
-    entries = typed.posted_entries(EvaluateParams, posted)
-    return started(lab, request, JobKind.EVALUATE, EvaluateParams, entries, _evaluate_page)
+    entries: Entries = typed.posted_entries(EvaluateParams, posted)
+    called = str(posted.get(_CALLED, "")).strip()
+    try:
+        changes = JobChanges(name=called)
+    except ValidationError as error:
+        messages = {_CALLED: field_errors(error.errors())[0][1]}
+        page = _evaluate_page(lab, entries, None, messages, called=called)
+        return render(request, page, status=422)
+    try:
+        job = submit(lab, JobKind.EVALUATE, EvaluateParams, entries)
+    except typed.Rejected as rejected:
+        page = _evaluate_page(lab, entries, None, rejected.messages, called=called)
+        return render(request, page, status=422)
+    if called:
+        job_changes.change(lab, [job.id], changes)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+@router.post("/evaluate/estimate")
+def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """The fragment that says how long what is typed would take."""
+    return estimated(lab, request, EvaluateParams, typed.posted_entries(EvaluateParams, posted))
+
+
+@router.post("/evaluate/code")
+def code(request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the job of the form from elsewhere."""
+    return code_of_form(request, JobKind.EVALUATE, typed.posted_entries(EvaluateParams, posted))
 
 
 def _evaluate_page(
-    lab: Lab, entries: Entries, again: JobView | None, errors: Messages
+    lab: Lab, entries: Entries, again: JobView | None, errors: Messages, *, called: str = ""
 ) -> EvaluateContext:
     known = known_models(lab, *typed.asked(entries, "models"))
+    held = offered_datasets(lab, *typed.asked(entries, "dataset"))
     offers = {
-        "dataset": offered_datasets(lab),
+        "dataset": held,
         "models": known.offer,
         "sources": known_models(lab, *typed.asked(entries, "sources")).offer,
     }
-    form = form_of(EvaluateParams, entries=entries, offers=offers, errors=errors)
-    own = kept(entries, ("models", "dataset"))
-    links = presets.links("/evaluate", presets.EVALUATION_PRESETS, own)
-    return EvaluateContext(form=form, has_model=bool(known.views), presets=links, again=again)
+    messages = {name: said for name, said in errors.items() if name != _CALLED}
+    called_error = errors.get(_CALLED, "")
+    form = form_of(
+        EvaluateParams,
+        entries=entries,
+        offers=offers,
+        errors=messages,
+        wrong_beside=bool(called_error),
+    )
+    more = _without(form.groups, {*_MODELS, *_STRENGTH})
+    return EvaluateContext(
+        form=form,
+        models=_fields(form, _MODELS),
+        strength=_fields(form, _STRENGTH),
+        more=more,
+        more_open=any(field.error for group in more for field in group.fields),
+        has_model=bool(known.views),
+        has_dataset=bool(held.choices),
+        misfit=_misfit(lab, entries, known.views),
+        presets=presets.links("/evaluate", presets.EVALUATION_PRESETS, kept(entries, _MODELS)),
+        again=again,
+        called=called or (again.name if again is not None else ""),
+        called_error=called_error,
+    )
+
+
+def _fields(form: FormView, names: Sequence[str]) -> tuple[FieldView, ...]:
+    by_name = {field.spec.name: field for field in form.fields}
+    return tuple(by_name[name] for name in names)
+
+
+def _without(groups: Sequence[GroupView], names: Collection[str]) -> tuple[GroupView, ...]:
+    """The groups with what is left of them."""
+    left = (
+        replace(each, fields=tuple(f for f in each.fields if f.spec.name not in names))
+        for each in groups
+    )
+    return tuple(group for group in left if group.fields)
+
+
+def _misfit(lab: Lab, entries: Entries, views: Sequence[ModelView]) -> ModelCard | None:
+    """The card of the first chosen model, where the lab has no images for it."""
+    chosen = next((view for view in views if view.id in entries.get("models", ())), None)
+    if chosen is None or datasets.fitting(lab, chosen.card) is not None:
+        return None
+    return chosen.card

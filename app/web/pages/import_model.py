@@ -18,7 +18,7 @@ from app.errors import InvalidInput, TooLarge
 from app.services import uploads
 from app.services.lab import Lab
 from app.web.forms.choices import offered_datasets
-from app.web.forms.entries import Rejected, posted_entries
+from app.web.forms.entries import Rejected, asked, posted_entries
 from app.web.forms.form import FormView, form_of
 from app.web.pages.inputs import Posted
 from app.web.pages.submitting import Entries, submit
@@ -94,7 +94,7 @@ def _context(
 ) -> ImportModelContext:
     messages = dict(errors or {})
     file_error, classes_error = messages.pop("file", ""), messages.pop("classes", "")
-    datasets = offered_datasets(lab)
+    datasets = offered_datasets(lab, *asked(entries, "dataset"))
     return ImportModelContext(
         form=form_of(
             ImportModelParams,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.contracts.params import PARAMS_OF
 from app.contracts.views import JobView
 from app.errors import NotFound
-from app.services import datasets, models, uploads
+from app.services import datasets, jobs, models, uploads
 from app.services.lab import Lab
 from app.web.forms.readable import Named, RowGroup, readable
 
@@ -36,6 +36,13 @@ def _names_in(lab: Lab, job: JobView) -> dict[str, Named]:
         file = uploads.file_name(lab, params["upload"])
         names[params["upload"]] = Named(file or "a file that is gone", "")
     if params.get("continue_from"):
-        earlier = params["continue_from"]
-        names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
+        names |= earlier_run(lab, params["continue_from"])
     return names
+
+
+def earlier_run(lab: Lab, job_id: str) -> dict[str, Named]:
+    """What a training went on from is called."""
+    try:
+        return {job_id: Named(jobs.get(lab, job_id).title, f"/jobs/{job_id}")}
+    except NotFound:
+        return {job_id: Named("a deleted job", "")}

@@ -60,7 +60,7 @@ class JobQuery(tables.Query):
             text=self.q,
             kind=self.kind,
             status=self.status,
-            tag=self.tag,
+            tag=self.tag or "",
             dataset=self.dataset,
             recipe=self.recipe,
             shelf=self.shelf,
@@ -146,9 +146,9 @@ def _act(lab: Lab, chosen: tables.Chosen) -> float | None:
             archived = chosen.action is Action.ARCHIVE
             job_changes.change(lab, chosen.ids, JobChanges(archived=archived))
         case Action.TAG:
-            job_changes.change(lab, chosen.ids, JobChanges(), more_tags=[chosen.tag])
+            job_changes.change(lab, chosen.ids, JobChanges(), more_tags=chosen.tags)
         case Action.UNTAG:
-            job_changes.change(lab, chosen.ids, JobChanges(), fewer_tags=[chosen.tag])
+            job_changes.change(lab, chosen.ids, JobChanges(), fewer_tags=chosen.tags)
     return None
 
 

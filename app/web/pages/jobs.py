@@ -8,11 +8,13 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
+from app.contracts.changes import JobChanges
 from app.contracts.views import JobView
 from app.deps import LabDep
-from app.services import jobs, trainings
+from app.services import job_changes, jobs, trainings
 from app.web.charts.reported import readings
-from app.web.pages.inputs import IdPath
+from app.web.pages.inputs import IdPath, Posted
+from app.web.pages.keeping import changes
 from app.web.pages.kinds import KINDS
 from app.web.render import Context, render
 
@@ -67,6 +69,18 @@ def record(lab: LabDep, job_id: IdPath) -> Response:
             "log": log,
         }
     )
+
+
+@router.post("/{job_id}/change")
+def change(lab: LabDep, job_id: IdPath, posted: Posted) -> Response:
+    job_changes.change(lab, [job_id], changes(posted, JobChanges))
+    return RedirectResponse(f"/jobs/{job_id}", status_code=303)
+
+
+@router.post("/{job_id}/delete")
+def delete(lab: LabDep, job_id: IdPath) -> Response:
+    when = job_changes.delete(lab, job_id)
+    return RedirectResponse(f"/jobs?undo={when!r}", status_code=303)
 
 
 @router.post("/{job_id}/cancel")

@@ -11,58 +11,16 @@ from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import ExplainParams, Recipe
+from app.contracts.results import Picture
 from app.contracts.views import DatasetView, ModelView
 from app.deps import LabDep
 from app.errors import InvalidInput
-from app.services import datasets, jobs, models
+from app.services import datasets, jobs, models, showcase
 from app.services.lab import Lab
 from app.web.forms.choices import known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
 from app.web.render import Context, render
-
-
-@dataclass(frozen=True)
-class Example:
-    """A photograph of free licence, to try the live page with."""
-
-    title: str
-    address: str
-    label: str
-    """Its class, where the shipped models know it."""
-    author: str
-    source: str
-    """Address of the original."""
-    licence: str
-
-
-EXAMPLES = (
-    Example(
-        title="A cat",
-        address="/static/examples/cat.jpg",
-        label="cat",
-        author="Stéfan van der Walt",
-        source="https://scikit-image.org/docs/stable/api/skimage.data.html#skimage.data.chelsea",
-        licence="CC0",
-    ),
-    Example(
-        title="A flower",
-        address="/static/examples/flower.jpg",
-        label="",
-        author="vultilion",
-        source="https://www.flickr.com/photos/vultilion/6056698931/",
-        licence="CC BY 2.0",
-    ),
-    Example(
-        title="A temple",
-        address="/static/examples/temple.jpg",
-        label="",
-        author="danielbuechele",
-        source="https://www.flickr.com/photos/danielbuechele/6061409035/",
-        licence="CC BY 2.0",
-    ),
-)
-"""`static/examples/NOTICE` says where they come from."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +48,8 @@ class LiveContext(Context):
     """Whether there is a model to attack."""
     more_models: bool
     """Whether the lab has models that only a search finds."""
-    examples: tuple[Example, ...]
-    """Photographs to try, of whatever the models were trained on."""
+    examples: tuple[Picture, ...]
+    """Pictures of free licence to try."""
     samples: tuple[SampleSet, ...]
     """Test images to try, a set for each dataset."""
     job: str
@@ -135,8 +93,8 @@ def live(
         fields={field.spec.name: field for field in form.fields},
         ready=bool(views),
         more_models=known.more,
-        examples=EXAMPLES,
-        samples=_samples(datasets.all_datasets(lab), lists),
+        examples=showcase.examples(lab),
+        samples=_samples(datasets.newest(lab), lists),
         job=job,
         chosen=bool(wished),
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",

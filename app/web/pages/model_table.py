@@ -47,7 +47,7 @@ class ModelQuery(tables.Query):
     def filter(self) -> ModelFilter:
         return ModelFilter(
             text=self.q,
-            tag=self.tag,
+            tag=self.tag or "",
             dataset=self.dataset,
             recipe=self.recipe,
             shelf=self.shelf,
@@ -123,9 +123,9 @@ def _act(lab: Lab, chosen: tables.Chosen) -> float | None:
             archived = chosen.action is Action.ARCHIVE
             models.change(lab, chosen.ids, Changes(archived=archived))
         case Action.TAG:
-            models.change(lab, chosen.ids, Changes(), more_tags=[chosen.tag])
+            models.change(lab, chosen.ids, Changes(), more_tags=chosen.tags)
         case Action.UNTAG:
-            models.change(lab, chosen.ids, Changes(), fewer_tags=[chosen.tag])
+            models.change(lab, chosen.ids, Changes(), fewer_tags=chosen.tags)
         case Action.CANCEL:
             raise InvalidInput("A model does not run.", field="action")
     return None

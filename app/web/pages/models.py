@@ -9,6 +9,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
 from app.contracts.results import TrainResult
@@ -19,7 +20,9 @@ from app.services import datasets, jobs, models
 from app.services.lab import Lab
 from app.web.forms.readable import Named, RowGroup, readable
 from app.web.pages.headlines import Headlines, ModelHeadline, headlines, left_by
-from app.web.pages.inputs import IdPath
+from app.web.pages.inputs import IdPath, Posted
+from app.web.pages.job_params import earlier_run
+from app.web.pages.keeping import changes
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
@@ -55,6 +58,8 @@ class ModelContext(Context):
     """Its latest finished evaluation."""
     evaluations: tuple[JobView, ...]
     """Recent jobs that measured it."""
+    students: int
+    """How many models learned from it."""
 
 
 router = APIRouter(prefix="/models")
@@ -66,7 +71,7 @@ _SHOWN_EVALUATIONS = 50
 def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
     view = models.get(lab, model_id)
     evaluations = _evaluations(lab, model_id)
-    dataset = datasets.of_model(datasets.all_datasets(lab), view.card)
+    dataset = datasets.of_model(lab, view.card)
     teacher = _held_teacher(lab, view)
     context = ModelContext(
         model=view,
@@ -74,9 +79,10 @@ def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
         twin=_twin(lab, view),
         expected=any(one.expected is not None for one in view.card.test),
         has_teacher=teacher is not None,
-        params=_params(view, dataset, teacher),
+        params=_params(lab, view, dataset, teacher),
         measured=_measured(lab, model_id, evaluations),
         evaluations=evaluations,
+        students=models.students_of(lab, model_id),
     )
     return render(request, context)
 
@@ -99,7 +105,7 @@ def _held_teacher(lab: Lab, view: ModelView) -> ModelView | None:
 
 
 def _params(
-    view: ModelView, dataset: DatasetView | None, teacher: ModelView | None
+    lab: Lab, view: ModelView, dataset: DatasetView | None, teacher: ModelView | None
 ) -> tuple[RowGroup, ...]:
     """What the lab holds of it is linked."""
     card = view.card
@@ -111,9 +117,8 @@ def _params(
     if card.teacher is not None:
         href = f"/models/{teacher.id}" if teacher else ""
         names[card.teacher.id] = Named(card.teacher.name, href)
-    earlier = card.params.continue_from
-    if earlier is not None:
-        names[earlier] = Named(f"job {earlier[:8]}", f"/jobs/{earlier}")
+    if card.params.continue_from is not None:
+        names |= earlier_run(lab, card.params.continue_from)
     return readable(TrainParams, card.params.model_dump(mode="json"), names)
 
 
@@ -134,8 +139,14 @@ def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measur
 
 @router.post("/{model_id}/delete")
 def delete(lab: LabDep, model_id: IdPath) -> Response:
-    models.delete(lab, model_id)
-    return RedirectResponse("/models?shelf=bin", status_code=303)
+    when = models.delete(lab, model_id)
+    return RedirectResponse(f"/models?undo={when!r}", status_code=303)
+
+
+@router.post("/{model_id}/change")
+def change(lab: LabDep, model_id: IdPath, posted: Posted) -> Response:
+    models.change(lab, [model_id], changes(posted, Changes))
+    return RedirectResponse(f"/models/{model_id}", status_code=303)
 
 
 @router.post("/{model_id}/restore")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, TypeVar
 
 from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import Params
-from app.contracts.views import JobView
+from app.contracts.views import Estimate, JobView
 from app.errors import InvalidInput
-from app.services import jobs
+from app.services import estimates, jobs
 from app.services.lab import Lab
 from app.web.forms import entries as typed
 from app.web.render import Context, render
@@ -62,6 +63,30 @@ def started(
     except typed.Rejected as rejected:
         return render(request, page(lab, entries, None, rejected.messages), status=422)
     return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+@dataclass(frozen=True)
+class EstimateContext(Context):
+    """How long what is typed would take."""
+
+    template: ClassVar[str] = "_expected.html"
+
+    estimate: Estimate | None
+    """None where nothing like it has run here."""
+    complete: bool
+    """Whether what is typed is enough to look."""
+
+
+def estimated(lab: Lab, request: Request, params: type[P], entries: Entries) -> Response:
+    """The fragment that says so while a form is filled in."""
+    if "name" in params.model_fields and not any(entries.get("name", ())):
+        entries = {**entries, "name": ("Unnamed",)}
+    try:
+        values = typed.read(params, entries)
+    except typed.Rejected:
+        return render(request, EstimateContext(estimate=None, complete=False))
+    found = estimates.estimate(lab, values)
+    return render(request, EstimateContext(estimate=found, complete=True))
 
 
 def kept(entries: Entries, names: Sequence[str]) -> Entries:

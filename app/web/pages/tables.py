@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.datastructures import FormData
 
 from app.contracts.changes import Tag
@@ -21,6 +21,8 @@ from app.errors import InvalidFields, InvalidInput
 from app.web.render import Context, render
 
 PAGE_SIZE = 25
+_NARROWED = "listing"
+"""The id of the part that changes when a table is narrowed."""
 MOST_CHOSEN = 100
 """Rows that one action may be about."""
 
@@ -106,14 +108,21 @@ class Query(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     q: str = Field("", max_length=200)
-    tag: Tag | Literal[""] = ""
-    dataset: str = Field("", max_length=64, pattern="^[0-9a-f]*$")
+    tag: Tag | None = None
+    dataset: str = Field("", max_length=64)
     recipe: Recipe | None = None
     shelf: Shelf = Shelf.LIST
     order: Literal["asc", "desc"] = "desc"
     col: tuple[str, ...] = Field((), max_length=30)
     page: int = Field(1, ge=1, le=1_000_000)
     undo: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+    @field_validator("dataset")
+    @classmethod
+    def _is_hexadecimal(cls, value: str) -> str:
+        if set(value) - set("0123456789abcdef"):
+            raise ValueError("is no dataset")
+        return value
 
     @classmethod
     def of(cls, request: Request) -> Self:
@@ -217,9 +226,12 @@ def table_view(
 
 
 def answer(request: Request, context: Context, view: TableView, *, status: int = 200) -> Response:
-    """The page; whoever fetches a part of it is told the address that reproduces it."""
+    """The page; whoever narrows it is told the address that reproduces it.
+
+    Rows that are fetched anew while a job runs are no other view.
+    """
     response = render(request, context, status=status)
-    if "hx-request" in request.headers:
+    if request.headers.get("hx-target") == _NARROWED:
         response.headers["HX-Push-Url"] = view.address
     return response
 
@@ -241,7 +253,12 @@ class Chosen(BaseModel):
 
     ids: tuple[Id, ...] = Field(min_length=1, max_length=MOST_CHOSEN)
     action: Action
-    tag: Tag | Literal[""] = ""
+    tag: Tag | None = None
+    """What is to be added or removed, where that is to be done."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return () if self.tag is None else (self.tag,)
 
 
 def chosen(posted: FormData, field: str) -> Chosen:
@@ -252,12 +269,17 @@ def chosen(posted: FormData, field: str) -> Chosen:
     values: Mapping[str, Any] = {
         "ids": ids,
         "action": posted.get("action"),
-        "tag": posted.get("tag") or "",
+        "tag": posted.get("tag") or None,
     }
     try:
         found = Chosen.model_validate(values)
     except ValidationError as error:
-        raise InvalidFields.of(error) from None
+        wrong = InvalidFields.of(error)
+        if any(name == "tag" for name, _ in wrong.errors):
+            raise wrong from None
+        raise InvalidInput(
+            f"This is no choice of up to {MOST_CHOSEN} rows.", hint="Load the page again."
+        ) from None
     if found.action in (Action.TAG, Action.UNTAG) and not found.tag:
         raise InvalidInput("There is no tag to add or remove.", hint="Type one beside the button.")
     return found

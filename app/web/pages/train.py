@@ -18,8 +18,17 @@ from app.web.forms import presets
 from app.web.forms.choices import known_models, offered_datasets, resumable_jobs
 from app.web.forms.form import FormView, form_of
 from app.web.forms.presets import PresetLink
+from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
-from app.web.pages.submitting import AgainFrom, Entries, Messages, kept, prefilled, started
+from app.web.pages.submitting import (
+    AgainFrom,
+    Entries,
+    Messages,
+    estimated,
+    kept,
+    prefilled,
+    started,
+)
 from app.web.render import Context, render
 
 
@@ -54,10 +63,22 @@ def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
     return started(lab, request, JobKind.TRAIN, TrainParams, entries, _train_page)
 
 
+@router.post("/train/estimate")
+def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """The fragment that says how long what is typed would take."""
+    return estimated(lab, request, TrainParams, typed.posted_entries(TrainParams, posted))
+
+
+@router.post("/train/code")
+def code(request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the job of the form from elsewhere."""
+    return code_of_form(request, JobKind.TRAIN, typed.posted_entries(TrainParams, posted))
+
+
 def _train_page(
     lab: Lab, entries: Entries, again: JobView | None, errors: Messages
 ) -> TrainContext:
-    held = offered_datasets(lab)
+    held = offered_datasets(lab, *typed.asked(entries, "dataset"))
     offers = {
         "dataset": held,
         "teacher": known_models(lab, *typed.asked(entries, "teacher")).offer,

@@ -1,0 +1,134 @@
+"""What a job will take, from what earlier jobs of its kind took in this lab; else nothing is said.
+
+A training costs as much for each image and epoch as others of the same recipe, network, batch,
+attack steps and image size did on the same device; an evaluation for each image and model, as
+others with the same attacks and curves did of the same networks.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from app.contracts.params import EvaluateParams, Params, TrainParams
+from app.contracts.results import ModelCard
+from app.contracts.views import Estimate
+from app.services.lab import Lab
+from app.store import catalogue, history
+from app.store.history import Trained
+
+_LOOKED_AT = 100
+"""Earlier jobs that are read, the newest."""
+_COUNTED = 5
+"""Of those that fit, the newest that the estimate is made from."""
+_SHARED = ("attack", "further", "queries", "epsilons", "step_counts", "minimal_epsilon")
+"""What two evaluations have to share, beside `_SWITCHES`."""
+_SWITCHES = ("corruptions", "attention", "embedding")
+
+
+class _Run(NamedTuple):
+    """An earlier job like the one asked for."""
+
+    device: str
+    work: int
+    """Images, of a training in all epochs."""
+    seconds: float
+
+
+def estimate(lab: Lab, params: Params) -> Estimate | None:
+    """Of a job with these parameters; None where nothing like it has run here, or for others."""
+    match params:
+        case TrainParams():
+            return _of_training(lab, params)
+        case EvaluateParams():
+            return _of_evaluation(lab, params)
+    return None
+
+
+def _of_training(lab: Lab, params: TrainParams) -> Estimate | None:
+    dataset = catalogue.dataset(lab.database, params.dataset)
+    if dataset is None or params.continue_from is not None:
+        return None
+    images, side = dataset.report["train_images"], dataset.report["image_size"]
+    earlier = history.trainings(lab.database, params.recipe, limit=_LOOKED_AT)
+    sizes = catalogue.datasets_by_id(lab.database, {each.dataset_id for each in earlier})
+    runs: list[_Run] = []
+    for each in earlier:
+        card, held = _card(each), sizes.get(each.dataset_id)
+        if card is None or held is None or card.params is None or card.image_size != side:
+            continue
+        if _costs_as_much(params, card.params):
+            work = card.params.epochs * held.report["train_images"]
+            runs.append(_Run(card.environment.device, work, each.seconds))
+    return _expected(runs, params.epochs * images)
+
+
+def _card(trained: Trained) -> ModelCard | None:
+    try:
+        return ModelCard.model_validate(trained.card)
+    except ValidationError:  # of another version of the lab
+        return None
+
+
+def _costs_as_much(params: TrainParams, other: TrainParams) -> bool:
+    shared = ["recipe", "architecture", "batch_size", "precision"]
+    if params.recipe.is_robust:
+        shared.append("steps")
+    return all(getattr(params, name) == getattr(other, name) for name in shared)
+
+
+def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
+    dataset = catalogue.dataset(lab.database, params.dataset)
+    if dataset is None:
+        return None
+    wanted = _facts(params.model_dump(mode="json"))
+    earlier = [
+        each
+        for each in history.evaluations(lab.database, limit=_LOOKED_AT)
+        if _facts(each.params) == wanted
+    ]
+    of_jobs = [model for each in earlier for model in each.params["models"]]
+    held = catalogue.models_by_id(lab.database, [*params.models, *of_jobs])
+    networks = {model: _network(row.card) for model, row in held.items()}
+    asked = sorted(networks[model] for model in params.models if model in networks)
+    runs = [
+        _Run(each.device, each.images, each.seconds)
+        for each in earlier
+        if sorted(networks.get(model, "") for model in each.params["models"]) == asked
+    ]
+    return _expected(runs, min(params.images, dataset.report["test_images"]))
+
+
+def _facts(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What an evaluation's time for each image depends on."""
+    found = {name: params.get(name) for name in (*_SHARED, *_SWITCHES)}
+    found["epsilons"] = len(found["epsilons"] or ())
+    return found | {"sources": len(params.get("sources") or ())}
+
+
+def _network(card: Mapping[str, Any]) -> str:
+    """Network, image size and recipe: what resists is attacked for longer."""
+    params = card["params"] or {}
+    return f"{card['architecture']}, {card['image_size']} px, {params.get('recipe')}"
+
+
+def _expected(runs: Sequence[_Run], work: int) -> Estimate | None:
+    """By the newest runs on the device of the newest: what is there at least, and a share a unit.
+
+    Where all did as much work, what is there at least cannot be told apart: then by their pace.
+    """
+    same = [run for run in runs if run.device == runs[0].device][:_COUNTED]
+    if not same:
+        return None
+    pace = statistics.median(run.seconds / run.work for run in same)
+    seconds = pace * work
+    if len({run.work for run in same}) > 1:
+        line = statistics.linear_regression(
+            [run.work for run in same], [run.seconds for run in same]
+        )
+        if line.slope > 0 and line.intercept > 0:
+            seconds = line.intercept + line.slope * work
+    return Estimate(seconds=seconds, jobs=len(same), device=same[0].device)

@@ -1,0 +1,204 @@
+"""The first page: what the models in the box show, what runs, and what was found last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+
+from app.contracts.results import EvaluationSummary
+from app.contracts.units import to_255
+from app.contracts.views import Health, JobView
+from app.contracts.words import attack
+from app.deps import LabDep
+from app.services import front, showcase, upkeep
+from app.services.front import Recent
+from app.services.lab import Lab
+from app.web.charts.base import Figure, Recipes
+from app.web.charts.curves import against_epsilon, against_steps
+from app.web.charts.showcase import box_curves, distinct
+from app.web.pages.first_steps import Step, first_steps
+from app.web.pages.headlines import Headlines, headlines, left_by
+from app.web.pages.recipes import recipes_of
+from app.web.render import Context, render
+from app.web.words import count
+
+
+@dataclass(frozen=True)
+class ShownPicture:
+    """A picture to choose; its results are fetched when it is chosen."""
+
+    name: str
+    title: str
+    image: str
+    """Address of the picture."""
+    results: str
+    """Address of what the attacks on it left."""
+    credit: str
+    """Who made it, under which licence."""
+    source: str
+    """Address of the original."""
+
+
+@dataclass(frozen=True)
+class ShownBox:
+    """What the showcase says of the models in the box."""
+
+    pictures: tuple[ShownPicture, ...]
+    names: tuple[str, str]
+    """Teacher and student, in short."""
+    epsilon: int
+    """In grey levels of 255: where the slider stands at first."""
+    budgets: int
+    """Positions of the slider."""
+    smoothing: float | None
+    """How much of each label was spread over other classes; None where that differs."""
+    tried: int
+    held: int
+    legend: str
+    """What the curves are, and of how many images; holds outside text."""
+
+
+@dataclass(frozen=True)
+class HomeContext(Context):
+    """Where the lab stands."""
+
+    template: ClassVar[str] = "home.html"
+
+    shown: ShownBox | None
+    """What the models in the box show; None where the lab has none of them."""
+    state: str
+    """What workers and broker do, in one line."""
+    ok: bool
+    """Whether all of them answer."""
+    steps: tuple[Step, ...]
+    """What a newcomer does first; empty once all of it is done."""
+    latest: JobView | None
+    """The evaluation that is shown: pinned, or of the latest the one with the most models."""
+    evaluation: Headlines | None
+    """What it left; None where its file is gone."""
+    figures: dict[str, Any]
+    """Charts as Plotly JSON, by name: `box` of the showcase, the others of the evaluation."""
+    recent: Recent
+    """Jobs that are not over, and those that ended last."""
+
+
+@dataclass(frozen=True)
+class RecentContext(Context):
+    """The jobs of the first page, which fetches them anew while one is unfinished."""
+
+    template: ClassVar[str] = "_recent.html"
+
+    recent: Recent
+    """Jobs that are not over, and those that ended last."""
+
+
+router = APIRouter()
+
+_CHARTS = {"epsilon": against_epsilon, "steps": against_steps}
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+@router.get("/")
+def home(lab: LabDep, request: Request) -> Response:
+    latest = front.evaluation(lab)
+    found = None if latest is None else left_by(lab, latest)
+    recipes = {} if found is None else recipes_of(lab, [model.model for model in found.models])
+    health = upkeep.health(lab)
+    context = HomeContext(
+        shown=_shown(lab),
+        state=_state(health),
+        ok=health.ok,
+        steps=first_steps(lab, evaluated=latest is not None),
+        latest=latest,
+        evaluation=None if found is None else headlines(found, recipes),
+        figures=_box_figures(lab) | ({} if found is None else _figures(found, recipes)),
+        recent=front.recent(lab),
+    )
+    return render(request, context)
+
+
+@router.get("/recent")
+def recent(lab: LabDep, request: Request) -> Response:
+    """The fragment with the jobs; a person who comes here is sent to the whole page."""
+    if "hx-request" not in request.headers:
+        return RedirectResponse("/#jobs")
+    return render(request, RecentContext(recent=front.recent(lab)))
+
+
+@router.get("/showcase/{name}.json")
+def shown_picture(lab: LabDep, name: str) -> Response:
+    """What the attacks on a picture of the showcase left; the address changes with it."""
+    document = showcase.document(lab, name)
+    return Response(document, media_type="application/json", headers={"cache-control": _FOR_EVER})
+
+
+def _shown(lab: Lab) -> ShownBox | None:
+    facts, pictures = showcase.facts(lab), showcase.pictures(lab)
+    if facts is None:
+        return None
+    teacher, student = pictures[0].models
+    short = distinct([teacher.name, student.name])
+    smoothing = {model.label_smoothing for model in (teacher, student)}
+    return ShownBox(
+        pictures=tuple(
+            ShownPicture(
+                name=one.picture.name,
+                title=one.picture.title,
+                image=one.picture.address,
+                results=f"/showcase/{one.picture.name}.json?v={showcase.version(lab)}",
+                credit=f"{one.picture.author}, {one.picture.licence}",
+                source=one.picture.source,
+            )
+            for one in pictures
+        ),
+        names=(short[0], short[1]),
+        epsilon=round(to_255(facts.epsilon)),
+        budgets=len(pictures[0].budgets),
+        smoothing=smoothing.pop() if len(smoothing) == 1 else None,
+        tried=facts.tried,
+        held=facts.held,
+        legend=_legend(lab, facts.curves),
+    )
+
+
+def _legend(lab: Lab, curves: EvaluationSummary) -> str:
+    said = f"Dashed: {attack(curves.params.attack)}, with 95 % bands."
+    marked = {mark.n for mark in showcase.autoattack(lab).values()}
+    if marked:
+        said += " Stars: worst case with AutoAttack, with 95 % intervals."
+    said += f" n = {count(curves.images)} test images of {curves.dataset.name}"
+    if marked - {curves.images}:
+        said += f", {count(min(marked))} for AutoAttack"
+    return f"{said}."
+
+
+def _box_figures(lab: Lab) -> dict[str, Figure]:
+    facts = showcase.facts(lab)
+    if facts is None:
+        return {}
+    drawn = box_curves(facts.curves, showcase.recipes(lab), showcase.autoattack(lab))
+    return {} if drawn is None else {"box": drawn}
+
+
+def _figures(found: EvaluationSummary, recipes: Recipes) -> dict[str, Figure]:
+    drawn = {name: draw(found, recipes) for name, draw in _CHARTS.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _state(health: Health) -> str:
+    if not health.broker:
+        return "The broker does not answer: jobs are kept, and run when it is back."
+    idle = [queue.queue for queue in health.queues if not queue.workers]
+    if len(idle) == len(health.queues):
+        return "No worker is there yet: jobs wait for one."
+    if idle:
+        return f"No worker for “{'” and “'.join(idle)}” is there yet: such jobs wait."
+    running = sum(queue.running for queue in health.queues)
+    waiting = sum(queue.waiting for queue in health.queues)
+    if not running and not waiting:
+        return "Ready: every kind of job has a worker."
+    counted = f"{running} job{'' if running == 1 else 's'} running"
+    return f"{counted}, {waiting} waiting." if waiting else f"{counted}."

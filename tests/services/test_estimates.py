@@ -1,0 +1,119 @@
+"""A job is expected to take what jobs like it took here; where there are none, nothing is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import EvaluateParams, Recipe, TrainParams
+from app.services import jobs
+from app.services.estimates import estimate
+from app.services.lab import Lab
+from app.store.tables import JobRow, ModelRow
+from tests.web.examples import ENVIRONMENT, add_dataset, add_job, add_model
+from tests.web.measured import add_measured
+
+
+@pytest.fixture
+def dataset(lab: Lab) -> str:
+    return add_dataset(lab)  # 900 training and 6 test images
+
+
+def trained(lab: Lab, dataset: str, seconds: float, *, attempt: int = 1, **params: Any) -> None:
+    """A training that took so long."""
+    asked = TrainParams(**{"name": "Net", "dataset": dataset, "epochs": 10, **params})
+    job = add_job(
+        lab, JobKind.TRAIN, asked, status=JobStatus.SUCCEEDED, attempt=attempt, started_at=1.0,
+        finished_at=1.0 + seconds,
+    )  # fmt: skip
+    card = {"params": asked.model_dump(mode="json")}
+    device = {"environment": ENVIRONMENT.model_copy(update={"device": "cpu"}).model_dump()}
+    model = add_model(lab, dataset, **card, **device)
+    with lab.database.writing() as session:
+        session.execute(
+            update(ModelRow).where(ModelRow.id == model).values(job_id=job, recipe=asked.recipe)
+        )
+
+
+def asked(dataset: str, **params: Any) -> TrainParams:
+    return TrainParams(**{"name": "New", "dataset": dataset, "epochs": 20, **params})
+
+
+def test_nothing_is_said_where_nothing_has_run(lab: Lab, dataset: str) -> None:
+    assert estimate(lab, asked(dataset)) is None
+    assert jobs.submit(lab, JobKind.TRAIN, asked(dataset)).expected_s is None
+
+
+def test_a_training_takes_what_others_took_for_each_epoch(lab: Lab, dataset: str) -> None:
+    for seconds in (100.0, 120.0, 1000.0):
+        trained(lab, dataset, seconds)
+    found = estimate(lab, asked(dataset))
+    assert found is not None
+    assert (found.seconds, found.jobs, found.device) == (pytest.approx(240.0), 3, "cpu")
+    assert jobs.submit(lab, JobKind.TRAIN, asked(dataset)).expected_s == pytest.approx(240.0)
+
+
+def test_what_does_not_grow_with_the_work_is_told_apart(lab: Lab, dataset: str) -> None:
+    for epochs in (10, 20):
+        trained(lab, dataset, 60.0 + 10.0 * epochs, epochs=epochs)
+    found = estimate(lab, asked(dataset, epochs=100))
+    assert found is not None
+    assert found.seconds == pytest.approx(1060.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"recipe": Recipe.PGD_AT},
+        {"architecture": "wrn-16-4"},
+        {"batch_size": 64},
+        {"precision": "bfloat16"},
+    ],
+)
+def test_only_what_costs_as_much_counts(lab: Lab, dataset: str, other: dict[str, Any]) -> None:
+    trained(lab, dataset, 100.0)
+    assert estimate(lab, asked(dataset, **other)) is None
+    assert estimate(lab, asked(dataset, seed=7, learning_rate=0.01)) is not None
+
+
+def test_attack_steps_count_only_where_they_are_taken(lab: Lab, dataset: str) -> None:
+    trained(lab, dataset, 100.0, recipe=Recipe.PGD_AT, steps=7)
+    assert estimate(lab, asked(dataset, recipe=Recipe.PGD_AT, steps=10)) is None
+    assert estimate(lab, asked(dataset, recipe=Recipe.PGD_AT, steps=7)) is not None
+    trained(lab, dataset, 100.0, steps=7)
+    assert estimate(lab, asked(dataset, steps=10)) is not None
+
+
+def test_runs_that_were_interrupted_or_continued_tell_nothing(lab: Lab, dataset: str) -> None:
+    trained(lab, dataset, 100.0, attempt=2)
+    trained(lab, dataset, 100.0, continue_from="a" * 32)
+    assert estimate(lab, asked(dataset)) is None
+
+
+def evaluated(lab: Lab, model: str, seconds: float, **params: Any) -> None:
+    job = add_measured(lab, [(model, "Net", 80, 40)], **params)
+    with lab.database.writing() as session:
+        timed = update(JobRow).where(JobRow.id == job)
+        session.execute(timed.values(started_at=0.0, finished_at=seconds))
+
+
+def test_an_evaluation_takes_what_others_with_its_attacks_took_for_each_image(
+    lab: Lab, dataset: str
+) -> None:
+    model = add_model(lab, dataset)
+    evaluated(lab, model, 300.0)  # of 100 images
+    params = {"models": (model,), "dataset": dataset, "epsilons": (0.0, 0.1, 0.2),
+              "step_counts": (1, 10)}  # fmt: skip
+    found = estimate(lab, EvaluateParams(**params, images=4, seed=3))
+    assert found is not None
+    assert found.seconds == pytest.approx(12.0)
+    assert found.device == "cpu"
+    everything = estimate(lab, EvaluateParams(**params, images=1000))
+    assert everything is not None
+    assert everything.seconds == pytest.approx(18.0)  # there are six
+    for other in ({"further": ("fgsm",)}, {"corruptions": True}, {"step_counts": (1, 50)},
+                  {"models": (model, add_model(lab, dataset))}):  # fmt: skip
+        assert estimate(lab, EvaluateParams(**params | other)) is None
