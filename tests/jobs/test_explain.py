@@ -20,10 +20,11 @@ from app.contracts.params import LIVE_LEVELS, Attack, ExplainParams, Goal, Metho
 from app.contracts.results import ExplainResult, LiveLook, MapSheet
 from app.store import jobs, marks
 from app.store.tables import JobRow, ModelRow
+from tests.attacks.oracle import Recorder
 from tests.jobs.measured import Measured, gradient, random_model, register
 from tests.jobs.runs import run
 from worker.agkd_bml.attention import attention_map, grad_cam
-from worker.jobs.crafting import random_directions
+from worker.jobs.crafting import Pictured, craft, random_directions
 from worker.models import Classifier
 
 HALF_LEVEL = 0.5 / 255 + 1e-9
@@ -528,3 +529,19 @@ def test_the_result_is_a_small_page(measured: Measured) -> None:
     row = _run(measured, upload=upload, attack=Attack(steps=10))
     assert row.status == JobStatus.SUCCEEDED
     assert measured.lab.files.result(row.id).stat().st_size < 1_000_000
+
+
+def test_no_step_waits_for_the_device() -> None:
+    model = random_model(3)
+    image, budgets = torch.rand(1, 3, 32, 32).mul(255).round().div(255), torch.tensor([0, 0.1])
+
+    def waits(steps: int) -> int:
+        recorder = Recorder()
+        with recorder:
+            craft(
+                Pictured(model, model.outputs), image, 0, budgets, attack=Attack(steps=steps),
+                classes=("a", "b", "c"), seed=0, most=11, report=lambda: None,
+            )  # fmt: skip
+        return sum("local_scalar" in name or "nonzero" in name for name, _ in recorder.calls)
+
+    assert waits(3) == waits(9)

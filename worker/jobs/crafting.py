@@ -126,9 +126,8 @@ def craft(
             watch=watch,
         )
         iterates[left] = torch.stack([*model.iterates, found.x_adv], dim=1)
-        places = left.cpu()
         answers = (
-            [old.replaced(places, new) for old, new in zip(answers, model.seen, strict=True)]
+            [old.replaced(left, new) for old, new in zip(answers, model.seen, strict=True)]
             if answers
             else model.seen
         )
@@ -137,7 +136,7 @@ def craft(
             if len(left) == 0:
                 break
     still = x[:, None].expand(1, len(kept), *x.shape[1:])
-    return Crafted(torch.cat([still, iterates]), answers)
+    return Crafted(torch.cat([still, iterates]), [answer.cpu() for answer in answers])
 
 
 def rounded(x: Tensor) -> Tensor:

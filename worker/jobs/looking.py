@@ -22,7 +22,7 @@ _DECIMALS = 4
 
 @dataclass(frozen=True)
 class Seen:
-    """What one model makes of N pictures; on the CPU."""
+    """What one model makes of N pictures."""
 
     probabilities: Tensor
     """(N, K)"""
@@ -38,6 +38,10 @@ class Seen:
         """What it makes of these pictures and then of those."""
         parts = zip(*(one._parts for one in several), strict=True)
         return cls._of([torch.cat(part) for part in parts])
+
+    def cpu(self) -> Seen:
+        """The same, where it is asked for as numbers."""
+        return self._of([part.cpu() for part in self._parts])
 
     def split(self, sizes: Sequence[int]) -> list[Seen]:
         """What it makes of the first pictures, of the next ones, and so on."""
@@ -87,23 +91,22 @@ def look(model: Classifier, outputs: Callable[[Tensor], Outputs], x: Tensor) -> 
 
     `outputs` are those of `model`, by whatever way is quick.
     """
-    return Seen.joined([seen(model, outputs(some)) for some in torch.split(x, _AT_ONCE)])
+    return Seen.joined([seen(model, outputs(some)) for some in torch.split(x, _AT_ONCE)]).cpu()
 
 
 @torch.no_grad()
 def look_closely(model: Classifier, x: Tensor) -> Seen:
     """The same of a few images, with its stages."""
     outputs, stages = staged(model, x)
-    return seen(model, outputs, tuple(attention_map(stage) for stage in stages))
+    return seen(model, outputs, [attention_map(stage) for stage in stages]).cpu()
 
 
 @torch.no_grad()
 def seen(model: Classifier, outputs: Outputs, stages: Sequence[Tensor] = ()) -> Seen:
-    """What the outputs of a pass say."""
+    """What the outputs of a pass say; nothing here waits for the device."""
     cams = grad_cam_of(model, outputs.features, outputs.logits.argmax(dim=1))
     maps = attention_map(outputs.features)
-    parts = (outputs.logits.softmax(dim=1), maps, cams, *stages)
-    return Seen._of([part.cpu() for part in parts])
+    return Seen(outputs.logits.softmax(dim=1), maps, cams, tuple(stages))
 
 
 def distances(maps: Tensor, other: Tensor) -> Distances:
