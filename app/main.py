@@ -23,6 +23,7 @@ from app.api import router as api
 from app.bell import Bell
 from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
+from app.services import evaluations
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
@@ -44,6 +45,15 @@ async def _reconcile_for_ever(lab: Lab) -> None:
         except Exception:
             _LOG.exception("The reconciler failed; it tries again.")
         await asyncio.sleep(_RECONCILE_EVERY_S)
+
+
+async def _sum_up_what_is_old(lab: Lab) -> None:
+    """Once, beside the service: reading every result of a large lab takes a while."""
+    try:
+        for job_id in await asyncio.to_thread(evaluations.not_measured, lab):
+            await asyncio.to_thread(evaluations.summaries, lab, [job_id])
+    except Exception:
+        _LOG.exception("Older evaluations cannot be summed up; the next start tries again.")
 
 
 @contextmanager
@@ -79,7 +89,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     assert lab.settings.redis_url is not None
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
-    beside = [asyncio.create_task(_reconcile_for_ever(lab)), asyncio.create_task(bell.hear())]
+    always = (_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab))
+    beside = [asyncio.create_task(each) for each in always]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
     # 0.15 s.
     gc.collect()

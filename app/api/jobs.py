@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.api.fields import IdempotencyKey, PageSize, strict_json
-from app.contracts.changes import JobChanges
+from app.contracts.changes import JobChanges, Tag
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, EvaluateParams, Id, TrainParams
 from app.contracts.results import JobResult
@@ -89,6 +89,8 @@ def page(
     starts: Annotated[
         str | None, Query(pattern="^[0-9a-f]{1,32}$", description="Only those whose id begins so")
     ] = None,
+    tag: Annotated[Tag | None, Query(description="Only those that have it")] = None,
+    deleted: Annotated[bool, Query(description="Those in the bin instead")] = False,
     page: PageNumber = 1,
     page_size: PageSize = 20,
 ) -> Page[JobView]:
@@ -100,6 +102,8 @@ def page(
         parent=parent,
         children=children,
         starts=starts,
+        tag=tag,
+        deleted=deleted,
         page=page,
         page_size=page_size,
     )

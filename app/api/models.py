@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from app.api.fields import ExactName, PageSize, strict_json
 from app.api.uploads import UploadForm, started, takes
-from app.contracts.changes import Changes
+from app.contracts.changes import Changes, Tag
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportModelParams
 from app.contracts.views import JobView, ModelView, Page
@@ -45,11 +45,12 @@ def page(
     lab: LabDep,
     deleted: Annotated[bool, Query(description="Those in the bin instead.")] = False,
     name: ExactName = None,
+    tag: Annotated[Tag | None, Query(description="Only those that have it.")] = None,
     page: PageNumber = 1,
     page_size: PageSize = 100,
 ) -> Page[ModelView]:
     """Models, newest first."""
-    return models.page(lab, deleted=deleted, name=name, page=page, page_size=page_size)
+    return models.page(lab, deleted=deleted, name=name, tag=tag, page=page, page_size=page_size)
 
 
 @router.get("/{model_id}")

@@ -19,6 +19,14 @@ def summaries(lab: Lab, job_ids: Collection[str]) -> dict[str, EvaluationSummary
     return stored.of_jobs(lab.database, lab.files, job_ids)
 
 
+def not_measured(lab: Lab) -> list[str]:
+    """Evaluations of older versions that tables and the board do not know until they are summed up.
+
+    `summaries` does so.
+    """
+    return stored.not_measured(lab.database)
+
+
 class Finished(NamedTuple):
     """An evaluation that succeeded."""
 

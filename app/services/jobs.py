@@ -108,12 +108,15 @@ def page(
     children: bool = True,
     measures: str | None = None,
     starts: str | None = None,
+    tag: str | None = None,
+    deleted: bool = False,
     page: int = 1,
     page_size: int = 20,
 ) -> Page[JobView]:
     """Jobs, newest first: all, those of one `parent`, or without `children` those of none.
 
     `measures`: the id of a model; only jobs that measure it. `starts`: how their ids begin.
+    `tag`: only those that have it. `deleted`: those in the bin instead.
     """
     rows, total = job_queries.page(
         lab.database,
@@ -123,6 +126,8 @@ def page(
         children=children,
         measures=measures,
         starts=starts,
+        tag=tag,
+        deleted=deleted,
         offset=(page - 1) * page_size,
         limit=page_size,
     )

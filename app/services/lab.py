@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.queue import Broker
 from app.settings import Settings
-from app.store import shipped, showcase, summaries
+from app.store import shipped, showcase
 from app.store.db import Database
 from app.store.files import Files
 from app.store.showcase import Shown
@@ -32,7 +32,6 @@ class Lab:
         database = Database(settings.sql_url)
         database.migrate()
         shipped.register(database, files, settings.shipped_dir)
-        summaries.catch_up(database, files)
         shown = showcase.find(settings.shipped_dir)
         return cls(settings, database, files, Broker(settings), shown)
 

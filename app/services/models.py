@@ -23,12 +23,13 @@ def page(
     deleted: bool = False,
     archived: bool = True,
     name: str | None = None,
+    tag: str | None = None,
     page: int = 1,
     page_size: int = 100,
 ) -> Page[ModelView]:
     """Models, newest first; or those in the bin. `name`: only those that are called so.
 
-    `archived`: whether those in the archive are listed, too.
+    `archived`: whether those in the archive are listed, too. `tag`: only those that have it.
     """
     first = (page - 1) * page_size
     rows, total = catalogue.models(
@@ -36,6 +37,7 @@ def page(
         deleted=deleted,
         archived=archived,
         name=name,
+        tag=tag,
         offset=first,
         limit=page_size,
     )

@@ -88,13 +88,14 @@ def models(
     deleted: bool = False,
     archived: bool = True,
     name: str | None = None,
+    tag: str | None = None,
     offset: int = 0,
     limit: int = 1000,
 ) -> tuple[list[ModelRow], int]:
     """Registered models, newest first, and how many there are; or those in the bin.
 
     `archived`: whether those in the archive are listed, too. `name`: only those that are called
-    exactly so.
+    exactly so. `tag`: only those that have it.
     """
     gone = ModelRow.deleted_at.is_not(None)
     query = select(ModelRow).where(gone if deleted else ~gone)
@@ -102,6 +103,8 @@ def models(
         query = query.where(ModelRow.archived_at.is_(None))
     if name is not None:
         query = query.where(ModelRow.name == name)
+    if tag is not None:
+        query = query.where(marks.tagged(ModelRow, tag))
     newest = (ModelRow.created_at.desc(), ModelRow.id.desc())
     return page_of(database, ModelRow, query, newest, offset=offset, limit=limit)
 

@@ -11,6 +11,7 @@ from sqlalchemy import Select, func, literal, or_, select
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
+from app.store.marks import tagged
 from app.store.paging import page_of
 from app.store.tables import EventRow, JobRow, MeasurementRow
 
@@ -50,8 +51,13 @@ def _filtered(
     children: bool,
     measures: str | None,
     starts: str | None,
+    tag: str | None,
+    deleted: bool,
 ) -> Select[JobRow]:
-    query = select(JobRow).where(JobRow.deleted_at.is_(None))
+    gone = JobRow.deleted_at.is_not(None)
+    query = select(JobRow).where(gone if deleted else ~gone)
+    if tag is not None:
+        query = query.where(tagged(JobRow, tag))
     if starts is not None:
         # A range, which the index of ids serves on every database; LIKE would read them all. Ids
         # are hexadecimal digits, and `g` comes after `f`.
@@ -98,15 +104,17 @@ def page(
     children: bool = True,
     measures: str | None = None,
     starts: str | None = None,
+    tag: str | None = None,
+    deleted: bool = False,
     offset: int,
     limit: int,
 ) -> tuple[list[JobRow], int]:
     """Jobs, newest first, and how many there are in all; or a parent's, or those without one.
 
     `measures`: a model's id; only jobs that measure it. `starts`: hexadecimal digits; only jobs
-    whose ids begin so.
+    whose ids begin so. `tag`: only jobs that have it. `deleted`: those in the bin instead.
     """
-    query = _filtered(kinds, statuses, parent, children, measures, starts)
+    query = _filtered(kinds, statuses, parent, children, measures, starts, tag, deleted)
     newest = (JobRow.created_at.desc(), JobRow.id.desc())
     return page_of(database, JobRow, query, newest, offset=offset, limit=limit)
 

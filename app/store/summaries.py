@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import delete, select, update
 
-from app.contracts.jobs import JobKind
+from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.results import EvaluationResult, EvaluationSummary
 from app.store import measurements
 from app.store.db import Database
@@ -38,17 +38,16 @@ def of_jobs(database: Database, files: Files, ids: Collection[str]) -> dict[str,
     return {job_id: summary for job_id, summary in kept.items() if summary is not None}
 
 
-def catch_up(database: Database, files: Files) -> None:
-    """Sum up what versions of the lab left that kept no summary."""
-    without = (
+def not_measured(database: Database) -> list[str]:
+    """Evaluations of versions of the lab that left no measurements, the newest first."""
+    left = (
         JobRow.kind == JobKind.EVALUATE,
-        JobRow.result_file.is_not(None),
-        JobRow.summary.is_(None),
+        JobRow.status == JobStatus.SUCCEEDED,
+        JobRow.id.not_in(select(MeasurementRow.job_id)),
     )
     with database.reading() as session:
-        ids = session.scalars(select(JobRow.id).where(*without)).all()
-    for job_id in ids:
-        _summed_up(database, files, job_id)
+        newest = select(JobRow.id).where(*left).order_by(JobRow.created_at.desc())
+        return list(session.scalars(newest))
 
 
 def _understood(body: dict[str, Any] | None) -> EvaluationSummary | None:

@@ -126,3 +126,18 @@ def test_a_key_of_a_deleted_job_says_that_it_is_in_the_bin(client: httpx.Client,
     client.delete(f"/api/jobs/{job}")
     again = client.post("/api/jobs", json=body, headers=key)
     assert (again.status_code, "bin" in again.json()["detail"]) == (409, True)
+
+
+def test_lists_are_asked_for_a_tag_or_for_the_bin(
+    client: httpx.Client, things: dict[str, str], lab: Lab
+) -> None:
+    stock_model(lab, name="Other")
+    for kind in ("job", "model"):
+        client.patch(things[kind], json={"tags": ["Paper"]})
+        path = things[kind].rsplit("/", 1)[0]
+        found = client.get(path, params={"tag": "paper"}).json()["items"]
+        assert [each["id"] for each in found] == [things[kind].rsplit("/", 1)[1]]
+        assert client.get(path, params={"tag": "x"}).json()["total"] == 0
+        client.delete(things[kind])
+        assert client.get(path, params={"tag": "paper"}).json()["total"] == 0
+        assert client.get(path, params={"tag": "paper", "deleted": True}).json()["total"] == 1

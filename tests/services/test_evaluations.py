@@ -12,7 +12,7 @@ from app.contracts.results import EvaluationResult, EvaluationSummary
 from app.services import evaluations
 from app.services.lab import Lab
 from app.store import jobs
-from app.store.tables import JobRow
+from app.store.tables import JobRow, MeasurementRow
 from tests.plugins.statements import statements
 from tests.web.examples import full_evaluation
 
@@ -93,3 +93,23 @@ def test_what_left_no_result_has_no_summary(lab: Lab, result: EvaluationResult) 
     asked = [gone, damaged, waiting.id, "0" * 32]
     assert evaluations.summaries(lab, asked) == {}
     assert kept(lab, damaged) is None
+
+
+def test_what_an_older_version_left_is_found_and_measured_once(
+    lab: Lab, result: EvaluationResult
+) -> None:
+    old, new = finished(lab, result, None), finished(lab, result, EvaluationSummary.of(result))
+    assert evaluations.not_measured(lab) == [old]
+    evaluations.summaries(lab, [old])
+    assert evaluations.not_measured(lab) == []
+
+    def measured(job_id: str) -> list[tuple[Any, ...]]:
+        columns = MeasurementRow.model_id, MeasurementRow.robust, MeasurementRow.autoattack
+        with lab.database.reading() as session:
+            found = session.execute(select(*columns).where(MeasurementRow.job_id == job_id))
+            return sorted(tuple(row) for row in found)
+
+    assert measured(old) == measured(new)
+    with lab.database.reading() as session:
+        rows = [session.get_one(JobRow, each) for each in (old, new)]
+    assert rows[0].robust == rows[1].robust is not None

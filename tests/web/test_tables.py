@@ -153,8 +153,12 @@ def test_empty_fields_of_the_form_say_nothing(lab: Lab, client: httpx.Client) ->
 def test_a_part_that_is_fetched_tells_its_address_without_empty_fields(
     client: httpx.Client,
 ) -> None:
-    answer = client.get("/jobs?q=a&kind=&page=1", headers={"HX-Request": "true"})
+    asked = {"HX-Request": "true", "HX-Target": "listing"}
+    answer = client.get("/jobs?q=a&kind=&page=1", headers=asked)
     assert answer.headers["HX-Push-Url"] == "/jobs?q=a"
+    # Rows that are fetched anew leave no trace in the browser's history.
+    again = client.get("/jobs", headers=asked | {"HX-Target": "rows"})
+    assert "HX-Push-Url" not in again.headers
     assert "HX-Push-Url" not in client.get("/jobs").headers
 
 

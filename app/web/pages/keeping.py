@@ -15,7 +15,7 @@ C = TypeVar("C", bound=Changes)
 
 def changes(posted: FormData, kind: type[C]) -> C:
     """What the form says; a field that it lacks stays as it is. Raises InvalidFields."""
-    values: dict[str, Any] = {name: str(value) for name, value in posted.items() if value != "-"}
+    values: dict[str, Any] = {name: str(value) for name, value in posted.items()}
     if "tags" in values:
         values["tags"] = [tag for tag in values["tags"].split(",") if tag.strip()]
     try:

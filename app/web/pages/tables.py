@@ -21,6 +21,8 @@ from app.errors import InvalidFields, InvalidInput
 from app.web.render import Context, render
 
 PAGE_SIZE = 25
+_NARROWED = "listing"
+"""The id of the part that changes when a table is narrowed."""
 MOST_CHOSEN = 100
 """Rows that one action may be about."""
 
@@ -224,9 +226,12 @@ def table_view(
 
 
 def answer(request: Request, context: Context, view: TableView, *, status: int = 200) -> Response:
-    """The page; whoever fetches a part of it is told the address that reproduces it."""
+    """The page; whoever narrows it is told the address that reproduces it.
+
+    Rows that are fetched anew while a job runs are no other view.
+    """
     response = render(request, context, status=status)
-    if "hx-request" in request.headers:
+    if request.headers.get("hx-target") == _NARROWED:
         response.headers["HX-Push-Url"] = view.address
     return response
 
