@@ -7,8 +7,10 @@
 // that was clicked; without it classes are no buttons. `archive`: address of a ZIP that reproduces it.
 // Whenever the view moves, the element sends a "moved" event whose detail is like `start`.
 import { showArena } from "./arena.js";
+import { layBars } from "./bars.js";
 import { diverging, magma } from "./colours.js";
-import { answer, budget, movement, percent, sentence } from "./sentences.js";
+import { answer, budget, movement, sentence } from "./sentences.js";
+import { layDownloads } from "./saving.js";
 import { drawScale, maps, pictures } from "./sheets.js";
 
 const SHOWN_MS = 160;
@@ -107,38 +109,12 @@ class Viewer {
       const smoothed = column.querySelector(".smoothed");
       smoothed.hidden = !(model.label_smoothing > 0);
       smoothed.textContent = `Its training spread ${Math.round(100 * model.label_smoothing)}\u00a0% of each label over the other classes: low confidence is its design.`;
-      this.layBars(column, i);
+      column.bars = layBars(column, result, i, this.options.target);
       return column;
     });
     this.part(".of-models").append(...this.columns);
-    this.layDownloads();
+    layDownloads(this);
     showArena(this.part(".arena"), result, this.names);
-  }
-
-  layBars(column, model) {
-    const { result } = this;
-    const all = [result.clean[model].probabilities, ...result.attacks.flatMap((one) => one.looks[model].probabilities)];
-    const highest = all.reduce((most, row) => Math.max(most, ...row), 0);
-    const end = Math.ceil(10 * highest) / 10;
-    column.querySelector("[data-axis]").textContent = `${Math.round(100 * end)}\u00a0%`;
-    const rows = result.shown.map((k, at) => {
-      const row = document.createElement("li");
-      const holder = this.options.target ? document.createElement("button") : document.createElement("div");
-      const parts = ["name", "track", "value"].map((name) => Object.assign(document.createElement("span"), { className: name }));
-      parts[0].textContent = result.classes[k];
-      const [was, now] = ["was", "now"].map((name) => parts[1].appendChild(Object.assign(document.createElement("span"), { className: name })));
-      was.style.width = `${(100 * result.clean[model].probabilities[at]) / end}%`;
-      holder.append(...parts);
-      row.classList.toggle("true", result.classes[k] === result.label);
-      if (this.options.target) {
-        Object.assign(holder, { type: "button", title: `Attack towards “${result.classes[k]}”` });
-        holder.addEventListener("click", () => this.options.target(result.classes[k]));
-      }
-      row.append(holder);
-      return { row, now, value: parts[2] };
-    });
-    column.bars = { rows, end };
-    column.querySelector(".bars").replaceChildren(...rows.map(({ row }) => row));
   }
 
   begin({ row, column, map, on }) {
@@ -256,12 +232,7 @@ class Viewer {
       target.textContent = text;
       target.className = mark;
     }
-    const { rows, end } = column.bars;
-    rows.forEach(({ now, value }, i) => {
-      const share = look.probabilities[place][i];
-      now.style.width = `${(100 * share) / end}%`;
-      value.textContent = percent(share);
-    });
+    column.bars(look.probabilities[place]);
     const figures = this.moment.map === "grad_cam" ? look.grad_cam : look.attention;
     const noise = this.moment.map === "grad_cam" ? clean.grad_cam_noise : clean.attention_noise;
     const changed = look.top[place] !== clean.top;
@@ -300,38 +271,6 @@ class Viewer {
     button.setAttribute("aria-pressed", "false");
     this.playing = null;
     this.settled();
-  }
-
-  layDownloads() {
-    const holder = this.part(".downloads .row");
-    const links = this.result.models.flatMap((model, i) => [
-      this.saver(`Adversarial image, ${model.name}`, () => this.plainPicture(i), `adversarial-${i + 1}`),
-      this.saver(`Clean map, ${model.name}`, () => this.columns[i].querySelector("[data-tile=clean] .map"), `map-clean-${i + 1}`),
-      this.saver(`Adversarial map, ${model.name}`, () => this.columns[i].querySelector("[data-tile=now] .map"), `map-adversarial-${i + 1}`),
-    ]);
-    if (this.options.archive) links.unshift(Object.assign(document.createElement("a"), { href: this.options.archive, textContent: "Everything to reproduce it (ZIP)" }));
-    holder.replaceChildren(...links);
-  }
-
-  saver(label, canvas, name) {
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: label });
-    button.addEventListener("click", () => canvas().toBlob((blob) => {
-      const { row, column, map } = this.moment;
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(blob);
-      link.download = `${name}-${map}-budget-${row}-step-${this.result.iterates[column]}.png`;
-      link.click();
-      URL.revokeObjectURL(link.href);
-    }));
-    return button;
-  }
-
-  /** The picture itself, a pixel a pixel: what the model saw. */
-  plainPicture(model) {
-    const size = this.result.image_size;
-    const canvas = Object.assign(document.createElement("canvas"), { width: size, height: size });
-    this.sheets[this.seen(model).by].shown.draw(canvas, this.moment.row, this.moment.column, false);
-    return canvas;
   }
 }
 

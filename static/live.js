@@ -1,6 +1,7 @@
 // Sends an image with an attack, follows the job, and hands the result to the viewer.
 import { takePicture } from "./camera.js";
 import { show } from "./explain.js";
+import { ModelList } from "./model-list.js";
 import { budget } from "./sentences.js";
 
 const settings = JSON.parse(document.getElementById("settings").textContent);
@@ -9,11 +10,9 @@ const status = document.getElementById("status");
 const input = document.getElementById("image");
 const drop = document.getElementById("drop");
 const preview = document.getElementById("preview");
-const list = document.getElementById("model-list");
 const viewer = document.querySelector(".viewer");
 const TYPES = input.accept.split(",");
 const MOST_BYTES = 10 * 2 ** 20;
-const MOST_MODELS = 6;
 const MODELS_KEPT = "live.models";
 const SETTLED_MS = 250;
 let image = null;
@@ -91,7 +90,7 @@ document.getElementById("photograph").addEventListener("click", async () => {
 async function takeOwn(address, label, chosen = null) {
   const answer = await fetch(address);
   if (!answer.ok) return say("This sample cannot be read.", true);
-  const known = classes().includes(label) ? label : "";
+  const known = models.classes.includes(label) ? label : "";
   if (!take(await answer.blob(), label ? `${label}.png` : address.split("/").at(-1), known)) return;
   mark(chosen);
   await attack();
@@ -101,93 +100,26 @@ for (const sample of form.querySelectorAll(".sample")) {
   sample.addEventListener("click", () => takeOwn(sample.dataset.image, sample.dataset.class, sample));
 }
 
-// The models: the first is the one that others are compared with. Classes and samples follow it.
-
-const chosenModels = () => [...list.querySelectorAll("select")].map((select) => select.value);
-const classes = () => settings.classes[settings.models.find(({ id }) => id === chosenModels()[0])?.classes] ?? [];
-
-function option({ id, name, help }) {
-  return new Option(help ? `${name} · ${help}` : name, id);
-}
-
-function options(select, chosen) {
-  const groups = Map.groupBy(settings.models, (model) => model.group);
-  select.replaceChildren(...[...groups].map(([label, models]) => {
-    const group = Object.assign(document.createElement("optgroup"), { label });
-    group.append(...models.map(option));
-    return group;
-  }));
-  select.value = chosen;
-}
-
-function addModel(id) {
-  const row = Object.assign(document.createElement("div"), { className: "model" });
-  const select = Object.assign(document.createElement("select"), { name: "models" });
-  options(select, id);
-  const remove = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: "✕" });
-  remove.addEventListener("click", () => {
-    row.remove();
-    changedModels();
-  });
-  select.addEventListener("change", changedModels);
-  row.append(select, remove);
-  list.append(row);
-}
+// The models: classes and samples follow the first one.
 
 function followModels() {
-  const rows = [...list.children];
-  rows.forEach((row, i) => {
-    row.querySelector("select").setAttribute("aria-label", i === 0 ? "Model 1, the reference" : `Model ${i + 1}`);
-    const remove = row.querySelector("button");
-    remove.setAttribute("aria-label", `Remove model ${i + 1}`);
-    remove.hidden = rows.length === 1;
-  });
-  document.getElementById("add-model").hidden = rows.length >= MOST_MODELS || rows.length >= settings.models.length;
-  const first = settings.models.find(({ id }) => id === chosenModels()[0]);
-  document.getElementById("classes").replaceChildren(...classes().map((name) => Object.assign(document.createElement("option"), { value: name })));
-  for (const set of form.querySelectorAll("[data-classes]")) set.hidden = set.dataset.classes !== String(first?.classes);
+  document.getElementById("classes").replaceChildren(...models.classes.map((name) => Object.assign(document.createElement("option"), { value: name })));
+  for (const set of form.querySelectorAll("[data-classes]")) set.hidden = set.dataset.classes !== String(models.classesNumber);
+  complain("models", "");
 }
 
-function changedModels() {
+const models = new ModelList(settings, () => {
   followModels();
-  localStorage.setItem(MODELS_KEPT, JSON.stringify(chosenModels()));
-  if (field("label").value && !classes().includes(field("label").value)) field("label").value = "";
+  localStorage.setItem(MODELS_KEPT, JSON.stringify(models.ids));
+  if (field("label").value && !models.classes.includes(field("label").value)) field("label").value = "";
   again();
-}
-
-document.getElementById("add-model").addEventListener("click", () => {
-  const first = settings.models.find(({ id }) => id === chosenModels()[0]);
-  const others = settings.models.filter(({ id, classes: of }) => !chosenModels().includes(id) && of === first?.classes);
-  if (others.length === 0) return complain("models", "No other model knows the same classes.");
-  addModel(others[0].id);
-  changedModels();
 });
 
-document.getElementById("model-search")?.addEventListener("input", async (event) => {
-  const wanted = event.target.value;
-  const page = await (await fetch(`/live?${new URLSearchParams({ "search.models": wanted })}`)).text();
-  if (event.target.value !== wanted) return;
-  const found = JSON.parse(new DOMParser().parseFromString(page, "text/html").getElementById("settings").textContent);
-  const kept = settings.models.filter(({ id }) => chosenModels().includes(id));
-  const lists = [...settings.classes];
-  const numbers = found.classes.map((names) => {
-    const at = lists.findIndex((known) => JSON.stringify(known) === JSON.stringify(names));
-    return at < 0 ? lists.push(names) - 1 : at;
-  });
-  settings.classes = lists;
-  const fresh = found.models.map((model) => ({ ...model, classes: numbers[model.classes] }));
-  settings.models = [...kept, ...fresh.filter(({ id }) => !kept.some((one) => one.id === id))];
-  for (const select of list.querySelectorAll("select")) options(select, select.value);
-});
-
-function begin() {
-  const known = (ids) => Array.isArray(ids) && ids.length > 0 && ids.every((id) => settings.models.some((model) => model.id === id));
-  let ids = settings.chosen;
-  if (!form.dataset.chosen) {
-    const used = JSON.parse(localStorage.getItem(MODELS_KEPT) ?? "null");
-    if (known(used)) ids = used;
-  }
-  for (const id of ids) addModel(id);
+/** Those that the address names, else those that this browser used last, else the lab's own choice. */
+function beginModels() {
+  const used = JSON.parse(localStorage.getItem(MODELS_KEPT) ?? "[]");
+  const fits = !form.dataset.chosen && used.length > 0 && models.knows(used);
+  models.begin(fits ? used : settings.chosen);
   followModels();
 }
 
@@ -383,7 +315,7 @@ async function restore(id, facts) {
   if (mine === current) await open(id, mine, { start: asked(facts) });
 }
 
-begin();
+beginModels();
 summarise();
 if (form.dataset.job) restore(form.dataset.job, new URLSearchParams(location.search)).catch((error) => say(error.message, true));
 else if (form.dataset.given) takeOwn(form.dataset.given, field("label").value);

@@ -70,7 +70,7 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
     x = _to_batch(clean[None])
     seen = [look_closely(one.model, x) for one in models]
     truths = _truths(params, classes, seen)
-    budgets = torch.linspace(0, params.max_epsilon, LIVE_LEVELS, device=x.device, dtype=x.dtype)
+    budgets = torch.tensor(_levels(params)).to(x)
     crafted = _craft_all(context, params, classes, models, x, truths, budgets)
     noise = random_directions(x, budgets, attack=params.attack, seed=params.seed)
     pictures = [_pixels(one.iterates) for one in crafted]  # (B, T, H, W, 3) each
@@ -79,8 +79,13 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
         context.check()
         looks = _look_all(one, number, seen[number], crafted, pictures, noise)
         evidence.append(Evidence(truth=truths[number], **looks))
-    result = _result(context, params, rows, clean, pictures, evidence, budgets)
-    return Outcome(result)
+    return Outcome(_result(context, params, rows, clean, pictures, evidence))
+
+
+def _levels(params: ExplainParams) -> list[float]:
+    """The budgets, from 0 to the largest."""
+    levels: list[float] = np.linspace(0, params.max_epsilon, LIVE_LEVELS).tolist()
+    return levels
 
 
 def _result(
@@ -90,10 +95,8 @@ def _result(
     clean: NDArray[np.uint8],
     pictures: Sequence[NDArray[np.uint8]],
     evidence: Sequence[Evidence],
-    budgets: Tensor,
 ) -> ExplainResult:
-    shown, numbers = shown_classes(evidence), range(len(rows))
-    levels = tuple(budgets.double().tolist())
+    shown, numbers, levels = shown_classes(evidence), range(len(rows)), _levels(params)
     iterates = columns(params.attack, LIVE_ITERATES)
     attacks = tuple(
         attacked(i, clean, pictures[i], evidence, shown, minimal(i, evidence, levels, iterates))
@@ -106,7 +109,7 @@ def _result(
         shown=tuple(shown),
         label=params.label,
         models=tuple(_facts(row) for row in rows),
-        budgets=levels,
+        budgets=tuple(levels),
         iterates=iterates,
         image_size=len(clean),
         clean_png=png(clean),
