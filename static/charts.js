@@ -54,8 +54,21 @@ function cut(text, most) {
   return `${letters.slice(0, most - 1 - end).join("")}…${letters.slice(-end).join("")}`;
 }
 
+const NARROW = 520;
+const LEGEND_LINE = 20;
+
+/** In a narrow card every entry of a legend has a line of its own: beyond two, these are added to the chart's height. */
+function withRoom(plot, { data, layout }) {
+  const usual = layout.height ?? parseFloat(getComputedStyle(plot).minHeight);
+  if (!usual) return layout;
+  const lines = data.filter((trace) => trace.name && trace.showlegend !== false).length;
+  const added = plot.clientWidth < NARROW ? LEGEND_LINE * Math.max(0, lines - 2) : 0;
+  return { ...layout, height: usual + added };
+}
+
 function react(plot) {
-  return Plotly.react(plot, named(plot.figure.data, plot.clientWidth), themed(plot.figure.layout), CONFIG);
+  const layout = themed(withRoom(plot, plot.figure));
+  return Plotly.react(plot, named(plot.figure.data, plot.clientWidth), layout, CONFIG);
 }
 
 /** Draw what is drawn already once more, with the points that came since. */

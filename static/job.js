@@ -83,6 +83,7 @@ async function load() {
   record.log.forEach(addLine);
   showReadings(record.readings);
   await drawAll(root, { ...record.figures, ...brought() });
+  for (const part of root.querySelectorAll('[hx-trigger="lab:figures"]')) htmx.trigger(part, "lab:figures");
   lastStep = Math.max(0, ...Object.values(record.figures).flatMap((f) => f.data.map((t) => t.x?.at(-1) ?? 0)));
   const empty = document.getElementById("no-charts");
   if (empty) empty.hidden = Object.keys(record.figures).length > 0;
@@ -137,6 +138,8 @@ function follow() {
     document.getElementById("announced").textContent = `The job is ${body.status}.`;
     if (["succeeded", "failed", "cancelled"].includes(body.status)) {
       stream.close();
+      const word = body.status === "cancelled" ? "been cancelled" : body.status;
+      document.dispatchEvent(new CustomEvent("lab:over", { detail: word }));
       window.location.reload();
     }
   });

@@ -82,7 +82,7 @@ let going = 0;
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select, [contenteditable], dialog, [role=slider]");
   if (!on.checked || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const gone = Date.now() - going < 1500;
+  const gone = Date.now() - going < 3000;
   going = 0;
   if (gone && pages[event.key]) pages[event.key].click();
   else if (event.key === "g") going = Date.now();

@@ -144,6 +144,13 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     return tuple(views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
 
 
+def finished_evaluations(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
+    """Evaluations that succeeded, newest first, with `text` in their title or name, or at the start
+    of their id.
+    """
+    return tuple(views(lab, job_queries.evaluations_like(lab.database, text, limit=limit)))
+
+
 def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
     """What the lab says of these rows, in their order."""
     reasons = _reasons(lab, rows)

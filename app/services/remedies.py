@@ -131,8 +131,17 @@ def _more_steps(case: _Case) -> _Change | None:
     return f"Give {attack.method.record.title} {steps} steps", _attack(case.params, steps=steps)
 
 
+def _beside(method: Method, case: _Case) -> _Change | None:
+    """The method, and attacks on the margin; nothing where the norm does not have the method."""
+    if case.params.attack.norm not in method.record.norms:
+        return None
+    return _add((method, Method.CW, Method.AUTOATTACK), case)
+
+
 def _restarts(case: _Case) -> _Change | None:
     attack = case.params.attack
+    if attack.norm not in Method.FGSM.record.norms:
+        return None
     if attack.method.record.one_step:
         return _other_first(Method.PGD, case)
     restarts = max(_RESTARTS, attack.restarts)
@@ -176,10 +185,10 @@ _BLIND = (Method.SQUARE, Method.HOP_SKIP_JUMP)
 _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "autoattack_gap": _autoattack,
     "noise": partial(_add, (Method.CW, Method.AUTOATTACK)),
-    "square": partial(_add, (Method.SQUARE, Method.CW, Method.AUTOATTACK)),
-    "transfer": partial(_add, (Method.TRANSFER, Method.CW, Method.AUTOATTACK)),
-    "hard_label": partial(_add, (Method.HOP_SKIP_JUMP, Method.CW, Method.AUTOATTACK)),
-    "adaptive": partial(_add, (Method.CW, Method.AUTOATTACK, Method.ADAPTIVE)),
+    "square": partial(_beside, Method.SQUARE),
+    "transfer": partial(_beside, Method.TRANSFER),
+    "hard_label": partial(_beside, Method.HOP_SKIP_JUMP),
+    "adaptive": partial(_beside, Method.ADAPTIVE),
     "stronger_than_fgsm": _restarts,
     "converged": _more_steps,
     "falls_with_epsilon": partial(_other_first, Method.APGD_CE),
@@ -233,7 +242,11 @@ def _added(result: EvaluationResult, params: EvaluateParams, steps: float) -> fl
     new = [method for method in params.further if method not in result.params.further]
     if not new:
         return 0.0
-    if result.pace is None or result.pace.passes == 0:
+    if (
+        result.pace is None
+        or result.pace.passes == 0
+        or not result.pace.an_image.keys() >= set(new)
+    ):
         return None
     of_pass = result.environment.seconds / result.pace.passes
     passes = sum(

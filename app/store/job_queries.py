@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, func, literal, or_, select
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.store.db import Database
@@ -82,14 +82,26 @@ def _filtered(
 
 
 def ended_early_like(database: Database, text: str, *, limit: int) -> list[JobRow]:
-    """Trainings that were cancelled or failed, newest first, with `text` in their title or at the
-    start of their id.
+    """Trainings that were cancelled or failed, newest first, with `text` in their title or name,
+    or at the start of their id.
     """
-    like = JobRow.title.icontains(text, autoescape=True)
-    like |= JobRow.id.startswith(text.lower(), autoescape=True)
     ended = JobRow.status.in_((JobStatus.CANCELLED, JobStatus.FAILED))
-    here = JobRow.deleted_at.is_(None)
-    query = select(JobRow).where(like, ended, here, JobRow.kind == JobKind.TRAIN)
+    return _like(database, text, ended & (JobRow.kind == JobKind.TRAIN), limit)
+
+
+def evaluations_like(database: Database, text: str, *, limit: int) -> list[JobRow]:
+    """Evaluations that succeeded, newest first, with `text` in their title or name, or at the start
+    of their id.
+    """
+    done = (JobRow.kind == JobKind.EVALUATE) & (JobRow.status == JobStatus.SUCCEEDED)
+    return _like(database, text, done, limit)
+
+
+def _like(database: Database, text: str, where: ColumnElement[bool], limit: int) -> list[JobRow]:
+    like = JobRow.title.icontains(text, autoescape=True)
+    like |= JobRow.name.icontains(text, autoescape=True)
+    like |= JobRow.id.startswith(text.lower(), autoescape=True)
+    query = select(JobRow).where(like, where, JobRow.deleted_at.is_(None))
     with database.reading() as session:
         newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
         return list(session.scalars(newest.limit(limit)))

@@ -191,6 +191,28 @@ PROBE_CASES: list[tuple[str, dict[str, Any], Light]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("facts", "probe"),
+    [({}, changes) for _, changes, _ in PROBE_CASES]
+    + [(changes, {}) for _, changes, _ in FACTS_CASES if "robust" not in changes],
+)
+def test_what_does_not_hold_is_a_problem_in_plain_words(
+    facts: dict[str, Any], probe: dict[str, Any]
+) -> None:
+    for check in judge(replace(FACTS, **facts), replace(PROBE, **probe)).checks:
+        assert bool(check.problem) == (check.light is not Light.GREEN)
+        assert "`" not in check.problem
+        assert not check.problem.endswith(".")
+
+
+def test_a_small_sample_is_said_with_its_width() -> None:
+    shares = {name: Accuracy.of(25, 50) for name in ("clean", "main", "doubled", "fgsm")}
+    few = replace(FACTS, **shares, robust=Accuracy.of(25, 50), autoattack=None)
+    problems = [check.problem for check in judge(few, PROBE).checks if check.problem]
+    assert "Only 50 images: ± 13 points" in problems
+    assert "AutoAttack did not run" in problems
+
+
 @pytest.mark.parametrize(("name", "changes", "expected"), PROBE_CASES)
 def test_a_probe_lights_its_check(name: str, changes: dict[str, Any], expected: Light) -> None:
     verdict = judge(FACTS, replace(PROBE, **changes))

@@ -51,7 +51,10 @@ def test_the_estimate_is_reported_after_every_chunk(measured: Measured) -> None:
 
 def test_the_first_batch_tells_what_every_attack_left(measured: Measured) -> None:
     further = (Method.SQUARE, Method.NOISE)
-    params = small(measured, models=(measured.teacher,), further=further, queries=20, batch_size=25)
+    params = small(
+        measured, models=(measured.teacher,), further=further, queries=20, batch_size=25,
+        epsilon=0.1 / 255,
+    )  # fmt: skip
     row = run(measured.lab, JobKind.EVALUATE, params)
     events = events_of(measured.lab, row.id)
     first = [e for e in events if isinstance(e, MetricsEvent) and e.step == 25]

@@ -243,7 +243,7 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
     assert texts(page, "tr.reported") == []  # ten steps: the paper tells of none so trained
     assert "their source does not tell: AGKD-BML; under PGD-20 71.0 %." in page
     assert "other network, data and training than here" in page
-    assert "hx-get" not in page
+    assert not parsed(page).select("[data-pace]"), "nothing is fetched anew"
     for address in (f"/api/jobs/{job}/ablation", f"/api/jobs/{job}/ablation.csv"):
         assert f'href="{address}"' in page
         assert client.get(address).status_code == 200

@@ -20,7 +20,7 @@ from app.services.comparing import compare
 from app.services.lab import Lab
 from app.web.charts import comparison as compare_charts
 from app.web.charts import palette
-from app.web.pages.compare import comparison_view
+from app.web.pages.comparison_view import comparison_view
 from tests.web.browsing import browser as browser
 from tests.web.examples import add_dataset, add_job, add_model, an_id, full_evaluation
 from tests.web.parsing import attributes, parsed, text_of
@@ -95,7 +95,7 @@ def test_what_is_no_more_than_chance_has_no_winner(stock: Stock) -> None:
     assert [row.identity for row in view.rows] == [palette.identity(
         palette.colours([stock.teacher], {})[stock.teacher])] * 2  # fmt: skip
     assert [test.conclusion for test in view.tests] == ["No difference shown."] * 2
-    assert {(test.difference, test.p_value) for test in view.tests} == {("0.0 points", "1.0000")}
+    assert {(test.difference, test.p_value) for test in view.tests} == {("0.0 points", "1.000")}
     assert [row.evaluation for row in view.rows] == [1, 2]
     assert view.pictures == ()
 
@@ -266,3 +266,27 @@ def test_an_image_is_tried_live(browser: Browser, web: str, stock: Stock) -> Non
     expect(models.nth(0)).to_have_value(stock.teacher)
     expect(models.nth(1)).to_have_value(stock.student)
     context.close()
+
+
+def test_a_p_value_is_never_nothing(stock: Stock) -> None:
+    job = stock.job(stock.evaluation(stock.teacher, stock.student))
+    comparison = compare(stock.lab, [job])
+    tiny = comparison.tests[0].model_copy(update={"p_value": 1e-12, "p_adjusted": 0.00099})
+    shown = comparison_view(comparison.model_copy(update={"tests": (tiny,)}), {}).tests[0]
+    assert {shown.p_value, shown.p_adjusted} == {"<\N{NO-BREAK SPACE}0.001"}
+
+
+def test_the_choice_is_searched_on_the_server(client: httpx.Client, stock: Stock) -> None:
+    result = stock.evaluation(stock.teacher)
+    many = [stock.job(result, title=f"Evaluate model {i}", created_at=i) for i in range(52)]
+    page = parsed(client.get("/compare").text)
+    assert len(page.select("#evaluations > tr")) == 50
+    assert page.select_one("input[type=search]")["hx-get"] == "/compare/choices"
+    address = f"/compare/choices?search=MODEL 1&job={many[40]}"
+    rows = parsed(f"<table>{client.get(address).text}</table>").select("tr")
+    names = [text_of(row.select_one("label")).split("L∞")[0].strip() for row in rows]
+    assert names[0] == "Evaluate model 40"
+    assert rows[0].select_one("input").has_attr("checked")
+    assert names[1:] == [f"Evaluate model {i}" for i in (*range(19, 9, -1), 1)]
+    assert "No finished evaluation is called so." in client.get("/compare/choices?search=zzz").text
+    assert client.get(f"/compare?search={'x' * 201}").status_code == 422

@@ -25,7 +25,8 @@ def _contexts(base: type[Context]) -> Iterator[type[Context]]:
 assert pages.router.routes, "contexts are known once their pages are"
 _CONTEXTS = list(_contexts(Context))
 _MACROS = {
-    "_compare.html", "_evaluation.html", "_fields.html", "_figures.html", "_keeping.html",
+    "_code.html", "_compare.html", "_crumbs.html", "_evaluation.html", "_fields.html",
+    "_figures.html", "_keeping.html",
     "_tables.html",
 }  # fmt: skip
 _FRAMES = {"base.html", "job.html"}

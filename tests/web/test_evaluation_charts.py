@@ -124,7 +124,9 @@ def test_classes_are_filled_when_clean_and_hollow_at_worst(
     assert robust["x"] == [f.robust and f.robust.value for f in student.per_class]
     assert (clean["marker"]["symbol"], robust["marker"]["symbol"]) == ("square", "square-open")
     assert clean["marker"]["color"] == palette.STUDENT
-    assert figures["classes"]["layout"]["yaxis"]["ticktext"] == list(result.classes)
+    counts = [result.labels.count(k) for k in range(len(result.classes))]
+    told = [f"{name} ({n})" for name, n in zip(result.classes, counts, strict=True)]
+    assert figures["classes"]["layout"]["yaxis"]["ticktext"] == told
 
 
 def test_of_a_hundred_classes_the_weakest_are_shown() -> None:

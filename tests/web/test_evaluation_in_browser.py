@@ -150,7 +150,7 @@ def test_a_running_evaluation_shows_its_estimate_as_it_comes(page: Page, lab: La
     claim = store.claim(lab.database, job, lease_s=1000)
     assert claim is not None
     page.goto(f"/jobs/{job}")
-    expect(page.locator("#no-charts")).to_be_visible()
+    expect(page.locator("#so-far")).to_contain_text("The first figures come when")
     for images, robust in ((50, 0.5), (100, 0.4)):
         values = {"clean": 0.9, "robust": robust, "low": robust - 0.1, "high": robust + 0.1}
         known = {f"{model}:{name}": value for name, value in values.items()}
@@ -159,8 +159,65 @@ def test_a_running_evaluation_shows_its_estimate_as_it_comes(page: Page, lab: La
             ProgressEvent(done=images, total=200, phase=f"{images} images", eta_s=60.0),
         ])  # fmt: skip
         expect(page.locator("#state")).to_contain_text(f"{images} images")
+        expect(page.locator("#so-far")).to_contain_text(f"After {images} of 1,000 images")
+        expect(page.locator("#so-far")).to_contain_text(f"{100 * robust:.1f}\N{NO-BREAK SPACE}%")
         page.wait_for_function(
             "n => document.querySelector('[data-chart=estimate] .plot').data?.[2]?.x.at(-1) === n",
             arg=images,
         )
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    # The log is a region of its own; the list in it stays a list.
+    assert page.locator("[role=log] > ol > li").count() > 0
+    assert page.locator("[aria-live]").count() == 0
+
+
+def test_a_chart_follows_its_card_and_its_legend_stays_above_it(page: Page, lab: Lab) -> None:
+    names = [f"{i} {'a long name of a model ' * 4}end {i}" for i in range(3)]
+    models = [(f"{i:032x}", name, Recipe.AGKD_BML) for i, name in enumerate(names)]
+    result = full_evaluation(models, images=40)
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"/jobs/{job}")
+    chart = page.locator("figure[data-chart=epsilon]")
+    for width in (390, 1920, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(
+            """() => {
+              const card = document.querySelector("figure[data-chart=epsilon]");
+              const svg = card.querySelector(".main-svg");
+              const plot = card.querySelector(".plot");
+              return svg && Math.abs(svg.getBoundingClientRect().width - plot.clientWidth) < 2;
+            }"""
+        )
+        legend = chart.locator(".legend").first.bounding_box()
+        axis = chart.locator(".xy .gridlayer").first.bounding_box()
+        whole = chart.bounding_box()
+        assert legend
+        assert axis
+        assert whole
+        assert legend["y"] + legend["height"] <= axis["y"] + 2, width
+        assert legend["x"] + legend["width"] <= whole["x"] + whole["width"] + 1, width
+    shown = chart.locator(".legendtext").all_text_contents()
+    assert len(set(shown)) == 3
+    assert all("…" in text and text.endswith(f"end {i}") for i, text in enumerate(shown))
+
+
+def test_the_gallery_is_filtered_and_draws_its_maps(page: Page, lab: Lab) -> None:
+    result = full_evaluation(images=200)
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    page.goto(f"/jobs/{job}")
+    kept = page.locator("ul.gallery > li").count()
+    pictures = page.locator("ul.gallery > li:visible")
+    expect(pictures).to_have_count(6)
+    page.get_by_role("button", name=f"Show the other {kept - 6}").click()
+    expect(pictures).to_have_count(kept)
+    page.get_by_label("Shown").select_option("standing")
+    page.locator("select[name=model]").select_option("1")
+    expect(page.locator("ul.gallery > li:visible:not([data-kind=standing])")).to_have_count(0)
+    assert 0 < pictures.count() < kept
+    drawn = page.evaluate(
+        """() => [...document.querySelector("canvas[data-grid]").getContext("2d")
+        .getImageData(0, 0, 48, 48).data].some((value) => value > 0 && value < 255)"""
+    )
+    assert drawn
+    expect(page.locator("[data-count]")).to_contain_text(f"of {kept}")

@@ -208,9 +208,9 @@ def test_no_time_is_said_where_none_was_measured(lab: Lab, client: httpx.Client)
     verdict = Verdict(light=Light.AMBER, sentence="An upper bound.", checks=(missing,))
     result = _without(full_evaluation(images=60), verdict=verdict)
     _, html = _shown(lab, client, result)
-    assert "Add CW and Adaptive attack and run again, about " in html
+    assert "Add Adaptive attack and CW and run again, about " in html
     _, html = _shown(lab, client, result.model_copy(update={"pace": None}))
-    assert "Add CW and Adaptive attack and run again</a>" in html
+    assert "Add Adaptive attack and CW and run again</a>" in html
 
 
 def test_the_gallery_shows_images_and_where_models_look(lab: Lab, client: httpx.Client) -> None:

@@ -23,7 +23,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 WIDTHS = (1280, 390, 1920)
 """A laptop, a telephone, a large screen."""
-FRAGMENTS = {"/recent", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation", "/jobs/compare"}
+FRAGMENTS = {
+    "/recent", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation", "/jobs/{job_id}/estimate",
+    "/jobs/{job_id}/code", "/jobs/compare", "/compare/choices",
+}  # fmt: skip
 """Parts of pages that pages fetch anew, and what only leads on."""
 ELSEWHERE = ("/api/", "/docs", "/static")
 """What is not a page of the lab's own."""

@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.contracts.events import ProgressEvent
+from app.contracts.jobs import JobKind, JobStatus
+from app.services.lab import Lab
+from app.store import jobs as store
+from tests.plugins.families import take
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
+from tests.web.examples import add_dataset, add_job, train_params
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 _GROUND = "() => getComputedStyle(document.documentElement).backgroundColor"
@@ -60,3 +66,33 @@ def test_keys_leave_typing_alone_and_can_be_switched_off(page: Page) -> None:
     page.locator("h1").click()
     page.keyboard.press("?")
     expect(page.locator("#shortcuts")).to_be_hidden()
+
+
+def test_the_tab_says_how_far_a_job_is(page: Page, lab: Lab) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params(), title="A job")
+    claim = take(lab.database, job)
+    page.context.grant_permissions(["notifications"])
+    page.goto(f"/jobs/{job}")
+    icon = page.locator("#icon").get_attribute("href")
+    store.report(lab.database, claim, [ProgressEvent(done=1, total=4, phase="epoch 1")])
+    page.wait_for_function("() => document.title.startsWith('25 % · A job')")
+    assert page.locator("#icon").get_attribute("href") != icon
+    page.evaluate("() => { window.Notification = class { static permission = 'granted'; static "
+                  "requestPermission = async () => 'granted'; constructor(title, { body }) "
+                  "{ sessionStorage.setItem('said', `${title}: ${body}`); } }; }")  # fmt: skip
+    page.get_by_role("button", name="Tell me when it is over").click()
+    expect(page.get_by_role("button", name="You will be told")).to_be_visible()
+    store.settle(lab.database, claim, JobStatus.CANCELLED)
+    expect(page.locator(".state.cancelled")).to_be_visible()
+    said = page.evaluate("sessionStorage.getItem('said')")
+    assert said == "A job · AGKD-BML Lab: It has been cancelled."
+
+
+def test_what_starts_a_job_is_copied(page: Page, lab: Lab) -> None:
+    job = add_job(lab, JobKind.TRAIN, train_params(dataset=add_dataset(lab)))
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"/jobs/{job}")
+    page.get_by_text("As curl and Python").click()
+    page.get_by_role("button", name="Copy: Python").click()
+    expect(page.get_by_role("button", name="Copy: Python")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("from app.client import Lab")

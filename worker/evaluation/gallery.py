@@ -28,7 +28,7 @@ from worker.evaluation.target import Chunk, TargetModel
 from worker.models import Classifier
 from worker.pictures import png
 
-_MAP_SIDE, _DECIMALS = 16, 3
+_MAP_SIDE, _DECIMALS, _OF_BUDGETS = 16, 3, 5
 
 
 class _Candidate(NamedTuple):
@@ -66,7 +66,7 @@ class Candidates:
         leads = _leads(self._target_model.model, state.x_adv[rows], chunk.y[rows])
         for row, lead in zip(rows.tolist(), leads, strict=True):
             found = _Candidate(
-                least=round(float(state.upper[row]), _DECIMALS),
+                least=round(float(state.upper[row]), _OF_BUDGETS),
                 lead=round(lead, _DECIMALS),
                 number=chunk.numbers[row],
                 label=int(chunk.y[row]),

@@ -25,8 +25,14 @@ def per_class(result: EvaluationResult, recipes: Recipes) -> Figure | None:
     for one, offset in zip(drawn, offsets, strict=True):
         pairs = [(one.model.per_class[k].clean, one.model.per_class[k].robust) for k in shown]
         traces += _dumbbells(one, pairs, offset)
-    names = [label(result.classes[k]) for k in shown]
+    names = [f"{label(result.classes[k])} ({_images(result, k):,})" for k in shown]
     return _rows(traces, names, len(drawn))
+
+
+def _images(result: EvaluationResult, k: int) -> int:
+    """How many images of a class were measured."""
+    clean = (model.per_class[k].clean for model in result.models if model.per_class)
+    return max((accuracy.n for accuracy in clean if accuracy is not None), default=0)
 
 
 def weakest(result: EvaluationResult) -> list[int]:

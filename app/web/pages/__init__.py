@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from app.web.pages import (
     ablate,
     ablation,
+    as_code,
     board,
     compare,
     compare_trainings,
@@ -31,8 +32,9 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, board, home, job_table, jobs, report, compare, compare_trainings, train,
-    evaluate, evaluation_running, import_model, model_table, models, datasets, live, help,
+    ablate, ablation, as_code, board, home, job_table, jobs, report, compare,
+    compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
+    datasets, live, help,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)

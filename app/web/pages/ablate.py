@@ -21,6 +21,7 @@ from app.web.forms.form import FormView, form_of
 from app.web.forms.pairs import grid_choices
 from app.web.forms.presets import PresetLink
 from app.web.forms.specs import specs
+from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
 from app.web.pages.job_params import REPLACED
 from app.web.pages.submitting import AgainFrom, Entries, Messages, kept, prefilled, started
@@ -92,6 +93,12 @@ def page(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
 @router.post("")
 def start(lab: LabDep, request: Request, posted: Posted) -> Response:
     return started(lab, request, JobKind.ABLATION, AblationParams, _named(posted), _page)
+
+
+@router.post("/code")
+def code(request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the ablation of the form from elsewhere."""
+    return code_of_form(request, JobKind.ABLATION, _named(posted))
 
 
 @router.post("/plan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -11,14 +11,6 @@ from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Id
-from app.contracts.results import (
-    Accuracy,
-    Compared,
-    Comparison,
-    DifferingImage,
-    Light,
-    PairedTest,
-)
 from app.contracts.views import JobView
 from app.contracts.words import attack
 from app.deps import LabDep
@@ -27,90 +19,9 @@ from app.services import comparing, datasets, jobs
 from app.services.lab import Lab
 from app.web import words
 from app.web.charts import comparison as compare_charts
-from app.web.charts import palette
-from app.web.charts.base import Recipes
-from app.web.charts.comparison import hues_of
-from app.web.pages.live_address import live_address
+from app.web.pages.comparison_view import ComparisonView, comparison_view
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
-
-SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model of one evaluation."""
-
-    number: int
-    """From 1; tests and images name it so."""
-    evaluation: int
-    """The number of its evaluation, from 1; notes name it so."""
-    job: str
-    model: str
-    name: str
-    identity: str
-    """The style sheet's name of its colour."""
-    clean: Accuracy
-    robust: Accuracy
-    light: Light
-    threat: str
-    """`L∞, ε = 8/255`."""
-    attacks: str
-    """`PGD-20, 5 restarts; AutoAttack, Square`."""
-
-
-@dataclass(frozen=True)
-class TestRow:
-    """Two of them on one quantity."""
-
-    quantity: str
-    first: int
-    second: int
-    difference: str
-    """`+12.3 points`."""
-    interval: str
-    """`8.1 to 16.4`."""
-    only_first: int
-    only_second: int
-    p_value: str
-    p_adjusted: str
-    conclusion: str
-    """What may be said; names no winner where chance would do."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one model says of an image."""
-
-    number: int
-    identity: str
-    stands: bool
-    says: str
-    """`stands`, `attacked: dog` or, wrong from the start, `clean: dog`."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image on whose robustness they differ."""
-
-    number: int
-    address: str
-    label: str
-    answers: tuple[Answer, ...]
-    live: str
-    """Address of the live view with this image."""
-
-
-@dataclass(frozen=True)
-class ComparisonView:
-    comparison: Comparison
-    rows: tuple[Row, ...]
-    tests: tuple[TestRow, ...]
-    pictures: tuple[Picture, ...]
-    warnings: tuple[str, ...]
-    """Notes about evaluations that are not to be trusted."""
-    notes: tuple[str, ...]
-    """The others."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +40,28 @@ class EvaluationChoice:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What may be compared."""
+
+    shown: tuple[EvaluationChoice, ...]
+    """The chosen ones first, then the newest or those found."""
+    more: bool
+    """Whether the lab has others, which a search finds."""
+    search: str
+    """What was searched; outside text."""
+
+
+@dataclass(frozen=True)
+class ChoicesContext(Context):
+    """The choice of evaluations alone."""
+
+    template: ClassVar[str] = "_choices.html"
+
+    choices: Choices
+    """What the search found, and what is chosen."""
+
+
+@dataclass(frozen=True)
 class CompareContext(Context):
     """Evaluations side by side, and a choice of them."""
 
@@ -138,8 +71,8 @@ class CompareContext(Context):
     """None where nothing is compared."""
     figures: dict[str, Any]
     """Its charts as Plotly JSON, by name."""
-    choices: tuple[EvaluationChoice, ...]
-    """The chosen ones first, then the newest."""
+    choices: Choices
+    """What else may be compared."""
     most: int
     """How many evaluations may be chosen."""
     alone: bool
@@ -149,19 +82,17 @@ class CompareContext(Context):
 
 
 router = APIRouter()
+Chosen = Annotated[list[Id] | None, Query(max_length=comparing.MAX_JOBS)]
+Searched = Annotated[str, Query(max_length=200)]
 
-_CHOICES = 50
+_SHOWN = 50
 
 
 @router.get("/compare")
-def compare(
-    lab: LabDep,
-    request: Request,
-    job: Annotated[list[Id] | None, Query(max_length=comparing.MAX_JOBS)] = None,
-) -> Response:
+def compare(lab: LabDep, request: Request, job: Chosen = None, search: Searched = "") -> Response:
     chosen = job or []
-    choices = _choices(lab, chosen)
-    alone = sum(choice.models for choice in choices if choice.chosen) == len(chosen) == 1
+    choices = _choices(lab, chosen, search)
+    alone = sum(one.models for one in choices.shown if one.chosen) == len(chosen) == 1
     problem: LabError | None = None
     try:
         comparison = comparing.compare(lab, chosen) if chosen and not alone else None
@@ -179,18 +110,26 @@ def compare(
     return render(request, context, status=problem.status if problem else 200)
 
 
-def _choices(lab: Lab, chosen: Sequence[str]) -> tuple[EvaluationChoice, ...]:
-    """The newest finished evaluations; those chosen first, however old they are."""
-    newest = jobs.page(
-        lab, kinds=[JobKind.EVALUATE], statuses=[JobStatus.SUCCEEDED], page_size=_CHOICES
-    ).items
-    shown = {view.id: view for view in newest}
-    older = [job for job in chosen if job not in shown]
-    first = [view for view in (_known(lab, job) for job in older) if view is not None]
-    measured = {str(view.params["dataset"]) for view in [*first, *newest]}
+@router.get("/compare/choices")
+def choices(lab: LabDep, request: Request, job: Chosen = None, search: Searched = "") -> Response:
+    """The fragment with the choice of evaluations, which the page fetches as one searches."""
+    return render(request, ChoicesContext(choices=_choices(lab, job or [], search)))
+
+
+def _choices(lab: Lab, chosen: Sequence[str], search: str) -> Choices:
+    """The chosen ones first, however old they are, then the newest or those found."""
+    text = search.strip()
+    found = jobs.finished_evaluations(lab, text, limit=_SHOWN + 1)
+    ids = {view.id for view in found}
+    older = [view for view in (_known(lab, one) for one in chosen if one not in ids) if view]
+    measured = {str(view.params["dataset"]) for view in [*older, *found]}
     names = {id_: view.name for id_, view in datasets.by_id(lab, measured).items()}
-    ordered = sorted([*first, *newest], key=lambda view: view.id not in chosen)
-    return tuple(_choice(view, names, view.id in chosen) for view in ordered)
+    ordered = sorted([*older, *found[:_SHOWN]], key=lambda view: view.id not in chosen)
+    return Choices(
+        shown=tuple(_choice(view, names, view.id in chosen) for view in ordered),
+        more=bool(text) or len(found) > _SHOWN,
+        search=text,
+    )
 
 
 def _known(lab: Lab, job_id: str) -> JobView | None:
@@ -214,130 +153,3 @@ def _choice(job: JobView, datasets: dict[str, str], chosen: bool) -> EvaluationC
         images=params.images,
         how=f"{threat}; {', '.join(attacks)}",
     )
-
-
-def comparison_view(comparison: Comparison, recipes: Recipes) -> ComparisonView:
-    """What the page shows; `recipes` are of the models still known, by id."""
-    hues = hues_of(comparison, recipes)
-    identities = {model: palette.identity(hue) for model, hue in hues.items()}
-    return ComparisonView(
-        comparison=comparison,
-        rows=tuple(_rows(comparison.compared, identities)),
-        tests=tuple(_test(test, comparison.compared) for test in comparison.tests),
-        pictures=tuple(
-            _picture(comparison, image, identities, recipes) for image in comparison.differing
-        ),
-        warnings=tuple(one.text for one in comparison.caveats if one.severity == "warning"),
-        notes=tuple(one.text for one in comparison.caveats if one.severity == "note"),
-    )
-
-
-def _rows(compared: Sequence[Compared], identities: Mapping[str, str]) -> list[Row]:
-    evaluations = list(dict.fromkeys(row.job for row in compared))
-    return [
-        Row(
-            number=i,
-            evaluation=evaluations.index(row.job) + 1,
-            job=row.job,
-            model=row.model,
-            name=row.name,
-            identity=identities[row.model],
-            clean=row.clean,
-            robust=row.robust,
-            light=row.light,
-            threat=words.threat(row.attack.norm, row.epsilon),
-            attacks="; ".join(
-                filter(
-                    None,
-                    [attack(row.attack), ", ".join(method.record.title for method in row.further)],
-                )
-            ),
-        )
-        for i, row in enumerate(compared, start=1)
-    ]
-
-
-def _test(test: PairedTest, compared: Sequence[Compared]) -> TestRow:
-    return TestRow(
-        quantity=test.quantity,
-        first=test.first + 1,
-        second=test.second + 1,
-        difference=f"{_signed(test.difference)} points",
-        interval=f"{_signed(test.low)} to {_signed(test.high)}",
-        only_first=test.only_first,
-        only_second=test.only_second,
-        p_value=_probability(test.p_value),
-        p_adjusted=_probability(test.p_adjusted),
-        conclusion=_conclusion(test, compared),
-    )
-
-
-def _signed(share: float) -> str:
-    """0.123 -> `+12.3`, with a minus sign that is as wide as the plus."""
-    points = f"{100 * share:+.1f}".replace("-", "−")
-    return "0.0" if points in ("+0.0", "−0.0") else points
-
-
-def _probability(p: float) -> str:
-    return "<\N{NO-BREAK SPACE}0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
-def _conclusion(test: PairedTest, compared: Sequence[Compared]) -> str:
-    rows = (test.first, test.second)
-    if test.quantity == "robust" and any(compared[i].light is Light.RED for i in rows):
-        return "Not comparable: red verdict."
-    if test.quantity == "robust" and len({_threat(compared[i]) for i in rows}) > 1:
-        return "Not comparable: other threat models."
-    if test.p_adjusted >= SIGNIFICANT:
-        return "No difference shown."
-    if test.quantity == "robust" and len({_attacks(compared[i]) for i in rows}) > 1:
-        return "They differ, and so do the attacks."
-    better = test.second if test.difference > 0 else test.first
-    means = "more robust" if test.quantity == "robust" else "more accurate on clean images"
-    return f"{better + 1} is {means}."
-
-
-def _threat(row: Compared) -> tuple[object, ...]:
-    return row.attack.norm, row.epsilon, row.attack.goal, row.attack.target_class
-
-
-def _attacks(row: Compared) -> tuple[object, ...]:
-    return row.attack, frozenset(row.further)
-
-
-def _picture(
-    comparison: Comparison,
-    image: DifferingImage,
-    identities: Mapping[str, str],
-    recipes: Recipes,
-) -> Picture:
-    dataset, classes = comparison.dataset.id, comparison.classes
-    return Picture(
-        number=image.number,
-        address=f"/datasets/{dataset}/test/{image.number}.png",
-        label=classes[image.label],
-        answers=tuple(
-            Answer(
-                number=i + 1,
-                identity=identities[row.model],
-                stands=image.robust[i],
-                says=_says(image, i, classes),
-            )
-            for i, row in enumerate(comparison.compared)
-        ),
-        live=live_address(
-            [row.model for row in comparison.compared],
-            recipes,
-            dataset=dataset,
-            number=image.number,
-            label=classes[image.label],
-        ),
-    )
-
-
-def _says(image: DifferingImage, row: int, classes: Sequence[str]) -> str:
-    if image.robust[row]:
-        return "stands"
-    if image.clean_predictions[row] != image.label:
-        return f"clean: {classes[image.clean_predictions[row]]}"
-    return f"attacked: {classes[image.worst_predictions[row]]}"

@@ -24,6 +24,7 @@ from app.web.forms import presets
 from app.web.forms.choices import known_models, offered_datasets
 from app.web.forms.form import FieldView, FormView, GroupView, form_of
 from app.web.forms.presets import PresetLink
+from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
 from app.web.pages.submitting import (
     AgainFrom,
@@ -111,6 +112,12 @@ def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
 def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that says how long what is typed would take."""
     return estimated(lab, request, EvaluateParams, typed.posted_entries(EvaluateParams, posted))
+
+
+@router.post("/evaluate/code")
+def code(request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the job of the form from elsewhere."""
+    return code_of_form(request, JobKind.EVALUATE, typed.posted_entries(EvaluateParams, posted))
 
 
 def _evaluate_page(

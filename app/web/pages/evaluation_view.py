@@ -179,7 +179,7 @@ def _class_chart(result: EvaluationResult) -> Chart | None:
     shown = class_charts.weakest(result)
     if not shown:
         return None
-    note = "Filled: clean. Hollow: worst case."
+    note = "Filled: clean. Hollow: worst case. In brackets: how many images."
     if len(shown) < len(result.classes):
         note += f" The {len(shown)} weakest of {len(result.classes)} classes; all are in the table."
     return Chart("classes", "Accuracy by class", note)

@@ -18,6 +18,7 @@ from app.web.forms import presets
 from app.web.forms.choices import known_models, offered_datasets, resumable_jobs
 from app.web.forms.form import FormView, form_of
 from app.web.forms.presets import PresetLink
+from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
 from app.web.pages.submitting import (
     AgainFrom,
@@ -66,6 +67,12 @@ def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
 def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that says how long what is typed would take."""
     return estimated(lab, request, TrainParams, typed.posted_entries(TrainParams, posted))
+
+
+@router.post("/train/code")
+def code(request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the job of the form from elsewhere."""
+    return code_of_form(request, JobKind.TRAIN, typed.posted_entries(TrainParams, posted))
 
 
 def _train_page(

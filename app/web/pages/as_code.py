@@ -1,0 +1,164 @@
+"""A job as others would start it: a line for curl, and a few of Python."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pprint import pformat
+from typing import Any, ClassVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import PARAMS_OF, Params
+from app.contracts.units import format_255, parse
+from app.deps import LabDep
+from app.services import jobs, uploads
+from app.web.forms import entries as typed
+from app.web.forms.specs import specs
+from app.web.pages.inputs import IdPath
+from app.web.pages.submitting import Entries
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class CodeContext(Context):
+    """What starts one job from elsewhere."""
+
+    template: ClassVar[str] = "_code_of.html"
+
+    curl: str
+    """For a shell."""
+    python: str
+    """With the lab's client; empty where it has no method for this kind."""
+    missing: tuple[str, ...]
+    """What is wrong with a form that is still being filled in; then there is no code."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How programs start jobs of one kind."""
+
+    path: str
+    method: str
+    """Of the client; empty where there is none."""
+    file: str = ""
+    """The form's field for a file; empty where jobs are sent as JSON."""
+
+
+_WAYS = {
+    JobKind.TRAIN: _Way("/api/jobs", "train"),
+    JobKind.EVALUATE: _Way("/api/jobs", "evaluate"),
+    JobKind.ABLATION: _Way("/api/jobs", "ablation"),
+    JobKind.IMPORT: _Way("/api/datasets", "import_dataset", file="file"),
+    JobKind.IMPORT_MODEL: _Way("/api/models", "import_model", file="file"),
+    JobKind.EXPLAIN: _Way("/api/live", "", file="image"),
+}
+
+router = APIRouter(prefix="/jobs")
+
+
+@router.get("/{job_id}/code")
+def code(lab: LabDep, request: Request, job_id: IdPath) -> Response:
+    """The fragment with what starts the same job again; a file goes by the name it came with."""
+    job = jobs.get(lab, job_id)
+    upload = job.params.get("upload")
+    file = uploads.file_name(lab, upload) or "a-file" if upload else ""
+    params = PARAMS_OF[job.kind].model_validate(job.params)
+    return render(request, code_of(request, job.kind, params, file))
+
+
+def code_of_form(request: Request, kind: JobKind, entries: Entries) -> Response:
+    """The fragment with what starts the job that is being filled in."""
+    try:
+        params = typed.read(PARAMS_OF[kind], entries)
+    except typed.Rejected as rejected:
+        return render(request, CodeContext("", "", tuple(rejected.messages.values())))
+    return render(request, code_of(request, kind, params))
+
+
+def code_of(request: Request, kind: JobKind, params: Params, file: str = "") -> CodeContext:
+    """What starts a job with these parameters; those at their default are left out."""
+    way, base = _WAYS[kind], str(request.base_url).rstrip("/")
+    values = _as_typed(params)
+    values.pop("upload", None)
+    if kind is JobKind.IMPORT and not file:  # a form says which of the two it brings
+        values |= params.model_dump(mode="json", include={"source"})
+    if way.file:
+        curl = _form(base + way.path, way.file, file, values)
+    else:
+        curl = _json(base + way.path, {"kind": kind.value, "params": values})
+    if kind is JobKind.ABLATION:  # the client's method asks for it by name
+        values["dataset"] = values["training"].pop("dataset")
+    return CodeContext(curl, _python(base, way, file, values) if way.method else "", ())
+
+
+def _as_typed(params: Params) -> dict[str, Any]:
+    """The parameters that say something, with budgets as `8/255`."""
+    values = params.model_dump(mode="json", exclude_defaults=True)
+    for spec in specs(type(params)):
+        *path, last = spec.name.split(".")
+        place: Any = values
+        for part in path:
+            place = place.get(part) if isinstance(place, Mapping) else None
+        if spec.in_255 and isinstance(place, dict) and place.get(last) is not None:
+            held = place[last]
+            place[last] = (
+                [_budget(one) for one in held] if isinstance(held, list) else _budget(held)
+            )
+    return values
+
+
+def _budget(value: float) -> str | float:
+    """`8/255` where that is the very same number."""
+    return format_255(value) if parse(format_255(value)) == value else value
+
+
+def _json(address: str, body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, indent=2, ensure_ascii=False)
+    return (
+        f"curl -sSf {shlex.quote(address)} -H 'Content-Type: application/json' "
+        f"-d {shlex.quote(text)}"
+    )
+
+
+def _form(address: str, field: str, file: str, values: Mapping[str, Any]) -> str:
+    parts = [f"{name}={one}" for name, one in _laid_flat(values)]
+    if file:
+        parts.insert(0, f'{field}=@"{file}"')
+    # --form-string takes a value as it stands; -F would read a file whose name follows an @.
+    lines = [f"-F {shlex.quote(parts[0])}"] if file else []
+    lines += [f"--form-string {shlex.quote(part)}" for part in parts[len(lines) :]]
+    return " \\\n  ".join([f"curl -sSf {shlex.quote(address)}", *lines])
+
+
+def _laid_flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _laid_flat(value)
+        elif isinstance(value, list):
+            yield from ((name, _text(one)) for one in value)
+        elif value is not None:
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _python(base: str, way: _Way, file: str, values: Mapping[str, Any]) -> str:
+    given = [repr(file)] if file else []
+    given += [
+        f"{name}={pformat(value, sort_dicts=False, width=76).replace(chr(10), chr(10) + ' ' * 8)}"
+        for name, value in values.items()
+    ]
+    arguments = "".join(f"        {one},\n" for one in given)
+    return (
+        "from app.client import Lab\n\n"
+        f"with Lab({base!r}) as lab:\n"
+        f"    job = lab.{way.method}(\n{arguments}    )\n"
+        "    result = job.wait().result()\n"
+    )

@@ -1,0 +1,104 @@
+"""A job as a line for curl and as Python: run, they start the very same job."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import httpx
+import pytest
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import PARAMS_OF
+from app.services import jobs
+from app.services.lab import Lab
+from tests.web.examples import add_dataset, add_model, train_params
+from tests.web.parsing import parsed
+
+
+def _codes(page: str) -> list[str]:
+    return [block.get_text() for block in parsed(page).select("pre code")]
+
+
+def _same(lab: Lab, first: str, kind: JobKind) -> None:
+    """The newest job of a kind is another one, with the parameters of the first."""
+    newest = jobs.page(lab, kinds=[kind], page_size=1).items[0]
+    assert newest.id != first
+    params = [
+        PARAMS_OF[kind].model_validate(jobs.get(lab, job).params) for job in (first, newest.id)
+    ]
+    assert params[0] == params[1]
+
+
+@pytest.fixture
+def jobs_of_each_kind(lab: Lab) -> dict[JobKind, str]:
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset)
+    student = add_model(lab, dataset, name="It's “a $(student)” `x`", teacher=teacher)
+    training = train_params(
+        name="It's “mine” & $(no) `x`", dataset=dataset, recipe="agkd_bml", teacher=teacher,
+        epsilon=8 / 255, step_size=0.0123, milestones=[3, 5],
+    )  # fmt: skip
+    given: dict[JobKind, Any] = {
+        JobKind.TRAIN: training,
+        JobKind.EVALUATE: {
+            "models": [teacher, student], "dataset": dataset, "images": 50, "epsilon": 4 / 255,
+            "epsilons": [0, 4 / 255, 8 / 255], "further": ["cw", "square"],
+            "attack": {"method": "pgd", "steps": 7},
+        },
+        JobKind.ABLATION: {
+            "name": "Rows", "training": training.model_dump(mode="json") | {"name": "Rows"},
+            "recipes": ["pgd_at", "agkd_bml"], "grid": {"steps": [3, 7]}, "seeds": [0, 1],
+        },
+        JobKind.IMPORT: {"name": "Drawn", "source": "shapes", "train_per_class": 20},
+    }  # fmt: skip
+    return {
+        kind: jobs.submit(lab, kind, PARAMS_OF[kind].model_validate(params)).id
+        for kind, params in given.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", [JobKind.TRAIN, JobKind.EVALUATE, JobKind.ABLATION, JobKind.IMPORT]
+)
+def test_they_start_the_same_job(
+    connected: httpx.Client, lab: Lab, jobs_of_each_kind: dict[JobKind, str], kind: JobKind
+) -> None:
+    job = jobs_of_each_kind[kind]
+    curl, python = _codes(connected.get(f"/jobs/{job}/code").text)
+    if kind is JobKind.IMPORT:  # a name is taken once
+        curl, python = (
+            text.replace("Drawn", f"Drawn-{n}") for n, text in enumerate((curl, python))
+        )
+    done = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr + done.stdout
+    if kind is not JobKind.IMPORT:
+        _same(lab, job, kind)
+    before = jobs.page(lab, kinds=[kind]).total
+    exec(compile(python.partition("    result =")[0], "python", "exec"), {})
+    assert jobs.page(lab, kinds=[kind]).total == before + 1
+    if kind is not JobKind.IMPORT:
+        _same(lab, job, kind)
+
+
+def test_budgets_are_written_as_people_write_them(
+    client: httpx.Client, jobs_of_each_kind: dict[JobKind, str]
+) -> None:
+    curl, python = _codes(client.get(f"/jobs/{jobs_of_each_kind[JobKind.EVALUATE]}/code").text)
+    for text in (curl, python):
+        assert "4/255" in text
+        assert "0.0156" not in text
+
+
+def test_a_form_is_code_as_it_stands_or_says_what_is_missing(
+    client: httpx.Client, lab: Lab
+) -> None:
+    dataset = add_dataset(lab)
+    typed = {"name": "Mine", "dataset": dataset, "epochs": "3", "epsilon": "4"}
+    curl, python = _codes(client.post("/train/code", data=typed).text)
+    assert '"epochs": 3' in curl
+    assert "epochs=3" in python
+    assert jobs.page(lab).total == 0, "nothing is started"
+    wrong = client.post("/train/code", data=typed | {"epochs": "many"})
+    assert not _codes(wrong.text)
+    assert parsed(wrong.text).select("li")
