@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,13 +95,15 @@ def _document(name: str) -> Document:
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse((DOCS / f"{name}.md").read_text(encoding="utf-8"))
     sections = []
-    for opening, inline in itertools.pairwise(tokens):
+    for opening, inline, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if opening.type == "heading_open":
             opening.attrSet("id", anchor(inline.content))
             if opening.tag == "h2":
                 sections.append((anchor(inline.content), inline.content.replace("`", "")))
         elif opening.type == "table_open":
-            opening.attrSet("class", "documented")
+            opening.attrSet("tabindex", "0")  # a wide one scrolls, by keyboard too
+        elif opening.type == "th_open" and not inline.content:
+            opening.tag = closing.tag = "td"  # the head of no column
     for token in tokens:
         _lead_on(token.children or [], name)
     html = parser.renderer.render(tokens, parser.options, {})

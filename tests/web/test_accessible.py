@@ -1,0 +1,47 @@
+"""axe-core finds nothing on any page, everything open: wide and light, narrow and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+
+from app.services.lab import Lab
+from tests.web.browsing import browser as browser
+from tests.web.furnished import PLAIN, empty, furnish
+from tests.web.test_layout_in_browser import Traffic, open_wide, show_downloads
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+VIEWS = ((1280, "light"), (390, "dark"))
+OPTIONS = {"resultTypes": ["violations"]}
+
+
+def violations(browser: Browser, web: str, addresses: Mapping[str, str]) -> list[str]:
+    context = browser.new_context(base_url=web, bypass_csp=True, reduced_motion="reduce")
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    show_downloads(page)
+    traffic, axe, found = Traffic(page), Axe(), []
+    for name, address in addresses.items():
+        open_wide(page, traffic, address)
+        for width, scheme in VIEWS:
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            for one in axe.run(page, options=OPTIONS).response["violations"]:
+                places = [node["html"][:160] for node in one["nodes"][:3]]
+                found.append(f"{name}, {width} px, {scheme}: {one['id']}: {places}")
+    context.close()
+    return found
+
+
+def test_full_pages_are_accessible(browser: Browser, web: str, lab: Lab) -> None:
+    found = violations(browser, web, furnish(lab, PLAIN))
+    assert not found, "\n".join(found)
+
+
+def test_empty_pages_are_accessible(browser: Browser, web: str, lab: Lab) -> None:
+    found = violations(browser, web, empty())
+    assert not found, "\n".join(found)
