@@ -135,8 +135,9 @@ def likely_pair(views: Sequence[ModelView]) -> tuple[ModelView, ...]:
     """A teacher and the student that withstood AutoAttack best, by what their cards say.
 
     Students that learned where to look go before those that never had a teacher: where both look
-    is what the page compares. Where no card has that figure, the newest student. Models of a training's last epoch and those
-    of unknown recipe are never chosen; without any student the newest clean model stands alone.
+    is what the page compares. Where no card has that figure, the newest student. Models of a
+    training's last epoch and those of unknown recipe are never chosen; without any student the
+    newest clean model stands alone.
     """
     known = [view for view in views if view.card.kept == "best" and view.card.recipe is not None]
     clean = [view for view in known if view.card.recipe is Recipe.CLEAN]
@@ -145,7 +146,9 @@ def likely_pair(views: Sequence[ModelView]) -> tuple[ModelView, ...]:
         return tuple(clean[:1])
     # Of equal ones those of this lab go first, and among them the newest.
     guided = [view for view in students if view.card.recipe and view.card.recipe.needs_teacher]
-    student = max(guided or students, key=lambda view: (_withstood(view), view.card.origin != "shipped"))
+    student = max(
+        guided or students, key=lambda view: (_withstood(view), view.card.origin != "shipped")
+    )
     fitting = [view for view in clean if _looks_like(view, student)]
     named = student.card.teacher
     own = [view for view in fitting if named is not None and view.id == named.id]
