@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run models showcase test test-fast mutants lint format lock install install-dev
+.PHONY: help run models showcase pictures test test-fast mutants lint format lock install install-dev
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ showcase: install ## Choose again what the first page shows: make showcase DATA=
 		$(BIN)/python -m worker.shipping showcase "$(DATA)"
 
 TRAINING ?= build/models
+
+pictures: install-dev ## Take the pictures of the README and the tour again: make pictures DATA=archive
+	@$(BIN)/python -m docs.pictures $(if $(DATA),"$(DATA)")
 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 # Folders whose tests train, or start processes and browsers.
