@@ -353,6 +353,8 @@ def test_live_starts_from_the_pair_that_withstood_autoattack_best(
     _measured(lab, dataset, 0.2, teacher=teacher)
     _measured(lab, dataset, 0.5, teacher=teacher, kept="last")
     _measured(lab, dataset, 0.6, params=None, origin="imported")
+    unguided = train_params(dataset=dataset, recipe="pgd_at").model_dump(mode="json")
+    _measured(lab, dataset, 0.4, params=unguided)
     add_model(lab, dataset, teacher=teacher)
     assert live_models(_html(client, "/live")) == [teacher, best]
 
