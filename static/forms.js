@@ -73,7 +73,9 @@ document.addEventListener("keydown", (event) => {
 });
 
 // What the browser itself finds wrong must be in sight for it to say so.
-document.addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);
+document.addEventListener("invalid", (event) => {
+  for (const fold of document.querySelectorAll("details")) fold.open ||= fold.contains(event.target);
+}, true);
 
 // What is wrong is brought into view, and the keyboard starts there.
 document.querySelector("[aria-invalid=true]")?.focus();

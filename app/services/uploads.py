@@ -124,6 +124,12 @@ def file_name(lab: Lab, upload_id: str) -> str | None:
     return None if row is None else row.filename
 
 
+def still_here(lab: Lab, upload_id: str) -> str | None:
+    """What a file is called that another job can read too; None where it is gone. Outside text."""
+    name = file_name(lab, upload_id)
+    return name if name is not None and lab.files.upload(upload_id).is_file() else None
+
+
 @contextmanager
 def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
     try:

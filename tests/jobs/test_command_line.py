@@ -70,7 +70,7 @@ def test_import_train_and_evaluate(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [row.name for row in catalogue.models(database)[0]] == ["Copy", "Model"]
     assert {row.title for row in job_queries.page(database, offset=0, limit=9)[0]} == {
-        "Import Mini", "Train Model on Mini", "Evaluate Model", "Import the model Copy",
+        "Import Mini", "Train Model on Mini", "Evaluate Model on Mini", "Import the model Copy",
     }  # fmt: skip
 
 

@@ -107,10 +107,12 @@ def test_a_preset_fills_the_form_on_the_spot(page: Page, lab: Lab) -> None:
 def test_an_evaluation_starts_as_the_form_stands(page: Page, lab: Lab) -> None:
     model = add_model(lab, add_dataset(lab))
     page.goto(f"/evaluate?models={model}")
+    more = page.locator("summary", has_text="More").first
+    more.click()
     page.locator("summary", has_text="Run").click()
     batch = page.locator("[name=batch_size]")
     batch.fill("")
-    page.locator("summary", has_text="Run").click()
+    more.click()
     expect(batch).to_be_hidden()
     page.click("text=Start evaluation")
     expect(batch).to_be_visible()
@@ -125,6 +127,7 @@ def test_an_evaluation_starts_as_the_form_stands(page: Page, lab: Lab) -> None:
 def test_what_does_not_fit_what_is_chosen_is_out_of_sight(page: Page, lab: Lab) -> None:
     add_model(lab, add_dataset(lab))
     page.goto("/evaluate")
+    page.locator("summary", has_text="More").first.click()
     queries, sources = page.locator("#field-queries"), page.locator("[name=sources]")
     expect(queries).to_be_hidden()
     page.check("[name=further][value=square]")

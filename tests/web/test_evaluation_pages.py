@@ -191,7 +191,7 @@ def test_a_problem_is_said_once_and_brings_what_mends_it(lab: Lab, client: httpx
     (problem,) = parsed(html).select("ul.doubts > li")
     assert "Only 60 images: ± 12" in text_of(problem)
     assert text_of(problem).count("± 12.0 points") == len(result.models)
-    (mend,) = problem.select("a")
+    (mend,) = problem.select("a.button")
     assert text_of(mend).startswith("Measure all 300 images and run again, about ")
     address = urlsplit(mend["href"])
     assert parse_qs(address.query) == {"from": [job], "images": ["300"]}

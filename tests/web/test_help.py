@@ -8,7 +8,11 @@ from urllib.parse import urldefrag, urljoin
 import httpx
 import pytest
 
+from app.contracts.jobs import JobKind
+from app.contracts.params import Recipe
+from app.services.lab import Lab
 from app.web.pages.help import DOCS, anchor
+from tests.web.examples import add_dataset, add_job, add_model, full_evaluation
 from tests.web.parsing import parsed
 
 NAMES = sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md"))
@@ -36,6 +40,17 @@ def test_each_check_of_the_verdict_has_its_place(client: httpx.Client) -> None:
     checks = re.findall(r"^### `(\w+)`:", (DOCS / "trust.md").read_text(), re.MULTILINE)
     assert len(checks) > 20
     assert all(page.find("h3", id=check) for check in checks)
+
+
+def test_the_checks_of_an_evaluation_lead_to_their_place(client: httpx.Client, lab: Lab) -> None:
+    dataset = add_dataset(lab)
+    result = full_evaluation([(add_model(lab, dataset), "Net", Recipe.AGKD_BML)], images=60)
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    page = parsed(client.get(f"/jobs/{job}").text)
+    verdict = result.models[0].verdict
+    assert verdict is not None
+    targets = {link["href"] for link in page.select('#trust ~ * a[href^="/help/"]')}
+    assert targets == {f"/help/trust#{check.id}" for check in verdict.checks}
 
 
 def test_the_index_lists_every_document(client: httpx.Client) -> None:

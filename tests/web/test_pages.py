@@ -253,7 +253,7 @@ def test_an_evaluation_shows_every_figure_with_its_interval(lab: Lab, client: ht
 def test_every_kind_of_job_has_a_page(kind: JobKind) -> None:
     shown = KINDS[kind]
     assert shown.noun
-    assert not shown.form or shown.form in _PAGES
+    assert not shown.form or shown.form in {*_PAGES, "/models/import"}
 
 
 def test_the_record_says_where_the_stream_goes_on(lab: Lab, client: httpx.Client) -> None:
@@ -353,6 +353,8 @@ def test_live_starts_from_the_pair_that_withstood_autoattack_best(
     _measured(lab, dataset, 0.2, teacher=teacher)
     _measured(lab, dataset, 0.5, teacher=teacher, kept="last")
     _measured(lab, dataset, 0.6, params=None, origin="imported")
+    unguided = train_params(dataset=dataset, recipe="pgd_at").model_dump(mode="json")
+    _measured(lab, dataset, 0.4, params=unguided)
     add_model(lab, dataset, teacher=teacher)
     assert live_models(_html(client, "/live")) == [teacher, best]
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 
 from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
@@ -17,13 +17,14 @@ from app.contracts.params import Id, ImportParams, Source
 from app.contracts.views import DatasetView, JobView, Page
 from app.deps import LabDep
 from app.errors import InvalidInput, TooLarge
-from app.services import datasets, jobs, uploads
+from app.services import datasets, jobs
 from app.services.lab import Lab
 from app.web.forms.entries import Rejected, posted_entries
 from app.web.forms.form import FormView, form_of
 from app.web.pages.inputs import IdPath, PageNumber, Posted
 from app.web.pages.keeping import changes
-from app.web.pages.submitting import Entries, submit
+from app.web.pages.sent_files import SentFile, sent_file, submit_with_file
+from app.web.pages.submitting import AgainFrom, Entries, prefilled, submit
 from app.web.render import Context, render
 
 
@@ -59,6 +60,8 @@ class DatasetsContext(Context):
     """Datasets that torchvision fetches."""
     file_error: str
     """What is wrong with the archive that was sent."""
+    sent: SentFile | None
+    """An archive that is here already."""
     max_upload_mb: int
     """The largest archive accepted."""
 
@@ -95,8 +98,16 @@ def all_datasets(
     shelf: Shelf = Shelf.LIST,
     page: PageNumber = 1,
     undo: Annotated[Id | None, Query()] = None,
+    again: AgainFrom = None,
 ) -> Response:
-    return _page(lab, request, shelf=shelf, page=page, undo=undo or "")
+    """The datasets; with an earlier import, its parameters are in the form that it came from."""
+    entries, earlier = prefilled(lab, request, JobKind.IMPORT, ImportParams, again)
+    archive = earlier is not None and entries.get("source") == (Source.ARCHIVE.value,)
+    return _page(
+        lab, request, shelf=shelf, page=page, undo=undo or "",
+        archive=entries if archive else None,
+        drawn=entries if earlier is not None and not archive else None,
+    )  # fmt: skip
 
 
 @router.post("")
@@ -116,22 +127,13 @@ def add(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries) -> Response:
     try:
-        return _to(_submit_archive(lab, posted.get("file"), entries))
+        file = posted.get("file")
+        return _to(submit_with_file(lab, JobKind.IMPORT, ImportParams, file, entries))
     except Rejected as rejected:
         return _page(lab, request, archive=entries, errors=rejected.messages)
     except (InvalidInput, TooLarge) as error:
         message = f"{error.detail} {error.hint}".strip()
         return _page(lab, request, archive=entries, errors={"file": message}, status=error.status)
-
-
-def _submit_archive(lab: Lab, file: object, entries: Entries) -> JobView:
-    if not isinstance(file, UploadFile) or not file.filename:
-        raise InvalidInput("Choose an archive to import.", field="file")
-
-    def start(upload: str) -> JobView:
-        return submit(lab, JobKind.IMPORT, ImportParams, {**entries, "upload": (upload,)})
-
-    return uploads.submit(lab, JobKind.IMPORT, file.file, file.filename, start)
 
 
 def _to(job: JobView) -> Response:
@@ -187,6 +189,7 @@ def _page(
             if source is not Source.SHAPES
         ),
         file_error=file_error,
+        sent=sent_file(lab, archive or {}),
         max_upload_mb=lab.settings.max_upload_mb,
     )
     return render(request, context, status=status if errors else 200)

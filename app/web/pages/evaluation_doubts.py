@@ -62,6 +62,8 @@ class Doubt:
     """One problem of one model or of several."""
 
     light: Light
+    check: str
+    """Its id; the help about verdicts has a section of that name."""
     problem: str
     sentence: str
     models: tuple[Doubted, ...]
@@ -80,7 +82,7 @@ def doubts(result: EvaluationResult, recipes: Recipes, origin: Origin) -> tuple[
                 groups.setdefault(key, []).append(doubted)
     ordered = sorted(groups.items(), key=lambda group: _WORST_FIRST.index(group[0][0]))
     return tuple(
-        Doubt(light, problem, sentence, tuple(models), _mend(check, result, origin))
+        Doubt(light, check, problem, sentence, tuple(models), _mend(check, result, origin))
         for (light, check, problem, sentence), models in ordered
     )
 

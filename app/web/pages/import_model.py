@@ -8,20 +8,19 @@ from typing import ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportModelParams
-from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import InvalidInput, TooLarge
-from app.services import uploads
 from app.services.lab import Lab
 from app.web.forms.choices import offered_datasets
 from app.web.forms.entries import Rejected, asked, posted_entries
 from app.web.forms.form import FormView, form_of
 from app.web.pages.inputs import Posted
-from app.web.pages.submitting import Entries, submit
+from app.web.pages.sent_files import SentFile, sent_file, submit_with_file
+from app.web.pages.submitting import AgainFrom, Entries, prefilled
 from app.web.render import Context, render
 
 
@@ -41,6 +40,8 @@ class ImportModelContext(Context):
     """What is wrong with it."""
     file_error: str
     """What is wrong with the file that was sent."""
+    sent: SentFile | None
+    """A file that is here already."""
     max_upload_mb: int
     """The largest file accepted."""
 
@@ -52,8 +53,9 @@ _OWN_FIELDS = ("upload", "classes")
 
 
 @router.get("")
-def page(lab: LabDep, request: Request) -> Response:
-    return render(request, _context(lab, posted_entries(ImportModelParams, request.query_params)))
+def page(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
+    entries, _ = prefilled(lab, request, JobKind.IMPORT_MODEL, ImportModelParams, again)
+    return render(request, _context(lab, entries))
 
 
 @router.post("")
@@ -61,7 +63,9 @@ def start(lab: LabDep, request: Request, posted: Posted) -> Response:
     """To the job that was started, or to the same form with what is wrong."""
     entries = _entries(posted)
     try:
-        job = _submit(lab, posted.get("file"), entries)
+        job = submit_with_file(
+            lab, JobKind.IMPORT_MODEL, ImportModelParams, posted.get("file"), entries
+        )
     except Rejected as rejected:
         return render(request, _context(lab, entries, rejected.messages), status=422)
     except (InvalidInput, TooLarge) as error:
@@ -76,17 +80,6 @@ def _entries(posted: FormData) -> Entries:
     lines = [line.strip() for text in entries.pop("classes", ()) for line in text.splitlines()]
     classes = tuple(line for line in lines if line)
     return entries | ({"classes": classes} if classes else {})
-
-
-def _submit(lab: Lab, file: object, entries: Entries) -> JobView:
-    if not isinstance(file, UploadFile) or not file.filename:
-        raise InvalidInput("Choose a file of weights.", field="file")
-
-    def start(upload: str) -> JobView:
-        sent = {**entries, "upload": (upload,)}
-        return submit(lab, JobKind.IMPORT_MODEL, ImportModelParams, sent)
-
-    return uploads.submit(lab, JobKind.IMPORT_MODEL, file.file, file.filename, start)
 
 
 def _context(
@@ -108,5 +101,6 @@ def _context(
         classes="\n".join(entries.get("classes", ())),
         classes_error=classes_error,
         file_error=file_error,
+        sent=sent_file(lab, entries),
         max_upload_mb=lab.settings.max_upload_mb,
     )

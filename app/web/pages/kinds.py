@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from app.contracts.jobs import JobKind
+from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
@@ -128,11 +128,14 @@ class Kind:
     """Address of the form of such jobs; empty where scripts or other pages submit them."""
     checkpoints: bool = False
     """Whether one that ends early leaves something to go on from."""
+    once: bool = False
+    """Whether one that succeeded is not worth running again."""
 
 
 def _frame(lab: Lab, job: JobView) -> dict[str, Any]:
     """The fields of every kind's context."""
-    form = KINDS[job.kind].form
+    kind = KINDS[job.kind]
+    form = "" if kind.once and job.status is JobStatus.SUCCEEDED else kind.form
     return {
         "job": job,
         "params": job_params(lab, job),
@@ -212,13 +215,13 @@ def _ablation(lab: Lab, job: JobView) -> AblationContext:
 
 
 KINDS: Mapping[JobKind, Kind] = {
-    JobKind.IMPORT: Kind("dataset import", _import),
+    JobKind.IMPORT: Kind("dataset import", _import, form="/datasets", once=True),
     JobKind.TRAIN: Kind(
         "training", _train, figures=_training_figures, form="/train", checkpoints=True
     ),
     JobKind.EVALUATE: Kind("evaluation", _evaluate, figures=_estimate, form="/evaluate"),
     JobKind.EXPLAIN: Kind("live attack", _explain),
-    JobKind.IMPORT_MODEL: Kind("model import", _import_model),
+    JobKind.IMPORT_MODEL: Kind("model import", _import_model, form="/models/import", once=True),
     JobKind.ABLATION: Kind("ablation", _ablation, form="/ablation"),
 }
 """Every kind of job."""

@@ -1,0 +1,52 @@
+"""Forms that bring a file, or name one that an earlier job was given and that is still here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.datastructures import UploadFile
+
+from app.contracts.jobs import JobKind
+from app.contracts.params import Params
+from app.contracts.views import JobView
+from app.errors import InvalidInput
+from app.services import uploads
+from app.services.lab import Lab
+from app.web.pages.submitting import Entries, submit
+
+
+@dataclass(frozen=True)
+class SentFile:
+    """A file that need not be sent again."""
+
+    upload: str
+    """Its id."""
+    name: str
+    """What it was called; outside text."""
+
+
+def sent_file(lab: Lab, entries: Entries) -> SentFile | None:
+    """The file that a form names, as long as the lab has it."""
+    upload = next(iter(entries.get("upload", ())), "")
+    name = uploads.still_here(lab, upload) if upload else None
+    return None if name is None else SentFile(upload, name)
+
+
+def submit_with_file(
+    lab: Lab, kind: JobKind, params: type[Params], file: object, entries: Entries
+) -> JobView:
+    """Start the job with the file that came, else with the one that the form names.
+
+    Raises Rejected and what storing a file raises; InvalidInput where there is neither.
+    """
+
+    def start(upload: str) -> JobView:
+        return submit(lab, kind, params, {**entries, "upload": (upload,)})
+
+    if isinstance(file, UploadFile) and file.filename:
+        return uploads.submit(lab, kind, file.file, file.filename, start)
+    sent = sent_file(lab, entries)
+    if sent is None:
+        raise InvalidInput("Choose a file; an hour after it was sent, the lab lets go of it.",
+                           field="file")  # fmt: skip
+    return start(sent.upload)
