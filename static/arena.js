@@ -87,7 +87,7 @@ function curves(result, names) {
     const at = result.shown.indexOf(expected(result, i));
     return result.budgets.map((__, row) => result.attacks[i].looks[i].probabilities[(row + 1) * columns - 1][at]);
   });
-  const end = Math.ceil(10 * Math.max(...lines.flat())) / 10;
+  const end = Math.max(0.1, Math.ceil(10 * Math.max(...lines.flat())) / 10);
   const x = (row) => LEFT + (row / last) * (WIDTH - LEFT - 8);
   const y = (share) => 8 + (1 - share / end) * (HEIGHT - BOTTOM - 8);
   const drawing = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Probability of the attacked class by budget: ${lines.map((line, i) => `${callings(result.models)[i]} from ${percent(line[0])} to ${percent(line[last])}`).join("; ")}` });

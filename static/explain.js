@@ -9,7 +9,7 @@
 import { showArena } from "./arena.js";
 import { layBars } from "./bars.js";
 import { diverging, magma } from "./colours.js";
-import { answer, budget, movement, sentence } from "./sentences.js";
+import { answer, budget, callings, movement, sentence } from "./sentences.js";
 import { layDownloads } from "./saving.js";
 import { drawScale, maps, pictures } from "./sheets.js";
 
@@ -180,7 +180,8 @@ class Viewer {
     this.write("sentence", this.sentence());
     const { by } = this.seen(0);
     const level = result.attacks[by].levels[moment.row];
-    this.write("size", `Largest change ${(255 * level.max_change).toFixed(0)}/255, L2 ${level.l2_change.toFixed(2)}. The change alone is drawn ×${Number((127 / this.range).toPrecision(3))}, grey where there is none.`);
+    const whose = result.models.length > 1 ? ` of the image crafted on ${callings(result.models)[by]}` : "";
+    this.write("size", `After the last step, largest change${whose} ${(255 * level.max_change).toFixed(0)}/255, L2 ${level.l2_change.toFixed(2)}. The change alone is drawn ×${Number((127 / this.range).toPrecision(3))}, grey where there is none.`);
     const arena = this.part(".arena");
     if (!arena.hidden) arena.follow(moment.row);
   }

@@ -108,16 +108,34 @@ function followModels() {
   complain("models", "");
 }
 
+// A browser may keep nothing, or something else.
+function keep(ids) {
+  try {
+    localStorage.setItem(MODELS_KEPT, JSON.stringify(ids));
+  } catch {
+    // The next visit begins with the lab's own choice.
+  }
+}
+
+function kept() {
+  try {
+    const ids = JSON.parse(localStorage.getItem(MODELS_KEPT));
+    return Array.isArray(ids) ? ids : [];
+  } catch {
+    return [];
+  }
+}
+
 const models = new ModelList(settings, () => {
   followModels();
-  localStorage.setItem(MODELS_KEPT, JSON.stringify(models.ids));
+  keep(models.ids);
   if (field("label").value && !models.classes.includes(field("label").value)) field("label").value = "";
   again();
 });
 
 /** Those that the address names, else those that this browser used last, else the lab's own choice. */
 function beginModels() {
-  const used = JSON.parse(localStorage.getItem(MODELS_KEPT) ?? "[]");
+  const used = kept();
   const fits = !form.dataset.chosen && used.length > 0 && models.knows(used);
   models.begin(fits ? used : settings.chosen);
   followModels();

@@ -93,8 +93,11 @@ export class ModelList {
   /** Take the models that the server finds among the choices; those that are chosen stay. */
   async search(input) {
     const wanted = input.value;
-    const page = await (await fetch(`/live?${new URLSearchParams({ "search.models": wanted })}`)).text();
+    await new Promise((later) => setTimeout(later, 300));
     if (input.value !== wanted) return;
+    const answer = await fetch(`/live?${new URLSearchParams({ "search.models": wanted })}`);
+    const page = await answer.text();
+    if (!answer.ok || input.value !== wanted) return;
     const found = JSON.parse(new DOMParser().parseFromString(page, "text/html").getElementById("settings").textContent);
     const numbers = found.classes.map((names) => {
       const at = this.settings.classes.findIndex((known) => JSON.stringify(known) === JSON.stringify(names));

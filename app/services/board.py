@@ -98,9 +98,10 @@ def _entry(placed: Placed) -> Entry:
     )
 
 
-def _rank(entry: Entry) -> tuple[float, float]:
-    robust = entry.figures.robust
-    return 1.0 if robust is None else -robust.value, -entry.figures.clean.value
+def _rank(entry: Entry) -> tuple[bool, float, float]:
+    """The most robust first; what is invalid is no rank, whatever its figure."""
+    robust = 1.0 if entry.figures.robust is None else -entry.figures.robust.value
+    return entry.light is Light.RED, robust, -entry.figures.clean.value
 
 
 def _with_curves(lab: Lab, entries: Sequence[Entry]) -> tuple[Entry, ...]:

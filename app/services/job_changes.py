@@ -10,7 +10,7 @@ from app.contracts.jobs import JobStatus
 from app.contracts.views import JobView
 from app.errors import Conflict, NotFound
 from app.services import jobs
-from app.services.changing import columns
+from app.services.changing import check_tags, columns
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, marks
 from app.store.tables import JobRow
@@ -26,9 +26,10 @@ def change(
 ) -> list[JobView]:
     """Change these jobs alike; of the tags that each has, some become more or fewer.
 
-    Raises NotFound.
+    Raises NotFound; InvalidInput where these are too many tags.
     """
     jobs.several(lab, job_ids)
+    check_tags(lab, JobRow, job_ids, more_tags)
     marks.change(
         lab.database,
         JobRow,

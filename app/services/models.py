@@ -11,7 +11,7 @@ from app.contracts.results import ModelCard
 from app.contracts.views import ModelView, Page
 from app.errors import Conflict, NotFound
 from app.services import jobs
-from app.services.changing import columns, utc_or_none
+from app.services.changing import check_tags, columns, utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, marks
 from app.store.tables import ModelRow
@@ -88,9 +88,10 @@ def change(
 ) -> None:
     """Change these models alike; of the tags that each has, some become more or fewer.
 
-    Raises NotFound.
+    Raises NotFound; InvalidInput where these are too many tags.
     """
     _check_held(lab, model_ids)
+    check_tags(lab, ModelRow, model_ids, more_tags)
     marks.change(
         lab.database,
         ModelRow,

@@ -208,7 +208,8 @@ def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float 
     The same models on the same kind of machine.
     """
     old, seconds = result.params, result.environment.seconds
-    images = params.images / result.images
+    # The same images as before are as many as before, however many were asked for.
+    images = 1.0 if params.images == old.images else params.images / result.images
     steps = params.attack.steps / old.attack.steps
     runs = _runs(params.attack) / _runs(old.attack)
     rows = [row for model in result.models for row in model.attacks]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
+from app.contracts.attacks import Goal
 from app.contracts.results import EvaluationSummary, ModelSummary
 from app.store.db import Database
 from app.store.tables import JobRow, MeasurementRow, ModelRow
@@ -87,7 +88,12 @@ class Placed:
     """Whether the lab still has the model."""
 
 
-_SHOWN = (JobRow.deleted_at.is_(None), JobRow.archived_at.is_(None))
+_SHOWN = (
+    JobRow.deleted_at.is_(None),
+    JobRow.archived_at.is_(None),
+    MeasurementRow.goal != Goal.CLASS,
+)
+"""Evaluations towards one class leave its images out, and each towards another: none compares."""
 
 
 def threats(database: Database) -> list[tuple[Threat, str, int]]:
@@ -102,7 +108,8 @@ def threats(database: Database) -> list[tuple[Threat, str, int]]:
     query = (
         select(*columns, func.max(MeasurementRow.dataset_name), models)
         .join(JobRow, JobRow.id == MeasurementRow.job_id)
-        .where(*_SHOWN)
+        .outerjoin(ModelRow, ModelRow.id == MeasurementRow.model_id)
+        .where(*_SHOWN, ModelRow.archived_at.is_(None))
         .group_by(*columns)
         .order_by(models.desc(), func.max(MeasurementRow.at).desc())
     )
@@ -118,11 +125,11 @@ def under(database: Database, threat: Threat, *, limit: int) -> list[Placed]:
         MeasurementRow.epsilon == threat.epsilon,
         MeasurementRow.goal == threat.goal,
     )
-    held = ModelRow.deleted_at.is_(None) & (ModelRow.id == MeasurementRow.model_id)
+    held = ModelRow.deleted_at.is_(None)
     query = (
-        select(MeasurementRow, ModelRow.name, ModelRow.recipe)
+        select(MeasurementRow, case((held, ModelRow.name)), case((held, ModelRow.recipe)))
         .join(JobRow, JobRow.id == MeasurementRow.job_id)
-        .outerjoin(ModelRow, held)
+        .outerjoin(ModelRow, ModelRow.id == MeasurementRow.model_id)
         .where(*same, *_SHOWN, ModelRow.archived_at.is_(None))
         .order_by(MeasurementRow.at.desc(), MeasurementRow.position)
         .limit(limit)

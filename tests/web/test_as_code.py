@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import PARAMS_OF
+from app.contracts.params import PARAMS_OF, ImportParams
 from app.services import jobs
 from app.services.lab import Lab
+from app.store.tables import JobRow, UploadRow
 from tests.web.examples import add_dataset, add_model, train_params
 from tests.web.parsing import parsed
 
@@ -102,3 +104,33 @@ def test_a_form_is_code_as_it_stands_or_says_what_is_missing(
     wrong = client.post("/train/code", data=typed | {"epochs": "many"})
     assert not _codes(wrong.text)
     assert parsed(wrong.text).select("li")
+
+
+def test_a_files_name_is_a_name_to_curl_too(
+    connected: httpx.Client, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = 'a",".netrc2 \\ "b".zip'
+    answer = connected.post(
+        "/api/datasets", data={"name": "One"}, files={"file": ("plain.zip", b"sent as it is")}
+    )
+    job = answer.json()
+    with lab.database.writing() as session:
+        session.get_one(UploadRow, job["params"]["upload"]).filename = name
+    (tmp_path / name).write_bytes(b"sent as it is, too")
+    (tmp_path / ".netrc2").write_bytes(b"secret")
+    monkeypatch.chdir(tmp_path)
+    curl, _ = _codes(connected.get(f"/jobs/{job['id']}/code").text)
+    done = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    newest = jobs.page(lab, kinds=[JobKind.IMPORT], page_size=1).items[0]
+    sent = lab.files.upload(str(newest.params["upload"])).read_bytes()
+    assert sent == b"sent as it is, too"
+
+
+def test_a_job_of_an_earlier_version_has_no_code(client: httpx.Client, lab: Lab) -> None:
+    job = jobs.submit(lab, JobKind.IMPORT, ImportParams(name="Drawn")).id
+    with lab.database.writing() as session:
+        session.get_one(JobRow, job).params = {"teacher": "0" * 32}
+    answer = client.get(f"/jobs/{job}/code")
+    assert answer.status_code == 200
+    assert "earlier version" in answer.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from pydantic import ValidationError
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import PARAMS_OF, Params
@@ -67,7 +69,11 @@ def code(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     job = jobs.get(lab, job_id)
     upload = job.params.get("upload")
     file = uploads.file_name(lab, upload) or "a-file" if upload else ""
-    params = PARAMS_OF[job.kind].model_validate(job.params)
+    try:
+        params = PARAMS_OF[job.kind].model_validate(job.params)
+    except ValidationError:
+        gone = "The job is of an earlier version, whose parameters this one does not have."
+        return render(request, CodeContext("", "", (gone,)))
     return render(request, code_of(request, job.kind, params, file))
 
 
@@ -128,7 +134,8 @@ def _json(address: str, body: Mapping[str, Any]) -> str:
 def _form(address: str, field: str, file: str, values: Mapping[str, Any]) -> str:
     parts = [f"{name}={one}" for name, one in _laid_flat(values)]
     if file:
-        parts.insert(0, f'{field}=@"{file}"')
+        # curl reads a quoted name with its own escapes.
+        parts.insert(0, '{}=@"{}"'.format(field, re.sub(r'(["\\\\])', r"\\\1", file)))
     # --form-string takes a value as it stands; -F would read a file whose name follows an @.
     lines = [f"-F {shlex.quote(parts[0])}"] if file else []
     lines += [f"--form-string {shlex.quote(part)}" for part in parts[len(lines) :]]

@@ -21,7 +21,7 @@ from app.web.render import Context, render
 
 @dataclass(frozen=True)
 class JobStateContext(Context):
-    """One job's state, as the dashboard and the job's page show it."""
+    """One job's state, as the first page and the job's own show it."""
 
     template: ClassVar[str] = "_job.html"
 

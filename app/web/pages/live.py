@@ -119,7 +119,7 @@ def live(
 def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     job = jobs.get(lab, job_id)
     if job.kind is not JobKind.EXPLAIN:
-        raise InvalidInput("That job is no live attack.", hint="Open it from the dashboard.")
+        raise InvalidInput("That job is no live attack.", hint="Open it from the list of jobs.")
     return entries_of(ExplainParams, job.params)
 
 
