@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from app.contracts.changes import JobChanges
+from app.contracts.changes import Changes
 from app.contracts.jobs import JobStatus
 from app.contracts.views import JobView
 from app.errors import Conflict, NotFound
@@ -19,7 +19,7 @@ from app.store.tables import JobRow
 def change(
     lab: Lab,
     job_ids: Sequence[str],
-    changes: JobChanges,
+    changes: Changes,
     *,
     more_tags: Sequence[str] = (),
     fewer_tags: Sequence[str] = (),

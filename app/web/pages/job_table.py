@@ -10,10 +10,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import field_validator
 
-from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.listings import JobFilter, JobOrder
-from app.contracts.params import Id, Recipe
+from app.contracts.params import Id
 from app.deps import LabDep
 from app.errors import InvalidInput, LabError
 from app.services import job_changes, jobs, listings
@@ -22,7 +21,7 @@ from app.services.listings import JobLine
 from app.web.pages import tables
 from app.web.pages.inputs import Posted
 from app.web.pages.kinds import KINDS
-from app.web.pages.tables import Action, Column, TableView
+from app.web.pages.tables import Column, TableView
 from app.web.render import Context
 
 PATH = "/jobs"
@@ -95,13 +94,9 @@ def _page(
     lab: Lab, request: Request, query: JobQuery, *, refused: LabError | None = None
 ) -> Response:
     found = listings.job_lines(lab, query.filter, page=query.page, page_size=tables.PAGE_SIZE)
-    choices = listings.job_choices(lab)
     filters = (
         tables.one_of("kind", "Kind", [(k, KINDS[k].noun) for k in JobKind], query.kind),
         tables.one_of("status", "State", [(s, s) for s in JobStatus], query.status),
-        tables.one_of("recipe", "Recipe", [(r, r.record.title) for r in Recipe], query.recipe),
-        tables.one_of("dataset", "Dataset", choices.datasets, query.dataset),
-        tables.one_of("tag", "Tag", [(tag, tag) for tag in choices.tags], query.tag),
     )
     view = tables.table_view(
         PATH,
@@ -110,16 +105,15 @@ def _page(
         columns=COLUMNS,
         filters=filters,
         found=found,
-        tags=choices.tags,
-        binned=choices.binned,
-        problem=f"{refused.detail} {refused.hint}".strip() if refused else "",
+        choices=listings.job_choices(lab),
+        refused=refused,
     )
     context = JobTableContext(
         table=view,
         lines=found.items,
         unfinished=any(not line.job.status.is_final for line in found.items),
     )
-    return tables.answer(request, context, view, status=refused.status if refused else 200)
+    return tables.answer(request, context, view, refused)
 
 
 @router.post("/selected")
@@ -127,29 +121,12 @@ def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
     """Do one thing with the chosen jobs, and go back to the view that they were chosen in."""
     query = JobQuery.read(parse_qsl(str(posted.get("back", ""))))
     try:
-        undo = _act(lab, tables.chosen(posted, "job"))
+        undo = tables.act(
+            lab, tables.chosen(posted, "job"), job_changes, cancel=job_changes.cancel_all
+        )
     except LabError as refused:
         return _page(lab, request, query, refused=refused)
     return tables.back_to(query, PATH, undo=undo)
-
-
-def _act(lab: Lab, chosen: tables.Chosen) -> float | None:
-    """Returns when the jobs went into the bin, where they did. Raises LabError."""
-    match chosen.action:
-        case Action.DELETE:
-            return job_changes.delete(lab, *chosen.ids)
-        case Action.RESTORE:
-            job_changes.restore(lab, *chosen.ids)
-        case Action.CANCEL:
-            job_changes.cancel_all(lab, chosen.ids)
-        case Action.ARCHIVE | Action.UNARCHIVE:
-            archived = chosen.action is Action.ARCHIVE
-            job_changes.change(lab, chosen.ids, JobChanges(archived=archived))
-        case Action.TAG:
-            job_changes.change(lab, chosen.ids, JobChanges(), more_tags=chosen.tags)
-        case Action.UNTAG:
-            job_changes.change(lab, chosen.ids, JobChanges(), fewer_tags=chosen.tags)
-    return None
 
 
 @router.post("/undo")

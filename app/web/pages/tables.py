@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request
@@ -13,11 +13,13 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.datastructures import FormData
 
-from app.contracts.changes import Tag
+from app.contracts.changes import Changes, Tag
 from app.contracts.listings import Shelf
 from app.contracts.params import Id, Recipe
 from app.contracts.views import Page
-from app.errors import InvalidFields, InvalidInput
+from app.errors import InvalidFields, InvalidInput, LabError
+from app.services.lab import Lab
+from app.services.listings import Choices
 from app.web.render import Context, render
 
 PAGE_SIZE = 25
@@ -194,43 +196,51 @@ def table_view(
     columns: Sequence[Column],
     filters: Sequence[Filter],
     found: Page[Any],
-    tags: Sequence[str],
-    binned: int,
-    problem: str = "",
+    choices: Choices,
+    refused: LabError | None,
 ) -> TableView:
+    """`filters`: those of this table alone, before those that every one has."""
     shown = {column.key for column in columns_of(query, columns)}
-    labels = {Shelf.LIST: "List", Shelf.ARCHIVE: "Archive", Shelf.BIN: f"Bin ({binned:,})"}
+    labels = {Shelf.LIST: "List", Shelf.ARCHIVE: "Archive", Shelf.BIN: f"Bin ({choices.binned:,})"}
+    every = (
+        *filters,
+        one_of("recipe", "Recipe", [(r, r.record.title) for r in Recipe], query.recipe),
+        one_of("dataset", "Dataset", choices.datasets, query.dataset),
+        one_of("tag", "Tag", [(tag, tag) for tag in choices.tags], query.tag),
+    )
     return TableView(
         path=path,
         address=query.address(path, page=query.page),
         search=query.q,
         sort=(("sort", sort), ("order", query.order)),
         headers=headers(path, query, sort, columns),
-        filters=tuple(filters),
+        filters=every,
         columns=tuple(Option(c.key, c.label, c.key in shown) for c in columns),
         shelves=tuple(
             (label, query.address(path, shelf=shelf), shelf is query.shelf)
             for shelf, label in labels.items()
         ),
         shelf=query.shelf,
-        narrowed=bool(query.q) or any(not each.options[0].chosen for each in filters),
-        tags=tuple(tags),
+        narrowed=bool(query.q) or any(not each.options[0].chosen for each in every),
+        tags=choices.tags,
         total=found.total,
         page=found.page,
         pages=found.pages,
         newer=query.address(path, page=query.page - 1) if query.page > 1 else "",
         older=query.address(path, page=query.page + 1) if query.page < found.pages else "",
         undo="" if query.undo is None else repr(query.undo),
-        problem=problem,
+        problem="" if refused is None else f"{refused.detail} {refused.hint}".strip(),
     )
 
 
-def answer(request: Request, context: Context, view: TableView, *, status: int = 200) -> Response:
+def answer(
+    request: Request, context: Context, view: TableView, refused: LabError | None
+) -> Response:
     """The page; whoever narrows it is told the address that reproduces it.
 
     Rows that are fetched anew while a job runs are no other view.
     """
-    response = render(request, context, status=status)
+    response = render(request, context, status=200 if refused is None else refused.status)
     if request.headers.get("hx-target") == _NARROWED:
         response.headers["HX-Push-Url"] = view.address
     return response
@@ -259,6 +269,51 @@ class Chosen(BaseModel):
     @property
     def tags(self) -> tuple[str, ...]:
         return () if self.tag is None else (self.tag,)
+
+
+class Keeping(Protocol):
+    """What a service does with things of one kind that lists show."""
+
+    def change(
+        self,
+        lab: Lab,
+        ids: Sequence[str],
+        changes: Changes,
+        /,
+        *,
+        more_tags: Sequence[str] = (),
+        fewer_tags: Sequence[str] = (),
+    ) -> object: ...
+
+    def delete(self, lab: Lab, /, *ids: str) -> float: ...
+
+    def restore(self, lab: Lab, /, *ids: str) -> object: ...
+
+
+def act(
+    lab: Lab,
+    chosen: Chosen,
+    service: Keeping,
+    cancel: Callable[[Lab, Sequence[str]], None] | None = None,
+) -> float | None:
+    """Returns when the rows went into the bin, where they did. Raises LabError."""
+    match chosen.action:
+        case Action.DELETE:
+            return service.delete(lab, *chosen.ids)
+        case Action.RESTORE:
+            service.restore(lab, *chosen.ids)
+        case Action.ARCHIVE | Action.UNARCHIVE:
+            archived = chosen.action is Action.ARCHIVE
+            service.change(lab, chosen.ids, Changes(archived=archived))
+        case Action.TAG:
+            service.change(lab, chosen.ids, Changes(), more_tags=chosen.tags)
+        case Action.UNTAG:
+            service.change(lab, chosen.ids, Changes(), fewer_tags=chosen.tags)
+        case Action.CANCEL:
+            if cancel is None:
+                raise InvalidInput("A model does not run.", field="action")
+            cancel(lab, chosen.ids)
+    return None
 
 
 def chosen(posted: FormData, field: str) -> Chosen:
