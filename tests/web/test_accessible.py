@@ -10,8 +10,8 @@ from playwright.sync_api import Browser
 
 from app.services.lab import Lab
 from tests.web.browsing import browser as browser
+from tests.web.browsing import opened_wide
 from tests.web.furnished import PLAIN, empty, furnish
-from tests.web.test_layout_in_browser import Traffic, open_wide, show_downloads
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -20,20 +20,15 @@ OPTIONS = {"resultTypes": ["violations"]}
 
 
 def violations(browser: Browser, web: str, addresses: Mapping[str, str]) -> list[str]:
-    context = browser.new_context(base_url=web, bypass_csp=True, reduced_motion="reduce")
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    show_downloads(page)
-    traffic, axe, found = Traffic(page), Axe(), []
-    for name, address in addresses.items():
-        open_wide(page, traffic, address)
+    axe, found = Axe(), []
+    bare = {"bypass_csp": True, "reduced_motion": "reduce"}
+    for name, page in opened_wide(browser, web, addresses, **bare):
         for width, scheme in VIEWS:
             page.set_viewport_size({"width": width, "height": 800})
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
             for one in axe.run(page, options=OPTIONS).response["violations"]:
                 places = [node["html"][:160] for node in one["nodes"][:3]]
                 found.append(f"{name}, {width} px, {scheme}: {one['id']}: {places}")
-    context.close()
     return found
 
 

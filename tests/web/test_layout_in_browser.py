@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 from fastapi.routing import iter_route_contexts
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, expect
 from starlette.routing import compile_path
 
 from app.contracts.jobs import JobKind
@@ -14,6 +14,7 @@ from app.main import create_app
 from app.services.lab import Lab
 from app.store import jobs as store
 from tests.plugins.families import take
+from tests.web.browsing import DRAWN, opened_wide
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
 from tests.web.examples import add_job, train_params
@@ -30,19 +31,6 @@ FRAGMENTS = {
 """Parts of pages that pages fetch anew, and what only leads on."""
 ELSEWHERE = ("/api/", "/docs", "/static")
 """What is not a page of the lab's own."""
-
-_OPEN = """() => {
-  for (const one of document.querySelectorAll("details")) one.open = true;
-  for (const one of document.querySelectorAll("[data-panel][hidden], [data-when][hidden]"))
-    one.hidden = false;
-  for (const one of document.querySelectorAll("img[loading]")) one.loading = "eager";
-  document.dispatchEvent(new Event("toggle"));
-}"""
-"""Folds, what waits behind a switch, and fields that a choice leaves out."""
-
-_DRAWN = """() => [...document.querySelectorAll(".plot")]
-  .filter((plot) => plot.figure && plot.checkVisibility())
-  .every((plot) => plot.querySelector(".main-svg"))"""
 
 _AT_REST = """() => new Promise((done) => {
   const rest = document.querySelector(".main-svg") ? 250 : 0;
@@ -124,45 +112,6 @@ _SURVEY = """() => {
 }"""
 
 
-def show_downloads(page: Page) -> None:
-    """A report is saved, not shown; here it is a page like the others."""
-    page.route("**/report.html", lambda route: route.fulfill(
-        body=route.fetch().body(), content_type="text/html; charset=utf-8"
-    ))  # fmt: skip
-
-
-class Traffic:
-    """What a page still waits for, streams left aside."""
-
-    def __init__(self, page: Page) -> None:
-        self._page, self._pending = page, set[Request]()
-        page.on("request", self._begin)
-        page.on("requestfinished", self._end)
-        page.on("requestfailed", self._end)
-
-    def _begin(self, request: Request) -> None:
-        if request.resource_type != "eventsource":
-            self._pending.add(request)
-
-    def _end(self, request: Request) -> None:
-        self._pending.discard(request)
-
-    def settle(self) -> None:
-        """Wait until nothing is on its way, nor sent after the last answer."""
-        quiet = 0
-        while quiet < 2:
-            self._page.wait_for_timeout(50)
-            quiet = 0 if self._pending else quiet + 1
-
-
-def open_wide(page: Page, traffic: Traffic, address: str) -> None:
-    """Go there, and open everything that can be opened."""
-    page.goto(address, wait_until="load")
-    traffic.settle()
-    page.evaluate(_OPEN)
-    page.wait_for_function(_DRAWN)
-
-
 def survey(page: Page, width: int) -> list[str]:
     """What is wrong with the open page in a window of that width."""
     page.set_viewport_size({"width": width, "height": 800})
@@ -173,17 +122,12 @@ def survey(page: Page, width: int) -> list[str]:
 
 def faults(browser: Browser, web: str, addresses: Mapping[str, str]) -> list[str]:
     """What is wrong, page by page and width by width."""
-    context = browser.new_context(base_url=web, viewport={"width": WIDTHS[0], "height": 800})
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    show_downloads(page)
-    traffic = Traffic(page)
-    found = []
-    for name, address in addresses.items():
-        open_wide(page, traffic, address)
-        found += [f"{name}, {width} px: {one}" for width in WIDTHS for one in survey(page, width)]
-    context.close()
-    return found
+    return [
+        f"{name}, {width} px: {one}"
+        for name, page in opened_wide(browser, web, addresses)
+        for width in WIDTHS
+        for one in survey(page, width)
+    ]
 
 
 def test_full_pages_keep_their_shape(browser: Browser, web: str, lab: Lab) -> None:
@@ -218,7 +162,7 @@ def test_charts_that_come_one_by_one_keep_to_their_cards(page: Page, lab: Lab) -
     expect(page.locator("#no-charts")).to_be_visible()
     store.report(lab.database, claim, history(epochs=2, says="Well."))
     expect(page.locator("[data-chart=memory] .main-svg").first).to_be_visible()
-    page.wait_for_function(_DRAWN)
+    page.wait_for_function(DRAWN)
     assert page.evaluate(_SURVEY) == []
 
 
