@@ -24,7 +24,9 @@ _LOOKED_AT = 100
 """Earlier jobs that are read, the newest."""
 _COUNTED = 5
 """Of those that fit, the newest that the estimate is made from."""
-_SHARED = ("attack", "further", "queries", "epsilons", "step_counts", "minimal_epsilon")
+_SHARED = (
+    "attack", "further", "queries", "epsilons", "step_counts", "minimal_epsilon", "stop_half_width",
+)  # fmt: skip
 """What two evaluations have to share, beside `_SWITCHES`."""
 _SWITCHES = ("corruptions", "attention", "embedding")
 
@@ -81,6 +83,8 @@ def _costs_as_much(params: TrainParams, other: TrainParams) -> bool:
 
 
 def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
+    if params.stop_half_width is not None:  # who can say on how many images the band is narrow?
+        return None
     dataset = catalogue.dataset(lab.database, params.dataset)
     if dataset is None:
         return None

@@ -107,7 +107,8 @@ def _sources(result: EvaluationResult) -> tuple[str, ...]:
 
 def _more_images(case: _Case) -> _Change | None:
     most, has = case.test_images, case.result.images
-    if most is None or most <= has:
+    all_used = has < case.params.images and case.params.stop_half_width is None
+    if most is None or most <= has or all_used:
         return None
     shares = [model.robust.value for model in case.result.models if model.robust is not None]
     enough = next((n for n in _SAMPLES if n > has and _narrow(shares, n)), most)

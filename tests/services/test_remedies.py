@@ -63,6 +63,9 @@ def test_transfer_comes_from_the_other_models() -> None:
 def test_nothing_is_offered_that_would_not_mend() -> None:
     assert remedy("sample_size", _result(), 100) is None  # these are all there are
     assert remedy("sample_size", _result(), None) is None
+    # More were asked for: the others, as those of the target class, are of no use to it.
+    towards = Attack(goal=Goal.CLASS, target_class="cat")
+    assert remedy("sample_size", _result(towards, images=800), 800) is None
     in_l1 = _result(Attack(method=Method.APGD_CE, norm=Norm.L1), epsilon=12.0)
     for check in ("transfer", "hard_label", "adaptive", "stronger_than_fgsm"):
         assert remedy(check, in_l1, 800) is None

@@ -21,6 +21,7 @@ from app.web import words
 from app.web.charts import comparison as compare_charts
 from app.web.pages.comparison_view import ComparisonView, comparison_view
 from app.web.pages.recipes import recipes_of
+from app.web.pages.tables import MOST_CHOSEN
 from app.web.render import Context, render
 
 
@@ -82,7 +83,7 @@ class CompareContext(Context):
 
 
 router = APIRouter()
-Chosen = Annotated[list[Id] | None, Query(max_length=comparing.MAX_JOBS)]
+Chosen = Annotated[list[Id] | None, Query(max_length=MOST_CHOSEN)]
 Searched = Annotated[str, Query(max_length=200)]
 
 _SHOWN = 50

@@ -24,6 +24,7 @@ from app.web import words
 from app.web.charts import palette
 from app.web.charts import trainings as training_charts
 from app.web.pages.job_params import job_params
+from app.web.pages.tables import MOST_CHOSEN
 from app.web.render import Context, render
 
 
@@ -82,7 +83,7 @@ _OWN = {TrainParams.model_fields[name].title for name in ("name", "continue_from
 def compare(
     lab: LabDep,
     request: Request,
-    job: Annotated[list[Id] | None, Query(max_length=trainings.MAX_COMPARED)] = None,
+    job: Annotated[list[Id] | None, Query(max_length=MOST_CHOSEN)] = None,
 ) -> Response:
     problem: LabError | None = None
     try:
