@@ -115,5 +115,6 @@ def test_an_evaluation_takes_what_others_with_its_attacks_took_for_each_image(
     assert everything is not None
     assert everything.seconds == pytest.approx(18.0)  # there are six
     for other in ({"further": ("fgsm",)}, {"corruptions": True}, {"step_counts": (1, 50)},
-                  {"stop_half_width": 0.05}, {"models": (model, add_model(lab, dataset))}):  # fmt: skip
+                  {"stop_half_width": 0.05},
+                  {"models": (model, add_model(lab, dataset))}):  # fmt: skip
         assert estimate(lab, EvaluateParams(**params | other)) is None
