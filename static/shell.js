@@ -81,7 +81,8 @@ keys.addEventListener("click", () => dialog.showModal());
 let going = 0;
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select, [contenteditable], dialog, [role=slider]");
-  if (!on.checked || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  // A dialog that was just closed holds the focus for a moment: nobody types in what is out of sight.
+  if (!on.checked || typing?.checkVisibility() || event.ctrlKey || event.metaKey || event.altKey) return;
   const gone = Date.now() - going < 3000;
   going = 0;
   if (gone && pages[event.key]) pages[event.key].click();
