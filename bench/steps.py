@@ -35,7 +35,9 @@ def lab_step(dtype: torch.dtype | None) -> TakeStep:
     no gradient for parameters in them, channels-last, convolutions in `dtype`."""
     student, teacher, pool = _networks_and_images(torch.channels_last)
     networks = Networks(student=student, teacher=teacher, dtype=dtype)
-    parameters = Parameters(attack=ATTACK, weights=WEIGHTS, trades_beta=6.0)
+    parameters = Parameters(
+        attack=ATTACK, weights=WEIGHTS, trades_beta=6.0, towards_confusing=False
+    )
     y = torch.arange(N) % CLASSES
 
     def images(classes: Tensor) -> Tensor:
@@ -47,7 +49,7 @@ def lab_step(dtype: torch.dtype | None) -> TakeStep:
         student.zero_grad()
         generator = torch.Generator().manual_seed(seed)
         batch = Batch(x=x, y=y, draw_prime=images, generator=generator)
-        taken = RECIPES["agkd_bml"](networks, batch, parameters)
+        taken = RECIPES["agkd_bml"](networks, batch, parameters)()
         torch.autograd.backward(taken.loss)
         return {"loss": taken.loss} | taken.terms
 
