@@ -1,4 +1,4 @@
-"""Ablations: the table of an ablation, while it runs and after."""
+"""Ablations: the table of an ablation, while it runs and after, and what its rows change."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from app.ablations import tables
 from app.contracts.jobs import JobKind
-from app.contracts.results import AblationTable
+from app.contracts.params import AblationParams
+from app.contracts.results import AblationTable, Rung
 from app.contracts.views import JobView
 from app.errors import InvalidInput
-from app.services import jobs, spreadsheets
+from app.services import jobs, rungs, spreadsheets
 from app.services.lab import Lab
 
 
@@ -29,6 +30,14 @@ def get(lab: Lab, job_id: str) -> Ablation:
     found = tables.table(lab.database, lab.files, job_id)
     assert found is not None
     return Ablation(job, found)
+
+
+def rungs_of(lab: Lab, ablation: Ablation) -> tuple[Rung, ...]:
+    """Every row of a design beside the one it is compared with; empty for recipes with a grid."""
+    params = AblationParams.model_validate(ablation.job.params)
+    if params.design.is_grid:
+        return ()
+    return rungs.rungs(lab.files, ablation.table, [row.beside for row in params.rows()])
 
 
 def csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import AblationParams, EvaluateParams, TrainParams
+from app.contracts.params import EvaluateParams, TrainParams
 from app.contracts.results import (
     EvaluationResult,
     ImportModelResult,
@@ -24,7 +24,7 @@ from app.services.lab import Lab
 from app.web.charts import evaluation, reported, training
 from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
-from app.web.pages.ablation import AblationView, ablation_view
+from app.web.pages.ablation import AblationView, view_of
 from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
@@ -208,9 +208,7 @@ def _explain(lab: Lab, job: JobView) -> LiveAttackContext:
 def _ablation(lab: Lab, job: JobView) -> AblationContext:
     return AblationContext(
         **_frame(lab, job),
-        ablation=ablation_view(
-            AblationParams.model_validate(job.params), ablations.get(lab, job.id).table
-        ),
+        ablation=view_of(lab, ablations.get(lab, job.id)),
     )
 
 
