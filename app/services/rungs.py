@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from app.contracts.jobs import JobStatus
 from app.contracts.params import Method
@@ -82,16 +81,20 @@ def _records(files: Files, row: AblationRow) -> Iterator[tuple[int, _Record]]:
     for child in row.children:
         if child.evaluation is not None and child.evaluation_status is JobStatus.SUCCEEDED:
             # The table, too, leaves out what cannot be read.
-            with suppress(FileNotFoundError, ValidationError):
+            with suppress(FileNotFoundError, ValueError):
                 yield child.seed, _record(files.result(child.evaluation))
 
 
 @lru_cache(maxsize=256)
 def _record(path: Path) -> _Record:
-    """A result never changes; pages of running ablations ask for it every few seconds."""
+    """A result never changes; pages of running ablations ask for it every few seconds.
+
+    Raises FileNotFoundError and ValueError for what cannot be read.
+    """
     result = EvaluationResult.model_validate_json(path.read_bytes())
     (model,) = result.models
-    assert model.outcomes is not None
+    if model.outcomes is None:
+        raise ValueError("a result of lab 0.1")
     broken_by = np.asarray(model.outcomes.broken_by)
     stages = {
         stage: (broken_by == _STANDS) | (broken_by > last)
