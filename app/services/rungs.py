@@ -107,13 +107,11 @@ def _record(path: Path) -> _Record:
 
 def _last_attacks(attacks: Sequence[AttackRow]) -> Iterator[tuple[Stage, int]]:
     """Which attack ends each stage, by its number from 1."""
-    for number, attack in enumerate(attacks, start=1):
-        if attack.method is Method.PGD:
-            yield Stage.PGD, number
-        elif attack.method is Method.CW:
-            yield Stage.CW, number
-    if attacks[-1].part_of_autoattack:
-        yield Stage.AUTOATTACK, len(attacks)
+    numbered = list(enumerate(attacks, start=1))
+    for stage, method in ((Stage.PGD, Method.PGD), (Stage.CW, Method.CW)):
+        yield from ((stage, number) for number, attack in numbered if attack.method is method)
+    parts = [number for number, attack in numbered if attack.part_of_autoattack]
+    yield from ((Stage.AUTOATTACK, number) for number in parts[-1:])
 
 
 def _pairs(records: Sequence[dict[int, _Record]], row: int, other: int | None) -> Iterator[_Pair]:

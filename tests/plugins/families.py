@@ -133,6 +133,7 @@ def _evaluation(claim: Claim, shares: Mapping[str, int]) -> EvaluationResult:
     if Method.AUTOATTACK in params.further:
         attacks.append(row(Method.APGD_CE, "cw", alone=False, part=True))
         attacks.append(row(Method.SQUARE, "aa", alone=False, part=True))
+        attacks.append(row(Method.NOISE, "aa", alone=False))
     (model,) = params.models
     clean = Accuracy.of(shares["clean"], 100)
     figures = ModelFigures(

@@ -141,7 +141,7 @@ class Stage(StrEnum):
     CW = "cw"
     """It stands under PGD, FGSM and CW."""
     AUTOATTACK = "autoattack"
-    """It stands under all attacks."""
+    """It stands under these and AutoAttack."""
     FALL = "fall"
     """It stands under PGD, and a later attack breaks it."""
 
