@@ -23,7 +23,7 @@ from app.api import router as api
 from app.bell import Bell
 from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
-from app.services import evaluations
+from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
@@ -89,7 +89,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     assert lab.settings.redis_url is not None
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
-    always = (_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab))
+    announcer = announcing.set_up(lab)
+    always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
+    always += [announcer.run()] if announcer else []
     beside = [asyncio.create_task(each) for each in always]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
     # 0.15 s.
