@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
@@ -132,7 +131,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     error_handlers.install(app)
     app.include_router(api.router)
     app.include_router(pages.router)
-    app.add_api_route("/docs", _docs, include_in_schema=False)
     # A browser asks each time whether a file is still the same, and gets it once.
     app.mount("/static", GZipMiddleware(StaticFiles(directory=_STATIC), compresslevel=6))
     return app
@@ -150,7 +148,3 @@ def _body_limits(facts: Settings) -> Callable[[str], int]:
         return files.get(path.removeprefix("/api"), 0) + _SMALL_BODY
 
     return limit_of
-
-
-def _docs() -> FileResponse:
-    return FileResponse(_STATIC / "docs" / "index.html")
