@@ -34,7 +34,7 @@ FRAGMENTS = {
     "/jobs/{job_id}/code", "/jobs/compare", "/compare/choices",
 }  # fmt: skip
 """Parts of pages that pages fetch anew, and what only leads on."""
-ELSEWHERE = ("/api/", "/docs", "/static")
+ELSEWHERE = ("/api/", "/static")
 """What is not a page of the lab's own."""
 
 _AT_REST = """() => new Promise((done) => {

@@ -110,7 +110,7 @@ class AblationContext(JobContext):
     """The table as it is known now."""
 
 
-def _no_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
+def _no_figures(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
     return {}
 
 
@@ -122,8 +122,9 @@ class Kind:
     """What such a job does."""
     page: Callable[[Lab, JobView], JobContext]
     """All that its page shows."""
-    figures: Callable[[Lab, JobView, Sequence[reported.Event]], dict[str, Figure]] = _no_figures
-    """Charts of what the job reported so far, by name: those that the page itself lacks."""
+    figures: Callable[[Lab, JobView, Sequence[reported.Run]], dict[str, Figure]] = _no_figures
+    """Charts of what the job and the runs before it reported so far, by name: those that the page
+    itself lacks."""
     form: str = ""
     """Address of the form of such jobs; empty where scripts or other pages submit them."""
     checkpoints: bool = False
@@ -168,10 +169,8 @@ def _train(lab: Lab, job: JobView) -> TrainingContext:
     return TrainingContext(**frame, trained=result, resume=resume)
 
 
-def _training_figures(
-    lab: Lab, job: JobView, events: Sequence[reported.Event]
-) -> dict[str, Figure]:
-    return training.training_figures(events, TrainParams.model_validate(job.params).recipe)
+def _training_figures(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
+    return training.training_figures(runs, TrainParams.model_validate(job.params).recipe)
 
 
 def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
@@ -192,12 +191,13 @@ def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
     )
 
 
-def _estimate(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
+def _estimate(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
     if job.has_result:
         return {}
     params = EvaluateParams.model_validate(job.params)
     views = models.by_id(lab, params.models)
     names = {model: view.name for model, view in views.items()}
+    events = [body for run in runs for _, body in run]
     return reported.evaluation_figures(events, params, names, known_recipes(views))
 
 
