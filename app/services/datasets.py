@@ -16,8 +16,8 @@ from app.contracts.listings import Shelf
 from app.contracts.results import DatasetReport, ModelCard
 from app.contracts.views import DatasetView, Page
 from app.errors import Conflict, NotFound
-from app.services import checks, jobs
-from app.services.changing import columns, utc_or_none
+from app.services import changing, checks, jobs
+from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, marks
 from app.store.tables import DatasetRow
@@ -81,11 +81,13 @@ def _row(lab: Lab, dataset_id: str, *, deleted: bool = False) -> DatasetRow:
 
 
 def change(lab: Lab, dataset_id: str, changes: Changes) -> DatasetView:
-    """Change a dataset. Raises NotFound, and InvalidInput where another one has the name."""
+    """Change a dataset. Raises NotFound; InvalidInput where another one has the name, and Conflict
+    where another one gets it at the same moment.
+    """
     row = _row(lab, dataset_id)
     if changes.name is not None and changes.name != row.name:
         checks.check_name(lab, changes.name)
-    marks.change(lab.database, DatasetRow, [dataset_id], columns(changes), tags=changes.tags)
+    changing.change(lab, DatasetRow, [dataset_id], changes)
     return get(lab, dataset_id)
 
 
