@@ -42,7 +42,8 @@ def _model(lab: Lab, model_id: str, field: str) -> ModelRow:
 
 
 def _check_upload(lab: Lab, upload_id: str) -> None:
-    if catalogue.upload(lab.database, upload_id) is None:
+    """Upkeep leaves what is there until the job that needs it is written."""
+    if not catalogue.keep_upload(lab.database, upload_id):
         raise InvalidInput("There is no such upload.", field="upload")
 
 

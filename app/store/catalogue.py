@@ -6,13 +6,14 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from app.contracts.listings import Shelf
 from app.store import marks
 from app.store.db import Database
 from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
+from app.store.transitions import touched
 
 
 def datasets(
@@ -217,6 +218,13 @@ def upload(database: Database, upload_id: str) -> UploadRow | None:
         return session.get(UploadRow, upload_id)
 
 
+def keep_upload(database: Database, upload_id: str) -> bool:
+    """Begin the time anew after which it is dropped; False where it is gone."""
+    statement = update(UploadRow).where(UploadRow.id == upload_id)
+    with database.writing() as session:
+        return touched(session, statement.values(created_at=time.time()))
+
+
 def drop_upload(database: Database, upload_id: str) -> None:
     with database.writing() as session:
         session.execute(delete(UploadRow).where(UploadRow.id == upload_id))
@@ -227,7 +235,9 @@ def drop_uploads(database: Database, *, older_than_s: float, keep: Collection[st
     old = UploadRow.created_at < time.time() - older_than_s
     with database.reading() as session:
         found = set(session.scalars(select(UploadRow.id).where(old))) - set(keep)
-    if found:
-        with database.writing() as session:
-            session.execute(delete(UploadRow).where(UploadRow.id.in_(found)))
-    return sorted(found)
+    if not found:
+        return []
+    with database.writing() as session:
+        # Asked again: a new job may have taken one meanwhile.
+        unwanted = delete(UploadRow).where(UploadRow.id.in_(found), old)
+        return sorted(session.scalars(unwanted.returning(UploadRow.id)))

@@ -60,7 +60,7 @@ def _summed_up(database: Database, files: Files, job_id: str) -> EvaluationSumma
     """Of the result, kept for the next time; None where it is gone or damaged."""
     try:
         result = EvaluationResult.model_validate_json(files.result(job_id).read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None
     summary = EvaluationSummary.of(result)
     body = summary.model_dump(mode="json")
