@@ -8,12 +8,16 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
+from app.contracts.jobs import JobKind
 from app.contracts.listings import Shelf
 from app.store import marks
 from app.store.db import Database
 from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
 from app.store.transitions import touched
+
+is_best = ModelRow.card["kept"].as_string() == "best"
+"""Whether a model is the best epoch of its training."""
 
 
 def datasets(
@@ -154,19 +158,23 @@ def best_of(trainings: Any) -> tuple[Any, ...]:
     return (
         ModelRow.job_id.in_(trainings),
         ModelRow.deleted_at.is_(None),
-        ModelRow.card["kept"].as_string() == "best",
+        is_best,
     )
 
 
 def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
-    """Forget models that have been in the bin for so long; returns their ids.
+    """Forget models that have been in the bin for so long; returns their ids. Lists sort their
+    trainings by no figure that they do not show.
 
     Those that came with the lab stay in the bin: without their rows the next start would take
     them for new ones.
     """
     # Cards of lab 0.2 and earlier do not say where a model comes from.
     own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
-    return marks.empty_bin(database, ModelRow, own, older_than_s=older_than_s)
+    left = select(ModelRow.job_id).where(is_best, ModelRow.job_id.is_not(None))
+    without = (JobRow.kind == JobKind.TRAIN, JobRow.clean.is_not(None), JobRow.id.not_in(left))
+    unsorted = update(JobRow).where(*without).values(clean=None, robust=None)
+    return marks.empty_bin(database, ModelRow, own, older_than_s=older_than_s, then=unsorted)
 
 
 def students_of(database: Database, model_id: str) -> int:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Update, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -145,9 +145,16 @@ def in_bin(database: Database, table: Marked) -> int:
 
 
 def empty_bin(
-    database: Database, table: Marked, *conditions: ColumnElement[bool], older_than_s: float
+    database: Database,
+    table: Marked,
+    *conditions: ColumnElement[bool],
+    older_than_s: float,
+    then: Update | None = None,
 ) -> list[str]:
-    """Forget, with their tags, rows that have been in the bin for so long; returns their ids."""
+    """Forget, with their tags, rows that have been in the bin for so long; returns their ids.
+
+    `then`: what else changes in that transaction.
+    """
     due = (table.deleted_at < time.time() - older_than_s, *conditions)
     with database.reading() as session:
         if session.scalar(select(table.id).where(*due).limit(1)) is None:
@@ -156,4 +163,6 @@ def empty_bin(
         # Asked again: one of them may have been restored meanwhile.
         gone = list(session.scalars(delete(table).where(*due).returning(table.id)))
         session.execute(delete(TagRow).where(_on(table), TagRow.id.in_(gone)))
+        if then is not None:
+            session.execute(then)
     return gone
