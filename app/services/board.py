@@ -72,7 +72,7 @@ def _entry(placed: Placed) -> Entry:
     return Entry(
         model=row.model_id,
         name=placed.name,
-        recipe=None if placed.recipe is None else Recipe(placed.recipe),
+        recipe=Recipe.known(placed.recipe),
         figures=measured(row),
         light=None if row.light is None else Light(row.light),
         job=row.job_id,

@@ -9,11 +9,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from app.contracts.events import MetricsEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import EvaluateParams, Method, Recipe
+from app.contracts.params import Attack, EvaluateParams, Goal, Method, Recipe
 from app.contracts.results import Accuracy, Check, EvaluationResult, JobResult, Light, Verdict
 from app.services import jobs
 from app.services.lab import Lab
+from app.store.transitions import append
 from app.web.pages.evaluation_doubts import Origin
 from app.web.pages.evaluation_view import Stage, evaluation_view
 from tests.web.example_evaluation import STUDENT, TEACHER
@@ -389,6 +391,25 @@ def test_overviews_read_no_result(lab: Lab, client: httpx.Client) -> None:
     lab.files.result(job).write_text("{")
     for path in ("/", f"/models/{model}"):
         assert "Robust, worst case" in client.get(path).text
+
+
+@pytest.mark.parametrize(
+    ("attack", "measured"),
+    [(Attack(), 6), (Attack(goal=Goal.CLASS, target_class="dog"), 4)],
+)
+def test_a_running_evaluation_counts_the_images_that_there_are(
+    lab: Lab, client: httpx.Client, attack: Attack, measured: int
+) -> None:
+    dataset = add_dataset(lab)
+    params = EvaluateParams(models=(add_model(lab, dataset),), dataset=dataset, attack=attack)
+    assert params.images > measured
+    job = add_job(lab, JobKind.EVALUATE, params, status=JobStatus.RUNNING, started_at=1e9)
+    known = {f"{params.models[0]}:{name}": 0.5 for name in ("clean", "robust")}
+    event = MetricsEvent(series="estimate", step=2, values=known)
+    with lab.database.writing() as session:
+        append(session, job, [event])
+    assert f"After 2 of {measured} images" in client.get(f"/jobs/{job}").text
+    assert f"After 2 of {measured} images" in client.get(f"/jobs/{job}/estimate").text
 
 
 def test_an_unfinished_evaluation_has_its_estimate_and_nothing_else(

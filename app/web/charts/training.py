@@ -42,14 +42,14 @@ _PACES = {
 """Numbers with a chart of their own: its name, its axis, how a point reads."""
 
 
-def training_figures(events: Sequence[Event], recipe: Recipe) -> dict[str, Figure]:
+def training_figures(events: Sequence[Event], recipe: Recipe | None) -> dict[str, Figure]:
     """Terms of the loss, accuracies, learning rate, pace and memory over the steps.
 
     What has no points yet is left out. Each trace carries the series and the name of its number in
     `meta`, so that a page can lengthen it.
     """
     lines = {key: line.thinned() for key, line in lines_of(events).items()}
-    own = palette.STUDENT if recipe.is_robust else palette.TEACHER
+    own = palette.TEACHER if recipe is Recipe.CLEAN else palette.STUDENT
     marks = _marks(_best(events))
     shown = {
         "loss": _terms(lines, own, [name for name in _terms_in(lines) if name not in _SMALL]),
