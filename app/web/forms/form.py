@@ -10,6 +10,7 @@ from app.contracts.params import Params
 from app.web.forms.choices import Offer
 from app.web.forms.conditions import CHOICE_WHEN, REQUIRED_WHEN, SHOWN_WHEN, When
 from app.web.forms.pairs import EXAMPLES, parted
+from app.web.forms.readable import Named, said
 from app.web.forms.specs import Choice, Spec, plain, specs
 
 _BASIC = frozenset(
@@ -40,6 +41,8 @@ class FieldView:
     """What single choices belong to, by their value."""
     required_when: When | None
     """When an optional field may not be empty."""
+    was: str = ""
+    """What the job that filled the form had here, where that was something else."""
     prefix: str = "field"
     """Tells fields of two forms on one page apart."""
 
@@ -113,14 +116,15 @@ def form_of(
     offers: Mapping[str, Offer],
     errors: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
+    earlier: Mapping[str, Sequence[str]] | None = None,
     prefix: str = "field",
     wrong_beside: bool = False,
 ) -> FormView:
     """The form for `params`; fields that `entries` leaves out show their defaults.
 
     `offers` has the choices of fields whose choices the lab holds; what is chosen and not among
-    them is said to be gone. `wrong_beside`: whether a field that the template draws itself is
-    wrong.
+    them is said to be gone. `earlier`: entries of the job that filled the form. `wrong_beside`:
+    whether a field that the template draws itself is wrong.
     """
     messages = dict(errors or {})
     has_errors = bool(messages) or wrong_beside
@@ -145,6 +149,7 @@ def form_of(
                 shown_when=shown_when.get(spec.name),
                 choice_when=choice_when.get(spec.name, {}),
                 required_when=required_when.get(spec.name),
+                was=_was(spec, (earlier or {}).get(spec.name, chosen), chosen, offer),
                 prefix=prefix,
             )
         )
@@ -156,6 +161,14 @@ def _entries(spec: Spec, entries: Mapping[str, Sequence[str]], offer: Offer) -> 
         return tuple(entries[spec.name])
     only_one = spec.required and spec.widget == "select" and len(offer.choices) == 1
     return (offer.choices[0].value,) if only_one else spec.default
+
+
+def _was(spec: Spec, earlier: Sequence[str], chosen: Sequence[str], offer: Offer) -> str:
+    if sorted(earlier) == sorted(chosen):
+        return ""
+    names = {choice.value: Named(choice.label, "") for choice in offer.choices}
+    names |= dict.fromkeys(_gone(spec, earlier, offer), Named("something that is gone", ""))
+    return ", ".join(value.name for value in said(spec, earlier, names)) or "none"
 
 
 def _gone(spec: Spec, chosen: Sequence[str], offer: Offer) -> tuple[str, ...]:
