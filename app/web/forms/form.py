@@ -142,7 +142,7 @@ def form_of(
             FieldView(
                 spec=spec,
                 entries=tuple(entry for entry in chosen if entry not in gone),
-                choices=offer.choices,
+                choices=_in_sight(spec, offer, chosen),
                 error=messages.pop(spec.name, "") or _said_gone(gone),
                 more=offer.more,
                 search=offer.search,
@@ -161,6 +161,13 @@ def _entries(spec: Spec, entries: Mapping[str, Sequence[str]], offer: Offer) -> 
         return tuple(entries[spec.name])
     only_one = spec.required and spec.widget == "select" and len(offer.choices) == 1
     return (offer.choices[0].value,) if only_one else spec.default
+
+
+def _in_sight(spec: Spec, offer: Offer, chosen: Sequence[str]) -> tuple[Choice, ...]:
+    """Of a long list of the lab's things what is chosen comes first."""
+    if spec.choices or spec.widget != "many":
+        return offer.choices
+    return tuple(sorted(offer.choices, key=lambda choice: choice.value not in chosen))
 
 
 def _was(spec: Spec, earlier: Sequence[str], chosen: Sequence[str], offer: Offer) -> str:
