@@ -141,6 +141,15 @@ def models_by_id(
         return {row.id: row for row in session.scalars(query)}
 
 
+def checksums(
+    database: Database, dataset_id: str, model_ids: Sequence[str]
+) -> tuple[str | None, dict[str, str]]:
+    """Of a dataset, None where it is gone, and by id of the models that are there."""
+    held = dataset(database, dataset_id)
+    models = models_by_id(database, model_ids)
+    return None if held is None else held.checksum, {id_: m.sha256 for id_, m in models.items()}
+
+
 def best_models(database: Database, parent: str) -> dict[str, ModelRow]:
     """The best models of a parent's trainings, by training, in one query."""
     best = best_of(select(JobRow.id).where(JobRow.parent_id == parent))
