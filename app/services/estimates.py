@@ -11,14 +11,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from app.contracts.params import EvaluateParams, Params, TrainParams
 from app.contracts.results import ModelCard
+from app.contracts.stored import understood
 from app.contracts.views import Estimate
 from app.services.lab import Lab
 from app.store import catalogue, history
-from app.store.history import Trained
 
 _LOOKED_AT = 100
 """Earlier jobs that are read, the newest."""
@@ -59,20 +57,13 @@ def _of_training(lab: Lab, params: TrainParams) -> Estimate | None:
     sizes = catalogue.datasets_by_id(lab.database, {each.dataset_id for each in earlier})
     runs: list[_Run] = []
     for each in earlier:
-        card, held = _card(each), sizes.get(each.dataset_id)
+        card, held = understood(ModelCard, each.card), sizes.get(each.dataset_id)
         if card is None or held is None or card.params is None or card.image_size != side:
             continue
         if _costs_as_much(params, card.params):
             work = card.params.epochs * held.report["train_images"]
             runs.append(_Run(card.environment.device, work, each.seconds))
     return _expected(runs, params.epochs * images)
-
-
-def _card(trained: Trained) -> ModelCard | None:
-    try:
-        return ModelCard.model_validate(trained.card)
-    except ValidationError:  # of another version of the lab
-        return None
 
 
 def _costs_as_much(params: TrainParams, other: TrainParams) -> bool:
@@ -94,14 +85,14 @@ def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
         for each in history.evaluations(lab.database, limit=_LOOKED_AT)
         if _facts(each.params) == wanted
     ]
-    of_jobs = [model for each in earlier for model in each.params["models"]]
+    of_jobs = [model for each in earlier for model in each.params.get("models", ())]
     held = catalogue.models_by_id(lab.database, [*params.models, *of_jobs])
     networks = {model: _network(row.card) for model, row in held.items()}
     asked = sorted(networks[model] for model in params.models if model in networks)
     runs = [
         _Run(each.device, each.images, each.seconds)
         for each in earlier
-        if sorted(networks.get(model, "") for model in each.params["models"]) == asked
+        if sorted(networks.get(model, "") for model in each.params.get("models", ())) == asked
     ]
     return _expected(runs, min(params.images, dataset.report["test_images"]))
 

@@ -248,6 +248,7 @@ class UploadRow(Table):
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int]
     created_at: Mapped[float]
+    """When it was sent, or last taken by a job."""
 
 
 class WebhookRow(Table):

@@ -89,9 +89,8 @@ router = APIRouter(prefix="/jobs")
 @router.get("/{job_id}/ablation")
 def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     """The fragment with all that changes; pages fetch it while the job is unfinished."""
-    job, table = ablations.get(lab, job_id)
-    view = ablation_view(AblationParams.model_validate(job.params), table)
-    return render(request, AblationNewsContext(job=job, ablation=view))
+    job, params, table = ablations.get(lab, job_id)
+    return render(request, AblationNewsContext(job=job, ablation=ablation_view(params, table)))
 
 
 def ablation_view(params: AblationParams, table: AblationTable) -> AblationView:
