@@ -7,16 +7,19 @@ the picture that a page shows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from app.contracts.params import Attack
+from worker.agkd_bml.attention import attention_map
 from worker.attacks import iterate
 from worker.attacks.norms import length
 from worker.evaluation.arguments import aims, norm_of, restarts_of, steps_of, unit_noise
-from worker.jobs.looking import Looker, Seen, look_closely, seen
+from worker.jobs.looking import Looker, Seen, seen
+from worker.models import Outputs
 
 
 def columns(attack: Attack, most: int) -> tuple[int, ...]:
@@ -39,20 +42,21 @@ class Crafted(NamedTuple):
 class Pictured:
     """A model that is shown pictures: images are rounded to 8 bit before it sees them.
 
-    Its gradient is taken as if they were not. What it makes of some iterates is kept; it is told
-    of them before it is shown them.
+    Its gradient is taken as if they were not. Its passes of some iterates are kept; it is told of
+    them before it is shown them.
     """
 
     def __init__(self, looker: Looker) -> None:
         self._looker = looker
         self._wanted: Sequence[int] = ()
         self._step: int | None = None
+        self._passes: list[Outputs] = []
+        self._stages: Sequence[Tensor] = ()
         self.iterates: list[Tensor] = []
-        self.seen: list[Seen] = []
 
     def keep(self, steps: Sequence[int]) -> None:
         """Forget what was kept, and keep what comes after these numbers of steps."""
-        self._wanted, self.iterates, self.seen = steps, [], []
+        self._wanted, self._passes, self.iterates = steps, [], []
 
     def watch(self, step: int, x_adv: Tensor) -> None:
         self._step = step if step in self._wanted else None
@@ -61,20 +65,28 @@ class Pictured:
 
     def ends_at(self, x_adv: Tensor) -> None:
         """Take this for where the last step led."""
-        self.iterates[-1] = x_adv
-        self.seen[-1] = look_closely(self._looker, rounded(x_adv))
+        del self.iterates[-1], self._passes[-1]
+        self.watch(self._wanted[-1], x_adv)
+        with torch.no_grad():
+            self(x_adv)
 
     def __call__(self, x: Tensor) -> Tensor:
-        model, passes = self._looker
         step, self._step = self._step, None
-        picture = x + (rounded(x) - x).detach()
-        if step is not None and step == self._wanted[-1]:
-            outputs, stages = passes.staged(picture)
+        picture, passes = x + (rounded(x) - x).detach(), self._looker.passes
+        if step is None or step < self._wanted[-1]:
+            outputs = passes.outputs(picture)
         else:
-            outputs, stages = passes.outputs(picture), ()
+            outputs, self._stages = passes.staged(picture)
         if step is not None:
-            self.seen.append(seen(model, outputs, stages))
+            self._passes.append(Outputs(*(part.detach() for part in outputs)))
         return outputs.logits
+
+    def seen(self) -> list[Seen]:
+        """What it made of the iterates that were kept, of the last with its stages."""
+        every = Outputs(*(torch.cat(parts) for parts in zip(*self._passes, strict=True)))
+        parts = seen(self._looker.model, every).split([len(one) for one in self.iterates])
+        sums = tuple(attention_map(stage) for stage in self._stages)
+        return [*parts[:-1], replace(parts[-1], stages=sums)]
 
 
 class Turn(NamedTuple):
@@ -150,13 +162,14 @@ def craft(
         if how.attack.own_step_size:  # hands out its best
             model.ends_at(found.x_adv)
         iterates[left] = torch.stack(model.iterates, dim=1)
+        new = model.seen()
         answers = (
-            [old.replaced(left, new) for old, new in zip(answers, model.seen, strict=True)]
+            [old.replaced(left, one) for old, one in zip(answers, new, strict=True)]
             if answers
-            else model.seen
+            else new
         )
         if number < len(turns):
-            left = left[model.seen[-1].probabilities.argmax(dim=1) == y]
+            left = left[new[-1].probabilities.argmax(dim=1) == y]
             if len(left) == 0:
                 break
     return Crafted(iterates, [answer.cpu() for answer in answers])
