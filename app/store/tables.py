@@ -107,7 +107,7 @@ class JobRow(Table):
 
 
 class EventRow(Table):
-    """What a job reported; `seq` counts from 1 within the job, without gaps."""
+    """What a job reported; `seq` counts from 1 within the job, without gaps but for previews."""
 
     __tablename__ = "job_events"
 
