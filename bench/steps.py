@@ -76,7 +76,9 @@ class LabStep:
         self.generator = torch.Generator(setting.device)
         self._teacher = teacher
         self._networks = networks(student=student, teacher=teacher, dtype=dtype)
-        self._parameters = Parameters(attack=setting.attack, weights=WEIGHTS, trades_beta=6.0)
+        self._parameters = Parameters(
+            attack=setting.attack, weights=WEIGHTS, trades_beta=6.0, towards_confusing=False
+        )
         places = torch.arange(setting.images, device=setting.device)
 
         def images(classes: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ class LabStep:
     def work(self) -> Losses:
         """With the random starts that come next."""
         self.student.zero_grad()
-        taken = RECIPES["agkd_bml"](self._networks, self._batch, self._parameters)
+        taken = RECIPES["agkd_bml"](self._networks, self._batch, self._parameters)()
         torch.autograd.backward(taken.loss)
         return {"loss": taken.loss.detach()} | {n: of.detach() for n, of in taken.terms.items()}
 

@@ -70,9 +70,9 @@ def _work(folder: Path, job: str, trace: Path, fatal_sync: int | None) -> None:
     advance, keep_best = TrainingState.advance, TrainingState.keep_best
     fsync, syncs = os.fsync, 0
 
-    def recorded(state: TrainingState, loss: torch.Tensor) -> None:
+    def recorded(state: TrainingState, loss: torch.Tensor, restore: Any) -> None:
         os.write(record, f"{state.steps} {float(loss.detach()).hex()}\n".encode())
-        advance(state, loss)
+        advance(state, loss, restore)
 
     def early(state: TrainingState, best: Best) -> None:
         if best.epoch < state.params.epochs:

@@ -19,7 +19,7 @@ from app.errors import JobError
 from tests.jobs.runs import run
 from tests.jobs.trainings import Workshop, open_workshop, train
 from worker.jobs import fitting
-from worker.recipes import RECIPES, Batch, Networks, Parameters, Step
+from worker.recipes import RECIPES, Batch, Networks, Objective, Parameters
 
 _ROOT = Path(__file__).resolve().parents[2]
 MIB = 2**20
@@ -122,7 +122,7 @@ def test_looking_ahead_changes_nothing(shop: Workshop, monkeypatch: pytest.Monke
 def test_looking_ahead_draws_nothing(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where layers draw from torch's own generator, as dropout does."""
 
-    def dropping(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
+    def dropping(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
         return RECIPES["clean"](networks, replace(batch, x=F.dropout(batch.x, 0.1)), parameters)
 
     monkeypatch.setattr("worker.jobs.training.RECIPES", {**RECIPES, "clean": dropping})
@@ -136,7 +136,7 @@ def test_a_step_that_runs_out_of_memory_says_what_fits(
 ) -> None:
     """As on a GPU, which has room for 40 images, three of them at a time."""
 
-    def small(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
+    def small(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
         if len(batch.x) > 40:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return RECIPES["agkd_bml"](networks, batch, parameters)

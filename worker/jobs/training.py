@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.events import LogLevel
-from app.contracts.params import Recipe, Schedule, TrainParams
+from app.contracts.params import Direction, Recipe, Schedule, TrainParams
 from app.errors import JobError
 from worker import registry
 from worker.data import ClassIndex, Dataset, TensorSplit, random_crop_flip, to_float
@@ -22,12 +22,22 @@ from worker.jobs.save_pace import SavePace
 from worker.jobs.training_state import EpochSums, TrainingState, seeds
 from worker.jobs.validation import validate
 from worker.models import Classifier
-from worker.recipes import RECIPES, Batch, Networks, Parameters, Step, TrainingAttack, Weights
+from worker.recipes import (
+    RECIPES,
+    Batch,
+    Networks,
+    Objective,
+    Parameters,
+    Step,
+    TrainingAttack,
+    Weights,
+    perturb,
+)
 
 _REPORT_EVERY_S = 2.0
 
-StepOf = Callable[[Tensor, Tensor], Step]
-"""Images (N, 3, H, W) in [0, 1] and classes (N,) -> the loss of a step."""
+ObjectiveOf = Callable[[Tensor, Tensor], Objective]
+"""Images (N, 3, H, W) in [0, 1] and classes (N,) -> the loss on their adversarial examples."""
 
 
 @dataclass(frozen=True)
@@ -203,12 +213,12 @@ def _train_within_memory(
 def _train(
     context: JobContext, params: TrainParams, state: TrainingState, data: _Data, networks: Networks
 ) -> None:
-    step = _step_of(params, state, data, networks)
+    objective_of = _objective_of(params, state, data, networks)
     pace = SavePace(context.lab.settings.checkpoint_s)
     try:
         while state.validated < params.epochs:
             if state.sampler.epoch == state.validated:
-                _epoch(context, params, state, data, step, pace)
+                _epoch(context, params, state, data, objective_of, pace)
             validate(context, params, state, data.validation)
             _save_when_due(context, state, pace)
     except (Cancelled, Interrupted):
@@ -216,7 +226,9 @@ def _train(
         raise
 
 
-def _step_of(params: TrainParams, state: TrainingState, data: _Data, networks: Networks) -> StepOf:
+def _objective_of(
+    params: TrainParams, state: TrainingState, data: _Data, networks: Networks
+) -> ObjectiveOf:
     """The recipe, bound to its networks, its parameters and its source of images."""
     recipe, parameters, generators = RECIPES[params.recipe], parameters_of(params), state.generators
     by_class = ClassIndex(data.train.labels)
@@ -225,11 +237,11 @@ def _step_of(params: TrainParams, state: TrainingState, data: _Data, networks: N
         chosen = data.train.images[by_class.draw(classes, generators["classes"])]
         return to_float(_augment(params, chosen, generators["augmentation"]))
 
-    def step(x: Tensor, y: Tensor) -> Step:
+    def objective_of(x: Tensor, y: Tensor) -> Objective:
         batch = Batch(x=x, y=y, draw_prime=draw_prime, generator=generators["attack"])
         return recipe(networks, batch, parameters)
 
-    return step
+    return objective_of
 
 
 def parameters_of(params: TrainParams) -> Parameters:
@@ -246,6 +258,7 @@ def parameters_of(params: TrainParams) -> Parameters:
             mu=params.mu,
         ),
         trades_beta=params.trades_beta,
+        towards_confusing=params.direction is Direction.CONFUSING,
     )
 
 
@@ -258,21 +271,24 @@ def _epoch(
     params: TrainParams,
     state: TrainingState,
     data: _Data,
-    step: StepOf,
+    objective_of: ObjectiveOf,
     pace: SavePace,
 ) -> None:
     """The rest of the current epoch. Scalars stay on the device between two reports."""
     total = params.epochs * len(state.sampler)
     phase = f"epoch {state.sampler.epoch + 1} of {params.epochs}"
     device = data.train.labels.device
+    perturbs = params.perturbs_weights(state.sampler.epoch)
     recent, before = EpochSums(), time.monotonic()
     context.progress(state.steps, total, phase)
     for indices in state.sampler:
         where = indices.to(device, non_blocking=True)
         pixels, y = data.train.images[where], data.train.labels[where]
-        taken = step(to_float(_augment(params, pixels, state.generators["augmentation"])), y)
-        rate = state.learning_rate
-        state.advance(taken.loss)
+        augmented = to_float(_augment(params, pixels, state.generators["augmentation"]))
+        objective = objective_of(augmented, y)
+        restore = perturb(state.model, objective, gamma=params.awp_gamma) if perturbs else None
+        taken, rate = objective(), state.learning_rate
+        state.advance(taken.loss, restore)
         scalars, now = _scalars(taken, y), time.monotonic()
         for sums in (recent, state.epoch_sums):
             sums.add(scalars, images=len(y), seconds=now - before, learning_rate=rate)
