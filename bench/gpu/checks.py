@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.attacks import Method, Norm
+from app.contracts.events import EVENT, LogEvent, LogLevel
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
     Attack,
@@ -127,7 +128,7 @@ class Bench:
     def _training(self, recipe: Recipe, name: str | None = None, **changes: Any) -> TrainParams:
         robust = recipe.record.robust_teacher
         teacher = None if recipe is Recipe.CLEAN else self._models["pgd_at" if robust else "clean"]
-        small = {"architecture": "wrn-10-1", "epochs": 1, "batch_size": 64, "steps": 2}
+        small = {"architecture": "wrn-10-1", "epochs": 1, "batch_size": 32, "steps": 2}
         given = {"recipe": recipe, "dataset": self._dataset, "teacher": teacher, **small, **changes}
         return TrainParams.model_validate(
             {"name": name or recipe.value, "precision": "auto", **given}
@@ -135,10 +136,13 @@ class Bench:
 
     def _recipe(self, recipe: Recipe) -> str:
         epochs = 8 if recipe is Recipe.CLEAN else 1
-        self._succeed(JobKind.TRAIN, self._training(recipe, epochs=epochs))
-        card = self._newest()
-        self._models[recipe.value] = card.id
-        return f"trained in {card.card['precision']}"
+        row = self._succeed(JobKind.TRAIN, self._training(recipe, epochs=epochs))
+        model = self._newest()
+        self._models[recipe.value] = model.id
+        events = job_queries.events_after(self._lab.database, row.id, 0, limit=1000)
+        told = [EVENT.validate_python(event.body) for event in events]
+        warned = [e.text for e in told if isinstance(e, LogEvent) and e.level is LogLevel.WARNING]
+        return " ".join([f"trained in {model.card['precision']}.", *warned])
 
     def _newest(self) -> Any:
         return max(catalogue.models(self._lab.database)[0], key=lambda row: row.created_at)

@@ -18,6 +18,11 @@ WARM_UPS = 3
 """Runs before a recording: libraries choose their kernels and take their memory in the first."""
 
 
+def is_possible(device: torch.device) -> bool:
+    """Whether the device has graphs."""
+    return device.type == "cuda"
+
+
 def recorded(work: Callable[[], Made], generators: Iterable[torch.Generator]) -> Callable[[], Made]:
     """`work` as a graph of the current CUDA device; each call of the result does it once more.
 
