@@ -42,10 +42,27 @@ function update(form) {
   }
 }
 
+// A default that is decided elsewhere in the form follows what is chosen there, until something else is typed.
+function defaultOf(form, control) {
+  return JSON.parse(control.dataset.defaults)[values(form, control.dataset.defaultBy)[0]];
+}
+
+function lookForTyped(form) {
+  for (const control of form.querySelectorAll("[data-default-by]")) {
+    control.toggleAttribute("data-typed", !["", defaultOf(form, control)].includes(control.value));
+  }
+}
+
+function follow(form) {
+  for (const control of form.querySelectorAll("[data-default-by]:not([data-typed])")) control.value = defaultOf(form, control) ?? control.value;
+}
+
 for (const form of document.querySelectorAll("form")) {
   if (!form.querySelector("[data-when]")) continue;
-  form.addEventListener("change", () => update(form));
-  window.addEventListener("pageshow", () => update(form));
+  form.addEventListener("input", ({ target }) => target.toggleAttribute("data-typed", target.value !== ""));
+  form.addEventListener("change", () => { follow(form); update(form); });
+  window.addEventListener("pageshow", () => { lookForTyped(form); update(form); });
+  lookForTyped(form);
   update(form);
 }
 
@@ -59,6 +76,7 @@ for (const link of document.querySelectorAll("a[data-preset]")) {
       for (const control of form.querySelectorAll(`[name="${CSS.escape(name)}"]:not([type="hidden"])`)) {
         if (["radio", "checkbox"].includes(control.type)) control.checked = wanted.getAll(name).includes(control.value);
         else control.value = wanted.get(name);
+        control.removeAttribute("data-typed");
       }
     }
     for (const other of document.querySelectorAll("a[data-preset]")) other.removeAttribute("aria-current");

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import AblationParams, Recipe
+from app.contracts.params import AblationParams, Design, Recipe
 from app.contracts.views import JobView, ModelView
 from app.deps import LabDep
 from app.services import datasets
@@ -117,10 +117,12 @@ def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
     has a name and a recipe of its own.
     """
     entries = typed.posted_entries(AblationParams, posted)
-    robust = [entry for entry in entries.get("recipes", ()) if entry != Recipe.CLEAN]
+    is_grid = next(iter(entries.get("design", ())), Design.GRID) == Design.GRID
+    has_students = not is_grid or any(r != Recipe.CLEAN for r in entries.get("recipes", ()))
     entries["training.name"] = entries.get("name", ())
-    entries["training.recipe"] = (robust[0] if robust else Recipe.CLEAN,)
-    if not robust:
+    # Of the students, the one that reads most and needs no teacher.
+    entries["training.recipe"] = (Recipe.BML if has_students else Recipe.CLEAN,)
+    if not has_students:
         entries["training.teacher"] = ()
     return entries
 
