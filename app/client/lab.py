@@ -223,7 +223,7 @@ class Lab:
         name: str,
         *,
         dataset: str,
-        recipes: Sequence[str],
+        recipes: Sequence[str] = (),
         teacher: str | None = None,
         training: Mapping[str, Any] | None = None,
         **params: Any,
@@ -231,7 +231,8 @@ class Lab:
         """Train several recipes with several seeds, and measure every model.
 
         Args:
-            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"].
+            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"]; none
+                with a design="parts" or "steps", which has rows of its own.
             teacher: A clean model; every recipe but `clean` starts from its weights.
             training: What all trainings share, of `TrainParams`: {"epochs": 30}.
             params: Those of `AblationParams`, for example seeds=[0, 1], grid={"steps": [7, 10]},

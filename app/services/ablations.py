@@ -1,4 +1,4 @@
-"""Ablations: the table of an ablation, while it runs and after."""
+"""Ablations: the table of an ablation, while it runs and after, and what its rows change."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from app.ablations import tables
 from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams
-from app.contracts.results import AblationTable
+from app.contracts.results import AblationTable, Rung
 from app.contracts.stored import understood
 from app.contracts.views import JobView
 from app.errors import Conflict, InvalidInput
-from app.services import jobs, spreadsheets
+from app.services import jobs, rungs, spreadsheets
 from app.services.lab import Lab
 
 
@@ -37,6 +37,13 @@ def get(lab: Lab, job_id: str) -> Ablation:
             hint="Submit it again.",
         )
     return Ablation(job, params, found)
+
+
+def rungs_of(lab: Lab, ablation: Ablation) -> tuple[Rung, ...]:
+    """Every row of a design beside the one it is compared with; empty for recipes with a grid."""
+    if ablation.params.design.is_grid:
+        return ()
+    return rungs.rungs(lab.files, ablation.table, [row.beside for row in ablation.params.rows()])
 
 
 def csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:

@@ -21,7 +21,7 @@ from app.services.lab import Lab
 from app.web.charts import evaluation, reported, training
 from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
-from app.web.pages.ablation import AblationView, ablation_view
+from app.web.pages.ablation import AblationView, view_of
 from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
@@ -214,8 +214,7 @@ def _ablation(lab: Lab, job: JobView) -> AblationContext:
     frame = _frame(lab, job)
     if frame["unread"]:
         return AblationContext(**frame, ablation=None)
-    _, params, table = ablations.get(lab, job.id)
-    return AblationContext(**frame, ablation=ablation_view(params, table))
+    return AblationContext(**frame, ablation=view_of(lab, ablations.get(lab, job.id)))
 
 
 KINDS: Mapping[JobKind, Kind] = {
