@@ -9,7 +9,7 @@ the cross-entropy with label smoothing s, BCE_s has it in its first half.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from app.contracts.options import Option, Record
 
@@ -106,6 +106,14 @@ class Recipe(Option):
         label_smoothing=0.5, hue="#d4650f",
         teacher="attention",
     )  # fmt: skip
+
+    @classmethod
+    def known(cls, stored: Any) -> Recipe | None:
+        """The recipe that a row names; None where none is called so, or not any more."""
+        try:
+            return cls(stored)
+        except ValueError:
+            return None
 
     @property
     def is_robust(self) -> bool:

@@ -13,14 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from app.contracts.params import AblationParams, EvaluateParams, Params, Recipe, TrainParams
 from app.contracts.results import ModelCard
+from app.contracts.stored import understood
 from app.contracts.views import Estimate
 from app.services.lab import Lab
 from app.store import catalogue, history
-from app.store.history import Trained
 
 _LOOKED_AT = 100
 """Earlier jobs that are read, the newest."""
@@ -134,17 +132,10 @@ def _trained(
     earlier = history.trainings(lab.database, recipe, limit=_LOOKED_AT)
     sizes = catalogue.datasets_by_id(lab.database, {each.dataset_id for each in earlier})
     for each in earlier:
-        card, held = _card(each), sizes.get(each.dataset_id)
+        card, held = understood(ModelCard, each.card), sizes.get(each.dataset_id)
         if card is None or held is None or card.params is None or card.image_size != side:
             continue
         yield card.environment.device, card.params, held.report["train_images"], each.seconds
-
-
-def _card(trained: Trained) -> ModelCard | None:
-    try:
-        return ModelCard.model_validate(trained.card)
-    except ValidationError:  # of another version of the lab
-        return None
 
 
 def _costs_as_much(params: TrainParams, other: TrainParams, *further: str) -> bool:
@@ -165,14 +156,14 @@ def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
         for each in history.evaluations(lab.database, limit=_LOOKED_AT)
         if _facts(each.params) == wanted
     ]
-    of_jobs = [model for each in earlier for model in each.params["models"]]
+    of_jobs = [model for each in earlier for model in each.params.get("models", ())]
     held = catalogue.models_by_id(lab.database, [*params.models, *of_jobs])
     networks = {model: _network(row.card) for model, row in held.items()}
     asked = sorted(networks[model] for model in params.models if model in networks)
     runs = [
         _Run(each.device, each.images, each.seconds)
         for each in earlier
-        if sorted(networks.get(model, "") for model in each.params["models"]) == asked
+        if sorted(networks.get(model, "") for model in each.params.get("models", ())) == asked
     ]
     return _expected(runs, min(params.images, dataset.report["test_images"]))
 

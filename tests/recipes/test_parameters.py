@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.contracts.params import Recipe, TrainParams
 from app.contracts.recipes import READ_BY_SOME
 from tests.recipes.scenes import scene
-from worker.jobs.training import parameters_of
+from worker.jobs.stepping import parameters_of
 from worker.recipes import RECIPES, perturb
 
 BASE: dict[str, Any] = {

@@ -131,8 +131,17 @@ def test_a_job_is_followed_to_its_end(page: Page, lab: Lab) -> None:
     ])  # fmt: skip
     expect(page.locator("#warnings")).to_contain_text("It overfits again. 1 earlier warning")
     page.wait_for_function(
-        "() => document.querySelector('[data-chart=accuracy] .plot').layout?.annotations?.length"
+        "() => document.querySelector('[data-chart=accuracy] .plot').layout?.shapes?.length"
     )
+    page.get_by_label("Epoch").check()
+    report(3, 1.0)
+    page.wait_for_function(
+        "() => document.querySelector('[data-chart=loss] .plot').data[0].x.length > 2"
+    )
+    trace = page.evaluate("document.querySelector('[data-chart=loss] .plot').data[0]")
+    assert (trace["x"], trace["y"]) == ([0.5, 1, 1.5], [3.0, 2.0, 1.0])
+    mark = "document.querySelector('[data-chart=accuracy] .plot').layout.shapes[0].x0"
+    assert page.evaluate(mark) == 1
     store.settle(lab.database, claim, JobStatus.CANCELLED)
     expect(page.locator(".state.cancelled")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)

@@ -170,13 +170,11 @@ class TrainingState:
         """What the body computes in; None: in the weights' own type."""
         return torch.bfloat16 if self.precision is Precision.BFLOAT16 else None
 
-    def advance(self, loss: Tensor, restore: Callable[[], None] | None = None) -> None:
-        """One step of optimiser, schedule and average down the gradient of `loss`.
+    def advance(self, restore: Callable[[], None] | None = None) -> None:
+        """One step of optimiser, schedule and average down the gradients that the weights have.
 
         `restore` follows the optimiser: it takes a perturbation off the weights.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
         self.optimizer.step()
         if restore is not None:
             restore()

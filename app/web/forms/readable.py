@@ -64,19 +64,23 @@ def _row(spec: Spec, entries: Mapping[str, Sequence[str]], names: Mapping[str, N
     return Row(
         label=spec.label,
         help=spec.help,
-        values=_values(spec, entries[spec.name], names),
+        values=said(spec, entries[spec.name], names),
         changed=not spec.required and tuple(entries[spec.name]) != spec.default_among(entries),
     )
 
 
-def _values(spec: Spec, entries: Sequence[str], names: Mapping[str, Named]) -> tuple[Named, ...]:
+def said(
+    spec: Spec, entries: Sequence[str], names: Mapping[str, Named] | None = None
+) -> tuple[Named, ...]:
+    """What was typed or chosen, in words; `names` are of the lab's things."""
+    named = names or {}
     if spec.widget == "check":
         return (Named("on" if entries else "off", ""),)
     if spec.widget == "pairs":
         return tuple(Named(entry, "") for entry in entries)
     if spec.widget == "many" or (spec.widget == "select" and not spec.choices):
         labels = {choice.value: choice.label for choice in spec.choices}
-        return tuple(names.get(e, Named(labels.get(e, e), "")) for e in entries)
+        return tuple(named.get(e, Named(labels.get(e, e), "")) for e in entries)
     text = entries[0]
     if not text:
         return (Named("none", ""),)

@@ -136,8 +136,7 @@ def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
 
 def view_of(lab: Lab, ablation: ablations.Ablation) -> AblationView:
     """What the page shows of an ablation."""
-    params = AblationParams.model_validate(ablation.job.params)
-    return ablation_view(params, ablation.table, ablations.rungs_of(lab, ablation))
+    return ablation_view(ablation.params, ablation.table, ablations.rungs_of(lab, ablation))
 
 
 def ablation_view(
