@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.contracts.attacks import ITERATIVE
 from app.contracts.params import (
+    MAX_LINF,
     AblationMeasure,
     AblationParams,
     Design,
@@ -67,14 +68,29 @@ _TRAINING = {
 
 
 _IN_GRID = When("design", (Design.GRID,))
-_IN_ROWS = When("design", tuple(design for design in Design if not design.is_grid))
 
 
-def _of_several(when: When) -> When:
-    """The same for the shared settings of an ablation: for one of its recipes, or its design."""
+def _of_several(name: str, when: When) -> When:
+    """The same for a shared setting of an ablation: for one of its recipes, or its design."""
     if when.field == "recipe":
-        return When("recipes", when.values, _IN_ROWS)
+        return When("recipes", when.values, _left_open(name, when.values))
     return When(f"training.{when.field}", when.values)
+
+
+def _left_open(name: str, recipes: Sequence[str]) -> When:
+    """Designs with a row that means something by a setting, and does not say it itself."""
+    return When(
+        "design",
+        tuple(
+            design
+            for design in Design
+            if design.record.rungs is not None
+            and any(
+                rung.recipe in recipes and name not in rung.changes
+                for rung in design.record.rungs(MAX_LINF)  # the budget changes no row's settings
+            )
+        ),
+    )
 
 
 SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
@@ -89,7 +105,7 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
     ExplainParams: _ATTACK,
     AblationParams: {
         **dict.fromkeys(("recipes", "grid", "own"), _IN_GRID),
-        **{f"training.{name}": _of_several(when) for name, when in _TRAINING.items()},
+        **{f"training.{name}": _of_several(name, when) for name, when in _TRAINING.items()},
         **{
             f"measure.{name}": When("measure", ("true",)) for name in AblationMeasure.model_fields
         },
@@ -100,7 +116,7 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
 _NEEDS_TEACHER = _recipes(*(recipe for recipe in Recipe if recipe.needs_teacher))
 REQUIRED_WHEN: Mapping[type[Params], Mapping[str, When]] = {
     TrainParams: {"teacher": _NEEDS_TEACHER},
-    AblationParams: {"training.teacher": _of_several(_NEEDS_TEACHER)},
+    AblationParams: {"training.teacher": _of_several("teacher", _NEEDS_TEACHER)},
 }
 """Fields that may be empty, but not then."""
 

@@ -34,6 +34,9 @@ _TERMS: Mapping[type[Params], Mapping[str, str]] = {
         "epsilon": "training#epsilon",
         "step_size": "training#epsilon",
         "steps": "training#epsilon",
+        "direction": "training#recipes",
+        "awp_gamma": "training#adversarial-weight-perturbation",
+        "awp_warmup": "training#adversarial-weight-perturbation",
         "agkd_weight": "training#agkd_weight",
         "bml_weight": "training#bml_weight",
         "margin": "training#bml_weight",
@@ -70,7 +73,7 @@ _TERMS: Mapping[type[Params], Mapping[str, str]] = {
         "seed": _FIGURE,
     },
     AblationParams: dict.fromkeys(
-        ("training", "recipes", "grid", "own", "seeds", "measure"), "training#ablations"
+        ("training", "design", "recipes", "grid", "own", "seeds", "measure"), "training#ablations"
     ),
     AblationMeasure: {
         "images": "evaluating#what-it-costs",
