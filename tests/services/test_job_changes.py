@@ -37,10 +37,11 @@ def test_a_named_job_is_called_so_and_says_what_it_does(lab: Lab) -> None:
 
 
 def test_pinned_jobs_are_found_the_latest_first_while_they_are_there(lab: Lab) -> None:
-    first, second, gone = (ended(lab, status=JobStatus.SUCCEEDED) for _ in range(3))
-    for job in (first, second, gone):
+    first, second, gone, kept = (ended(lab, status=JobStatus.SUCCEEDED) for _ in range(4))
+    for job in (first, second, gone, kept):
         job_changes.change(lab, [job], JobChanges(pinned=True))
     job_changes.delete(lab, gone)
+    job_changes.change(lab, [kept], JobChanges(archived=True))
     assert [view.id for view in job_changes.pinned(lab)] == [second, first]
 
 
