@@ -30,6 +30,7 @@ from app.contracts.results import (
     AblationResult,
     Comparison,
     EvaluationResult,
+    ExplainResult,
     ImportModelResult,
     ImportResult,
     JobResult,
@@ -222,7 +223,7 @@ class Lab:
         name: str,
         *,
         dataset: str,
-        recipes: Sequence[str],
+        recipes: Sequence[str] = (),
         teacher: str | None = None,
         training: Mapping[str, Any] | None = None,
         **params: Any,
@@ -230,7 +231,8 @@ class Lab:
         """Train several recipes with several seeds, and measure every model.
 
         Args:
-            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"].
+            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"]; none
+                with a design="parts" or "steps", which has rows of its own.
             teacher: A clean model; every recipe but `clean` starts from its weights.
             training: What all trainings share, of `TrainParams`: {"epochs": 30}.
             params: Those of `AblationParams`, for example seeds=[0, 1], grid={"steps": [7, 10]},
@@ -247,6 +249,20 @@ class Lab:
             **params,
         }
         return self._submit(JobKind.ABLATION, body)
+
+    def live(
+        self, image: str | Path, *, models: str | Sequence[str], **options: Any
+    ) -> Job[ExplainResult]:
+        """Attack one image on models of the same classes, and see where each of them looks.
+
+        Args:
+            image: PNG, JPEG or WebP.
+            models: One to six of them, the reference first.
+            options: Those of `Attack` and of `ExplainParams`, for example method="pgd", steps=10,
+                max_epsilon="16/255", label="cat".
+        """
+        chosen = [self._model_id(model) for model in several_names(models, "models")]
+        return self._upload("/api/live", image, {"models": chosen, **options}, called="image")
 
     def rerun(self, export: str | Path) -> Job[EvaluationResult]:
         """Run an evaluation again as its `.json` export says; the same lab, the same figures."""
@@ -304,7 +320,14 @@ class Lab:
 
     # How
 
-    def _upload(self, path: str, file: str | Path | None, values: Mapping[str, Any]) -> Job[Any]:
+    def _upload(
+        self,
+        path: str,
+        file: str | Path | None,
+        values: Mapping[str, Any],
+        *,
+        called: str = "file",
+    ) -> Job[Any]:
         """Send a form; a list becomes a field for each of its entries."""
         fields = [
             (key, str(one))
@@ -316,7 +339,7 @@ class Lab:
             return self._job(self._transport.upload(JOB, path, fields, None))
         try:
             with Path(file).open("rb") as stream:
-                return self._job(self._transport.upload(JOB, path, fields, stream))
+                return self._job(self._transport.upload(JOB, path, fields, stream, called=called))
         except OSError as error:
             raise unreadable(file, error) from error
 

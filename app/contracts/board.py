@@ -11,7 +11,7 @@ from app.contracts.words import threat_model
 
 
 class _View(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class Figures(_View):

@@ -7,6 +7,7 @@ import time
 from app.ablations import lifecycle
 from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
+from app.services import announcing
 from app.services.lab import Lab
 from app.settings import VERSION
 from app.store import catalogue, job_queries, jobs, marks
@@ -60,7 +61,7 @@ def _resend(lab: Lab) -> None:
 
 
 def health(lab: Lab) -> Health:
-    """Whether database, broker and workers answer."""
+    """Whether database, broker, workers and webhook answer."""
     database = lab.database.answers()
     workers = lab.broker.workers()
     active = job_queries.counts(lab.database) if database else {}
@@ -75,5 +76,10 @@ def health(lab: Lab) -> Health:
     )
     ok = database and workers is not None and all(q.workers for q in queues)
     return Health(
-        ok=ok, version=VERSION, database=database, broker=workers is not None, queues=queues
+        ok=ok,
+        version=VERSION,
+        database=database,
+        broker=workers is not None,
+        queues=queues,
+        webhook=announcing.health(lab) if database else None,
     )

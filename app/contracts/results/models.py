@@ -52,6 +52,8 @@ class ModelCard(Result):
     validation_clean: Accuracy | None
     validation_robust: Accuracy | None
     """Under PGD-10 at the training budget; None for a clean or an imported model."""
+    warnings: tuple[str, ...] = ()
+    """Why a training that ran through is no success; in words."""
     test: tuple[TestAccuracy, ...] = ()
     """Accuracies on test images that are known without an evaluation in this lab."""
     precision: Precision = Precision.FLOAT32

@@ -27,6 +27,8 @@ class FieldView:
     """A field as it stands on the page."""
 
     spec: Spec
+    default: tuple[str, ...]
+    """Given what is chosen elsewhere."""
     entries: tuple[str, ...]
     """What is typed or chosen; outside text."""
     choices: tuple[Choice, ...]
@@ -136,11 +138,13 @@ def form_of(
         if spec.name in without:
             continue
         offer = offers.get(spec.name, Offer(spec.choices))
-        chosen = _entries(spec, entries, offer)
+        default = spec.default_among(entries)
+        chosen = _entries(spec, entries, offer, default)
         gone = _gone(spec, chosen, offer)
         fields.append(
             FieldView(
                 spec=spec,
+                default=default,
                 entries=tuple(entry for entry in chosen if entry not in gone),
                 choices=_in_sight(spec, offer, chosen),
                 error=messages.pop(spec.name, "") or _said_gone(gone),
@@ -156,11 +160,14 @@ def form_of(
     return FormView(_groups(fields), tuple(messages.values()), has_errors)
 
 
-def _entries(spec: Spec, entries: Mapping[str, Sequence[str]], offer: Offer) -> tuple[str, ...]:
-    if spec.name in entries:
+def _entries(
+    spec: Spec, entries: Mapping[str, Sequence[str]], offer: Offer, default: tuple[str, ...]
+) -> tuple[str, ...]:
+    is_left_to_others = spec.default_by is not None and not any(entries.get(spec.name, ()))
+    if spec.name in entries and not is_left_to_others:
         return tuple(entries[spec.name])
     only_one = spec.required and spec.widget == "select" and len(offer.choices) == 1
-    return (offer.choices[0].value,) if only_one else spec.default
+    return (offer.choices[0].value,) if only_one else default
 
 
 def _in_sight(spec: Spec, offer: Offer, chosen: Sequence[str]) -> tuple[Choice, ...]:
@@ -203,7 +210,7 @@ def _groups(fields: Sequence[FieldView]) -> tuple[GroupView, ...]:
 
 
 def _group(title: str, fields: tuple[FieldView, ...]) -> GroupView:
-    touched = any(field.error or field.entries != field.spec.default for field in fields)
+    touched = any(field.error or field.entries != field.default for field in fields)
     return GroupView(title=title, fields=fields, open=touched)
 
 

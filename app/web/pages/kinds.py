@@ -21,7 +21,7 @@ from app.services.lab import Lab
 from app.web.charts import evaluation, reported, training
 from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
-from app.web.pages.ablation import AblationView, ablation_view
+from app.web.pages.ablation import AblationView, view_of
 from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
@@ -111,7 +111,7 @@ class AblationContext(JobContext):
     """The table as it is known now; None where it cannot be read any more."""
 
 
-def _no_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
+def _no_figures(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
     return {}
 
 
@@ -123,8 +123,9 @@ class Kind:
     """What such a job does."""
     page: Callable[[Lab, JobView], JobContext]
     """All that its page shows."""
-    figures: Callable[[Lab, JobView, Sequence[reported.Event]], dict[str, Figure]] = _no_figures
-    """Charts of what the job reported so far, by name: those that the page itself lacks."""
+    figures: Callable[[Lab, JobView, Sequence[reported.Run]], dict[str, Figure]] = _no_figures
+    """Charts of what the job and the runs before it reported so far, by name: those that the page
+    itself lacks."""
     form: str = ""
     """Address of the form of such jobs; empty where scripts or other pages submit them."""
     checkpoints: bool = False
@@ -176,10 +177,8 @@ def _train(lab: Lab, job: JobView) -> TrainingContext:
     return TrainingContext(**frame, trained=result, resume=resume)
 
 
-def _training_figures(
-    lab: Lab, job: JobView, events: Sequence[reported.Event]
-) -> dict[str, Figure]:
-    return training.training_figures(events, Recipe.known(job.params.get("recipe")))
+def _training_figures(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
+    return training.training_figures(runs, Recipe.known(job.params.get("recipe")))
 
 
 def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
@@ -197,12 +196,13 @@ def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
     )
 
 
-def _estimate(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
+def _estimate(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
     params = understood(EvaluateParams, job.params)
     if job.has_result or params is None:
         return {}
     views = models.by_id(lab, params.models)
     names = {model: view.name for model, view in views.items()}
+    events = [body for run in runs for _, body in run]
     return reported.evaluation_figures(events, params, names, known_recipes(views))
 
 
@@ -214,8 +214,7 @@ def _ablation(lab: Lab, job: JobView) -> AblationContext:
     frame = _frame(lab, job)
     if frame["unread"]:
         return AblationContext(**frame, ablation=None)
-    _, params, table = ablations.get(lab, job.id)
-    return AblationContext(**frame, ablation=ablation_view(params, table))
+    return AblationContext(**frame, ablation=view_of(lab, ablations.get(lab, job.id)))
 
 
 KINDS: Mapping[JobKind, Kind] = {
