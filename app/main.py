@@ -48,11 +48,11 @@ async def _reconcile_for_ever(lab: Lab) -> None:
 
 async def _sum_up_what_is_old(lab: Lab) -> None:
     """Once, beside the service: reading every result of a large lab takes a while."""
-    try:
-        for job_id in await asyncio.to_thread(evaluations.not_measured, lab):
+    for job_id in await asyncio.to_thread(evaluations.not_measured, lab):
+        try:
             await asyncio.to_thread(evaluations.summaries, lab, [job_id])
-    except Exception:
-        _LOG.exception("Older evaluations cannot be summed up; the next start tries again.")
+        except Exception:
+            _LOG.exception("Evaluation %s cannot be summed up; the next start tries again.", job_id)
 
 
 @contextmanager

@@ -7,13 +7,13 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from app.client.errors import LabError, unreadable
-from app.client.job import JOB, MODEL, Job, stated
+from app.client.job import JOB, MODEL, Change, Job
 from app.client.names import (
     a_name,
     is_id,
@@ -223,7 +223,7 @@ class Lab:
         name: str,
         *,
         dataset: str,
-        recipes: Sequence[str],
+        recipes: Sequence[str] = (),
         teacher: str | None = None,
         training: Mapping[str, Any] | None = None,
         **params: Any,
@@ -231,7 +231,8 @@ class Lab:
         """Train several recipes with several seeds, and measure every model.
 
         Args:
-            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"].
+            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"]; none
+                with a design="parts" or "steps", which has rows of its own.
             teacher: A clean model; every recipe but `clean` starts from its weights.
             training: What all trainings share, of `TrainParams`: {"epochs": 30}.
             params: Those of `AblationParams`, for example seeds=[0, 1], grid={"steps": [7, 10]},
@@ -288,18 +289,9 @@ class Lab:
         asked = {"dataset": condition.dataset, "threat": condition.key, "every": str(every)}
         return self._transport.get(_BOARD, "/api/board", asked)
 
-    def change_model(
-        self,
-        name_or_id: str,
-        *,
-        name: str | None = None,
-        note: str | None = None,
-        tags: Sequence[str] | None = None,
-        archived: bool | None = None,
-    ) -> ModelView:
+    def change_model(self, name_or_id: str, **changes: Unpack[Change]) -> ModelView:
         """Rename, note, tag or archive a model; what is left out stays."""
-        said = stated({"name": name, "note": note, "tags": tags, "archived": archived})
-        return self._transport.patch(MODEL, f"/api/models/{self._model_id(name_or_id)}", said)
+        return self._transport.patch(MODEL, f"/api/models/{self._model_id(name_or_id)}", changes)
 
     def delete_model(self, name_or_id: str) -> str:
         """Move a model into the bin for a week; its id, by which it is restored."""
@@ -311,19 +303,10 @@ class Lab:
         """Take a model out of the bin."""
         return self._transport.post(MODEL, f"/api/models/{model_id}/restore")
 
-    def change_dataset(
-        self,
-        name_or_id: str,
-        *,
-        name: str | None = None,
-        note: str | None = None,
-        tags: Sequence[str] | None = None,
-        archived: bool | None = None,
-    ) -> DatasetView:
+    def change_dataset(self, name_or_id: str, **changes: Unpack[Change]) -> DatasetView:
         """Rename, note, tag or archive a dataset; what is left out stays."""
-        said = stated({"name": name, "note": note, "tags": tags, "archived": archived})
         path = f"/api/datasets/{self._dataset_id(name_or_id)}"
-        return self._transport.patch(_DATASET, path, said)
+        return self._transport.patch(_DATASET, path, changes)
 
     def delete_dataset(self, name_or_id: str) -> str:
         """Move a dataset into the bin for a week; its id, by which it is restored."""

@@ -69,8 +69,6 @@ class Entry(_View):
     model: str
     name: str
     """Outside text."""
-    held: bool
-    """Whether the lab still has it."""
     recipe: Recipe | None
     """None where it is not known."""
     figures: Figures

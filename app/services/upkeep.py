@@ -35,9 +35,9 @@ def _clear(lab: Lab) -> None:
     active = [row.params for row in job_queries.unfinished(lab.database)]
     needed = [params.get("upload") or "" for params in active]
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
-        lab.files.upload(upload_id).unlink(missing_ok=True)
+        remove(lab.files.upload(upload_id))
     for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_KEPT_S):
-        lab.files.weights(model_id).unlink(missing_ok=True)
+        remove(lab.files.weights(model_id))
     for dataset_id in marks.empty_bin(lab.database, DatasetRow, older_than_s=_KEPT_S):
         remove(lab.files.dataset(dataset_id))
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):

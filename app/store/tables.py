@@ -107,7 +107,7 @@ class JobRow(Table):
 
 
 class EventRow(Table):
-    """What a job reported; `seq` counts from 1 within the job, without gaps."""
+    """What a job reported; `seq` counts from 1 within the job, without gaps but for previews."""
 
     __tablename__ = "job_events"
 
@@ -248,6 +248,7 @@ class UploadRow(Table):
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int]
     created_at: Mapped[float]
+    """When it was sent, or last taken by a job."""
 
 
 class WebhookRow(Table):

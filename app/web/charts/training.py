@@ -44,7 +44,7 @@ _PACES = {
 """Numbers with a chart of their own: its name, its axis, how a point reads."""
 
 
-def training_figures(runs: Sequence[Run], recipe: Recipe) -> dict[str, Figure]:
+def training_figures(runs: Sequence[Run], recipe: Recipe | None) -> dict[str, Figure]:
     """Terms of the loss, accuracies, learning rate, pace and memory over the steps of all runs.
 
     What has no points yet is left out. Each trace carries the series and the name of its number in
@@ -53,7 +53,7 @@ def training_figures(runs: Sequence[Run], recipe: Recipe) -> dict[str, Figure]:
     """
     events, places = [body for run in runs for _, body in run], Places.of(runs)
     lines = {key: _Placed.of(line, places) for key, line in lines_of(events).items()}
-    own = palette.STUDENT if recipe.is_robust else palette.TEACHER
+    own = palette.TEACHER if recipe is Recipe.CLEAN else palette.STUDENT
     marks = _marks(_best(events), places)
     shown = {
         "loss": _terms(lines, own, [name for name in _terms_in(lines) if name not in _SMALL]),

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import ValidationError
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import PARAMS_OF, Params
+from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.units import format_255, parse
 from app.deps import LabDep
 from app.services import jobs, uploads
@@ -72,11 +72,9 @@ def code(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     job = jobs.get(lab, job_id)
     upload = job.params.get("upload")
     file = uploads.file_name(lab, upload) or "a-file" if upload else ""
-    try:
-        params = PARAMS_OF[job.kind].model_validate(job.params)
-    except ValidationError:
-        gone = "The job is of an earlier version, whose parameters this one does not have."
-        return render(request, CodeContext("", "", (gone,)))
+    params = understood(PARAMS_OF[job.kind], job.params)
+    if params is None:
+        return render(request, CodeContext("", "", (UNREAD_PARAMS,)))
     return render(request, code_of(request, job.kind, params, file))
 
 

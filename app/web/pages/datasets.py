@@ -155,7 +155,7 @@ def _free_name(lab: Lab, entries: Entries) -> str:
     source = next(iter(entries.get("source", ())), "")
     base = _NAMES.get(Source(source), source) if source in set(Source) else source
     taken = datasets.names_like(lab, base)
-    taken |= {str(job.params["name"]) for job in _unfinished(lab)}
+    taken |= {str(job.params.get("name")) for job in _unfinished(lab)}
     names = (base if i == 1 else f"{base} {i}" for i in range(1, len(taken) + 2))
     return next(name for name in names if name not in taken)
 
