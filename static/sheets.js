@@ -128,7 +128,26 @@ export async function pictures(cleanPng, changesPng, size, range) {
       }
     }
   }
-  return { shown: new Tiles(drawn(whole, width, height), size, size), changes: new Tiles(drawn(changes, width, height), size, size) };
+  return {
+    shown: new Tiles(drawn(whole, width, height), size, size),
+    changes: new Tiles(drawn(changes, width, height), size, size),
+    change: (row, column) => changeOf(clean, sheet, size, row, column),
+  };
+}
+
+/** How far a picture is from the clean one: at most, in grey levels, and its L2 length in units of [0, 1]. */
+function changeOf(clean, sheet, size, row, column) {
+  let [most, squares] = [0, 0];
+  for (let y = 0; y < size; y += 1) {
+    for (let x = 0; x < 3 * size; x += 1) {
+      const before = clean.data[4 * (y * size + Math.floor(x / 3)) + (x % 3)];
+      const grey = sheet.data[4 * ((row * size + y) * sheet.width + 3 * column * size + x)];
+      const change = ((before + grey + 128) & 255) - before;
+      most = Math.max(most, Math.abs(change));
+      squares += change * change;
+    }
+  }
+  return { most, length: Math.sqrt(squares) / 255 };
 }
 
 /** The colours from one end to the other, for a legend. */

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import ExplainParams, Recipe
+from app.contracts.params import LARGEST_OF, MAX_OF, ExplainParams, Norm, Recipe
 from app.contracts.results import Picture
+from app.contracts.units import to_255
 from app.contracts.views import DatasetView, ModelView
 from app.deps import LabDep
 from app.errors import InvalidInput
@@ -20,6 +21,8 @@ from app.services.lab import Lab
 from app.web.forms.choices import known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
+from app.web.forms.specs import UNIT_255, plain
+from app.web.pages.showcase_view import ShownBox, shown_box
 from app.web.render import Context, render
 
 
@@ -52,6 +55,8 @@ class LiveContext(Context):
     """Pictures of free licence to try."""
     samples: tuple[SampleSet, ...]
     """Test images to try, a set for each dataset."""
+    example: ShownBox | None
+    """What the showcase has to show before the first attack; None with an image to begin with."""
     job: str
     """The id of an earlier explain job to show; empty for none."""
     chosen: bool
@@ -95,6 +100,7 @@ def live(
         more_models=known.more,
         examples=showcase.examples(lab),
         samples=_samples(datasets.newest(lab), lists),
+        example=None if job or dataset else shown_box(lab),
         job=job,
         chosen=bool(wished),
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",
@@ -111,16 +117,28 @@ def live(
                 for choice in known.offer.choices
             ],
             "chosen": chosen,
+            "largest": {norm.value: _largest(norm) for norm in Norm},
         },
     )
     return render(request, context)
+
+
+def _largest(norm: Norm) -> dict[str, Any]:
+    """How the largest budget is typed in a norm: the unit, the usual one, and the most."""
+    if norm is Norm.LINF:
+        most, usual = (round(to_255(of[norm]), 3) for of in (MAX_OF, LARGEST_OF))
+        return {"unit": UNIT_255, "called": UNIT_255, "most": most, "usual": usual}
+    return {"unit": "", "called": "length", "most": MAX_OF[norm], "usual": LARGEST_OF[norm]}
 
 
 def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     job = jobs.get(lab, job_id)
     if job.kind is not JobKind.EXPLAIN:
         raise InvalidInput("That job is no live attack.", hint="Open it from the list of jobs.")
-    return entries_of(ExplainParams, job.params)
+    entries = entries_of(ExplainParams, job.params)
+    if entries.get("attack.norm") != (Norm.LINF,):
+        entries["max_epsilon"] = (plain(job.params["max_epsilon"]),)
+    return entries
 
 
 def _used_last(lab: Lab) -> tuple[str, ...]:
