@@ -384,24 +384,6 @@ def test_each_norm_has_its_own_largest_budget(page: Page, lab: Lab, pair: tuple[
     assert _asked(lab, sent.value.json()["id"]).max_epsilon == 1.0
 
 
-def test_an_example_stands_until_there_is_an_own_result(
-    page: Page, lab: Lab, pair: tuple[str, str]
-) -> None:
-    job = finished(lab, *pair)
-    page.goto("/live")
-    example = page.locator("#example")
-    expect(example).to_contain_text("An example from the box")
-    expect(example.locator(".says").first).to_contain_text("✓ horse")
-    expect(example.locator(".sentence")).to_contain_text("At 8/255 the teacher says")
-    example.locator("[data-slider]").focus()
-    page.keyboard.press("Home")
-    expect(example.locator(".sentence")).to_contain_text("Of the clean image")
-    page.route("**/api/live", lambda route: route.fulfill(status=202, json={"id": job}))
-    page.locator("[data-classes] .sample").first.click()
-    page.locator(".viewer:not([hidden])").wait_for()
-    expect(example).to_be_hidden()
-
-
 def test_an_image_is_attacked_at_once(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
     page.goto("/live")
     photograph = page.locator("[data-classes] .sample").nth(1)

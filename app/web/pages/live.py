@@ -136,8 +136,9 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     if job.kind is not JobKind.EXPLAIN:
         raise InvalidInput("That job is no live attack.", hint="Open it from the list of jobs.")
     entries = entries_of(ExplainParams, job.params)
-    if entries.get("attack.norm") != (Norm.LINF,):
-        entries["max_epsilon"] = (plain(job.params["max_epsilon"]),)
+    largest = job.params.get("max_epsilon")
+    if largest is not None and entries.get("attack.norm") != (Norm.LINF,):
+        entries["max_epsilon"] = (plain(largest),)
     return entries
 
 
