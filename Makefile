@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run models showcase pictures test test-fast mutants lint format lock install install-dev
+.PHONY: help run models showcase bundle pictures test test-fast mutants lint format lock install install-dev
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ showcase: install ## Choose again what the first page shows: make showcase DATA=
 		$(BIN)/python -m worker.shipping showcase "$(DATA)"
 
 TRAINING ?= build/models
+
+bundle: install ## Collect what a GPU machine without network needs: make bundle DATA=cifar10-jpeg.tar.xz
+	@test -n "$(DATA)" || { echo "Say where the images are: make bundle DATA=archive" >&2; exit 2; }
+	$(BIN)/python -m bench.bundle "$(DATA)"
 
 pictures: install-dev ## Take the pictures of the README and the tour again: make pictures DATA=archive
 	@$(BIN)/python -m docs.pictures $(if $(DATA),"$(DATA)")

@@ -40,7 +40,7 @@ def lab_curve(model: Classifier) -> Side:
         chunk = Chunk(x=x, y=y, numbers=numbers, masks=None, index=0)
         with torch.no_grad():
             logits = model(x)
-        state = ChunkState.after_clean_pass(y, logits.argmax(dim=1))
+        state = ChunkState.after_clean_pass(x, y, logits.argmax(dim=1))
         batch = AttackBatch.of(target_model, params, classes, chunk, start, logits)
         climb(batch, SuccessCheck(model, "linf"), state, BUDGETS, start, lambda _: nullcontext())
         return [len(state.unbroken_at(eps)) for eps in BUDGETS]

@@ -75,7 +75,9 @@ def _started(architecture: str) -> TrainingState:
     model = build(architecture, num_classes=10, mean=[0.5] * 3, std=[0.25] * 3)
     params = TrainParams(name="bench", dataset="0" * 32, architecture=architecture)
     state = TrainingState.start(model, params, images=50_000)
-    state.advance(torch.stack([weight.square().mean() for weight in model.parameters()]).sum())
+    size = torch.stack([weight.square().mean() for weight in model.parameters()]).sum()
+    torch.autograd.backward(size)
+    state.advance()
     return state
 
 

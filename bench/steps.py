@@ -1,25 +1,26 @@
 """One AGKD-BML training step, as the lab takes it and as research code writes it.
 
-Both compute the loss of one batch of 128 and its gradient, WRN-10-2, 10 + 10 attack steps, eps
-8/255, from the same weights, images and random starts. The optimiser's update is left out, so that
-every repeat is the same step.
+Both compute the loss of one batch and its gradient, with as many attack steps in both directions,
+eps 8/255, from the same weights and images, on the CPU from the same random starts too. The
+optimiser's update is left out, so that every repeat is the same step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from worker.agkd_bml.examples import most_confusing_class
 from worker.agkd_bml.objective import attention_loss, classification_terms, metric_term, total_of
 from worker.models import Classifier, Outputs, build
 from worker.recipes import RECIPES, Batch, Networks, Parameters, TrainingAttack, Weights
 
-N, CLASSES = 128, 10
-ATTACK = TrainingAttack(eps=8 / 255, step_size=2 / 255, steps=10)
+CLASSES = 10
 WEIGHTS = Weights(
     smoothing=0.5, mart_beta=6.0, agkd_weight=1.0, bml_weight=2.0, margin=0.03, mu=0.001
 )
@@ -30,53 +31,104 @@ TakeStep = Callable[[int], Losses]
 """The seed of the random starts -> the losses; leaves the gradients in the student."""
 
 
-def lab_step(dtype: torch.dtype | None) -> TakeStep:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a step is of."""
+
+    architecture: str = "wrn-10-2"
+    images: int = 128
+    steps: int = 10
+    device: str = "cpu"
+
+    @property
+    def attack(self) -> TrainingAttack:
+        return TrainingAttack(eps=8 / 255, step_size=2 / 255, steps=self.steps)
+
+    def networks_and_images(
+        self, memory_format: torch.memory_format
+    ) -> tuple[Classifier, Classifier, Tensor]:
+        """Student, teacher and a pool of images by class, (CLASSES, N, 3, 32, 32), always the
+        same."""
+        torch.manual_seed(0)
+        student, teacher = (
+            build(self.architecture, num_classes=CLASSES, mean=[0.5] * 3, std=[0.25] * 3)
+            for _ in range(2)
+        )
+        pool = torch.rand(CLASSES, self.images, 3, 32, 32).to(self.device)
+        for network in (student, teacher):
+            network.to(self.device, memory_format=memory_format)
+        return student, teacher.eval(), pool
+
+
+class LabStep:
     """The lab's step: both attacks as one batch of 2N through a student with folded batch norms,
     no gradient for parameters in them, channels-last, convolutions in `dtype`."""
-    student, teacher, pool = _networks_and_images(torch.channels_last)
-    networks = Networks(student=student, teacher=teacher, dtype=dtype)
-    parameters = Parameters(attack=ATTACK, weights=WEIGHTS, trades_beta=6.0)
-    y = torch.arange(N) % CLASSES
 
-    def images(classes: Tensor) -> Tensor:
-        return pool[classes, torch.arange(N)].contiguous(memory_format=torch.channels_last)
+    def __init__(
+        self,
+        setting: Setting,
+        dtype: torch.dtype | None,
+        networks: type[Networks] = Networks,
+    ) -> None:
+        """`networks` may be a kind that computes the same in another way."""
+        student, teacher, pool = setting.networks_and_images(torch.channels_last)
+        self.student = student
+        self.generator = torch.Generator(setting.device)
+        self._teacher = teacher
+        self._networks = networks(student=student, teacher=teacher, dtype=dtype)
+        self._parameters = Parameters(
+            attack=setting.attack, weights=WEIGHTS, trades_beta=6.0, towards_confusing=False
+        )
+        places = torch.arange(setting.images, device=setting.device)
 
-    x = images(y)
+        def images(classes: Tensor) -> Tensor:
+            return pool[classes, places].contiguous(memory_format=torch.channels_last)
 
-    def step(seed: int) -> Losses:
-        student.zero_grad()
-        generator = torch.Generator().manual_seed(seed)
-        batch = Batch(x=x, y=y, draw_prime=images, generator=generator)
-        taken = RECIPES["agkd_bml"](networks, batch, parameters)
+        y = places % CLASSES
+        self._batch = Batch(x=images(y), y=y, draw_prime=images, generator=self.generator)
+
+    def __call__(self, seed: int) -> Losses:
+        self.generator.manual_seed(seed)
+        return self.work()
+
+    def compile_bodies(self) -> None:
+        """Let torch.compile have the passes of student and teacher."""
+        for network in (self.student, self._teacher):
+            network.body.compile(dynamic=False)
+
+    def work(self) -> Losses:
+        """With the random starts that come next."""
+        self.student.zero_grad()
+        taken = RECIPES["agkd_bml"](self._networks, self._batch, self._parameters)()
         torch.autograd.backward(taken.loss)
-        return {"loss": taken.loss} | taken.terms
-
-    return step
+        return {"loss": taken.loss.detach()} | {n: of.detach() for n, of in taken.terms.items()}
 
 
-def plain_step() -> TakeStep:
+def plain_step(setting: Setting) -> TakeStep:
     """The plain step: float32, contiguous, x' picked image by image, the two attacks one after the
     other, each backwards through the whole graph, which computes every parameter's gradient to
     throw it away."""
-    student, teacher, pool = _networks_and_images(torch.contiguous_format)
-    y = torch.arange(N) % CLASSES
-    x = pool[y, torch.arange(N)]
+    student, teacher, pool = setting.networks_and_images(torch.contiguous_format)
+    attacks = setting.attack
+    places = torch.arange(setting.images, device=setting.device)
+    y = places % CLASSES
+    x = pool[y, places]
 
     def attack(images: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-        noise = 2 * torch.rand(images.shape, generator=generator) - 1
-        x_adv = (images + ATTACK.eps * noise).clamp(0, 1)
-        for _ in range(ATTACK.steps):
+        noise = 2 * torch.rand(images.shape, generator=generator, device=images.device) - 1
+        x_adv = (images + attacks.eps * noise).clamp(0, 1)
+        for _ in range(attacks.steps):
             x_adv.requires_grad_()
             student.zero_grad()
             torch.autograd.backward(F.cross_entropy(student(x_adv), target))
             assert x_adv.grad is not None
-            moved = x_adv.detach() - ATTACK.step_size * x_adv.grad.sign()
-            delta = (moved - images).clamp(-ATTACK.eps, ATTACK.eps)
+            moved = x_adv.detach() - attacks.step_size * x_adv.grad.sign()
+            delta = (moved - images).clamp(-attacks.eps, attacks.eps)
             x_adv = (images + delta).clamp(0, 1)
         return x_adv
 
     def step(seed: int) -> Losses:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator(setting.device).manual_seed(seed)
         student.eval()
         with torch.no_grad():
             y_prime = most_confusing_class(student(x), y)
@@ -99,14 +151,9 @@ def plain_step() -> TakeStep:
     return step
 
 
-def _networks_and_images(
-    memory_format: torch.memory_format,
-) -> tuple[Classifier, Classifier, Tensor]:
-    """Student, teacher and a pool of images by class, (CLASSES, N, 3, 32, 32), always the same."""
-    torch.manual_seed(0)
-    student, teacher = (
-        build("wrn-10-2", num_classes=CLASSES, mean=[0.5] * 3, std=[0.25] * 3) for _ in range(2)
-    )
-    pool = torch.rand(CLASSES, N, 3, 32, 32)
-    student.to(memory_format=memory_format)
-    return student, teacher.eval().to(memory_format=memory_format), pool
+def operations(step: TakeStep) -> float:
+    """Of the convolutions and matrix products that one step computes, backward passes as they are
+    taken; a multiplication and an addition are two."""
+    with FlopCounterMode(display=False) as counter:
+        step(0)
+    return float(counter.get_total_flops())

@@ -33,13 +33,13 @@ from multiprocessing.connection import Connection
 
 import torch
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from bench.steps import ATTACK, N, TakeStep, lab_step, plain_step
+from bench.steps import LabStep, Setting, TakeStep, operations, plain_step
 from worker.memory import keep_freed_memory
 from worker.recipes.precision import bfloat16_is_native
 
 TARGET_RATIO, GOAL_RATIO, TOLERANCE = 1.5, 2.0, 1e-4
+SETTING = Setting()
 PLAIN = "plain, float32"
 LAB: dict[str, torch.dtype | None] = {"lab, float32": None, "lab, bfloat16": torch.bfloat16}
 
@@ -62,7 +62,7 @@ class Side:
     @property
     def rate(self) -> float:
         """Images per second, the median."""
-        return N / statistics.median(self.seconds)
+        return SETTING.images / statistics.median(self.seconds)
 
 
 def main() -> int:
@@ -76,7 +76,8 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     difference = _difference_in_double_precision()
     print(
-        f"AGKD-BML step, WRN-10-2, batch {N}, {ATTACK.steps} + {ATTACK.steps} attack steps, "
+        f"AGKD-BML step, {SETTING.architecture}, batch {SETTING.images}, "
+        f"{SETTING.steps} + {SETTING.steps} attack steps, "
         f"torch {torch.__version__}, threads {arguments.threads}, {arguments.clock} seconds"
     )
     for name, side in sides.items():
@@ -132,9 +133,9 @@ def _work(name: str, threads: int, clock: str, orders: Connection) -> None:
     torch.set_num_threads(threads)
     if name != PLAIN:
         keep_freed_memory()
-    step = plain_step() if name == PLAIN else lab_step(LAB[name])
+    step = _step(name)
     dtype = LAB.get(name) or torch.float32
-    orders.send(_operations(step))
+    orders.send(operations(step))
     while True:
         seed = orders.recv()
         begin = now()
@@ -144,12 +145,8 @@ def _work(name: str, threads: int, clock: str, orders: Connection) -> None:
         orders.send((seconds, {key: loss.item() for key, loss in losses.items()}, speeds))
 
 
-def _operations(step: TakeStep) -> float:
-    """Of the convolutions and matrix products of one step; a multiplication and an addition are
-    two."""
-    with FlopCounterMode(display=False) as counter:
-        step(0)
-    return float(counter.get_total_flops())
+def _step(name: str) -> TakeStep:
+    return plain_step(SETTING) if name == PLAIN else LabStep(SETTING, LAB[name])
 
 
 def _product(dtype: torch.dtype, now: Clock, size: int = 2048) -> float:
@@ -188,7 +185,7 @@ def _difference_in_double_precision() -> float:
     try:
         lab, plain = (
             {name: loss.item() for name, loss in step(0).items()}
-            for step in (lab_step(None), plain_step())
+            for step in (LabStep(SETTING, None), plain_step(SETTING))
         )
         return _largest_difference(lab, plain)
     finally:
@@ -203,7 +200,7 @@ def _largest_difference(a: dict[str, float], b: dict[str, float]) -> float:
 
 def _describe(side: Side) -> str:
     """Median images/s, n, the range of the middle half, and the share of the machine's peak."""
-    rates = sorted(N / seconds for seconds in side.seconds)
+    rates = sorted(SETTING.images / seconds for seconds in side.seconds)
     low, middle, high = (
         statistics.quantiles(rates, n=4, method="inclusive") if len(rates) > 1 else rates * 3
     )

@@ -11,8 +11,12 @@ function isChosen(form, name, among) {
   return values(form, name).some((one) => among.split(" ").includes(one));
 }
 
-function isMeant(form, place) {
-  return isChosen(form, place.dataset.when, place.dataset.is);
+function isMeant(form, { dataset: { when, is, orWhen, orIs } }) {
+  return isChosen(form, when, is) || (orWhen !== undefined && isChosen(form, orWhen, orIs));
+}
+
+function isRequired(form, { dataset: { requiredWhen, requiredIs, requiredOrWhen, requiredOrIs } }) {
+  return isChosen(form, requiredWhen, requiredIs) || (requiredOrWhen !== undefined && isChosen(form, requiredOrWhen, requiredOrIs));
 }
 
 function update(form) {
@@ -22,8 +26,7 @@ function update(form) {
     for (const control of field.querySelectorAll("input, select, fieldset")) control.disabled = !meant;
   }
   for (const field of form.querySelectorAll("[data-required-when]")) {
-    const { requiredWhen, requiredIs } = field.dataset;
-    for (const control of field.querySelectorAll("select, input:not([type=search])")) control.required = isChosen(form, requiredWhen, requiredIs);
+    for (const control of field.querySelectorAll("select, input:not([type=search])")) control.required = isRequired(form, field);
   }
   // A choice that does not fit what is chosen elsewhere. One that is made already stays in sight.
   for (const choice of form.querySelectorAll("li[data-when]")) {
@@ -42,10 +45,27 @@ function update(form) {
   }
 }
 
+// A default that is decided elsewhere in the form follows what is chosen there, until something else is typed.
+function defaultOf(form, control) {
+  return JSON.parse(control.dataset.defaults)[values(form, control.dataset.defaultBy)[0]];
+}
+
+function lookForTyped(form) {
+  for (const control of form.querySelectorAll("[data-default-by]")) {
+    control.toggleAttribute("data-typed", !["", defaultOf(form, control)].includes(control.value));
+  }
+}
+
+function follow(form) {
+  for (const control of form.querySelectorAll("[data-default-by]:not([data-typed])")) control.value = defaultOf(form, control) ?? control.value;
+}
+
 for (const form of document.querySelectorAll("form")) {
   if (!form.querySelector("[data-when]")) continue;
-  form.addEventListener("change", () => update(form));
-  window.addEventListener("pageshow", () => update(form));
+  form.addEventListener("input", ({ target }) => target.toggleAttribute("data-typed", target.value !== ""));
+  form.addEventListener("change", () => { follow(form); update(form); });
+  window.addEventListener("pageshow", () => { lookForTyped(form); update(form); });
+  lookForTyped(form);
   update(form);
 }
 
@@ -59,6 +79,7 @@ for (const link of document.querySelectorAll("a[data-preset]")) {
       for (const control of form.querySelectorAll(`[name="${CSS.escape(name)}"]:not([type="hidden"])`)) {
         if (["radio", "checkbox"].includes(control.type)) control.checked = wanted.getAll(name).includes(control.value);
         else control.value = wanted.get(name);
+        control.removeAttribute("data-typed");
       }
     }
     for (const other of document.querySelectorAll("a[data-preset]")) other.removeAttribute("aria-current");

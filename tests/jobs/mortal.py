@@ -31,6 +31,7 @@ from app.contracts.results import TrainResult
 from app.store import catalogue, jobs
 from tests.jobs.runs import add_job, open_lab, row_of
 from worker.job_run import run_job
+from worker.jobs.stepping import Stepping
 from worker.jobs.training_state import Best, TrainingState
 
 FACTS = {"lease_s": 0.2, "checkpoint_s": 0.001}
@@ -64,15 +65,18 @@ def _live(folder: Path, params: Any, deaths: list[Mapping[str, int]]) -> dict[st
 
 
 def _work(folder: Path, job: str, trace: Path, fatal_sync: int | None) -> None:
-    """In the child: run the job, and write down the loss of each step before it is taken."""
+    """In the child: run the job, and write down the loss of each step."""
     torch.set_num_threads(1)
     record = os.open(trace, os.O_WRONLY | os.O_APPEND)
-    advance, keep_best = TrainingState.advance, TrainingState.keep_best
+    step, keep_best = Stepping.step, TrainingState.keep_best
     fsync, syncs = os.fsync, 0
 
-    def recorded(state: TrainingState, loss: torch.Tensor) -> None:
-        os.write(record, f"{state.steps} {float(loss.detach()).hex()}\n".encode())
-        advance(state, loss)
+    def recorded(
+        stepping: Stepping, indices: torch.Tensor, *, perturbs: bool
+    ) -> dict[str, torch.Tensor]:
+        scalars = step(stepping, indices, perturbs=perturbs)
+        os.write(record, f"{stepping.taken} {float(scalars['loss']).hex()}\n".encode())
+        return scalars
 
     def early(state: TrainingState, best: Best) -> None:
         if best.epoch < state.params.epochs:
@@ -85,7 +89,7 @@ def _work(folder: Path, job: str, trace: Path, fatal_sync: int | None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         fsync(file)
 
-    TrainingState.advance = recorded  # type: ignore[method-assign]
+    Stepping.step = recorded  # type: ignore[method-assign]
     TrainingState.keep_best = early  # type: ignore[method-assign]
     os.fsync = counted
     run_job(open_lab(folder, **FACTS), job, stopping=lambda: False)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from app.errors import JobError
 from tests.jobs.runs import run
 from tests.jobs.trainings import Workshop, open_workshop, train
 from worker.jobs import fitting
-from worker.recipes import RECIPES, Batch, Networks, Parameters, Step
+from worker.recipes import RECIPES, Batch, Networks, Objective, Parameters, Recipe
 
 _ROOT = Path(__file__).resolve().parents[2]
 MIB = 2**20
@@ -122,10 +123,12 @@ def test_looking_ahead_changes_nothing(shop: Workshop, monkeypatch: pytest.Monke
 def test_looking_ahead_draws_nothing(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where layers draw from torch's own generator, as dropout does."""
 
-    def dropping(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
-        return RECIPES["clean"](networks, replace(batch, x=F.dropout(batch.x, 0.1)), parameters)
+    clean = RECIPES["clean"]
 
-    monkeypatch.setattr("worker.jobs.training.RECIPES", {**RECIPES, "clean": dropping})
+    def dropping(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
+        return clean(networks, replace(batch, x=F.dropout(batch.x, 0.1)), parameters)
+
+    monkeypatch.setitem(cast(dict[str, Recipe], RECIPES), "clean", dropping)
     looked = train(shop.lab, shop.params(epochs=1))
     monkeypatch.setattr(fitting, "available_memory", lambda: None)
     assert train(shop.lab, shop.params(epochs=1)).sha256 == looked.sha256
@@ -136,12 +139,14 @@ def test_a_step_that_runs_out_of_memory_says_what_fits(
 ) -> None:
     """As on a GPU, which has room for 40 images, three of them at a time."""
 
-    def small(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
+    agkd_bml = RECIPES["agkd_bml"]
+
+    def small(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
         if len(batch.x) > 40:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return RECIPES["agkd_bml"](networks, batch, parameters)
+        return agkd_bml(networks, batch, parameters)
 
-    monkeypatch.setattr("worker.jobs.training.RECIPES", {**RECIPES, "agkd_bml": small})
+    monkeypatch.setitem(cast(dict[str, Recipe], RECIPES), "agkd_bml", small)
     job = run(shop.lab, JobKind.TRAIN, shop.student())
     assert job.failure is not None
     assert "64 images" in job.failure["detail"]

@@ -45,7 +45,8 @@ def student(lab: WorkerLab) -> dict[str, Any]:
     job = run(lab, JobKind.TRAIN, teacher)
     result = TrainResult.model_validate_json(lab.files.result(job.id).read_bytes())
     return _settings(
-        lab, recipe="agkd_bml", teacher=result.model, ema_decay=0.9, schedule="one_cycle", seed=1
+        lab, recipe="agkd_bml", teacher=result.model, ema_decay=0.9, schedule="one_cycle", seed=1,
+        awp_gamma=0.01, awp_warmup=1,
     )  # fmt: skip
 
 

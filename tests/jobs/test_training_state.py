@@ -26,7 +26,9 @@ def _state(**changes: Any) -> TrainingState:
 
 def _advance(state: TrainingState) -> None:
     x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(state.steps))
-    state.advance(state.model.train()(x).square().mean())
+    state.optimizer.zero_grad()
+    torch.autograd.backward(state.model.train()(x).square().mean())
+    state.advance()
 
 
 def _values(model: Classifier) -> dict[str, torch.Tensor]:

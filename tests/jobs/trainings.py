@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from worker.attacks import FirstBreak, Steps
 from worker.attacks.iterative import FGSM
 from worker.data import TensorSplit
 from worker.jobs import validation
-from worker.jobs.context import JobContext, WorkerLab
+from worker.jobs.context import WorkerLab
 from worker.jobs.training_state import snapshot
 from worker.models import Classifier
 
@@ -71,8 +71,8 @@ def judge_clean(monkeypatch: pytest.MonkeyPatch, *correct: int) -> list[dict[str
     """
     left, measured, count = list(correct), list[dict[str, Tensor]](), validation.clean_correct
 
-    def judged(context: JobContext, model: Classifier, split: TensorSplit, size: int) -> int:
-        count(context, model, split, size)
+    def judged(check: Callable[[], None], model: Classifier, split: TensorSplit, size: int) -> int:
+        count(check, model, split, size)
         measured.append(snapshot(model))
         return left.pop(0)
 

@@ -31,6 +31,8 @@ BOUNDS = {
     "mu": Bounds((0, 10), (-0.001, 10.1)),
     "mart_beta": Bounds((0, 100), (-6, 100.5)),
     "trades_beta": Bounds((0, 100), (-6, 100.5)),
+    "awp_gamma": Bounds((0, 0.1), (-0.005, 0.11)),
+    "awp_warmup": Bounds((0, 1000), (-1, 1001)),
 }
 IN_255 = ("epsilon", "step_size")
 

@@ -110,9 +110,15 @@ def clean(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     return Plain(loss, {"classification": loss}, log_p, None)
 
 
-def pgd_at(scene: Scene, student: Any, parameters: Parameters) -> Plain:
+def chosen(scene: Scene, student: Any, parameters: Parameters) -> Tensor:
+    towards = parameters.towards_confusing
+    classes = confusing(student, scene) if towards else scene.y
     start = uniform(scene.x, len(scene.x))
-    x_adv = attack(student, scene.x, scene.y, start, parameters, towards=False)
+    return attack(student, scene.x, classes, start, parameters, towards=towards)
+
+
+def pgd_at(scene: Scene, student: Any, parameters: Parameters) -> Plain:
+    x_adv = chosen(scene, student, parameters)
     _, _, log_p = train_pass(student, x_adv)
     loss = smoothed(log_p, scene.y, parameters.weights.smoothing)
     return Plain(loss, {"classification": loss}, None, log_p)
@@ -154,8 +160,7 @@ def rslad(scene: Scene, student: Any, parameters: Parameters) -> Plain:
 
 
 def mart(scene: Scene, student: Any, parameters: Parameters) -> Plain:
-    start = uniform(scene.x, len(scene.x))
-    x_adv = attack(student, scene.x, scene.y, start, parameters, towards=False)
+    x_adv = chosen(scene, student, parameters)
     _, _, seen = train_pass(student, x_adv, scene.x)
     log_p_adv, log_p = seen.chunk(2)
     terms = classified(log_p_adv, log_p, scene.y, parameters)

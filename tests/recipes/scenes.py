@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from tests.plugins.recording import CLASSES, Recording, recording
-from worker.recipes import RECIPES, Batch, Networks, Parameters, Step, TrainingAttack, Weights
+from worker.recipes import (
+    RECIPES,
+    Batch,
+    Networks,
+    Objective,
+    Parameters,
+    Step,
+    TrainingAttack,
+    Weights,
+)
 
 N, SEED = 6, 5
 NEEDS_TEACHER = ("rslad", "agkd", "agkd_bml")
@@ -22,6 +31,7 @@ PARAMETERS = Parameters(
         smoothing=0.5, mart_beta=6.0, agkd_weight=1.5, bml_weight=2.0, margin=0.03, mu=0.001
     ),
     trades_beta=5.0,
+    towards_confusing=False,
 )
 
 
@@ -57,6 +67,10 @@ class Scene:
 
     def take(self, recipe: str, with_parameters: Parameters = PARAMETERS) -> Step:
         """A step with a teacher, whether the recipe looks at it or not."""
+        return self.objective(recipe, with_parameters)()
+
+    def objective(self, recipe: str, with_parameters: Parameters = PARAMETERS) -> Objective:
+        """The same before the loss is computed."""
         generator = torch.Generator().manual_seed(SEED)
         return RECIPES[recipe](
             Networks(student=self.student, teacher=self.teacher, dtype=None),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from app.contracts.params import Recipe, TrainParams
 from app.contracts.recipes import READ_BY_SOME
 from tests.recipes.scenes import scene
-from worker.jobs.training import parameters_of
-from worker.recipes import RECIPES
+from worker.jobs.stepping import parameters_of
+from worker.recipes import RECIPES, perturb
 
 BASE: dict[str, Any] = {
     "label_smoothing": 0.5,
@@ -27,6 +27,9 @@ BASE: dict[str, Any] = {
     "mart": True,
     "mart_beta": 6.0,
     "trades_beta": 6.0,
+    "direction": "away",
+    "awp_gamma": 0.02,
+    "awp_warmup": 0,
 }
 OTHER: dict[str, st.SearchStrategy[Any]] = {
     "label_smoothing": st.floats(0, 0.4),
@@ -41,6 +44,9 @@ OTHER: dict[str, st.SearchStrategy[Any]] = {
     "mart": st.just(False),
     "mart_beta": st.floats(0, 5.9) | st.floats(6.1, 100),
     "trades_beta": st.floats(0, 5.9) | st.floats(6.1, 100),
+    "direction": st.just("confusing"),
+    "awp_gamma": st.floats(0, 0.01) | st.floats(0.03, 0.1),
+    "awp_warmup": st.integers(1, 1000),
 }
 
 
@@ -53,7 +59,11 @@ def loss(recipe: Recipe, **changed: Any) -> float:
         teacher=None if recipe is Recipe.CLEAN else "e" * 32,
         **(BASE | changed),
     )
-    return scene().take(recipe, parameters_of(params)).loss.item()
+    given = scene()
+    objective = given.objective(recipe, parameters_of(params))
+    if params.perturbs_weights(epoch=0):
+        perturb(given.student, objective, gamma=params.awp_gamma)
+    return objective().loss.item()
 
 
 before = lru_cache(loss)

@@ -62,7 +62,7 @@ def test_a_step_in_bfloat16_is_near_the_exact_one(recipe: str) -> None:
             draw_prime=pool.__getitem__,
             generator=torch.Generator().manual_seed(0),
         )
-        step = RECIPES[recipe](pair, batch, PARAMETERS)
+        step = RECIPES[recipe](pair, batch, PARAMETERS)()
         torch.autograd.backward(step.loss)
         assert step.loss.dtype == torch.float32
         assert all(

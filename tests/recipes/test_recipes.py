@@ -34,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without weights": {"agkd_weight": 0.0, "bml_weight": 0.0, "trades_beta": 0.0},
     "MART's margin alone": {"mart_beta": 0.0},
     "one step out of the ball": {"steps": 1, "step_size": 0.5},
+    "towards the most confusing class": {"towards_confusing": True},
 }
 
 
@@ -243,7 +244,7 @@ def test_what_has_to_be_there(recipe: str) -> None:
             RECIPES[recipe](alone, batch, PARAMETERS)
     else:
         assert torch.equal(
-            RECIPES[recipe](alone, batch, PARAMETERS).loss, scene().take(recipe).loss
+            RECIPES[recipe](alone, batch, PARAMETERS)().loss, scene().take(recipe).loss
         )
     if recipe == "mart":
         with pytest.raises(ValueError, match="mart_beta"):

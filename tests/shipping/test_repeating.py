@@ -50,30 +50,34 @@ def _shipping(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return python_m("worker.shipping", *arguments, environment=places)
 
 
-def _few(folder: Path) -> Path:
+def _repeat(folder: Path) -> tuple[str, ...]:
+    return ("repeat", str(folder / "few.zip"), "--jobs", str(folder / "jobs"))
+
+
+def _few(folder: Path) -> None:
     """The first of the small archive's images: 30 of a class to train on, and 10 to test on."""
-    path = folder / "few.zip"
-    with zipfile.ZipFile(MINI) as whole, zipfile.ZipFile(path, "w") as few:
+    with zipfile.ZipFile(MINI) as whole, zipfile.ZipFile(folder / "few.zip", "w") as few:
         for name in whole.namelist():
             part, _, file = name.split("/")[-3:] if name.endswith(".jpg") else ("", "", "")
             if part and int(Path(file).stem) < {"train": 30, "test": 10}[part]:
                 few.writestr(name, whole.read(name))
-    return path
 
 
 @pytest.fixture(scope="module")
 def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the images, a lab, and the box that came of it."""
     folder = tmp_path_factory.mktemp("repeated")
-    images = _few(folder)
+    _few(folder)
     (folder / "box").mkdir()
     for slug in ("clean", "agkd-bml"):
         job = json.loads((JOBS / f"{slug}.json").read_text())
         _write(folder / "jobs" / f"{slug}.json", job | TINY)
     _write(folder / "jobs" / "import" / "images.json", {"name": "Mini"})
     _write(folder / "jobs" / "evaluate" / "test.json", CHEAP)
-    done = _shipping(folder, "repeat", str(images), "--jobs", str(folder / "jobs"))
+    done = _shipping(folder, *_repeat(folder), "--seconds", "600")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "agkd-bml: " in done.stdout
+    assert " s to measure an epoch; 1 of 1 epochs, " in done.stdout
     return folder
 
 
@@ -95,9 +99,8 @@ def test_what_is_done_is_not_done_again(repeated: Path) -> None:
     lab = open_lab(repeated / "lab")
     before = [path.read_bytes() for path in sorted((repeated / "box").glob("*.*"))]
     count = job_queries.page(lab.database, offset=0, limit=1)[1]
-    done = _shipping(
-        repeated, "repeat", str(repeated / "few.zip"), "--jobs", str(repeated / "jobs")
-    )
+    done = _shipping(repeated, *_repeat(repeated), "--seconds", "600")
+    assert "Epochs as chosen before: {'clean': 1, 'agkd-bml': 1}." in done.stdout
     assert done.returncode == 0, done.stdout + done.stderr
     assert job_queries.page(lab.database, offset=0, limit=1)[1] == count
     assert [path.read_bytes() for path in sorted((repeated / "box").glob("*.*"))] == before
@@ -113,12 +116,25 @@ def test_a_killed_training_goes_on(repeated: Path, tmp_path: Path) -> None:
         row = session.get_one(JobRow, killed.id)
         row.status, row.lease_until, row.result_file = JobStatus.RUNNING, time.time() + 2, None
     count = job_queries.page(lab.database, offset=0, limit=1)[1]
-    done = _shipping(folder, "repeat", str(folder / "few.zip"), "--jobs", str(folder / "jobs"))
+    done = _shipping(folder, *_repeat(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     assert job_queries.page(lab.database, offset=0, limit=1)[1] == count
     resumed = job_queries.get(lab.database, killed.id)
     assert resumed is not None
     assert (resumed.status, resumed.fence) == (JobStatus.SUCCEEDED, 2)
+
+
+def test_what_is_not_done_in_time_has_its_checkpoint(repeated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "short"
+    shutil.copytree(repeated, folder)
+    (folder / "lab" / "epochs.json").write_text(json.dumps({"clean": 1000, "agkd-bml": 1}))
+    done = _shipping(folder, *_repeat(folder), "--seconds", "20")
+    assert done.returncode == 124, done.stdout + done.stderr
+    assert done.stderr.endswith("The time is over; the same command goes on.\n")
+    lab = open_lab(folder / "lab")
+    left = job_queries.page(lab.database, kinds=[JobKind.TRAIN], offset=0, limit=1)[0][0]
+    assert (left.status, left.params["epochs"]) == (JobStatus.QUEUED, 1000)
+    assert (lab.files.checkpoints(left.id) / "last.pt").exists()
 
 
 def test_what_cannot_be_done_is_said_in_words(repeated: Path) -> None:

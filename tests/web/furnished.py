@@ -127,7 +127,9 @@ class _Furnished:
             "models-import": "/models/import",
             "live": "/live",
             "help": "/help",
+            "api": "/docs",
             "help-verdict": "/help/trust",
+            "help-results": "/help/results/ablation",
             "nowhere": "/nowhere",
         }
 

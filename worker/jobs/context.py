@@ -125,6 +125,10 @@ class JobContext:
         """A line for people."""
         self.report(LogEvent(level=level, text=text))
 
+    def warn(self, text: str) -> None:
+        """A line for people that is a warning."""
+        self.log(text, LogLevel.WARNING)
+
     def report(self, *events: Event) -> None:
         """Append events to the job. Raises LeaseLost."""
         jobs.report(self.lab.database, self.claim, events)

@@ -50,7 +50,7 @@ def trial_of(
         batch = Batch(x=x, y=y, draw_prime=lambda _: x, generator=torch.Generator(device))
         # Layers such as dropout draw from torch's own generators.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.autograd.backward(recipe(own, batch, short).loss)
+            torch.autograd.backward(recipe(own, batch, short)().loss)
 
     return step
 

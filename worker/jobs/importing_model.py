@@ -70,7 +70,7 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         again = registry.load_model(lab.files, kept)
         parity = _parity(again, images, expected)
         context.progress(2, 3, "measuring the accuracy")
-        correct = clean_correct(context, again, images, _BATCH)
+        correct = clean_correct(context.check, again, images, _BATCH)
         accuracy = Accuracy.of(correct, len(images.labels))
         _judge(context, params, accuracy, dataset.num_classes)
         tested = _tested(card, params, accuracy)

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from app.contracts.events import LogLevel
-from app.contracts.params import Recipe, Schedule, TrainParams
+from app.contracts.params import Schedule, TrainParams
 from app.errors import JobError
 from worker import registry
-from worker.data import ClassIndex, Dataset, TensorSplit, random_crop_flip, to_float
+from worker.data import Dataset, TensorSplit
 from worker.jobs import fitting
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
 from worker.jobs.keeping import Origin, keep
 from worker.jobs.save_pace import SavePace
+from worker.jobs.stepping import Stepping, parameters_of
 from worker.jobs.training_state import EpochSums, TrainingState, seeds
 from worker.jobs.validation import validate
 from worker.models import Classifier
-from worker.recipes import RECIPES, Batch, Networks, Parameters, Step, TrainingAttack, Weights
+from worker.recipes import RECIPES, Networks
 
 _REPORT_EVERY_S = 2.0
-
-StepOf = Callable[[Tensor, Tensor], Step]
-"""Images (N, 3, H, W) in [0, 1] and classes (N,) -> the loss of a step."""
 
 
 @dataclass(frozen=True)
@@ -203,12 +199,12 @@ def _train_within_memory(
 def _train(
     context: JobContext, params: TrainParams, state: TrainingState, data: _Data, networks: Networks
 ) -> None:
-    step = _step_of(params, state, data, networks)
+    stepping = Stepping(params, state, data.train, networks, warn=context.warn)
     pace = SavePace(context.lab.settings.checkpoint_s)
     try:
         while state.validated < params.epochs:
             if state.sampler.epoch == state.validated:
-                _epoch(context, params, state, data, step, pace)
+                _epoch(context, params, state, stepping, pace)
             validate(context, params, state, data.validation)
             _save_when_due(context, state, pace)
     except (Cancelled, Interrupted):
@@ -216,66 +212,24 @@ def _train(
         raise
 
 
-def _step_of(params: TrainParams, state: TrainingState, data: _Data, networks: Networks) -> StepOf:
-    """The recipe, bound to its networks, its parameters and its source of images."""
-    recipe, parameters, generators = RECIPES[params.recipe], parameters_of(params), state.generators
-    by_class = ClassIndex(data.train.labels)
-
-    def draw_prime(classes: Tensor) -> Tensor:
-        chosen = data.train.images[by_class.draw(classes, generators["classes"])]
-        return to_float(_augment(params, chosen, generators["augmentation"]))
-
-    def step(x: Tensor, y: Tensor) -> Step:
-        batch = Batch(x=x, y=y, draw_prime=draw_prime, generator=generators["attack"])
-        return recipe(networks, batch, parameters)
-
-    return step
-
-
-def parameters_of(params: TrainParams) -> Parameters:
-    """The parameters as recipes read them."""
-    has_mart = params.mart or params.recipe is Recipe.MART
-    return Parameters(
-        attack=TrainingAttack(eps=params.epsilon, step_size=params.step_size, steps=params.steps),
-        weights=Weights(
-            smoothing=params.label_smoothing,
-            mart_beta=params.mart_beta if has_mart else None,
-            agkd_weight=params.agkd_weight,
-            bml_weight=params.bml_weight,
-            margin=params.margin,
-            mu=params.mu,
-        ),
-        trades_beta=params.trades_beta,
-    )
-
-
-def _augment(params: TrainParams, images: Tensor, generator: torch.Generator) -> Tensor:
-    return random_crop_flip(images, generator=generator) if params.augment else images
-
-
 def _epoch(
     context: JobContext,
     params: TrainParams,
     state: TrainingState,
-    data: _Data,
-    step: StepOf,
+    stepping: Stepping,
     pace: SavePace,
 ) -> None:
     """The rest of the current epoch. Scalars stay on the device between two reports."""
     total = params.epochs * len(state.sampler)
     phase = f"epoch {state.sampler.epoch + 1} of {params.epochs}"
-    device = data.train.labels.device
+    perturbs = params.perturbs_weights(state.sampler.epoch)
     recent, before = EpochSums(), time.monotonic()
     context.progress(state.steps, total, phase)
     for indices in state.sampler:
-        where = indices.to(device, non_blocking=True)
-        pixels, y = data.train.images[where], data.train.labels[where]
-        taken = step(to_float(_augment(params, pixels, state.generators["augmentation"])), y)
         rate = state.learning_rate
-        state.advance(taken.loss)
-        scalars, now = _scalars(taken, y), time.monotonic()
+        scalars, now = stepping.step(indices, perturbs=perturbs), time.monotonic()
         for sums in (recent, state.epoch_sums):
-            sums.add(scalars, images=len(y), seconds=now - before, learning_rate=rate)
+            sums.add(scalars, images=len(indices), seconds=now - before, learning_rate=rate)
         before = now
         if recent.seconds >= _REPORT_EVERY_S or state.sampler.position == len(state.sampler):
             context.metrics("step", state.steps, recent.figures())
@@ -284,17 +238,6 @@ def _epoch(
         _save_when_due(context, state, pace)
     # The device may have had steps to finish when the last one was reported.
     state.epoch_sums.seconds += time.monotonic() - before
-
-
-def _scalars(step: Step, y: Tensor) -> dict[str, Tensor]:
-    """What is averaged over steps: the loss, its terms, and accuracies in train mode."""
-    seen = {"train_clean": step.clean, "train_robust": step.adversarial}
-    shares = {
-        name: (logits.detach().argmax(dim=1) == y).float().mean()
-        for name, logits in seen.items()
-        if logits is not None
-    }
-    return {"loss": step.loss} | step.terms | shares
 
 
 def _save_when_due(context: JobContext, state: TrainingState, pace: SavePace) -> None:

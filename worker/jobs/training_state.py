@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,11 +170,14 @@ class TrainingState:
         """What the body computes in; None: in the weights' own type."""
         return torch.bfloat16 if self.precision is Precision.BFLOAT16 else None
 
-    def advance(self, loss: Tensor) -> None:
-        """One step of optimiser, schedule and average down the gradient of `loss`."""
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+    def advance(self, restore: Callable[[], None] | None = None) -> None:
+        """One step of optimiser, schedule and average down the gradients that the weights have.
+
+        `restore` follows the optimiser: it takes a perturbation off the weights.
+        """
         self.optimizer.step()
+        if restore is not None:
+            restore()
         self.schedule.step()
         if self.averaged is not None:
             _average(self.averaged, self.model, self.params.ema_decay)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -37,14 +38,7 @@ def validate(
 
     Nothing changes before all is measured, so whatever ends this early, it can be done again.
     """
-    model = state.measured.eval()
-    n = len(validation.labels)
-    size = min(_BATCH, params.batch_size)
-    correct = {"clean": (clean_correct(context, model, validation, size), n)}
-    if params.recipe.is_robust:
-        sample = min(_ROBUST_IMAGES, n)
-        hits = _robust_correct(context, params, model, validation, sample, size)
-        correct |= {name: (hit, sample) for name, hit in hits.items()}
+    correct = measure(context.check, params, state.measured.eval(), validation)
     shares = {name: hits / of for name, (hits, of) in correct.items()}
     _report(context, state, shares)
     _warn(context, state, shares)
@@ -52,6 +46,23 @@ def validate(
     if score >= state.best.score:
         state.keep_best(Best(state.sampler.epoch, score, correct))
     state.end_epoch(correct)
+
+
+def measure(
+    check: Callable[[], None], params: TrainParams, model: Classifier, validation: TensorSplit
+) -> dict[str, tuple[int, int]]:
+    """Correct images and all images, clean and under the attacks of training, as in `Best`.
+
+    `model` is in eval mode. `check` is called between two batches; what it raises ends this.
+    """
+    n = len(validation.labels)
+    size = min(_BATCH, params.batch_size)
+    correct = {"clean": (clean_correct(check, model, validation, size), n)}
+    if params.recipe.is_robust:
+        sample = min(_ROBUST_IMAGES, n)
+        hits = _robust_correct(check, params, model, validation, sample, size)
+        correct |= {name: (hit, sample) for name, hit in hits.items()}
+    return correct
 
 
 def _report(context: JobContext, state: TrainingState, shares: dict[str, float]) -> None:
@@ -89,19 +100,21 @@ def _batches(count: int, size: int, device: torch.device) -> list[Tensor]:
     return list(torch.split(torch.arange(count, device=device), size))
 
 
-def clean_correct(context: JobContext, model: Classifier, split: TensorSplit, size: int) -> int:
+def clean_correct(
+    check: Callable[[], None], model: Classifier, split: TensorSplit, size: int
+) -> int:
     """How many images of the split a model in eval mode classifies right, `size` at a time."""
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     with torch.inference_mode():
         for indices in _batches(len(split.labels), size, split.labels.device):
-            context.check()
+            check()
             x, y = split.batch(indices)
             correct += (model(x).argmax(1) == y).sum()
     return int(correct)
 
 
 def _robust_correct(
-    context: JobContext,
+    check: Callable[[], None],
     params: TrainParams,
     model: Classifier,
     split: TensorSplit,
@@ -124,7 +137,7 @@ def _robust_correct(
             x, y = split.batch(sample[part])
             noise = uniform_in_ball(x, x.new_ones(len(x), 1, 1, 1), "linf", generator)
             for name, how in _ATTACKS.items():
-                context.check()
+                check()
                 start = noise if how.random_start else None
                 seen = iterate(model, x, y, how=how, eps=params.epsilon, norm="linf", noise=start)
                 correct[name] += int((seen.first_break > how.steps).sum())

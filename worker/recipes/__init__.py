@@ -1,8 +1,10 @@
-"""Ways to train, one a file: `(networks, batch, parameters) -> Step`, from a batch to its loss.
+"""Ways to train, one a file: `(networks, batch, parameters) -> objective`.
 
-All share one loop, which is not theirs. A recipe leaves the student in train mode, gives the
-teacher no gradient and moves nothing off the device. All images are in [0, 1] and in one memory
-format, best channels-last, like the networks. What `pgd` refuses, they refuse.
+All share one loop, which is not theirs. A recipe makes its adversarial examples at once, and its
+objective, `() -> Step`, computes the loss on them whenever it is called. It leaves the student in
+train mode, gives the teacher no gradient and moves nothing off the device. All images are in
+[0, 1] and in one memory format, best channels-last, like the networks. What `pgd` refuses, they
+refuse.
 """
 
 from collections.abc import Mapping
@@ -11,7 +13,8 @@ from worker.agkd_bml.examples import TrainingAttack
 from worker.agkd_bml.objective import Weights
 from worker.recipes.agkd import agkd
 from worker.recipes.agkd_bml import agkd_bml
-from worker.recipes.base import Batch, Networks, Parameters, Recipe, Step
+from worker.recipes.awp import perturb
+from worker.recipes.base import Batch, Networks, Objective, Parameters, Recipe, Step
 from worker.recipes.bml import bml
 from worker.recipes.clean import clean
 from worker.recipes.mart import mart
@@ -37,9 +40,11 @@ __all__ = [
     "RECIPES",
     "Batch",
     "Networks",
+    "Objective",
     "Parameters",
     "Recipe",
     "Step",
     "TrainingAttack",
     "Weights",
+    "perturb",
 ]

@@ -16,7 +16,7 @@ from worker.models import Classifier, Outputs, frozen
 
 
 class Step(NamedTuple):
-    """Of one batch. Nothing here has been moved off the device."""
+    """Of one batch, with the student's weights as they were. Nothing has left the device."""
 
     loss: Tensor
     """The total, a scalar; carries the gradient."""
@@ -35,6 +35,8 @@ class Parameters:
     attack: TrainingAttack
     weights: Weights
     trades_beta: float
+    towards_confusing: bool
+    """Whether PGD-AT and MART attack towards the most confusing class, instead of away from y."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,11 @@ class Networks:
         return torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
 
-Recipe = Callable[[Networks, Batch, Parameters], Step]
+Objective = Callable[[], Step]
+"""The loss of a batch whose adversarial examples are made: each call takes the student's weights as
+they are then, and carries their gradient."""
+Recipe = Callable[[Networks, Batch, Parameters], Objective]
+"""Makes the adversarial examples of a batch, with the weights of now."""
 
 
 def _split(outputs: Outputs, parts: int, dtype: torch.dtype) -> list[Outputs]:

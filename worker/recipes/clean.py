@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from worker.agkd_bml.classification import smoothed_cross_entropy
-from worker.recipes.base import Batch, Networks, Parameters, Step
+from worker.recipes.base import Batch, Networks, Objective, Parameters, Step
 
 
-def clean(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
+def clean(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
     """L = CE_s(S(x), y), the cross-entropy with label smoothing s."""
-    (seen,) = networks.student_sees(batch.x)
-    loss = smoothed_cross_entropy(seen.logits, batch.y, smoothing=parameters.weights.smoothing)
-    return Step(loss, {"classification": loss}, seen.logits, None)
+
+    def objective() -> Step:
+        (seen,) = networks.student_sees(batch.x)
+        loss = smoothed_cross_entropy(seen.logits, batch.y, smoothing=parameters.weights.smoothing)
+        return Step(loss, {"classification": loss}, seen.logits, None)
+
+    return objective

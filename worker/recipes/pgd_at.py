@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from worker.agkd_bml.classification import smoothed_cross_entropy
-from worker.recipes.base import Batch, Networks, Parameters, Step
+from worker.recipes.base import Batch, Networks, Objective, Parameters, Step
+from worker.recipes.examples import chosen_example
 
 
-def pgd_at(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
+def pgd_at(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
     """L = CE_s(S(x_adv), y), where x_adv approaches the maximum of CE(S(.), y) in the ball.
 
-    x_adv is untargeted PGD from a random start, on S in eval mode.
+    x_adv is untargeted PGD from a random start, on S in eval mode; or, where that is asked for,
+    the forward example of Wang et al., ICCV 2021, towards the most confusing class.
     """
-    x_adv = untargeted_example(networks, batch, parameters)
-    (seen,) = networks.student_sees(x_adv)
-    loss = smoothed_cross_entropy(seen.logits, batch.y, smoothing=parameters.weights.smoothing)
-    return Step(loss, {"classification": loss}, None, seen.logits)
+    x_adv = chosen_example(networks, batch, parameters)
 
+    def objective() -> Step:
+        (seen,) = networks.student_sees(x_adv)
+        loss = smoothed_cross_entropy(seen.logits, batch.y, smoothing=parameters.weights.smoothing)
+        return Step(loss, {"classification": loss}, None, seen.logits)
 
-def untargeted_example(networks: Networks, batch: Batch, parameters: Parameters) -> Tensor:
-    """Images that raise the cross-entropy of their own class, (N, 3, H, W) in [0, 1]."""
-    return parameters.attack.example(
-        networks.attacked(), batch.x, batch.y, targeted=False, generator=batch.generator
-    )
+    return objective

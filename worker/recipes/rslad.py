@@ -3,14 +3,14 @@ labels."""
 
 from __future__ import annotations
 
-from worker.recipes.base import Batch, Networks, Parameters, Step
+from worker.recipes.base import Batch, Networks, Objective, Parameters, Step
 from worker.recipes.trades import divergence, furthest_from
 
 ALPHA = 5 / 6
 """Share of the adversarial term; the authors' value."""
 
 
-def rslad(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
+def rslad(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
     """L = alpha * KL(T(x) || S(x_adv)) + (1 - alpha) * KL(T(x) || S(x)), mean over images.
 
     x_adv approaches the maximum of KL(T(x) || S(.)) in the ball, S in eval mode, from x plus a
@@ -21,8 +21,12 @@ def rslad(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
     """
     taught = networks.teacher_sees(batch.x)[0].logits
     x_adv = furthest_from(taught, networks.attacked(), batch, parameters.attack)
-    adversarial, seen = networks.student_sees(x_adv, batch.x)
-    robust = divergence(taught, adversarial.logits).mean()
-    natural = divergence(taught, seen.logits).mean()
-    terms = {"distillation_robust": robust, "distillation_clean": natural}
-    return Step(ALPHA * robust + (1 - ALPHA) * natural, terms, seen.logits, adversarial.logits)
+
+    def objective() -> Step:
+        adversarial, seen = networks.student_sees(x_adv, batch.x)
+        robust = divergence(taught, adversarial.logits).mean()
+        natural = divergence(taught, seen.logits).mean()
+        terms = {"distillation_robust": robust, "distillation_clean": natural}
+        return Step(ALPHA * robust + (1 - ALPHA) * natural, terms, seen.logits, adversarial.logits)
+
+    return objective

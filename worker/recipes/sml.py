@@ -7,27 +7,25 @@ the adversarial image, its clean source, and a clean image of another class.
 
 from __future__ import annotations
 
-import torch
-
-from worker.agkd_bml.examples import most_confusing_class
 from worker.agkd_bml.objective import classification_terms, metric_term, total_of
-from worker.recipes.base import Batch, Networks, Parameters, Step
+from worker.recipes.base import Batch, Networks, Objective, Parameters, Step
+from worker.recipes.examples import forward_example
 
 
-def sml(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
+def sml(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
     """L = CE_s(S(x_f), y) (+ MART) + lambda * triplet(e(x_f), e(x), e(x')).
 
     x_f is the forward example of BML. The negative is x' itself, a clean image of the most
     confusing class, where BML takes x' attacked towards the class of x.
     """
-    student = networks.attacked()
-    with torch.no_grad():
-        y_prime = most_confusing_class(student(batch.x), batch.y)
-    x_f = parameters.attack.example(
-        student, batch.x, y_prime, targeted=True, generator=batch.generator
-    )
-    forward, seen, prime = networks.student_sees(x_f, batch.x, batch.draw_prime(y_prime))
-    terms = classification_terms(forward, seen, batch.y, parameters.weights)
-    metric = metric_term(forward, seen, prime, parameters.weights)
-    loss = total_of(terms) + parameters.weights.bml_weight * metric
-    return Step(loss, terms | {"sml": metric}, seen.logits, forward.logits)
+    x_f, y_prime = forward_example(networks, batch, parameters)
+    x_prime = batch.draw_prime(y_prime)
+
+    def objective() -> Step:
+        forward, seen, prime = networks.student_sees(x_f, batch.x, x_prime)
+        terms = classification_terms(forward, seen, batch.y, parameters.weights)
+        metric = metric_term(forward, seen, prime, parameters.weights)
+        loss = total_of(terms) + parameters.weights.bml_weight * metric
+        return Step(loss, terms | {"sml": metric}, seen.logits, forward.logits)
+
+    return objective

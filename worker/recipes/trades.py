@@ -12,13 +12,13 @@ from worker.agkd_bml.examples import TrainingAttack
 from worker.attacks import Model
 from worker.attacks.norms import Ball, per_image
 from worker.attacks.pgd import check_steps, climb
-from worker.recipes.base import Batch, Networks, Parameters, Step
+from worker.recipes.base import Batch, Networks, Objective, Parameters, Step
 
 _START = 0.001
 """Standard deviation of the normal noise at which the attack starts; the authors' value."""
 
 
-def trades(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
+def trades(networks: Networks, batch: Batch, parameters: Parameters) -> Objective:
     """L = CE_s(S(x), y) + beta * KL(S(x) || S(x_adv)), mean over images.
 
     x_adv approaches the maximum of KL(S(x) || S(.)) in the ball, S in eval mode, from x plus a
@@ -30,14 +30,18 @@ def trades(networks: Networks, batch: Batch, parameters: Parameters) -> Step:
     with torch.no_grad():
         clean = student(batch.x)
     x_adv = furthest_from(clean, student, batch, parameters.attack)
-    adversarial, seen = networks.student_sees(x_adv, batch.x)
-    classification = smoothed_cross_entropy(
-        seen.logits, batch.y, smoothing=parameters.weights.smoothing
-    )
-    stability = divergence(seen.logits, adversarial.logits).mean()
-    terms = {"classification": classification, "trades": stability}
-    loss = classification + parameters.trades_beta * stability
-    return Step(loss, terms, seen.logits, adversarial.logits)
+
+    def objective() -> Step:
+        adversarial, seen = networks.student_sees(x_adv, batch.x)
+        classification = smoothed_cross_entropy(
+            seen.logits, batch.y, smoothing=parameters.weights.smoothing
+        )
+        stability = divergence(seen.logits, adversarial.logits).mean()
+        terms = {"classification": classification, "trades": stability}
+        loss = classification + parameters.trades_beta * stability
+        return Step(loss, terms, seen.logits, adversarial.logits)
+
+    return objective
 
 
 def divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:

@@ -2,14 +2,16 @@
 
     python -m worker.shipping pack MODEL SLUG
     python -m worker.shipping measure JOB...
-    python -m worker.shipping repeat ARCHIVE
+    python -m worker.shipping repeat ARCHIVE [--seconds 540] [--jobs models/jobs/gpu]
     python -m worker.shipping showcase ARCHIVE
 
 `pack` takes a model of the lab in `LAB_DATA_DIR` into the box as SLUG: a teacher before its
 students. `measure` writes what evaluations of that lab found about shipped weights into their
 cards; `python -m worker evaluate` knows the shipped models by the ids that `pack` prints.
 `repeat` trains, packs and measures all of them again from an archive of class folders, by the
-jobs in the box's folder `jobs/`. `showcase` chooses anew what a new lab shows of the models in the
+jobs in the box's folder `jobs/`. With `--seconds` it measures how fast this machine trains, takes
+as many of the jobs' epochs as fit, and ends with code 124 when the time is over before all is done:
+the same command goes on then. `showcase` chooses anew what a new lab shows of the models in the
 box: it measures their curves, and attacks the pictures of `static/examples`.
 """
 
@@ -26,7 +28,7 @@ from app.store.db import Database
 from app.store.files import Files
 from worker.jobs.context import WorkerLab
 from worker.shipping.packing import measure, pack
-from worker.shipping.repeating import repeat, show
+from worker.shipping.repeating import TimeIsUp, repeat, show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,12 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for job in options.job:
                 print(*measure(database, files, job, folder))
         elif options.command == "repeat":
-            repeat(lab, options.archive, options.jobs or folder / "jobs", folder)
+            where = options.jobs or folder / "jobs"
+            repeat(lab, options.archive, where, folder, seconds=options.seconds)
         else:
             found = show(lab, options.archive, options.jobs or folder / "jobs", folder)
             print(
                 f"{found.held} of {found.tried} pictures hold; shown: {', '.join(found.pictures)}"
             )
+    except TimeIsUp:
+        print("The time is over; the same command goes on.", file=sys.stderr)
+        return 124
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on.", file=sys.stderr)
         return 130
@@ -80,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help)
         command.add_argument("archive", type=Path, help="an archive of class folders")
         command.add_argument("--jobs", type=Path, help="the folder of the jobs, if not the box's")
+        if name == "repeat":
+            command.add_argument("--seconds", type=float, help="how long it may take")
     return parser
 
 

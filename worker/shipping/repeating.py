@@ -2,70 +2,130 @@
 
 Each step is a job of `python -m worker` in a process of its own, against one data folder. What
 the folder shows as done is not done again, and what was interrupted goes on, so the command may
-be given again at any time.
+be given again at any time: also where its time was limited, and over.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import PARAMS_OF
+from app.contracts.params import PARAMS_OF, TrainParams
 from app.contracts.results import EvaluationResult, Showcase, TrainResult
 from app.errors import JobError
 from app.store import catalogue, job_queries
 from app.store.db import Database
+from app.store.files import atomic_write
 from app.store.shipped import listed, register
 from app.store.showcase import pool
 from app.store.tables import JobRow
+from worker import registry
 from worker.jobs.context import WorkerLab
 from worker.shipping import showcase
+from worker.shipping.budget import epochs_within, paces_of
 from worker.shipping.packing import measure, pack
 
 _MANY = 10_000
+_TRAINING = 0.75
+"""The share of a limited time that goes into training, and not into measuring."""
+_START_S = 12.0
+"""What a job's process takes of it before its first step and after its last, about."""
+_GRACE_S = 30.0
+"""For how long a job may write its checkpoint."""
+_CHOSEN = "epochs.json"
 
 
-def repeat(lab: WorkerLab, archive: Path, jobs: Path, folder: Path) -> None:
+class TimeIsUp(Exception):
+    """What is done is kept, and what was begun has its checkpoint."""
+
+
+def repeat(
+    lab: WorkerLab, archive: Path, jobs: Path, folder: Path, *, seconds: float | None = None
+) -> None:
     """Fill `folder` with the models of `jobs`: `<slug>.json`, teachers first, and `evaluate/`; and
     with their showcase, where `showcase/` is among the jobs.
 
-    Raises JobError where a job does not succeed, InvalidInput where no picture holds.
+    `seconds` limits the time: the epochs of the jobs are then those at most, and so many are taken
+    as the speed measured here allows. The choice is kept for later calls with the same lab.
+
+    Raises JobError where a job does not succeed, InvalidInput where no picture holds, TimeIsUp.
     """
+    until = math.inf if seconds is None else time.monotonic() + seconds
     database, files = lab.database, lab.files
-    dataset = _dataset(database, archive, _read(jobs / "import" / "images.json"))
+    dataset = _dataset(database, archive, _read(jobs / "import" / "images.json"), until)
     trained: dict[str, str] = {}
     packed: list[str] = []
-    for slug, params in _teachers_first(jobs):
+    wanted = dict(_teachers_first(jobs))
+    if seconds is not None:
+        for slug, epochs in _chosen(lab, dataset, wanted, until).items():
+            wanted[slug]["epochs"] = epochs
+    for slug, params in wanted.items():
         teacher = _teacher(trained, slug, params["teacher"])
-        row = _job(database, JobKind.TRAIN, params | {"dataset": dataset, "teacher": teacher})
+        values = params | {"dataset": dataset, "teacher": teacher}
+        row = _job(database, JobKind.TRAIN, values, until)
         result = TrainResult.model_validate_json(files.result(row.id).read_bytes())
         trained[slug] = result.model
         packed.append(pack(database, files, result.model, slug, folder).id)
     for path in sorted((jobs / "evaluate").glob("*.json")):
         params = _read(path) | {"dataset": dataset, "models": packed}
-        measure(database, files, _job(database, JobKind.EVALUATE, params).id, folder)
+        measure(database, files, _job(database, JobKind.EVALUATE, params, until).id, folder)
     if (jobs / "showcase").exists():
-        show(lab, archive, jobs, folder)
+        show(lab, archive, jobs, folder, until=until)
 
 
-def show(lab: WorkerLab, archive: Path, jobs: Path, folder: Path) -> Showcase:
+def _chosen(
+    lab: WorkerLab, dataset: str, wanted: Mapping[str, dict[str, Any]], until: float
+) -> dict[str, int]:
+    """The epochs of each training, chosen by an earlier call or now."""
+    path = lab.settings.data_dir / _CHOSEN
+    known = _read(path) if path.exists() else {}
+    if known.keys() == wanted.keys():
+        print(f"Epochs as chosen before: {known}.", flush=True)
+        return known
+    _, images = registry.dataset(lab.database, lab.files, dataset)
+    # Any id will do for a teacher that is not read.
+    ids = {
+        slug: {"dataset": dataset, "teacher": v["teacher"] and dataset}
+        for slug, v in wanted.items()
+    }
+    params = {slug: TrainParams.model_validate(v | ids[slug]) for slug, v in wanted.items()}
+    paces = paces_of(params, images)
+    left = (until - time.monotonic()) * _TRAINING - _START_S * len(wanted)
+    most = {slug: values["epochs"] for slug, values in wanted.items()}
+    chosen = epochs_within(left, paces, most)
+    for slug, pace in paces.items():
+        print(
+            f"{slug}: {1000 * pace.step:.1f} ms a step, {pace.validation:.1f} s to measure an "
+            f"epoch; {chosen[slug]} of {most[slug]} epochs, {pace.seconds(chosen[slug]):.0f} s.",
+            flush=True,
+        )
+    with atomic_write(path) as stream:
+        stream.write(json.dumps(chosen).encode())
+    return chosen
+
+
+def show(
+    lab: WorkerLab, archive: Path, jobs: Path, folder: Path, *, until: float = math.inf
+) -> Showcase:
     """Make the showcase of the models in `folder` anew: their curves by the evaluation
-    `jobs/showcase/curves.json`, and the pictures of the pool that hold.
+    `jobs/showcase/curves.json`, and the pictures of the pool that hold. `until`: of the clock
+    `time.monotonic`.
 
-    Raises JobError where a job does not succeed, InvalidInput where no picture holds.
+    Raises JobError where a job does not succeed, InvalidInput where no picture holds, TimeIsUp.
     """
     register(lab.database, lab.files, folder)
-    dataset = _dataset(lab.database, archive, _read(jobs / "import" / "images.json"))
+    dataset = _dataset(lab.database, archive, _read(jobs / "import" / "images.json"), until)
     models = [shipped.id for shipped in listed(folder)]
     params = _read(jobs / "showcase" / "curves.json") | {"dataset": dataset, "models": models}
-    measured = lab.files.result(_job(lab.database, JobKind.EVALUATE, params).id)
+    measured = lab.files.result(_job(lab.database, JobKind.EVALUATE, params, until).id)
     pair = showcase.default_pair(folder)
     tried = [showcase.attacked(lab, picture, pair) for picture in pool()]
     curves = EvaluationResult.model_validate_json(measured.read_bytes())
@@ -90,24 +150,24 @@ def _read(path: Path) -> dict[str, Any]:
     return params
 
 
-def _dataset(database: Database, archive: Path, params: dict[str, Any]) -> str:
+def _dataset(database: Database, archive: Path, params: dict[str, Any], until: float) -> str:
     if catalogue.dataset_named(database, params["name"]) is None:
-        _run("import", params, "--archive", str(archive))
+        _run("import", params, until, "--archive", str(archive))
     row = catalogue.dataset_named(database, params["name"])
     if row is None:
         raise JobError("The import left no dataset.")
     return row.id
 
 
-def _job(database: Database, kind: JobKind, values: dict[str, Any]) -> JobRow:
+def _job(database: Database, kind: JobKind, values: dict[str, Any], until: float) -> JobRow:
     """The finished job with these parameters, run now unless it was before."""
     params = PARAMS_OF[kind].model_validate(values).model_dump(mode="json")
     earlier = _known(database, kind, params)
     if earlier is None:
-        _run(kind, params)
+        _run(kind, params, until)
     elif earlier.status != JobStatus.SUCCEEDED:
         _await_lease(earlier)
-        _worker("resume", earlier.id)
+        _worker("resume", earlier.id, until=until)
     row = _known(database, kind, params)
     if row is None or row.status != JobStatus.SUCCEEDED:
         raise JobError(f"The job to {kind} did not succeed.")
@@ -135,19 +195,31 @@ def _known(database: Database, kind: JobKind, params: dict[str, Any]) -> JobRow 
     return None
 
 
-def _run(kind: str, params: dict[str, Any], *options: str) -> None:
+def _run(kind: str, params: dict[str, Any], until: float, *options: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(params, file)
         file.flush()
-        _worker(kind, file.name, *options)
+        _worker(kind, file.name, *options, until=until)
 
 
-def _worker(*arguments: str) -> None:
+def _worker(*arguments: str, until: float) -> None:
+    """Run one job. Raises JobError, and TimeIsUp once it has given the job back."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeIsUp
     process = subprocess.Popen([sys.executable, "-m", "worker", *arguments])
     try:
-        code = process.wait()
+        code = process.wait(None if left == math.inf else left)
     except KeyboardInterrupt:
         process.wait()  # The terminal told it too: it leaves a checkpoint first.
         raise
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise TimeIsUp from None
     if code != 0:
         raise JobError(f"`python -m worker {arguments[0]}` ended with {code}.")

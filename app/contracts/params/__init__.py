@@ -19,13 +19,24 @@ from app.contracts.params.attacks import (
     MAX_OF,
     Attack,
 )
-from app.contracts.params.base import Finite, Id, Name, Params, Seed, invalid, parameter
+from app.contracts.params.base import (
+    DefaultBy,
+    Finite,
+    Id,
+    Name,
+    Params,
+    Seed,
+    invalid,
+    parameter,
+)
 from app.contracts.params.datasets import ImportParams, Source
+from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import LARGEST_OF, LIVE_ITERATES, LIVE_LEVELS, ExplainParams
 from app.contracts.params.model_import import ImportModelParams
 from app.contracts.params.presets import TRAINING_PRESETS, TrainingPreset, training_preset
 from app.contracts.params.training import (
+    Direction,
     Precision,
     Schedule,
     TrainParams,
@@ -56,6 +67,9 @@ __all__ = [
     "AblationParams",
     "Architecture",
     "Attack",
+    "DefaultBy",
+    "Design",
+    "Direction",
     "EvaluateParams",
     "ExplainParams",
     "Finite",

@@ -13,6 +13,7 @@ from pydantic import JsonValue, ValidationError, model_validator
 from app.contracts.attacks import Method
 from app.contracts.params.attacks import Attack
 from app.contracts.params.base import Name, Params, Seed, invalid, parameter
+from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.training import TrainParams
 from app.contracts.recipes import READ_BY_SOME, Recipe
@@ -27,6 +28,7 @@ _MAX_NAME, _MAX_LABEL = 80, 48
 _SYMBOLS = {
     "epsilon": "ε", "step_size": "step", "steps": "steps", "label_smoothing": "smoothing",
     "bml_weight": "λ", "agkd_weight": "AGKD", "margin": "m", "mu": "μ", "mart": "MART",
+    "awp_gamma": "AWP γ",
 }  # fmt: skip
 """What labels call the parameters of the method; others by their titles."""
 
@@ -36,9 +38,14 @@ class Row(NamedTuple):
 
     recipe: Recipe
     changes: dict[str, JsonValue]
-    """What differs from the shared settings: the recipe's own values, then those of the grid."""
-    varied: tuple[str, ...]
+    """What differs from the shared settings: the recipe's own values, then those of the grid; or
+    what the design says."""
+    varied: tuple[str, ...] = ()
     """The parameters of the grid that tell this row from others of its recipe."""
+    title: str = ""
+    """What a design calls it; empty for a row of a grid."""
+    beside: int | None = None
+    """The row that a design compares it with, from 0."""
 
 
 class Planned(NamedTuple):
@@ -104,9 +111,12 @@ class AblationParams(Params):
         help="What all trainings share. Its name, recipe, seed and `continue_from` are replaced; "
         "recipes that need no teacher may start from its weights, `clean` drops it.",
     )
+    design: Design = parameter(
+        Design.GRID, title="Design", help="What the rows of the table are.",
+    )  # fmt: skip
     recipes: tuple[Recipe, ...] = parameter(
-        title="Recipes", help="The recipes to compare, in the order of the table.",
-        min_length=1, max_length=len(Recipe),
+        (), title="Recipes", help="The recipes to compare, in the order of the table.",
+        max_length=len(Recipe),
     )  # fmt: skip
     grid: dict[str, tuple[JsonValue, ...]] = parameter(
         dict, title="Grid", max_length=8,
@@ -116,7 +126,8 @@ class AblationParams(Params):
     own: dict[Recipe, dict[str, JsonValue]] = parameter(
         dict, title="Of one recipe alone",
         help="What single recipes change of the shared settings, such as `label_smoothing` 0 for "
-        "`pgd_at`.",
+        "`pgd_at`. Where the shared settings leave the label smoothing out, each recipe has that "
+        "of its authors.",
     )  # fmt: skip
     seeds: tuple[Seed, ...] = parameter(
         (0, 1, 2), title="Seeds", min_length=1, max_length=50,
@@ -126,6 +137,15 @@ class AblationParams(Params):
         AblationMeasure, title="Measure",
         help="What is measured of each model; without it the table has validation figures only.",
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _design_names_its_own(self) -> Self:
+        if self.design.is_grid and not self.recipes:
+            raise invalid("recipes", "must be chosen")
+        for name in ("recipes", "grid", "own"):
+            if not self.design.is_grid and getattr(self, name):
+                raise invalid(name, f"the design “{self.design.record.title}” has rows of its own")
+        return self
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -162,8 +182,25 @@ class AblationParams(Params):
             seen.add(canonical)
         return self
 
+    @model_validator(mode="after")
+    def _smooth_as_the_authors(self) -> Self:
+        """Write down what each recipe's default is where none is given: it outlives the default."""
+        if "label_smoothing" not in self.training.model_fields_set | self.grid.keys():
+            for recipe in self.recipes:
+                value, reads = recipe.record.label_smoothing, recipe.record.parameters
+                if "label_smoothing" in reads and value != self.training.label_smoothing:
+                    self.own[recipe] = {"label_smoothing": value, **self.own.get(recipe, {})}
+        return self
+
     def rows(self) -> tuple[Row, ...]:
-        """The lines of the table: recipe by recipe, the last parameter of the grid fastest."""
+        """The lines of the table: recipe by recipe, the last parameter of the grid fastest; or
+        those of the design."""
+        rungs = self.design.record.rungs
+        if rungs is not None:
+            return tuple(
+                Row(rung.recipe, rung.changes, (), rung.title, rung.beside)
+                for rung in rungs(self.training.epsilon)
+            )
         return tuple(row for recipe in self.recipes for row in self._rows_of(recipe))
 
     def trainings(self) -> tuple[Planned, ...]:
@@ -175,7 +212,10 @@ class AblationParams(Params):
         )
 
     def label(self, row: Row) -> str:
-        """`AGKD-BML, attack steps 7`: the recipe, and what the grid varies of it."""
+        """`AGKD-BML, attack steps 7`: the recipe, and what the grid varies of it; or what the
+        design says."""
+        if row.title:
+            return row.title
         values = self._training(row, self.seeds[0], "x").model_dump(mode="json")
         varied = (f"{_title(field)} {_shown(field, values[field])}" for field in row.varied)
         return ", ".join([row.recipe.record.title, *varied])
@@ -212,6 +252,8 @@ class AblationParams(Params):
     def _culprit(self, row: Row, field: str) -> str:
         """The parameter of the ablation that brought a training's wrong field."""
         name = field.split(".")[0]
+        if not self.design.is_grid:
+            return f"training.{name}"
         if name in self.own.get(row.recipe, {}):
             return "own"
         return "grid" if name in row.changes else f"training.{name}"
@@ -231,6 +273,8 @@ class AblationParams(Params):
 
 def _raw_label(row: Row) -> str:
     """A row as it was asked for, sound or not."""
+    if row.title:
+        return row.title
     changes = (f"{field} = {json.dumps(value)[:40]}" for field, value in row.changes.items())
     return ", ".join([row.recipe.record.title, *changes])
 

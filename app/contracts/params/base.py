@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
@@ -35,6 +36,19 @@ _LIMITS = {
 """What a schema calls the bounds of a number."""
 
 
+@dataclass(frozen=True)
+class DefaultBy:
+    """A default that another parameter decides, which stands before this one."""
+
+    field: str
+    values: Mapping[str, JsonValue]
+    """By what is chosen there; the first is that of its own default."""
+
+    def within(self, data: Mapping[str, Any]) -> JsonValue:
+        """The default beside other parameters; one that is missing there has its own default."""
+        return self.values[data.get(self.field, next(iter(self.values)))]
+
+
 def parameter(
     default: Any = ...,
     *,
@@ -47,13 +61,18 @@ def parameter(
 ) -> Any:
     """A pydantic `Field` with what a form needs to show it.
 
-    `only`: the members of an enum that may be chosen here, where not all of them may.
+    `only`: the members of an enum that may be chosen here, where not all of them may. A `DefaultBy`
+    is what the field's `before` validator then meets, and has to replace.
     """
     source = {"default_factory": default} if callable(default) else {"default": default}
     extra: dict[str, JsonValue] = {"unit": unit, "group": group, "only": [str(m) for m in only]}
     # Two facts that pydantic leaves out: a made default, and the bounds of a value of two forms.
     if callable(default):
         extra["default"] = to_jsonable_python(default())
+    if isinstance(default, DefaultBy):
+        source = {"default_factory": lambda: default, "validate_default": True}
+        extra["default"] = default.within({})
+        extra["x-default-by"] = {"field": default.field, "values": dict(default.values)}
     extra |= {_LIMITS[name]: limit for name, limit in bounds.items() if name in _LIMITS}
     return Field(title=title, description=help, json_schema_extra=extra, **source, **bounds)
 

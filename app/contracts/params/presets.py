@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, JsonValue
 
 from app.contracts.params.base import Params
-from app.contracts.params.training import Precision, Schedule
+from app.contracts.params.training import Direction, Precision, Schedule
 from app.contracts.recipes import Recipe
 from app.contracts.units import from_255
 
@@ -36,10 +36,12 @@ _PAPER: Mapping[str, Any] = {
     "schedule": Schedule.MULTISTEP,
     "milestones": [100, 150],
     "ema_decay": 0.0,
-    "label_smoothing": 0.5,
     "epsilon": from_255(8),
     "step_size": from_255(2),
     "steps": 10,
+    "direction": Direction.AWAY,
+    "awp_gamma": 0.0,
+    "awp_warmup": 0,
     "agkd_weight": 1.0,
     "bml_weight": 2.0,
     "margin": 0.03,
@@ -49,7 +51,8 @@ _PAPER: Mapping[str, Any] = {
     "trades_beta": 6.0,
     "start_from_teacher": True,
 }
-"""Values in the authors' released code. Every preset names all of them: one undoes another."""
+"""Values in the authors' released code. Every preset names all of them: one undoes another. Label
+smoothing is left to the recipe."""
 
 
 def _preset(name: str, title: str, summary: str, **changes: Any) -> TrainingPreset:

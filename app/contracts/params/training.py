@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
 from app.contracts.options import Option, Record
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.attacks import MAX_LINF
-from app.contracts.params.base import Finite, Id, Name, Params, Seed, invalid, parameter
+from app.contracts.params.base import (
+    DefaultBy,
+    Finite,
+    Id,
+    Name,
+    Params,
+    Seed,
+    invalid,
+    parameter,
+)
 from app.contracts.recipes import Recipe
 from app.contracts.units import Intensity, from_255
 
@@ -30,6 +39,11 @@ class Schedule(Option):
     MULTISTEP = "multistep"
     COSINE = "cosine"
     ONE_CYCLE = "one_cycle"
+
+
+class Direction(Option):
+    AWAY = "away", Record(title="away from the true class")
+    CONFUSING = "confusing", Record(title="towards the most confusing class")
 
 
 class TrainParams(Params):
@@ -105,9 +119,10 @@ class TrainParams(Params):
         "many thousand steps.",
     )  # fmt: skip
     label_smoothing: Finite = parameter(
-        0.5,
+        DefaultBy("recipe", {recipe: recipe.record.label_smoothing for recipe in Recipe}),
         title="Label smoothing",
-        help="s: the true class is given 1 − s, the other classes share s.",
+        help="s: the true class is given 1 − s, the other classes share s. The default is "
+        "what the authors of the recipe train with.",
         group="Objective",
         ge=0,
         lt=1,
@@ -125,6 +140,21 @@ class TrainParams(Params):
     steps: int = parameter(
         10, title="Attack steps", group="Adversarial examples", ge=1, le=100,
         help="Steps of each attack; AGKD, BML and AGKD-BML run two. AGKD-BML-7 uses 7.",
+    )  # fmt: skip
+    direction: Direction = parameter(
+        Direction.AWAY, title="Direction", group="Adversarial examples",
+        help="Where the attack of PGD-AT and MART goes. AGKD, BML and their kin always attack "
+        "towards the most confusing class.",
+    )  # fmt: skip
+    awp_gamma: Finite = parameter(
+        0.0, title="Weight perturbation (AWP) γ", group="Adversarial examples", ge=0, le=0.1,
+        help="Each step is taken where the loss is higher: every layer is moved up the loss by γ "
+        "of its norm, and moved back after it (Wu et al., NeurIPS 2020). 0 switches it off; the "
+        "authors use 0.01 for PGD-AT, 0.005 for TRADES. Costs one more pass over the examples.",
+    )  # fmt: skip
+    awp_warmup: int = parameter(
+        0, title="AWP warm-up", unit="epochs", group="Adversarial examples", ge=0, le=1000,
+        help="Epochs before the weights are perturbed; the authors wait 10 of 200 with TRADES.",
     )  # fmt: skip
     agkd_weight: Finite = parameter(
         1.0, title="AGKD weight", group="Objective", ge=0, le=1000,
@@ -175,10 +205,27 @@ class TrainParams(Params):
         """Whether a teacher shapes the model: by where it looks, or by its weights."""
         return self.teacher is not None and (self.recipe.needs_teacher or self.start_from_teacher)
 
+    @property
+    def passes(self) -> float:
+        """What a step costs for each image of the batch, in forward passes, about: forward and back
+        for each attack step, and half as much again where the weights get a gradient."""
+        record = self.recipe.record
+        learning = 3 * record.seen * (2 if self.perturbs_weights(self.epochs - 1) else 1)
+        return 2 * record.attacked * self.steps + learning
+
+    def perturbs_weights(self, epoch: int) -> bool:
+        """Whether the steps of an epoch, counted from 0, perturb the weights (AWP)."""
+        return self.recipe.is_robust and self.awp_gamma > 0 and epoch >= self.awp_warmup
+
     def continues(self, earlier: Self) -> bool:
         """Whether a run of `earlier` can go on with these: only the name may be another."""
         free = {"name", "continue_from"}
         return self.model_dump(exclude=free) == earlier.model_dump(exclude=free)
+
+    @field_validator("label_smoothing", mode="before")
+    @classmethod
+    def _as_the_recipe_says(cls, value: Any, info: ValidationInfo) -> Any:
+        return value.within(info.data) if isinstance(value, DefaultBy) else value
 
     @field_validator("milestones")
     @classmethod

@@ -112,7 +112,7 @@ def read(params: type[P], entries: Mapping[str, Sequence[str]]) -> P:
     off = [s.name for s in specs(params) if s.switches and entries.get(s.name) == ()]
     values |= dict.fromkeys(off)
     for spec in specs(params):
-        if spec.name in entries and not spec.switches and spec.name.split(".")[0] not in off:
+        if _says_something(spec, entries) and spec.name.split(".")[0] not in off:
             *path, last = spec.name.split(".")
             place = values
             for part in path:
@@ -122,6 +122,13 @@ def read(params: type[P], entries: Mapping[str, Sequence[str]]) -> P:
         return params.model_validate(values)
     except ValidationError as error:
         raise Rejected(_messages(params, error)) from None
+
+
+def _says_something(spec: Spec, entries: Mapping[str, Sequence[str]]) -> bool:
+    """Whether there is a value of its own: not for a switch, nor where empty is the default."""
+    if spec.switches or spec.name not in entries:
+        return False
+    return spec.default_by is None or any(entry.strip() for entry in entries[spec.name])
 
 
 def _value(spec: Spec, entries: Sequence[str]) -> Any:

@@ -86,6 +86,7 @@ EVALUATION_PRESETS = (
 def training_presets(prefix: str = "", without: Sequence[str] = ()) -> tuple[Preset, ...]:
     """Those of the contract for a form whose training parameters begin with `prefix`."""
     checks = {spec.name for spec in specs(TrainParams) if spec.widget == "check"}
+    left = {spec.name: ("",) for spec in specs(TrainParams) if spec.default_by is not None}
 
     def typed(name: str, entries: Sequence[str]) -> Sequence[str]:
         return ("false",) if name in checks and not entries else entries
@@ -96,7 +97,7 @@ def training_presets(prefix: str = "", without: Sequence[str] = ()) -> tuple[Pre
             preset.summary,
             {
                 prefix + name: typed(name, entries)
-                for name, entries in entries_of(TrainParams, preset.values).items()
+                for name, entries in (left | entries_of(TrainParams, preset.values)).items()
                 if name not in without
             },
         )

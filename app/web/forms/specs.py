@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from app.contracts.params import Id, Params
+from app.contracts.params import DefaultBy, Id, Params
 from app.contracts.units import to_255
+from app.web.forms.terms import help_on
 
 UNIT_255 = "/255"
 _ID_PATTERN = TypeAdapter(Id).json_schema()["pattern"]
@@ -75,8 +76,18 @@ class Spec:
     """Of the contract itself; those that the lab holds come with the form."""
     pattern: str
     max_length: int | None
+    default_by: DefaultBy | None = None
+    """What decides the default, typed; an empty entry stands for it."""
     switches: bool = False
     """Off, it makes all parameters None whose names begin with its own and a dot."""
+    more: str = ""
+    """Page and anchor of the help that says more; empty where there is no need."""
+
+    def default_among(self, entries: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """The default, given what is chosen elsewhere in the form."""
+        by = self.default_by
+        chosen = next(iter(entries.get(by.field, ())), "") if by else ""
+        return (str(by.values[chosen]),) if by and chosen in by.values else self.default
 
     @property
     def explained(self) -> bool:
@@ -118,7 +129,8 @@ def typed(value: Any, unit: str, widget: Widget) -> tuple[str, ...]:
 def specs(params: type[Params]) -> tuple[Spec, ...]:
     """The parameters of a job in the order of the contract, nested ones in their place."""
     schema = params.model_json_schema()
-    return tuple(_specs(schema, schema.get("$defs", {}), "", {}))
+    found = _specs(schema, schema.get("$defs", {}), "", {})
+    return tuple(replace(spec, more=help_on(params, spec.name)) for spec in found)
 
 
 def _specs(model: Schema, known: Schema, prefix: str, given: Schema) -> Iterator[Spec]:
@@ -162,6 +174,9 @@ def _switch(name: str, label: str, field: Schema, *, on: bool) -> Spec:
 
 def _spec(name: str, label: str, field: Schema, known: Schema, optional: bool) -> Spec:
     widget, number = _widget(field, known)
+    default, by = typed(field.get("default"), field["unit"], widget), field.get("x-default-by")
+    if by is not None and "." in name:  # what decides is not in this form
+        default = ()
     return Spec(
         name=name,
         label=label,
@@ -172,12 +187,19 @@ def _spec(name: str, label: str, field: Schema, known: Schema, optional: bool) -
         number=number,
         optional=optional,
         required="default" not in field,
-        default=typed(field.get("default"), field["unit"], widget),
+        default=default,
         bounds=_bounds(field),
         choices=_choices(field, known),
         pattern=field.get("pattern", ""),
         max_length=field.get("maxLength"),
+        default_by=None if by is None else _typed_by(by, field["unit"], widget),
     )
+
+
+def _typed_by(by: Schema, unit: str, widget: Widget) -> DefaultBy:
+    """What decides a default, with the defaults as they are typed."""
+    shown = {chosen: typed(value, unit, widget)[0] for chosen, value in by["values"].items()}
+    return DefaultBy(by["field"], shown)
 
 
 _NUMBERS: Mapping[str, Literal["int", "float"]] = {"integer": "int", "number": "float"}

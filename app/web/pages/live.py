@@ -22,6 +22,8 @@ from app.web.forms.choices import known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
 from app.web.forms.specs import UNIT_255, plain
+from app.web.pages.as_code import code_of_form
+from app.web.pages.inputs import Posted
 from app.web.pages.showcase_view import ShownBox, shown_box
 from app.web.render import Context, render
 
@@ -129,6 +131,17 @@ def _largest(norm: Norm) -> dict[str, Any]:
         most, usual = (round(to_255(of[norm]), 3) for of in (MAX_OF, LARGEST_OF))
         return {"unit": UNIT_255, "called": UNIT_255, "most": most, "usual": usual}
     return {"unit": "", "called": "length", "most": MAX_OF[norm], "usual": LARGEST_OF[norm]}
+
+
+@router.post("/live/code")
+def code(request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the attack of the form from elsewhere."""
+    entries = posted_entries(ExplainParams, posted)
+    if entries.get("attack.norm", (Norm.LINF,)) != (Norm.LINF,):
+        # With an exponent a number is taken as it is, and not as 255ths.
+        typed = entries.pop("max_epsilon", ())
+        entries |= {"max_epsilon": (f"{typed[0]}e0",)} if typed else {}
+    return code_of_form(request, JobKind.EXPLAIN, entries, "image.png")
 
 
 def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:

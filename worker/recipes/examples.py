@@ -1,4 +1,4 @@
-"""What the recipes of Wang et al., ICCV 2021, share: examples of both directions."""
+"""The adversarial examples that several recipes train on: away from a class, and towards one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,27 @@ class Examples(NamedTuple):
     """Backward: from x' towards the class of x."""
     x_prime: Tensor
     """x': training images of the classes y'."""
+
+
+def chosen_example(networks: Networks, batch: Batch, parameters: Parameters) -> Tensor:
+    """Images attacked as the parameters say, (N, 3, H, W) in [0, 1]: away from their own class, or
+    towards the most confusing one."""
+    if parameters.towards_confusing:
+        return forward_example(networks, batch, parameters)[0]
+    return parameters.attack.example(
+        networks.attacked(), batch.x, batch.y, targeted=False, generator=batch.generator
+    )
+
+
+def forward_example(
+    networks: Networks, batch: Batch, parameters: Parameters
+) -> tuple[Tensor, Tensor]:
+    """x_f, from x towards the most confusing class y', (N, 3, H, W); and y', (N,)."""
+    student = networks.attacked()
+    with torch.no_grad():
+        y_prime = most_confusing_class(student(batch.x), batch.y)
+    attack, generator = parameters.attack, batch.generator
+    return attack.example(student, batch.x, y_prime, targeted=True, generator=generator), y_prime
 
 
 def both_directions(networks: Networks, batch: Batch, parameters: Parameters) -> Examples:
