@@ -228,3 +228,25 @@ def test_the_picture_and_the_curves_fit_the_first_screen(page: Page) -> None:
     for width in (390, 1280, 1920):
         page.set_viewport_size({"width": width, "height": 800})
         page.wait_for_function(f"() => document.documentElement.scrollWidth <= {width}")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_live_shows_an_example_until_there_is_an_own_result(page: Page, lab: Lab) -> None:
+    teacher, student = (model.id for model in showcase.pictures(lab)[0].models)
+    result = explanation(teacher, student)
+    job = add_job(lab, JobKind.EXPLAIN, result.params, result=result)
+    page.goto("/live")
+    example = page.locator("#example")
+    expect(example).to_contain_text("An example from the box")
+    expect(example.locator(".says").first).to_contain_text("✓ horse")
+    expect(example.locator(".sentence")).to_contain_text("At 8/255 the teacher says")
+    example.locator("[data-slider]").focus()
+    page.keyboard.press("Home")
+    expect(example.locator(".sentence")).to_contain_text("Of the clean image")
+    page.route("**/api/live", lambda route: route.fulfill(status=202, json={"id": job}))
+    page.locator(".sample").first.click()
+    page.locator(".viewer:not([hidden])").wait_for()
+    expect(example).to_be_hidden()
+    page.goto(f"/live?job={job}")
+    expect(example).to_have_count(0)
