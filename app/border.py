@@ -21,7 +21,7 @@ from app.errors import Forbidden, LabError, Misdirected, TooLarge
 _OWN_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _HEADERS = {
-    # Plotly and Swagger UI write style attributes; nothing else is inline or from elsewhere.
+    # Plotly writes style attributes; nothing else is inline or from elsewhere.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",

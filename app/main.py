@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
@@ -23,7 +22,7 @@ from app.api import router as api
 from app.bell import Bell
 from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
-from app.services import evaluations
+from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
@@ -49,11 +48,11 @@ async def _reconcile_for_ever(lab: Lab) -> None:
 
 async def _sum_up_what_is_old(lab: Lab) -> None:
     """Once, beside the service: reading every result of a large lab takes a while."""
-    try:
-        for job_id in await asyncio.to_thread(evaluations.not_measured, lab):
+    for job_id in await asyncio.to_thread(evaluations.not_measured, lab):
+        try:
             await asyncio.to_thread(evaluations.summaries, lab, [job_id])
-    except Exception:
-        _LOG.exception("Older evaluations cannot be summed up; the next start tries again.")
+        except Exception:
+            _LOG.exception("Evaluation %s cannot be summed up; the next start tries again.", job_id)
 
 
 @contextmanager
@@ -89,7 +88,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     assert lab.settings.redis_url is not None
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
-    always = (_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab))
+    announcer = announcing.set_up(lab)
+    always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
+    always += [announcer.run()] if announcer else []
     beside = [asyncio.create_task(each) for each in always]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
     # 0.15 s.
@@ -130,7 +131,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     error_handlers.install(app)
     app.include_router(api.router)
     app.include_router(pages.router)
-    app.add_api_route("/docs", _docs, include_in_schema=False)
     # A browser asks each time whether a file is still the same, and gets it once.
     app.mount("/static", GZipMiddleware(StaticFiles(directory=_STATIC), compresslevel=6))
     return app
@@ -148,7 +148,3 @@ def _body_limits(facts: Settings) -> Callable[[str], int]:
         return files.get(path.removeprefix("/api"), 0) + _SMALL_BODY
 
     return limit_of
-
-
-def _docs() -> FileResponse:
-    return FileResponse(_STATIC / "docs" / "index.html")

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, HttpUrl, Secret, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 VERSION = "0.2.0"
@@ -17,7 +17,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Where the lab listens, keeps its files and finds its services."""
 
-    model_config = SettingsConfigDict(env_prefix="LAB_", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LAB_", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     port: int = Field(8000, ge=1, le=65535)
     data_dir: Path = Path("data")
@@ -34,6 +36,9 @@ class Settings(BaseSettings):
     """A training run writes a checkpoint this often, or as rarely as takes 2 % of its time."""
     shipped_dir: Path = _ROOT / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
+    webhook_url: Secret[HttpUrl] | None = None
+    """Who is told of every job that ends. Such addresses often are a password: only the host is
+    shown."""
 
     @field_validator("data_dir", "shipped_dir")
     @classmethod

@@ -61,21 +61,42 @@ const LEGEND_LINE = 20;
 function withRoom(plot, { data, layout }) {
   const usual = layout.height ?? parseFloat(getComputedStyle(plot).minHeight);
   if (!usual) return layout;
-  const lines = data.filter((trace) => trace.name && trace.showlegend !== false).length;
+  const lines = [...data, ...(layout.shapes ?? [])].filter((one) => one.name && one.showlegend !== false).length;
   const added = plot.clientWidth < NARROW ? LEGEND_LINE * Math.max(0, lines - 2) : 0;
   return { ...layout, height: usual + added };
 }
 
-function react(plot) {
-  const layout = themed(withRoom(plot, plot.figure));
-  return Plotly.react(plot, named(plot.figure.data, plot.clientWidth), layout, CONFIG);
+let view = (figure) => figure;
+
+/** From now on draw of each figure what `change` makes of it. */
+export function viewThrough(change) {
+  view = change;
 }
 
-/** Draw what is drawn already once more, with the points that came since. */
-function again(plot) {
-  const { data, layout } = plot.figure;
-  plot.figure = { data: data.map((trace, i) => ({ ...trace, x: plot.data[i].x, y: plot.data[i].y })), layout };
-  return react(plot);
+function react(plot) {
+  const { data, layout } = view(plot.figure);
+  return Plotly.react(plot, named(data, plot.clientWidth), themed(withRoom(plot, { data, layout })), CONFIG);
+}
+
+const longer = new Set();
+
+/** Add a point to a line; where it lies on other axes, its last two points say. */
+export function extend(plot, index, x, y) {
+  const { x: xs, y: ys, customdata } = plot.figure.data[index];
+  const [before, last] = (customdata ?? []).slice(-2);
+  if (last) {
+    const share = (x - xs.at(-1)) / (xs.at(-1) - xs.at(-2));
+    customdata.push(last.map((value, i) => value + (value - before[i]) * share));
+  } else customdata?.push(before ?? [0, 0]);
+  xs.push(x);
+  ys.push(y);
+  if (!longer.size) requestAnimationFrame(drawLonger);
+  longer.add(plot);
+}
+
+function drawLonger() {
+  for (const plot of longer) if (plot.data) react(plot);
+  longer.clear();
 }
 
 const widths = new WeakMap();
@@ -86,7 +107,7 @@ const resizing = new ResizeObserver((entries) => {
     const before = widths.get(plot);
     widths.set(plot, contentRect.width);
     if (!plot.data || !contentRect.width || Math.abs(before - contentRect.width) < 1) continue;
-    again(plot);
+    react(plot);
   }
 });
 
@@ -98,8 +119,10 @@ export async function draw(holder, figure) {
   drawn.add(plot);
   if (plot.checkVisibility()) {
     widths.set(plot, plot.clientWidth);
+    const first = !plot.data;
     await react(plot);
     resizing.observe(plot);
+    if (first) plot.dispatchEvent(new CustomEvent("lab:drawn", { bubbles: true }));
   }
   return plot;
 }
@@ -154,14 +177,15 @@ function save(button) {
   const legend = plot.querySelector(".legend")?.getBoundingClientRect().height ?? 0;
   const [width, height] = [Math.max(480, plot.clientWidth), plot.clientHeight + 56];
   const title = [holder.querySelector(".caption").textContent, holder.dataset.of].filter(Boolean).join(": ");
-  const margin = plot.figure.layout.margin;
+  const figure = view(plot.figure);
+  const margin = figure.layout.margin;
   const layout = {
-    ...themed(plot.figure.layout, PAPER), paper_bgcolor: PAPER.surface(), width, height,
+    ...themed(figure.layout, PAPER), paper_bgcolor: PAPER.surface(), width, height,
     margin: { ...margin, t: 48 + legend, b: margin.b + 12 },
     title: { text: escaped(title), font: { size: 14 }, x: 0.01, xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: { t: 12 } },
   };
   const name = [document.querySelector("[data-file]")?.dataset.file, holder.dataset.chart].filter(Boolean).join("-");
-  Plotly.downloadImage({ data: named(plot.figure.data, width), layout }, { format, width, height, scale: format === "png" ? 2 : 1, filename: name });
+  Plotly.downloadImage({ data: named(figure.data, width), layout }, { format, width, height, scale: format === "png" ? 2 : 1, filename: name });
 }
 
 document.addEventListener("click", (event) => {
@@ -169,10 +193,9 @@ document.addEventListener("click", (event) => {
   if (button) save(button);
 });
 
-function redraw() {
-  for (const plot of drawn) {
-    if (plot.isConnected && plot.data) again(plot);
-  }
+/** Draw once more what is drawn. */
+export function redraw() {
+  return Promise.all([...drawn].filter((plot) => plot.isConnected && plot.data).map(react));
 }
 
 // The system's colours changed, or the reader chose others.

@@ -1,16 +1,14 @@
-// Controls of laid-over curves: smoothing, logarithm, axis, shared zoom, reset, CSV. The address keeps them.
+// Controls of a training's curves: smoothing, logarithm, axis, shared zoom, reset, CSV. The address keeps them.
 /* global Plotly */
-import { draw } from "./charts.js";
+import { redraw, viewThrough } from "./charts.js";
 
 const controls = document.querySelector("[data-curves]");
 const field = (name) => controls.querySelector(`[name="${name}"]`);
-const holders = [...document.querySelectorAll("figure[data-chart]")];
 const AXES = {
-  step: { title: "Training step", of: (trace) => trace.x },
-  epoch: { title: "Epoch", of: (trace) => trace.customdata.map(([epoch]) => epoch) },
-  time: { title: "Minutes of work", of: (trace) => trace.customdata.map(([, seconds]) => seconds / 60) },
+  step: { title: "Training step", column: "step", of: (step) => step },
+  epoch: { title: "Epoch", column: "epoch", of: (step, [epoch]) => epoch },
+  time: { title: "Minutes of work", column: "minutes", of: (step, [, seconds]) => seconds / 60 },
 };
-const originals = new Map();
 
 /** An exponential mean that does not begin at zero; a gap stays a gap. */
 function smoothed(values, weight) {
@@ -29,16 +27,24 @@ const state = () => ({
   log: field("log").checked,
 });
 
+/** A figure as the controls ask for it. Each point brings its epoch and its seconds along. */
 function shown(figure) {
   const { by, smooth, log } = state();
-  const data = figure.data.map((trace) => ({ ...trace, x: AXES[by].of(trace), y: smooth ? smoothed(trace.y, smooth) : trace.y }));
+  const place = AXES[by].of;
+  const data = figure.data.map((trace) => ({ ...trace, x: trace.x.map((x, i) => place(x, trace.customdata[i])),
+    y: smooth ? smoothed(trace.y, smooth) : trace.y }));
   const layout = structuredClone(figure.layout);
   layout.xaxis.title.text = AXES[by].title;
   if (log) layout.yaxis.type = "log";
+  for (const mark of layout.shapes ?? []) mark.x0 = mark.x1 = place(mark.x0, layout.meta.best);
+  // What was zoomed to stays, as long as the axes mean the same.
+  layout.uirevision = `${by} ${log}`;
   return { data, layout };
 }
 
-async function redraw() {
+const plots = () => [...document.querySelectorAll("figure[data-chart] .plot")].filter((plot) => plot.data);
+
+function change() {
   const { by, smooth, log } = state();
   field("smooth").nextElementSibling.textContent = smooth ? smooth.toFixed(2) : "off";
   const address = new URL(location.href);
@@ -47,44 +53,53 @@ async function redraw() {
     else address.searchParams.set(name, value);
   }
   history.replaceState(null, "", address);
-  for (const [holder, figure] of originals) await draw(holder, shown(figure));
+  return redraw();
 }
 
+const followed = new WeakSet();
 let following = false;
+
+/** Let the other charts zoom where this one does. */
 function follow(plot) {
-  plot.on("plotly_relayout", async (change) => {
+  controls.hidden = false;
+  if (followed.has(plot)) return;
+  followed.add(plot);
+  plot.on("plotly_relayout", async (event) => {
     if (following || !field("together").checked) return;
-    const range = change["xaxis.range"] ?? [change["xaxis.range[0]"], change["xaxis.range[1]"]];
-    const update = change["xaxis.autorange"] ? { "xaxis.autorange": true } : range[0] === undefined ? null : { "xaxis.range": range };
+    const range = event["xaxis.range"] ?? [event["xaxis.range[0]"], event["xaxis.range[1]"]];
+    const update = event["xaxis.autorange"] ? { "xaxis.autorange": true } : range[0] === undefined ? null : { "xaxis.range": range };
     if (!update) return;
     following = true;
-    for (const holder of originals.keys()) {
-      const other = holder.querySelector(".plot");
-      if (other !== plot && other.data) await Plotly.relayout(other, structuredClone(update));
-    }
+    for (const other of plots()) if (other !== plot) await Plotly.relayout(other, structuredClone(update));
     following = false;
   });
 }
 
-function csv() {
-  const quoted = (text) => `"${String(text).replaceAll('"', '""')}"`;
-  const rows = [["chart", "curve", AXES[state().by].title, "value"].map(quoted).join(",")];
-  for (const holder of originals.keys()) {
-    const plot = holder.querySelector(".plot");
-    const [low, high] = plot.layout.xaxis.range ?? [-Infinity, Infinity];
-    for (const trace of plot.data) {
-      if (trace.visible === "legendonly") continue;
-      const name = new DOMParser().parseFromString(trace.name, "text/html").documentElement.textContent;
-      // A spreadsheet would run what looks like a formula.
-      const safe = /^[=+\-@]/.test(name) ? `'${name}` : name;
-      trace.x.forEach((x, i) => {
-        if (x >= low && x <= high && trace.y[i] !== null) rows.push([quoted(holder.dataset.chart), quoted(safe), x, trace.y[i]].join(","));
-      });
+const plain = (html) => new DOMParser().parseFromString(html, "text/html").documentElement.textContent;
+/** Quoted; a spreadsheet would run what looks like a formula. */
+const quoted = (text) => `"${(/^[=+\-@]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
+
+/** What is drawn: of every line in sight, the points in sight, as reported and smoothed. */
+function* rows() {
+  const { by, smooth } = state();
+  yield ["chart", "curve", "number", AXES[by].column, "raw", "smoothed"].join(",");
+  for (const plot of plots()) {
+    const { autorange, range } = plot.layout.xaxis;
+    const [low, high] = autorange ? [-Infinity, Infinity] : range;
+    for (const [n, trace] of shown(plot.figure).data.entries()) {
+      if (plot.data[n].visible === "legendonly") continue;
+      const of = [plot.closest("figure").dataset.chart, quoted(plain(trace.name)), trace.meta];
+      const raw = plot.figure.data[n].y;
+      for (const [i, x] of trace.x.entries())
+        if (x >= low && x <= high && raw[i] !== null) yield [...of, x, raw[i], smooth ? trace.y[i] : ""].join(",");
     }
   }
+}
+
+function save() {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([rows.join("\n") + "\n"], { type: "text/csv" }));
-  link.download = "trainings.csv";
+  link.href = URL.createObjectURL(new Blob([[...rows()].join("\n") + "\n"], { type: "text/csv" }));
+  link.download = `${controls.closest("[data-file]").dataset.file}.csv`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
@@ -94,21 +109,16 @@ const by = controls.querySelector(`[name=by][value="${CSS.escape(asked.get("by")
 if (by) by.checked = true;
 if (asked.has("smooth")) field("smooth").value = asked.get("smooth");
 field("log").checked = asked.get("log") === "1";
-for (const holder of holders) {
-  const block = holder.querySelector('script[type="application/json"]');
-  if (block) originals.set(holder, JSON.parse(block.textContent));
-  else holder.hidden = true;
-}
-controls.hidden = false;
-await redraw();
-for (const holder of originals.keys()) follow(holder.querySelector(".plot"));
-controls.addEventListener("input", redraw);
-controls.querySelector("[data-csv]").addEventListener("click", csv);
+viewThrough(shown);
+document.addEventListener("lab:drawn", (event) => follow(event.target));
+for (const plot of plots()) follow(plot);
+change();
+controls.addEventListener("input", change);
+controls.querySelector("[data-csv]").addEventListener("click", save);
 controls.querySelector("[data-reset]").addEventListener("click", async () => {
   field("smooth").value = "0";
   field("log").checked = false;
   controls.querySelector("[name=by][value=step]").checked = true;
-  await redraw();
-  for (const holder of originals.keys())
-    await Plotly.relayout(holder.querySelector(".plot"), { "xaxis.autorange": true, "yaxis.autorange": true });
+  await change();
+  for (const plot of plots()) await Plotly.relayout(plot, { "xaxis.autorange": true, "yaxis.autorange": true });
 });

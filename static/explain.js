@@ -1,11 +1,13 @@
 // Shows the result of a live attack; its sliders need nothing from the server.
 //
-//   show(element, result, {start, target, archive})
+//   show(element, result, {start, target, archive, first, job})
 //
 // `element`: the section of templates/_viewer.html; `result`: an ExplainResult. The others may be
 // left out. `start`: where to begin, {row, column, map, on}. `target`: called with the name of a class
 // that was clicked; without it classes are no buttons. `archive`: address of a ZIP that reproduces it.
-// Whenever the view moves, the element sends a "moved" event whose detail is like `start`.
+// `first`: whether the result is the first part of one, of budget 0 and one other. Whenever the view
+// moves, the element sends a "moved" event whose detail is like `start`, with the `result` that is
+// shown and the `job` that was named with it.
 import { showArena } from "./arena.js";
 import { layBars } from "./bars.js";
 import { diverging, magma } from "./colours.js";
@@ -60,17 +62,20 @@ class Viewer {
   }
 
   open(tab) {
+    if (tab.disabled) return;
     for (const one of this.tabs) {
       one.setAttribute("aria-selected", String(one === tab));
       one.tabIndex = one === tab ? 0 : -1;
       this.part(`[data-panel-of=${one.dataset.tab}]`).hidden = one !== tab;
     }
-    this.part(".arena").follow(this.moment.row);
+    const arena = this.part(".arena");
+    if (!arena.hidden) arena.follow(this.moment.row);
   }
 
-  /** Take another result. */
+  /** Take another result; the present one stays until it is decoded, unless a later one comes before. */
   async take(result, options) {
-    this.stop();
+    if (options.first && !this.part(".arena").hidden) return; // which is of all budgets
+    this.coming = result;
     const range = result.params.attack.norm === "linf" ? 255 * result.budgets.at(-1) : 255 * Math.max(1 / 255, ...result.attacks.flatMap((one) => one.levels.map((level) => level.max_change)));
     const sheets = await Promise.all(result.attacks.map((one) => pictures(result.clean_png, one.changes_png, result.image_size, range)));
     const looks = await Promise.all(result.attacks.map((one) => Promise.all(one.looks.map(async (look) => ({
@@ -78,6 +83,8 @@ class Viewer {
       grad_cam: await maps(look.grad_cam.sheet),
       stages: await Promise.all(look.stages.map(maps)),
     })))));
+    if (this.coming !== result) return;
+    this.stop();
     Object.assign(this, { result, options, sheets, looks, range, names: identities(result.models) });
     this.lay();
     this.begin(options.start ?? {});
@@ -87,9 +94,12 @@ class Viewer {
 
   /** Everything that does not move. */
   lay() {
-    const { result, choices } = this;
-    this.sliders.budget.max = result.budgets.length - 1;
+    const { result, choices, options: { first = false } } = this;
+    this.root.toggleAttribute("data-first", first);
+    // The first picture stands in the middle, where it will be among the others.
+    this.sliders.budget.max = first ? 2 : result.budgets.length - 1;
     this.sliders.iterate.max = result.iterates.length - 1;
+    for (const control of [this.sliders.budget, this.part("[data-play=budget]"), this.part("[data-tab=arena]")]) control.disabled = first;
     this.part("[data-crafted]").hidden = result.models.length === 1;
     choices.on.replaceChildren(new Option("each model itself", ""), ...result.models.map((model, i) => new Option(model.name, i)));
     const stages = this.looks[0][0].stages.length;
@@ -114,12 +124,12 @@ class Viewer {
     });
     this.part(".of-models").append(...this.columns);
     layDownloads(this);
-    showArena(this.part(".arena"), result, this.names);
+    if (!first) showArena(this.part(".arena"), result, this.names);
   }
 
   begin({ row, column, map, on }) {
     const { result, sliders, choices } = this;
-    sliders.budget.value = row ?? Math.floor((result.budgets.length - 1) / 2);
+    sliders.budget.value = row ?? Math.floor(sliders.budget.max / 2);
     sliders.iterate.value = column ?? result.iterates.length - 1;
     if ([...choices.map.options].some((one) => one.value === map)) choices.map.value = map;
     choices.on.value = on !== null && on < result.models.length ? String(on) : "";
@@ -142,7 +152,7 @@ class Viewer {
     for (const option of this.choices.map.querySelectorAll("[value^=stage]")) option.disabled = on !== null;
     if (stage && on !== null) this.choices.map.value = "attention";
     // Transfers and stages are of the last iterate alone.
-    const still = on !== null || stage;
+    const still = on !== null || stage || this.result.iterates.length === 1;
     this.sliders.iterate.disabled = still;
     this.part("[data-play=iterate]").disabled = still;
     if (still) this.sliders.iterate.value = this.sliders.iterate.max;
@@ -243,8 +253,9 @@ class Viewer {
 
   /** The view came to rest: say so to those who listen, and to who hears the page. */
   settled() {
-    this.part("[data-announce]").textContent = this.sentence();
-    this.root.dispatchEvent(new CustomEvent("moved", { detail: this.moment }));
+    const [place, told] = [this.part("[data-announce]"), this.sentence()];
+    if (place.textContent !== told) place.textContent = told;
+    this.root.dispatchEvent(new CustomEvent("moved", { detail: { ...this.moment, result: this.result, job: this.options.job } }));
   }
 
   play(button) {

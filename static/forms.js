@@ -11,8 +11,12 @@ function isChosen(form, name, among) {
   return values(form, name).some((one) => among.split(" ").includes(one));
 }
 
-function isMeant(form, place) {
-  return isChosen(form, place.dataset.when, place.dataset.is);
+function isMeant(form, { dataset: { when, is, orWhen, orIs } }) {
+  return isChosen(form, when, is) || (orWhen !== undefined && isChosen(form, orWhen, orIs));
+}
+
+function isRequired(form, { dataset: { requiredWhen, requiredIs, requiredOrWhen, requiredOrIs } }) {
+  return isChosen(form, requiredWhen, requiredIs) || (requiredOrWhen !== undefined && isChosen(form, requiredOrWhen, requiredOrIs));
 }
 
 function update(form) {
@@ -22,8 +26,7 @@ function update(form) {
     for (const control of field.querySelectorAll("input, select, fieldset")) control.disabled = !meant;
   }
   for (const field of form.querySelectorAll("[data-required-when]")) {
-    const { requiredWhen, requiredIs } = field.dataset;
-    for (const control of field.querySelectorAll("select, input:not([type=search])")) control.required = isChosen(form, requiredWhen, requiredIs);
+    for (const control of field.querySelectorAll("select, input:not([type=search])")) control.required = isRequired(form, field);
   }
   // A choice that does not fit what is chosen elsewhere. One that is made already stays in sight.
   for (const choice of form.querySelectorAll("li[data-when]")) {

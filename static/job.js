@@ -1,6 +1,6 @@
 // A job's page: its charts and log, and what its stream of events adds to them.
-/* global Plotly, htmx */
-import { drawAll } from "./charts.js";
+/* global htmx */
+import { drawAll, extend } from "./charts.js";
 
 const root = document.querySelector("[data-job]");
 const id = root.dataset.job;
@@ -101,11 +101,11 @@ function addPoint(body) {
   if (body.series !== "step" || body.step <= lastStep) return reload();
   lastStep = body.step;
   const traces = [...root.querySelectorAll(".plot")].flatMap((plot) =>
-    (plot.data ?? []).map((trace, index) => ({ plot, index, name: trace.meta })));
+    (plot.figure?.data ?? []).map((trace, index) => ({ plot, index, name: trace.meta })));
   for (const [name, value] of Object.entries(body.values)) {
     const found = traces.find((trace) => trace.name === `step:${name}`);
     if (!found) return reload();
-    Plotly.extendTraces(found.plot, { x: [[lastStep]], y: [[value]] }, [found.index]);
+    extend(found.plot, found.index, lastStep, value);
   }
 }
 

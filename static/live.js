@@ -239,7 +239,7 @@ async function attack() {
     const job = await answer.json();
     running = job.id;
     await finished(job.id, mine);
-    if (mine === current) await open(job.id, mine, { focus: true });
+    if (mine === current) await open(job.id, mine);
   } catch (error) {
     if (mine === current) say(error.message || "The lab does not answer.", true);
   } finally {
@@ -255,7 +255,7 @@ form.addEventListener("submit", (event) => {
   attack();
 });
 
-/** Resolves when the job has succeeded; rejects with what went wrong. */
+/** Resolves when the job has succeeded; rejects with what went wrong. Its first part is shown as it comes. */
 function finished(id, mine) {
   return new Promise((resolve, reject) => {
     const stream = new EventSource(`/api/jobs/${id}/events`);
@@ -274,6 +274,9 @@ function finished(id, mine) {
       act(value);
     };
     [resolve, reject] = [end(resolve), end(reject)];
+    stream.addEventListener("preview", (event) => {
+      present(id, JSON.parse(event.data).result, mine, { first: true }).catch(reject);
+    });
     stream.addEventListener("state", (event) => {
       const state = JSON.parse(event.data).status;
       if (mine !== current) return resolve();
@@ -285,27 +288,34 @@ function finished(id, mine) {
 }
 
 /** Show a finished job, unless something else was asked for meanwhile. */
-async function open(id, mine, { start = {}, focus = false } = {}) {
+async function open(id, mine, start) {
   const answer = await fetch(`/api/jobs/${id}/result`);
   if (mine !== current) return;
   if (!answer.ok) return problem(answer);
   const result = await answer.json();
   if (result.kind !== "explain") return say("That job is no live attack.", true);
   if (!result.attacks) return say("An earlier version of the lab left this result, in a form that is not read any more. Attack the image again.", true);
-  shown = { id, result };
-  await show(viewer, result, { start: typeof start === "function" ? start(result) : start, target: aimAt, archive: `/api/live/${id}/reproduction.zip` });
-  if (mine !== current) return;
-  document.getElementById("waiting").hidden = true;
-  say("");
-  if (focus) viewer.focus({ preventScroll: innerWidth > 960 });
+  await present(id, result, mine, { start: start?.(result), archive: `/api/live/${id}/reproduction.zip` });
+  if (mine === current) say("");
 }
 
+/** Show a result, or its first part; what was chosen in that stays. */
+async function present(id, result, mine, { start = {}, ...options }) {
+  if (mine !== current) return;
+  const again = shown?.job === id;
+  await show(viewer, result, { start: again ? { map: shown.map, on: shown.on } : start, target: aimAt, job: id, ...options });
+  if (mine !== current) return;
+  document.getElementById("waiting").hidden = true;
+  if (running === id && !again) viewer.focus({ preventScroll: innerWidth > 960 });
+}
+
+/** What the viewer shows: a job, and where in it. */
 let shown = null;
 
 // The address says what is shown.
-viewer.addEventListener("moved", ({ detail: { row, column, map, on } }) => {
-  const { id, result } = shown;
-  const facts = new URLSearchParams({ job: id, eps: budget(result, result.budgets[row]), step: result.iterates[column], map });
+viewer.addEventListener("moved", ({ detail }) => {
+  const { job, result, row, column, map, on } = (shown = detail);
+  const facts = new URLSearchParams({ job, eps: budget(result, result.budgets[row]), step: result.iterates[column], map });
   if (on !== null) facts.set("on", on);
   history.replaceState(null, "", `/live?${facts}`.replaceAll("%2F", "/"));
 });
@@ -330,7 +340,7 @@ async function restore(id, facts) {
   const picture = await fetch(`/api/live/${id}/image.png`);
   if (picture.ok && mine === current) take(await picture.blob(), job.title.replace(/^Explain /, ""), field("label").value);
   if (job.status !== "succeeded") await finished(id, mine);
-  if (mine === current) await open(id, mine, { start: asked(facts) });
+  if (mine === current) await open(id, mine, asked(facts));
 }
 
 beginModels();

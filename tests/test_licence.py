@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 APACHE_2_0 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 """SHA-256 of https://www.apache.org/licenses/LICENSE-2.0.txt."""
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
-FROM_OTHERS = ("static/vendor", "static/docs", "static/examples")
-OWN = {"README.md", "index.html", "start.js", "pictures.json"}
+FROM_OTHERS = ("static/vendor", "static/examples")
+OWN = {"README.md", "pictures.json"}
 IS_A_LICENCE = re.compile(r"LICENSE|NOTICE")
 
 
@@ -58,8 +58,7 @@ def test_every_licence_that_the_notice_points_to_is_there() -> None:
 def test_versions_in_the_notice_are_those_of_the_folders() -> None:
     table = (ROOT / "static/vendor/README.md").read_text()
     versions = re.findall(r"\| (\d+\.\d+\.\d+) \|", table)
-    versions += re.findall(r"\d+\.\d+\.\d+", (ROOT / "static/docs/README.md").read_text())
-    assert len(versions) == 4
+    assert len(versions) == 3
     assert [version for version in versions if version not in NOTICE] == []
 
 

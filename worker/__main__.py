@@ -172,12 +172,9 @@ def _read_params(lab: WorkerLab, kind: JobKind, text: bytes, upload: str | None)
 
 def _exported(lab: WorkerLab, exported: Export) -> Params:
     """The parameters of an evaluation that can be run again. Raises Conflict."""
-    dataset = catalogue.dataset(lab.database, exported.params.dataset)
-    held = catalogue.models_by_id(lab.database, [m.lineage.id for m in exported.models])
-    difference = exported.differs_from(
-        None if dataset is None else dataset.report["checksum"],
-        {model: row.sha256 for model, row in held.items()},
-    )
+    named = [model.lineage.id for model in exported.models]
+    held = catalogue.checksums(lab.database, exported.params.dataset, named)
+    difference = exported.differs_from(*held)
     if difference is not None:
         raise Conflict(f"{difference} The figures would be others.")
     return exported.params

@@ -15,6 +15,7 @@ from app.ablations import lifecycle
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import PARAMS_OF
+from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError, LabError
 from app.store import jobs
 from app.store.files import remove
@@ -90,7 +91,9 @@ def _lease(lab: WorkerLab, claim: Claim) -> Iterator[None]:
 def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
     context = JobContext(lab, claim, stopping)
     try:
-        params = PARAMS_OF[claim.kind].model_validate(claim.params)
+        params = understood(PARAMS_OF[claim.kind], claim.params)
+        if params is None:
+            raise JobError(UNREAD_PARAMS, hint="Submit it again.")
         outcome = _RUN[claim.kind](context, params)
         file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED

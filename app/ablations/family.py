@@ -47,7 +47,7 @@ class Family:
     @property
     def measures(self) -> bool:
         """Whether models are measured at all."""
-        return self.parent.params["measure"] is not None
+        return self.parent.params.get("measure") is not None
 
     def everyone(self) -> Iterator[Child]:
         yield from self.trainings

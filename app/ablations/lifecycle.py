@@ -16,6 +16,7 @@ from app.contracts.events import LogEvent, LogLevel, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, Params
 from app.contracts.results import AblationResult
+from app.contracts.stored import understood
 from app.errors import JobError
 from app.store import jobs, parents
 from app.store.db import Database
@@ -119,7 +120,9 @@ def _step(family: Family) -> Step:
 def _outcome(family: Family) -> JobStatus:
     if family.parent.cancel_requested:
         return JobStatus.CANCELLED
-    succeeded = any(each.status == JobStatus.SUCCEEDED for each in family.trainings)
+    succeeded = understood(AblationParams, family.parent.params) is not None and any(
+        each.status == JobStatus.SUCCEEDED for each in family.trainings
+    )
     return JobStatus.SUCCEEDED if succeeded else JobStatus.FAILED
 
 
@@ -147,8 +150,9 @@ def _evaluations(family: Family) -> tuple[JobRow, ...]:
     unmeasured = family.unmeasured()
     if not unmeasured:
         return ()
-    params = AblationParams.model_validate(family.parent.params)
-    assert params.measure is not None
+    params = understood(AblationParams, family.parent.params)
+    if params is None or params.measure is None:
+        return ()
     return tuple(
         jobs.queued(
             JobKind.EVALUATE,
@@ -172,7 +176,12 @@ def _log(family: Family) -> tuple[LogEvent, ...]:
 
 
 def _failure(family: Family) -> dict[str, str]:
-    """None of the trainings succeeded."""
+    """None of the trainings succeeded, or there is no table to put them in."""
+    if understood(AblationParams, family.parent.params) is None:
+        return JobError(
+            "The ablation is of an earlier version of the lab, and is not read any more.",
+            hint="Submit it again; the models that it trained are there.",
+        ).as_failure()
     reasons = [child.failure for child in family.trainings if child.failure is not None]
     detail = f"None of its {len(family.trainings)} trainings succeeded."
     hint = "Look at its jobs, then submit it again."

@@ -25,6 +25,7 @@ from app.contracts.results import (
     columns_of,
     reported_in,
 )
+from app.contracts.stored import understood
 from app.store import catalogue, job_queries, parents, summaries
 from app.store.db import Database
 from app.store.files import Files
@@ -46,7 +47,8 @@ class _Known:
 
 
 def table(database: Database, files: Files, parent_id: str) -> AblationTable | None:
-    """Rows and figures as they are known now; None where there is no such ablation.
+    """Rows and figures as they are known now; None where there is no such ablation, or it is of an
+    earlier version of the lab, with parameters that are not read any more.
 
     That of an ablation which succeeded is the one in its result, while that can be read.
     """
@@ -57,6 +59,9 @@ def table(database: Database, files: Files, parent_id: str) -> AblationTable | N
         with suppress(FileNotFoundError, ValueError):
             text = files.result(parent_id).read_bytes()
             return AblationResult.model_validate_json(text).table
+    params = understood(AblationParams, parent.params)
+    if params is None:
+        return None
     children = parents.children(database, parent_id)
     evaluations = [child.id for child in children if child.kind == JobKind.EVALUATE]
     known = _Known(
@@ -64,7 +69,7 @@ def table(database: Database, files: Files, parent_id: str) -> AblationTable | N
         models=catalogue.best_models(database, parent_id),
         summaries=summaries.of_jobs(database, files, evaluations),
     )
-    return _table(parent_id, AblationParams.model_validate(parent.params), known)
+    return _table(parent_id, params, known)
 
 
 def _table(parent_id: str, params: AblationParams, known: _Known) -> AblationTable:

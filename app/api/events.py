@@ -60,8 +60,8 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's events from the beginning, or after `Last-Event-ID`, until the job is over.
 
-    `event` is the kind (`state`, `progress`, `metrics`, `log`), `id` its number in the job, `data`
-    the event with the Unix time `at`.
+    `event` is the kind (`state`, `progress`, `metrics`, `log`, `preview`), `id` its number in the
+    job, `data` the event with the Unix time `at`.
     """
     job_id, seen = start.job_id, start.seen
     with bell.listening(job_id) as news:

@@ -21,6 +21,7 @@ from app.api import (
 )
 from app.api.problems import Problem
 
+_URLENCODED = "application/x-www-form-urlencoded"
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {
@@ -44,6 +45,17 @@ class Described(FastAPI):
         if self.openapi_schema is None:
             schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             parts = schema.pop("$defs") | {"Problem": schema}
-            super().openapi()["components"]["schemas"].update(parts)
+            described = super().openapi()
+            described["components"]["schemas"].update(parts)
+            _say_that_files_come_in_parts(described)
         assert self.openapi_schema is not None
         return self.openapi_schema
+
+
+def _say_that_files_come_in_parts(described: dict[str, Any]) -> None:
+    """FastAPI takes forms whose fields are a model's as multipart, and describes them otherwise."""
+    for methods in described["paths"].values():
+        for operation in methods.values():
+            content = operation.get("requestBody", {}).get("content", {})
+            if _URLENCODED in content:
+                content["multipart/form-data"] = content.pop(_URLENCODED)

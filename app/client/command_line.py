@@ -15,7 +15,7 @@ from app.client.errors import LabError
 from app.client.lab import DEFAULT_URL, Lab
 from app.client.terminal import on_one_line
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import TRAINING_PRESETS
+from app.contracts.params import TRAINING_PRESETS, Design
 
 _ABOUT = f"""\
 Submit jobs to a lab, watch them, and fetch, compare and repeat what they measured.
@@ -161,15 +161,18 @@ def _add_ablation(found: _Commands[argparse.ArgumentParser]) -> None:
     command.set_defaults(run=commands.ablation)
     command.add_argument("name", help="what the ablation and its models are called")
     command.add_argument("--dataset", required=True)
+    command.add_argument("--recipes", nargs="+", metavar="RECIPE", help="such as clean, agkd_bml")
     command.add_argument(
-        "--recipes", required=True, nargs="+", metavar="RECIPE", help="such as clean, agkd_bml"
+        "--design",
+        choices=[str(design) for design in Design],
+        help="in place of recipes: rows that answer one question",
     )
     command.add_argument("--teacher", help="a clean model, for recipes that need one")
     command.add_argument("--seeds", nargs="+", type=int, metavar="N")
     command.add_argument("--epochs", dest="training.epochs", type=int)
     command.add_argument("--architecture", dest="training.architecture")
     _add_parameters(
-        command, "name", "dataset", "recipes", "teacher", "seeds", "training.epochs",
+        command, "name", "dataset", "recipes", "design", "teacher", "seeds", "training.epochs",
         "training.architecture",
     )  # fmt: skip
     _add_waiting(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Generic, Self, TypedDict, TypeVar, Unpack, cast
 
 from pydantic import TypeAdapter
 
@@ -37,9 +37,20 @@ _EXPORTS: Mapping[JobKind, Mapping[str, str]] = {
 _IMAGES = "/api/jobs/{id}/images.csv"
 
 
-def stated(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is to be changed, without what is left out."""
-    return {name: value for name, value in changes.items() if value is not None}
+class Change(TypedDict, total=False):
+    """What is to be changed of a model or a dataset; what is left out stays."""
+
+    name: str
+    note: str
+    tags: Sequence[str]
+    """In place of those it has."""
+    archived: bool
+
+
+class JobChange(Change, total=False):
+    """What is to be changed of a job."""
+
+    pinned: bool
 
 
 class Job(Generic[R]):
@@ -87,21 +98,12 @@ class Job(Generic[R]):
         self.view = self._transport.post(JOB, f"/api/jobs/{self.id}/cancel")
         return self.view
 
-    def change(
-        self,
-        *,
-        name: str | None = None,
-        note: str | None = None,
-        tags: Sequence[str] | None = None,
-        archived: bool | None = None,
-        pinned: bool | None = None,
-    ) -> JobView:
+    def change(self, **changes: Unpack[JobChange]) -> JobView:
         """Name it, write a note, tag, archive or pin it; what is left out stays.
 
-        An empty name: it is called by what it does. `tags` take the place of those it has.
+        An empty name: it is called by what it does.
         """
-        said = {"name": name, "note": note, "tags": tags, "archived": archived, "pinned": pinned}
-        self.view = self._transport.patch(JOB, f"/api/jobs/{self.id}", stated(said))
+        self.view = self._transport.patch(JOB, f"/api/jobs/{self.id}", changes)
         return self.view
 
     def delete(self) -> None:

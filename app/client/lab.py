@@ -7,13 +7,13 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from app.client.errors import LabError, unreadable
-from app.client.job import JOB, MODEL, Job, stated
+from app.client.job import JOB, MODEL, Change, Job
 from app.client.names import (
     a_name,
     is_id,
@@ -30,6 +30,7 @@ from app.contracts.results import (
     AblationResult,
     Comparison,
     EvaluationResult,
+    ExplainResult,
     ImportModelResult,
     ImportResult,
     JobResult,
@@ -222,7 +223,7 @@ class Lab:
         name: str,
         *,
         dataset: str,
-        recipes: Sequence[str],
+        recipes: Sequence[str] = (),
         teacher: str | None = None,
         training: Mapping[str, Any] | None = None,
         **params: Any,
@@ -230,7 +231,8 @@ class Lab:
         """Train several recipes with several seeds, and measure every model.
 
         Args:
-            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"].
+            recipes: In the order of the table, for example ["clean", "pgd_at", "agkd_bml"]; none
+                with a design="parts" or "steps", which has rows of its own.
             teacher: A clean model; every recipe but `clean` starts from its weights.
             training: What all trainings share, of `TrainParams`: {"epochs": 30}.
             params: Those of `AblationParams`, for example seeds=[0, 1], grid={"steps": [7, 10]},
@@ -247,6 +249,20 @@ class Lab:
             **params,
         }
         return self._submit(JobKind.ABLATION, body)
+
+    def live(
+        self, image: str | Path, *, models: str | Sequence[str], **options: Any
+    ) -> Job[ExplainResult]:
+        """Attack one image on models of the same classes, and see where each of them looks.
+
+        Args:
+            image: PNG, JPEG or WebP.
+            models: One to six of them, the reference first.
+            options: Those of `Attack` and of `ExplainParams`, for example method="pgd", steps=10,
+                max_epsilon="16/255", label="cat".
+        """
+        chosen = [self._model_id(model) for model in several_names(models, "models")]
+        return self._upload("/api/live", image, {"models": chosen, **options}, called="image")
 
     def rerun(self, export: str | Path) -> Job[EvaluationResult]:
         """Run an evaluation again as its `.json` export says; the same lab, the same figures."""
@@ -273,18 +289,9 @@ class Lab:
         asked = {"dataset": condition.dataset, "threat": condition.key, "every": str(every)}
         return self._transport.get(_BOARD, "/api/board", asked)
 
-    def change_model(
-        self,
-        name_or_id: str,
-        *,
-        name: str | None = None,
-        note: str | None = None,
-        tags: Sequence[str] | None = None,
-        archived: bool | None = None,
-    ) -> ModelView:
+    def change_model(self, name_or_id: str, **changes: Unpack[Change]) -> ModelView:
         """Rename, note, tag or archive a model; what is left out stays."""
-        said = stated({"name": name, "note": note, "tags": tags, "archived": archived})
-        return self._transport.patch(MODEL, f"/api/models/{self._model_id(name_or_id)}", said)
+        return self._transport.patch(MODEL, f"/api/models/{self._model_id(name_or_id)}", changes)
 
     def delete_model(self, name_or_id: str) -> str:
         """Move a model into the bin for a week; its id, by which it is restored."""
@@ -296,19 +303,10 @@ class Lab:
         """Take a model out of the bin."""
         return self._transport.post(MODEL, f"/api/models/{model_id}/restore")
 
-    def change_dataset(
-        self,
-        name_or_id: str,
-        *,
-        name: str | None = None,
-        note: str | None = None,
-        tags: Sequence[str] | None = None,
-        archived: bool | None = None,
-    ) -> DatasetView:
+    def change_dataset(self, name_or_id: str, **changes: Unpack[Change]) -> DatasetView:
         """Rename, note, tag or archive a dataset; what is left out stays."""
-        said = stated({"name": name, "note": note, "tags": tags, "archived": archived})
         path = f"/api/datasets/{self._dataset_id(name_or_id)}"
-        return self._transport.patch(_DATASET, path, said)
+        return self._transport.patch(_DATASET, path, changes)
 
     def delete_dataset(self, name_or_id: str) -> str:
         """Move a dataset into the bin for a week; its id, by which it is restored."""
@@ -322,7 +320,14 @@ class Lab:
 
     # How
 
-    def _upload(self, path: str, file: str | Path | None, values: Mapping[str, Any]) -> Job[Any]:
+    def _upload(
+        self,
+        path: str,
+        file: str | Path | None,
+        values: Mapping[str, Any],
+        *,
+        called: str = "file",
+    ) -> Job[Any]:
         """Send a form; a list becomes a field for each of its entries."""
         fields = [
             (key, str(one))
@@ -334,7 +339,7 @@ class Lab:
             return self._job(self._transport.upload(JOB, path, fields, None))
         try:
             with Path(file).open("rb") as stream:
-                return self._job(self._transport.upload(JOB, path, fields, stream))
+                return self._job(self._transport.upload(JOB, path, fields, stream, called=called))
         except OSError as error:
             raise unreadable(file, error) from error
 

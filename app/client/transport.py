@@ -84,12 +84,17 @@ class Transport:
         path: str,
         fields: Sequence[tuple[str, str]],
         file: BinaryIO | None,
+        *,
+        called: str = "file",
     ) -> T:
-        """Send a form, with a file where there is one; names of fields may repeat."""
+        """Send a form, with a file where there is one; names of fields may repeat.
+
+        `called`: the field's name of the file.
+        """
         # A tuple without a file name is a plain field; so is the whole form then.
         parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields]
         if file is not None:
-            parts.append(("file", file))
+            parts.append((called, file))
         timeout = httpx.Timeout(_UPLOAD_S, connect=_CONNECT_S)
         return _understood(
             kind, self._send("POST", path, repeatable=False, files=parts, timeout=timeout)

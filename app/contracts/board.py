@@ -11,7 +11,7 @@ from app.contracts.words import threat_model
 
 
 class _View(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class Figures(_View):
@@ -69,8 +69,6 @@ class Entry(_View):
     model: str
     name: str
     """Outside text."""
-    held: bool
-    """Whether the lab still has it."""
     recipe: Recipe | None
     """None where it is not known."""
     figures: Figures

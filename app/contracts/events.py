@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.contracts.jobs import JobStatus
+from app.contracts.results import ExplainResult
 
 
 class LogLevel(StrEnum):
@@ -64,5 +65,16 @@ class LogEvent(_Event):
     text: str = Field(max_length=2000)
 
 
-Event = Annotated[StateEvent | ProgressEvent | MetricsEvent | LogEvent, Field(discriminator="type")]
+class PreviewEvent(_Event):
+    """The first part of a live attack, to look at while the rest is computed: the last iterates at
+    one budget. The job's end takes it away, since the result has all of it."""
+
+    type: Literal["preview"] = "preview"
+    result: ExplainResult
+
+
+Event = Annotated[
+    StateEvent | ProgressEvent | MetricsEvent | LogEvent | PreviewEvent,
+    Field(discriminator="type"),
+]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class _View(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class Progress(_View):
@@ -131,6 +131,18 @@ class QueueHealth(_View):
     workers: int
 
 
+class WebhookHealth(_View):
+    """Whether the webhook takes what it is told; jobs go on without it."""
+
+    host: str
+    """Of its address, whose rest may be a password."""
+    waiting: int
+    """Jobs that ended and that it has still to hear of."""
+    failure: str
+    """Why the last news was not taken, as `answered 500 Internal Server Error`; empty when it
+    was."""
+
+
 class Health(_View):
     """Whether the lab's parts answer. `ok` when all do and each queue has a worker."""
 
@@ -139,3 +151,5 @@ class Health(_View):
     database: bool
     broker: bool
     queues: tuple[QueueHealth, ...]
+    webhook: WebhookHealth | None = None
+    """None where none is set."""

@@ -1,4 +1,4 @@
-"""Ablations: the table of an ablation, while it runs and after."""
+"""Ablations: the table of an ablation, while it runs and after, and what its rows change."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from app.ablations import tables
 from app.contracts.jobs import JobKind
-from app.contracts.results import AblationTable
+from app.contracts.params import AblationParams
+from app.contracts.results import AblationTable, Rung
+from app.contracts.stored import understood
 from app.contracts.views import JobView
-from app.errors import InvalidInput
-from app.services import jobs, spreadsheets
+from app.errors import Conflict, InvalidInput
+from app.services import jobs, rungs, spreadsheets
 from app.services.lab import Lab
 
 
@@ -18,20 +20,33 @@ class Ablation(NamedTuple):
     """An ablation as it is known now: all that one look at it needs."""
 
     job: JobView
+    params: AblationParams
     table: AblationTable
 
 
 def get(lab: Lab, job_id: str) -> Ablation:
-    """Raises NotFound; InvalidInput for another kind of job."""
+    """Raises NotFound; InvalidInput for another kind of job; Conflict for one that is not read."""
     job = jobs.get(lab, job_id)
     if job.kind is not JobKind.ABLATION:
         raise InvalidInput(f"“{job.title}” is no ablation.", hint="Choose an ablation.")
+    params = understood(AblationParams, job.params)
     found = tables.table(lab.database, lab.files, job_id)
-    assert found is not None
-    return Ablation(job, found)
+    if params is None or found is None:
+        raise Conflict(
+            "The ablation is of an earlier version of the lab, and is not read any more.",
+            hint="Submit it again.",
+        )
+    return Ablation(job, params, found)
+
+
+def rungs_of(lab: Lab, ablation: Ablation) -> tuple[Rung, ...]:
+    """Every row of a design beside the one it is compared with; empty for recipes with a grid."""
+    if ablation.params.design.is_grid:
+        return ()
+    return rungs.rungs(lab.files, ablation.table, [row.beside for row in ablation.params.rows()])
 
 
 def csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:
     """One row a figure of one seed (`spreadsheets`). Raises NotFound and InvalidInput."""
-    job, table = get(lab, job_id)
+    job, _, table = get(lab, job_id)
     return job, spreadsheets.ablation(job_id, table)

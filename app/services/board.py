@@ -21,8 +21,6 @@ from app.store import catalogue, measurements
 from app.store.measurements import Placed, Threat
 
 MOST_ENTRIES = 200
-_MOST_READ = 1000
-"""Measurements that a board looks at, the newest."""
 MOST_CURVES = 8
 
 
@@ -58,31 +56,15 @@ def board(
 ) -> Board:
     """Models measured under a condition, each by its strongest evaluation, or by `every` one."""
     threat = Threat(condition.dataset, condition.norm, condition.epsilon, condition.goal)
-    placed = measurements.under(lab.database, threat, limit=_MOST_READ)
-    if recipe is not None:
-        placed = [each for each in placed if each.recipe == recipe]
-    chosen = placed if every else _strongest(placed)
-    entries = sorted((_entry(each) for each in chosen), key=_rank)
+    placed, total = measurements.under(
+        lab.database, threat, recipe=recipe, every=every, limit=MOST_ENTRIES
+    )
     return Board(
         condition=condition,
-        entries=_with_curves(lab, entries[:MOST_ENTRIES]),
+        entries=_with_curves(lab, [_entry(each) for each in placed]),
         reported=REPORTED if _is_as_reported(lab, condition) else (),
-        left_out=max(0, len(entries) - MOST_ENTRIES),
+        left_out=total - len(placed),
     )
-
-
-def _strongest(placed: Sequence[Placed]) -> list[Placed]:
-    """Each model's evaluation with AutoAttack, else without; of these the one of most images."""
-
-    def strength(one: Placed) -> tuple[bool, int, float]:
-        return one.row.autoattack is not None, one.row.images, one.row.at
-
-    best: dict[str, Placed] = {}
-    for each in placed:
-        held = best.get(each.row.model_id)
-        if held is None or strength(each) > strength(held):
-            best[each.row.model_id] = each
-    return list(best.values())
 
 
 def _entry(placed: Placed) -> Entry:
@@ -90,18 +72,11 @@ def _entry(placed: Placed) -> Entry:
     return Entry(
         model=row.model_id,
         name=placed.name,
-        held=placed.held,
-        recipe=None if placed.recipe is None else Recipe(placed.recipe),
+        recipe=Recipe.known(placed.recipe),
         figures=measured(row),
         light=None if row.light is None else Light(row.light),
         job=row.job_id,
     )
-
-
-def _rank(entry: Entry) -> tuple[bool, float, float]:
-    """The most robust first; what is invalid is no rank, whatever its figure."""
-    robust = 1.0 if entry.figures.robust is None else -entry.figures.robust.value
-    return entry.light is Light.RED, robust, -entry.figures.clean.value
 
 
 def _with_curves(lab: Lab, entries: Sequence[Entry]) -> tuple[Entry, ...]:

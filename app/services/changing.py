@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.contracts.changes import MAX_TAGS, Changes, JobChanges
-from app.errors import InvalidInput
+from app.errors import Conflict, InvalidInput
 from app.services.lab import Lab
 from app.store import marks
 
 
-def columns(changes: Changes) -> dict[str, Any]:
+def _columns(changes: Changes) -> dict[str, Any]:
     """The values of the columns that change; tags have a table of their own."""
     now, values = time.time(), changes.model_dump(include={"name", "note"}, exclude_none=True)
     if changes.archived is not None:
@@ -28,10 +28,28 @@ def utc_or_none(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def check_tags(lab: Lab, table: marks.Marked, ids: Sequence[str], more: Sequence[str]) -> None:
-    """Raises InvalidInput where more tags would make more than a thing may have."""
-    held = marks.tags_of(lab.database, table, ids) if more else {}
-    if any(len({*tags, *more}) > MAX_TAGS for tags in held.values()):
+def change(
+    lab: Lab,
+    table: marks.Marked,
+    ids: Sequence[str],
+    changes: Changes,
+    *,
+    more_tags: Sequence[str] = (),
+    fewer_tags: Sequence[str] = (),
+) -> None:
+    """Change these rows alike; of the tags that each has, some become more or fewer.
+
+    Raises InvalidInput where these are too many tags; Conflict where another change came first.
+    """
+    more, fewer = more_tags, fewer_tags
+    values, tags = _columns(changes), changes.tags
+    try:
+        marks.change(lab.database, table, ids, values, tags=tags, more_tags=more, fewer_tags=fewer)
+    except marks.TooManyTags:
         raise InvalidInput(
             f"No more than {MAX_TAGS} tags fit on one thing.", hint="Take some away first."
-        )
+        ) from None
+    except marks.TakenMeanwhile:
+        raise Conflict(
+            "Another change came first, and took the same name.", hint="Look at it, and try again."
+        ) from None

@@ -17,6 +17,7 @@ from app.contracts.params import (
     TrainParams,
     family,
 )
+from app.contracts.stored import understood
 from app.errors import InvalidInput
 from app.services.lab import Lab
 from app.store import catalogue, job_queries
@@ -42,7 +43,8 @@ def _model(lab: Lab, model_id: str, field: str) -> ModelRow:
 
 
 def _check_upload(lab: Lab, upload_id: str) -> None:
-    if catalogue.upload(lab.database, upload_id) is None:
+    """Upkeep leaves what is there until the job that needs it is written."""
+    if not catalogue.keep_upload(lab.database, upload_id):
         raise InvalidInput("There is no such upload.", field="upload")
 
 
@@ -124,15 +126,13 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
     _same_size(teacher, dataset.report["image_size"], "teacher", other)
     theirs, ours = teacher.card["architecture"], params.architecture
     recipe = params.recipe.record
-    if recipe.robust_teacher and teacher.card["params"] is not None:
-        learned_from = Recipe(teacher.card["params"]["recipe"])
-        if not learned_from.is_robust:
-            raise InvalidInput(
-                f"“{teacher.name}” was trained on clean images: {recipe.title} learns from the "
-                "predictions of a robust teacher.",
-                hint="Choose one that was trained on adversarial images, by PGD-AT for example.",
-                field="teacher",
-            )
+    if recipe.robust_teacher and teacher.recipe == Recipe.CLEAN:
+        raise InvalidInput(
+            f"“{teacher.name}” was trained on clean images: {recipe.title} learns from the "
+            "predictions of a robust teacher.",
+            hint="Choose one that was trained on adversarial images, by PGD-AT for example.",
+            field="teacher",
+        )
     # Attention maps are compared position by position, so they need one resolution.
     if params.recipe.compares_attention and family(theirs) != family(ours):
         raise InvalidInput(
@@ -162,7 +162,14 @@ def _check_continue(lab: Lab, params: TrainParams) -> None:
         raise InvalidInput(
             "That job left no checkpoint.", hint="Train from the start.", field="continue_from"
         )
-    if not params.continues(TrainParams.model_validate(row.params)):
+    earlier = understood(TrainParams, row.params)
+    if earlier is None:
+        raise InvalidInput(
+            "That job is of an earlier version of the lab, which had other parameters.",
+            hint="Train from the start.",
+            field="continue_from",
+        )
+    if not params.continues(earlier):
         raise InvalidInput(
             "A continued job keeps its parameters; only the name may change.",
             field="continue_from",

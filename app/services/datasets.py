@@ -13,11 +13,12 @@ from PIL import Image
 
 from app.contracts.changes import Changes
 from app.contracts.listings import Shelf
+from app.contracts.params import EvaluateParams
 from app.contracts.results import DatasetReport, ModelCard
 from app.contracts.views import DatasetView, Page
 from app.errors import Conflict, NotFound
-from app.services import checks, jobs
-from app.services.changing import columns, utc_or_none
+from app.services import changing, checks, jobs
+from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, marks
 from app.store.tables import DatasetRow
@@ -81,11 +82,13 @@ def _row(lab: Lab, dataset_id: str, *, deleted: bool = False) -> DatasetRow:
 
 
 def change(lab: Lab, dataset_id: str, changes: Changes) -> DatasetView:
-    """Change a dataset. Raises NotFound, and InvalidInput where another one has the name."""
+    """Change a dataset. Raises NotFound; InvalidInput where another one has the name, and Conflict
+    where another one gets it at the same moment.
+    """
     row = _row(lab, dataset_id)
     if changes.name is not None and changes.name != row.name:
         checks.check_name(lab, changes.name)
-    marks.change(lab.database, DatasetRow, [dataset_id], columns(changes), tags=changes.tags)
+    changing.change(lab, DatasetRow, [dataset_id], changes)
     return get(lab, dataset_id)
 
 
@@ -167,6 +170,20 @@ def test_image(lab: Lab, dataset_id: str, number: int) -> bytes:
     if not 0 <= number < len(images):
         raise NotFound("The dataset has no such test image.")
     return _png(images[number])
+
+
+def measured_images(lab: Lab, params: EvaluateParams) -> int:
+    """How many an evaluation takes: those that are asked for, or all there are; not those that
+    already are of the class to reach. Where the dataset is gone, as many as were asked for.
+    """
+    try:
+        report = get(lab, params.dataset).report
+        labels = _test_array(lab, params.dataset, "test_labels")
+    except NotFound:
+        return params.images
+    target = params.attack.target_class
+    barred = report.classes.index(target) if target in report.classes else -1
+    return min(params.images, int(np.count_nonzero(labels != barred)))
 
 
 def _test_array(lab: Lab, dataset_id: str, name: str) -> NDArray[Any]:

@@ -2,23 +2,23 @@
 
 A training costs as much for each image and epoch as others of the same recipe, network, batch,
 attack steps and image size did on the same device; an evaluation for each image and model, as
-others with the same attacks and curves did of the same networks.
+others with the same attacks and curves did of the same networks. For an ablation, whose recipes may
+never have run here, a training is expected to take what others of its network took for each pass.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
-from app.contracts.params import EvaluateParams, Params, TrainParams
+from app.contracts.params import AblationParams, EvaluateParams, Params, Recipe, TrainParams
 from app.contracts.results import ModelCard
+from app.contracts.stored import understood
 from app.contracts.views import Estimate
 from app.services.lab import Lab
 from app.store import catalogue, history
-from app.store.history import Trained
 
 _LOOKED_AT = 100
 """Earlier jobs that are read, the newest."""
@@ -28,6 +28,7 @@ _SHARED = (
     "attack", "further", "queries", "epsilons", "step_counts", "minimal_epsilon", "stop_half_width",
 )  # fmt: skip
 """What two evaluations have to share, beside `_SWITCHES`."""
+_NO_ID = "0" * 32
 _SWITCHES = ("corruptions", "attention", "embedding")
 
 
@@ -47,6 +48,9 @@ def estimate(lab: Lab, params: Params) -> Estimate | None:
             return _of_training(lab, params)
         case EvaluateParams():
             return _of_evaluation(lab, params)
+        case AblationParams():
+            parts = of_ablation(lab, params)
+            return None if None in parts else _both(*parts)
     return None
 
 
@@ -55,30 +59,88 @@ def _of_training(lab: Lab, params: TrainParams) -> Estimate | None:
     if dataset is None or params.continue_from is not None:
         return None
     images, side = dataset.report["train_images"], dataset.report["image_size"]
-    earlier = history.trainings(lab.database, params.recipe, limit=_LOOKED_AT)
-    sizes = catalogue.datasets_by_id(lab.database, {each.dataset_id for each in earlier})
-    runs: list[_Run] = []
-    for each in earlier:
-        card, held = _card(each), sizes.get(each.dataset_id)
-        if card is None or held is None or card.params is None or card.image_size != side:
-            continue
-        if _costs_as_much(params, card.params):
-            work = card.params.epochs * held.report["train_images"]
-            runs.append(_Run(card.environment.device, work, each.seconds))
+    runs = [
+        _Run(device, other.epochs * held, seconds)
+        for device, other, held, seconds in _trained(lab, params.recipe, side)
+        if _costs_as_much(params, other, "recipe", "passes")
+    ]
     return _expected(runs, params.epochs * images)
 
 
-def _card(trained: Trained) -> ModelCard | None:
-    try:
-        return ModelCard.model_validate(trained.card)
-    except ValidationError:  # of another version of the lab
+def of_ablation(lab: Lab, params: AblationParams) -> tuple[Estimate | None, Estimate | None]:
+    """Of all trainings, and of all evaluations; None where nothing like them has run here."""
+    dataset = catalogue.dataset(lab.database, params.training.dataset)
+    if dataset is None:
+        return None, None
+    images, side = dataset.report["train_images"], dataset.report["image_size"]
+    planned = [each.params for each in params.trainings()]
+    earlier = list(_trained(lab, None, side))
+    found = []
+    for one in planned:
+        runs = [
+            _Run(device, round(other.epochs * held * other.passes), seconds)
+            for device, other, held, seconds in earlier
+            if _costs_as_much(one, other)
+        ]
+        found.append(_expected(runs, round(one.epochs * images * one.passes)))
+    measuring: Estimate | None = Estimate(seconds=0.0, jobs=0, device="")
+    if params.measure is not None:
+        evaluation = params.measure.of(_NO_ID, params.training)
+        one_model = _of_measuring(lab, evaluation, params.training.architecture, dataset.report)
+        measuring = reduce(_both, [one_model] * len(planned))
+    return reduce(_both, found), measuring
+
+
+def _of_measuring(
+    lab: Lab, params: EvaluateParams, architecture: str, report: Mapping[str, Any]
+) -> Estimate | None:
+    """Of one student, by others of the same network, whatever their recipe."""
+    wanted = _facts(params.model_dump(mode="json"))
+    earlier = [
+        each
+        for each in history.evaluations(lab.database, limit=_LOOKED_AT)
+        if _facts(each.params) == wanted and len(each.params["models"]) == 1
+    ]
+    models = catalogue.models_by_id(lab.database, [each.params["models"][0] for each in earlier])
+    alike = {
+        model
+        for model, row in models.items()
+        if row.card["architecture"] == architecture
+        and row.card["image_size"] == report["image_size"]
+        and (row.card["params"] or {}).get("recipe") != Recipe.CLEAN
+    }
+    runs = [
+        _Run(each.device, each.images, each.seconds)
+        for each in earlier
+        if each.params["models"][0] in alike
+    ]
+    return _expected(runs, min(params.images, report["test_images"]))
+
+
+def _both(first: Estimate | None, second: Estimate | None) -> Estimate | None:
+    """One after the other; None where one of them is not known."""
+    if first is None or second is None:
         return None
+    jobs = max(first.jobs, second.jobs)
+    return Estimate(seconds=first.seconds + second.seconds, jobs=jobs, device=first.device)
 
 
-def _costs_as_much(params: TrainParams, other: TrainParams) -> bool:
-    shared = ["recipe", "architecture", "batch_size", "precision"]
-    if params.recipe.is_robust:
-        shared.append("steps")
+def _trained(
+    lab: Lab, recipe: Recipe | None, side: int
+) -> Iterator[tuple[str, TrainParams, int, float]]:
+    """Earlier trainings on images of that size: device, parameters, training images, seconds."""
+    earlier = history.trainings(lab.database, recipe, limit=_LOOKED_AT)
+    sizes = catalogue.datasets_by_id(lab.database, {each.dataset_id for each in earlier})
+    for each in earlier:
+        card, held = understood(ModelCard, each.card), sizes.get(each.dataset_id)
+        if card is None or held is None or card.params is None or card.image_size != side:
+            continue
+        yield card.environment.device, card.params, held.report["train_images"], each.seconds
+
+
+def _costs_as_much(params: TrainParams, other: TrainParams, *further: str) -> bool:
+    """A pass of an image, or a whole step where `further` says so."""
+    shared = ("architecture", "batch_size", "precision", *further)
     return all(getattr(params, name) == getattr(other, name) for name in shared)
 
 
@@ -94,14 +156,14 @@ def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
         for each in history.evaluations(lab.database, limit=_LOOKED_AT)
         if _facts(each.params) == wanted
     ]
-    of_jobs = [model for each in earlier for model in each.params["models"]]
+    of_jobs = [model for each in earlier for model in each.params.get("models", ())]
     held = catalogue.models_by_id(lab.database, [*params.models, *of_jobs])
     networks = {model: _network(row.card) for model, row in held.items()}
     asked = sorted(networks[model] for model in params.models if model in networks)
     runs = [
         _Run(each.device, each.images, each.seconds)
         for each in earlier
-        if sorted(networks.get(model, "") for model in each.params["models"]) == asked
+        if sorted(networks.get(model, "") for model in each.params.get("models", ())) == asked
     ]
     return _expected(runs, min(params.images, dataset.report["test_images"]))
 

@@ -90,12 +90,9 @@ def rerun(lab: Lab, exported: Export, *, idempotency_key: str | None = None) -> 
 
     Raises Conflict where the lab's data or weights are not those of the export; InvalidInput.
     """
-    dataset = catalogue.dataset(lab.database, exported.params.dataset)
-    held = models.by_id(lab, [model.lineage.id for model in exported.models])
-    difference = exported.differs_from(
-        None if dataset is None else dataset.report["checksum"],
-        {model: view.sha256 for model, view in held.items()},
-    )
+    named = [model.lineage.id for model in exported.models]
+    held = catalogue.checksums(lab.database, exported.params.dataset, named)
+    difference = exported.differs_from(*held)
     if difference is not None:
         raise Conflict(
             difference,

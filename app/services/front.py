@@ -82,7 +82,7 @@ def evaluation(lab: Lab) -> JobView | None:
     if (chosen := next(kept, None)) is not None:
         return chosen
     latest = _newest(lab, [JobKind.EVALUATE], [JobStatus.SUCCEEDED], _LATEST_EVALUATIONS)
-    return max(latest, key=lambda job: len(job.params["models"]), default=None)
+    return max(latest, key=lambda job: len(job.params.get("models", ())), default=None)
 
 
 def _newest(

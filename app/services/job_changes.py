@@ -9,8 +9,7 @@ from app.contracts.changes import Changes
 from app.contracts.jobs import JobStatus
 from app.contracts.views import JobView
 from app.errors import Conflict, NotFound
-from app.services import jobs
-from app.services.changing import check_tags, columns
+from app.services import changing, jobs
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, marks
 from app.store.tables import JobRow
@@ -26,19 +25,10 @@ def change(
 ) -> list[JobView]:
     """Change these jobs alike; of the tags that each has, some become more or fewer.
 
-    Raises NotFound; InvalidInput where these are too many tags.
+    Raises NotFound, and what `changing.change` raises.
     """
     jobs.several(lab, job_ids)
-    check_tags(lab, JobRow, job_ids, more_tags)
-    marks.change(
-        lab.database,
-        JobRow,
-        job_ids,
-        columns(changes),
-        tags=changes.tags,
-        more_tags=more_tags,
-        fewer_tags=fewer_tags,
-    )
+    changing.change(lab, JobRow, job_ids, changes, more_tags=more_tags, fewer_tags=fewer_tags)
     return jobs.several(lab, job_ids)
 
 

@@ -15,6 +15,7 @@ from app.contracts import titles
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params, TrainParams
 from app.contracts.results import JobResult
+from app.contracts.stored import understood
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
 from app.services import checks, estimates
@@ -223,10 +224,8 @@ def recipe_name(job: JobView) -> str:
     """How a training learns, as papers call it; empty for other jobs and unknown parameters."""
     if job.kind is not JobKind.TRAIN:
         return ""
-    try:
-        return TrainParams.model_validate(job.params).recipe_name
-    except ValidationError:  # of another version of the lab
-        return ""
+    params = understood(TrainParams, job.params)
+    return "" if params is None else params.recipe_name
 
 
 def _utc(seconds: float) -> datetime:

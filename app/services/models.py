@@ -10,8 +10,8 @@ from app.contracts.changes import Changes
 from app.contracts.results import ModelCard
 from app.contracts.views import ModelView, Page
 from app.errors import Conflict, NotFound
-from app.services import jobs
-from app.services.changing import check_tags, columns, utc_or_none
+from app.services import changing, jobs
+from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, marks
 from app.store.tables import ModelRow
@@ -88,19 +88,10 @@ def change(
 ) -> None:
     """Change these models alike; of the tags that each has, some become more or fewer.
 
-    Raises NotFound; InvalidInput where these are too many tags.
+    Raises NotFound, and what `changing.change` raises.
     """
     _check_held(lab, model_ids)
-    check_tags(lab, ModelRow, model_ids, more_tags)
-    marks.change(
-        lab.database,
-        ModelRow,
-        model_ids,
-        columns(changes),
-        tags=changes.tags,
-        more_tags=more_tags,
-        fewer_tags=fewer_tags,
-    )
+    changing.change(lab, ModelRow, model_ids, changes, more_tags=more_tags, fewer_tags=fewer_tags)
 
 
 def _check_held(lab: Lab, model_ids: Sequence[str], *, deleted: bool = False) -> None:

@@ -63,7 +63,7 @@ def image(lab: Lab, job_id: str) -> bytes:
     Raises NotFound, InvalidInput for a job of another kind, Conflict where neither is there.
     """
     job = _live_attack(lab, job_id)
-    sent = _sent(lab, job.params["upload"])
+    sent = _sent(lab, job.params.get("upload", ""))
     return sent or base64.b64decode(_result(lab, job).clean_png)
 
 
@@ -83,7 +83,7 @@ def _result(lab: Lab, job: JobView) -> ExplainResult:
 def _sent(lab: Lab, upload: str) -> bytes | None:
     try:
         return lab.files.upload(upload).read_bytes()
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -7,6 +7,7 @@ import time
 from app.ablations import lifecycle
 from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
+from app.services import announcing
 from app.services.lab import Lab
 from app.settings import VERSION
 from app.store import catalogue, job_queries, jobs, marks
@@ -34,9 +35,9 @@ def _clear(lab: Lab) -> None:
     active = [row.params for row in job_queries.unfinished(lab.database)]
     needed = [params.get("upload") or "" for params in active]
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
-        lab.files.upload(upload_id).unlink(missing_ok=True)
+        remove(lab.files.upload(upload_id))
     for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_KEPT_S):
-        lab.files.weights(model_id).unlink(missing_ok=True)
+        remove(lab.files.weights(model_id))
     for dataset_id in marks.empty_bin(lab.database, DatasetRow, older_than_s=_KEPT_S):
         remove(lab.files.dataset(dataset_id))
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):
@@ -60,7 +61,7 @@ def _resend(lab: Lab) -> None:
 
 
 def health(lab: Lab) -> Health:
-    """Whether database, broker and workers answer."""
+    """Whether database, broker, workers and webhook answer."""
     database = lab.database.answers()
     workers = lab.broker.workers()
     active = job_queries.counts(lab.database) if database else {}
@@ -75,5 +76,10 @@ def health(lab: Lab) -> Health:
     )
     ok = database and workers is not None and all(q.workers for q in queues)
     return Health(
-        ok=ok, version=VERSION, database=database, broker=workers is not None, queues=queues
+        ok=ok,
+        version=VERSION,
+        database=database,
+        broker=workers is not None,
+        queues=queues,
+        webhook=announcing.health(lab) if database else None,
     )

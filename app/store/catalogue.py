@@ -6,13 +6,18 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
+from app.contracts.jobs import JobKind
 from app.contracts.listings import Shelf
 from app.store import marks
 from app.store.db import Database
 from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
+from app.store.transitions import touched
+
+is_best = ModelRow.card["kept"].as_string() == "best"
+"""Whether a model is the best epoch of its training."""
 
 
 def datasets(
@@ -136,6 +141,15 @@ def models_by_id(
         return {row.id: row for row in session.scalars(query)}
 
 
+def checksums(
+    database: Database, dataset_id: str, model_ids: Sequence[str]
+) -> tuple[str | None, dict[str, str]]:
+    """Of a dataset, None where it is gone, and by id of the models that are there."""
+    held = dataset(database, dataset_id)
+    models = models_by_id(database, model_ids)
+    return None if held is None else held.checksum, {id_: m.sha256 for id_, m in models.items()}
+
+
 def best_models(database: Database, parent: str) -> dict[str, ModelRow]:
     """The best models of a parent's trainings, by training, in one query."""
     best = best_of(select(JobRow.id).where(JobRow.parent_id == parent))
@@ -153,19 +167,23 @@ def best_of(trainings: Any) -> tuple[Any, ...]:
     return (
         ModelRow.job_id.in_(trainings),
         ModelRow.deleted_at.is_(None),
-        ModelRow.card["kept"].as_string() == "best",
+        is_best,
     )
 
 
 def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
-    """Forget models that have been in the bin for so long; returns their ids.
+    """Forget models that have been in the bin for so long; returns their ids. Lists sort their
+    trainings by no figure that they do not show.
 
     Those that came with the lab stay in the bin: without their rows the next start would take
     them for new ones.
     """
     # Cards of lab 0.2 and earlier do not say where a model comes from.
     own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
-    return marks.empty_bin(database, ModelRow, own, older_than_s=older_than_s)
+    left = select(ModelRow.job_id).where(is_best, ModelRow.job_id.is_not(None))
+    without = (JobRow.kind == JobKind.TRAIN, JobRow.clean.is_not(None), JobRow.id.not_in(left))
+    unsorted = update(JobRow).where(*without).values(clean=None, robust=None)
+    return marks.empty_bin(database, ModelRow, own, older_than_s=older_than_s, then=unsorted)
 
 
 def students_of(database: Database, model_id: str) -> int:
@@ -217,6 +235,13 @@ def upload(database: Database, upload_id: str) -> UploadRow | None:
         return session.get(UploadRow, upload_id)
 
 
+def keep_upload(database: Database, upload_id: str) -> bool:
+    """Begin the time anew after which it is dropped; False where it is gone."""
+    statement = update(UploadRow).where(UploadRow.id == upload_id)
+    with database.writing() as session:
+        return touched(session, statement.values(created_at=time.time()))
+
+
 def drop_upload(database: Database, upload_id: str) -> None:
     with database.writing() as session:
         session.execute(delete(UploadRow).where(UploadRow.id == upload_id))
@@ -227,7 +252,9 @@ def drop_uploads(database: Database, *, older_than_s: float, keep: Collection[st
     old = UploadRow.created_at < time.time() - older_than_s
     with database.reading() as session:
         found = set(session.scalars(select(UploadRow.id).where(old))) - set(keep)
-    if found:
-        with database.writing() as session:
-            session.execute(delete(UploadRow).where(UploadRow.id.in_(found)))
-    return sorted(found)
+    if not found:
+        return []
+    with database.writing() as session:
+        # Asked again: a new job may have taken one meanwhile.
+        unwanted = delete(UploadRow).where(UploadRow.id.in_(found), old)
+        return sorted(session.scalars(unwanted.returning(UploadRow.id)))

@@ -86,8 +86,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; nothing to remove is fine."""
+    """Remove a file or a folder; what is not there, or cannot be removed, holds up nothing else."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.store.db import Database
@@ -38,13 +38,14 @@ _SECONDS = JobRow.finished_at - JobRow.started_at
 _IN_ONE_GO = (JobRow.status == JobStatus.SUCCEEDED, JobRow.attempt == 1)
 
 
-def trainings(database: Database, recipe: str, *, limit: int) -> list[Trained]:
-    """The newest trainings of a recipe that did not go on from another one."""
+def trainings(database: Database, recipe: str | None, *, limit: int) -> list[Trained]:
+    """The newest trainings, of a recipe or of all, that did not go on from another one."""
     begun = JobRow.params["continue_from"].as_string().is_(None)
+    of_recipe = true() if recipe is None else ModelRow.recipe == recipe
     query = (
         select(ModelRow.card, ModelRow.dataset_id, _SECONDS)
         .join(JobRow, JobRow.id == ModelRow.job_id)
-        .where(ModelRow.recipe == recipe, *_IN_ONE_GO, begun, _SECONDS > 0)
+        .where(of_recipe, *_IN_ONE_GO, begun, _SECONDS > 0)
         .where(JobRow.kind == JobKind.TRAIN, ModelRow.card["kept"].as_string() == "best")
         .order_by(ModelRow.created_at.desc())
         .limit(limit)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -199,7 +199,8 @@ def settle(
     summary: EvaluationSummary | None = None,
     rows: Sequence[Any] = (),
 ) -> None:
-    """End the job, and write the rows that its success brings, in one transaction.
+    """End the job, write the rows that its success brings, and drop its previews, in one
+    transaction.
 
     Raises LeaseLost, and then writes nothing; SQLAlchemy's IntegrityError when a row clashes.
     """
@@ -224,6 +225,8 @@ def settle(
         if not ended:
             raise LeaseLost
         session.add_all(rows)
+        previews = EventRow.job_id == claim.job_id, EventRow.type == "preview"
+        session.execute(delete(EventRow).where(*previews))
         append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])
 
 

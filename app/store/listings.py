@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, UnaryExpression, case, cast, func, select
+from sqlalchemy import ColumnElement, UnaryExpression, case, func, select
 
 from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder, Shelf
-from app.store.catalogue import best_of
+from app.store.catalogue import is_best
 from app.store.db import Database
 from app.store.marks import on_shelf, tagged
+from app.store.measurements import share
 from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
 
@@ -33,9 +34,8 @@ _JOB_KEYS: dict[JobOrder, ColumnElement[Any]] = {
 
 def _measured(name: str) -> ColumnElement[Any]:
     """A share of a model's latest evaluation that is not in the bin."""
-    share = cast(getattr(MeasurementRow, name), Float) / MeasurementRow.images
     latest = (
-        select(share)
+        select(share(getattr(MeasurementRow, name)))
         .join(JobRow, JobRow.id == MeasurementRow.job_id)
         .where(MeasurementRow.model_id == ModelRow.id, JobRow.deleted_at.is_(None))
         .order_by(MeasurementRow.at.desc())
@@ -175,7 +175,10 @@ def latest_of(database: Database, model_ids: Collection[str]) -> dict[str, Measu
 
 
 def best_models_of(database: Database, job_ids: Collection[str]) -> dict[str, ModelRow]:
-    """The best models of these trainings that are not in the bin, by training."""
+    """The best models of these trainings, by training; those in the bin count, as in the figures
+    by which jobs are sorted.
+    """
+    left = (ModelRow.job_id.in_(job_ids), is_best)
     with database.reading() as session:
-        rows = session.scalars(select(ModelRow).where(*best_of(job_ids))).all()
+        rows = session.scalars(select(ModelRow).where(*left)).all()
     return {row.job_id: row for row in rows if row.job_id is not None}

@@ -6,17 +6,28 @@ Who may, and what it means, is not decided here. `table` is the row class of wha
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Update, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.contracts.changes import MAX_TAGS
 from app.contracts.listings import Shelf
 from app.store.db import Database
 from app.store.tables import DatasetRow, JobRow, ModelRow, TagRow
 
 Marked = type[JobRow] | type[ModelRow] | type[DatasetRow]
+
+
+class TooManyTags(Exception):
+    """One of the rows would have more tags than it may."""
+
+
+class TakenMeanwhile(Exception):
+    """Another transaction came first: a name is given already, or a tag."""
 
 
 def change(
@@ -32,32 +43,33 @@ def change(
     """Set columns of some rows, and their tags where any are given, in one transaction.
 
     `tags` takes the place of all that there are; `more_tags` are added, `fewer_tags` removed.
-    Raises SQLAlchemy's IntegrityError where a name is taken.
+    Raises TooManyTags and TakenMeanwhile, and then changes nothing.
     """
-    with database.writing() as session:
-        if values:
-            session.execute(update(table).where(table.id.in_(ids)).values(values))
-        if tags is not None:
-            session.execute(delete(TagRow).where(_on(table), TagRow.id.in_(ids)))
-        if fewer_tags:
-            unwanted = (_on(table), TagRow.id.in_(ids), TagRow.tag.in_(fewer_tags))
-            session.execute(delete(TagRow).where(*unwanted))
-        _add_tags(session, table, ids, [*(tags or ()), *more_tags])
+    unwanted = [_on(table), TagRow.id.in_(ids)]
+    if tags is None:
+        unwanted.append(TagRow.tag.in_(fewer_tags))
+    try:
+        with database.writing() as session:
+            if values:
+                session.execute(update(table).where(table.id.in_(ids)).values(values))
+            if tags is not None or fewer_tags:
+                session.execute(delete(TagRow).where(*unwanted))
+            _add_tags(session, table, ids, [*(tags or ()), *more_tags])
+    except IntegrityError as error:
+        raise TakenMeanwhile from error
 
 
 def _add_tags(session: Session, table: Marked, ids: Collection[str], tags: Iterable[str]) -> None:
     wanted = set(tags)
     if not wanted:
         return
-    of_these = (_on(table), TagRow.id.in_(ids), TagRow.tag.in_(wanted))
-    held = {tuple(row) for row in session.execute(select(TagRow.id, TagRow.tag).where(*of_these))}
-    rows = [
-        {"thing": table.__tablename__, "tag": tag, "id": id_}
-        for id_ in ids
-        for tag in sorted(wanted)
-        if (id_, tag) not in held
-    ]
-    if rows:
+    of_these = select(TagRow.id, TagRow.tag).where(_on(table), TagRow.id.in_(ids))
+    held = {(id_, tag) for id_, tag in session.execute(of_these)}
+    new = [(id_, tag) for id_ in ids for tag in sorted(wanted) if (id_, tag) not in held]
+    if max(Counter(id_ for id_, _ in [*held, *new]).values()) > MAX_TAGS:
+        raise TooManyTags
+    if new:
+        rows = [{"thing": table.__tablename__, "tag": tag, "id": id_} for id_, tag in new]
         session.execute(insert(TagRow), rows)
 
 
@@ -108,8 +120,15 @@ def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float
 
 
 def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> None:
+    """A model or a dataset brings the job that it came from, and an ablation around that."""
     with database.writing() as session:
         session.execute(update(table).where(table.id.in_(ids)).values(deleted_at=None))
+        if not issubclass(table, JobRow):
+            origins = select(table.job_id).where(table.id.in_(ids))
+            parents = select(JobRow.parent_id).where(JobRow.id.in_(origins))
+            families = (JobRow.id.in_(parents), JobRow.parent_id.in_(parents))
+            origin = or_(JobRow.id.in_(origins), *families)
+            session.execute(update(JobRow).where(origin).values(deleted_at=None))
 
 
 def deleted_at(database: Database, table: Marked, when: float) -> list[str]:
@@ -126,9 +145,16 @@ def in_bin(database: Database, table: Marked) -> int:
 
 
 def empty_bin(
-    database: Database, table: Marked, *conditions: ColumnElement[bool], older_than_s: float
+    database: Database,
+    table: Marked,
+    *conditions: ColumnElement[bool],
+    older_than_s: float,
+    then: Update | None = None,
 ) -> list[str]:
-    """Forget, with their tags, rows that have been in the bin for so long; returns their ids."""
+    """Forget, with their tags, rows that have been in the bin for so long; returns their ids.
+
+    `then`: what else changes in that transaction.
+    """
     due = (table.deleted_at < time.time() - older_than_s, *conditions)
     with database.reading() as session:
         if session.scalar(select(table.id).where(*due).limit(1)) is None:
@@ -137,4 +163,6 @@ def empty_bin(
         # Asked again: one of them may have been restored meanwhile.
         gone = list(session.scalars(delete(table).where(*due).returning(table.id)))
         session.execute(delete(TagRow).where(_on(table), TagRow.id.in_(gone)))
+        if then is not None:
+            session.execute(then)
     return gone

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import ColumnElement, Float, Select, and_, cast, func, select
 
 from app.contracts.attacks import Goal
-from app.contracts.results import EvaluationSummary, ModelSummary
+from app.contracts.results import EvaluationSummary, Light, ModelSummary
 from app.store.db import Database
 from app.store.tables import JobRow, MeasurementRow, ModelRow
 
@@ -77,23 +77,29 @@ class Threat:
 
 @dataclass(frozen=True)
 class Placed:
-    """A measurement with what is known of its model now."""
+    """A measurement of a model that is on the list."""
 
     row: MeasurementRow
     name: str
-    """As the model is called now; as it was called then where it is gone."""
+    """As the model is called now."""
     recipe: str | None
-    """None where it is not known, or the model is gone."""
-    held: bool
-    """Whether the lab still has the model."""
+    """None where it is not known."""
 
 
 _SHOWN = (
     JobRow.deleted_at.is_(None),
     JobRow.archived_at.is_(None),
+    ModelRow.deleted_at.is_(None),
+    ModelRow.archived_at.is_(None),
     MeasurementRow.goal != Goal.CLASS,
 )
 """Evaluations towards one class leave its images out, and each towards another: none compares."""
+_STRONGEST_FIRST = (
+    MeasurementRow.autoattack.is_(None),
+    MeasurementRow.images.desc(),
+    MeasurementRow.at.desc(),
+)
+"""Of a model's evaluations: one with AutoAttack, then the one of most images, then the newest."""
 
 
 def threats(database: Database) -> list[tuple[Threat, str, int]]:
@@ -106,10 +112,7 @@ def threats(database: Database) -> list[tuple[Threat, str, int]]:
     )  # fmt: skip
     models = func.count(MeasurementRow.model_id.distinct())
     query = (
-        select(*columns, func.max(MeasurementRow.dataset_name), models)
-        .join(JobRow, JobRow.id == MeasurementRow.job_id)
-        .outerjoin(ModelRow, ModelRow.id == MeasurementRow.model_id)
-        .where(*_SHOWN, ModelRow.archived_at.is_(None))
+        _of_shown(*columns, func.max(MeasurementRow.dataset_name), models)
         .group_by(*columns)
         .order_by(models.desc(), func.max(MeasurementRow.at).desc())
     )
@@ -117,25 +120,50 @@ def threats(database: Database) -> list[tuple[Threat, str, int]]:
         return [(Threat(*row[:4]), row[4], row[5]) for row in session.execute(query)]
 
 
-def under(database: Database, threat: Threat, *, limit: int) -> list[Placed]:
-    """The newest measurements under a threat model, without those of models in the archive."""
-    same = (
-        MeasurementRow.dataset_sha256 == threat.dataset_sha256,
-        MeasurementRow.norm == threat.norm,
-        MeasurementRow.epsilon == threat.epsilon,
-        MeasurementRow.goal == threat.goal,
-    )
-    held = ModelRow.deleted_at.is_(None)
+def under(
+    database: Database, threat: Threat, *, recipe: str | None, every: bool, limit: int
+) -> tuple[list[Placed], int]:
+    """What was measured under a threat model, the most robust first, and how many there are.
+
+    What is invalid by its verdict comes last. Each model is there by its strongest evaluation, or
+    by `every` one.
+    """
+    same = [getattr(MeasurementRow, name) == value for name, value in asdict(threat).items()]
+    if recipe is not None:
+        same.append(ModelRow.recipe == recipe)
+    place = func.row_number().over(partition_by=MeasurementRow.model_id, order_by=_STRONGEST_FIRST)
+    columns = MeasurementRow.job_id, MeasurementRow.position, place.label("place")
+    found = _of_shown(*columns).where(*same).subquery()
+    chosen = [
+        MeasurementRow.job_id == found.c.job_id, MeasurementRow.position == found.c.position,
+    ]  # fmt: skip
+    if not every:
+        chosen.append(found.c.place == 1)
+    robust, clean = share(MeasurementRow.robust), share(MeasurementRow.clean)
+    invalid = func.coalesce(MeasurementRow.light, "") == Light.RED
     query = (
-        select(MeasurementRow, case((held, ModelRow.name)), case((held, ModelRow.recipe)))
-        .join(JobRow, JobRow.id == MeasurementRow.job_id)
-        .outerjoin(ModelRow, ModelRow.id == MeasurementRow.model_id)
-        .where(*same, *_SHOWN, ModelRow.archived_at.is_(None))
-        .order_by(MeasurementRow.at.desc(), MeasurementRow.position)
+        select(MeasurementRow, ModelRow.name, ModelRow.recipe, func.count().over())
+        .join(ModelRow, ModelRow.id == MeasurementRow.model_id)
+        .join(found, and_(*chosen))
+        .order_by(invalid, robust.is_(None), robust.desc(), clean.desc(), MeasurementRow.at.desc())
         .limit(limit)
     )
     with database.reading() as session:
-        return [
-            Placed(row, name or row.model_name, recipe, held=name is not None)
-            for row, name, recipe in session.execute(query)
-        ]
+        rows = session.execute(query).all()
+    total = rows[0][3] if rows else 0
+    return [Placed(row, name, recipe) for row, name, recipe, _ in rows], total
+
+
+def share(count: Any) -> ColumnElement[Any]:
+    """Of the images, to sort by."""
+    return cast(count, Float) / MeasurementRow.images
+
+
+def _of_shown(*columns: Any) -> Select[Any]:
+    """Of measurements whose evaluation and whose model are on their lists."""
+    return (
+        select(*columns)
+        .join(JobRow, JobRow.id == MeasurementRow.job_id)
+        .join(ModelRow, ModelRow.id == MeasurementRow.model_id)
+        .where(*_SHOWN)
+    )

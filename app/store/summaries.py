@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
-from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import delete, select, update
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.results import EvaluationResult, EvaluationSummary
+from app.contracts.stored import understood
 from app.store import measurements
 from app.store.db import Database
 from app.store.files import Files
@@ -32,7 +31,7 @@ def of_jobs(database: Database, files: Files, ids: Collection[str]) -> dict[str,
     )
     with database.reading() as session:
         rows = session.execute(select(JobRow.id, JobRow.summary).where(*left)).all()
-    kept = {job_id: _understood(body) for job_id, body in rows}
+    kept = {job_id: understood(EvaluationSummary, body) for job_id, body in rows}
     anew = [job_id for job_id, summary in kept.items() if summary is None]
     kept |= {job_id: _summed_up(database, files, job_id) for job_id in anew}
     return {job_id: summary for job_id, summary in kept.items() if summary is not None}
@@ -50,17 +49,11 @@ def not_measured(database: Database) -> list[str]:
         return list(session.scalars(newest))
 
 
-def _understood(body: dict[str, Any] | None) -> EvaluationSummary | None:
-    with suppress(ValidationError):
-        return None if body is None else EvaluationSummary.model_validate(body)
-    return None
-
-
 def _summed_up(database: Database, files: Files, job_id: str) -> EvaluationSummary | None:
     """Of the result, kept for the next time; None where it is gone or damaged."""
     try:
         result = EvaluationResult.model_validate_json(files.result(job_id).read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None
     summary = EvaluationSummary.of(result)
     body = summary.model_dump(mode="json")

@@ -86,6 +86,8 @@ class JobRow(Table):
     pinned_at: Mapped[float | None]
     deleted_at: Mapped[float | None]
     """In the bin since then; it goes when it has been there for a while."""
+    announced_at: Mapped[float | None]
+    """When the webhook took the news of its end."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     request_digest: Mapped[str | None] = mapped_column(String(64))
 
@@ -100,11 +102,12 @@ class JobRow(Table):
         ),
         Index("jobs_by_pin", "pinned_at"),
         Index("jobs_by_kind", "kind", "status", "created_at", "id"),
+        Index("jobs_to_announce", "announced_at", "finished_at", "id"),
     )  # fmt: skip
 
 
 class EventRow(Table):
-    """What a job reported; `seq` counts from 1 within the job, without gaps."""
+    """What a job reported; `seq` counts from 1 within the job, without gaps but for previews."""
 
     __tablename__ = "job_events"
 
@@ -245,3 +248,16 @@ class UploadRow(Table):
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int]
     created_at: Mapped[float]
+    """When it was sent, or last taken by a job."""
+
+
+class WebhookRow(Table):
+    """The one row says that ends of jobs are announced; there is none while no webhook is set."""
+
+    __tablename__ = "webhook"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    since: Mapped[float]
+    """Jobs that ended earlier are not announced."""
+    failure: Mapped[str] = mapped_column(Text, default="")
+    """Why the last announcement was not taken; empty when it was."""

@@ -13,6 +13,8 @@ from app.contracts import words
 from app.contracts.params import Norm, Recipe
 from app.contracts.results import Accuracy, Mean
 
+_SMALLEST_P = 0.001
+"""A p-value below it is said to be: no chance is zero."""
 _NBSP = "\N{NO-BREAK SPACE}"
 _UNSAFE_IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -42,6 +44,17 @@ def share(mean: Mean) -> str:
     """A mean of shares with its 95 % interval's half: `34.2 ± 1.1 %`."""
     half = 100 * (mean.high - mean.low) / 2
     return f"{100 * mean.value:.1f}{_NBSP}±{_NBSP}{half:.1f}{_NBSP}%"
+
+
+def signed(share: float) -> str:
+    """0.123 -> `+12.3`, with a minus sign that is as wide as the plus."""
+    points = f"{100 * share:+.1f}".replace("-", "−")
+    return "0.0" if points in ("+0.0", "−0.0") else points
+
+
+def probability(p: float) -> str:
+    """0.0421 -> `0.042`, and `< 0.001` below that."""
+    return unbroken(f"< {_SMALLEST_P}") if p < _SMALLEST_P else f"{p:.3f}"
 
 
 def count(number: int) -> str:

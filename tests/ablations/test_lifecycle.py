@@ -282,8 +282,9 @@ def test_racing_calls_submit_one_evaluation_and_settle_once(
 
 def test_a_parent_in_trouble_holds_up_no_other(database: Database, files: Files) -> None:
     broken, sound = (add_ablation(database, ablation_params()) for _ in range(2))
+    first = children_of(database, broken)[0]
     with database.writing() as session:
-        session.get_one(JobRow, broken).params = {"of": "another version"}
+        session.get_one(JobRow, first.id).status = "of another version"
     assert lifecycle.advance_all(database, files) == [sound]
 
 

@@ -41,7 +41,7 @@ def test_the_labs_own_names(web: str, host: str) -> None:
      "0.0.0.0:PORT", "localhost@evil.example", "[::2]", "localhost:x", "", None],
 )  # fmt: skip
 def test_other_names_are_refused(web: str, host: str | None) -> None:
-    for path in ("/api/health", "/", "/static/docs/index.html"):
+    for path in ("/api/health", "/", "/static/icon.svg"):
         answer = ask(web, host, path)
         status = answer.split(b" ", 2)[1]
         assert status in (b"421", b"400"), answer
@@ -105,7 +105,7 @@ def test_looking_from_another_site_is_harmless_and_allowed(client: httpx.Client)
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/docs", "/api/health", "/api/nothing", "/nothing", "/static/docs/start.js"]
+    "path", ["/", "/docs", "/api/health", "/api/nothing", "/nothing", "/static/lab.js"]
 )
 def test_every_answer_is_locked_in(client: httpx.Client, path: str) -> None:
     headers = client.get(path).headers
@@ -120,9 +120,9 @@ def test_every_answer_is_locked_in(client: httpx.Client, path: str) -> None:
 
 
 def test_what_may_be_kept(client: httpx.Client) -> None:
-    script = client.get("/static/docs/start.js")
+    script = client.get("/static/lab.js")
     assert script.headers["cache-control"] == "no-cache"
-    again = client.get("/static/docs/start.js", headers={"If-None-Match": script.headers["etag"]})
+    again = client.get("/static/lab.js", headers={"If-None-Match": script.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert client.get("/api/jobs").headers["cache-control"] == "no-store"
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import update
 
+from app.contracts.changes import MAX_TAGS, Changes
 from app.contracts.jobs import JobStatus
+from app.errors import InvalidInput
+from app.services import checks, datasets, job_changes, models
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
-from app.store.tables import DatasetRow
+from app.store import marks
+from app.store.tables import DatasetRow, JobRow, ModelRow
 from tests.plugins.rows import job_row
 from tests.plugins.stock import stock_dataset, stock_model, train_body
 
@@ -95,6 +101,43 @@ def test_names_of_datasets_are_given_once(client: httpx.Client, lab: Lab) -> Non
     assert said.json()["detail"] == "There is a dataset named “One” already in the bin."
     body = {"source": (None, "shapes"), "name": (None, "One")}
     assert client.post("/api/datasets", files=body).status_code == 422
+
+
+def test_of_two_who_give_one_name_at_once_the_second_is_told(
+    client: httpx.Client, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = stock_dataset(lab, name="One"), stock_dataset(lab, name="Other")
+    check = checks.check_name
+
+    def beaten(lab: Lab, name: str) -> None:
+        check(lab, name)
+        monkeypatch.setattr(checks, "check_name", check)
+        datasets.change(lab, one, Changes(name=name))
+
+    monkeypatch.setattr(checks, "check_name", beaten)
+    body = {"name": "Pets", "note": "mine", "tags": ["paper"]}
+    said = client.patch(f"/api/datasets/{other}", json=body)
+    assert said.status_code == 409
+    assert "Another change came first" in said.json()["detail"]
+    left = client.get(f"/api/datasets/{other}").json()
+    assert (left["name"], left["note"], left["tags"]) == ("Other", "", [])
+
+
+@pytest.mark.parametrize(
+    ("table", "service", "kind"),
+    [(JobRow, job_changes, "job"), (ModelRow, models, "model")],
+)
+def test_tags_that_come_one_by_one_stay_within_their_number(
+    lab: Lab, things: dict[str, str], table: type[JobRow], service: Any, kind: str
+) -> None:
+    thing = things[kind].rsplit("/", 1)[1]
+    service.change(lab, [thing], Changes(tags=tuple(f"tag {i}" for i in range(MAX_TAGS - 1))))
+    with ThreadPoolExecutor(4) as at_once:
+        asked = [at_once.submit(service.change, lab, [thing], Changes(), more_tags=[f"new {i}"])
+                 for i in range(4)]  # fmt: skip
+    refused = [one.exception() for one in asked if one.exception() is not None]
+    assert [type(one) for one in refused] == [InvalidInput] * 3
+    assert len(marks.tags_of(lab.database, table, [thing])[thing]) == MAX_TAGS
 
 
 def test_a_dataset_in_use_says_so_and_its_files_go_after_a_week(

@@ -1,4 +1,4 @@
-"""The API's description: complete, true under generated requests, and shown without a network."""
+"""The API's description: complete, and true under generated requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from app.contracts.params import EvaluateParams, TrainParams
 from app.services.lab import Lab
 from tests.plugins.stock import stock_dataset, stock_model
 from tests.web.examples import add_job, full_evaluation
-from tests.web.parsing import links
 
 ROUTES = {
     "/api/jobs": {"get", "post"},
@@ -119,16 +118,3 @@ def test_generated_requests_meet_the_description(schema: Any, web: str, lab: Lab
         ask(operation, GenerationMode.POSITIVE)
         if list(operation.iter_parameters()) or operation.body:
             ask(operation, GenerationMode.NEGATIVE)
-
-
-def test_the_documentation_needs_no_network(client: httpx.Client) -> None:
-    page = client.get("/docs")
-    assert page.status_code == 200
-    loaded = links(page.text, "")
-    assert len(loaded) >= 3
-    for link in loaded:
-        assert link.startswith("/static/"), link
-        assert client.get(link).status_code == 200
-    assert "<script>" not in page.text, "inline scripts do not run under the lab's policy"
-    script = client.get("/static/docs/start.js").text
-    assert '"/api/openapi.json"' in script

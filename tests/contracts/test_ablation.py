@@ -186,3 +186,66 @@ def test_reported_figures_are_labelled_as_not_of_this_lab() -> None:
     for each in REPORTED:
         assert each.label.startswith("reported elsewhere")
         assert all(word in each.label for word in ("WRN-28-10", "CIFAR-10", "other"))
+
+
+def test_a_method_is_taken_apart_a_part_at_a_time() -> None:
+    """Each row differs from the one it is compared with in one thing."""
+    params = ablation_params(design="parts", recipes=(), seeds=(0, 1))
+    rows, found = params.rows(), trained(params)[::2]
+    assert [row.beside for row in rows] == [None, 0, 1, 2, 3, 4, 4, 6]
+    assert [t.recipe for t in found] == [
+        "pgd_at", "pgd_at", "pgd_at", "mart", "mart", "agkd", "bml", "agkd_bml",
+    ]  # fmt: skip
+    assert [t.label_smoothing for t in found] == [0] + 7 * [0.5]
+    assert [t.direction for t in found[:5]] == ["away", "away", *3 * ["confusing"]]
+    assert [t.start_from_teacher for t in found] == 4 * [False] + 4 * [True]
+    assert {t.mart for t in found[5:]} == {True}
+    for row, here in zip(rows, found, strict=True):
+        if row.beside is not None:
+            before = found[row.beside].model_dump()
+            own = {"name", "seed"}
+            differing = {k for k, v in here.model_dump().items() if v != before[k]} - own
+            # `direction` says nothing to recipes that always go towards a class.
+            read = here.recipe.record.parameters | {"recipe", "start_from_teacher"}
+            assert len(differing & read) == 1, params.label(row)
+
+
+@pytest.mark.parametrize("epsilon", [4 / 255, 8 / 255])
+def test_the_steps_of_an_attack_cross_the_ball_however_few_they_are(epsilon: float) -> None:
+    params = ablation_params(design="steps", recipes=(), training={"epsilon": epsilon})
+    found = trained(params)[::2]
+    assert [t.steps for t in found] == [1, 2, 3, 7, 10]
+    assert {t.recipe for t in found} == {Recipe.AGKD_BML}
+    assert [t.steps * t.step_size for t in found] == pytest.approx([2.5 * epsilon] * 5)
+    assert [row.beside for row in params.rows()] == [None, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"recipes": ("bml",)}, "recipes"),
+        ({"recipes": (), "grid": {"steps": (3,)}}, "grid"),
+        ({"recipes": (), "own": {"bml": {"steps": 3}}}, "own"),
+        ({"recipes": (), "training": {"recipe": "bml", "teacher": None}}, "training.teacher"),
+        ({"recipes": (), "training": {"epsilon": 40 / 255}}, "training.step_size"),
+    ],
+)
+def test_a_design_has_its_own_rows(values: dict[str, Any], field: str) -> None:
+    ((where, _),) = refused(design="steps", **values)
+    assert where == field
+
+
+def test_without_a_design_recipes_have_to_be_chosen() -> None:
+    assert refused(recipes=()) == [("recipes", "must be chosen")]
+
+
+def test_each_recipe_smooths_as_its_authors_do_unless_the_shared_settings_say_otherwise() -> None:
+    recipes = ("clean", "pgd_at", "trades", "mart", "bml")
+    left = ablation_params(recipes=recipes, seeds=(0,))
+    assert [t.label_smoothing for t in trained(left)] == [0.5, 0, 0, 0, 0.5]
+    stored = AblationParams.model_validate(left.model_dump(mode="json"))
+    assert stored == left, "what was stored says it itself"
+    said = ablation_params(recipes=recipes, seeds=(0,), training={"label_smoothing": 0.5})
+    assert {t.label_smoothing for t in trained(said)} == {0.5}
+    own = ablation_params(recipes=recipes, seeds=(0,), own={"mart": {"label_smoothing": 0.1}})
+    assert [t.label_smoothing for t in trained(own)] == [0.5, 0, 0, 0.1, 0.5]

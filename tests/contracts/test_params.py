@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from app.contracts.params import (
     ExplainParams,
     ImportParams,
     Params,
+    Recipe,
     TrainParams,
 )
 from app.errors import field_errors
@@ -48,6 +50,22 @@ def test_the_defaults_are_those_of_the_released_code() -> None:
     optimiser = (params.learning_rate, params.momentum, params.weight_decay, params.batch_size)
     assert optimiser == (0.1, 0.9, 2e-4, 128)
     assert params.milestones == (100, 150)
+
+
+@pytest.mark.parametrize("recipe", Recipe)
+def test_labels_are_smoothed_as_the_recipe_says_unless_said_otherwise(recipe: Recipe) -> None:
+    teacher = {} if recipe is Recipe.CLEAN else {"teacher": OTHER}
+    values = {**TRAIN, **teacher, "recipe": str(recipe)}
+    smooths = {"clean", "sml", "agkd", "bml", "agkd_bml"}
+    left = TrainParams.model_validate_json(json.dumps(values), strict=True)
+    assert left.label_smoothing == (0.5 if recipe in smooths else 0.0)
+    said = TrainParams.model_validate({**values, "label_smoothing": 0.25})
+    assert TrainParams.model_validate(said.model_dump(mode="json")).label_smoothing == 0.25
+
+
+def test_what_is_wrong_elsewhere_is_not_said_of_the_smoothing_too() -> None:
+    assert fields_refused(TrainParams, TRAIN | {"recipe": "none"}) == ["recipe"]
+    assert fields_refused(TrainParams, TRAIN | {"label_smoothing": None}) == ["label_smoothing"]
 
 
 @pytest.mark.parametrize(

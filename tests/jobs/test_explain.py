@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,24 +16,28 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from app.contracts.events import EVENT, PreviewEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import LIVE_LEVELS, Attack, ExplainParams, Goal, Method, Norm
 from app.contracts.results import ExplainResult, LiveLook, MapSheet
-from app.store import jobs, marks
+from app.store import job_queries, jobs, marks
 from app.store.tables import JobRow, ModelRow
 from tests.attacks.oracle import Recorder
 from tests.jobs.measured import Measured, gradient, random_model, register
 from tests.jobs.runs import run
 from worker.agkd_bml.attention import attention_map, grad_cam
-from worker.jobs.crafting import Pictured, craft, random_directions
-from worker.models import Classifier
+from worker.jobs.crafting import craft, random_directions, turns
+from worker.jobs.looking import Looker
+from worker.models import Classifier, frozen_passes
 
 HALF_LEVEL = 0.5 / 255 + 1e-9
 SHORT = Attack(steps=4)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread() -> Iterator[None]:
+    torch.set_num_threads(1)
+    yield
     torch.set_num_threads(1)
 
 
@@ -336,6 +341,48 @@ def test_a_budget_too_small_breaks_nothing(measured: Measured) -> None:
         assert one.minimal.survived == result.budgets[-1]
 
 
+def test_the_middle_of_the_slider_is_shown_first(measured: Measured) -> None:
+    """As the whole result has it; when that is there, nothing stays of it."""
+    previews: list[ExplainResult] = []
+
+    def look(job_id: str) -> None:
+        events = job_queries.events_after(measured.lab.database, job_id, 0)
+        found = [EVENT.validate_python(one.body) for one in events]
+        previews.extend(one.result for one in found if isinstance(one, PreviewEvent))
+
+    row = run(replace(measured.lab, ring=look), JobKind.EXPLAIN, _params(measured, label="cat"))
+    whole = ExplainResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
+    (first,) = previews
+    middle, last = LIVE_LEVELS // 2, len(whole.iterates) - 1
+    assert first.budgets == (0, whole.budgets[middle])
+    assert first.iterates == whole.iterates[-1:]
+    assert (first.clean_png, first.shown) == (whole.clean_png, whole.shown)
+    for number, (found, expected) in enumerate(zip(first.attacks, whole.attacks, strict=True)):
+        assert found.levels == (expected.levels[0], expected.levels[middle])
+        assert np.array_equal(_iterates(first, number)[1, 0], _iterates(whole, number)[middle, -1])
+        for i, (look, other) in enumerate(zip(found.looks, expected.looks, strict=True)):
+            at = middle * len(whole.iterates) + last if i == number else middle
+            assert look.top == (other.top[0], other.top[at])
+            assert look.probabilities == (other.probabilities[0], other.probabilities[at])
+            assert look.attention.shift.l1[1] == other.attention.shift.l1[at]
+            assert look.grad_cam.shift.l1[1] == other.grad_cam.shift.l1[at]
+    left = job_queries.events_after(measured.lab.database, row.id, 0)
+    assert "preview" not in {event.body["type"] for event in left}
+    assert left[-1].body["status"] == "succeeded"
+
+
+def test_any_number_of_threads_takes_all_budgets(measured: Measured) -> None:
+    torch.set_num_threads(5)
+    result = _explain(measured, attack=SHORT)
+    assert torch.get_num_threads() == 5
+    assert result.environment.threads == 5
+    for number, model in enumerate(result.models):
+        looks = result.attacks[number].looks[number]
+        seen = _as_batch(_iterates(result, number))
+        _check_look(result, looks, measured.model(model.id), seen, LIVE_LEVELS, 5)
+        _check_budget(result, number)
+
+
 def test_stored_in_other_ways(measured: Measured) -> None:
     result = _explain(measured)
     for number, attacked in enumerate(result.attacks):
@@ -533,14 +580,16 @@ def test_the_result_is_a_small_page(measured: Measured) -> None:
 
 def test_no_step_waits_for_the_device() -> None:
     model = random_model(3)
-    image, budgets = torch.rand(1, 3, 32, 32).mul(255).round().div(255), torch.tensor([0, 0.1])
+    looker = Looker(model, frozen_passes(model))
+    image, budgets = torch.rand(1, 3, 32, 32).mul(255).round().div(255), torch.tensor([0.1])
 
     def waits(steps: int) -> int:
-        recorder = Recorder()
+        attack, recorder = Attack(steps=steps), Recorder()
+        runs = turns(looker, image, 0, attack, ("a", "b", "c"), 0)
         with recorder:
             craft(
-                Pictured(model, model.outputs), image, 0, budgets, attack=Attack(steps=steps),
-                classes=("a", "b", "c"), seed=0, most=11, report=lambda: None,
+                looker, image, 0, budgets, attack=attack, turns=runs, most=11,
+                report=lambda pictures: None,
             )  # fmt: skip
         return sum("local_scalar" in name or "nonzero" in name for name, _ in recorder.calls)
 

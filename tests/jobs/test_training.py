@@ -170,6 +170,29 @@ def test_of_equal_epochs_the_later_is_the_best_and_there_is_one_model(
     assert (best.card["epoch"], best.card["kept"]) == (EPOCHS, "best")
 
 
+@pytest.mark.parametrize(
+    ("correct", "ema_decay", "said"),
+    [
+        (9, 0.0, []),
+        (1, 0.0, ["no more often than by chance (10.0 %)"]),
+        (9, 0.9999, ["100 % of the averaged weights are still those of the start"]),
+        (9, 0.5, []),
+    ],
+)
+def test_what_ran_through_and_is_no_success_says_so_on_its_card(
+    shop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    correct: int,
+    ema_decay: float,
+    said: list[str],
+) -> None:
+    judge_clean(monkeypatch, *[correct] * EPOCHS)
+    job = run(shop.lab, JobKind.TRAIN, shop.params(ema_decay=ema_decay))
+    warnings = models_of(shop.lab, job)[0].card["warnings"]
+    assert len(warnings) == len(said)
+    assert all(part in whole for part, whole in zip(said, warnings, strict=True))
+
+
 @pytest.mark.parametrize(("robust", "best"), [([9, 5], 1), ([5, 9], 2), ([9, 9], 2)])
 def test_a_student_is_chosen_by_its_robust_accuracy(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, robust: list[int], best: int

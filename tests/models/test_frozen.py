@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.plugins.recording import recording
-from worker.models import Classifier, Outputs, build, frozen, frozen_outputs
+from worker.models import Classifier, Outputs, build, frozen, frozen_passes, staged
 from worker.models.preactivation import PreActivationBlock, preactivation_body
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -90,12 +90,18 @@ def test_equals_it_for_any_widths_and_depths(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_features_and_embedding_are_those_of_the_model(architecture: str) -> None:
+def test_features_embedding_and_stages_are_those_of_the_model(architecture: str) -> None:
     model = network(architecture).double().train()
-    found = frozen_outputs(model)(images())
+    passes = frozen_passes(model)
     assert not model.training
-    for part, expected in zip(found, model.outputs(images()), strict=True):
-        near(part.detach(), expected.detach())
+    expected = staged(model, images())
+    found = passes.staged(images())
+    for part, other in zip(passes.outputs(images()), expected.outputs, strict=True):
+        near(part.detach(), other.detach())
+    near(found.outputs.logits, expected.outputs.logits.detach())
+    assert len(found.stages) == len(expected.stages)
+    for stage, other in zip(found.stages, expected.stages, strict=True):
+        near(stage.detach(), other.detach())
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -26,6 +28,26 @@ def test_a_pre_activation_networks_stages_end_behind_the_next_norm() -> None:
     assert torch.equal(stages[2], outputs.features)
     torch.testing.assert_close(outputs.logits, model(x))
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_stages_are_of_the_own_pass() -> None:
+    """Another thread's way through the model, in the midst of this one, leaves nothing in it."""
+    torch.manual_seed(0)
+    model = build("wrn-10-1", num_classes=3, mean=[0.5] * 3, std=[0.25] * 3).eval()
+    x = torch.rand(1, 3, 32, 32)
+    expected = staged(model, x).stages
+
+    def meanwhile(*_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=model.outputs, args=(torch.rand(2, 3, 32, 32),))
+            thread.start()
+            thread.join()
+
+    hook = model.body[-1].register_forward_hook(meanwhile)
+    found = staged(model, x).stages
+    hook.remove()
+    for stage, other in zip(found, expected, strict=True):
+        assert torch.equal(stage, other)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -20,6 +20,7 @@ from app.contracts.results import (
     Lineage,
     ModelCard,
     ModelFigures,
+    Outcomes,
 )
 from app.store import jobs
 from app.store.db import Database
@@ -29,6 +30,7 @@ from app.store.tables import JobRow, ModelRow
 
 DATASET, TEACHER = "d" * 32, "7" * 32
 HELD = 1000.0
+STANDS = -1
 ENVIRONMENT = Environment(code_version="0", torch="0", device="cpu", threads=1, seconds=1.0)
 
 
@@ -131,13 +133,28 @@ def _evaluation(claim: Claim, shares: Mapping[str, int]) -> EvaluationResult:
     if Method.AUTOATTACK in params.further:
         attacks.append(row(Method.APGD_CE, "cw", alone=False, part=True))
         attacks.append(row(Method.SQUARE, "aa", alone=False, part=True))
+        attacks.append(row(Method.NOISE, "aa", alone=False))
     (model,) = params.models
     clean = Accuracy.of(shares["clean"], 100)
     figures = ModelFigures(
         model=model, name="m", sha256="0" * 64, clean=clean, attacks=tuple(attacks),
-        against_epsilon=(), against_steps=(),
+        against_epsilon=(), against_steps=(), outcomes=_outcomes(shares["clean"], attacks),
     )  # fmt: skip
     dataset = Lineage(id=params.dataset, name="Pets", sha256="0" * 64)
     return EvaluationResult(
-        params=params, dataset=dataset, images=100, models=(figures,), environment=ENVIRONMENT
+        params=params, dataset=dataset, images=100, models=(figures,), environment=ENVIRONMENT,
+        image_numbers=tuple(range(100)), labels=(0,) * 100, classes=("cat", "dog"),
+    )  # fmt: skip
+
+
+def _outcomes(clean: int, attacks: Sequence[AttackRow]) -> Outcomes:
+    """Of 100 images: the last ones are wrong from the start, those before them fall first."""
+    broken_by = [STANDS] * clean + [0] * (100 - clean)
+    for number, attack in enumerate(attacks, start=1):
+        standing = round(100 * attack.worst_case.value)
+        broken_by[standing:] = [number if by == STANDS else by for by in broken_by[standing:]]
+    worst = tuple(int(by != STANDS) for by in broken_by)
+    clean_prediction = tuple(int(by == 0) for by in broken_by)
+    return Outcomes(
+        clean_prediction=clean_prediction, worst_prediction=worst, broken_by=tuple(broken_by)
     )

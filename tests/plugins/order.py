@@ -24,7 +24,6 @@ LONG = (
     "jobs/test_resume.py",
     "web/test_in_browser.py",
     "web/test_layout_in_browser.py",
-    "web/test_accessible.py",
     "web/test_live_in_browser.py",
     "web/test_evaluation_in_browser.py",
     "run/test_supervisor.py",

@@ -82,6 +82,12 @@ def test_a_redis_url_that_is_none(refuses: Refuses) -> None:
     assert "LAB_REDIS_URL" in refuses(LAB_REDIS_URL="ftp://127.0.0.1")
 
 
+def test_a_webhook_that_is_no_address_of_the_web(refuses: Refuses) -> None:
+    line = refuses(LAB_WEBHOOK_URL="ftp://hooks.example.com/s3cret")
+    assert "LAB_WEBHOOK_URL: URL scheme should be 'http' or 'https'" in line
+    assert "s3cret" not in line
+
+
 def test_a_setting_that_is_none(refuses: Refuses) -> None:
     line = refuses(LAB_PORT="eighty")
     assert "LAB_PORT" in line

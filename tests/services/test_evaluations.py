@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from anyio.from_thread import BlockingPortal
 from sqlalchemy import select, update
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.results import EvaluationResult, EvaluationSummary
+from app.main import create_app
 from app.services import evaluations
 from app.services.lab import Lab
 from app.store import jobs
 from app.store.tables import JobRow, MeasurementRow
+from tests.plugins.applications import running
+from tests.plugins.lab_process import wait_until
 from tests.plugins.statements import statements
 from tests.web.examples import full_evaluation
 
@@ -85,14 +89,33 @@ def test_an_older_result_is_summed_up_once(
 
 
 def test_what_left_no_result_has_no_summary(lab: Lab, result: EvaluationResult) -> None:
-    gone, damaged = (finished(lab, result, None) for _ in range(2))
+    gone, damaged, unreadable = (finished(lab, result, None) for _ in range(3))
     lab.files.result(gone).unlink()
     lab.files.result(damaged).write_bytes(b'{"kind": "evaluate"')
+    lab.files.result(unreadable).unlink()
+    lab.files.result(unreadable).mkdir()
     waiting = jobs.queued(JobKind.EVALUATE, "Evaluate", result.params)
     jobs.add(lab.database, waiting)
-    asked = [gone, damaged, waiting.id, "0" * 32]
+    asked = [gone, damaged, unreadable, waiting.id, "0" * 32]
     assert evaluations.summaries(lab, asked) == {}
     assert kept(lab, damaged) is None
+
+
+def test_one_that_cannot_be_summed_up_holds_up_no_other(
+    lab: Lab, portal: BlockingPortal, result: EvaluationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, newest = [finished(lab, result, None) for _ in range(2)], finished(lab, result, None)
+    summaries = evaluations.summaries
+
+    def fails_once(lab: Lab, job_ids: list[str]) -> dict[str, EvaluationSummary]:
+        if newest in job_ids:
+            raise RuntimeError("nobody foresaw this")
+        return summaries(lab, job_ids)
+
+    monkeypatch.setattr(evaluations, "summaries", fails_once)
+    with running(create_app(lab.settings), portal):
+        wait_until(lambda: evaluations.not_measured(lab) == [newest], "the others are summed up")
+    assert all(kept(lab, job_id) is not None for job_id in others)
 
 
 def test_what_an_older_version_left_is_found_and_measured_once(

@@ -11,10 +11,10 @@ from app.ablations import lifecycle
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind, JobStatus
 from app.errors import Conflict, NotFound
-from app.services import job_changes, jobs
+from app.services import datasets, job_changes, jobs, models
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
-from app.store.tables import JobRow, ModelRow
+from app.store.tables import DatasetRow, JobRow, ModelRow
 from tests.plugins.families import ablation_params, children_of, fail, take
 from tests.plugins.rows import job_row
 from tests.plugins.stock import stock_dataset, stock_model
@@ -53,10 +53,46 @@ def test_an_unfinished_job_is_not_deleted_and_nothing_else_of_the_selection(lab:
 
 def test_a_job_from_which_a_model_came_says_so(lab: Lab) -> None:
     job, model = ended(lab), stock_model(lab, name="Net")
-    with lab.database.writing() as session:
-        session.execute(update(ModelRow).where(ModelRow.id == model).values(job_id=job))
+    _came_from(lab, ModelRow, model, job)
     with pytest.raises(Conflict, match="The model “Net” came from here"):
         job_changes.delete(lab, job)
+
+
+@pytest.mark.parametrize("way", ["restore", "undo"])
+def test_what_comes_back_brings_the_job_that_it_came_from(lab: Lab, way: str) -> None:
+    training, importing = ended(lab), ended(lab, kind=JobKind.IMPORT)
+    model, dataset = stock_model(lab), stock_dataset(lab)
+    _came_from(lab, ModelRow, model, training)
+    _came_from(lab, DatasetRow, dataset, importing)
+    when = models.delete(lab, model)
+    datasets.delete(lab, dataset)
+    job_changes.delete(lab, training, importing)
+    if way == "undo":
+        models.restore_all(lab, when)
+    else:
+        models.restore(lab, model)
+    datasets.restore(lab, dataset)
+    assert {view.id for view in jobs.page(lab).items} == {training, importing}
+
+
+def test_a_model_of_an_ablation_brings_all_of_it_back(lab: Lab) -> None:
+    training = {"dataset": stock_dataset(lab), "teacher": stock_model(lab)}
+    parent = jobs.submit(lab, JobKind.ABLATION, ablation_params(training=training)).id
+    children = [child.id for child in children_of(lab.database, parent)]
+    for child in children:
+        fail(lab.database, take(lab.database, child))
+    lifecycle.advance(lab.database, lab.files, parent)
+    model = stock_model(lab)
+    _came_from(lab, ModelRow, model, children[0])
+    models.delete(lab, model)
+    job_changes.delete(lab, parent)
+    models.restore(lab, model)
+    assert {view.id for view in jobs.page(lab).items} == {parent, *children}
+
+
+def _came_from(lab: Lab, table: type[ModelRow | DatasetRow], thing: str, job: str) -> None:
+    with lab.database.writing() as session:
+        session.execute(update(table).where(table.id == thing).values(job_id=job))
 
 
 def test_a_job_whose_checkpoint_is_in_use_says_so(lab: Lab) -> None:

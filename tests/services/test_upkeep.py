@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import select, update
 
 from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.params import ImportModelParams
+from app.errors import InvalidInput
 from app.services import jobs
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
@@ -76,6 +78,32 @@ def _upload(lab: Lab, *, age_s: float) -> str:
     )  # fmt: skip
     catalogue.add_upload(lab.database, row)
     return row.id
+
+
+def test_a_file_that_a_new_job_takes_is_not_cleared_away(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, dataset = _upload(lab, age_s=2 * 3600.0), stock_dataset(lab)
+    lab.files.upload(upload).write_bytes(b"weights")
+    params = ImportModelParams(name="Net", upload=upload, dataset=dataset, architecture="wrn-10-2")
+    clear = catalogue.drop_uploads
+
+    def late(*args: Any, **kwargs: Any) -> list[str]:
+        jobs.submit(lab, JobKind.IMPORT_MODEL, params)  # after upkeep looked which are needed
+        return clear(*args, **kwargs)
+
+    monkeypatch.setattr(catalogue, "drop_uploads", late)
+    reconcile(lab)
+    assert lab.files.upload(upload).exists()
+    assert catalogue.upload(lab.database, upload) is not None
+
+
+def test_no_job_takes_a_file_that_was_cleared_away(lab: Lab) -> None:
+    upload, dataset = _upload(lab, age_s=2 * 3600.0), stock_dataset(lab)
+    params = ImportModelParams(name="Net", upload=upload, dataset=dataset, architecture="wrn-10-2")
+    reconcile(lab)
+    with pytest.raises(InvalidInput, match="no such upload"):
+        jobs.submit(lab, JobKind.IMPORT_MODEL, params)
 
 
 def _binned(lab: Lab, *, age_s: float) -> None:

@@ -59,6 +59,8 @@ def test_migrations_make_the_tables_that_the_code_declares(database: Database) -
         ("SELECT * FROM jobs WHERE id >= '5e' AND id < '5eg' ORDER BY created_at DESC, id DESC",
          "(id>? AND id<?)"),
         ("SELECT * FROM models WHERE name = 'Twin' AND deleted_at IS NULL", "models_by_name"),
+        ("SELECT * FROM jobs WHERE announced_at IS NULL AND finished_at >= 1 AND "
+         "deleted_at IS NULL ORDER BY finished_at, id LIMIT 1", "jobs_to_announce"),
     ],
 )  # fmt: skip
 def test_what_is_looked_for_by_name_is_not_searched_row_by_row(

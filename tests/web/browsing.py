@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, ViewportSize, expect, sync_playwright
 
 from tests.plugins.needs import chromium
 
@@ -80,10 +79,12 @@ class _Traffic:
 
 
 def opened_wide(
-    browser: Browser, web: str, addresses: Mapping[str, str], **settings: Any
+    browser: Browser, web: str, addresses: Mapping[str, str]
 ) -> Iterator[tuple[str, Page]]:
     """One page after the other, by name, with everything open that can be opened."""
-    context = browser.new_context(base_url=web, viewport={"width": 1280, "height": 800}, **settings)
+    view = ViewportSize(width=1280, height=800)
+    # A colour on its way to another is neither.
+    context = browser.new_context(base_url=web, viewport=view, reduced_motion="reduce")
     page = context.new_page()
     page.set_default_timeout(60_000)
     _show_downloads(page)

@@ -47,7 +47,7 @@ from app.contracts.results import (
 from app.contracts.units import from_255
 from app.services.lab import Lab
 from app.store import measurements
-from app.store.tables import DatasetRow, ModelRow
+from app.store.tables import DatasetRow, MeasurementRow, ModelRow
 from tests.plugins.rows import job_row
 from tests.web.example_evaluation import full_evaluation as full_evaluation
 from tests.web.parsing import parsed
@@ -112,9 +112,12 @@ def add_model(
     return model
 
 
-def _write(lab: Lab, row: Any) -> None:
+def _write(lab: Lab, *rows: Any) -> None:
+    """At once, as the lab does: what sums up older jobs never meets a half of one."""
     with lab.database.writing() as session:
-        session.add(row)
+        for row in rows:
+            session.add(row)
+            session.flush()
 
 
 def add_job(lab: Lab, kind: JobKind, params: BaseModel, **values: Any) -> str:
@@ -126,11 +129,11 @@ def add_job(lab: Lab, kind: JobKind, params: BaseModel, **values: Any) -> str:
         "id": job, "kind": kind, "queue": QUEUE_OF[kind], "title": f"A job to {kind}",
         "params": params.model_dump(mode="json"), "status": status, "result_file": file,
     }  # fmt: skip
-    _write(lab, job_row(**{**defaults, **values}))
+    measured: list[MeasurementRow] = []
     if isinstance(result, EvaluationResult):
         at = values.get("finished_at") or time.time()
-        for row in measurements.of_evaluation(job, at, EvaluationSummary.of(result)):
-            _write(lab, row)
+        measured = measurements.of_evaluation(job, at, EvaluationSummary.of(result))
+    _write(lab, job_row(**{**defaults, **values}), *measured)
     return job
 
 
@@ -179,9 +182,13 @@ def explanation(
     recipes: Sequence[Recipe | None] = (Recipe.CLEAN, Recipe.AGKD_BML),
     classes: Sequence[str] = CLASSES,
     label: str | None = "cat",
+    levels: Sequence[int] = range(17),
+    steps: Sequence[int] = range(11),
     **params: Any,
 ) -> ExplainResult:
-    """The first class's probability falls from 0.9 by 0.05 a level and step / 10 for the first
+    """At these sixteenths of the largest budget, after these steps of 10.
+
+    The first class's probability falls from 0.9 by 0.05 a level and step / 10 for the first
     model, by 0.01 for the others; the second class has most of the rest.
 
     Pictures are grey: 100, and one more a level. Every map rises along its rows and columns, and
@@ -205,38 +212,48 @@ def explanation(
             )
             for i, model in enumerate(models)
         ),
-        budgets=tuple(asked.max_epsilon * level / 16 for level in range(17)),
-        iterates=tuple(range(11)),
+        budgets=tuple(asked.max_epsilon * level / 16 for level in levels),
+        iterates=tuple(steps),
         image_size=SIDE,
         clean_png=png(100),
         clean=tuple(
             CleanLook(
                 top=0, confidence=0.9, probabilities=_shares(0.9, len(shown)),
-                attention_noise=_distances(0.01, 17), grad_cam_noise=_distances(0.01, 17),
+                attention_noise=_distances(0.01, levels), grad_cam_noise=_distances(0.01, levels),
             )
             for _ in models
         ),
-        attacks=tuple(_attacked(i, falls, len(shown), asked) for i in range(len(models))),
+        attacks=tuple(
+            _attacked(i, falls, len(shown), asked, levels, steps) for i in range(len(models))
+        ),
         environment=ENVIRONMENT,
     )  # fmt: skip
 
 
-def _attacked(number: int, falls: Sequence[float], shown: int, params: ExplainParams) -> Attacked:
-    grey = np.full((17, SIDE, 11, 3 * SIDE), 128, np.uint8)
-    grey += np.arange(17, dtype=np.uint8)[:, None, None, None]
+def _attacked(
+    number: int,
+    falls: Sequence[float],
+    shown: int,
+    params: ExplainParams,
+    levels: Sequence[int],
+    steps: Sequence[int],
+) -> Attacked:
+    rows, columns = len(levels), len(steps)
+    grey = np.full((rows, SIDE, columns, 3 * SIDE), 128, np.uint8)
+    grey += np.array(levels, np.uint8)[:, None, None, None]
     looks = tuple(
-        _look(fall, 11 if i == number else 1, shown, own=i == number)
+        _look(fall, levels, steps if i == number else (10,), shown, own=i == number)
         for i, fall in enumerate(falls)
     )
-    answers = looks[number].top[10::11]
+    answers = looks[number].top[columns - 1 :: columns]
     broke = answers.index(1) if 1 in answers else 17
     return Attacked(
-        changes_png=_grey_png(grey.reshape(17 * SIDE, -1)),
+        changes_png=_grey_png(grey.reshape(rows * SIDE, -1)),
         levels=tuple(
             Level(
                 adversarial_png=png(100 + level), max_change=from_255(level), l2_change=0.1 * level
             )
-            for level in range(17)
+            for level in levels
         ),
         looks=looks,
         stored=tuple(
@@ -252,17 +269,19 @@ def _attacked(number: int, falls: Sequence[float], shown: int, params: ExplainPa
     )  # fmt: skip
 
 
-def _look(fall: float, columns: int, shown: int, *, own: bool) -> LiveLook:
-    steps = [1.0] if columns == 1 else [step / 10 for step in range(columns)]
-    shares = [_shares(0.9 - fall * level * step, shown) for level in range(17) for step in steps]
+def _look(
+    fall: float, levels: Sequence[int], steps: Sequence[int], shown: int, *, own: bool
+) -> LiveLook:
+    shares = [_shares(0.9 - fall * level * step / 10, shown) for level in levels for step in steps]
     rising = np.add.outer(np.arange(4), np.arange(4)) / 6
-    falling = np.multiply.outer(1 - np.arange(17) / 32, rising)
+    falling = np.multiply.outer(1 - np.array(levels) / 32, rising)
+    still = np.broadcast_to(rising[::-1], falling.shape)
     return LiveLook(
         top=tuple(int(np.argmax(row)) for row in shares),
         confidence=tuple(max(row) for row in shares),
         probabilities=tuple(shares),
-        attention=_map_figures(falling, columns, 0.02),
-        grad_cam=_map_figures(np.broadcast_to(rising[::-1], (17, 4, 4)), columns, 0.04),
+        attention=_map_figures(falling, levels, len(steps), 0.02),
+        grad_cam=_map_figures(still, levels, len(steps), 0.04),
         stages=(_sheet(falling[:, ::-1], 1), _sheet(falling, 1)) if own else (),
     )
 
@@ -273,8 +292,10 @@ def _shares(first: float, classes: int) -> tuple[float, ...]:
     return (first, 1 - first - rest, *[0.01] * (classes - 2))
 
 
-def _map_figures(grids: NDArray[np.float64], columns: int, step: float) -> MapFigures:
-    found = _distances(step, 17, columns)
+def _map_figures(
+    grids: NDArray[np.float64], levels: Sequence[int], columns: int, step: float
+) -> MapFigures:
+    found = _distances(step, levels, columns)
     return MapFigures(sheet=_sheet(grids, columns), shift=found, reference=found)
 
 
@@ -285,11 +306,10 @@ def _sheet(grids: NDArray[np.float64], columns: int) -> MapSheet:
     return MapSheet(png=_grey_png(pixels), height=height, width=width)
 
 
-def _distances(step: float, rows: int, columns: int = 1) -> Distances:
-    """`step` more a row."""
-    numbers = tuple(round(step * row, 4) for row in range(rows) for _ in range(columns))
-    pictures = rows * columns
-    return Distances(l1=numbers, cosine=numbers, overlap=(1.0,) * pictures)
+def _distances(step: float, levels: Sequence[int], columns: int = 1) -> Distances:
+    """`step` more a level."""
+    numbers = tuple(round(step * level, 4) for level in levels for _ in range(columns))
+    return Distances(l1=numbers, cosine=numbers, overlap=(1.0,) * len(numbers))
 
 
 def _grey_png(pixels: NDArray[np.uint8]) -> str:

@@ -127,6 +127,7 @@ class _Furnished:
             "models-import": "/models/import",
             "live": "/live",
             "help": "/help",
+            "api": "/docs",
             "help-verdict": "/help/trust",
             "nowhere": "/nowhere",
         }

@@ -106,6 +106,34 @@ def test_an_ablation_is_started_from_the_form(lab: Lab, client: httpx.Client) ->
     assert "label_smoothing=0, epsilon=6" in attributes(again, "value", '[name="own.is"]')
 
 
+def test_a_method_is_taken_apart_from_the_form(lab: Lab, client: httpx.Client) -> None:
+    page = client.get("/ablation?design=parts").text
+    assert chosen(page, "design") == ["parts"]
+    # What a browser leaves out: the fields of a grid are hidden.
+    hidden = ("recipes", "grid.of", "grid.is", "own.of", "own.is")
+    sent = {k: v for k, v in _form(lab, design="parts").items() if k not in hidden}
+    said = text_of(parsed(client.post("/ablation/plan", data=sent).text))
+    assert ": 8 rows × 2 seeds, 32 epochs in all; then 16 evaluations" in said
+    assert "PGD-AT, no smoothing · + smoothing 0.5 ·" in said
+    answer = client.post("/ablation", data=sent)
+    assert answer.status_code == 303, answer.text
+    job = jobs.get(lab, answer.headers["location"].removeprefix("/jobs/"))
+    assert (job.params["design"], job.params["recipes"], job.children) == ("parts", [], 16)
+    again = client.get(f"/ablation?from={job.id}").text
+    assert chosen(again, "design") == ["parts"]
+
+
+def test_smoothing_that_nobody_typed_is_that_of_each_recipe(lab: Lab, client: httpx.Client) -> None:
+    (field,) = parsed(client.get("/ablation").text).select('[name="training.label_smoothing"]')
+    assert (field["value"], field.get("required")) == ("", None)
+    sent = _form(lab, **{"own.of": [""], "own.is": [""]})
+    for entry, expected in (("", {0.0, 0.5}), ("0.3", {0.3})):
+        answer = client.post("/ablation", data=sent | {"training.label_smoothing": entry})
+        job = jobs.get(lab, answer.headers["location"].removeprefix("/jobs/"))
+        trained = AblationParams.model_validate(job.params).trainings()
+        assert {planned.params.label_smoothing for planned in trained} == expected
+
+
 def test_nothing_needs_to_be_measured(lab: Lab, client: httpx.Client) -> None:
     sent = _form(lab, measure="false")
     job = client.post("/ablation", data=sent).headers["location"].removeprefix("/jobs/")
@@ -252,6 +280,32 @@ def test_a_finished_table_has_means_deviations_and_what_is_reported(
         assert f'href="/jobs/{linked}"' in page
         above = parsed(client.get(f"/jobs/{linked}").text).select_one("nav.crumbs")
         assert above.find("a", string="Ablation", href=f"/jobs/{job}")
+
+
+def test_what_each_row_changes_stands_in_a_table_of_its_own(lab: Lab, client: httpx.Client) -> None:
+    job = _ablation(lab, design="steps", recipes=(), seeds=(0,))
+    for child in children_of(lab.database, job):
+        succeed(lab.database, lab.files, take(lab.database, child.id))
+    lifecycle.advance(lab.database, lab.files, job)
+    assert not parsed(client.get(f"/jobs/{job}").text).select("#rungs")
+    for number, child in enumerate(children_of(lab.database, job, JobStatus.QUEUED)):
+        shares = {"clean": 90, "fgsm": 60, "pgd": 50, "cw": 45, "aa": 40 - 10 * number}
+        succeed(lab.database, lab.files, take(lab.database, child.id), shares)
+        lifecycle.advance(lab.database, lab.files, job)
+    page = _plain(client.get(f"/jobs/{job}").text)
+    table = parsed(page).select_one("table.rungs")
+    head = [text_of(cell) for cell in table.select("thead th")]
+    assert head == ["Row", "stand under PGD-20", "and CW-20", "and AutoAttack", "fall in between"]
+    first, second = (
+        [text_of(cell) for cell in row.select("th, td")] for row in table.select("tbody tr")[:2]
+    )
+    assert first == ["AGKD-BML, 1 step", "50.0 %", "45.0 %", "40.0 %", "10.0 %"]
+    assert second[0].endswith("beside “AGKD-BML, 1 step”")
+    assert second[3].startswith("30.0 % −10.0 −")
+    assert second[4].startswith("20.0 % +10.0 +")
+    rungs = client.get(f"/api/jobs/{job}/ablation/rungs").json()
+    assert [rung["beside"] for rung in rungs] == [None, 0, 1, 2, 3]
+    assert "With training steps that their source does not tell: AGKD-BML; under PGD-20" in page
 
 
 def test_a_failed_child_says_why_and_the_others_go_on(lab: Lab, client: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from app.contracts.params import PARAMS_OF, ImportParams
 from app.services import jobs
 from app.services.lab import Lab
 from app.store.tables import JobRow, UploadRow
-from tests.web.examples import add_dataset, add_model, train_params
+from tests.web.examples import add_dataset, add_model, png, train_params
 from tests.web.parsing import parsed
 
 
@@ -104,6 +105,56 @@ def test_a_form_is_code_as_it_stands_or_says_what_is_missing(
     wrong = client.post("/train/code", data=typed | {"epochs": "many"})
     assert not _codes(wrong.text)
     assert parsed(wrong.text).select("li")
+
+
+@pytest.mark.parametrize("kind", [JobKind.IMPORT, JobKind.IMPORT_MODEL, JobKind.EXPLAIN])
+def test_forms_with_files_are_code_too(
+    connected: httpx.Client, lab: Lab, kind: JobKind, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    classes = ("a $(cat)", "dog", "'ship'")
+    dataset = add_dataset(lab, classes=classes)
+    one, two = (add_model(lab, dataset, name=name, classes=classes) for name in ("One", "It's 2"))
+    address, typed = {
+        JobKind.IMPORT: ("/datasets", {"source": "archive", "image_size": "64"}),
+        JobKind.IMPORT_MODEL: (
+            "/models/import",
+            {"dataset": dataset, "architecture": "wrn-10-1", "classes": "\n".join(classes[::-1])},
+        ),
+        JobKind.EXPLAIN: (
+            "/live",
+            {"models": [one, two], "attack.steps": "7", "max_epsilon": "8", "label": "a $(cat)"},
+        ),
+    }[kind]
+    name = "image.png" if kind is JobKind.EXPLAIN else 'my "own".bin'
+    (tmp_path / name).write_bytes(base64.b64decode(png(128)))
+    monkeypatch.chdir(tmp_path)
+    codes = [
+        _codes(connected.post(f"{address}/code", data={**typed, "name": n, "file": name}).text)
+        for n in ("A", "B")
+    ]
+    done = subprocess.run(["bash", "-c", codes[0][0]], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr + done.stdout
+    exec(compile(codes[1][1].partition("    result =")[0], "python", "exec"), {})
+    second, first = (job.params for job in jobs.page(lab, kinds=[kind]).items)
+    for params in (first, second):
+        assert lab.files.upload(params.pop("upload")).stat().st_size > 0
+    assert {**first, "name": ""} == {**second, "name": ""}
+    assert {
+        JobKind.IMPORT: lambda: first["image_size"] == 64,
+        JobKind.IMPORT_MODEL: lambda: first["classes"] == ["'ship'", "dog", "a $(cat)"],
+        JobKind.EXPLAIN: lambda: (first["attack"]["steps"], first["label"]) == (7, "a $(cat)"),
+    }[kind]()
+
+
+def test_without_a_file_there_is_a_name_to_fill_in(client: httpx.Client) -> None:
+    curl, python = _codes(
+        client.post("/datasets/code", data={"source": "archive", "name": "Mine"}).text
+    )
+    assert "-F 'file=@\"archive.zip\"'" in curl
+    assert "'archive.zip'," in python
+    missing = parsed(client.post("/datasets/code", data={"source": "archive"}).text).select("li")
+    assert [one.get_text() for one in missing] == ["Name: must be given"]
 
 
 def test_a_files_name_is_a_name_to_curl_too(

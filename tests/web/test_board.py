@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import plotly.graph_objects as go
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from app.contracts.changes import Changes, JobChanges
 from app.contracts.params import Attack, Norm
@@ -16,8 +16,8 @@ from app.contracts.results import Light, Lineage
 from app.contracts.units import from_255
 from app.services import job_changes, models
 from app.services.lab import Lab
-from app.store.tables import DatasetRow
-from tests.web.examples import add_dataset, add_model, an_id
+from app.store.tables import DatasetRow, MeasurementRow
+from tests.web.examples import add_dataset, add_model
 from tests.web.measured import add_measured
 from tests.web.parsing import parsed, texts
 
@@ -61,7 +61,7 @@ def test_only_what_was_measured_the_same_way_stands_together(
     add_measured(lab, [(teacher, "T", 90, 0), (student, "S", 80, 40)])
     add_measured(lab, [(student, "S", 80, 70)], epsilon=from_255(2))
     add_measured(lab, [(student, "S", 80, 60)], attack=Attack(norm=Norm.L2), epsilon=0.5)
-    add_measured(lab, [(an_id(), "On birds", 50, 30)], dataset=OTHER)
+    add_measured(lab, [(teacher, "T", 50, 30)], dataset=OTHER)
     page = board(client)
     assert texts(page, "#condition") == ["Pets, 8/255 (L∞)"]
     assert rows(page) == ["Student", "Teacher"]
@@ -72,7 +72,7 @@ def test_only_what_was_measured_the_same_way_stands_together(
         drawn = [y for trace in figure(other, "board")["data"] for y in trace["y"]]
         expected = {"8": [0.4, 0.0], "2": [0.7], "0": [0.6]}[option.get_text()[0]]
         assert sorted(drawn) == sorted(expected)
-    assert rows(board(client, f"?dataset={'b' * 64}")) == ["On birds (deleted)"]
+    assert rows(board(client, f"?dataset={'b' * 64}")) == ["Teacher"]
 
 
 def test_marks_have_their_recipes_colour_and_both_intervals(
@@ -117,8 +117,34 @@ def test_what_is_archived_or_deleted_is_not_on_the_board(
     job_changes.change(lab, [first], JobChanges(archived=False))
     models.change(lab, [held["teacher"]], Changes(archived=True))
     assert rows(board(client)) == ["Student"]
+    models.delete(lab, held["student"])
+    assert "Nothing was measured yet." in board(client)
+    models.restore(lab, held["student"])
+    assert rows(board(client)) == ["Student"]
     job_changes.delete(lab, first)
-    assert rows(board(client)) == []
+    assert "Nothing was measured yet." in board(client)
+
+
+def test_no_number_of_later_evaluations_hides_a_stronger_one_or_another_recipe(
+    lab: Lab, client: httpx.Client, held: dict[str, str]
+) -> None:
+    student, teacher = held["student"], held["teacher"]
+    add_measured(lab, [(student, "S", 800, 400), (teacher, "T", 900, 0)], n=1000, at=1.0)
+    weaker = add_measured(lab, [(student, "S", 80, 50)])
+    with lab.database.writing() as session:
+        row = session.get_one(MeasurementRow, (weaker, 0))
+        facts = {c.name: getattr(row, c.name) for c in MeasurementRow.__table__.columns}
+        more = [facts | {"position": position} for position in range(1, 1200)]
+        session.execute(insert(MeasurementRow), more)
+    assert texts(board(client), "table.board tbody td:nth-child(6)") == ["1,000", "1,000"]
+    assert rows(board(client, "?recipe=clean")) == ["Teacher"]
+    assert "1,002 more are not shown" in board(client, "?every=true")
+
+
+def test_what_is_invalid_has_no_rank(lab: Lab, client: httpx.Client, held: dict[str, str]) -> None:
+    add_measured(lab, [(held["student"], "S", 80, 70)], light=Light.RED)
+    add_measured(lab, [(held["teacher"], "T", 90, 10)])
+    assert rows(board(client)) == ["Teacher", "Student"]
 
 
 def test_reported_figures_are_marked_only_beside_what_they_compare_with(

@@ -87,7 +87,7 @@ def test_plotly_knows_every_kind_of_figure() -> None:
     params = EvaluateParams(models=(_TEACHER,), dataset="0" * 32)
     kinds = [
         evaluation_charts.figures(measured, _RECIPES),
-        training_charts.training_figures([*losses, *epochs], Recipe.AGKD_BML),
+        training_charts.training_figures([list(enumerate([*losses, *epochs]))], Recipe.AGKD_BML),
         job_charts.evaluation_figures(points, params, {_TEACHER: "Teacher"}, _RECIPES),
     ]
     for figures in kinds:

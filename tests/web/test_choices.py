@@ -13,7 +13,7 @@ from app.services import models
 from app.services.lab import Lab
 from app.web.forms import choices
 from tests.web.examples import add_dataset, add_job, add_model, an_id, train_params
-from tests.web.parsing import attributes, live_models
+from tests.web.parsing import attributes, live_models, parsed
 
 SHOWN = 3
 
@@ -78,6 +78,13 @@ def test_running_again_keeps_old_models(
     pair = ExplainParams(upload=an_id(), models=(stock[0], stock[1]))
     live = client.get(f"/live?job={add_job(lab, JobKind.EXPLAIN, pair)}").text
     assert live_models(live) == [stock[0], stock[1]]
+
+
+def test_what_is_chosen_of_a_long_list_is_in_sight(client: httpx.Client, stock: list[str]) -> None:
+    page = parsed(client.get(f"/evaluate?models={stock[-1]}&models={stock[3]}").text)
+    boxes = page.select("#field-models input")
+    assert {box["value"] for box in boxes[:2]} == {stock[-1], stock[3]}
+    assert [box.has_attr("checked") for box in boxes[:3]] == [True, True, False]
 
 
 def test_a_form_that_is_sent_back_keeps_old_models(client: httpx.Client, stock: list[str]) -> None:

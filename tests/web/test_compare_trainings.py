@@ -83,6 +83,7 @@ def test_a_continued_training_shows_all_of_its_runs(lab: Lab, client: httpx.Clie
     record = client.get(f"/jobs/{third}/record.json").json()
     loss = next(t for t in record["figures"]["loss"]["data"] if t["meta"] == "step:loss")
     assert loss["x"] == [1, 2, 3, 4]
+    assert len(loss["customdata"]) == 4, "epoch and time of each"
 
 
 def test_points_know_their_epoch_and_their_time_of_work() -> None:

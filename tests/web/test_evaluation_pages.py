@@ -9,11 +9,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from app.contracts.events import MetricsEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import EvaluateParams, Method, Recipe
+from app.contracts.params import Attack, EvaluateParams, Goal, Method, Recipe
 from app.contracts.results import Accuracy, Check, EvaluationResult, JobResult, Light, Verdict
 from app.services import jobs
 from app.services.lab import Lab
+from app.store.transitions import append
 from app.web.pages.evaluation_doubts import Origin
 from app.web.pages.evaluation_view import Stage, evaluation_view
 from tests.web.example_evaluation import STUDENT, TEACHER
@@ -198,6 +200,46 @@ def test_a_problem_is_said_once_and_brings_what_mends_it(lab: Lab, client: httpx
     form = parsed(client.get(mend["href"]).text)
     assert form.select_one('input[name="images"]')["value"] == "300"
     assert form.select_one('input[name="attack.restarts"]')["value"] == "5"
+
+
+def test_one_problem_with_other_numbers_of_each_model_is_said_once(
+    lab: Lab, client: httpx.Client
+) -> None:
+    result = full_evaluation(images=60)
+    models = []
+    for model, points in zip(result.models, ("12.5", "3.0"), strict=True):
+        gap = Check(
+            id="autoattack_gap", title="PGD and AutoAttack agree", light=Light.AMBER,
+            figure=f"{points} points", sentence=f"PGD missed {points} points, n = 1,060.",
+            problem=f"AutoAttack breaks {points} points more than PGD-20",
+        )  # fmt: skip
+        verdict = Verdict(light=Light.AMBER, sentence="An upper bound.", checks=(gap,))
+        models.append(model.model_copy(update={"verdict": verdict}))
+    _, html = _shown(lab, client, result.model_copy(update={"models": tuple(models)}))
+    (problem,) = parsed(html).select("ul.doubts > li")
+    assert texts(str(problem), ".problem")[0].endswith(
+        "AutoAttack breaks 3.0 to 12.5 points more than PGD-20"
+    )
+    assert "PGD missed 3.0 to 12.5 points, n = 1,060." in text_of(problem)
+    assert [text_of(one) for one in problem.select(".who .muted")] == ["12.5 points", "3.0 points"]
+
+
+def test_the_form_marks_what_a_remedy_changes(lab: Lab, client: httpx.Client) -> None:
+    dataset = add_dataset(lab)
+    params = EvaluateParams(models=(add_model(lab, dataset),), dataset=dataset, images=50)
+    job = add_job(lab, JobKind.EVALUATE, params)
+    changed = f"/evaluate?from={job}&further=autoattack&further=square&images=400&attack.steps=10"
+    page = parsed(client.get(changed).text)
+    assert {
+        text_of(field.select_one("label, legend")): text_of(field.select_one(".changed"))
+        for field in page.select(".field:has(.changed)")
+    } == {
+        "Test images": "Changed: it was 50 images.",
+        "Steps": "Changed: it was 20.",
+        "Further attacks": "Changed: it was none.",
+    }
+    assert page.select_one("details.more").has_attr("open")
+    assert parsed(client.get(f"/evaluate?from={job}").text).select(".changed") == []
 
 
 def test_no_time_is_said_where_none_was_measured(lab: Lab, client: httpx.Client) -> None:
@@ -389,6 +431,25 @@ def test_overviews_read_no_result(lab: Lab, client: httpx.Client) -> None:
     lab.files.result(job).write_text("{")
     for path in ("/", f"/models/{model}"):
         assert "Robust, worst case" in client.get(path).text
+
+
+@pytest.mark.parametrize(
+    ("attack", "measured"),
+    [(Attack(), 6), (Attack(goal=Goal.CLASS, target_class="dog"), 4)],
+)
+def test_a_running_evaluation_counts_the_images_that_there_are(
+    lab: Lab, client: httpx.Client, attack: Attack, measured: int
+) -> None:
+    dataset = add_dataset(lab)
+    params = EvaluateParams(models=(add_model(lab, dataset),), dataset=dataset, attack=attack)
+    assert params.images > measured
+    job = add_job(lab, JobKind.EVALUATE, params, status=JobStatus.RUNNING, started_at=1e9)
+    known = {f"{params.models[0]}:{name}": 0.5 for name in ("clean", "robust")}
+    event = MetricsEvent(series="estimate", step=2, values=known)
+    with lab.database.writing() as session:
+        append(session, job, [event])
+    assert f"After 2 of {measured} images" in client.get(f"/jobs/{job}").text
+    assert f"After 2 of {measured} images" in client.get(f"/jobs/{job}/estimate").text
 
 
 def test_an_unfinished_evaluation_has_its_estimate_and_nothing_else(

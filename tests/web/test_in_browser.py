@@ -131,8 +131,17 @@ def test_a_job_is_followed_to_its_end(page: Page, lab: Lab) -> None:
     ])  # fmt: skip
     expect(page.locator("#warnings")).to_contain_text("It overfits again. 1 earlier warning")
     page.wait_for_function(
-        "() => document.querySelector('[data-chart=accuracy] .plot').layout?.annotations?.length"
+        "() => document.querySelector('[data-chart=accuracy] .plot').layout?.shapes?.length"
     )
+    page.get_by_label("Epoch").check()
+    report(3, 1.0)
+    page.wait_for_function(
+        "() => document.querySelector('[data-chart=loss] .plot').data[0].x.length > 2"
+    )
+    trace = page.evaluate("document.querySelector('[data-chart=loss] .plot').data[0]")
+    assert (trace["x"], trace["y"]) == ([0.5, 1, 1.5], [3.0, 2.0, 1.0])
+    mark = "document.querySelector('[data-chart=accuracy] .plot').layout.shapes[0].x0"
+    assert page.evaluate(mark) == 1
     store.settle(lab.database, claim, JobStatus.CANCELLED)
     expect(page.locator(".state.cancelled")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
@@ -194,3 +203,36 @@ def test_cancelling_asks_first(page: Page, lab: Lab) -> None:
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".state.cancelled")).to_be_visible()
+
+
+def test_label_smoothing_follows_the_recipe_until_one_is_typed(page: Page, lab: Lab) -> None:
+    dataset = add_dataset(lab)
+    add_model(lab, dataset, name="Teacher")
+    page.goto("/train")
+    smoothing = page.locator("#field-label_smoothing")
+    expect(smoothing).to_have_value("0.5")
+    for recipe, value in (("pgd_at", "0"), ("agkd_bml", "0.5"), ("trades", "0")):
+        page.check(f"input[name=recipe][value={recipe}]")
+        expect(smoothing).to_have_value(value)
+    page.click("summary:has-text('Objective')")
+    smoothing.fill("0.1")
+    page.check("input[name=recipe][value=agkd_bml]")
+    expect(smoothing).to_have_value("0.1")
+    page.click("a[data-preset]:has-text('Paper: AGKD-BML-7')")
+    expect(smoothing).to_have_value("0.5")
+    page.check("input[name=recipe][value=mart]")
+    expect(smoothing).to_have_value("0")
+
+
+def test_a_design_hides_what_it_says_itself(page: Page, lab: Lab) -> None:
+    dataset = add_dataset(lab)
+    add_model(lab, dataset, name="Teacher")
+    page.goto("/ablation")
+    page.check("input[name=design][value=parts]")
+    for field in ("recipes", "grid", "own"):
+        expect(page.locator(f".field:has([name^='{field}'])").first).to_be_hidden()
+    expect(page.locator("#field-training-teacher")).to_be_visible()
+    expect(page.locator("#field-training-teacher")).to_have_attribute("required", "")
+    expect(page.locator("#plan")).to_contain_text("8 rows")
+    page.check("input[name=design][value=grid]")
+    expect(page.locator("#field-recipes")).to_be_visible()

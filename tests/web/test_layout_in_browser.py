@@ -1,10 +1,15 @@
-"""Every page with everything open: no column of letters, nothing out of its place, at any width."""
+"""Every page with everything open, at any width: all in its place, and nothing against axe-core.
+
+One walk looks for both, since opening the pages is half of the work.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from fastapi.routing import iter_route_contexts
 from playwright.sync_api import Browser, Page, expect
 from starlette.routing import compile_path
@@ -22,14 +27,14 @@ from tests.web.furnished import HARD, PLAIN, empty, furnish, history
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-WIDTHS = (1280, 390, 1920)
-"""A laptop, a telephone, a large screen."""
+VIEWS: dict[int, Literal["light", "dark"] | None] = {1280: "light", 390: "dark", 1920: None}
+"""A laptop, a telephone, a large screen in pixels; where axe-core looks too, in which colours."""
 FRAGMENTS = {
     "/recent", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation", "/jobs/{job_id}/estimate",
     "/jobs/{job_id}/code", "/jobs/compare", "/compare/choices",
 }  # fmt: skip
 """Parts of pages that pages fetch anew, and what only leads on."""
-ELSEWHERE = ("/api/", "/docs", "/static")
+ELSEWHERE = ("/api/", "/static")
 """What is not a page of the lab's own."""
 
 _AT_REST = """() => new Promise((done) => {
@@ -120,22 +125,36 @@ def survey(page: Page, width: int) -> list[str]:
     return found
 
 
+def violations(page: Page, scheme: Literal["light", "dark"]) -> list[str]:
+    """What axe-core finds on the open page."""
+    page.emulate_media(color_scheme=scheme)
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{scheme}: {one['id']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+        for one in found
+    ]
+
+
 def faults(browser: Browser, web: str, addresses: Mapping[str, str]) -> list[str]:
     """What is wrong, page by page and width by width."""
     return [
         f"{name}, {width} px: {one}"
         for name, page in opened_wide(browser, web, addresses)
-        for width in WIDTHS
-        for one in survey(page, width)
+        for width, scheme in VIEWS.items()
+        for one in survey(page, width) + (violations(page, scheme) if scheme else [])
     ]
 
 
-def test_full_pages_keep_their_shape(browser: Browser, web: str, lab: Lab) -> None:
+def test_full_pages_keep_their_shape_and_are_accessible(
+    browser: Browser, web: str, lab: Lab
+) -> None:
     found = faults(browser, web, furnish(lab, HARD))
     assert not found, "\n".join(found)
 
 
-def test_empty_pages_keep_their_shape(browser: Browser, web: str, lab: Lab) -> None:
+def test_empty_pages_keep_their_shape_and_are_accessible(
+    browser: Browser, web: str, lab: Lab
+) -> None:
     found = faults(browser, web, empty())
     assert not found, "\n".join(found)
 

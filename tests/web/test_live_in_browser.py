@@ -15,10 +15,12 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 from plotly.colors import sample_colorscale
 
-from app.contracts.jobs import JobKind
+from app.contracts.events import PreviewEvent
+from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, ExplainParams, Goal, Recipe
 from app.services import jobs
 from app.services.lab import Lab
+from app.store import jobs as store
 from app.web.charts import palette
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
@@ -407,6 +409,65 @@ def test_a_late_answer_does_not_win(page: Page, lab: Lab, pair: tuple[str, str])
     page.wait_for_function(_STILL)
     assert f"job={second}" in page.url
     expect(page.locator(".viewer")).to_contain_text("no true class given")
+
+
+_HOLD = """() => {
+    const decode = HTMLImageElement.prototype.decode;
+    const held = new Promise((release) => { window.release = release; });
+    HTMLImageElement.prototype.decode = function () { return held.then(() => decode.call(this)); };
+}"""
+
+
+def test_a_place_belongs_to_what_is_shown(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
+    """The scrubber moves while another result is decoded: it moves the one that is there."""
+    before, after = finished(lab, *pair), finished(lab, *pair, label=None, max_epsilon="4/255")
+    opened(page, before)
+    page.evaluate(_HOLD)
+    page.route("**/api/live", lambda route: route.fulfill(status=202, json={"id": after}))
+    with page.expect_request_finished(lambda r: r.url.endswith(f"/api/jobs/{after}/result")):
+        page.locator("[data-classes] .sample").first.click()
+    slide(page, "budget", 12)
+    expect(page.locator(".sentence")).to_contain_text("At 12/255")
+    assert f"job={before}&eps=12/255" in page.url
+    page.evaluate("() => window.release()")
+    expect(page.locator(".viewer")).to_contain_text("no true class given")
+    expect(page.locator("[data-text=budget]")).to_have_text("2/255")
+    assert f"job={after}&eps=2/255" in page.url
+
+
+def test_the_first_picture_does_not_wait_for_the_rest(
+    page: Page, lab: Lab, pair: tuple[str, str]
+) -> None:
+    params = explanation(*pair).params
+    job = add_job(lab, JobKind.EXPLAIN, params, status=JobStatus.QUEUED)
+    claim = store.claim(lab.database, job, lease_s=60)
+    assert claim is not None
+    page.goto("/live")
+    page.route("**/api/live", lambda route: route.fulfill(status=202, json={"id": job}))
+    page.locator("[data-classes] .sample").first.click()
+    first = explanation(*pair, levels=(0, 8), steps=(10,))
+    store.report(lab.database, claim, [PreviewEvent(result=first)])
+    expect(page.locator(".viewer")).to_be_focused()
+    expect(page.locator("[data-text=budget]")).to_have_text("8/255")
+    expect(column(page, 0).locator("[data-says=now]")).to_have_text(f"✓ cat, 50.0{NBSP}%")
+    assert pixel(column(page, 0).locator("[data-tile=picture] canvas"), 9, 9) == [108] * 3
+    for control in ("[data-slider=budget]", "[data-slider=iterate]", "[data-tab=arena]"):
+        expect(page.locator(control)).to_be_disabled()
+    expect(page.locator(".downloads")).to_be_hidden()
+    assert f"job={job}&eps=8/255&step=10" in page.url
+    page.select_option("[data-map]", "shift")
+    page.focus("[data-map]")
+
+    file = lab.files.write_result(job, explanation(*pair))
+    store.settle(lab.database, claim, JobStatus.SUCCEEDED, result_file=file)
+    slider = page.locator("[data-slider=budget]")
+    expect(slider).to_be_enabled()
+    assert (slider.input_value(), slider.get_attribute("max")) == ("8", "16")
+    expect(page.locator("[data-map]")).to_have_value("shift")
+    expect(page.locator("[data-map]")).to_be_focused()
+    expect(page.locator("[data-tab=arena]")).to_be_enabled()
+    expect(page.locator(".downloads")).to_be_visible()
+    expect(page.locator("#status")).to_be_empty()
 
 
 def test_models_come_and_go_and_are_remembered(page: Page, lab: Lab, pair: tuple[str, str]) -> None:

@@ -17,7 +17,7 @@ from app.services.lab import Lab
 from app.store.tables import ModelRow
 from app.web.forms.choices import known_models
 from tests.web.examples import add_dataset, add_job, add_model, an_id, evaluation, train_params
-from tests.web.parsing import links, live_models, texts
+from tests.web.parsing import links, live_models, parsed, texts
 
 _UNKNOWN = {
     "params": None, "origin": "imported", "selection": "From net.pt <b>.", "epoch": 0,
@@ -77,6 +77,14 @@ def test_both_models_of_a_training_are_told_apart_and_linked(
         assert f'<a href="/models/{other}">' in page
     listed = client.get("/models").text
     assert texts(listed, ".badge[title]") == ["last", "best", "best"]
+
+
+def test_why_a_training_is_no_success_stands_above_its_figures(
+    lab: Lab, client: httpx.Client
+) -> None:
+    model = add_model(lab, add_dataset(lab), warnings=["It has learned <b>nothing</b>."])
+    shown = parsed(client.get(f"/models/{model}").text).select("p.note.warn")
+    assert [note.get_text() for note in shown] == ["It has learned <b>nothing</b>."]
 
 
 def test_a_best_epoch_that_is_the_last_one_is_one_model(lab: Lab, client: httpx.Client) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from app.contracts.options import Option
 from app.contracts.params import (
+    PARAMS_OF,
+    AblationParams,
     EvaluateParams,
     ExplainParams,
     Goal,
@@ -21,6 +24,7 @@ from app.contracts.params import (
 )
 from app.web.forms.conditions import CHOICE_WHEN, SHOWN_WHEN
 from app.web.forms.specs import Spec, specs
+from tests.web.parsing import parsed
 
 _ALL = (TrainParams, EvaluateParams, ExplainParams, ImportModelParams, ImportParams)
 
@@ -118,3 +122,19 @@ def test_conditions_of_choices_name_choices_and_values_that_exist(params: Any) -
         assert {c.value for c in _spec(params, name).choices} <= {*choices, Goal.UNTARGETED}
         for when in choices.values():
             assert set(when.values) <= {c.value for c in _spec(params, when.field).choices}
+
+
+@pytest.mark.parametrize("params", list(PARAMS_OF.values()))
+def test_more_help_is_where_it_is_said_to_be(client: httpx.Client, params: type[Params]) -> None:
+    for page in {spec.more.partition("#")[0] for spec in specs(params) if spec.more}:
+        document = parsed(client.get(f"/help/{page}").text)
+        anchors = [spec.more.partition("#")[2] for spec in specs(params)
+                   if spec.more.startswith(f"{page}#")]  # fmt: skip
+        assert all(document.find(id=anchor) for anchor in anchors), (page, anchors)
+
+
+def test_terms_are_explained_where_they_lie_inside_others() -> None:
+    more = {spec.name: spec.more for spec in specs(AblationParams)}
+    assert more["training.margin"] == "training#bml_weight"
+    assert more["measure.autoattack"] == "evaluating#the-attacks"
+    assert more["name"] == more["training.epochs"] == ""

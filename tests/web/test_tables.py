@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind, JobStatus
@@ -16,7 +16,10 @@ from app.contracts.params import ImportParams, Recipe
 from app.contracts.results import Accuracy
 from app.services import job_changes, jobs, models
 from app.services.lab import Lab
+from app.services.upkeep import reconcile
+from app.store import jobs as store
 from app.store.tables import ModelRow
+from tests.plugins.families import succeed, take
 from tests.plugins.statements import statements
 from tests.web.examples import add_dataset, add_job, add_model, an_id, evaluation, train_params
 from tests.web.measured import add_measured
@@ -82,6 +85,27 @@ def test_what_has_no_figure_comes_last_in_either_order(lab: Lab, client: httpx.C
     assert names(html(client, "/jobs?sort=robust&order=asc")) == ["weak", "strong", "none"]
     assert cell(page, "strong", "Robust").startswith("50.0 % 40.4–59.6 %")
     assert cell(page, "none", "Robust") == "–"
+
+
+def test_trainings_are_sorted_by_the_figures_that_they_show(lab: Lab, client: httpx.Client) -> None:
+    binned, gone, _ = (trained(lab, right) for right in (90, 80, 70))
+    for model in (binned, gone):
+        models.delete(lab, model)
+    with lab.database.writing() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == gone).values(deleted_at=1.0))
+    reconcile(lab)
+    page = html(client, "/jobs?sort=clean")
+    assert names(page) == ["90", "70", "80"]
+    assert [cell(page, name, "Clean")[:4] for name in names(page)] == ["90.0", "70.0", "–"]
+
+
+def trained(lab: Lab, right: int) -> str:
+    """The model of a training, with so many of 100 held-out images right."""
+    job = store.queued(JobKind.TRAIN, str(right), train_params())
+    store.add(lab.database, job)
+    succeed(lab.database, lab.files, take(lab.database, job.id), {"clean": right, "pgd": 0})
+    with lab.database.reading() as session:
+        return session.scalars(select(ModelRow.id).where(ModelRow.job_id == job.id)).one()
 
 
 def test_of_several_models_the_most_robust_one_is_shown_and_said(

@@ -92,12 +92,13 @@ def trained(lab: Lab, name: str, losses: list[float]) -> str:
     return job
 
 
+LONG = "A name that is much too long for the legend of a chart, to the last letter"
 _STEPS = "() => document.querySelector('[data-chart=loss] .plot').data[0].x"
 
 
 def test_curves_are_drawn_by_epoch_smoothed_zoomed_together_and_saved(page: Page, lab: Lab) -> None:
     one = trained(lab, "=one", [4.0, 2.0, 4.0, 2.0])
-    two = trained(lab, "two", [3.0, 3.0, 3.0, 3.0])
+    two = trained(lab, LONG, [3.0, 3.0, 3.0, 3.0])
     page.goto(f"/compare/trainings?job={one}&job={two}")
     expect(page.locator("[data-chart=loss] .main-svg").first).to_be_visible()
     assert page.evaluate(_STEPS) == [1, 2, 3, 4]
@@ -122,9 +123,13 @@ def test_curves_are_drawn_by_epoch_smoothed_zoomed_together_and_saved(page: Page
         page.get_by_role("button", name="CSV of what is drawn").click()
     with open(saved.value.path(), encoding="utf-8") as file:
         head, *rows = csv.reader(file)
-    assert head == ["chart", "curve", "Epoch", "value"]
-    assert {row[1] for row in rows if row[0] == "loss"} == {"'=one", "two"}
-    assert sorted({row[2] for row in rows if row[0] == "loss"}) == ["1", "1.5"]
+    assert head == ["chart", "curve", "number", "epoch", "raw", "smoothed"]
+    loss = [row[1:] for row in rows if row[0] == "loss"]
+    assert [row[:4] for row in loss] == [
+        ["'=one", "step:loss", "1", "2"], ["'=one", "step:loss", "1.5", "4"],
+        [LONG, "step:loss", "1", "3"], [LONG, "step:loss", "1.5", "3"],
+    ]  # fmt: skip
+    assert [round(float(row[4]), 2) for row in loss] == [2.67, 3.43, 3, 3]
     page.reload()
     page.wait_for_function(
         "() => document.querySelector('[data-chart=loss] .plot')?.data?.[0].x[0] === 0.5"

@@ -101,7 +101,8 @@ def iterate(
             Auto-PGD takes none.
         may_break: False takes all steps with all images and returns where they end (Auto-PGD: the
             best iterate), as pictures of an attack and attacks on another model need it: the first
-            example that breaks an image has only just crossed the boundary.
+            example that breaks an image has only just crossed the boundary. Whether an image was
+            wrong before is not asked then.
         watch: is handed the iterates of all images after 0, 1, ... `steps` steps.
 
     Raises:
@@ -209,8 +210,10 @@ def projected_ascent(
     """
     check_steps(x, y, steps, norm, noise)
     ball, stride = Ball.around(x, eps, norm), per_image("step_size", step_size, x)
-    with torch.no_grad():
-        right = model(x).argmax(dim=1) == y
+    right = torch.ones_like(y, dtype=torch.bool)
+    if may_break:
+        with torch.no_grad():
+            right = model(x).argmax(dim=1) == y
     best, first_break = x.clone(), torch.where(right, steps + 1, 0)
     left = right.nonzero().squeeze(1) if may_break else torch.arange(len(x), device=x.device)
     x_adv = ball.at(noise)[left]  # (M, ...): the images still under attack

@@ -6,18 +6,20 @@ the picture that a page shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from app.contracts.params import Attack, Goal
-from worker.attacks import Model, iterate
+from app.contracts.params import Attack
+from worker.agkd_bml.attention import attention_map
+from worker.attacks import iterate
 from worker.attacks.norms import length
 from worker.evaluation.arguments import aims, norm_of, restarts_of, steps_of, unit_noise
-from worker.jobs.looking import Seen, seen
-from worker.models import Classifier, Outputs
+from worker.jobs.looking import Looker, Seen, seen
+from worker.models import Outputs
 
 
 def columns(attack: Attack, most: int) -> tuple[int, ...]:
@@ -27,92 +29,124 @@ def columns(attack: Attack, most: int) -> tuple[int, ...]:
     return tuple(round(i * steps / (kept - 1)) for i in range(kept))
 
 
-def runs(attack: Attack, classes: int) -> int:
-    """How often the attack takes its steps at most."""
-    return restarts_of(attack) * (classes - 1 if attack.goal is Goal.ALL_CLASSES else 1)
-
-
 class Crafted(NamedTuple):
     """What an attack made of one image at B budgets after T numbers of steps."""
 
     iterates: Tensor
     """(B, T, 3, H, W) in [0, 1], not rounded. The last one is what the attack hands out: of
-    Auto-PGD its best. At budget 0 they are the image."""
+    Auto-PGD its best."""
     seen: Sequence[Seen]
-    """What the model made of those before the last, rounded: T - 1 times of B - 1 pictures, at
-    the budgets above 0."""
+    """What the model made of them, rounded: T times of B pictures, of the last with its stages."""
 
 
 class Pictured:
     """A model that is shown pictures: images are rounded to 8 bit before it sees them.
 
-    Its gradient is taken as if they were not. What it makes of some iterates is kept; it is told
-    of them before it is shown them.
+    Its gradient is taken as if they were not. Its passes of some iterates are kept; it is told of
+    them before it is shown them.
     """
 
-    def __init__(self, model: Classifier, outputs: Callable[[Tensor], Outputs]) -> None:
-        """`outputs` are those of `model`, by whatever way is quick."""
-        self._model, self._outputs = model, outputs
-        self._wanted: frozenset[int] = frozenset()
-        self._due = False
+    def __init__(self, looker: Looker) -> None:
+        self._looker = looker
+        self._wanted: Sequence[int] = ()
+        self._step: int | None = None
+        self._passes: list[Outputs] = []
+        self._stages: Sequence[Tensor] = ()
         self.iterates: list[Tensor] = []
-        self.seen: list[Seen] = []
 
-    def keep(self, steps: Iterable[int]) -> None:
+    def keep(self, steps: Sequence[int]) -> None:
         """Forget what was kept, and keep what comes after these numbers of steps."""
-        self._wanted, self.iterates, self.seen = frozenset(steps), [], []
+        self._wanted, self._passes, self.iterates = steps, [], []
 
     def watch(self, step: int, x_adv: Tensor) -> None:
-        self._due = step in self._wanted
-        if self._due:
+        self._step = step if step in self._wanted else None
+        if self._step is not None:
             self.iterates.append(x_adv)
 
+    def ends_at(self, x_adv: Tensor) -> None:
+        """Take this for where the last step led."""
+        del self.iterates[-1], self._passes[-1]
+        self.watch(self._wanted[-1], x_adv)
+        with torch.no_grad():
+            self(x_adv)
+
     def __call__(self, x: Tensor) -> Tensor:
-        found = self._outputs(x + (rounded(x) - x).detach())
-        if self._due:
-            self.seen.append(seen(self._model, found))
-            self._due = False
-        return found.logits
+        step, self._step = self._step, None
+        picture, passes = x + (rounded(x) - x).detach(), self._looker.passes
+        if step is None or step < self._wanted[-1]:
+            outputs = passes.outputs(picture)
+        else:
+            outputs, self._stages = passes.staged(picture)
+        if step is not None:
+            self._passes.append(Outputs(*(part.detach() for part in outputs)))
+        return outputs.logits
+
+    def seen(self) -> list[Seen]:
+        """What it made of the iterates that were kept, of the last with its stages."""
+        every = Outputs(*(torch.cat(parts) for parts in zip(*self._passes, strict=True)))
+        parts = seen(self._looker.model, every).split([len(one) for one in self.iterates])
+        sums = tuple(attention_map(stage) for stage in self._stages)
+        return [*parts[:-1], replace(parts[-1], stages=sums)]
+
+
+class Turn(NamedTuple):
+    """A run of the attack."""
+
+    target: Tensor | None
+    """The class to reach, (1,); None to leave the true one."""
+    noise: Tensor
+    """What it starts at: a point of the unit ball, (1, 3, H, W)."""
+
+
+def turns(
+    looker: Looker, x: Tensor, y: int, attack: Attack, classes: Sequence[str], seed: int
+) -> list[Turn]:
+    """The runs against an image (1, 3, H, W) of 8 bit: each start with each target."""
+    with torch.no_grad():
+        logits = looker.passes.outputs(x).logits
+    aimed = aims(attack, classes, logits, torch.tensor([y], device=x.device))  # (1, A)
+    targets: list[Tensor | None] = [None] if aimed is None else list(aimed.unbind(dim=1))
+    starts = [
+        unit_noise(x, norm_of(attack), seed, [0], restart=restart)
+        for restart in range(restarts_of(attack))
+    ]
+    return [Turn(target, noise) for noise in starts for target in targets]
 
 
 def craft(
-    model: Pictured,
+    looker: Looker,
     x: Tensor,
     y: int,
     budgets: Tensor,
     *,
     attack: Attack,
-    classes: Sequence[str],
-    seed: int,
+    turns: Sequence[Turn],
     most: int,
-    report: Callable[[], None],
+    report: Callable[[int], None],
 ) -> Crafted:
-    """Attack one image. Of several targets and restarts each is tried at the budgets that
-    withstood those before.
+    """Attack one image. Of several turns each is taken at the budgets that withstood those before.
 
     Args:
-        model: in eval mode.
         x: the image, (1, 3, H, W) in [0, 1], of 8 bit.
         y: the class to leave.
-        budgets: (B,) in units of [0, 1], the first one 0.
+        budgets: (B,) in units of [0, 1], each above 0.
         most: iterates to keep of each budget, at least 2.
-        report: called after every step.
+        report: called before every pass with the number of its pictures.
     """
     how, norm, kept = steps_of(attack), norm_of(attack), columns(attack, most)
-    budgets = budgets[1:]
+    model = Pictured(looker)
     many = x.expand(len(budgets), *x.shape[1:]).contiguous(memory_format=torch.channels_last)
     ys = torch.full((len(budgets),), y, device=x.device)
     iterates = many[:, None].repeat(1, len(kept), 1, 1, 1)
     answers: list[Seen] = []
     left = torch.arange(len(budgets), device=x.device)
-    turns = list(_turns(model, x, ys[:1], attack, classes, seed))
 
     def watch(step: int, x_adv: Tensor) -> None:
-        report()
+        report(len(x_adv))
         model.watch(step, x_adv)
 
     for number, (target, noise) in enumerate(turns, 1):
-        model.keep(kept[:-1])
+        model.keep(kept)
         found = iterate(
             model,
             many[left],
@@ -125,43 +159,25 @@ def craft(
             may_break=False,
             watch=watch,
         )
-        iterates[left] = torch.stack([*model.iterates, found.x_adv], dim=1)
+        if how.attack.own_step_size:  # hands out its best
+            model.ends_at(found.x_adv)
+        iterates[left] = torch.stack(model.iterates, dim=1)
+        new = model.seen()
         answers = (
-            [old.replaced(left, new) for old, new in zip(answers, model.seen, strict=True)]
+            [old.replaced(left, one) for old, one in zip(answers, new, strict=True)]
             if answers
-            else model.seen
+            else new
         )
         if number < len(turns):
-            left = left[_says(model, found.x_adv, y)]
+            left = left[new[-1].probabilities.argmax(dim=1) == y]
             if len(left) == 0:
                 break
-    still = x[:, None].expand(1, len(kept), *x.shape[1:])
-    return Crafted(torch.cat([still, iterates]), [answer.cpu() for answer in answers])
+    return Crafted(iterates, [answer.cpu() for answer in answers])
 
 
 def rounded(x: Tensor) -> Tensor:
     """Images in [0, 1] as 8 bit holds them."""
     return (x * 255).round() / 255
-
-
-def _turns(
-    model: Model, x: Tensor, y: Tensor, attack: Attack, classes: Sequence[str], seed: int
-) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """The targets, (1,) or None, with the noise to start at, (1, 3, H, W)."""
-    with torch.no_grad():
-        aimed = aims(attack, classes, model(x), y)  # (1, A)
-    targets: list[Tensor | None] = [None] if aimed is None else list(aimed.unbind(dim=1))
-    for restart in range(restarts_of(attack)):
-        noise = unit_noise(x, norm_of(attack), seed, [0], restart=restart)
-        for target in targets:
-            yield target, noise
-
-
-@torch.no_grad()
-def _says(model: Model, x: Tensor, y: int) -> Tensor:
-    """Whether the model says class y of each image, (N,) bool."""
-    found: Tensor = model(x).argmax(dim=1) == y
-    return found
 
 
 def random_directions(x: Tensor, budgets: Tensor, *, attack: Attack, seed: int) -> Tensor:

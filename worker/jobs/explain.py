@@ -9,17 +9,17 @@ attacks.
 
 from __future__ import annotations
 
-import itertools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from app.contracts import words
+from app.contracts.events import PreviewEvent
 from app.contracts.params import LIVE_ITERATES, LIVE_LEVELS, ExplainParams, Goal, Recipe
 from app.contracts.results import ExplainResult, LiveModel
 from app.errors import JobError
@@ -27,59 +27,101 @@ from app.store.files import Files
 from app.store.tables import ModelRow
 from imagefile import UnreadableImageError
 from worker import registry
-from worker.data import decode_image, to_float
+from worker.data import decode_image
 from worker.evaluation.arguments import steps_of
 from worker.jobs.context import JobContext, Outcome
-from worker.jobs.crafting import (
-    Crafted,
-    Pictured,
-    columns,
-    craft,
-    random_directions,
-    rounded,
-    runs,
-)
-from worker.jobs.looking import Seen, look, look_closely
+from worker.jobs.crafting import columns, turns
+from worker.jobs.looking import Looker, Seen, look_closely
+from worker.jobs.scene import Part, Scene, as_batch
 from worker.jobs.telling import Evidence, attacked, clean_look, minimal, shown_classes
-from worker.models import Classifier, Outputs, frozen_outputs
-from worker.pictures import as_jpeg, png
+from worker.models import frozen_passes
+from worker.pictures import png
 
 _MODELS_KEPT = 8
-_QUALITIES = (90, 75)
+_MIDDLE = LIVE_LEVELS // 2
+"""Where the slider begins."""
 
-
-class _Loaded(NamedTuple):
-    model: Classifier
-    quick: Callable[[Tensor], Outputs]
-    """Its outputs with batch norms folded."""
-
-
-_loaded: OrderedDict[str, _Loaded] = OrderedDict()
+_loaded: OrderedDict[str, Looker] = OrderedDict()
 """Models by checksum, the least recently used first: a warm worker does not load them again."""
 
 
 def run(context: JobContext, params: ExplainParams) -> Outcome:
     """Attack the image on every model, and look at it with all. Raises JobError, Cancelled,
-    Interrupted."""
+    Interrupted.
+
+    What the page shows first is reported as soon as it is there.
+    """
     lab = context.lab
     rows = [registry.model_row(lab.database, model) for model in params.models]
     _check_alike(rows)
-    classes, size = tuple(rows[0].card["classes"]), rows[0].card["image_size"]
-    models = [_warm(lab.files, row) for row in rows]
-    clean = _image(lab.files, params.upload, size)  # (H, W, 3)
-    x = _to_batch(clean[None])
-    seen = [look_closely(one.model, x) for one in models]
-    truths = _truths(params, classes, seen)
-    budgets = torch.tensor(_levels(params)).to(x)
-    crafted = _craft_all(context, params, classes, models, x, truths, budgets)
-    noise = random_directions(x, budgets, attack=params.attack, seed=params.seed)
-    pictures = [_pixels(one.iterates) for one in crafted]  # (B, T, H, W, 3) each
-    evidence = []
-    for number, one in enumerate(models):
-        context.check()
-        looks = _look_all(one, number, seen[number], crafted, pictures, noise)
-        evidence.append(Evidence(truth=truths[number], **looks))
-    return Outcome(_result(context, params, rows, clean, pictures, evidence))
+    scene = _scene(lab.files, params, rows)
+    levels, report = _levels(params), _reporter(context, scene)
+    threads = _threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        parts = [
+            pool.submit(scene.part, [levels[row] for row in some], report)
+            for some in _in_turn(threads)
+        ]
+        if len(parts) > 1:
+            first = scene.with_budget_zero([parts[0].result().last])
+            few = [levels[0], levels[_MIDDLE]]
+            context.report(PreviewEvent(result=_result(context, scene, rows, few, first)))
+        middle, *sides = [part.result() for part in parts]
+    half = len(sides) // 2
+    whole = scene.with_budget_zero([*sides[:half], middle, *sides[half:]])
+    return Outcome(_result(context, scene, rows, levels, whole))
+
+
+def _threads() -> int:
+    """How many parts are computed at once: an accelerator takes all in one go."""
+    return torch.get_num_threads() if registry.device().type == "cpu" else 1
+
+
+def _in_turn(threads: int) -> list[Sequence[int]]:
+    """The numbers of the budgets above 0 in parts, the one that is shown first before all."""
+    if registry.device().type != "cpu":
+        return [range(1, LIVE_LEVELS)]
+    pieces = min((threads + 1) // 2, _MIDDLE - 1)
+    below, above = range(1, _MIDDLE), range(_MIDDLE + 1, LIVE_LEVELS)
+    sides = [part.tolist() for side in (below, above) for part in np.array_split(side, pieces)]
+    return [[_MIDDLE], *sides]
+
+
+def _scene(files: Files, params: ExplainParams, rows: Sequence[ModelRow]) -> Scene:
+    classes: tuple[str, ...] = tuple(rows[0].card["classes"])
+    lookers = [_warm(files, row) for row in rows]
+    pixels = _image(files, params.upload, rows[0].card["image_size"])
+    x = as_batch(pixels[None])
+    clean = [look_closely(looker, x) for looker in lookers]
+    truths = _truths(params, classes, clean)
+    return Scene(
+        params=params,
+        lookers=lookers,
+        pixels=pixels,
+        clean=clean,
+        truths=truths,
+        turns=[
+            turns(looker, x, truth, params.attack, classes, params.seed)
+            for looker, truth in zip(lookers, truths, strict=True)
+        ],
+    )
+
+
+def _reporter(context: JobContext, scene: Scene) -> Callable[[int], None]:
+    """Counts the pictures that attacks have passed through models, in any thread.
+
+    It raises what `progress` raises. The attack is most of the work, and not the last of it.
+    """
+    passes = sum(len(each) for each in scene.turns) * (steps_of(scene.params.attack).steps + 1)
+    total, done, lock = passes * (LIVE_LEVELS - 1), 0, threading.Lock()
+
+    def report(pictures: int) -> None:
+        nonlocal done
+        with lock:
+            context.progress(done, total, "attacking")
+            done += pictures
+
+    return report
 
 
 def _levels(params: ExplainParams) -> list[float]:
@@ -90,17 +132,21 @@ def _levels(params: ExplainParams) -> list[float]:
 
 def _result(
     context: JobContext,
-    params: ExplainParams,
+    scene: Scene,
     rows: Sequence[ModelRow],
-    clean: NDArray[np.uint8],
-    pictures: Sequence[NDArray[np.uint8]],
-    evidence: Sequence[Evidence],
+    levels: Sequence[float],
+    part: Part,
 ) -> ExplainResult:
-    shown, numbers, levels = shown_classes(evidence), range(len(rows)), _levels(params)
-    iterates = columns(params.attack, LIVE_ITERATES)
+    """What is told of a part that begins with budget 0, at these budgets."""
+    params, clean = scene.params, scene.pixels
+    evidence = [
+        Evidence(*each) for each in zip(scene.clean, scene.truths, part.glances, strict=True)
+    ]
+    shown = shown_classes(evidence)
+    iterates = columns(params.attack, LIVE_ITERATES)[-part.pictures[0].shape[1] :]
     attacks = tuple(
-        attacked(i, clean, pictures[i], evidence, shown, minimal(i, evidence, levels, iterates))
-        for i in numbers
+        attacked(i, clean, made, evidence, shown, minimal(i, evidence, levels, iterates))
+        for i, made in enumerate(part.pictures)
     )
     return ExplainResult(
         params=params,
@@ -142,12 +188,12 @@ def _check_alike(rows: Sequence[ModelRow]) -> None:
             )
 
 
-def _warm(files: Files, row: ModelRow) -> _Loaded:
+def _warm(files: Files, row: ModelRow) -> Looker:
     """The model; its row says that it is still in the lab."""
     found = _loaded.pop(row.sha256, None)
     if found is None:
         model = registry.load_model(files, row)
-        found = _Loaded(model, frozen_outputs(model))
+        found = Looker(model, frozen_passes(model))
     _loaded[row.sha256] = found
     if len(_loaded) > _MODELS_KEPT:
         _loaded.popitem(last=False)
@@ -175,16 +221,6 @@ def _image(files: Files, upload: str, image_size: int) -> NDArray[np.uint8]:
         ) from error
 
 
-def _to_batch(pixels: NDArray[np.uint8]) -> Tensor:
-    """(N, H, W, 3) uint8 -> (N, 3, H, W) in [0, 1], on the device, channels last."""
-    return to_float(torch.tensor(pixels, device=registry.device()).permute(0, 3, 1, 2))
-
-
-def _pixels(x: Tensor) -> NDArray[np.uint8]:
-    """(..., 3, H, W) in [0, 1] -> (..., H, W, 3) as 8 bit holds it."""
-    return (x * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
-
-
 def _truths(params: ExplainParams, classes: Sequence[str], clean: Sequence[Seen]) -> list[int]:
     """The class that each model's attack leaves: the true one, else what it says itself."""
     if params.label is None:
@@ -207,73 +243,3 @@ def _index(classes: Sequence[str], name: str, what: str) -> int:
             hint=f"One of: {', '.join(classes[:20])}.",
         )
     return classes.index(name)
-
-
-def _craft_all(
-    context: JobContext,
-    params: ExplainParams,
-    classes: Sequence[str],
-    models: Sequence[_Loaded],
-    x: Tensor,
-    truths: Sequence[int],
-    budgets: Tensor,
-) -> list[Crafted]:
-    """The attack on each model."""
-    attack, step = params.attack, itertools.count()
-    steps = len(models) * runs(attack, len(classes)) * (steps_of(attack).steps + 1)
-
-    def report() -> None:
-        """Raises what `progress` raises. The attack is most of the work, and not the last of it."""
-        context.progress(min(next(step), steps - 1), steps, "attacking")
-
-    return [
-        craft(
-            Pictured(one.model, one.quick),
-            x,
-            truth,
-            budgets,
-            attack=attack,
-            classes=classes,
-            seed=params.seed,
-            most=LIVE_ITERATES,
-            report=report,
-        )
-        for one, truth in zip(models, truths, strict=True)
-    ]
-
-
-def _look_all(
-    loaded: _Loaded,
-    number: int,
-    clean: Seen,
-    crafted: Sequence[Crafted],
-    pictures: Sequence[NDArray[np.uint8]],
-    noise: Tensor,
-) -> dict[str, Any]:
-    """The fields of `Evidence` but the truth: all that was crafted, seen in one go.
-
-    `number` is the model's own; at budget 0 there is the clean image, which is seen already.
-    """
-    last = [each[1:, -1] for each in pictures]
-    jpegs = [np.stack([as_jpeg(one, quality) for one in last[number]]) for quality in _QUALITIES]
-    batches: dict[str | int, Tensor] = {
-        "noise": rounded(noise[1:]),
-        "float": crafted[number].iterates[1:, -1],
-        **{f"jpeg-{q}": _to_batch(jpeg) for q, jpeg in zip(_QUALITIES, jpegs, strict=True)},
-        **{i: _to_batch(each) for i, each in enumerate(last) if i != number},
-    }
-    every = look(*loaded, torch.cat(list(batches.values())))
-    parts = every.split([len(batch) for batch in batches.values()])
-    first = clean.without_stages
-    seen = {n: Seen.joined([first, part]) for n, part in zip(batches, parts, strict=True)}
-    own = Seen.joined([clean, look_closely(loaded.model, _to_batch(last[number]))])
-    before = [Seen.joined([first, each]) for each in crafted[number].seen]
-    seen[number] = Seen.woven([*before, own])
-    stored = ("float", *(f"jpeg-{quality}" for quality in _QUALITIES))
-    return {
-        "clean": clean,
-        "noise": seen["noise"],
-        "stored": {form: seen[form].top for form in stored},
-        "looks": [seen[i] for i in range(len(pictures))],
-        "stages": own.stages,
-    }

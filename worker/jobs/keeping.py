@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,8 @@ from worker.jobs.context import JobContext, Outcome
 from worker.jobs.training_state import TrainingState, snapshot
 
 Kept = Literal["best", "last"]
+_MOST_OF_START = 0.1
+"""Share of an average that may still be its first weights without a word."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def _register(
         epoch=state.best.epoch if best else params.epochs,
         validation_clean=Accuracy.of(*correct["clean"]),
         validation_robust=Accuracy.of(*robust) if robust else None,
+        warnings=tuple(_warnings(params, state, origin, kept)),
         precision=state.precision,
         environment=registry.environment(state.seconds),
     )
@@ -67,6 +71,26 @@ def _register(
         job_id=context.claim.job_id,
         dataset_id=origin.row.id,
     )
+
+
+def _warnings(
+    params: TrainParams, state: TrainingState, origin: Origin, kept: Kept
+) -> Iterator[str]:
+    """What training has not done, although it ended well."""
+    correct = state.best.correct if kept == "best" else state.last_correct
+    chance = 1 / origin.dataset.num_classes
+    if Accuracy.of(*correct["clean"]).low <= chance:
+        yield (
+            f"It is right no more often than by chance ({100 * chance:.1f} %): it has learned "
+            "nothing, and its robust accuracy means nothing."
+        )
+    epochs = state.best.epoch if kept == "best" else params.epochs
+    start = params.ema_decay ** (epochs * len(state.sampler))
+    if start > _MOST_OF_START:
+        yield (
+            f"{100 * start:.0f} % of the averaged weights are still those of the start: the run "
+            f"is too short for an average that keeps {params.ema_decay:g} of itself each step."
+        )
 
 
 def _selection(epochs: int, correct: dict[str, tuple[int, int]], kept: Kept) -> str:

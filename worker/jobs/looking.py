@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,12 +12,19 @@ from torch import Tensor
 from app.contracts.results import Distances, MapFigures, MapSheet
 from worker.agkd_bml.attention import attention_map, cosine_distance, grad_cam_of, l1_distance
 from worker.evaluation.attention import on_grid, top_iou
-from worker.models import Classifier, Outputs, staged
+from worker.models import Classifier, Outputs, Passes
 from worker.pictures import sheet
 
 _AT_ONCE = 64
 """Pictures of one pass: few enough that feature maps stay in a processor's cache."""
 _DECIMALS = 4
+
+
+class Looker(NamedTuple):
+    """A model in eval mode, and its passes by whatever way is quick."""
+
+    model: Classifier
+    passes: Passes
 
 
 @dataclass(frozen=True)
@@ -86,27 +93,25 @@ class Seen:
 
 
 @torch.no_grad()
-def look(model: Classifier, outputs: Callable[[Tensor], Outputs], x: Tensor) -> Seen:
-    """What a model in eval mode makes of images (N, 3, H, W) in [0, 1], without its stages.
-
-    `outputs` are those of `model`, by whatever way is quick.
-    """
-    return Seen.joined([seen(model, outputs(some)) for some in torch.split(x, _AT_ONCE)]).cpu()
+def look(looker: Looker, x: Tensor) -> Seen:
+    """What a model makes of images (N, 3, H, W) in [0, 1], without its stages."""
+    parts = [looker.passes.outputs(some) for some in torch.split(x, _AT_ONCE)]
+    return Seen.joined([seen(looker.model, part) for part in parts]).cpu()
 
 
 @torch.no_grad()
-def look_closely(model: Classifier, x: Tensor) -> Seen:
+def look_closely(looker: Looker, x: Tensor) -> Seen:
     """The same of a few images, with its stages."""
-    outputs, stages = staged(model, x)
-    return seen(model, outputs, [attention_map(stage) for stage in stages]).cpu()
+    return seen(looker.model, *looker.passes.staged(x)).cpu()
 
 
 @torch.no_grad()
 def seen(model: Classifier, outputs: Outputs, stages: Sequence[Tensor] = ()) -> Seen:
-    """What the outputs of a pass say; nothing here waits for the device."""
+    """What a pass says, and the feature maps of its stages; nothing here waits for the device."""
     cams = grad_cam_of(model, outputs.features, outputs.logits.argmax(dim=1))
-    maps = attention_map(outputs.features)
-    return Seen(outputs.logits.softmax(dim=1), maps, cams, tuple(stages))
+    sums = tuple(attention_map(stage) for stage in stages)
+    maps = sums[-1] if sums else attention_map(outputs.features)
+    return Seen(outputs.logits.softmax(dim=1), maps, cams, sums)
 
 
 def distances(maps: Tensor, other: Tensor) -> Distances:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from app.contracts.results import Attacked, CleanLook, Level, LiveLook, Minimal, Stored
 from worker.jobs.looking import Seen, distances, map_figures, map_sheet, rounded
+from worker.jobs.scene import Glance
 from worker.pictures import change_sheet, png
 
 MAX_SHOWN = 10
@@ -21,25 +22,20 @@ _L2_DECIMALS = 5
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one model makes of everything; B budgets, T iterates."""
+    """What one model makes of everything at B budgets, the first of them 0."""
 
     clean: Seen
     """Of the clean image, alone."""
     truth: int
     """The class that it should say: the true one, else what it says of the clean image."""
-    noise: Seen
-    """The image with random noise of each budget, (B,)."""
-    stored: Mapping[str, Sequence[int]]
-    """Its likeliest class of the last iterates of its own attack, stored in other ways, (B,)."""
-    stages: Sequence[Tensor]
-    """Its stages' maps of the last iterates of its own attack, (B, h_s, w_s) each."""
-    looks: Sequence[Seen]
-    """The pictures crafted on each model: its own all, (B * T,), of others the last, (B,)."""
+    glance: Glance
 
 
 def shown_classes(evidence: Sequence[Evidence]) -> list[int]:
     """The true classes and the likeliest ones at any moment, in the order of the classes."""
-    seen = [part for one in evidence for part in (one.clean, *one.looks)]
+    seen = [
+        part for one in evidence for part in (one.clean, *chain.from_iterable(one.glance.looks))
+    ]
     highest = torch.stack([part.probabilities.amax(dim=0) for part in seen]).amax(dim=0)  # (K,)
     highest[[one.truth for one in evidence]] = 2.0
     return sorted(highest.topk(min(MAX_SHOWN, len(highest))).indices.tolist())
@@ -52,8 +48,8 @@ def clean_look(one: Evidence, shown: Sequence[int]) -> CleanLook:
         top=top,
         confidence=confidence,
         probabilities=rounded(one.clean.probabilities[0, shown]),
-        attention_noise=distances(one.noise.attention, one.clean.attention),
-        grad_cam_noise=distances(one.noise.grad_cam, one.clean.grad_cam),
+        attention_noise=distances(one.glance.noise.attention, one.clean.attention),
+        grad_cam_noise=distances(one.glance.noise.grad_cam, one.clean.grad_cam),
     )
 
 
@@ -73,18 +69,15 @@ def attacked(
         pictures: crafted on it, (B, T, H, W, 3).
         evidence: of every model.
     """
-    own, columns = evidence[number], pictures.shape[1]
-    png_tops = own.looks[number].top[columns - 1 :: columns]
+    own, first = evidence[number].glance, evidence[0].clean
+    stored = {"png": own.looks[number][-1], **own.stored}
     return Attacked(
         changes_png=change_sheet(pictures - clean + np.uint8(128)),  # modulo 256
         levels=tuple(_level(clean, last) for last in pictures[:, -1]),
-        looks=tuple(
-            _look(one.looks[number], one, evidence[0], shown, columns if one is own else 1)
-            for one in evidence
-        ),
+        looks=tuple(_look(one.glance.looks[number], one.clean, first, shown) for one in evidence),
         stored=tuple(
-            Stored.model_validate({"form": form, "top": tuple(tops)})
-            for form, tops in (("png", png_tops), *own.stored.items())
+            Stored.model_validate({"form": form, "top": tuple(seen.top)})
+            for form, seen in stored.items()
         ),
         minimal=minimal,
     )
@@ -99,19 +92,16 @@ def _level(clean: NDArray[np.uint8], picture: NDArray[np.uint8]) -> Level:
     )
 
 
-def _look(
-    seen: Seen, one: Evidence, first: Evidence, shown: Sequence[int], columns: int
-) -> LiveLook:
-    """What a model makes of pictures in rows of `columns`; maps are held against two clean ones."""
-    own, reference = one.clean, first.clean
-    stages = one.stages if columns > 1 else ()
+def _look(columns: Sequence[Seen], own: Seen, first: Seen, shown: Sequence[int]) -> LiveLook:
+    """What a model makes of T columns of pictures; maps are held against two clean ones."""
+    seen, count = Seen.woven(columns), len(columns)
     return LiveLook(
         top=tuple(seen.top),
         confidence=seen.confidence,
         probabilities=rounded(seen.probabilities[:, shown]),
-        attention=map_figures(seen.attention, own.attention, reference.attention, columns),
-        grad_cam=map_figures(seen.grad_cam, own.grad_cam, reference.grad_cam, columns),
-        stages=tuple(map_sheet(stage, 1) for stage in stages),
+        attention=map_figures(seen.attention, own.attention, first.attention, count),
+        grad_cam=map_figures(seen.grad_cam, own.grad_cam, first.grad_cam, count),
+        stages=tuple(map_sheet(stage, 1) for stage in columns[-1].stages),
     )
 
 
@@ -122,15 +112,16 @@ def minimal(
 
     Its own attack is asked before transfers, and each of its iterates counts.
     """
-    one, columns = evidence[number], len(iterates)
+    one = evidence[number]
     if one.clean.top[0] != one.truth:
         return Minimal(survived=None, broke=0.0, crafted_on=None, steps=None)
-    others = [i for i in range(len(evidence)) if i != number]
+    own = [(number, *each) for each in zip(iterates, one.glance.looks[number], strict=True)]
+    others = [
+        (i, iterates[-1], last) for i, (last, *_) in enumerate(one.glance.looks) if i != number
+    ]
+    tops = [(i, steps, seen.top) for i, steps, seen in (*own, *others)]
     for row in range(1, len(budgets)):
-        own = one.looks[number].top[row * columns : (row + 1) * columns]
-        wrong = [step for step, top in zip(iterates, own, strict=True) if top != one.truth]
-        found = [(number, step) for step in wrong[:1]]
-        found += [(i, iterates[-1]) for i in others if one.looks[i].top[row] != one.truth]
+        found = [(i, steps) for i, steps, top in tops if top[row] != one.truth]
         if found:
             crafted_on, steps = found[0]
             return Minimal(

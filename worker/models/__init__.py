@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from worker.models.base import Classifier, Outputs
-from worker.models.frozen import frozen, frozen_outputs
+from worker.models.frozen import Passes, frozen, frozen_passes
 from worker.models.plugins import plugin_classifier
 from worker.models.preact_resnet import PreActResNet18
 from worker.models.stages import Staged, staged
@@ -16,11 +16,12 @@ from worker.models.wide_resnet import WideResNet
 __all__ = [
     "Classifier",
     "Outputs",
+    "Passes",
     "Staged",
     "TimmClassifier",
     "build",
     "frozen",
-    "frozen_outputs",
+    "frozen_passes",
     "staged",
 ]
 

@@ -7,7 +7,8 @@ over the feature map less, forwards and backwards, and the same logits up to rou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from worker.models.base import Classifier, Outputs
 from worker.models.preactivation import PreActivationBlock
+from worker.models.stages import LastMaps, Staged, staged
 
 
 def frozen(model: Classifier, *, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
@@ -32,18 +34,29 @@ def frozen(model: Classifier, *, dtype: torch.dtype | None) -> Callable[[Tensor]
     model.eval()
     if not _folds(model):
         return model if dtype is None else _autocast(model, dtype)
-    outputs = _fold(model, dtype or model.head.weight.dtype)
+    folded = _fold(model, dtype or model.head.weight.dtype)
 
     def logits(x: Tensor) -> Tensor:
-        return outputs(x).logits
+        return folded.outputs(x).logits
 
     return logits
 
 
-def frozen_outputs(model: Classifier) -> Callable[[Tensor], Outputs]:
-    """The same with features and embedding beside the logits, in the parameters' own type."""
+class Passes(NamedTuple):
+    """Ways through a model in eval mode, in the parameters' own type."""
+
+    outputs: Callable[[Tensor], Outputs]
+    staged: Callable[[Tensor], Staged]
+    """The same, and a feature map of each resolution, as `staged` says."""
+
+
+def frozen_passes(model: Classifier) -> Passes:
+    """The same with features and embedding beside the logits, and with the stages on the way."""
     model.eval()
-    return _fold(model, model.head.weight.dtype) if _folds(model) else model.outputs
+    if not _folds(model):
+        return Passes(model.outputs, partial(staged, model))
+    folded = _fold(model, model.head.weight.dtype)
+    return Passes(folded.outputs, folded.staged)
 
 
 def _folds(model: Classifier) -> bool:
@@ -116,14 +129,47 @@ class _Block(NamedTuple):
     second: _Convolution
     shortcut: _Convolution | None
 
-    def __call__(self, x: Tensor) -> Tensor:
-        activated = F.relu(x if self.norm is None else self.norm(x))
+    def activated(self, x: Tensor) -> Tensor:
+        """What its convolutions take in."""
+        return F.relu(x if self.norm is None else self.norm(x))
+
+    def __call__(self, x: Tensor, activated: Tensor) -> Tensor:
         shortcut = x if self.shortcut is None else self.shortcut(activated)
         return self.second(F.relu(self.first(activated))) + shortcut
 
 
+class _Folded(NamedTuple):
+    """A network with folded batch norms, in the order of its layers."""
+
+    mean: Tensor
+    std: Tensor
+    start: _Convolution
+    blocks: Sequence[_Block]
+    end: _Affine | None
+    weight: Tensor
+    bias: Tensor
+
+    def outputs(self, x: Tensor) -> Outputs:
+        return self._through(x, lambda _: None)
+
+    def staged(self, x: Tensor) -> Staged:
+        maps = LastMaps()
+        return maps.of(self._through(x, maps.keep))
+
+    def _through(self, x: Tensor, meet: Callable[[Tensor], None]) -> Outputs:
+        """`meet` is handed what each block's convolutions take in."""
+        seen = self.start(((x - self.mean) / self.std).to(self.start.weight.dtype))
+        for block in self.blocks:
+            activated = block.activated(seen)
+            meet(activated)
+            seen = block(seen, activated)
+        features = F.relu(seen if self.end is None else self.end(seen))  # (N, C, h, w)
+        embedding = features.to(x.dtype).mean(dim=(2, 3))
+        return Outputs(features, embedding, F.linear(embedding, self.weight, self.bias))
+
+
 @torch.no_grad()
-def _fold(model: Classifier, dtype: torch.dtype) -> Callable[[Tensor], Outputs]:
+def _fold(model: Classifier, dtype: torch.dtype) -> _Folded:
     """The network with each batch norm folded that can be; a copy of all weights.
 
     The second norm of a block follows a convolution. The first one, and that after the last
@@ -142,21 +188,16 @@ def _fold(model: Classifier, dtype: torch.dtype) -> Callable[[Tensor], Outputs]:
     into = [norm if fold else None for norm, fold in zip(norms, folds, strict=True)]
     apart = [None if fold else _cast(norm, dtype) for norm, fold in zip(norms, folds, strict=True)]
 
-    start = _convolution(stem, into[0], dtype)
-    rest = [_block(*parts, dtype) for parts in zip(blocks, apart[:-1], into[1:], strict=True)]
-    end = apart[-1]
     mean, std = (of.clone().view(1, 3, 1, 1) for of in (model.mean, model.std))
-    head = (model.head.weight.clone(), model.head.bias.clone())
-
-    def outputs(x: Tensor) -> Outputs:
-        seen = start(((x - mean) / std).to(dtype))
-        for block in rest:
-            seen = block(seen)
-        features = F.relu(seen if end is None else end(seen))  # (N, C, h, w)
-        embedding = features.to(x.dtype).mean(dim=(2, 3))
-        return Outputs(features, embedding, F.linear(embedding, *head))
-
-    return outputs
+    return _Folded(
+        mean=mean,
+        std=std,
+        start=_convolution(stem, into[0], dtype),
+        blocks=[_block(*parts, dtype) for parts in zip(blocks, apart[:-1], into[1:], strict=True)],
+        end=apart[-1],
+        weight=model.head.weight.clone(),
+        bias=model.head.bias.clone(),
+    )
 
 
 def _block(

@@ -205,6 +205,14 @@ class TrainParams(Params):
         """Whether a teacher shapes the model: by where it looks, or by its weights."""
         return self.teacher is not None and (self.recipe.needs_teacher or self.start_from_teacher)
 
+    @property
+    def passes(self) -> float:
+        """What a step costs for each image of the batch, in forward passes, about: forward and back
+        for each attack step, and half as much again where the weights get a gradient."""
+        record = self.recipe.record
+        learning = 3 * record.seen * (2 if self.perturbs_weights(self.epochs - 1) else 1)
+        return 2 * record.attacked * self.steps + learning
+
     def perturbs_weights(self, epoch: int) -> bool:
         """Whether the steps of an epoch, counted from 0, perturb the weights (AWP)."""
         return self.recipe.is_robust and self.awp_gamma > 0 and epoch >= self.awp_warmup

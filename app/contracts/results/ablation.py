@@ -133,6 +133,49 @@ class AblationTable(Result):
     """Of the recipes in the table, under the attacks of its columns."""
 
 
+class Stage(StrEnum):
+    """How far an image came: what a row's fall from PGD to AutoAttack is made of."""
+
+    PGD = "pgd"
+    """It stands under PGD."""
+    CW = "cw"
+    """It stands under PGD, FGSM and CW."""
+    AUTOATTACK = "autoattack"
+    """It stands under these and AutoAttack."""
+    FALL = "fall"
+    """It stands under PGD, and a later attack breaks it."""
+
+
+class Change(Result):
+    """A seed of a row beside the same seed of another row, on the same images."""
+
+    seed: int
+    difference: float
+    """Of the share of images; above 0: more of them in this row."""
+    low: float
+    """95 % interval of the difference (Newcombe, 1998, method 10: paired, from Wilson's)."""
+    high: float
+    only_before: int
+    """Images of which it is true in the other row alone."""
+    only_here: int
+    p_value: float
+    """McNemar's exact test, two-sided."""
+    p_adjusted: float
+    """The same over all changes of the table together (Holm, 1979)."""
+
+
+class Rung(Result):
+    """A row of a design: how far its images come, and what it changes."""
+
+    label: str
+    beside: int | None
+    """The row that it is compared with, from 0; None for the first."""
+    shares: dict[Stage, float]
+    """Share of the images, mean over the seeds that were measured; empty before the first."""
+    changes: dict[Stage, tuple[Change, ...]]
+    """By seed, of those that were measured in both rows."""
+
+
 class AblationResult(Result):
     kind: Literal["ablation"] = "ablation"
     params: AblationParams

@@ -15,7 +15,9 @@ Z_95 = 1.959963984540054
 class Result(BaseModel):
     """NaN and infinity are errors where a result is made: JSON could not bring them back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 Integers = Annotated[tuple[int, ...], FailFast()]

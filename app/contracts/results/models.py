@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from app.contracts.params import Precision, Recipe, TrainParams
 from app.contracts.results.base import Accuracy, Environment, Lineage, Result
@@ -19,6 +21,14 @@ class TestAccuracy(Result):
     """What whoever brought the model said it would be; a share."""
 
 
+def _as_far_as_read(value: Any, read: ValidatorFunctionWrapHandler) -> TrainParams | None:
+    try:
+        params: TrainParams | None = read(value)
+    except ValidationError:
+        return None
+    return params
+
+
 class ModelCard(Result):
     """Everything needed to judge a model, and to train it again."""
 
@@ -29,8 +39,9 @@ class ModelCard(Result):
     image_size: int
     dataset: Lineage
     teacher: Lineage | None
-    params: TrainParams | None
-    """How the lab trained it; None for imported weights."""
+    params: Annotated[TrainParams | None, WrapValidator(_as_far_as_read)]
+    """How the lab trained it; None for imported weights, and where an earlier version trained it
+    with parameters that are not read any more."""
     origin: Literal["trained", "imported", "shipped"] = "trained"
     kept: Literal["best", "last"] = "best"
     """`best`: the epoch with the highest accuracy on held-out images; `last`: the last epoch."""
@@ -41,6 +52,8 @@ class ModelCard(Result):
     validation_clean: Accuracy | None
     validation_robust: Accuracy | None
     """Under PGD-10 at the training budget; None for a clean or an imported model."""
+    warnings: tuple[str, ...] = ()
+    """Why a training that ran through is no success; in words."""
     test: tuple[TestAccuracy, ...] = ()
     """Accuracies on test images that are known without an evaluation in this lab."""
     precision: Precision = Precision.FLOAT32
@@ -49,7 +62,7 @@ class ModelCard(Result):
 
     @property
     def recipe(self) -> Recipe | None:
-        """How it was trained; None for imported weights."""
+        """How it was trained; None where that is not known."""
         return None if self.params is None else self.params.recipe
 
 

@@ -14,6 +14,8 @@ from app.web.charts.base import Figure, Recipes
 
 Event = Mapping[str, Any]
 """The body of an event, as `app.contracts.events` describes it."""
+Run = Sequence[tuple[float, Event]]
+"""What one job reported, in order, with the time in seconds."""
 
 MAX_POINTS = 800
 """Points kept of each line; a screen shows no more."""

@@ -6,6 +6,7 @@ Thin lines are means of a few steps, thick ones with dots those of a whole epoch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.contracts.attacks import VALIDATION_ATTACK
@@ -13,7 +14,8 @@ from app.contracts.params import Recipe
 from app.web.charts import base as charts
 from app.web.charts import palette
 from app.web.charts.base import Figure
-from app.web.charts.reported import Event, Line, lines_of
+from app.web.charts.places import Places
+from app.web.charts.reported import Event, Line, Run, lines_of
 
 _TERMS = {
     "loss": ("Total", None),
@@ -42,15 +44,17 @@ _PACES = {
 """Numbers with a chart of their own: its name, its axis, how a point reads."""
 
 
-def training_figures(events: Sequence[Event], recipe: Recipe) -> dict[str, Figure]:
-    """Terms of the loss, accuracies, learning rate, pace and memory over the steps.
+def training_figures(runs: Sequence[Run], recipe: Recipe | None) -> dict[str, Figure]:
+    """Terms of the loss, accuracies, learning rate, pace and memory over the steps of all runs.
 
     What has no points yet is left out. Each trace carries the series and the name of its number in
-    `meta`, so that a page can lengthen it.
+    `meta`, so that a page can lengthen it, and each point its epoch and its time, so that a page
+    can draw it over these.
     """
-    lines = {key: line.thinned() for key, line in lines_of(events).items()}
-    own = palette.STUDENT if recipe.is_robust else palette.TEACHER
-    marks = _marks(_best(events))
+    events, places = [body for run in runs for _, body in run], Places.of(runs)
+    lines = {key: _Placed.of(line, places) for key, line in lines_of(events).items()}
+    own = palette.TEACHER if recipe is Recipe.CLEAN else palette.STUDENT
+    marks = _marks(_best(events), places)
     shown = {
         "loss": _terms(lines, own, [name for name in _terms_in(lines) if name not in _SMALL]),
         "terms": _terms(lines, own, [name for name in _terms_in(lines) if name in _SMALL]),
@@ -67,8 +71,25 @@ def training_figures(events: Sequence[Event], recipe: Recipe) -> dict[str, Figur
     return figures | _paces(lines, own)
 
 
-def _best(events: Sequence[Event]) -> tuple[int, int, int] | None:
-    """The epoch that a run keeps, the step at which it ended, and the last one's.
+@dataclass(frozen=True)
+class _Placed:
+    """A line, and where its points lie on other axes."""
+
+    line: Line
+    places: list[list[float]]
+
+    @classmethod
+    def of(cls, line: Line, places: Places) -> _Placed:
+        thinned = line.thinned()
+        return cls(thinned, places.at(thinned.xs))
+
+    def drawn(self, label: str, hue: str, dash: str) -> Figure:
+        trace = charts.line(self.line.xs, self.line.ys, label, hue, dash=dash)
+        return trace | {"customdata": self.places}
+
+
+def _best(events: Sequence[Event]) -> tuple[int, int] | None:
+    """The epoch that a run keeps, and the step at which it ended.
 
     It has the highest robust accuracy on held-out images, for a clean model the highest clean
     accuracy; of equals it is the last.
@@ -82,26 +103,20 @@ def _best(events: Sequence[Event]) -> tuple[int, int, int] | None:
         elif "validation_clean" in (values := body["values"]):
             score = values.get("validation_robust", values["validation_clean"])
             scores.append((score, body["step"], step))
-    return (*max(scores)[1:], scores[-1][2]) if scores else None
+    return max(scores)[1:] if scores else None
 
 
-def _marks(best: tuple[int, int, int] | None) -> Figure:
-    """A line at the end of the best epoch, named at its foot, where charts are emptiest."""
+def _marks(best: tuple[int, int] | None, places: Places) -> Figure:
+    """A line at the end of the best epoch; the legend names it, so that no curve is covered."""
     if best is None:
         return {}
-    epoch, x, last = best
-    line = {"color": "rgba(128,136,144,0.8)", "width": 1}
-    name = {
-        "x": x, "y": 0, "yref": "paper", "yanchor": "bottom", "showarrow": False,
-        "text": f"best: epoch {epoch}", "font": {"size": 11},
-        "xanchor": "right" if 2 * x > last else "left",
+    epoch, x = best
+    mark = {
+        "type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper",
+        "line": {"color": "rgba(128,136,144,0.8)", "width": 1},
+        "name": f"Best: epoch {epoch}", "showlegend": True,
     }  # fmt: skip
-    return {
-        "shapes": [
-            {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}
-        ],
-        "annotations": [name],
-    }
+    return {"shapes": [mark], "meta": {"best": places.at([x])[0]}}
 
 
 def _over_steps(traces: Sequence[Figure], axis: Figure, **layout: Any) -> Figure:
@@ -115,7 +130,7 @@ def _over_steps(traces: Sequence[Figure], axis: Figure, **layout: Any) -> Figure
     )
 
 
-def _terms_in(lines: Mapping[str, Line]) -> list[str]:
+def _terms_in(lines: Mapping[str, _Placed]) -> list[str]:
     """The total and its terms, in their order; one that this page does not know comes last."""
     names = {key.split(":")[1] for key in lines if key.startswith(("step:", "epoch:"))}
     terms = names - set(_SHARES) - set(_PACES)
@@ -123,7 +138,7 @@ def _terms_in(lines: Mapping[str, Line]) -> list[str]:
     return sorted(terms, key=lambda n: (order.index(n) if n in order else len(order), n))
 
 
-def _terms(lines: Mapping[str, Line], own: str, names: Sequence[str]) -> list[Figure]:
+def _terms(lines: Mapping[str, _Placed], own: str, names: Sequence[str]) -> list[Figure]:
     traces = []
     for name in names:
         label, number = _TERMS.get(name, (name.replace("_", " "), 4))
@@ -132,7 +147,7 @@ def _terms(lines: Mapping[str, Line], own: str, names: Sequence[str]) -> list[Fi
     return traces
 
 
-def _shares(lines: Mapping[str, Line], own: str) -> list[Figure]:
+def _shares(lines: Mapping[str, _Placed], own: str) -> list[Figure]:
     traces = []
     for name, (label, dash) in _SHARES.items():
         if name.startswith("train"):
@@ -142,7 +157,7 @@ def _shares(lines: Mapping[str, Line], own: str) -> list[Figure]:
     return traces
 
 
-def _paces(lines: Mapping[str, Line], own: str) -> dict[str, Figure]:
+def _paces(lines: Mapping[str, _Placed], own: str) -> dict[str, Figure]:
     figures = {}
     for number, (name, title, hover) in _PACES.items():
         traces = _pair(lines, number, title, own, "solid", hover, epochs=number != "learning_rate")
@@ -153,7 +168,7 @@ def _paces(lines: Mapping[str, Line], own: str) -> dict[str, Figure]:
 
 
 def _pair(
-    lines: Mapping[str, Line],
+    lines: Mapping[str, _Placed],
     name: str,
     label: str,
     hue: str,
@@ -164,8 +179,8 @@ def _pair(
 ) -> list[Figure]:
     """A number's means over steps and over epochs, as far as there are any; one in the legend."""
     steps, ends = lines.get(f"step:{name}"), lines.get(f"epoch:{name}") if epochs else None
-    thin = None if steps is None else charts.line(steps.xs, steps.ys, label, hue, dash=dash)
-    thick = None if ends is None else charts.line(ends.xs, ends.ys, label, hue, dash=dash)
+    thin = None if steps is None else steps.drawn(label, hue, dash)
+    thick = None if ends is None else ends.drawn(label, hue, dash)
     traces = []
     if thin is not None:
         faint = {"width": 1 if ends else 1.5, "dash": dash, "color": hue}

@@ -5,7 +5,6 @@ Each point knows its step, its epoch and its time, so that a page can draw it ov
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 from app.contracts.params import Recipe
 from app.web.charts import palette
 from app.web.charts.base import Figure, figure, line
-from app.web.charts.reported import Event, Line, lines_of
+from app.web.charts.places import Places
+from app.web.charts.reported import Line, Run, lines_of
 
 _HUES = (palette.STUDENT, palette.TEACHER, *palette.OTHERS)
 
@@ -25,26 +25,8 @@ class Shown:
     name: str
     """Outside text."""
     hue: str
-    runs: Sequence[Sequence[tuple[float, Event]]]
-    """What each of its runs reported, in order, with the time in seconds."""
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Where steps lie on other axes; both lists rise."""
-
-    steps: list[float]
-    values: list[float]
-
-    def at(self, step: float) -> float:
-        """Between two known steps in proportion; before the first and after the last likewise."""
-        if not self.steps:
-            return step
-        i = min(max(1, bisect_left(self.steps, step)), len(self.steps) - 1)
-        if len(self.steps) == 1:
-            return self.values[0] * step / self.steps[0] if self.steps[0] else 0.0
-        (a, b), (u, v) = self.steps[i - 1 : i + 1], self.values[i - 1 : i + 1]
-        return v if b == a else u + (v - u) * (step - a) / (b - a)
+    runs: Sequence[Run]
+    """The first one first."""
 
 
 def hues(recipes: Sequence[Recipe | None]) -> list[str]:
@@ -86,45 +68,17 @@ _PACE: _Parts = {"step:images_per_s": ("", "solid")}
 class _Drawn:
     training: Shown
     lines: dict[str, Line]
-    epochs: _Scale
-    seconds: _Scale
+    places: Places
 
     @classmethod
     def of(cls, training: Shown) -> _Drawn:
         bodies = [body for run in training.runs for _, body in run]
-        return cls(training, lines_of(bodies), _epochs(bodies), _seconds(training.runs))
-
-
-def _epochs(events: Sequence[Event]) -> _Scale:
-    """Epochs end where their figures are reported."""
-    ends: dict[float, float] = {}
-    step = 0
-    for body in events:
-        if body["type"] == "metrics" and body["series"] == "step":
-            step = body["step"]
-        elif body["type"] == "metrics" and body["series"] == "epoch" and step:
-            ends[float(body["step"])] = float(step)
-    rising = sorted((step, epoch) for epoch, step in ends.items())
-    return _Scale([0.0, *(s for s, _ in rising)], [0.0, *(e for _, e in rising)])
-
-
-def _seconds(runs: Sequence[Sequence[tuple[float, Event]]]) -> _Scale:
-    """Time of work: what lies between two runs does not count, nor what was taken again."""
-    known: dict[float, float] = {}
-    before = 0.0
-    for run in runs:
-        start, last = (run[0][0], run[-1][0]) if run else (0.0, 0.0)
-        for at, body in run:
-            if body["type"] == "metrics" and body["series"] == "step":
-                known[float(body["step"])] = before + at - start
-        before += last - start
-    steps = sorted(known)
-    return _Scale(steps, [known[step] for step in steps])
+        return cls(training, lines_of(bodies), Places.of(training.runs))
 
 
 def _figure(drawn: Sequence[_Drawn], title: str, parts: _Parts, **axis: Any) -> Figure | None:
     traces = [
-        _trace(one, one.lines[key].thinned(), said, dash)
+        _trace(one, key, said, dash)
         for one in drawn
         for key, (said, dash) in parts.items()
         if key in one.lines
@@ -139,9 +93,16 @@ def _figure(drawn: Sequence[_Drawn], title: str, parts: _Parts, **axis: Any) -> 
     )
 
 
-def _trace(of: _Drawn, points: Line, said: str, dash: str) -> Figure:
+def _trace(of: _Drawn, key: str, said: str, dash: str) -> Figure:
+    points = of.lines[key].thinned()
     name = f"{of.training.name}, {said}" if said else of.training.name
-    return line(points.xs, points.ys, name, of.training.hue, dash=dash) | {
-        "customdata": [[round(of.epochs.at(x), 3), round(of.seconds.at(x), 1)] for x in points.xs],
-        "hovertemplate": "%{y:.1%}" if said else "%{y:.4g}",
-    }
+    dots = {"mode": "lines+markers", "marker": {"size": 5}} if key.startswith("epoch:") else {}
+    return (
+        line(points.xs, points.ys, name, of.training.hue, dash=dash)
+        | dots
+        | {
+            "meta": key,
+            "customdata": of.places.at(points.xs),
+            "hovertemplate": "%{y:.1%}" if said else "%{y:.4g}",
+        }
+    )

@@ -9,6 +9,7 @@ from app.contracts.attacks import ITERATIVE
 from app.contracts.params import (
     AblationMeasure,
     AblationParams,
+    Design,
     EvaluateParams,
     ExplainParams,
     Goal,
@@ -23,13 +24,15 @@ from app.contracts.recipes import READ_BY_SOME
 
 @dataclass(frozen=True)
 class When:
-    """One of `values` must be chosen in `field`."""
+    """One of `values` must be chosen in `field`, or what `otherwise` says."""
 
     field: str
     values: tuple[str, ...]
+    otherwise: When | None = None
 
     def met(self, entries: Mapping[str, Sequence[str]]) -> bool:
-        return any(entry in self.values for entry in entries.get(self.field, ()))
+        chosen = any(entry in self.values for entry in entries.get(self.field, ()))
+        return chosen or (self.otherwise is not None and self.otherwise.met(entries))
 
 
 def _attacks(parameter: str) -> When:
@@ -63,9 +66,15 @@ _TRAINING = {
 }
 
 
+_IN_GRID = When("design", (Design.GRID,))
+_IN_ROWS = When("design", tuple(design for design in Design if not design.is_grid))
+
+
 def _of_several(when: When) -> When:
-    """The same for the shared settings of an ablation, which has several recipes."""
-    return When("recipes" if when.field == "recipe" else f"training.{when.field}", when.values)
+    """The same for the shared settings of an ablation: for one of its recipes, or its design."""
+    if when.field == "recipe":
+        return When("recipes", when.values, _IN_ROWS)
+    return When(f"training.{when.field}", when.values)
 
 
 SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
@@ -79,6 +88,7 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
     },
     ExplainParams: _ATTACK,
     AblationParams: {
+        **dict.fromkeys(("recipes", "grid", "own"), _IN_GRID),
         **{f"training.{name}": _of_several(when) for name, when in _TRAINING.items()},
         **{
             f"measure.{name}": When("measure", ("true",)) for name in AblationMeasure.model_fields

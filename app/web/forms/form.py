@@ -10,6 +10,7 @@ from app.contracts.params import Params
 from app.web.forms.choices import Offer
 from app.web.forms.conditions import CHOICE_WHEN, REQUIRED_WHEN, SHOWN_WHEN, When
 from app.web.forms.pairs import EXAMPLES, parted
+from app.web.forms.readable import Named, said
 from app.web.forms.specs import Choice, Spec, plain, specs
 
 _BASIC = frozenset(
@@ -42,6 +43,8 @@ class FieldView:
     """What single choices belong to, by their value."""
     required_when: When | None
     """When an optional field may not be empty."""
+    was: str = ""
+    """What the job that filled the form had here, where that was something else."""
     prefix: str = "field"
     """Tells fields of two forms on one page apart."""
 
@@ -115,14 +118,15 @@ def form_of(
     offers: Mapping[str, Offer],
     errors: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
+    earlier: Mapping[str, Sequence[str]] | None = None,
     prefix: str = "field",
     wrong_beside: bool = False,
 ) -> FormView:
     """The form for `params`; fields that `entries` leaves out show their defaults.
 
     `offers` has the choices of fields whose choices the lab holds; what is chosen and not among
-    them is said to be gone. `wrong_beside`: whether a field that the template draws itself is
-    wrong.
+    them is said to be gone. `earlier`: entries of the job that filled the form. `wrong_beside`:
+    whether a field that the template draws itself is wrong.
     """
     messages = dict(errors or {})
     has_errors = bool(messages) or wrong_beside
@@ -142,13 +146,14 @@ def form_of(
                 spec=spec,
                 default=default,
                 entries=tuple(entry for entry in chosen if entry not in gone),
-                choices=offer.choices,
+                choices=_in_sight(spec, offer, chosen),
                 error=messages.pop(spec.name, "") or _said_gone(gone),
                 more=offer.more,
                 search=offer.search,
                 shown_when=shown_when.get(spec.name),
                 choice_when=choice_when.get(spec.name, {}),
                 required_when=required_when.get(spec.name),
+                was=_was(spec, (earlier or {}).get(spec.name, chosen), chosen, offer),
                 prefix=prefix,
             )
         )
@@ -163,6 +168,21 @@ def _entries(
         return tuple(entries[spec.name])
     only_one = spec.required and spec.widget == "select" and len(offer.choices) == 1
     return (offer.choices[0].value,) if only_one else default
+
+
+def _in_sight(spec: Spec, offer: Offer, chosen: Sequence[str]) -> tuple[Choice, ...]:
+    """Of a long list of the lab's things what is chosen comes first."""
+    if spec.choices or spec.widget != "many":
+        return offer.choices
+    return tuple(sorted(offer.choices, key=lambda choice: choice.value not in chosen))
+
+
+def _was(spec: Spec, earlier: Sequence[str], chosen: Sequence[str], offer: Offer) -> str:
+    if sorted(earlier) == sorted(chosen):
+        return ""
+    names = {choice.value: Named(choice.label, "") for choice in offer.choices}
+    names |= dict.fromkeys(_gone(spec, earlier, offer), Named("something that is gone", ""))
+    return ", ".join(value.name for value in said(spec, earlier, names)) or "none"
 
 
 def _gone(spec: Spec, chosen: Sequence[str], offer: Offer) -> tuple[str, ...]:

@@ -49,11 +49,12 @@ def readable(
 ) -> tuple[RowGroup, ...]:
     """Stored parameters for people, those that meant something; `names` knows the ids in them."""
     entries = entries_of(params, values)
+    chosen = {spec.name: spec.default for spec in specs(params)} | entries
     shown_when = SHOWN_WHEN.get(params, {})
     groups: dict[str, list[Row]] = {}
     for spec in specs(params):
         when = shown_when.get(spec.name)
-        meant = (when is None or when.met(entries)) and spec.name not in without
+        meant = (when is None or when.met(chosen)) and spec.name not in without
         if meant and spec.name in entries and (entries[spec.name] or spec.widget == "check"):
             groups.setdefault(spec.group, []).append(_row(spec, entries, names))
     return tuple(RowGroup(title, tuple(rows)) for title, rows in groups.items())
@@ -63,19 +64,23 @@ def _row(spec: Spec, entries: Mapping[str, Sequence[str]], names: Mapping[str, N
     return Row(
         label=spec.label,
         help=spec.help,
-        values=_values(spec, entries[spec.name], names),
+        values=said(spec, entries[spec.name], names),
         changed=not spec.required and tuple(entries[spec.name]) != spec.default_among(entries),
     )
 
 
-def _values(spec: Spec, entries: Sequence[str], names: Mapping[str, Named]) -> tuple[Named, ...]:
+def said(
+    spec: Spec, entries: Sequence[str], names: Mapping[str, Named] | None = None
+) -> tuple[Named, ...]:
+    """What was typed or chosen, in words; `names` are of the lab's things."""
+    named = names or {}
     if spec.widget == "check":
         return (Named("on" if entries else "off", ""),)
     if spec.widget == "pairs":
         return tuple(Named(entry, "") for entry in entries)
     if spec.widget == "many" or (spec.widget == "select" and not spec.choices):
         labels = {choice.value: choice.label for choice in spec.choices}
-        return tuple(names.get(e, Named(labels.get(e, e), "")) for e in entries)
+        return tuple(named.get(e, Named(labels.get(e, e), "")) for e in entries)
     text = entries[0]
     if not text:
         return (Named("none", ""),)

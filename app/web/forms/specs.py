@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from app.contracts.params import DefaultBy, Id, Params
 from app.contracts.units import to_255
+from app.web.forms.terms import help_on
 
 UNIT_255 = "/255"
 _ID_PATTERN = TypeAdapter(Id).json_schema()["pattern"]
@@ -79,6 +80,8 @@ class Spec:
     """What decides the default, typed; an empty entry stands for it."""
     switches: bool = False
     """Off, it makes all parameters None whose names begin with its own and a dot."""
+    more: str = ""
+    """Page and anchor of the help that says more; empty where there is no need."""
 
     def default_among(self, entries: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """The default, given what is chosen elsewhere in the form."""
@@ -126,7 +129,8 @@ def typed(value: Any, unit: str, widget: Widget) -> tuple[str, ...]:
 def specs(params: type[Params]) -> tuple[Spec, ...]:
     """The parameters of a job in the order of the contract, nested ones in their place."""
     schema = params.model_json_schema()
-    return tuple(_specs(schema, schema.get("$defs", {}), "", {}))
+    found = _specs(schema, schema.get("$defs", {}), "", {})
+    return tuple(replace(spec, more=help_on(params, spec.name)) for spec in found)
 
 
 def _specs(model: Schema, known: Schema, prefix: str, given: Schema) -> Iterator[Spec]:

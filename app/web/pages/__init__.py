@@ -22,6 +22,7 @@ from app.web.pages import (
     live,
     model_table,
     models,
+    reference,
     report,
     train,
 )
@@ -34,7 +35,7 @@ router = APIRouter(include_in_schema=False)
 _PAGES = (
     ablate, ablation, as_code, board, home, job_table, jobs, report, compare,
     compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
-    datasets, live, help,
+    datasets, live, help, reference,
 )  # fmt: skip
 for page in _PAGES:
     router.include_router(page.router)

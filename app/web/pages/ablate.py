@@ -10,9 +10,9 @@ from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams, Design, Recipe
-from app.contracts.views import JobView, ModelView
+from app.contracts.views import Estimate, JobView, ModelView
 from app.deps import LabDep
-from app.services import datasets
+from app.services import datasets, estimates
 from app.services.lab import Lab
 from app.web.forms import entries as typed
 from app.web.forms import presets
@@ -68,6 +68,10 @@ class AblationPlanContext(Context):
     """Whether they run AutoAttack."""
     much: bool = False
     """Whether to advise a smaller one first."""
+    training: Estimate | None = None
+    """What all trainings take; None where nothing like them has run here."""
+    measuring: Estimate | None = None
+    """The same of all evaluations."""
 
 
 router = APIRouter(prefix="/ablation")
@@ -102,14 +106,14 @@ def code(request: Request, posted: Posted) -> Response:
 
 
 @router.post("/plan")
-def plan(request: Request, posted: Posted) -> Response:
+def plan(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that counts trainings while the form is filled in."""
     entries = _named(posted)
     named = {"name": "Unnamed", "training.name": "Unnamed", "training.dataset": _NO_ID}
     for field, entry in named.items():
         if not any(entries.get(field, ())):
             entries[field] = (entry,)
-    return render(request, _plan(entries))
+    return render(request, _plan(lab, entries))
 
 
 def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
@@ -167,7 +171,7 @@ def _preference(view: ModelView) -> tuple[bool, float]:
     return view.card.origin != "shipped", 0.0 if validated is None else validated.value
 
 
-def _plan(entries: Entries) -> AblationPlanContext:
+def _plan(lab: Lab, entries: Entries) -> AblationPlanContext:
     try:
         params = typed.read(AblationParams, entries)
     except typed.Rejected as rejected:
@@ -181,6 +185,7 @@ def _plan(entries: Entries) -> AblationPlanContext:
     trainings = params.trainings()
     epochs = sum(planned.params.epochs for planned in trainings)
     measure = params.measure
+    training, measuring = estimates.of_ablation(lab, params)
     return AblationPlanContext(
         rows=tuple(params.label(row) for row in params.rows()),
         seeds=len(params.seeds),
@@ -190,4 +195,6 @@ def _plan(entries: Entries) -> AblationPlanContext:
         images=0 if measure is None else measure.images,
         autoattack=measure is not None and measure.autoattack,
         much=epochs > _MANY_EPOCHS,
+        training=training,
+        measuring=measuring,
     )

@@ -13,9 +13,12 @@ from app.contracts.params import AblationParams
 from app.contracts.results import (
     AblationChild,
     AblationTable,
+    Change,
     Column,
     Reported,
+    Rung,
     Spread,
+    Stage,
     compares,
     reported_in,
 )
@@ -23,11 +26,12 @@ from app.contracts.units import format_255
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.services import ablations
+from app.services.lab import Lab
 from app.web.charts.ablation import every_seed
 from app.web.charts.base import Figure
 from app.web.pages.inputs import IdPath
 from app.web.render import Context, render
-from app.web.words import percent
+from app.web.words import percent, probability, signed
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,48 @@ class RowView:
 
 
 @dataclass(frozen=True)
+class ChangeView:
+    """What one seed of a row changes."""
+
+    seed: int
+    points: str
+    """`+1.2`."""
+    interval: str
+    """`−0.3 to +2.7`."""
+    p_value: str
+    """After Holm."""
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One stage of a row: how many images, and how many more than in the other row."""
+
+    share: float | None
+    changes: tuple[ChangeView, ...]
+
+
+@dataclass(frozen=True)
+class RungView:
+    """A row of a design, beside the one it is compared with."""
+
+    label: str
+    hue: str
+    beside: str
+    """The label of the other row; empty for the first."""
+    stages: tuple[StageView, ...]
+    """One for each stage of the table."""
+
+
+@dataclass(frozen=True)
 class AblationView:
     """The table as it is known now."""
 
     columns: tuple[Column, ...]
     rows: tuple[RowView, ...]
+    stages: tuple[str, ...]
+    """Columns of the table of rungs; empty where there is nothing to show."""
+    rungs: tuple[RungView, ...]
+    """What each row of a design changes; empty for a grid, and before two rows are measured."""
     epsilon: str
     """The budget of every attack on test images."""
     source: str
@@ -89,25 +130,70 @@ router = APIRouter(prefix="/jobs")
 @router.get("/{job_id}/ablation")
 def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     """The fragment with all that changes; pages fetch it while the job is unfinished."""
-    job, table = ablations.get(lab, job_id)
-    view = ablation_view(AblationParams.model_validate(job.params), table)
-    return render(request, AblationNewsContext(job=job, ablation=view))
+    found = ablations.get(lab, job_id)
+    return render(request, AblationNewsContext(job=found.job, ablation=view_of(lab, found)))
 
 
-def ablation_view(params: AblationParams, table: AblationTable) -> AblationView:
-    """What the page shows of a table."""
+def view_of(lab: Lab, ablation: ablations.Ablation) -> AblationView:
+    """What the page shows of an ablation."""
+    return ablation_view(ablation.params, ablation.table, ablations.rungs_of(lab, ablation))
+
+
+def ablation_view(
+    params: AblationParams, table: AblationTable, rungs: Sequence[Rung] = ()
+) -> AblationView:
+    """What the page shows of a table, and of what its rows change."""
     found = reported_in(params)  # a stored table may have what is no longer said
     rows = tuple(_rows(params, table, found))
     seeds = every_seed(table)
     untold = tuple(one for one in found if one.training_steps is None)
+    stages = [stage for stage in Stage if any(stage in rung.changes for rung in rungs)]
+    names = _stage_names(params)
     return AblationView(
         columns=table.columns,
         rows=rows,
+        stages=tuple(names[stage] for stage in stages),
+        rungs=tuple(_rung(rung, rungs, rows, stages) for rung in rungs) if stages else (),
         epsilon=format_255(table.epsilon),
         source=found[0].label if found else "",
         untold="; ".join(f"{one.variant} {percent(one.value)}" for one in untold),
         empty=all(cell is None for row in rows for cell in row.cells),
         figures={} if seeds is None else {"seeds": seeds},
+    )
+
+
+def _stage_names(params: AblationParams) -> dict[Stage, str]:
+    steps = 0 if params.measure is None else params.measure.steps
+    return {
+        Stage.PGD: f"stand under PGD-{steps}",
+        Stage.CW: f"and CW-{steps}",
+        Stage.AUTOATTACK: "and AutoAttack",
+        Stage.FALL: "fall in between",
+    }
+
+
+def _rung(
+    rung: Rung, rungs: Sequence[Rung], rows: Sequence[RowView], stages: Sequence[Stage]
+) -> RungView:
+    return RungView(
+        label=rung.label,
+        hue=next(row.hue for row in rows if row.label == rung.label),
+        beside="" if rung.beside is None else rungs[rung.beside].label,
+        stages=tuple(
+            StageView(
+                rung.shares.get(stage), tuple(_change(one) for one in rung.changes.get(stage, ()))
+            )
+            for stage in stages
+        ),
+    )
+
+
+def _change(one: Change) -> ChangeView:
+    return ChangeView(
+        seed=one.seed,
+        points=signed(one.difference),
+        interval=f"{signed(one.low)} to {signed(one.high)}",
+        p_value=probability(one.p_adjusted),
     )
 
 

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import ValidationError
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import PARAMS_OF, Params
+from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.units import format_255, parse
 from app.deps import LabDep
 from app.services import jobs, uploads
@@ -35,7 +35,7 @@ class CodeContext(Context):
     curl: str
     """For a shell."""
     python: str
-    """With the lab's client; empty where it has no method for this kind."""
+    """With the lab's client."""
     missing: tuple[str, ...]
     """What is wrong with a form that is still being filled in; then there is no code."""
 
@@ -46,7 +46,7 @@ class _Way:
 
     path: str
     method: str
-    """Of the client; empty where there is none."""
+    """Of the client."""
     file: str = ""
     """The form's field for a file; empty where jobs are sent as JSON."""
 
@@ -57,8 +57,11 @@ _WAYS = {
     JobKind.ABLATION: _Way("/api/jobs", "ablation"),
     JobKind.IMPORT: _Way("/api/datasets", "import_dataset", file="file"),
     JobKind.IMPORT_MODEL: _Way("/api/models", "import_model", file="file"),
-    JobKind.EXPLAIN: _Way("/api/live", "", file="image"),
+    JobKind.EXPLAIN: _Way("/api/live", "live", file="image"),
 }
+
+_NOT_SENT = "0" * 32
+"""Stands for the id of a file that is still where its owner has it."""
 
 router = APIRouter(prefix="/jobs")
 
@@ -69,21 +72,29 @@ def code(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     job = jobs.get(lab, job_id)
     upload = job.params.get("upload")
     file = uploads.file_name(lab, upload) or "a-file" if upload else ""
-    try:
-        params = PARAMS_OF[job.kind].model_validate(job.params)
-    except ValidationError:
-        gone = "The job is of an earlier version, whose parameters this one does not have."
-        return render(request, CodeContext("", "", (gone,)))
+    params = understood(PARAMS_OF[job.kind], job.params)
+    if params is None:
+        return render(request, CodeContext("", "", (UNREAD_PARAMS,)))
     return render(request, code_of(request, job.kind, params, file))
 
 
-def code_of_form(request: Request, kind: JobKind, entries: Entries) -> Response:
-    """The fragment with what starts the job that is being filled in."""
+def code_of_form(request: Request, kind: JobKind, entries: Entries, file: str = "") -> Response:
+    """The fragment with what starts the job that is being filled in; `file` is the name of the one
+    that it brings."""
+    if file:
+        entries = {**entries, "upload": (_NOT_SENT,)}
     try:
         params = typed.read(PARAMS_OF[kind], entries)
     except typed.Rejected as rejected:
-        return render(request, CodeContext("", "", tuple(rejected.messages.values())))
-    return render(request, code_of(request, kind, params))
+        return render(request, CodeContext("", "", tuple(_said(PARAMS_OF[kind], rejected))))
+    return render(request, code_of(request, kind, params, file))
+
+
+def _said(params: type[Params], rejected: typed.Rejected) -> Iterator[str]:
+    """`Name: must be given`."""
+    labels = {spec.name: spec.label for spec in specs(params)}
+    for name, message in rejected.messages.items():
+        yield f"{labels[name]}: {message}" if name in labels else message
 
 
 def code_of(request: Request, kind: JobKind, params: Params, file: str = "") -> CodeContext:
@@ -91,15 +102,18 @@ def code_of(request: Request, kind: JobKind, params: Params, file: str = "") -> 
     way, base = _WAYS[kind], str(request.base_url).rstrip("/")
     values = _as_typed(params)
     values.pop("upload", None)
-    if kind is JobKind.IMPORT and not file:  # a form says which of the two it brings
-        values |= params.model_dump(mode="json", include={"source"})
+    if kind is JobKind.IMPORT:  # a file says by itself what it is
+        values.pop("source", None)
+        values |= {} if file else params.model_dump(mode="json", include={"source"})
+    if kind is JobKind.EXPLAIN:  # its form is flat
+        values |= values.pop("attack", {})
     if way.file:
         curl = _form(base + way.path, way.file, file, values)
     else:
         curl = _json(base + way.path, {"kind": kind.value, "params": values})
     if kind is JobKind.ABLATION:  # the client's method asks for it by name
         values["dataset"] = values["training"].pop("dataset")
-    return CodeContext(curl, _python(base, way, file, values) if way.method else "", ())
+    return CodeContext(curl, _python(base, way, file, values), ())
 
 
 def _as_typed(params: Params) -> dict[str, Any]:

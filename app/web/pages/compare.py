@@ -10,12 +10,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import EvaluateParams, Id
+from app.contracts.params import Id
+from app.contracts.results import EvaluationSummary
 from app.contracts.views import JobView
 from app.contracts.words import attack
 from app.deps import LabDep
 from app.errors import Conflict, InvalidInput, LabError, NotFound
-from app.services import comparing, datasets, jobs
+from app.services import comparing, evaluations, jobs
 from app.services.lab import Lab
 from app.web import words
 from app.web.charts import comparison as compare_charts
@@ -35,9 +36,9 @@ class EvaluationChoice:
     """Its name; outside text."""
     models: int
     images: int
-    """How many were asked for."""
+    """How many were measured."""
     how: str
-    """Threat model and attacks."""
+    """Threat model and attacks, or why these are not known; then there are no figures."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,10 @@ def _choices(lab: Lab, chosen: Sequence[str], search: str) -> Choices:
     found = jobs.finished_evaluations(lab, text, limit=_SHOWN + 1)
     ids = {view.id for view in found}
     older = [view for view in (_known(lab, one) for one in chosen if one not in ids) if view]
-    measured = {str(view.params["dataset"]) for view in [*older, *found]}
-    names = {id_: view.name for id_, view in datasets.by_id(lab, measured).items()}
     ordered = sorted([*older, *found[:_SHOWN]], key=lambda view: view.id not in chosen)
+    said = evaluations.summaries(lab, [view.id for view in ordered])
     return Choices(
-        shown=tuple(_choice(view, names, view.id in chosen) for view in ordered),
+        shown=tuple(_choice(view, said.get(view.id), view.id in chosen) for view in ordered),
         more=bool(text) or len(found) > _SHOWN,
         search=text,
     )
@@ -142,15 +142,18 @@ def _known(lab: Lab, job_id: str) -> JobView | None:
     return view if done else None
 
 
-def _choice(job: JobView, datasets: dict[str, str], chosen: bool) -> EvaluationChoice:
-    params = EvaluateParams.model_validate(job.params)
+def _choice(job: JobView, said: EvaluationSummary | None, chosen: bool) -> EvaluationChoice:
+    if said is None:
+        how = "Its result is gone, or of an earlier version of the lab."
+        return EvaluationChoice(job, chosen, dataset="", models=0, images=0, how=how)
+    params = said.params
     threat = words.threat(params.attack.norm, params.epsilon)
     attacks = [attack(params.attack), *(method.record.title for method in params.further)]
     return EvaluationChoice(
         job=job,
         chosen=chosen,
-        dataset=datasets.get(params.dataset, "a dataset that is gone"),
-        models=len(params.models),
-        images=params.images,
+        dataset=said.dataset.name,
+        models=len(said.models),
+        images=said.images,
         how=f"{threat}; {', '.join(attacks)}",
     )

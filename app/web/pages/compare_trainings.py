@@ -90,7 +90,7 @@ def compare(
         found = trainings.histories(lab, job or [])
     except (InvalidInput, NotFound) as error:
         found, problem = [], error
-    hues = training_charts.hues([_recipe(one.job) for one in found])
+    hues = training_charts.hues([Recipe.known(one.job.params.get("recipe")) for one in found])
     newest = listings.job_lines(lab, JobFilter(kind=JobKind.TRAIN), page=1, page_size=_CHOICES)
     context = TrainingsContext(
         compared=_compared(lab, found, hues),
@@ -104,11 +104,6 @@ def compare(
         problem=f"{problem.detail} {problem.hint}".strip() if problem else "",
     )
     return render(request, context, status=problem.status if problem else 200)
-
-
-def _recipe(job: JobView) -> Recipe | None:
-    said = job.params.get("recipe")
-    return Recipe(said) if said in set(Recipe) else None
 
 
 def _compared(lab: Lab, found: Sequence[History], hues: Sequence[str]) -> tuple[Compared, ...]:

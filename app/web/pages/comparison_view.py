@@ -21,8 +21,6 @@ from app.web.charts.comparison import hues_of
 from app.web.pages.live_address import live_address
 
 SIGNIFICANT = 0.05
-_SMALLEST = 0.001
-"""A p-value below it is said to be: no chance is zero."""
 
 
 @dataclass(frozen=True)
@@ -147,24 +145,14 @@ def _test(test: PairedTest, compared: Sequence[Compared]) -> TestRow:
         quantity=test.quantity,
         first=test.first + 1,
         second=test.second + 1,
-        difference=f"{_signed(test.difference)} points",
-        interval=f"{_signed(test.low)} to {_signed(test.high)}",
+        difference=f"{words.signed(test.difference)} points",
+        interval=f"{words.signed(test.low)} to {words.signed(test.high)}",
         only_first=test.only_first,
         only_second=test.only_second,
-        p_value=_probability(test.p_value),
-        p_adjusted=_probability(test.p_adjusted),
+        p_value=words.probability(test.p_value),
+        p_adjusted=words.probability(test.p_adjusted),
         conclusion=_conclusion(test, compared),
     )
-
-
-def _signed(share: float) -> str:
-    """0.123 -> `+12.3`, with a minus sign that is as wide as the plus."""
-    points = f"{100 * share:+.1f}".replace("-", "−")
-    return "0.0" if points in ("+0.0", "−0.0") else points
-
-
-def _probability(p: float) -> str:
-    return words.unbroken(f"< {_SMALLEST}") if p < _SMALLEST else f"{p:.3f}"
 
 
 def _conclusion(test: PairedTest, compared: Sequence[Compared]) -> str:

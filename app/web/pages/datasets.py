@@ -21,9 +21,10 @@ from app.services import datasets, jobs
 from app.services.lab import Lab
 from app.web.forms.entries import Rejected, posted_entries
 from app.web.forms.form import FormView, form_of
+from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import IdPath, PageNumber, Posted
 from app.web.pages.keeping import changes
-from app.web.pages.sent_files import SentFile, sent_file, submit_with_file
+from app.web.pages.sent_files import SentFile, file_to_name, sent_file, submit_with_file
 from app.web.pages.submitting import AgainFrom, Entries, prefilled, submit
 from app.web.render import Context, render
 
@@ -125,6 +126,15 @@ def add(lab: LabDep, request: Request, posted: Posted) -> Response:
     return _to(job)
 
 
+@router.post("/code")
+def code(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the job of one of the forms from elsewhere."""
+    entries = posted_entries(ImportParams, posted)
+    archive = entries.get("source") == (Source.ARCHIVE.value,)
+    file = file_to_name(lab, posted, entries, "archive.zip") if archive else ""
+    return code_of_form(request, JobKind.IMPORT, entries, file)
+
+
 def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries) -> Response:
     try:
         file = posted.get("file")
@@ -145,7 +155,7 @@ def _free_name(lab: Lab, entries: Entries) -> str:
     source = next(iter(entries.get("source", ())), "")
     base = _NAMES.get(Source(source), source) if source in set(Source) else source
     taken = datasets.names_like(lab, base)
-    taken |= {str(job.params["name"]) for job in _unfinished(lab)}
+    taken |= {str(job.params.get("name")) for job in _unfinished(lab)}
     names = (base if i == 1 else f"{base} {i}" for i in range(1, len(taken) + 2))
     return next(name for name in names if name not in taken)
 

@@ -53,7 +53,7 @@ class EvaluateContext(Context):
     more: tuple[GroupView, ...]
     """All others, which few need."""
     more_open: bool
-    """Whether one of these is wrong."""
+    """Whether one of these is wrong, or not as in the job that filled the form."""
     has_model: bool
     """Whether there is anything to evaluate."""
     has_dataset: bool
@@ -137,6 +137,7 @@ def _evaluate_page(
         entries=entries,
         offers=offers,
         errors=messages,
+        earlier={} if again is None else typed.entries_of(EvaluateParams, again.params),
         wrong_beside=bool(called_error),
     )
     more = _without(form.groups, {*_MODELS, *_STRENGTH})
@@ -145,7 +146,7 @@ def _evaluate_page(
         models=_fields(form, _MODELS),
         strength=_fields(form, _STRENGTH),
         more=more,
-        more_open=any(field.error for group in more for field in group.fields),
+        more_open=any(field.error or field.was for group in more for field in group.fields),
         has_model=bool(known.views),
         has_dataset=bool(held.choices),
         misfit=_misfit(lab, entries, known.views),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -17,6 +19,7 @@ from app.web.charts.palette import identity
 from app.web.forms.entries import entries_of
 
 _WORST_FIRST = (Light.RED, Light.AMBER)
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -71,20 +74,44 @@ class Doubt:
 
 
 def doubts(result: EvaluationResult, recipes: Recipes, origin: Origin) -> tuple[Doubt, ...]:
-    """Checks that do not hold, the worst first; what is said of several models is said once."""
-    groups: dict[tuple[Light, str, str, str], list[Doubted]] = {}
+    """Checks that do not hold, the worst first; what is said of several models is said once, be
+    it with other numbers of each.
+    """
+    groups: dict[tuple[Light, str, str, str], list[tuple[Check, Doubted]]] = {}
     for one in styled(result.models, recipes):
         verdict = one.model.verdict
         for check in verdict.checks if verdict else ():
             if check.light is not Light.GREEN:
                 doubted = Doubted(one.model.name, identity(one.hue), check.figure)
-                key = (check.light, check.id, _problem(check), check.sentence)
-                groups.setdefault(key, []).append(doubted)
+                problem, sentence = (
+                    _NUMBER.sub("#", said) for said in (_problem(check), check.sentence)
+                )
+                key = (check.light, check.id, problem, sentence)
+                groups.setdefault(key, []).append((check, doubted))
     ordered = sorted(groups.items(), key=lambda group: _WORST_FIRST.index(group[0][0]))
     return tuple(
-        Doubt(light, check, problem, sentence, tuple(models), _mend(check, result, origin))
-        for (light, check, problem, sentence), models in ordered
+        Doubt(
+            light=light,
+            check=check,
+            problem=_of_all([_problem(each) for each, _ in found]),
+            sentence=_of_all([each.sentence for each, _ in found]),
+            models=tuple(doubted for _, doubted in found),
+            mend=_mend(check, result, origin),
+        )
+        for (light, check, *_), found in ordered
     )
+
+
+def _of_all(texts: Sequence[str]) -> str:
+    """Texts that differ in nothing but their numbers, as one: `2.0 to 6.7 points`."""
+    columns = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    spans = iter([_span(column) for column in columns])
+    return _NUMBER.sub(lambda _: next(spans), texts[0])
+
+
+def _span(numbers: Sequence[str]) -> str:
+    by_size = sorted(set(numbers), key=lambda number: float(number.replace(",", "")))
+    return by_size[0] if len(by_size) == 1 else f"{by_size[0]} to {by_size[-1]}"
 
 
 def _problem(check: Check) -> str:

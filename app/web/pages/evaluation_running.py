@@ -12,10 +12,11 @@ from fastapi.responses import Response
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy
+from app.contracts.stored import understood
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import NotFound
-from app.services import jobs, models
+from app.services import datasets, jobs, models
 from app.services.lab import Lab
 from app.web.charts import palette
 from app.web.pages.inputs import IdPath
@@ -47,7 +48,7 @@ class EstimateContext(Context):
     known: tuple[ModelSoFar, ...]
     """Models of which a first figure is there."""
     asked: int
-    """How many images were asked for."""
+    """How many images are to be measured."""
 
 
 router = APIRouter(prefix="/jobs")
@@ -64,8 +65,11 @@ def estimate(lab: LabDep, request: Request, job_id: IdPath) -> Response:
 
 
 def so_far(lab: Lab, job: JobView) -> tuple[tuple[ModelSoFar, ...], int]:
-    """Each model's latest estimate, and how many images were asked for."""
-    params = EvaluateParams.model_validate(job.params)
+    """Each model's latest estimate, and how many images are to be measured; nothing of a job of an
+    earlier version of the lab."""
+    params = understood(EvaluateParams, job.params)
+    if params is None:
+        return (), 0
     views = models.by_id(lab, params.models)
     hues = palette.colours(params.models, known_recipes(views))
     latest = _latest([event.body for event in jobs.charts_and_log(lab, job.id)])
@@ -80,7 +84,7 @@ def so_far(lab: Lab, job: JobView) -> tuple[tuple[ModelSoFar, ...], int]:
         )
         name = views[model].name if model in views else model[:8]
         found.append(ModelSoFar(model, name, palette.identity(hues[model]), images, figures))
-    return tuple(found), params.images
+    return tuple(found), datasets.measured_images(lab, params)
 
 
 def _latest(events: Sequence[dict[str, Any]]) -> dict[str, tuple[float, int]]:

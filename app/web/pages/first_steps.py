@@ -72,14 +72,14 @@ def _trainings(lab: Lab, has: Beginnings) -> list[_Plan]:
     """A teacher, then a student; one of either where the lab came with models."""
     done = [has.trained] if has.shipped else [has.clean, has.robust]
     running = () if all(done) else front.unfinished_trainings(lab)
-    robust = {job.id: Recipe(job.params["recipe"]).is_robust for job in running}
+    clean = {job.id for job in running if job.params.get("recipe") == Recipe.CLEAN}
     if has.shipped:
         return [_Plan(*_OWN, has.trained, next(iter(running), None))]
     return [
-        _Plan(*words, done, next((job for job in running if robust[job.id] is student), None))
-        for words, done, student in (
-            (_TEACHER, has.clean, False),
-            (_STUDENT, has.robust, True),
+        _Plan(*words, done, next((job for job in running if (job.id in clean) is teacher), None))
+        for words, done, teacher in (
+            (_TEACHER, has.clean, True),
+            (_STUDENT, has.robust, False),
         )
     ]
 

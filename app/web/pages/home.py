@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 from app.contracts.results import EvaluationSummary
 from app.contracts.units import to_255
 from app.contracts.views import Health, JobView
-from app.contracts.words import attack
+from app.contracts.words import attack, counted
 from app.deps import LabDep
 from app.services import front, showcase, upkeep
 from app.services.front import Recent
@@ -70,7 +70,7 @@ class HomeContext(Context):
     shown: ShownBox | None
     """What the models in the box show; None where the lab has none of them."""
     state: str
-    """What workers and broker do, in one line."""
+    """What workers, broker and webhook do, in one line."""
     ok: bool
     """Whether all of them answer."""
     steps: tuple[Step, ...]
@@ -110,7 +110,7 @@ def home(lab: LabDep, request: Request) -> Response:
     context = HomeContext(
         shown=_shown(lab),
         state=_state(health),
-        ok=health.ok,
+        ok=health.ok and not (health.webhook and health.webhook.failure),
         steps=first_steps(lab, evaluated=latest is not None),
         latest=latest,
         evaluation=None if found is None else headlines(found, recipes),
@@ -189,6 +189,17 @@ def _figures(found: EvaluationSummary, recipes: Recipes) -> dict[str, Figure]:
 
 
 def _state(health: Health) -> str:
+    webhook = health.webhook
+    if webhook is None or not webhook.failure:
+        return _of_jobs(health)
+    waiting = counted(webhook.waiting, "job")
+    return (
+        f"{_of_jobs(health)} The webhook at {webhook.host} {webhook.failure}: news of {waiting} "
+        "waits."
+    )
+
+
+def _of_jobs(health: Health) -> str:
     if not health.broker:
         return "The broker does not answer: jobs are kept, and run when it is back."
     idle = [queue.queue for queue in health.queues if not queue.workers]
@@ -200,5 +211,5 @@ def _state(health: Health) -> str:
     waiting = sum(queue.waiting for queue in health.queues)
     if not running and not waiting:
         return "Ready: every kind of job has a worker."
-    counted = f"{running} job{'' if running == 1 else 's'} running"
-    return f"{counted}, {waiting} waiting." if waiting else f"{counted}."
+    said = f"{counted(running, 'job')} running"
+    return f"{said}, {waiting} waiting." if waiting else f"{said}."

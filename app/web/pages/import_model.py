@@ -18,8 +18,9 @@ from app.services.lab import Lab
 from app.web.forms.choices import offered_datasets
 from app.web.forms.entries import Rejected, asked, posted_entries
 from app.web.forms.form import FormView, form_of
+from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
-from app.web.pages.sent_files import SentFile, sent_file, submit_with_file
+from app.web.pages.sent_files import SentFile, file_to_name, sent_file, submit_with_file
 from app.web.pages.submitting import AgainFrom, Entries, prefilled
 from app.web.render import Context, render
 
@@ -72,6 +73,14 @@ def start(lab: LabDep, request: Request, posted: Posted) -> Response:
         errors = {"file": f"{error.detail} {error.hint}".strip()}
         return render(request, _context(lab, entries, errors), status=error.status)
     return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+@router.post("/code")
+def code(lab: LabDep, request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the job of the form from elsewhere."""
+    entries = _entries(posted)
+    file = file_to_name(lab, posted, entries, "model.safetensors")
+    return code_of_form(request, JobKind.IMPORT_MODEL, entries, file)
 
 
 def _entries(posted: FormData) -> Entries:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
+
 from app.contracts.params import PARAMS_OF
+from app.contracts.stored import understood
 from app.contracts.views import JobView
 from app.errors import NotFound
 from app.services import datasets, jobs, models, uploads
 from app.services.lab import Lab
-from app.web.forms.readable import Named, RowGroup, readable
+from app.web.forms.readable import Named, Row, RowGroup, readable
 
 REPLACED = ("training.name", "training.recipe", "training.seed", "training.continue_from")
 """What an ablation replaces in the settings that its trainings share."""
 
 
 def job_params(lab: Lab, job: JobView) -> tuple[RowGroup, ...]:
-    """The parameters that meant something, with names in place of ids."""
-    return readable(PARAMS_OF[job.kind], job.params, _names_in(lab, job), without=REPLACED)
+    """The parameters that meant something, with names in place of ids; as they were stored where an
+    earlier version of the lab had others."""
+    kind = PARAMS_OF[job.kind]
+    if understood(kind, job.params) is None:
+        return (RowGroup("", tuple(_as_stored(name, v) for name, v in job.params.items())),)
+    return readable(kind, job.params, _names_in(lab, job), without=REPLACED)
+
+
+def _as_stored(name: str, value: object) -> Row:
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return Row(label=name, help="", values=(Named(said, ""),), changed=False)
 
 
 def _names_in(lab: Lab, job: JobView) -> dict[str, Named]:

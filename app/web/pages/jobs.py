@@ -54,8 +54,8 @@ def record(lab: LabDep, job_id: IdPath) -> Response:
     """
     job = jobs.get(lab, job_id)
     events = jobs.charts_and_log(lab, job_id)
-    before = [event.body for run in trainings.earlier(lab, job) for event in run.events]
-    bodies = [event.body for event in events]
+    before = [run.events for run in trainings.earlier(lab, job)]
+    runs = [[(event.at, event.body) for event in run] for run in (*before, events)]
     log = [
         {"at": event.at, "level": event.body["level"], "text": event.body["text"]}
         for event in events
@@ -64,8 +64,8 @@ def record(lab: LabDep, job_id: IdPath) -> Response:
     return JSONResponse(
         {
             "seq": events[-1].seq if events else 0,
-            "figures": KINDS[job.kind].figures(lab, job, [*before, *bodies]),
-            "readings": readings(bodies),
+            "figures": KINDS[job.kind].figures(lab, job, runs),
+            "readings": readings([event.body for event in events]),
             "log": log,
         }
     )

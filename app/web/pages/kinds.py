@@ -7,30 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import AblationParams, EvaluateParams, TrainParams
-from app.contracts.results import (
-    EvaluationResult,
-    ImportModelResult,
-    ImportResult,
-    JobResult,
-    TrainResult,
-)
+from app.contracts.params import PARAMS_OF, EvaluateParams, Recipe
+from app.contracts.results import EvaluationResult, ImportModelResult, ImportResult, TrainResult
+from app.contracts.results.base import Result
+from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.views import JobView
+from app.errors import Conflict, NotFound
 from app.services import ablations, jobs, models
 from app.services.lab import Lab
 from app.web.charts import evaluation, reported, training
 from app.web.charts.base import Figure
 from app.web.forms.readable import RowGroup
-from app.web.pages.ablation import AblationView, ablation_view
+from app.web.pages.ablation import AblationView, view_of
 from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.job_params import job_params
 from app.web.pages.recipes import known_recipes, recipes_of
 from app.web.render import Context
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ class JobContext(Context):
     """What was asked for."""
     again: str
     """Address of a form filled with the same parameters; empty for kinds without a form."""
+    unread: tuple[str, ...]
+    """What of it cannot be read any more, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ class AblationContext(JobContext):
 
     template: ClassVar[str] = "job_ablation.html"
 
-    ablation: AblationView
-    """The table as it is known now."""
+    ablation: AblationView | None
+    """The table as it is known now; None where it cannot be read any more."""
 
 
-def _no_figures(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
+def _no_figures(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
     return {}
 
 
@@ -122,8 +123,9 @@ class Kind:
     """What such a job does."""
     page: Callable[[Lab, JobView], JobContext]
     """All that its page shows."""
-    figures: Callable[[Lab, JobView, Sequence[reported.Event]], dict[str, Figure]] = _no_figures
-    """Charts of what the job reported so far, by name: those that the page itself lacks."""
+    figures: Callable[[Lab, JobView, Sequence[reported.Run]], dict[str, Figure]] = _no_figures
+    """Charts of what the job and the runs before it reported so far, by name: those that the page
+    itself lacks."""
     form: str = ""
     """Address of the form of such jobs; empty where scripts or other pages submit them."""
     checkpoints: bool = False
@@ -140,64 +142,67 @@ def _frame(lab: Lab, job: JobView) -> dict[str, Any]:
         "job": job,
         "params": job_params(lab, job),
         "again": f"{form}?from={job.id}" if form else "",
+        "unread": () if understood(PARAMS_OF[job.kind], job.params) else (UNREAD_PARAMS,),
     }
 
 
-def _result(lab: Lab, job: JobView) -> JobResult | None:
-    return jobs.result(lab, job.id) if job.has_result else None
+def _opened(lab: Lab, job: JobView, kind: type[R]) -> tuple[R | None, dict[str, Any]]:
+    """What the job left, where there is something that is read, and the frame."""
+    frame = _frame(lab, job)
+    if not job.has_result:
+        return None, frame
+    try:
+        result = jobs.result(lab, job.id)
+    except (Conflict, NotFound) as error:
+        said = f"{error.detail} {error.hint}".strip()
+        return None, {**frame, "unread": (*frame["unread"], said)}
+    assert isinstance(result, kind)
+    return result, frame
 
 
 def _import(lab: Lab, job: JobView) -> ImportContext:
-    result = _result(lab, job)
-    assert result is None or isinstance(result, ImportResult)
-    return ImportContext(**_frame(lab, job), imported=result)
+    result, frame = _opened(lab, job, ImportResult)
+    return ImportContext(**frame, imported=result)
 
 
 def _import_model(lab: Lab, job: JobView) -> ImportedModelContext:
-    result = _result(lab, job)
-    assert result is None or isinstance(result, ImportModelResult)
-    return ImportedModelContext(**_frame(lab, job), imported=result)
+    result, frame = _opened(lab, job, ImportModelResult)
+    return ImportedModelContext(**frame, imported=result)
 
 
 def _train(lab: Lab, job: JobView) -> TrainingContext:
-    result = _result(lab, job)
-    assert result is None or isinstance(result, TrainResult)
+    result, frame = _opened(lab, job, TrainResult)
     resumable = job.status in jobs.ENDED_EARLY and lab.files.has_checkpoint(job.id)
-    frame = _frame(lab, job)
     resume = f"{frame['again']}&continue_from={job.id}" if resumable else ""
     return TrainingContext(**frame, trained=result, resume=resume)
 
 
-def _training_figures(
-    lab: Lab, job: JobView, events: Sequence[reported.Event]
-) -> dict[str, Figure]:
-    return training.training_figures(events, TrainParams.model_validate(job.params).recipe)
+def _training_figures(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
+    return training.training_figures(runs, Recipe.known(job.params.get("recipe")))
 
 
 def _evaluate(lab: Lab, job: JobView) -> EvaluationContext:
-    result = _result(lab, job)
+    result, frame = _opened(lab, job, EvaluationResult)
     if result is None:
         known, asked = so_far(lab, job)
-        return EvaluationContext(
-            **_frame(lab, job), evaluation=None, figures={}, known=known, asked=asked
-        )
-    assert isinstance(result, EvaluationResult)
+        return EvaluationContext(**frame, evaluation=None, figures={}, known=known, asked=asked)
     recipes = recipes_of(lab, result.params.models)
     return EvaluationContext(
-        **_frame(lab, job),
+        **frame,
         evaluation=evaluation_view(result, recipes, origin_of(lab, job, result)),
         figures=evaluation.figures(result, recipes),
         known=(),
-        asked=result.params.images,
+        asked=result.images,
     )
 
 
-def _estimate(lab: Lab, job: JobView, events: Sequence[reported.Event]) -> dict[str, Figure]:
-    if job.has_result:
+def _estimate(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
+    params = understood(EvaluateParams, job.params)
+    if job.has_result or params is None:
         return {}
-    params = EvaluateParams.model_validate(job.params)
     views = models.by_id(lab, params.models)
     names = {model: view.name for model, view in views.items()}
+    events = [body for run in runs for _, body in run]
     return reported.evaluation_figures(events, params, names, known_recipes(views))
 
 
@@ -206,12 +211,10 @@ def _explain(lab: Lab, job: JobView) -> LiveAttackContext:
 
 
 def _ablation(lab: Lab, job: JobView) -> AblationContext:
-    return AblationContext(
-        **_frame(lab, job),
-        ablation=ablation_view(
-            AblationParams.model_validate(job.params), ablations.get(lab, job.id).table
-        ),
-    )
+    frame = _frame(lab, job)
+    if frame["unread"]:
+        return AblationContext(**frame, ablation=None)
+    return AblationContext(**frame, ablation=view_of(lab, ablations.get(lab, job.id)))
 
 
 KINDS: Mapping[JobKind, Kind] = {

@@ -20,6 +20,8 @@ from app.services.lab import Lab
 from app.web.forms.choices import known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
+from app.web.pages.as_code import code_of_form
+from app.web.pages.inputs import Posted
 from app.web.render import Context, render
 
 
@@ -114,6 +116,13 @@ def live(
         },
     )
     return render(request, context)
+
+
+@router.post("/live/code")
+def code(request: Request, posted: Posted) -> Response:
+    """The fragment with what starts the attack of the form from elsewhere."""
+    entries = posted_entries(ExplainParams, posted)
+    return code_of_form(request, JobKind.EXPLAIN, entries, "image.png")
 
 
 def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:

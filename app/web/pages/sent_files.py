@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import Params
@@ -13,6 +13,9 @@ from app.errors import InvalidInput
 from app.services import uploads
 from app.services.lab import Lab
 from app.web.pages.submitting import Entries, submit
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name on most file systems."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,16 @@ def sent_file(lab: Lab, entries: Entries) -> SentFile | None:
     upload = next(iter(entries.get("upload", ())), "")
     name = uploads.still_here(lab, upload) if upload else None
     return None if name is None else SentFile(upload, name)
+
+
+def file_to_name(lab: Lab, posted: FormData, entries: Entries, otherwise: str) -> str:
+    """What the file of a form is called that is not sent itself: the chosen one, else the one that
+    is here already."""
+    chosen = posted.get("file")
+    if isinstance(chosen, str) and chosen:
+        return chosen[:_LONGEST_NAME]
+    sent = sent_file(lab, entries)
+    return otherwise if sent is None else sent.name
 
 
 def submit_with_file(

@@ -1,0 +1,148 @@
+"""The rows of a design, each beside the one it is compared with, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contracts.jobs import JobStatus
+from app.contracts.params import Method
+from app.contracts.results import (
+    AblationRow,
+    AblationTable,
+    AttackRow,
+    Change,
+    EvaluationResult,
+    Rung,
+    Stage,
+)
+from app.services import paired
+from app.store.files import Files
+
+_STANDS = -1
+"""Of `Outcomes.broken_by`: no attack broke the image."""
+_Bools = NDArray[np.bool_]
+
+
+class _Record(NamedTuple):
+    """What one evaluation says of each image."""
+
+    numbers: tuple[int, ...]
+    stages: Mapping[Stage, _Bools]
+    """Of whom it is true, (N,); stages that were measured."""
+
+
+class _Pair(NamedTuple):
+    """One seed in two rows."""
+
+    row: int
+    seed: int
+    stage: Stage
+    table: paired.Table
+
+
+def rungs(files: Files, table: AblationTable, beside: Sequence[int | None]) -> tuple[Rung, ...]:
+    """Every row of a design, as far as it is measured.
+
+    Args:
+        beside: for each row the one that it is compared with, from 0.
+    """
+    records = [dict(_records(files, row)) for row in table.rows]
+    pairs = [pair for row, other in enumerate(beside) for pair in _pairs(records, row, other)]
+    values = [paired.mcnemar(pair.table.only_first, pair.table.only_second) for pair in pairs]
+    changes = [
+        (pair, _change(pair, p, adjusted))
+        for pair, p, adjusted in zip(pairs, values, paired.holm(values), strict=True)
+    ]
+    return tuple(
+        Rung(
+            label=row.label,
+            beside=beside[number],
+            shares=_shares(list(records[number].values())),
+            changes={
+                stage: tuple(c for p, c in changes if (p.row, p.stage) == (number, stage))
+                for stage in Stage
+                if any((p.row, p.stage) == (number, stage) for p, _ in changes)
+            },
+        )
+        for number, row in enumerate(table.rows)
+    )
+
+
+def _records(files: Files, row: AblationRow) -> Iterator[tuple[int, _Record]]:
+    """By seed, of the evaluations that left a result."""
+    for child in row.children:
+        if child.evaluation is not None and child.evaluation_status is JobStatus.SUCCEEDED:
+            # The table, too, leaves out what cannot be read.
+            with suppress(FileNotFoundError, ValueError):
+                yield child.seed, _record(files.result(child.evaluation))
+
+
+@lru_cache(maxsize=256)
+def _record(path: Path) -> _Record:
+    """A result never changes; pages of running ablations ask for it every few seconds.
+
+    Raises FileNotFoundError and ValueError for what cannot be read.
+    """
+    result = EvaluationResult.model_validate_json(path.read_bytes())
+    (model,) = result.models
+    if model.outcomes is None:
+        raise ValueError("a result of lab 0.1")
+    broken_by = np.asarray(model.outcomes.broken_by)
+    stages = {
+        stage: (broken_by == _STANDS) | (broken_by > last)
+        for stage, last in _last_attacks(model.attacks)
+    }
+    if Stage.AUTOATTACK in stages:
+        stages[Stage.FALL] = stages[Stage.PGD] & ~stages[Stage.AUTOATTACK]
+    return _Record(result.image_numbers, stages)
+
+
+def _last_attacks(attacks: Sequence[AttackRow]) -> Iterator[tuple[Stage, int]]:
+    """Which attack ends each stage, by its number from 1."""
+    numbered = list(enumerate(attacks, start=1))
+    for stage, method in ((Stage.PGD, Method.PGD), (Stage.CW, Method.CW)):
+        yield from ((stage, number) for number, attack in numbered if attack.method is method)
+    parts = [number for number, attack in numbered if attack.part_of_autoattack]
+    yield from ((Stage.AUTOATTACK, number) for number in parts[-1:])
+
+
+def _pairs(records: Sequence[dict[int, _Record]], row: int, other: int | None) -> Iterator[_Pair]:
+    """Each stage of each seed that both rows have, where they measured the same images."""
+    if other is None:
+        return
+    for seed, here in records[row].items():
+        before = records[other].get(seed)
+        if before is not None and before.numbers == here.numbers:
+            for stage in before.stages.keys() & here.stages.keys():
+                counts = paired.Table.of(before.stages[stage], here.stages[stage])
+                yield _Pair(row, seed, stage, counts)
+
+
+def _change(pair: _Pair, p_value: float, p_adjusted: float) -> Change:
+    found = paired.difference(pair.table)
+    return Change(
+        seed=pair.seed,
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        only_before=pair.table.only_first,
+        only_here=pair.table.only_second,
+        p_value=p_value,
+        p_adjusted=p_adjusted,
+    )
+
+
+def _shares(records: Sequence[_Record]) -> dict[Stage, float]:
+    return {
+        stage: fmean(float(record.stages[stage].mean()) for record in records)
+        for stage in Stage
+        if records and all(stage in record.stages for record in records)
+    }
