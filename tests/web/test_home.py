@@ -14,6 +14,7 @@ from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, ImportParams
 from app.contracts.results import ShowcasePicture
+from app.queue import Broker
 from app.services import job_changes, showcase
 from app.services.lab import Lab
 from app.settings import Settings
@@ -55,11 +56,11 @@ def titles(html: str) -> list[str]:
 
 
 def test_the_lamp_says_where_a_queue_has_several_workers(
-    lab: Lab, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab.broker, "workers", lambda: dict.fromkeys(Queue, 1))
+    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
     assert texts(home(client), "p.health") == ["Ready: every kind of job has a worker."]
-    monkeypatch.setattr(lab.broker, "workers", lambda: dict.fromkeys(Queue, 1) | {Queue.TRAIN: 4})
+    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1) | {Queue.TRAIN: 4})
     assert texts(home(client), "p.health") == [
         "Ready: every kind of job has a worker, 4 for “train”."
     ]
