@@ -1,5 +1,5 @@
 // The arena of a live attack: how much it takes to break each model, what transfers, what survives.
-import { budget, callings, expected, percent } from "./sentences.js";
+import { budget, callings, distinct, expected, percent } from "./sentences.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [480, 200, 40, 24];
@@ -23,9 +23,9 @@ function table(caption, head, rows) {
   return scroll;
 }
 
-function head(result, model, names) {
+function head(name, identity) {
   const made = cell("th", "", { scope: "row" });
-  made.append(cell("span", result.models[model].name, { className: `identity ${names[model]}` }));
+  made.append(cell("span", name, { className: `identity ${identity}` }));
   return made;
 }
 
@@ -51,20 +51,21 @@ function budgets(result, names) {
     const [figure, how] = minimal(result, i);
     const first = cell("td", figure);
     first.append(cell("small", how));
-    return [head(result, i, names), cell("td", result.classes[result.clean[i].top]), first, ...Object.keys(FORMS).map((form) => cell("td", stored(result, i, form)))];
+    return [head(result.models[i].name, names[i]), cell("td", result.classes[result.clean[i].top]), first, ...Object.keys(FORMS).map((form) => cell("td", stored(result, i, form)))];
   });
   return table("Smallest budget that changes the answer, and what of it survives storing", ["Model", "Says of the clean image", "Smallest ε", ...Object.values(FORMS)], rows);
 }
 
 function transfers(result, names, row) {
-  const rows = result.models.map((_, by) => [head(result, by, names), ...result.models.map((__, model) => {
+  const called = distinct(result.models.map((model) => model.name));
+  const rows = result.models.map((_, by) => [head(called[by], names[by]), ...result.models.map((__, model) => {
     const look = result.attacks[by].looks[model];
     const place = (row + 1) * (look.top.length / result.budgets.length) - 1;
     const top = look.top[place];
     const changed = top !== expected(result, model);
     return cell("td", `${result.classes[top]}, ${percent(look.confidence[place])}`, { className: changed ? "changed" : "" });
   })]);
-  return table(`Transfer at ${budget(result, result.budgets[row])}: image crafted on (row), seen by (column); bold where the answer changes`, ["Crafted on", ...result.models.map((model) => model.name)], rows);
+  return table(`Transfer at ${budget(result, result.budgets[row])}: image crafted on (row), seen by (column); bold where the answer changes`, ["Crafted on", ...called], rows);
 }
 
 function shape(tag, facts) {

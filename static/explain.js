@@ -98,7 +98,7 @@ class Viewer {
     this.root.toggleAttribute("data-first", first);
     // The first picture stands in the middle, where it will be among the others.
     this.sliders.budget.max = first ? 2 : result.budgets.length - 1;
-    this.sliders.iterate.max = result.iterates.length - 1;
+    this.sliders.iterate.max = Math.max(1, result.iterates.length - 1);
     for (const control of [this.sliders.budget, this.part("[data-play=budget]"), this.part("[data-tab=arena]")]) control.disabled = first;
     this.part("[data-crafted]").hidden = result.models.length === 1;
     choices.on.replaceChildren(new Option("each model itself", ""), ...result.models.map((model, i) => new Option(model.name, i)));
@@ -130,7 +130,7 @@ class Viewer {
   begin({ row, column, map, on }) {
     const { result, sliders, choices } = this;
     sliders.budget.value = row ?? Math.floor(sliders.budget.max / 2);
-    sliders.iterate.value = column ?? result.iterates.length - 1;
+    sliders.iterate.value = column ?? sliders.iterate.max;
     if ([...choices.map.options].some((one) => one.value === map)) choices.map.value = map;
     choices.on.value = on !== null && on < result.models.length ? String(on) : "";
   }
@@ -139,7 +139,7 @@ class Viewer {
     const on = this.choices.on.value;
     return {
       row: Number(this.sliders.budget.value),
-      column: Number(this.sliders.iterate.value),
+      column: Math.min(Number(this.sliders.iterate.value), this.result.iterates.length - 1),
       map: this.choices.map.value,
       on: on === "" ? null : Number(on),
     };
@@ -188,10 +188,7 @@ class Viewer {
     this.sliders.iterate.setAttribute("aria-valuetext", steps);
     this.columns.forEach((column, model) => this.drawModel(column, model));
     this.write("sentence", this.sentence());
-    const { by } = this.seen(0);
-    const level = result.attacks[by].levels[moment.row];
-    const whose = result.models.length > 1 ? ` of the image crafted on ${callings(result.models)[by]}` : "";
-    this.write("size", `After the last step, largest change${whose} ${(255 * level.max_change).toFixed(0)}/255, L2 ${level.l2_change.toFixed(2)}. The change alone is drawn ×${Number((127 / this.range).toPrecision(3))}, grey where there is none.`);
+    this.write("amplified", this.choices.picture.value === "changes" ? `The change alone is drawn ×${Number((127 / this.range).toPrecision(3))}, grey where there is none.` : "");
     const arena = this.part(".arena");
     if (!arena.hidden) arena.follow(moment.row);
   }
@@ -209,6 +206,8 @@ class Viewer {
     const tile = (name) => [...column.querySelectorAll(`[data-tile=${name}] canvas`)];
     const [picture] = tile("picture");
     this.sheets[by][this.choices.picture.value].draw(picture, row, moment.column, false);
+    const change = this.sheets[by].change(row, moment.column);
+    column.querySelector("[data-size]").textContent = row === 0 ? "none" : `±${change.most}/255, L2 ${change.length.toFixed(2)}`;
     picture.setAttribute("aria-label", row === 0 ? "The clean image" : `The image crafted on ${result.models[by].name}`);
     const [under, map] = tile("clean");
     this.sheets[by].shown.draw(under, 0, 0, false);

@@ -3,6 +3,7 @@ import { takePicture } from "./camera.js";
 import { show } from "./explain.js";
 import { ModelList } from "./model-list.js";
 import { budget } from "./sentences.js";
+import { Showcase } from "./showcase.js";
 
 const settings = JSON.parse(document.getElementById("settings").textContent);
 const form = document.getElementById("live");
@@ -153,8 +154,23 @@ function summarise() {
   document.getElementById("attack-summary").textContent = parts.join(", ");
 }
 
+// The largest budget is typed in the unit of the norm, and each norm has its own bound.
+const largest = field("max_epsilon");
+let norm = field("norm").value;
+
+function followNorm() {
+  const { unit, called, most, usual } = settings.largest[field("norm").value];
+  if (field("norm").value !== norm) largest.value = usual;
+  norm = field("norm").value;
+  largest.max = most;
+  largest.dataset.unit = unit;
+  largest.parentElement.querySelector(".unit").textContent = called;
+  largest.closest(".field").querySelector(".bounds").textContent = "";
+}
+
 for (const name of ["label", "target_class"]) field(name).setAttribute("list", "classes");
 form.addEventListener("change", (event) => {
+  followNorm();
   summarise();
   if (event.target.closest("details")) again();
 });
@@ -344,6 +360,9 @@ async function restore(id, facts) {
 }
 
 beginModels();
+followNorm();
 summarise();
 if (form.dataset.job) restore(form.dataset.job, new URLSearchParams(location.search)).catch((error) => say(error.message, true));
 else if (form.dataset.given) takeOwn(form.dataset.given, field("label").value);
+const example = document.getElementById("example");
+if (example) new Showcase(example).show(example.dataset.results);

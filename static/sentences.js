@@ -10,11 +10,21 @@ export function budget(result, epsilon) {
   return `${Number((255 * epsilon).toFixed(3))}/255`;
 }
 
-/** What each model is called: teacher and student where that is what two models are, else its name. */
+/** The names without the words in which all of them end; at least one word is left of each. */
+export function distinct(names) {
+  if (names.length < 2) return names;
+  const words = names.map((name) => name.split(" "));
+  const most = Math.min(...words.map((parts) => parts.length)) - 1;
+  let same = 0;
+  while (same < most && new Set(words.map((parts) => parts.at(-1 - same))).size === 1) same += 1;
+  return words.map((parts) => parts.slice(0, parts.length - same).join(" "));
+}
+
+/** What each model is called: teacher and student where that is what two models are, else its name in short. */
 export function callings(models) {
   const recipes = models.map((model) => model.recipe);
   if (models.length === 2 && recipes[0] === "clean" && recipes[1] && recipes[1] !== "clean") return ["the teacher", "the student"];
-  return models.map((model) => `“${model.name}”`);
+  return distinct(models.map((model) => model.name)).map((name) => `“${name}”`);
 }
 
 /** The class that a model should say: the true one, else what it says of the clean image. */

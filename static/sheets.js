@@ -106,29 +106,61 @@ function drawn(data, width, height) {
   return canvas;
 }
 
-/**
- * The pictures of one attack, and the changes in them, from the clean picture and the sheet of changes.
- * Of a change, grey is none, and `range`, in grey levels, has the full colour of its channel.
- */
-export async function pictures(cleanPng, changesPng, size, range) {
-  const [clean, sheet] = await Promise.all([pixels(cleanPng), pixels(changesPng)]);
-  const [width, height] = [sheet.width / 3, sheet.height];
-  const whole = new Uint8ClampedArray(4 * width * height).fill(255);
-  const changes = new Uint8ClampedArray(4 * width * height).fill(255);
-  const amplified = Uint8ClampedArray.from({ length: 511 }, (_, i) => 128 + 127 * Math.min(Math.max((i - 255) / range, -1), 1));
-  for (let y = 0, from = 0, to = 0; y < height; y += 1) {
-    const line = 4 * size * (y % size);
-    for (let x = 0; x < width; x += 1, to += 4) {
-      const at = line + 4 * (x % size);
-      for (let c = 0; c < 3; c += 1, from += 4) {
-        const before = clean.data[at + c];
-        const after = (before + sheet.data[from] + 128) & 255;
-        whole[to + c] = after;
-        changes[to + c] = amplified[255 + after - before];
+/** The pictures of one attack, from the clean picture and the sheet of changes; drawn when somebody looks. */
+class Pictures {
+  constructor(clean, sheet, size, range) {
+    Object.assign(this, { clean, sheet, size, range });
+  }
+
+  get shown() {
+    this.whole ??= this.tiles((before, after) => after);
+    return this.whole;
+  }
+
+  /** The changes: grey is none, and `range`, in grey levels, has the full colour of its channel. */
+  get changes() {
+    const amplified = Uint8ClampedArray.from({ length: 511 }, (_, i) => 128 + 127 * Math.min(Math.max((i - 255) / this.range, -1), 1));
+    this.alone ??= this.tiles((before, after) => amplified[255 + after - before]);
+    return this.alone;
+  }
+
+  /** Tiles whose channels have the values `value(before, after)`. */
+  tiles(value) {
+    const { clean, sheet, size } = this;
+    const [width, height] = [sheet.width / 3, sheet.height];
+    const data = new Uint8ClampedArray(4 * width * height).fill(255);
+    for (let y = 0, from = 0, to = 0; y < height; y += 1) {
+      const line = 4 * size * (y % size);
+      for (let x = 0; x < width; x += 1, to += 4) {
+        const at = line + 4 * (x % size);
+        for (let c = 0; c < 3; c += 1, from += 4) {
+          const before = clean.data[at + c];
+          data[to + c] = value(before, (before + sheet.data[from] + 128) & 255);
+        }
       }
     }
+    return new Tiles(drawn(data, width, height), size, size);
   }
-  return { shown: new Tiles(drawn(whole, width, height), size, size), changes: new Tiles(drawn(changes, width, height), size, size) };
+
+  /** How far one picture is from the clean one: at most, in grey levels, and its L2 length in units of [0, 1]. */
+  change(row, column) {
+    const { clean, sheet, size } = this;
+    let [most, squares] = [0, 0];
+    for (let y = 0; y < size; y += 1) {
+      for (let x = 0; x < 3 * size; x += 1) {
+        const before = clean.data[4 * (y * size + Math.floor(x / 3)) + (x % 3)];
+        const grey = sheet.data[4 * ((row * size + y) * sheet.width + 3 * column * size + x)];
+        const change = ((before + grey + 128) & 255) - before;
+        most = Math.max(most, Math.abs(change));
+        squares += change * change;
+      }
+    }
+    return { most, length: Math.sqrt(squares) / 255 };
+  }
+}
+
+export async function pictures(cleanPng, changesPng, size, range) {
+  return new Pictures(...await Promise.all([pixels(cleanPng), pixels(changesPng)]), size, range);
 }
 
 /** The colours from one end to the other, for a legend. */

@@ -171,7 +171,8 @@ def _text(job: JobRow, error: str | None, figures: Shares | None) -> str:
 
 def health(lab: Lab) -> WebhookHealth | None:
     """Whether the webhook takes what it is told; None where none is set."""
-    url, state = lab.settings.webhook_url, store.state(lab.database)
+    url = lab.settings.webhook_url
+    state = None if url is None else store.state(lab.database)
     if url is None or state is None:
         return None
     waiting = store.count(lab.database)

@@ -181,7 +181,7 @@ def accuracy(model: nn.Module, train: TensorSplit, test: TensorSplit, epochs: in
 @pytest.mark.slow
 @pytest.mark.trains
 def test_a_small_network_learns_it_and_a_linear_one_does_not(tmp_path: Path) -> None:
-    dataset = draw(tmp_path / "d", train=1000)
+    dataset = draw(tmp_path / "d", train=500)
     train, test = dataset.split("train").to("cpu"), dataset.split("test").to("cpu")
     torch.manual_seed(0)
     stages = [
@@ -196,6 +196,6 @@ def test_a_small_network_learns_it_and_a_linear_one_does_not(tmp_path: Path) -> 
     ]
     small = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
     small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    assert accuracy(small, train, test, epochs=7) > 0.8
+    assert accuracy(small, train, test, epochs=7) > 0.65
     linear = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3072), nn.Linear(3072, 10))
     assert accuracy(linear, train, test, epochs=2) < 0.4

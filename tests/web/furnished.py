@@ -129,6 +129,7 @@ class _Furnished:
             "help": "/help",
             "api": "/docs",
             "help-verdict": "/help/trust",
+            "help-results": "/help/results/ablation",
             "nowhere": "/nowhere",
         }
 

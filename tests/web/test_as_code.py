@@ -185,3 +185,10 @@ def test_a_job_of_an_earlier_version_has_no_code(client: httpx.Client, lab: Lab)
     answer = client.get(f"/jobs/{job}/code")
     assert answer.status_code == 200
     assert "earlier version" in answer.text
+
+
+def test_the_largest_budget_of_a_live_attack_is_in_its_norm(client: httpx.Client, lab: Lab) -> None:
+    typed = {"models": add_model(lab, add_dataset(lab)), "max_epsilon": "1.5"}
+    for norm, budget in (("l2", "382.5/255"), ("linf", "1.5/255")):
+        curl, _ = _codes(client.post("/live/code", data={**typed, "attack.norm": norm}).text)
+        assert f"max_epsilon={budget}" in curl

@@ -33,6 +33,8 @@ def test_every_document_is_a_page_whose_links_lead_somewhere(
             answer = client.get(target)
             assert answer.status_code == 200, target
             assert not part or parsed(answer.text).find(id=part), f"{target}#{part}"
+    # What scrolls sideways is reached by the keyboard.
+    assert all(wide.get("tabindex") == "0" for wide in document.select("pre, table"))
 
 
 def test_each_check_of_the_verdict_has_its_place(client: httpx.Client) -> None:

@@ -11,9 +11,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.contracts.changes import JobChanges
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, ImportParams
 from app.contracts.results import ShowcasePicture
+from app.queue import Broker
 from app.services import job_changes, showcase
 from app.services.lab import Lab
 from app.settings import Settings
@@ -52,6 +53,17 @@ def steps(html: str) -> list[tuple[str, str]]:
 
 def titles(html: str) -> list[str]:
     return texts(html, '.jobs a[id^="open-"]')
+
+
+def test_the_lamp_says_where_a_queue_has_several_workers(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
+    assert texts(home(client), "p.health") == ["Ready: every kind of job has a worker."]
+    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1) | {Queue.TRAIN: 4})
+    assert texts(home(client), "p.health") == [
+        "Ready: every kind of job has a worker, 4 for “train”."
+    ]
 
 
 def test_a_new_lab_shows_a_picture_under_attack_and_the_curves(
@@ -228,3 +240,25 @@ def test_the_picture_and_the_curves_fit_the_first_screen(page: Page) -> None:
     for width in (390, 1280, 1920):
         page.set_viewport_size({"width": width, "height": 800})
         page.wait_for_function(f"() => document.documentElement.scrollWidth <= {width}")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_live_shows_an_example_until_there_is_an_own_result(page: Page, lab: Lab) -> None:
+    teacher, student = (model.id for model in showcase.pictures(lab)[0].models)
+    result = explanation(teacher, student)
+    job = add_job(lab, JobKind.EXPLAIN, result.params, result=result)
+    page.goto("/live")
+    example = page.locator("#example")
+    expect(example).to_contain_text("An example from the box")
+    expect(example.locator(".says").first).to_contain_text("✓ horse")
+    expect(example.locator(".sentence")).to_contain_text("At 8/255 the teacher says")
+    example.locator("[data-slider]").focus()
+    page.keyboard.press("Home")
+    expect(example.locator(".sentence")).to_contain_text("Of the clean image")
+    page.route("**/api/live", lambda route: route.fulfill(status=202, json={"id": job}))
+    page.locator(".sample").first.click()
+    page.locator(".viewer:not([hidden])").wait_for()
+    expect(example).to_be_hidden()
+    page.goto(f"/live?job={job}")
+    expect(example).to_have_count(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import itertools
 import json
 import re
@@ -17,7 +18,7 @@ from plotly.colors import sample_colorscale
 
 from app.contracts.events import PreviewEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import Attack, ExplainParams, Goal, Recipe
+from app.contracts.params import Attack, ExplainParams, Goal, Norm, Recipe
 from app.services import jobs
 from app.services.lab import Lab
 from app.store import jobs as store
@@ -222,6 +223,29 @@ def test_maps_lie_over_their_pictures(page: Page, lab: Lab, pair: tuple[str, str
     assert near(pixel(picture, 5, 5), [round(128 + 127 * 8 / 16)] * 3, 1)
 
 
+def test_the_size_of_a_change_is_of_the_picture_that_is_shown(
+    page: Page, lab: Lab, pair: tuple[str, str]
+) -> None:
+    """Of each model and at each step. A grey level more at every pixel is 55 levels long."""
+    result = explanation(*pair)
+    changes = Image.open(io.BytesIO(base64.b64decode(result.attacks[1].changes_png)))
+    changes.putpixel((3 * 96 + 5, 12 * 32 + 7), 128 + 20)  # budget 12, step 3, one channel
+    buffer = io.BytesIO()
+    changes.save(buffer, "PNG")
+    other = result.attacks[1].model_copy(
+        update={"changes_png": base64.b64encode(buffer.getvalue()).decode()}
+    )
+    result = result.model_copy(update={"attacks": (result.attacks[0], other)})
+    opened(page, add_job(lab, JobKind.EXPLAIN, result.params, result=result))
+    sizes = page.locator("[data-size]")
+    expect(sizes).to_have_text(["±8/255, L2 1.74"] * 2)
+    slide(page, "budget", 12)
+    slide(page, "iterate", 3)
+    expect(sizes).to_have_text(["±12/255, L2 2.61", "±20/255, L2 2.61"])
+    slide(page, "budget", 0)
+    expect(sizes).to_have_text(["none", "none"])
+
+
 def test_a_transfer_is_the_same_image_for_all(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
     opened(page, finished(lab, *pair))
     slide(page, "iterate", 3)
@@ -339,6 +363,27 @@ def test_an_address_brings_everything_back(page: Page, lab: Lab, pair: tuple[str
         assert (kept.size, kept.getpixel((5, 5))) == ((32, 32), (100, 100, 100))
 
 
+def test_each_norm_has_its_own_largest_budget(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
+    attack = Attack(steps=10, norm=Norm.L2)
+    opened(page, finished(lab, *pair, attack=attack, max_epsilon=2.5))
+    page.locator("#attack-summary").click()
+    largest = page.locator("[name=max_epsilon]")
+    unit = page.locator(".field", has=largest).locator(".unit")
+
+    def shown() -> tuple[str | None, str | None, str | None]:
+        return largest.input_value(), unit.text_content(), largest.get_attribute("max")
+
+    assert shown() == ("2.5", "length", "10")
+    page.locator("[name$='attack.norm'][value=linf]").check()
+    assert shown() == ("16", "/255", "64")
+    page.locator("[name$='attack.norm'][value=l2]").check()
+    assert shown() == ("1", "length", "10")
+    expect(page.locator("#attack-summary")).to_have_text("PGD, L2, 10 steps, up to 1")
+    with page.expect_response("**/api/live") as sent:
+        page.click("#attack")
+    assert _asked(lab, sent.value.json()["id"]).max_epsilon == 1.0
+
+
 def test_an_image_is_attacked_at_once(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
     page.goto("/live")
     photograph = page.locator("[data-classes] .sample").nth(1)
@@ -429,6 +474,8 @@ def test_a_place_belongs_to_what_is_shown(page: Page, lab: Lab, pair: tuple[str,
     slide(page, "budget", 12)
     expect(page.locator(".sentence")).to_contain_text("At 12/255")
     assert f"job={before}&eps=12/255" in page.url
+    assert page.locator(".viewer").get_attribute("aria-busy") == "true"
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 1280
     page.evaluate("() => window.release()")
     expect(page.locator(".viewer")).to_contain_text("no true class given")
     expect(page.locator("[data-text=budget]")).to_have_text("2/255")

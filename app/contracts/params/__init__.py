@@ -16,6 +16,7 @@ from app.contracts.params.attacks import (
     MAX_L1,
     MAX_L2,
     MAX_LINF,
+    MAX_OF,
     Attack,
 )
 from app.contracts.params.base import (
@@ -31,7 +32,7 @@ from app.contracts.params.base import (
 from app.contracts.params.datasets import ImportParams, Source
 from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
-from app.contracts.params.live import LIVE_ITERATES, LIVE_LEVELS, ExplainParams
+from app.contracts.params.live import LARGEST_OF, LIVE_ITERATES, LIVE_LEVELS, ExplainParams
 from app.contracts.params.model_import import ImportModelParams
 from app.contracts.params.presets import TRAINING_PRESETS, TrainingPreset, training_preset
 from app.contracts.params.training import (
@@ -52,11 +53,13 @@ PARAMS_OF: Mapping[JobKind, type[Params]] = {
 }
 
 __all__ = [
+    "LARGEST_OF",
     "LIVE_ITERATES",
     "LIVE_LEVELS",
     "MAX_L1",
     "MAX_L2",
     "MAX_LINF",
+    "MAX_OF",
     "MAX_TRAININGS",
     "PARAMS_OF",
     "TRAINING_PRESETS",

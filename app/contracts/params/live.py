@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import model_validator
 
-from app.contracts.params.attacks import MAX_L2, Attack, within_norm
+from app.contracts.attacks import Norm
+from app.contracts.params.attacks import LIMITS, MAX_OF, Attack, within_norm
 from app.contracts.params.base import Id, Params, Seed, invalid, parameter
 from app.contracts.units import Intensity, from_255
 
@@ -14,6 +16,9 @@ LIVE_LEVELS = 17
 """Positions of the live view's budget slider, from 0 to the largest budget."""
 LIVE_ITERATES = 11
 """Positions of its iteration slider at most, the start and the last step among them."""
+LARGEST_OF: Mapping[Norm, float] = {Norm.LINF: from_255(16), Norm.L2: 1.0, Norm.L1: 24.0}
+"""The right end of the budget slider, where nothing else is asked: twice the budget that is usual
+in each norm."""
 
 
 def _live_attack() -> Attack:
@@ -31,8 +36,8 @@ class ExplainParams(Params):
     )  # fmt: skip
     attack: Attack = parameter(_live_attack, title="Attack", help="The same for every budget.")
     max_epsilon: Intensity = parameter(
-        from_255(16), title="Largest budget ε", unit="/255", gt=0, le=MAX_L2,
-        help="The right end of the slider.",
+        LARGEST_OF[Norm.LINF], title="Largest budget ε", unit="/255",
+        gt=0, le=max(MAX_OF.values()), help=f"The right end of the slider. {LIMITS}",
     )  # fmt: skip
     label: str | None = parameter(
         None, title="True class", max_length=200,

@@ -107,6 +107,7 @@ def _document(name: str) -> Document:
     for token in tokens:
         _lead_on(token.children or [], name)
     html = parser.renderer.render(tokens, parser.options, {})
+    html = html.replace("<pre>", '<pre tabindex="0">')  # a wide one scrolls, by keyboard too
     return Document(name, _titles()[name], Markup(html), tuple(sections))
 
 

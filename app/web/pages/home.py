@@ -9,56 +9,20 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.contracts.results import EvaluationSummary
-from app.contracts.units import to_255
 from app.contracts.views import Health, JobView
-from app.contracts.words import attack, counted
+from app.contracts.words import counted
 from app.deps import LabDep
 from app.services import front, showcase, upkeep
 from app.services.front import Recent
 from app.services.lab import Lab
 from app.web.charts.base import Figure, Recipes
 from app.web.charts.curves import against_epsilon, against_steps
-from app.web.charts.showcase import box_curves, distinct
+from app.web.charts.showcase import box_curves
 from app.web.pages.first_steps import Step, first_steps
 from app.web.pages.headlines import Headlines, headlines, left_by
 from app.web.pages.recipes import recipes_of
+from app.web.pages.showcase_view import ShownBox, shown_box
 from app.web.render import Context, render
-from app.web.words import count
-
-
-@dataclass(frozen=True)
-class ShownPicture:
-    """A picture to choose; its results are fetched when it is chosen."""
-
-    name: str
-    title: str
-    image: str
-    """Address of the picture."""
-    results: str
-    """Address of what the attacks on it left."""
-    credit: str
-    """Who made it, under which licence."""
-    source: str
-    """Address of the original."""
-
-
-@dataclass(frozen=True)
-class ShownBox:
-    """What the showcase says of the models in the box."""
-
-    pictures: tuple[ShownPicture, ...]
-    names: tuple[str, str]
-    """Teacher and student, in short."""
-    epsilon: int
-    """In grey levels of 255: where the slider stands at first."""
-    budgets: int
-    """Positions of the slider."""
-    smoothing: float | None
-    """How much of each label was spread over other classes; None where that differs."""
-    tried: int
-    held: int
-    legend: str
-    """What the curves are, and of how many images; holds outside text."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +70,9 @@ def home(lab: LabDep, request: Request) -> Response:
     latest = front.evaluation(lab)
     found = None if latest is None else left_by(lab, latest)
     recipes = {} if found is None else recipes_of(lab, [model.model for model in found.models])
-    health = upkeep.health(lab)
+    health, shown = upkeep.health(lab), shown_box(lab)
     context = HomeContext(
-        shown=_shown(lab),
+        shown=shown,
         state=_state(health),
         ok=health.ok and not (health.webhook and health.webhook.failure),
         steps=first_steps(lab, evaluated=latest is not None),
@@ -133,46 +97,6 @@ def shown_picture(lab: LabDep, name: str) -> Response:
     """What the attacks on a picture of the showcase left; the address changes with it."""
     document = showcase.document(lab, name)
     return Response(document, media_type="application/json", headers={"cache-control": _FOR_EVER})
-
-
-def _shown(lab: Lab) -> ShownBox | None:
-    facts, pictures = showcase.facts(lab), showcase.pictures(lab)
-    if facts is None:
-        return None
-    teacher, student = pictures[0].models
-    short = distinct([teacher.name, student.name])
-    smoothing = {model.label_smoothing for model in (teacher, student)}
-    return ShownBox(
-        pictures=tuple(
-            ShownPicture(
-                name=one.picture.name,
-                title=one.picture.title,
-                image=one.picture.address,
-                results=f"/showcase/{one.picture.name}.json?v={showcase.version(lab)}",
-                credit=f"{one.picture.author}, {one.picture.licence}",
-                source=one.picture.source,
-            )
-            for one in pictures
-        ),
-        names=(short[0], short[1]),
-        epsilon=round(to_255(facts.epsilon)),
-        budgets=len(pictures[0].budgets),
-        smoothing=smoothing.pop() if len(smoothing) == 1 else None,
-        tried=facts.tried,
-        held=facts.held,
-        legend=_legend(lab, facts.curves),
-    )
-
-
-def _legend(lab: Lab, curves: EvaluationSummary) -> str:
-    said = f"Dashed: {attack(curves.params.attack)}, with 95 % bands."
-    marked = {mark.n for mark in showcase.autoattack(lab).values()}
-    if marked:
-        said += " Stars: worst case with AutoAttack, with 95 % intervals."
-    said += f" n = {count(curves.images)} test images of {curves.dataset.name}"
-    if marked - {curves.images}:
-        said += f", {count(min(marked))} for AutoAttack"
-    return f"{said}."
 
 
 def _box_figures(lab: Lab) -> dict[str, Figure]:
@@ -210,6 +134,7 @@ def _of_jobs(health: Health) -> str:
     running = sum(queue.running for queue in health.queues)
     waiting = sum(queue.waiting for queue in health.queues)
     if not running and not waiting:
-        return "Ready: every kind of job has a worker."
+        several = "".join(f", {q.workers} for “{q.queue}”" for q in health.queues if q.workers > 1)
+        return f"Ready: every kind of job has a worker{several}."
     said = f"{counted(running, 'job')} running"
     return f"{said}, {waiting} waiting." if waiting else f"{said}."

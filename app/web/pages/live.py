@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import ExplainParams, Recipe
+from app.contracts.params import LARGEST_OF, MAX_OF, ExplainParams, Norm, Recipe
 from app.contracts.results import Picture
+from app.contracts.units import to_255
 from app.contracts.views import DatasetView, ModelView
 from app.deps import LabDep
 from app.errors import InvalidInput
@@ -20,8 +21,10 @@ from app.services.lab import Lab
 from app.web.forms.choices import known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
+from app.web.forms.specs import UNIT_255, plain
 from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
+from app.web.pages.showcase_view import ShownBox, shown_box
 from app.web.render import Context, render
 
 
@@ -54,6 +57,8 @@ class LiveContext(Context):
     """Pictures of free licence to try."""
     samples: tuple[SampleSet, ...]
     """Test images to try, a set for each dataset."""
+    example: ShownBox | None
+    """What the showcase has to show before the first attack; None with an image to begin with."""
     job: str
     """The id of an earlier explain job to show; empty for none."""
     chosen: bool
@@ -97,6 +102,7 @@ def live(
         more_models=known.more,
         examples=showcase.examples(lab),
         samples=_samples(datasets.newest(lab), lists),
+        example=None if job or dataset else shown_box(lab),
         job=job,
         chosen=bool(wished),
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",
@@ -113,15 +119,28 @@ def live(
                 for choice in known.offer.choices
             ],
             "chosen": chosen,
+            "largest": {norm.value: _largest(norm) for norm in Norm},
         },
     )
     return render(request, context)
+
+
+def _largest(norm: Norm) -> dict[str, Any]:
+    """How the largest budget is typed in a norm: the unit, the usual one, and the most."""
+    if norm is Norm.LINF:
+        most, usual = (round(to_255(of[norm]), 3) for of in (MAX_OF, LARGEST_OF))
+        return {"unit": UNIT_255, "called": UNIT_255, "most": most, "usual": usual}
+    return {"unit": "", "called": "length", "most": MAX_OF[norm], "usual": LARGEST_OF[norm]}
 
 
 @router.post("/live/code")
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the attack of the form from elsewhere."""
     entries = posted_entries(ExplainParams, posted)
+    if entries.get("attack.norm", (Norm.LINF,)) != (Norm.LINF,):
+        # With an exponent a number is taken as it is, and not as 255ths.
+        typed = entries.pop("max_epsilon", ())
+        entries |= {"max_epsilon": (f"{typed[0]}e0",)} if typed else {}
     return code_of_form(request, JobKind.EXPLAIN, entries, "image.png")
 
 
@@ -129,7 +148,11 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     job = jobs.get(lab, job_id)
     if job.kind is not JobKind.EXPLAIN:
         raise InvalidInput("That job is no live attack.", hint="Open it from the list of jobs.")
-    return entries_of(ExplainParams, job.params)
+    entries = entries_of(ExplainParams, job.params)
+    largest = job.params.get("max_epsilon")
+    if largest is not None and entries.get("attack.norm") != (Norm.LINF,):
+        entries["max_epsilon"] = (plain(largest),)
+    return entries
 
 
 def _used_last(lab: Lab) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from app.web.pages.reference_shapes import (
     Word,
     example,
     field,
+    fields,
     kind,
     resolved,
     shape,
@@ -126,16 +127,8 @@ def _parameter(said: Schema) -> Field:
 
 
 def _body(media_type: str, schema: Schema, shapes: Mapping[str, Schema]) -> Body:
-    form = () if media_type == _JSON else _form(resolved(schema, shapes))
+    form = () if media_type == _JSON else fields(resolved(schema, shapes), nullable=False)
     return Body(media_type, () if form else kind(schema), form)
-
-
-def _form(schema: Schema) -> tuple[Field, ...]:
-    needed = schema.get("required", ())
-    return tuple(
-        field(name, part, required=name in needed, nullable=False)
-        for name, part in schema["properties"].items()
-    )
 
 
 def _answers(responses: Mapping[str, Any]) -> Iterator[Answer]:

@@ -113,11 +113,11 @@ def _number(limit: float) -> str:
     return f"{int(limit):,}" if limit == int(limit) else f"{limit:g}"
 
 
-def fields(schema: Schema) -> tuple[Field, ...]:
+def fields(schema: Schema, *, nullable: bool = True) -> tuple[Field, ...]:
     """The parts of an object, in order."""
     needed = schema.get("required", ())
     return tuple(
-        field(name, part, required=name in needed)
+        field(name, part, required=name in needed, nullable=nullable)
         for name, part in schema.get("properties", {}).items()
     )
 
