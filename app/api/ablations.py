@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.contracts.results import AblationTable, Rung
+from app.contracts.results import AblationTable, Contrast
 from app.deps import IdPath, LabDep
 from app.services import ablations
 from app.services.exports import attachment, file_name
@@ -29,14 +29,14 @@ def table(lab: LabDep, job_id: IdPath) -> AblationTable:
     return ablations.get(lab, job_id).table
 
 
-@router.get("/{job_id}/ablation/rungs")
-def rungs(lab: LabDep, job_id: IdPath) -> list[Rung]:
+@router.get("/{job_id}/ablation/contrasts")
+def contrasts(lab: LabDep, job_id: IdPath) -> list[Contrast]:
     """Every row of a design beside the one it is compared with, on the same images, seed by seed.
 
     How many images stand under PGD, then under CW too, then under all attacks, and how many fall
     between the first and the last; empty for an ablation of recipes with a grid.
     """
-    return list(ablations.rungs_of(lab, ablations.get(lab, job_id)))
+    return list(ablations.contrasts_of(lab, ablations.get(lab, job_id)))
 
 
 @router.get("/{job_id}/ablation.csv", response_class=StreamingResponse, responses=_CSV)

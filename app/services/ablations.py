@@ -9,11 +9,11 @@ from typing import NamedTuple
 from app.ablations import tables
 from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams
-from app.contracts.results import AblationResult, AblationTable, Rung
+from app.contracts.results import AblationResult, AblationTable, Contrast
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.views import JobView
 from app.errors import Conflict, InvalidInput, NotFound
-from app.services import jobs, rungs, spreadsheets
+from app.services import contrasts, jobs, spreadsheets
 from app.services.lab import Lab
 
 
@@ -41,11 +41,13 @@ def get(lab: Lab, job_id: str) -> Ablation:
     return Ablation(job, params, tables.table(lab.database, lab.files, job_id, params))
 
 
-def rungs_of(lab: Lab, ablation: Ablation) -> tuple[Rung, ...]:
+def contrasts_of(lab: Lab, ablation: Ablation) -> tuple[Contrast, ...]:
     """Every row of a design beside the one it is compared with; empty for recipes with a grid."""
     if ablation.params.design.is_grid:
         return ()
-    return rungs.rungs(lab.files, ablation.table, [row.beside for row in ablation.params.rows()])
+    return contrasts.contrasts(
+        lab.files, ablation.table, [row.beside for row in ablation.params.rows()]
+    )
 
 
 def csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:

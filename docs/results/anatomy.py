@@ -21,12 +21,12 @@ from app.contracts.results import (
     AblationRow,
     AblationTable,
     Change,
+    Contrast,
     Measure,
-    Rung,
     Stage,
     reported_in,
 )
-from app.services.rungs import rungs
+from app.services.contrasts import contrasts
 from app.store import job_queries
 from app.store.db import Database
 from app.store.files import Files
@@ -71,15 +71,15 @@ def _figure(line: AblationRow, measure: Measure, seed: int) -> str:
     return f"{100 * found.value:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
 
 
-def changes(found: Sequence[Rung]) -> None:
+def changes(found: Sequence[Contrast]) -> None:
     """Every row beside another one: shares in per cent, and differences in points."""
-    stages = [stage for stage in Stage if any(stage in rung.shares for rung in found)]
+    stages = [stage for stage in Stage if any(stage in contrast.shares for contrast in found)]
     head("row", "beside", *(STAGES[stage] for stage in stages), left=2)
-    for rung in found:
-        if rung.shares:
-            beside = "" if rung.beside is None else found[rung.beside].label
-            cells = (_stage(rung.shares.get(s), rung.changes.get(s, ())) for s in stages)
-            row(rung.label, beside, *cells)
+    for contrast in found:
+        if contrast.shares:
+            beside = "" if contrast.beside is None else found[contrast.beside].label
+            cells = (_stage(contrast.shares.get(s), contrast.changes.get(s, ())) for s in stages)
+            row(contrast.label, beside, *cells)
 
 
 def _stage(share: float | None, found: Sequence[Change]) -> str:
@@ -114,7 +114,7 @@ def main(lab: Path, jobs: Sequence[str]) -> None:
         print(f"\n## {params.design.record.title}: {params.name} ({job})\n")
         figures(table)
         print()
-        changes(rungs(files, table, [line.beside for line in params.rows()]))
+        changes(contrasts(files, table, [line.beside for line in params.rows()]))
         print()
         reported(params)
 

@@ -34,7 +34,7 @@ ROUTES = {
     "/api/jobs/{job_id}/images.csv": {"get"},
     "/api/jobs/{job_id}/ablation": {"get"},
     "/api/jobs/{job_id}/ablation.csv": {"get"},
-    "/api/jobs/{job_id}/ablation/rungs": {"get"},
+    "/api/jobs/{job_id}/ablation/contrasts": {"get"},
     "/api/jobs/rerun": {"post"},
     "/api/comparisons": {"get"},
     "/api/board": {"get"},

@@ -10,7 +10,7 @@ import pytest
 from app.contracts.results import Measure
 from app.services import ablations
 from app.services.lab import Lab
-from tests.services.test_rungs import FIRST, SECOND, measure, submitted
+from tests.services.test_contrasts import FIRST, SECOND, measure, submitted
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "results" / "anatomy.py"
 

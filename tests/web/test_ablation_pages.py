@@ -287,13 +287,13 @@ def test_what_each_row_changes_stands_in_a_table_of_its_own(lab: Lab, client: ht
     for child in children_of(lab.database, job):
         succeed(lab.database, lab.files, take(lab.database, child.id))
     lifecycle.advance(lab.database, lab.files, job)
-    assert not parsed(client.get(f"/jobs/{job}").text).select("#rungs")
+    assert not parsed(client.get(f"/jobs/{job}").text).select("#contrasts")
     for number, child in enumerate(children_of(lab.database, job, JobStatus.QUEUED)):
         shares = {"clean": 90, "fgsm": 60, "pgd": 50, "cw": 45, "aa": 40 - 10 * number}
         succeed(lab.database, lab.files, take(lab.database, child.id), shares)
         lifecycle.advance(lab.database, lab.files, job)
     page = _plain(client.get(f"/jobs/{job}").text)
-    table = parsed(page).select_one("table.rungs")
+    table = parsed(page).select_one("table.contrasts")
     head = [text_of(cell) for cell in table.select("thead th")]
     assert head == ["Row", "stand under PGD-20", "and CW-20", "and AutoAttack", "fall in between"]
     first, second = (
@@ -303,8 +303,8 @@ def test_what_each_row_changes_stands_in_a_table_of_its_own(lab: Lab, client: ht
     assert second[0].endswith("beside “AGKD-BML, 1 step”")
     assert second[3].startswith("30.0 % −10.0 −")
     assert second[4].startswith("20.0 % +10.0 +")
-    rungs = client.get(f"/api/jobs/{job}/ablation/rungs").json()
-    assert [rung["beside"] for rung in rungs] == [None, 0, 1, 2, 3]
+    contrasts = client.get(f"/api/jobs/{job}/ablation/contrasts").json()
+    assert [contrast["beside"] for contrast in contrasts] == [None, 0, 1, 2, 3]
     assert "With training steps that their source does not tell: AGKD-BML; under PGD-20" in page
 
 

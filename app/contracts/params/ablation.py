@@ -195,11 +195,11 @@ class AblationParams(Params):
     def rows(self) -> tuple[Row, ...]:
         """The lines of the table: recipe by recipe, the last parameter of the grid fastest; or
         those of the design."""
-        rungs = self.design.record.rungs
-        if rungs is not None:
+        variants = self.design.record.variants
+        if variants is not None:
             return tuple(
-                Row(rung.recipe, rung.changes, (), rung.title, rung.beside)
-                for rung in rungs(self.training.epsilon)
+                Row(variant.recipe, variant.changes, (), variant.title, variant.beside)
+                for variant in variants(self.training.epsilon)
             )
         return tuple(row for recipe in self.recipes for row in self._rows_of(recipe))
 

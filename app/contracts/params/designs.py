@@ -14,7 +14,7 @@ from app.contracts.options import Option, Record
 from app.contracts.recipes import Recipe
 
 
-class Rung(NamedTuple):
+class Variant(NamedTuple):
     """One row of a design, which is compared with another one."""
 
     title: str
@@ -27,11 +27,11 @@ class Rung(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DesignRecord(Record):
-    rungs: Callable[[float], tuple[Rung, ...]] | None = None
+    variants: Callable[[float], tuple[Variant, ...]] | None = None
     """From the budget of the shared settings, in units of [0, 1], to the rows; None: a grid."""
 
 
-def _parts(_: float) -> tuple[Rung, ...]:
+def _parts(_: float) -> tuple[Variant, ...]:
     """From PGD-AT to AGKD-BML, a part at a time.
 
     The MART term is that of the recipe `mart`: on top of the cross-entropy of PGD-AT it is what
@@ -43,14 +43,14 @@ def _parts(_: float) -> tuple[Rung, ...]:
     plain = smooth | {"label_smoothing": 0.0, "direction": "away"}
     begun = towards | {"start_from_teacher": True}
     return (
-        Rung("PGD-AT, no smoothing", Recipe.PGD_AT, plain, None),
-        Rung("+ smoothing 0.5", Recipe.PGD_AT, smooth | {"direction": "away"}, 0),
-        Rung("+ towards the most confusing class", Recipe.PGD_AT, towards, 1),
-        Rung("+ MART term", Recipe.MART, towards, 2),
-        Rung("+ start from the teacher", Recipe.MART, begun, 3),
-        Rung("+ AGKD", Recipe.AGKD, whole, 4),
-        Rung("+ BML, no AGKD", Recipe.BML, whole, 4),
-        Rung("All: AGKD-BML", Recipe.AGKD_BML, whole, 6),
+        Variant("PGD-AT, no smoothing", Recipe.PGD_AT, plain, None),
+        Variant("+ smoothing 0.5", Recipe.PGD_AT, smooth | {"direction": "away"}, 0),
+        Variant("+ towards the most confusing class", Recipe.PGD_AT, towards, 1),
+        Variant("+ MART term", Recipe.MART, towards, 2),
+        Variant("+ start from the teacher", Recipe.MART, begun, 3),
+        Variant("+ AGKD", Recipe.AGKD, whole, 4),
+        Variant("+ BML, no AGKD", Recipe.BML, whole, 4),
+        Variant("All: AGKD-BML", Recipe.AGKD_BML, whole, 6),
     )
 
 
@@ -60,9 +60,9 @@ _REACH = 2.5
 that an attack can cross the ball."""
 
 
-def _steps(epsilon: float) -> tuple[Rung, ...]:
+def _steps(epsilon: float) -> tuple[Variant, ...]:
     return tuple(
-        Rung(
+        Variant(
             f"AGKD-BML, {steps} step{'' if steps == 1 else 's'}",
             Recipe.AGKD_BML,
             {"steps": steps, "step_size": _REACH * epsilon / steps},
@@ -84,17 +84,17 @@ class Design(Option):
         summary="From PGD-AT to AGKD-BML a part at a time: smoothing, direction of the attack, "
         "MART term, start from the teacher, AGKD, BML. Which part makes real robustness, and "
         "which makes gradients that mislead? 8 rows; needs a teacher of the same architecture.",
-        rungs=_parts,
+        variants=_parts,
     )  # fmt: skip
     STEPS = "steps", DesignRecord(
         title="Steps of the training attack",
         summary="AGKD-BML trained with 1, 2, 3, 7 and 10 attack steps, whose size lets them cross "
         "the ball: 2.5 ε in all. Do few steps raise accuracy under PGD and lower it under "
         "AutoAttack? 5 rows.",
-        rungs=_steps,
+        variants=_steps,
     )  # fmt: skip
 
     @property
     def is_grid(self) -> bool:
         """Whether recipes and values are chosen, not given."""
-        return self.record.rungs is None
+        return self.record.variants is None

@@ -164,7 +164,7 @@ class Change(Result):
     """The same over all changes of the table together (Holm, 1979)."""
 
 
-class Rung(Result):
+class Contrast(Result):
     """A row of a design: how far its images come, and what it changes."""
 
     label: str

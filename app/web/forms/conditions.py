@@ -84,10 +84,12 @@ def _left_open(name: str, recipes: Sequence[str]) -> When:
         tuple(
             design
             for design in Design
-            if design.record.rungs is not None
+            if design.record.variants is not None
             and any(
-                rung.recipe in recipes and name not in rung.changes
-                for rung in design.record.rungs(MAX_LINF)  # the budget changes no row's settings
+                variant.recipe in recipes and name not in variant.changes
+                for variant in design.record.variants(
+                    MAX_LINF
+                )  # the budget changes no row's settings
             )
         ),
     )

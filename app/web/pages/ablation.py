@@ -15,8 +15,8 @@ from app.contracts.results import (
     AblationTable,
     Change,
     Column,
+    Contrast,
     Reported,
-    Rung,
     Spread,
     Stage,
     compares,
@@ -79,7 +79,7 @@ class StageView:
 
 
 @dataclass(frozen=True)
-class RungView:
+class ContrastView:
     """A row of a design, beside the one it is compared with."""
 
     label: str
@@ -97,8 +97,8 @@ class AblationView:
     columns: tuple[Column, ...]
     rows: tuple[RowView, ...]
     stages: tuple[str, ...]
-    """Columns of the table of rungs; empty where there is nothing to show."""
-    rungs: tuple[RungView, ...]
+    """Columns of the table of contrasts; empty where there is nothing to show."""
+    contrasts: tuple[ContrastView, ...]
     """What each row of a design changes; empty for a grid, and before two rows are measured."""
     epsilon: str
     """The budget of every attack on test images."""
@@ -136,24 +136,26 @@ def ablation(lab: LabDep, request: Request, job_id: IdPath) -> Response:
 
 def view_of(lab: Lab, ablation: ablations.Ablation) -> AblationView:
     """What the page shows of an ablation."""
-    return ablation_view(ablation.params, ablation.table, ablations.rungs_of(lab, ablation))
+    return ablation_view(ablation.params, ablation.table, ablations.contrasts_of(lab, ablation))
 
 
 def ablation_view(
-    params: AblationParams, table: AblationTable, rungs: Sequence[Rung] = ()
+    params: AblationParams, table: AblationTable, contrasts: Sequence[Contrast] = ()
 ) -> AblationView:
     """What the page shows of a table, and of what its rows change."""
     found = reported_in(params)  # a stored table may have what is no longer said
     rows = tuple(_rows(params, table, found))
     seeds = every_seed(table)
     untold = tuple(one for one in found if one.training_steps is None)
-    stages = [stage for stage in Stage if any(stage in rung.changes for rung in rungs)]
+    stages = [stage for stage in Stage if any(stage in contrast.changes for contrast in contrasts)]
     names = _stage_names(params)
     return AblationView(
         columns=table.columns,
         rows=rows,
         stages=tuple(names[stage] for stage in stages),
-        rungs=tuple(_rung(rung, rungs, rows, stages) for rung in rungs) if stages else (),
+        contrasts=tuple(_contrast(contrast, contrasts, rows, stages) for contrast in contrasts)
+        if stages
+        else (),
         epsilon=format_255(table.epsilon),
         source=found[0].label if found else "",
         untold="; ".join(f"{one.variant} {percent(one.value)}" for one in untold),
@@ -172,16 +174,20 @@ def _stage_names(params: AblationParams) -> dict[Stage, str]:
     }
 
 
-def _rung(
-    rung: Rung, rungs: Sequence[Rung], rows: Sequence[RowView], stages: Sequence[Stage]
-) -> RungView:
-    return RungView(
-        label=rung.label,
-        hue=next(row.hue for row in rows if row.label == rung.label),
-        beside="" if rung.beside is None else rungs[rung.beside].label,
+def _contrast(
+    contrast: Contrast,
+    contrasts: Sequence[Contrast],
+    rows: Sequence[RowView],
+    stages: Sequence[Stage],
+) -> ContrastView:
+    return ContrastView(
+        label=contrast.label,
+        hue=next(row.hue for row in rows if row.label == contrast.label),
+        beside="" if contrast.beside is None else contrasts[contrast.beside].label,
         stages=tuple(
             StageView(
-                rung.shares.get(stage), tuple(_change(one) for one in rung.changes.get(stage, ()))
+                contrast.shares.get(stage),
+                tuple(_change(one) for one in contrast.changes.get(stage, ())),
             )
             for stage in stages
         ),

@@ -46,7 +46,7 @@ def test_a_row_beside_the_one_before_it(lab: Lab) -> None:
     in the first row, and 30 in the second, of which 5 (images 40 to 44) fell in both."""
     job = submitted(lab)
     measure(lab, job, FIRST, SECOND)
-    first, second, *others = ablations.rungs_of(lab, ablations.get(lab, job))
+    first, second, *others = ablations.contrasts_of(lab, ablations.get(lab, job))
     assert first.changes == {}
     assert first.shares == pytest.approx(
         {Stage.PGD: 0.5, Stage.CW: 0.45, Stage.AUTOATTACK: 0.4, Stage.FALL: 0.1}
@@ -67,19 +67,19 @@ def test_a_row_beside_the_one_before_it(lab: Lab) -> None:
     assert change.low < -0.1 < change.high < 0
     assert change.p_value == pytest.approx(2 / 2**10)  # ten coins, all on one side
     assert change.p_value < change.p_adjusted <= 1
-    assert [(rung.shares, rung.changes) for rung in others] == [({}, {})] * 3
+    assert [(contrast.shares, contrast.changes) for contrast in others] == [({}, {})] * 3
 
 
 def test_without_autoattack_nothing_is_said_of_a_fall(lab: Lab) -> None:
     job = submitted(lab, seeds=(3,), measure={"autoattack": False})
     measure(lab, job, FIRST, SECOND, seeds=1)
-    _, second, *_ = ablations.rungs_of(lab, ablations.get(lab, job))
+    _, second, *_ = ablations.contrasts_of(lab, ablations.get(lab, job))
     assert set(second.changes) == set(second.shares) == {Stage.PGD, Stage.CW}
 
 
-def test_recipes_with_a_grid_have_no_rungs(lab: Lab) -> None:
+def test_recipes_with_a_grid_have_no_contrasts(lab: Lab) -> None:
     job = submitted(lab, design="grid", recipes=("pgd_at", "agkd_bml"))
-    assert ablations.rungs_of(lab, ablations.get(lab, job)) == ()
+    assert ablations.contrasts_of(lab, ablations.get(lab, job)) == ()
 
 
 def test_a_result_that_is_gone_leaves_its_row_empty(lab: Lab) -> None:
@@ -87,6 +87,6 @@ def test_a_result_that_is_gone_leaves_its_row_empty(lab: Lab) -> None:
     measure(lab, job, FIRST, SECOND, seeds=1)
     gone = next(c for c in children_of(lab.database, job) if c.kind == JobKind.EVALUATE)
     lab.files.result(gone.id).unlink()
-    first, second, *_ = ablations.rungs_of(lab, ablations.get(lab, job))
+    first, second, *_ = ablations.contrasts_of(lab, ablations.get(lab, job))
     assert (first.shares, second.changes) == ({}, {})
     assert second.shares

@@ -19,8 +19,8 @@ from app.contracts.results import (
     AblationTable,
     AttackRow,
     Change,
+    Contrast,
     EvaluationResult,
-    Rung,
     Stage,
 )
 from app.services import paired
@@ -48,7 +48,9 @@ class _Pair(NamedTuple):
     table: paired.Table
 
 
-def rungs(files: Files, table: AblationTable, beside: Sequence[int | None]) -> tuple[Rung, ...]:
+def contrasts(
+    files: Files, table: AblationTable, beside: Sequence[int | None]
+) -> tuple[Contrast, ...]:
     """Every row of a design, as far as it is measured.
 
     Args:
@@ -62,7 +64,7 @@ def rungs(files: Files, table: AblationTable, beside: Sequence[int | None]) -> t
         for pair, p, adjusted in zip(pairs, values, paired.holm(values), strict=True)
     ]
     return tuple(
-        Rung(
+        Contrast(
             label=row.label,
             beside=beside[number],
             shares=_shares(list(records[number].values())),
