@@ -99,10 +99,16 @@ def test_a_job_trains_it_again(shipped: Shipped) -> None:
     )
 
 
-def test_the_other_jobs_are_valid() -> None:
-    ImportParams.model_validate_json((FOLDER / "jobs" / "import" / "images.json").read_bytes())
-    evaluations = list((FOLDER / "jobs" / "evaluate").glob("*.json"))
+@pytest.mark.parametrize("jobs", [FOLDER / "jobs", FOLDER / "jobs" / "gpu"])
+def test_the_jobs_are_valid(jobs: Path) -> None:
+    ImportParams.model_validate_json((jobs / "import" / "images.json").read_bytes())
+    trainings, evaluations = (list(jobs.glob(of)) for of in ("*.json", "evaluate/*.json"))
+    assert {path.stem for path in trainings} == {one.slug for one in BOX}
     assert evaluations
+    for path in trainings:
+        values = json.loads(path.read_bytes())
+        teacher = values["teacher"] and BOX[0].id
+        TrainParams.model_validate(values | {"dataset": BOX[0].id, "teacher": teacher})
     for path in evaluations:
         what = {"models": [one.id for one in BOX], "dataset": BOX[0].id}
         EvaluateParams.model_validate(json.loads(path.read_bytes()) | what)

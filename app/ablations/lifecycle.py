@@ -16,7 +16,7 @@ from app.contracts.events import LogEvent, LogLevel, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, Params
 from app.contracts.results import AblationResult
-from app.contracts.stored import understood
+from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError
 from app.store import jobs, parents
 from app.store.db import Database
@@ -139,9 +139,8 @@ def _progress(family: Family) -> ProgressEvent:
 
 
 def _write_result(database: Database, files: Files, parent: JobRow) -> str:
-    found = table(database, files, parent.id)
-    assert found is not None
     params = AblationParams.model_validate(parent.params)
+    found = table(database, files, parent.id, params)
     return files.write_result(parent.id, AblationResult(params=params, table=found))
 
 
@@ -179,8 +178,7 @@ def _failure(family: Family) -> dict[str, str]:
     """None of the trainings succeeded, or there is no table to put them in."""
     if understood(AblationParams, family.parent.params) is None:
         return JobError(
-            "The ablation is of an earlier version of the lab, and is not read any more.",
-            hint="Submit it again; the models that it trained are there.",
+            UNREAD_PARAMS, hint="Submit it again; the models that it trained are there."
         ).as_failure()
     reasons = [child.failure for child in family.trainings if child.failure is not None]
     detail = f"None of its {len(family.trainings)} trainings succeeded."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from app.ablations.family import evaluation_id, training_id
@@ -11,7 +10,6 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, Method
 from app.contracts.results import (
     AblationChild,
-    AblationResult,
     AblationRow,
     AblationTable,
     Accuracy,
@@ -25,8 +23,7 @@ from app.contracts.results import (
     columns_of,
     reported_in,
 )
-from app.contracts.stored import understood
-from app.store import catalogue, job_queries, parents, summaries
+from app.store import catalogue, parents, summaries
 from app.store.db import Database
 from app.store.files import Files
 from app.store.parents import Child
@@ -46,22 +43,10 @@ class _Known:
     """By evaluation."""
 
 
-def table(database: Database, files: Files, parent_id: str) -> AblationTable | None:
-    """Rows and figures as they are known now; None where there is no such ablation, or it is of an
-    earlier version of the lab, with parameters that are not read any more.
-
-    That of an ablation which succeeded is the one in its result, while that can be read.
-    """
-    parent = job_queries.get(database, parent_id)
-    if parent is None:
-        return None
-    if parent.result_file is not None:
-        with suppress(FileNotFoundError, ValueError):
-            text = files.result(parent_id).read_bytes()
-            return AblationResult.model_validate_json(text).table
-    params = understood(AblationParams, parent.params)
-    if params is None:
-        return None
+def table(
+    database: Database, files: Files, parent_id: str, params: AblationParams
+) -> AblationTable:
+    """Rows and figures as they are known now."""
     children = parents.children(database, parent_id)
     evaluations = [child.id for child in children if child.kind == JobKind.EVALUATE]
     known = _Known(

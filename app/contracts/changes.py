@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from app.contracts.params import Name
 
 MAX_TAGS = 20
+_LONGEST_TAG = 40
 
 
 def _tag(value: str) -> str:
     if not value.isprintable() or "," in value:
         raise ValueError("must not contain commas, line breaks or control characters")
-    return " ".join(value.split())
+    tag = " ".join(value.split())
+    if len(tag) > _LONGEST_TAG:  # a small letter may take more room than its capital
+        raise ValueError(f"must have at most {_LONGEST_TAG} characters")
+    return tag
+
+
+def _lines(value: object) -> object:
+    """Line breaks as forms of browsers send them become those that are stored."""
+    return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 def _prose(value: str) -> str:
@@ -25,13 +41,16 @@ def _prose(value: str) -> str:
 
 Tag = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=40),
+    StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=_LONGEST_TAG),
     AfterValidator(_tag),
 ]
 """A word by which things are found again; small letters, no comma."""
 Tags = Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS)]
 Note = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_prose)
+    str,
+    BeforeValidator(_lines),
+    StringConstraints(strip_whitespace=True, max_length=2000),
+    AfterValidator(_prose),
 ]
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 
 from app.contracts.jobs import Queue
+from app.run import devices
 from app.run.broker import Broker
 from app.run.checks import LOOPBACK, CannotStart
 from app.run.processes import GRACE_S, ROOT, Child, announce, say, stop
@@ -42,15 +43,36 @@ def web_command(port: int) -> list[str]:
     ]
 
 
-def worker_command(queue: Queue) -> list[str]:
-    """The arguments of `python` that work on one queue, one job at a time."""
+def worker_command(queue: Queue, name: str | None = None) -> list[str]:
+    """The arguments of `python` that work on one queue, one job at a time; several workers of one
+    queue need names of their own."""
     afresh = [] if queue in _WARM else ["--max-tasks-per-child", "1"]
     return [
         *("-m", "celery", "-A", "worker.celery_app:app", "-q", "worker"),
-        *("-Q", queue.value, "-n", f"{queue}@%h", "-c", "1", "--prefetch-multiplier", "1"),
+        *("-Q", queue.value, "-n", f"{name or queue}@%h", "-c", "1", "--prefetch-multiplier", "1"),
         *afresh,
         *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
     ]
+
+
+def workers(environment: Mapping[str, str]) -> list[Child]:
+    """One for each queue; where the lab may use several GPUs, one that trains for each of them.
+
+    Evaluation and live share the first GPU, as everything does where there is one.
+    """
+    found = devices.gpus(environment)
+    children = []
+    for queue in Queue:
+        if queue is not Queue.TRAIN or len(found) < 2:
+            children.append(
+                Child(queue.value, [sys.executable, *worker_command(queue)], environment)
+            )
+            continue
+        for number, gpu in enumerate(found, 1):
+            name = f"{queue}-{number}"
+            command = [sys.executable, *worker_command(queue, name)]
+            children.append(Child(name, command, {**environment, **devices.only(gpu)}))
+    return children
 
 
 class Supervisor:
@@ -117,10 +139,9 @@ class Supervisor:
         return True
 
     def _start_workers(self, environment: Mapping[str, str]) -> None:
-        for queue in Queue:
-            command = [sys.executable, *worker_command(queue)]
-            self._workers.append(Child(queue.value, command, environment))
-            self._workers[-1].start()
+        self._workers = workers(environment)
+        for child in self._workers:
+            child.start()
         self._tell_watchdog()
 
     def _watch(self) -> None:

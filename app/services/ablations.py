@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from app.ablations import tables
 from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams
-from app.contracts.results import AblationTable, Rung
-from app.contracts.stored import understood
+from app.contracts.results import AblationResult, AblationTable, Rung
+from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.views import JobView
-from app.errors import Conflict, InvalidInput
+from app.errors import Conflict, InvalidInput, NotFound
 from app.services import jobs, rungs, spreadsheets
 from app.services.lab import Lab
 
@@ -29,14 +30,15 @@ def get(lab: Lab, job_id: str) -> Ablation:
     job = jobs.get(lab, job_id)
     if job.kind is not JobKind.ABLATION:
         raise InvalidInput(f"“{job.title}” is no ablation.", hint="Choose an ablation.")
+    if job.has_result:
+        with suppress(NotFound, Conflict):
+            result = jobs.result_of(lab, job)
+            assert isinstance(result, AblationResult)
+            return Ablation(job, result.params, result.table)
     params = understood(AblationParams, job.params)
-    found = tables.table(lab.database, lab.files, job_id)
-    if params is None or found is None:
-        raise Conflict(
-            "The ablation is of an earlier version of the lab, and is not read any more.",
-            hint="Submit it again.",
-        )
-    return Ablation(job, params, found)
+    if params is None:
+        raise Conflict(UNREAD_PARAMS, hint="Submit it again.")
+    return Ablation(job, params, tables.table(lab.database, lab.files, job_id, params))
 
 
 def rungs_of(lab: Lab, ablation: Ablation) -> tuple[Rung, ...]:

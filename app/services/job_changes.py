@@ -44,7 +44,13 @@ def delete(lab: Lab, *job_ids: str) -> float:
         _check_whole(lab, view, job_ids)
     family = [*job_ids, *job_queries.children_of(lab.database, job_ids)]
     _check_unneeded(lab, family)
-    return marks.put_in_bin(lab.database, JobRow, family)
+    when = marks.put_in_bin(lab.database, JobRow, family)
+    try:
+        _check_unneeded(lab, family)  # what came from here may have come back meanwhile
+    except Conflict:
+        marks.take_out_of_bin(lab.database, JobRow, family)
+        raise
+    return when
 
 
 def _check_over(job: JobView) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, literal, or_, select
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
+from app.contracts.listings import Shelf
 from app.store.db import Database
-from app.store.marks import tagged
+from app.store.marks import on_shelf, tagged
 from app.store.paging import page_of
 from app.store.tables import EventRow, JobRow, MeasurementRow
 
@@ -179,8 +180,9 @@ def children_of(database: Database, parents: Collection[str]) -> list[str]:
 
 
 def pinned(database: Database, status: JobStatus) -> list[str]:
-    """The ids of pinned jobs in this state, the latest pinned first."""
-    shown = (JobRow.pinned_at.is_not(None), JobRow.deleted_at.is_(None), JobRow.status == status)
+    """The ids of pinned jobs in this state on the list, the latest pinned first."""
+    pinned = JobRow.pinned_at.is_not(None)
+    shown = (pinned, JobRow.status == status, *on_shelf(JobRow, Shelf.LIST))
     query = select(JobRow.id).where(*shown).order_by(JobRow.pinned_at.desc(), JobRow.id)
     with database.reading() as session:
         return list(session.scalars(query))

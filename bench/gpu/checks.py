@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import shutil
@@ -46,7 +47,7 @@ _PICTURE = Path(__file__).resolve().parents[2] / "static" / "examples" / "cat.jp
 _IMAGES, _SMALL = 20, from_255(0.1)
 """Of an evaluation, and a budget that leaves the next attack something to break."""
 _ROOM = 2 * 2**30
-"""Bytes of the device, in which 176 images of the largest network do not fit."""
+"""Further bytes of the device, in which 176 images of the largest network do not fit."""
 _UNDER_THEIR_OWN = {Method.NOISE, Method.TRANSFER}
 """Attacks that every evaluation runs, and that which needs a source."""
 
@@ -192,8 +193,11 @@ class Bench:
             Recipe.AGKD_BML, "Too large", architecture="wrn-28-10", batch_size=176,
             start_from_teacher=False,
         )  # fmt: skip
+        gc.collect()
+        torch.cuda.empty_cache()
+        room = torch.cuda.memory_reserved() + _ROOM
         whole = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, _ROOM / whole))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, room / whole))
         try:
             row = self._job(JobKind.TRAIN, params)
         finally:

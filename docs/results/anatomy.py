@@ -106,10 +106,11 @@ def reported(params: AblationParams) -> None:
 def main(lab: Path, jobs: Sequence[str]) -> None:
     files, database = Files(lab), Database(f"sqlite:///{lab / 'lab.sqlite3'}")
     for job in jobs:
-        parent, table = job_queries.get(database, job), tables.table(database, files, job)
-        if parent is None or table is None:
+        parent = job_queries.get(database, job)
+        if parent is None:
             raise SystemExit(f"{job}: there is no such job")
         params = AblationParams.model_validate(parent.params)
+        table = tables.table(database, files, job, params)
         print(f"\n## {params.design.record.title}: {params.name} ({job})\n")
         figures(table)
         print()

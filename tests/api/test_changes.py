@@ -73,6 +73,7 @@ def test_what_is_deleted_is_gone_until_it_is_restored(
         ({"tags": ["a,b"]}, "tags.0"),
         ({"tags": [" "]}, "tags.0"),
         ({"tags": ["x" * 41]}, "tags.0"),
+        ({"tags": ["İ" * 40]}, "tags.0"),  # 80 characters, when small
         ({"tags": [str(i) for i in range(21)]}, "tags"),
         ({"note": "x" * 2001}, "note"),
         ({"note": "\x00"}, "note"),

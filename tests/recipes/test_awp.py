@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.plugins.recording import Recording, recording
-from tests.recipes.scenes import N, scene
+from tests.recipes.scenes import N, parameters, scene
+from tests.recipes.test_precision import networks
 from tests.recipes.test_recipes import Waits
 from worker.models import Outputs
-from worker.recipes import RECIPES, Step, perturb
+from worker.recipes import RECIPES, Batch, Step, perturb
 
 ROBUST = [name for name in RECIPES if name != "clean"]
 
@@ -155,6 +156,24 @@ def test_nothing_waits_for_the_device() -> None:
         torch.autograd.backward(objective().loss)
         restore()
     assert waits.names == []
+
+
+def test_in_bfloat16_it_moves_nearly_the_same_way() -> None:
+    """The network's body in bfloat16; weights, gradients and what moves them in float32."""
+    moved, same = [], parameters(eps=0.0)  # the attacks of both are not the same, bit for bit
+    for dtype in (None, torch.bfloat16):
+        pair = networks(dtype)
+        generator = torch.Generator().manual_seed(1)
+        x = torch.rand(4, 3, 32, 32, generator=generator)
+        batch = Batch(x=x, y=torch.arange(4), draw_prime=lambda _, x=x: x, generator=generator)
+        before = [weight.clone() for weight in pair.student.parameters()]
+        perturb(pair.student, RECIPES["agkd_bml"](pair, batch, same), gamma=0.05)
+        pairs = zip(pair.student.parameters(), before, strict=True)
+        moved.append(torch.cat([(now - then).flatten() for now, then in pairs]))
+        assert moved[-1].dtype == torch.float32
+    exact, rough = moved
+    assert not torch.equal(exact, rough)
+    assert torch.cosine_similarity(exact, rough, dim=0) > 0.9
 
 
 def test_examples_are_made_once() -> None:

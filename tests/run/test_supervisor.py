@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -23,9 +24,9 @@ class Site:
         self._folder = folder
         self._started: list[LabProcess] = []
 
-    def start(self) -> LabProcess:
+    def start(self, **environment: str) -> LabProcess:
         """Another lab, whatever runs there."""
-        self._started.append(LabProcess(self._folder))
+        self._started.append(LabProcess(self._folder, **environment))
         return self._started[-1]
 
     def lab(self) -> LabProcess:
@@ -116,6 +117,20 @@ def test_a_killed_supervisor_leaves_no_orphan_and_its_folder_serves_again(site: 
     os.kill(first.process.pid, signal.SIGKILL)
     first.wait()
     # At once: it waits for the rest of the first one, and then starts.
-    second = site.start().wait_ready()
+    second = site.start(CUDA_VISIBLE_DEVICES="0,1").wait_ready()
     assert _none_left(family)
+    _see_two_gpus(second)
     assert second.stop(signal.SIGINT) == 0
+
+
+def _see_two_gpus(lab: LabProcess) -> None:
+    """Two workers train, each on a GPU of its own; that there is none changes nothing here."""
+    wait_until(lambda: lab.workers("train") == 2, "two workers that train")
+    assert (lab.workers("evaluate"), lab.workers("live")) == (1, 1)
+    seen = {}
+    for process in lab.descendants().values():
+        if process.parent == lab.process.pid and "celery" in process.command:
+            variables = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+            (node,) = re.findall(r"-n (\S+)@", process.command)
+            seen[node] = next(v for v in variables if v.startswith("CUDA_VISIBLE_DEVICES="))[21:]
+    assert seen == {"train-1": "0", "train-2": "1", "evaluate": "0,1", "live": "0,1"}

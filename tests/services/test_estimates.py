@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import update
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import EvaluateParams, Recipe, TrainParams
-from app.services import jobs
+from app.contracts.params import AblationParams, EvaluateParams, Recipe, TrainParams
+from app.services import estimates, jobs
 from app.services.estimates import estimate
 from app.services.lab import Lab
 from app.store.tables import JobRow, ModelRow
@@ -118,3 +118,37 @@ def test_an_evaluation_takes_what_others_with_its_attacks_took_for_each_image(
                   {"stop_half_width": 0.05},
                   {"models": (model, add_model(lab, dataset))}):  # fmt: skip
         assert estimate(lab, EvaluateParams(**params | other)) is None
+
+
+def ablation(dataset: str, teacher: str, **changes: Any) -> AblationParams:
+    shared = {"name": "x", "dataset": dataset, "recipe": "agkd_bml", "teacher": teacher}
+    training = shared | {"epochs": 20} | changes.pop("training", {})
+    values = {"name": "Apart", "design": "steps", "seeds": (0,), "training": training}
+    return AblationParams.model_validate(values | changes)
+
+
+def test_an_ablation_takes_as_long_as_its_passes_through_the_network(
+    lab: Lab, dataset: str
+) -> None:
+    """PGD-AT with 2 steps makes 2 * 2 + 3 = 7 passes for each image, AGKD-BML with k steps
+    4 * k + 9: with 1, 2, 3, 7 and 10 steps 137 in all."""
+    teacher = add_model(lab, dataset)
+    params = ablation(dataset, teacher, measure=None)
+    assert estimates.of_ablation(lab, params)[0] is None
+    trained(lab, dataset, 70.0, recipe=Recipe.PGD_AT, steps=2)
+    training, measuring = estimates.of_ablation(lab, params)
+    assert training is not None
+    assert training.seconds == pytest.approx(137 * 10.0 * 2)  # twice the epochs
+    assert measuring is not None
+    assert measuring.seconds == 0
+    assert jobs.submit(lab, JobKind.ABLATION, params).expected_s == pytest.approx(2740)
+    other = ablation(dataset, teacher, measure=None, training={"architecture": "wrn-16-4"})
+    assert estimates.of_ablation(lab, other)[0] is None
+
+
+def test_a_pass_that_perturbs_the_weights_is_counted(dataset: str) -> None:
+    plain = asked(dataset, recipe=Recipe.PGD_AT, steps=3)
+    perturbed = asked(dataset, recipe=Recipe.PGD_AT, steps=3, awp_gamma=0.01, awp_warmup=19)
+    never = asked(dataset, recipe=Recipe.PGD_AT, steps=3, awp_gamma=0.01, awp_warmup=20)
+    assert [params.passes for params in (plain, perturbed, never)] == [9, 12, 9]
+    assert asked(dataset).passes == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -14,6 +15,7 @@ from app.errors import Conflict, NotFound
 from app.services import datasets, job_changes, jobs, models
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
+from app.store import marks
 from app.store.tables import DatasetRow, JobRow, ModelRow
 from tests.plugins.families import ablation_params, children_of, fail, take
 from tests.plugins.rows import job_row
@@ -37,10 +39,11 @@ def test_a_named_job_is_called_so_and_says_what_it_does(lab: Lab) -> None:
 
 
 def test_pinned_jobs_are_found_the_latest_first_while_they_are_there(lab: Lab) -> None:
-    first, second, gone = (ended(lab, status=JobStatus.SUCCEEDED) for _ in range(3))
-    for job in (first, second, gone):
+    first, second, gone, kept = (ended(lab, status=JobStatus.SUCCEEDED) for _ in range(4))
+    for job in (first, second, gone, kept):
         job_changes.change(lab, [job], JobChanges(pinned=True))
     job_changes.delete(lab, gone)
+    job_changes.change(lab, [kept], JobChanges(archived=True))
     assert [view.id for view in job_changes.pinned(lab)] == [second, first]
 
 
@@ -88,6 +91,24 @@ def test_a_model_of_an_ablation_brings_all_of_it_back(lab: Lab) -> None:
     job_changes.delete(lab, parent)
     models.restore(lab, model)
     assert {view.id for view in jobs.page(lab).items} == {parent, *children}
+
+
+def test_a_model_that_comes_back_meanwhile_keeps_its_job(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, model = ended(lab), stock_model(lab, name="Net")
+    _came_from(lab, ModelRow, model, job)
+    models.delete(lab, model)
+    move = marks.put_in_bin
+
+    def beaten(*args: Any) -> float:
+        models.restore(lab, model)
+        return move(*args)
+
+    monkeypatch.setattr(marks, "put_in_bin", beaten)
+    with pytest.raises(Conflict, match="The model “Net” came from here"):
+        job_changes.delete(lab, job)
+    assert jobs.get(lab, job).id == job
 
 
 def _came_from(lab: Lab, table: type[ModelRow | DatasetRow], thing: str, job: str) -> None:

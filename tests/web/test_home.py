@@ -11,9 +11,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.contracts.changes import JobChanges
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, ImportParams
 from app.contracts.results import ShowcasePicture
+from app.queue import Broker
 from app.services import job_changes, showcase
 from app.services.lab import Lab
 from app.settings import Settings
@@ -52,6 +53,17 @@ def steps(html: str) -> list[tuple[str, str]]:
 
 def titles(html: str) -> list[str]:
     return texts(html, '.jobs a[id^="open-"]')
+
+
+def test_the_lamp_says_where_a_queue_has_several_workers(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
+    assert texts(home(client), "p.health") == ["Ready: every kind of job has a worker."]
+    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1) | {Queue.TRAIN: 4})
+    assert texts(home(client), "p.health") == [
+        "Ready: every kind of job has a worker, 4 for “train”."
+    ]
 
 
 def test_a_new_lab_shows_a_picture_under_attack_and_the_curves(

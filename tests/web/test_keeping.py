@@ -38,7 +38,7 @@ def test_a_page_shows_what_was_typed_and_offers_it_again(
     client: httpx.Client, things: dict[str, str], kind: str
 ) -> None:
     path = f"/{kind}/{things[kind]}"
-    sent = {"name": "Mine <b>", "note": "Two\nlines & <i>", "tags": "Paper, , x "}
+    sent = {"name": "Mine <b>", "note": "Two\r\nlines & <i>", "tags": "Paper, , x "}
     assert client.post(f"{path}/change", data=sent).headers["location"] == path
     page = html(client, path)
     assert "Mine <b>" in texts(page, "h1")[0]

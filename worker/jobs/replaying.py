@@ -8,6 +8,7 @@ once: the same kernels on the same memory, so the same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -39,7 +40,7 @@ def recorded(work: Callable[[], Made], generators: Iterable[torch.Generator]) ->
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=_side()):
         made = work()
 
     def replay() -> Made:
@@ -50,10 +51,16 @@ def recorded(work: Callable[[], Made], generators: Iterable[torch.Generator]) ->
 
 
 def aside(work: Callable[[], Made]) -> Made:
-    """Run `work` on a stream of its own, as a recording does, and let this one wait for it."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    """Run `work` on the stream that recordings are made on, and let the current one wait for it."""
+    stream = _side()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         made = work()
     torch.cuda.current_stream().wait_stream(stream)
     return made
+
+
+@lru_cache
+def _side() -> torch.cuda.Stream:
+    """One for all: what a stream has freed, only the same one takes again."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -300,12 +300,11 @@ def _resolved(precision: Precision, device: torch.device) -> Precision:
 @torch.no_grad()
 def _average(averaged: Classifier, model: Classifier, decay: float) -> None:
     """averaged <- decay * averaged + (1 - decay) * model, of weights and of batch norms."""
-    pairs = zip(averaged.state_dict().values(), model.state_dict().values(), strict=True)
-    for mine, theirs in pairs:
-        if mine.is_floating_point():
-            mine.lerp_(theirs, 1 - decay)
-        else:
-            mine.copy_(theirs)
+    mine, theirs = (list(of.state_dict().values()) for of in (averaged, model))
+    floats = [index for index, value in enumerate(mine) if value.is_floating_point()]
+    torch._foreach_lerp_([mine[i] for i in floats], [theirs[i] for i in floats], 1 - decay)
+    for index in set(range(len(mine))) - set(floats):
+        mine[index].copy_(theirs[index])
 
 
 def _best_file(folder: Path, epoch: int) -> Path:

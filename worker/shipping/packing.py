@@ -65,6 +65,16 @@ def pack(database: Database, files: Files, model_id: str, slug: str, folder: Pat
     return next(shipped for shipped in listed(folder) if shipped.slug == slug)
 
 
+def packed(database: Database, model_id: str, slug: str, folder: Path) -> Shipped | None:
+    """What is in the box under `slug`, where that was made of this model."""
+    row = catalogue.model(database, model_id)
+    for shipped in listed(folder):
+        made_of = _facts(shipped.weights).get(_ROUNDED_FROM)
+        if shipped.slug == slug and row is not None and made_of == row.sha256:
+            return shipped
+    return None
+
+
 def measure(database: Database, files: Files, job_id: str, folder: Path) -> list[str]:
     """Write what an evaluation measured on shipped weights into their cards; returns their slugs.
 

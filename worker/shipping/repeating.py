@@ -31,7 +31,7 @@ from worker import registry
 from worker.jobs.context import WorkerLab
 from worker.shipping import showcase
 from worker.shipping.budget import epochs_within, paces_of
-from worker.shipping.packing import measure, pack
+from worker.shipping.packing import measure, pack, packed
 
 _MANY = 10_000
 _TRAINING = 0.75
@@ -62,7 +62,7 @@ def repeat(
     database, files = lab.database, lab.files
     dataset = _dataset(database, archive, _read(jobs / "import" / "images.json"), until)
     trained: dict[str, str] = {}
-    packed: list[str] = []
+    box: list[str] = []
     wanted = dict(_teachers_first(jobs))
     if seconds is not None:
         for slug, epochs in _chosen(lab, dataset, wanted, until).items():
@@ -73,9 +73,11 @@ def repeat(
         row = _job(database, JobKind.TRAIN, values, until)
         result = TrainResult.model_validate_json(files.result(row.id).read_bytes())
         trained[slug] = result.model
-        packed.append(pack(database, files, result.model, slug, folder).id)
+        shipped = packed(database, result.model, slug, folder)
+        shipped = shipped or pack(database, files, result.model, slug, folder)
+        box.append(shipped.id)
     for path in sorted((jobs / "evaluate").glob("*.json")):
-        params = _read(path) | {"dataset": dataset, "models": packed}
+        params = _read(path) | {"dataset": dataset, "models": box}
         measure(database, files, _job(database, JobKind.EVALUATE, params, until).id, folder)
     if (jobs / "showcase").exists():
         show(lab, archive, jobs, folder, until=until)
@@ -91,12 +93,11 @@ def _chosen(
         print(f"Epochs as chosen before: {known}.", flush=True)
         return known
     _, images = registry.dataset(lab.database, lab.files, dataset)
-    # Any id will do for a teacher that is not read.
-    ids = {
-        slug: {"dataset": dataset, "teacher": v["teacher"] and dataset}
-        for slug, v in wanted.items()
-    }
-    params = {slug: TrainParams.model_validate(v | ids[slug]) for slug, v in wanted.items()}
+    params = {}
+    for slug, values in wanted.items():
+        teacher = values["teacher"] and dataset  # any id: nothing of it is read
+        given = values | {"dataset": dataset, "teacher": teacher}
+        params[slug] = TrainParams.model_validate(given)
     paces = paces_of(params, images)
     left = (until - time.monotonic()) * _TRAINING - _START_S * len(wanted)
     most = {slug: values["epochs"] for slug, values in wanted.items()}

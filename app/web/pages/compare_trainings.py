@@ -23,7 +23,7 @@ from app.services.trainings import History
 from app.web import words
 from app.web.charts import palette
 from app.web.charts import trainings as training_charts
-from app.web.pages.job_params import job_params
+from app.web.pages.job_params import asked_for
 from app.web.pages.tables import MOST_CHOSEN
 from app.web.render import Context, render
 
@@ -134,7 +134,8 @@ def _differences(lab: Lab, jobs: Sequence[JobView]) -> tuple[Difference, ...]:
 
 
 def _settings(lab: Lab, job: JobView) -> dict[str, str]:
-    rows = [row for group in job_params(lab, job) for row in group.rows if row.label not in _OWN]
+    groups = asked_for(lab, job).rows
+    rows = [row for group in groups for row in group.rows if row.label not in _OWN]
     said = {row.label: ", ".join(value.name for value in row.values) for row in rows}
     if job.started_at and job.finished_at:
         said["Took"] = words.took((job.finished_at - job.started_at).total_seconds())

@@ -134,6 +134,7 @@ def _of_jobs(health: Health) -> str:
     running = sum(queue.running for queue in health.queues)
     waiting = sum(queue.waiting for queue in health.queues)
     if not running and not waiting:
-        return "Ready: every kind of job has a worker."
+        several = "".join(f", {q.workers} for “{q.queue}”" for q in health.queues if q.workers > 1)
+        return f"Ready: every kind of job has a worker{several}."
     said = f"{counted(running, 'job')} running"
     return f"{said}, {waiting} waiting." if waiting else f"{said}."

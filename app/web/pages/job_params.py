@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
-from app.contracts.params import PARAMS_OF
+from app.contracts.params import PARAMS_OF, Params
 from app.contracts.stored import understood
 from app.contracts.views import JobView
 from app.errors import NotFound
@@ -16,13 +17,23 @@ REPLACED = ("training.name", "training.recipe", "training.seed", "training.conti
 """What an ablation replaces in the settings that its trainings share."""
 
 
-def job_params(lab: Lab, job: JobView) -> tuple[RowGroup, ...]:
-    """The parameters that meant something, with names in place of ids; as they were stored where an
-    earlier version of the lab had others."""
+class Asked(NamedTuple):
+    """What a job was asked for."""
+
+    params: Params | None
+    """None where an earlier version of the lab had others."""
+    rows: tuple[RowGroup, ...]
+    """Those that meant something, with names in place of ids; as they were stored where they are
+    not read any more."""
+
+
+def asked_for(lab: Lab, job: JobView) -> Asked:
     kind = PARAMS_OF[job.kind]
-    if understood(kind, job.params) is None:
-        return (RowGroup("", tuple(_as_stored(name, v) for name, v in job.params.items())),)
-    return readable(kind, job.params, _names_in(lab, job), without=REPLACED)
+    params = understood(kind, job.params)
+    if params is None:
+        rows = tuple(_as_stored(name, value) for name, value in job.params.items())
+        return Asked(None, (RowGroup("", rows),))
+    return Asked(params, readable(kind, job.params, _names_in(lab, job), without=REPLACED))
 
 
 def _as_stored(name: str, value: object) -> Row:

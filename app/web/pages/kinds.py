@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import PARAMS_OF, EvaluateParams, Recipe
+from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import EvaluationResult, ImportModelResult, ImportResult, TrainResult
 from app.contracts.results.base import Result
 from app.contracts.stored import UNREAD_PARAMS, understood
@@ -25,7 +25,7 @@ from app.web.pages.ablation import AblationView, view_of
 from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
-from app.web.pages.job_params import job_params
+from app.web.pages.job_params import asked_for
 from app.web.pages.recipes import known_recipes, recipes_of
 from app.web.render import Context
 
@@ -136,13 +136,13 @@ class Kind:
 
 def _frame(lab: Lab, job: JobView) -> dict[str, Any]:
     """The fields of every kind's context."""
-    kind = KINDS[job.kind]
+    kind, asked = KINDS[job.kind], asked_for(lab, job)
     form = "" if kind.once and job.status is JobStatus.SUCCEEDED else kind.form
     return {
         "job": job,
-        "params": job_params(lab, job),
+        "params": asked.rows,
         "again": f"{form}?from={job.id}" if form else "",
-        "unread": () if understood(PARAMS_OF[job.kind], job.params) else (UNREAD_PARAMS,),
+        "unread": (UNREAD_PARAMS,) if asked.params is None else (),
     }
 
 

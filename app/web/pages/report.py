@@ -25,7 +25,7 @@ from app.web.forms.readable import RowGroup
 from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.inputs import IdPath
-from app.web.pages.job_params import job_params
+from app.web.pages.job_params import asked_for
 from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
@@ -82,7 +82,7 @@ def report(lab: LabDep, request: Request, job_id: IdPath) -> Response:
         job=job,
         exported=exported,
         evaluation=evaluation_view(result, recipes, origin_of(lab, job, result)),
-        params=job_params(lab, job),
+        params=asked_for(lab, job).rows,
         body=json.dumps({"kind": job.kind, "params": job.params}, ensure_ascii=False, indent=2),
         figures=evaluation_charts.figures(result, recipes),
         assets=parts,

@@ -1,0 +1,63 @@
+"""GPUs without torch: what the variable and the driver's tool say, and who trains on which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.run import devices
+from app.run.supervisor import workers
+
+
+@pytest.mark.parametrize(
+    ("variable", "found"),
+    [
+        ("", ()),
+        ("0", ("0",)),
+        ("0, GPU-8932f937", ("0", "GPU-8932f937")),
+        ("2,-1,0", ("2",)),
+        ("-1", ()),
+        ("1,,0", ("1",)),
+    ],
+)
+def test_the_variable_has_the_word(variable: str, found: tuple[str, ...]) -> None:
+    assert devices.gpus({"CUDA_VISIBLE_DEVICES": variable}) == found
+
+
+def _tool(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ('[ "$1" = --query-gpu=uuid ] && echo GPU-a && echo GPU-b', ("GPU-a", "GPU-b")),
+        ("echo No devices were found", ()),
+        ("echo GPU-a; exit 9", ()),
+    ],
+)
+def test_else_the_tool_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, found: tuple[str, ...]
+) -> None:
+    _tool(tmp_path, script, monkeypatch)
+    assert devices.gpus({}) == found
+
+
+def test_no_tool_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices.gpus({}) == ()
+
+
+@pytest.mark.parametrize("variable", ["", "0"])
+def test_one_worker_a_queue_with_one_gpu_or_none(variable: str) -> None:
+    names = [child.name for child in workers({"CUDA_VISIBLE_DEVICES": variable})]
+    assert names == ["train", "evaluate", "live"]
+
+
+def test_a_worker_trains_on_each_of_several() -> None:
+    names = [child.name for child in workers({"CUDA_VISIBLE_DEVICES": "0,1,3"})]
+    assert names == ["train-1", "train-2", "train-3", "evaluate", "live"]
