@@ -214,11 +214,12 @@ def test_the_live_page_shows_four_maps_and_moves_with_no_further_call(
     page.locator(".viewer:not([hidden])").wait_for()
     page.wait_for_url(re.compile(r"/live\?job=[0-9a-f]{32}&eps=8/255&step=10&map=attention$"))
     job = re.findall(r"[0-9a-f]{32}", page.url)[0]
+    slider = page.locator("[data-slider=budget]")
+    expect(slider).to_be_enabled()  # the first picture is there before the rest
     result = api.result(job)
 
     calls: list[str] = []
     page.on("request", lambda r: calls.append(r.url) if _is_call(r.url) else None)
-    slider = page.locator("[data-slider=budget]")
     for row in (0, 16):
         slider.fill(str(row))
         expect(page.locator("[data-text=budget]")).to_have_text(f"{row}/255")
