@@ -26,7 +26,7 @@ from tests.attacks.oracle import Recorder
 from tests.jobs.measured import Measured, gradient, random_model, register
 from tests.jobs.runs import run
 from worker.agkd_bml.attention import attention_map, grad_cam
-from worker.jobs.crafting import craft, random_directions, turns
+from worker.jobs.crafting import craft, random_directions, runs
 from worker.jobs.looking import Looker
 from worker.models import Classifier, frozen_passes
 
@@ -585,10 +585,10 @@ def test_no_step_waits_for_the_device() -> None:
 
     def waits(steps: int) -> int:
         attack, recorder = Attack(steps=steps), Recorder()
-        runs = turns(looker, image, 0, attack, ("a", "b", "c"), 0)
+        planned = runs(looker, image, 0, attack, ("a", "b", "c"), 0)
         with recorder:
             craft(
-                looker, image, 0, budgets, attack=attack, turns=runs, most=11,
+                looker, image, 0, budgets, attack=attack, runs=planned, most=11,
                 report=lambda pictures: None,
             )  # fmt: skip
         return sum("local_scalar" in name or "nonzero" in name for name, _ in recorder.calls)

@@ -89,7 +89,7 @@ class Pictured:
         return [*parts[:-1], replace(parts[-1], stages=sums)]
 
 
-class Turn(NamedTuple):
+class Run(NamedTuple):
     """A run of the attack."""
 
     target: Tensor | None
@@ -98,9 +98,9 @@ class Turn(NamedTuple):
     """What it starts at: a point of the unit ball, (1, 3, H, W)."""
 
 
-def turns(
+def runs(
     looker: Looker, x: Tensor, y: int, attack: Attack, classes: Sequence[str], seed: int
-) -> list[Turn]:
+) -> list[Run]:
     """The runs against an image (1, 3, H, W) of 8 bit: each start with each target."""
     with torch.no_grad():
         logits = looker.passes.outputs(x).logits
@@ -110,7 +110,7 @@ def turns(
         unit_noise(x, norm_of(attack), seed, [0], restart=restart)
         for restart in range(restarts_of(attack))
     ]
-    return [Turn(target, noise) for noise in starts for target in targets]
+    return [Run(target, noise) for noise in starts for target in targets]
 
 
 def craft(
@@ -120,11 +120,11 @@ def craft(
     budgets: Tensor,
     *,
     attack: Attack,
-    turns: Sequence[Turn],
+    runs: Sequence[Run],
     most: int,
     report: Callable[[int], None],
 ) -> Crafted:
-    """Attack one image. Of several turns each is taken at the budgets that withstood those before.
+    """Attack one image. Of several runs each is taken at the budgets that withstood those before.
 
     Args:
         x: the image, (1, 3, H, W) in [0, 1], of 8 bit.
@@ -145,7 +145,7 @@ def craft(
         report(len(x_adv))
         model.watch(step, x_adv)
 
-    for number, (target, noise) in enumerate(turns, 1):
+    for number, (target, noise) in enumerate(runs, 1):
         model.keep(kept)
         found = iterate(
             model,
@@ -168,7 +168,7 @@ def craft(
             if answers
             else new
         )
-        if number < len(turns):
+        if number < len(runs):
             left = left[new[-1].probabilities.argmax(dim=1) == y]
             if len(left) == 0:
                 break

@@ -30,9 +30,9 @@ from worker import registry
 from worker.data import decode_image
 from worker.evaluation.arguments import steps_of
 from worker.jobs.context import JobContext, Outcome
-from worker.jobs.crafting import columns, turns
+from worker.jobs.crafting import columns, runs
+from worker.jobs.live_attack import LiveAttack, Part, as_batch
 from worker.jobs.looking import Looker, Seen, look_closely
-from worker.jobs.scene import Part, Scene, as_batch
 from worker.jobs.telling import Evidence, attacked, clean_look, minimal, shown_classes
 from worker.models import frozen_passes
 from worker.pictures import png
@@ -54,22 +54,22 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
     lab = context.lab
     rows = [registry.model_row(lab.database, model) for model in params.models]
     _check_alike(rows)
-    scene = _scene(lab.files, params, rows)
-    levels, report = _levels(params), _reporter(context, scene)
+    attack = _attack_on(lab.files, params, rows)
+    levels, report = _levels(params), _reporter(context, attack)
     threads = _threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         parts = [
-            pool.submit(scene.part, [levels[row] for row in some], report)
+            pool.submit(attack.part, [levels[row] for row in some], report)
             for some in _in_turn(threads)
         ]
         if len(parts) > 1:
-            first = scene.with_budget_zero([parts[0].result().last])
+            first = attack.with_budget_zero([parts[0].result().last])
             few = [levels[0], levels[_MIDDLE]]
-            context.report(PreviewEvent(result=_result(context, scene, rows, few, first)))
+            context.report(PreviewEvent(result=_result(context, attack, rows, few, first)))
         middle, *sides = [part.result() for part in parts]
     half = len(sides) // 2
-    whole = scene.with_budget_zero([*sides[:half], middle, *sides[half:]])
-    return Outcome(_result(context, scene, rows, levels, whole))
+    whole = attack.with_budget_zero([*sides[:half], middle, *sides[half:]])
+    return Outcome(_result(context, attack, rows, levels, whole))
 
 
 def _threads() -> int:
@@ -87,32 +87,32 @@ def _in_turn(threads: int) -> list[Sequence[int]]:
     return [[_MIDDLE], *sides]
 
 
-def _scene(files: Files, params: ExplainParams, rows: Sequence[ModelRow]) -> Scene:
+def _attack_on(files: Files, params: ExplainParams, rows: Sequence[ModelRow]) -> LiveAttack:
     classes: tuple[str, ...] = tuple(rows[0].card["classes"])
     lookers = [_warm(files, row) for row in rows]
     pixels = _image(files, params.upload, rows[0].card["image_size"])
     x = as_batch(pixels[None])
     clean = [look_closely(looker, x) for looker in lookers]
     truths = _truths(params, classes, clean)
-    return Scene(
+    return LiveAttack(
         params=params,
         lookers=lookers,
         pixels=pixels,
         clean=clean,
         truths=truths,
-        turns=[
-            turns(looker, x, truth, params.attack, classes, params.seed)
+        runs=[
+            runs(looker, x, truth, params.attack, classes, params.seed)
             for looker, truth in zip(lookers, truths, strict=True)
         ],
     )
 
 
-def _reporter(context: JobContext, scene: Scene) -> Callable[[int], None]:
+def _reporter(context: JobContext, attack: LiveAttack) -> Callable[[int], None]:
     """Counts the pictures that attacks have passed through models, in any thread.
 
     It raises what `progress` raises. The attack is most of the work, and not the last of it.
     """
-    passes = sum(len(each) for each in scene.turns) * (steps_of(scene.params.attack).steps + 1)
+    passes = sum(len(each) for each in attack.runs) * (steps_of(attack.params.attack).steps + 1)
     total, done, lock = passes * (LIVE_LEVELS - 1), 0, threading.Lock()
 
     def report(pictures: int) -> None:
@@ -132,15 +132,15 @@ def _levels(params: ExplainParams) -> list[float]:
 
 def _result(
     context: JobContext,
-    scene: Scene,
+    attack: LiveAttack,
     rows: Sequence[ModelRow],
     levels: Sequence[float],
     part: Part,
 ) -> ExplainResult:
     """What is told of a part that begins with budget 0, at these budgets."""
-    params, clean = scene.params, scene.pixels
+    params, clean = attack.params, attack.pixels
     evidence = [
-        Evidence(*each) for each in zip(scene.clean, scene.truths, part.glances, strict=True)
+        Evidence(*each) for each in zip(attack.clean, attack.truths, part.responses, strict=True)
     ]
     shown = shown_classes(evidence)
     iterates = columns(params.attack, LIVE_ITERATES)[-part.pictures[0].shape[1] :]

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from app.contracts.results import Attacked, CleanLook, Level, LiveLook, Minimal, Stored
+from worker.jobs.live_attack import Responses
 from worker.jobs.looking import Seen, distances, map_figures, map_sheet, rounded
-from worker.jobs.scene import Glance
 from worker.pictures import change_sheet, png
 
 MAX_SHOWN = 10
@@ -28,13 +28,13 @@ class Evidence:
     """Of the clean image, alone."""
     truth: int
     """The class that it should say: the true one, else what it says of the clean image."""
-    glance: Glance
+    responses: Responses
 
 
 def shown_classes(evidence: Sequence[Evidence]) -> list[int]:
     """The true classes and the likeliest ones at any moment, in the order of the classes."""
     seen = [
-        part for one in evidence for part in (one.clean, *chain.from_iterable(one.glance.looks))
+        part for one in evidence for part in (one.clean, *chain.from_iterable(one.responses.looks))
     ]
     highest = torch.stack([part.probabilities.amax(dim=0) for part in seen]).amax(dim=0)  # (K,)
     highest[[one.truth for one in evidence]] = 2.0
@@ -48,8 +48,8 @@ def clean_look(one: Evidence, shown: Sequence[int]) -> CleanLook:
         top=top,
         confidence=confidence,
         probabilities=rounded(one.clean.probabilities[0, shown]),
-        attention_noise=distances(one.glance.noise.attention, one.clean.attention),
-        grad_cam_noise=distances(one.glance.noise.grad_cam, one.clean.grad_cam),
+        attention_noise=distances(one.responses.noise.attention, one.clean.attention),
+        grad_cam_noise=distances(one.responses.noise.grad_cam, one.clean.grad_cam),
     )
 
 
@@ -69,12 +69,14 @@ def attacked(
         pictures: crafted on it, (B, T, H, W, 3).
         evidence: of every model.
     """
-    own, first = evidence[number].glance, evidence[0].clean
+    own, first = evidence[number].responses, evidence[0].clean
     stored = {"png": own.looks[number][-1], **own.stored}
     return Attacked(
         changes_png=change_sheet(pictures - clean + np.uint8(128)),  # modulo 256
         levels=tuple(_level(clean, last) for last in pictures[:, -1]),
-        looks=tuple(_look(one.glance.looks[number], one.clean, first, shown) for one in evidence),
+        looks=tuple(
+            _look(one.responses.looks[number], one.clean, first, shown) for one in evidence
+        ),
         stored=tuple(
             Stored.model_validate({"form": form, "top": tuple(seen.top)})
             for form, seen in stored.items()
@@ -115,9 +117,9 @@ def minimal(
     one = evidence[number]
     if one.clean.top[0] != one.truth:
         return Minimal(survived=None, broke=0.0, crafted_on=None, steps=None)
-    own = [(number, *each) for each in zip(iterates, one.glance.looks[number], strict=True)]
+    own = [(number, *each) for each in zip(iterates, one.responses.looks[number], strict=True)]
     others = [
-        (i, iterates[-1], last) for i, (last, *_) in enumerate(one.glance.looks) if i != number
+        (i, iterates[-1], last) for i, (last, *_) in enumerate(one.responses.looks) if i != number
     ]
     tops = [(i, steps, seen.top) for i, steps, seen in (*own, *others)]
     for row in range(1, len(budgets)):

@@ -18,7 +18,7 @@ from torch import Tensor
 from app.contracts.params import LIVE_ITERATES, ExplainParams
 from worker import registry
 from worker.data import to_float
-from worker.jobs.crafting import Crafted, Turn, craft, random_directions, rounded
+from worker.jobs.crafting import Crafted, Run, craft, random_directions, rounded
 from worker.jobs.looking import Looker, Seen, look
 from worker.pictures import as_jpeg
 
@@ -26,7 +26,7 @@ _QUALITIES = (90, 75)
 
 
 @dataclass(frozen=True)
-class Glance:
+class Responses:
     """What one model makes of everything at B budgets."""
 
     noise: Seen
@@ -63,7 +63,7 @@ class Part:
 
     pictures: Sequence[NDArray[np.uint8]]
     """Crafted on it, (B, T, H, W, 3)."""
-    glances: Sequence[Glance]
+    responses: Sequence[Responses]
     """What it makes of everything."""
 
     @classmethod
@@ -71,21 +71,24 @@ class Part:
         """One after the other."""
         return cls(
             [np.concatenate(each) for each in zip(*(one.pictures for one in several), strict=True)],
-            [Glance.joined(each) for each in zip(*(one.glances for one in several), strict=True)],
+            [
+                Responses.joined(each)
+                for each in zip(*(one.responses for one in several), strict=True)
+            ],
         )
 
     @property
     def last(self) -> Self:
         """The same with the last iterates alone."""
         pictures = [each[:, -1:] for each in self.pictures]
-        glances = [
-            replace(one, looks=[columns[-1:] for columns in one.looks]) for one in self.glances
+        responses = [
+            replace(one, looks=[columns[-1:] for columns in one.looks]) for one in self.responses
         ]
-        return replace(self, pictures=pictures, glances=glances)
+        return replace(self, pictures=pictures, responses=responses)
 
 
 @dataclass(frozen=True)
-class Scene:
+class LiveAttack:
     """An image, and the models that are attacked."""
 
     params: ExplainParams
@@ -96,7 +99,7 @@ class Scene:
     """What each model makes of it, with its stages."""
     truths: Sequence[int]
     """The class that the attack on each model leaves."""
-    turns: Sequence[Sequence[Turn]]
+    runs: Sequence[Sequence[Run]]
     """The runs of the attack on each model."""
 
     def part(self, budgets: Sequence[float], report: Callable[[int], None]) -> Part:
@@ -110,16 +113,16 @@ class Scene:
         crafted = [
             craft(
                 looker, x, truth, sizes,
-                attack=how, turns=turns, most=LIVE_ITERATES, report=report,
+                attack=how, runs=runs, most=LIVE_ITERATES, report=report,
             )
-            for looker, truth, turns in zip(self.lookers, self.truths, self.turns, strict=True)
+            for looker, truth, runs in zip(self.lookers, self.truths, self.runs, strict=True)
         ]  # fmt: skip
         noise = random_directions(x, sizes, attack=how, seed=self.params.seed)
         pictures = [_pixels(one.iterates) for one in crafted]
         return Part(
             pictures,
             [
-                _glance(looker, number, crafted[number], pictures, noise)
+                _responses(looker, number, crafted[number], pictures, noise)
                 for number, looker in enumerate(self.lookers)
             ],
         )
@@ -131,17 +134,17 @@ class Scene:
             np.broadcast_to(self.pixels, (1, each.shape[1], *self.pixels.shape))
             for each in first.pictures
         ]
-        still = [Glance.still(*each) for each in zip(self.clean, first.glances, strict=True)]
+        still = [Responses.still(*each) for each in zip(self.clean, first.responses, strict=True)]
         return Part.joined([Part(pictures, still), *parts])
 
 
-def _glance(
+def _responses(
     looker: Looker,
     number: int,
     own: Crafted,
     pictures: Sequence[NDArray[np.uint8]],
     noise: Tensor,
-) -> Glance:
+) -> Responses:
     """What the model of this number makes of all that was crafted: what its own attack has not seen
     in one go."""
     last = [each[:, -1] for each in pictures]
@@ -154,7 +157,7 @@ def _glance(
     noisy, *rest = every.split([len(noise)] * (1 + len(stored) + len(others)))
     looks = [[one] for one in rest[len(stored) :]]
     looks.insert(number, list(own.seen))
-    return Glance(noisy, dict(zip(stored, rest, strict=False)), looks)
+    return Responses(noisy, dict(zip(stored, rest, strict=False)), looks)
 
 
 def as_batch(pixels: NDArray[np.uint8]) -> Tensor:
