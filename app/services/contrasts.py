@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -18,10 +19,10 @@ from app.contracts.results import (
     AblationRow,
     AblationTable,
     AttackRow,
-    Change,
     Contrast,
     EvaluationResult,
-    Stage,
+    SeedChange,
+    Survival,
 )
 from app.services import paired
 from app.store.files import Files
@@ -34,8 +35,9 @@ _Bools = NDArray[np.bool_]
 class _Record(NamedTuple):
     """What one evaluation says of each image."""
 
-    numbers: tuple[int, ...]
-    stages: Mapping[Stage, _Bools]
+    numbers: NDArray[np.int64]
+    """Which images, (N,)."""
+    stages: Mapping[Survival, _Bools]
     """Of whom it is true, (N,); stages that were measured."""
 
 
@@ -44,7 +46,7 @@ class _Pair(NamedTuple):
 
     row: int
     seed: int
-    stage: Stage
+    stage: Survival
     table: paired.Table
 
 
@@ -59,19 +61,18 @@ def contrasts(
     records = [dict(_records(files, row)) for row in table.rows]
     pairs = [pair for row, other in enumerate(beside) for pair in _pairs(records, row, other)]
     values = [paired.mcnemar(pair.table.only_first, pair.table.only_second) for pair in pairs]
-    changes = [
-        (pair, _change(pair, p, adjusted))
-        for pair, p, adjusted in zip(pairs, values, paired.holm(values), strict=True)
-    ]
+    changes: dict[tuple[int, Survival], list[SeedChange]] = defaultdict(list)
+    for pair, p, adjusted in zip(pairs, values, paired.holm(values), strict=True):
+        changes[pair.row, pair.stage].append(_change(pair, p, adjusted))
     return tuple(
         Contrast(
             label=row.label,
             beside=beside[number],
             shares=_shares(list(records[number].values())),
             changes={
-                stage: tuple(c for p, c in changes if (p.row, p.stage) == (number, stage))
-                for stage in Stage
-                if any((p.row, p.stage) == (number, stage) for p, _ in changes)
+                stage: tuple(changes[number, stage])
+                for stage in Survival
+                if (number, stage) in changes
             },
         )
         for number, row in enumerate(table.rows)
@@ -102,18 +103,18 @@ def _record(path: Path) -> _Record:
         stage: (broken_by == _STANDS) | (broken_by > last)
         for stage, last in _last_attacks(model.attacks)
     }
-    if Stage.AUTOATTACK in stages:
-        stages[Stage.FALL] = stages[Stage.PGD] & ~stages[Stage.AUTOATTACK]
-    return _Record(result.image_numbers, stages)
+    if Survival.AUTOATTACK in stages:
+        stages[Survival.FALL] = stages[Survival.PGD] & ~stages[Survival.AUTOATTACK]
+    return _Record(np.asarray(result.image_numbers), stages)
 
 
-def _last_attacks(attacks: Sequence[AttackRow]) -> Iterator[tuple[Stage, int]]:
+def _last_attacks(attacks: Sequence[AttackRow]) -> Iterator[tuple[Survival, int]]:
     """Which attack ends each stage, by its number from 1."""
     numbered = list(enumerate(attacks, start=1))
-    for stage, method in ((Stage.PGD, Method.PGD), (Stage.CW, Method.CW)):
+    for stage, method in ((Survival.PGD, Method.PGD), (Survival.CW, Method.CW)):
         yield from ((stage, number) for number, attack in numbered if attack.method is method)
     parts = [number for number, attack in numbered if attack.part_of_autoattack]
-    yield from ((Stage.AUTOATTACK, number) for number in parts[-1:])
+    yield from ((Survival.AUTOATTACK, number) for number in parts[-1:])
 
 
 def _pairs(records: Sequence[dict[int, _Record]], row: int, other: int | None) -> Iterator[_Pair]:
@@ -122,15 +123,15 @@ def _pairs(records: Sequence[dict[int, _Record]], row: int, other: int | None) -
         return
     for seed, here in records[row].items():
         before = records[other].get(seed)
-        if before is not None and before.numbers == here.numbers:
+        if before is not None and np.array_equal(before.numbers, here.numbers):
             for stage in before.stages.keys() & here.stages.keys():
                 counts = paired.Table.of(before.stages[stage], here.stages[stage])
                 yield _Pair(row, seed, stage, counts)
 
 
-def _change(pair: _Pair, p_value: float, p_adjusted: float) -> Change:
+def _change(pair: _Pair, p_value: float, p_adjusted: float) -> SeedChange:
     found = paired.difference(pair.table)
-    return Change(
+    return SeedChange(
         seed=pair.seed,
         difference=found.value,
         low=found.low,
@@ -142,9 +143,9 @@ def _change(pair: _Pair, p_value: float, p_adjusted: float) -> Change:
     )
 
 
-def _shares(records: Sequence[_Record]) -> dict[Stage, float]:
+def _shares(records: Sequence[_Record]) -> dict[Survival, float]:
     return {
         stage: fmean(float(record.stages[stage].mean()) for record in records)
-        for stage in Stage
+        for stage in Survival
         if records and all(stage in record.stages for record in records)
     }

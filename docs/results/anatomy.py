@@ -20,10 +20,10 @@ from app.contracts.params import AblationParams
 from app.contracts.results import (
     AblationRow,
     AblationTable,
-    Change,
     Contrast,
     Measure,
-    Stage,
+    SeedChange,
+    Survival,
     reported_in,
 )
 from app.services.contrasts import contrasts
@@ -33,10 +33,10 @@ from app.store.files import Files
 
 ATTACKS = (Measure.CLEAN, Measure.PGD, Measure.CW, Measure.AUTOATTACK)
 STAGES = {
-    Stage.PGD: "stand under PGD",
-    Stage.CW: "and CW",
-    Stage.AUTOATTACK: "and AutoAttack",
-    Stage.FALL: "fall in between",
+    Survival.PGD: "stand under PGD",
+    Survival.CW: "and CW",
+    Survival.AUTOATTACK: "and AutoAttack",
+    Survival.FALL: "fall in between",
 }
 
 
@@ -73,7 +73,7 @@ def _figure(line: AblationRow, measure: Measure, seed: int) -> str:
 
 def changes(found: Sequence[Contrast]) -> None:
     """Every row beside another one: shares in per cent, and differences in points."""
-    stages = [stage for stage in Stage if any(stage in contrast.shares for contrast in found)]
+    stages = [stage for stage in Survival if any(stage in contrast.shares for contrast in found)]
     head("row", "beside", *(STAGES[stage] for stage in stages), left=2)
     for contrast in found:
         if contrast.shares:
@@ -82,7 +82,7 @@ def changes(found: Sequence[Contrast]) -> None:
             row(contrast.label, beside, *cells)
 
 
-def _stage(share: float | None, found: Sequence[Change]) -> str:
+def _stage(share: float | None, found: Sequence[SeedChange]) -> str:
     if share is None:
         return "–"
     parts = [f"{100 * share:.1f}"]

@@ -10,7 +10,7 @@ import pytest
 from app.ablations import lifecycle
 from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams
-from app.contracts.results import Stage
+from app.contracts.results import Survival
 from app.services import ablations, jobs
 from app.services.lab import Lab
 from tests.plugins.families import children_of, succeed, take
@@ -49,7 +49,7 @@ def test_a_row_beside_the_one_before_it(lab: Lab) -> None:
     first, second, *others = ablations.contrasts_of(lab, ablations.get(lab, job))
     assert first.changes == {}
     assert first.shares == pytest.approx(
-        {Stage.PGD: 0.5, Stage.CW: 0.45, Stage.AUTOATTACK: 0.4, Stage.FALL: 0.1}
+        {Survival.PGD: 0.5, Survival.CW: 0.45, Survival.AUTOATTACK: 0.4, Survival.FALL: 0.1}
     )
     assert (second.beside, second.label) == (0, "AGKD-BML, 2 steps")
     by_stage = {
@@ -57,12 +57,12 @@ def test_a_row_beside_the_one_before_it(lab: Lab) -> None:
         for stage, changes in second.changes.items()
     }
     assert by_stage == {
-        Stage.PGD: [(0, 0, 10), (1, 0, 10)],
-        Stage.CW: [(0, 5, 0), (1, 5, 0)],
-        Stage.AUTOATTACK: [(0, 10, 0), (1, 10, 0)],
-        Stage.FALL: [(0, 0, 20), (1, 0, 20)],
+        Survival.PGD: [(0, 0, 10), (1, 0, 10)],
+        Survival.CW: [(0, 5, 0), (1, 5, 0)],
+        Survival.AUTOATTACK: [(0, 10, 0), (1, 10, 0)],
+        Survival.FALL: [(0, 0, 20), (1, 0, 20)],
     }
-    change = second.changes[Stage.AUTOATTACK][0]
+    change = second.changes[Survival.AUTOATTACK][0]
     assert change.difference == pytest.approx(-0.1)
     assert change.low < -0.1 < change.high < 0
     assert change.p_value == pytest.approx(2 / 2**10)  # ten coins, all on one side
@@ -74,7 +74,7 @@ def test_without_autoattack_nothing_is_said_of_a_fall(lab: Lab) -> None:
     job = submitted(lab, seeds=(3,), measure={"autoattack": False})
     measure(lab, job, FIRST, SECOND, seeds=1)
     _, second, *_ = ablations.contrasts_of(lab, ablations.get(lab, job))
-    assert set(second.changes) == set(second.shares) == {Stage.PGD, Stage.CW}
+    assert set(second.changes) == set(second.shares) == {Survival.PGD, Survival.CW}
 
 
 def test_recipes_with_a_grid_have_no_contrasts(lab: Lab) -> None:

@@ -133,7 +133,7 @@ class AblationTable(Result):
     """Of the recipes in the table, under the attacks of its columns."""
 
 
-class Stage(StrEnum):
+class Survival(StrEnum):
     """How far an image came: what a row's fall from PGD to AutoAttack is made of."""
 
     PGD = "pgd"
@@ -146,7 +146,7 @@ class Stage(StrEnum):
     """It stands under PGD, and a later attack breaks it."""
 
 
-class Change(Result):
+class SeedChange(Result):
     """A seed of a row beside the same seed of another row, on the same images."""
 
     seed: int
@@ -170,9 +170,9 @@ class Contrast(Result):
     label: str
     beside: int | None
     """The row that it is compared with, from 0; None for the first."""
-    shares: dict[Stage, float]
+    shares: dict[Survival, float]
     """Share of the images, mean over the seeds that were measured; empty before the first."""
-    changes: dict[Stage, tuple[Change, ...]]
+    changes: dict[Survival, tuple[SeedChange, ...]]
     """By seed, of those that were measured in both rows."""
 
 

@@ -13,12 +13,12 @@ from app.contracts.params import AblationParams
 from app.contracts.results import (
     AblationChild,
     AblationTable,
-    Change,
     Column,
     Contrast,
     Reported,
+    SeedChange,
     Spread,
-    Stage,
+    Survival,
     compares,
     reported_in,
 )
@@ -147,7 +147,9 @@ def ablation_view(
     rows = tuple(_rows(params, table, found))
     seeds = every_seed(table)
     untold = tuple(one for one in found if one.training_steps is None)
-    stages = [stage for stage in Stage if any(stage in contrast.changes for contrast in contrasts)]
+    stages = [
+        stage for stage in Survival if any(stage in contrast.changes for contrast in contrasts)
+    ]
     names = _stage_names(params)
     return AblationView(
         columns=table.columns,
@@ -164,13 +166,13 @@ def ablation_view(
     )
 
 
-def _stage_names(params: AblationParams) -> dict[Stage, str]:
+def _stage_names(params: AblationParams) -> dict[Survival, str]:
     steps = 0 if params.measure is None else params.measure.steps
     return {
-        Stage.PGD: f"stand under PGD-{steps}",
-        Stage.CW: f"and CW-{steps}",
-        Stage.AUTOATTACK: "and AutoAttack",
-        Stage.FALL: "fall in between",
+        Survival.PGD: f"stand under PGD-{steps}",
+        Survival.CW: f"and CW-{steps}",
+        Survival.AUTOATTACK: "and AutoAttack",
+        Survival.FALL: "fall in between",
     }
 
 
@@ -178,7 +180,7 @@ def _contrast(
     contrast: Contrast,
     contrasts: Sequence[Contrast],
     rows: Sequence[RowView],
-    stages: Sequence[Stage],
+    stages: Sequence[Survival],
 ) -> ContrastView:
     return ContrastView(
         label=contrast.label,
@@ -194,7 +196,7 @@ def _contrast(
     )
 
 
-def _change(one: Change) -> ChangeView:
+def _change(one: SeedChange) -> ChangeView:
     return ChangeView(
         seed=one.seed,
         points=signed(one.difference),
