@@ -5,9 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from app.contracts.jobs import JobKind
+from app.contracts.params import AblationParams
+from app.contracts.stored import understood
 from app.store.parents import Child, Parent
 from app.store.tables import JobRow
 
@@ -43,6 +46,11 @@ class Family:
             evaluations={child.id: child for child in children if child.kind == JobKind.EVALUATE},
             models=parent.models,
         )
+
+    @cached_property
+    def params(self) -> AblationParams | None:
+        """What was asked for; None where an earlier version of the lab asked otherwise."""
+        return understood(AblationParams, self.parent.params)
 
     @property
     def measures(self) -> bool:

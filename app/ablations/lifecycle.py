@@ -16,7 +16,7 @@ from app.contracts.events import LogEvent, LogLevel, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, Params
 from app.contracts.results import AblationResult
-from app.contracts.stored import UNREAD_PARAMS, understood
+from app.contracts.stored import UNREAD_PARAMS
 from app.errors import JobError
 from app.store import jobs, parents
 from app.store.db import Database
@@ -96,7 +96,7 @@ def _take(database: Database, files: Files, family: Family) -> bool:
         return False
     if step.outcome is JobStatus.SUCCEEDED:
         # Its children are over: another call would write the same table.
-        step = replace(step, result_file=_write_result(database, files, family.parent))
+        step = replace(step, result_file=_write_result(database, files, family))
     return parents.write(database, family.parent, step)
 
 
@@ -120,9 +120,8 @@ def _step(family: Family) -> Step:
 def _outcome(family: Family) -> JobStatus:
     if family.parent.cancel_requested:
         return JobStatus.CANCELLED
-    succeeded = understood(AblationParams, family.parent.params) is not None and any(
-        each.status == JobStatus.SUCCEEDED for each in family.trainings
-    )
+    trained = any(each.status == JobStatus.SUCCEEDED for each in family.trainings)
+    succeeded = trained and family.params is not None
     return JobStatus.SUCCEEDED if succeeded else JobStatus.FAILED
 
 
@@ -138,10 +137,11 @@ def _progress(family: Family) -> ProgressEvent:
     return ProgressEvent(done=trained + measured, total=2 * count, phase=phase)
 
 
-def _write_result(database: Database, files: Files, parent: JobRow) -> str:
-    params = AblationParams.model_validate(parent.params)
-    found = table(database, files, parent.id, params)
-    return files.write_result(parent.id, AblationResult(params=params, table=found))
+def _write_result(database: Database, files: Files, family: Family) -> str:
+    parent_id, params = family.parent.id, family.params
+    assert params is not None
+    found = table(database, files, parent_id, params)
+    return files.write_result(parent_id, AblationResult(params=params, table=found))
 
 
 def _evaluations(family: Family) -> tuple[JobRow, ...]:
@@ -149,7 +149,7 @@ def _evaluations(family: Family) -> tuple[JobRow, ...]:
     unmeasured = family.unmeasured()
     if not unmeasured:
         return ()
-    params = understood(AblationParams, family.parent.params)
+    params = family.params
     if params is None or params.measure is None:
         return ()
     return tuple(
@@ -176,7 +176,7 @@ def _log(family: Family) -> tuple[LogEvent, ...]:
 
 def _failure(family: Family) -> dict[str, str]:
     """None of the trainings succeeded, or there is no table to put them in."""
-    if understood(AblationParams, family.parent.params) is None:
+    if family.params is None:
         return JobError(
             UNREAD_PARAMS, hint="Submit it again; the models that it trained are there."
         ).as_failure()

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select, true
 
 from app.contracts.jobs import JobKind, JobStatus
+from app.store.catalogue import is_best
 from app.store.db import Database
 from app.store.tables import JobRow, MeasurementRow, ModelRow
 
@@ -46,7 +47,7 @@ def trainings(database: Database, recipe: str | None, *, limit: int) -> list[Tra
         select(ModelRow.card, ModelRow.dataset_id, _SECONDS)
         .join(JobRow, JobRow.id == ModelRow.job_id)
         .where(of_recipe, *_IN_ONE_GO, begun, _SECONDS > 0)
-        .where(JobRow.kind == JobKind.TRAIN, ModelRow.card["kept"].as_string() == "best")
+        .where(JobRow.kind == JobKind.TRAIN, is_best)
         .order_by(ModelRow.created_at.desc())
         .limit(limit)
     )

@@ -13,6 +13,7 @@ from app.contracts.events import MetricsEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, EvaluateParams, Goal, Method, Recipe
 from app.contracts.results import Accuracy, Check, EvaluationResult, JobResult, Light, Verdict
+from app.contracts.views import JobView
 from app.services import jobs
 from app.services.lab import Lab
 from app.store.transitions import append
@@ -119,13 +120,18 @@ def test_the_page_and_its_record_read_the_result_once(
     lab: Lab, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
-    original = jobs.result
+    by_id, at_hand = jobs.result, jobs.result_of
 
     def result(lab: Lab, job_id: str) -> JobResult:
         read.append(job_id)
-        return original(lab, job_id)
+        return by_id(lab, job_id)
+
+    def result_of(lab: Lab, job: JobView) -> JobResult:
+        read.append(job.id)
+        return at_hand(lab, job)
 
     monkeypatch.setattr("app.services.jobs.result", result)
+    monkeypatch.setattr("app.services.jobs.result_of", result_of)
     job, _ = _shown(lab, client, full_evaluation(images=60))
     assert client.get(f"/jobs/{job}/record.json").status_code == 200
     assert read == [job]

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.web.charts.reported import Event, Run
+from app.web.charts.reported import Event, Run, bodies
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Places:
     @classmethod
     def of(cls, runs: Sequence[Run]) -> Places:
         """By what the runs reported, one after the other."""
-        return cls(_epochs([body for run in runs for _, body in run]), _seconds(runs))
+        return cls(_epochs(bodies(runs)), _seconds(runs))
 
     def at(self, steps: Sequence[float]) -> list[list[float]]:
         """Epoch and seconds of each step: the `customdata` of a line."""

@@ -23,6 +23,11 @@ MAX_POINTS = 800
 _READINGS = ("images_per_s", "learning_rate")
 
 
+def bodies(runs: Sequence[Run]) -> list[Event]:
+    """What all runs reported, without the times."""
+    return [body for run in runs for _, body in run]
+
+
 @dataclass
 class Line:
     """One reported number over the steps of a job."""

@@ -15,7 +15,7 @@ from app.web.charts import base as charts
 from app.web.charts import palette
 from app.web.charts.base import Figure
 from app.web.charts.places import Places
-from app.web.charts.reported import Event, Line, Run, lines_of
+from app.web.charts.reported import Event, Line, Run, bodies, lines_of
 
 _TERMS = {
     "loss": ("Total", None),
@@ -51,7 +51,7 @@ def training_figures(runs: Sequence[Run], recipe: Recipe | None) -> dict[str, Fi
     `meta`, so that a page can lengthen it, and each point its epoch and its time, so that a page
     can draw it over these.
     """
-    events, places = [body for run in runs for _, body in run], Places.of(runs)
+    events, places = bodies(runs), Places.of(runs)
     lines = {key: _Placed.of(line, places) for key, line in lines_of(events).items()}
     own = palette.TEACHER if recipe is Recipe.CLEAN else palette.STUDENT
     marks = _marks(_best(events), places)

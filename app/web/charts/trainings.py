@@ -13,7 +13,7 @@ from app.contracts.params import Recipe
 from app.web.charts import palette
 from app.web.charts.base import Figure, figure, line
 from app.web.charts.places import Places
-from app.web.charts.reported import Line, Run, lines_of
+from app.web.charts.reported import Line, Run, bodies, lines_of
 
 _HUES = (palette.STUDENT, palette.TEACHER, *palette.OTHERS)
 
@@ -72,8 +72,7 @@ class _Drawn:
 
     @classmethod
     def of(cls, training: Shown) -> _Drawn:
-        bodies = [body for run in training.runs for _, body in run]
-        return cls(training, lines_of(bodies), Places.of(training.runs))
+        return cls(training, lines_of(bodies(training.runs)), Places.of(training.runs))
 
 
 def _figure(drawn: Sequence[_Drawn], title: str, parts: _Parts, **axis: Any) -> Figure | None:

@@ -152,7 +152,7 @@ def _opened(lab: Lab, job: JobView, kind: type[R]) -> tuple[R | None, dict[str, 
     if not job.has_result:
         return None, frame
     try:
-        result = jobs.result(lab, job.id)
+        result = jobs.result_of(lab, job)
     except (Conflict, NotFound) as error:
         said = f"{error.detail} {error.hint}".strip()
         return None, {**frame, "unread": (*frame["unread"], said)}
@@ -202,7 +202,7 @@ def _estimate(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str,
         return {}
     views = models.by_id(lab, params.models)
     names = {model: view.name for model, view in views.items()}
-    events = [body for run in runs for _, body in run]
+    events = reported.bodies(runs)
     return reported.evaluation_figures(events, params, names, known_recipes(views))
 
 
