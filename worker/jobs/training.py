@@ -38,7 +38,7 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
     origin, teacher = _open(context, params)
     _warn_of_the_unknown(context, params, origin)
     data = _load(context, origin.dataset)
-    model = _new_model(params, origin.dataset, teacher)
+    model = fresh_model(params, origin.dataset, teacher)
     if params.recipe.compares_attention and teacher is not None:
         _check_attention(params, model, teacher, origin.dataset.image_size)
     state = TrainingState.start(model, params, len(data.train.labels))
@@ -98,7 +98,11 @@ def _load(context: JobContext, dataset: Dataset) -> _Data:
     return _Data(train.to(device), validation.to(device))
 
 
-def _new_model(params: TrainParams, dataset: Dataset, teacher: Classifier | None) -> Classifier:
+def fresh_model(params: TrainParams, dataset: Dataset, teacher: Classifier | None) -> Classifier:
+    """What a training starts with, on the device: weights of its seed, or its teacher's.
+
+    Raises JobError where there is no such network, or the teacher's weights do not fit.
+    """
     torch.manual_seed(seeds(params.seed)["weights"])
     model = registry.new_model(
         params.architecture,

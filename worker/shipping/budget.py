@@ -14,9 +14,9 @@ from worker import registry
 from worker.data import Dataset
 from worker.jobs import replaying
 from worker.jobs.stepping import Stepping
+from worker.jobs.training import fresh_model
 from worker.jobs.training_state import TrainingState
 from worker.jobs.validation import measure
-from worker.models import Classifier
 from worker.recipes import Networks
 
 _MEASURED_S, _LEAST_STEPS = 2.0, 3
@@ -57,8 +57,8 @@ def _pace_of(params: TrainParams, dataset: Dataset) -> Pace:
     params = params.model_copy(update={"epochs": _UNLIMITED})
     device = registry.device()
     train, validation = (dataset.split(n).to(device) for n in ("train", "validation"))
-    teacher = _network(params, dataset).eval().requires_grad_(False)
-    state = TrainingState.start(_network(params, dataset), params, len(train.labels))
+    teacher = fresh_model(params, dataset, None).eval().requires_grad_(False)
+    state = TrainingState.start(fresh_model(params, dataset, None), params, len(train.labels))
     networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
     stepping = Stepping(params, state, train, networks, warn=print)
     indices = torch.arange(params.batch_size) % len(train.labels)
@@ -78,16 +78,6 @@ def _pace_of(params: TrainParams, dataset: Dataset) -> Pace:
     begin = time.perf_counter()
     measure(lambda: None, params, state.measured.eval(), validation)
     return Pace(step, time.perf_counter() - begin, len(state.sampler))
-
-
-def _network(params: TrainParams, dataset: Dataset) -> Classifier:
-    model = registry.new_model(
-        params.architecture,
-        num_classes=dataset.num_classes,
-        mean=dataset.mean,
-        std=dataset.std,
-    )
-    return model.to(registry.device()).to(memory_format=torch.channels_last)
 
 
 def epochs_within(
