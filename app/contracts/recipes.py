@@ -90,8 +90,7 @@ class Recipe(Option):
         summary="Attention guided knowledge distillation alone, to look where the teacher looks.",
         source="Wang et al., ICCV 2021", equation="CE_s(S(x_f), y) + w · attention distance to T",
         parameters=_METHOD | {"agkd_weight"}, attacked=2, seen=3, label_smoothing=0.5,
-        hue="#8f7d1a",
-        teacher="attention",
+        hue="#8f7d1a", teacher="attention",
     )  # fmt: skip
     BML = "bml", RecipeRecord(
         title="BML", summary="Bi-directional metric learning alone.",
@@ -103,8 +102,7 @@ class Recipe(Option):
         source="Wang et al., ICCV 2021",
         equation="CE_s(S(x_f), y) + w · attention distance to T + λ metric(x_f, x, x_b)",
         parameters=_METHOD | _TRIPLET | {"agkd_weight"}, attacked=2, seen=3,
-        label_smoothing=0.5, hue="#d4650f",
-        teacher="attention",
+        label_smoothing=0.5, hue="#d4650f", teacher="attention",
     )  # fmt: skip
 
     @classmethod

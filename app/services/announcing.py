@@ -9,7 +9,6 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 
 import httpx
 from pydantic import HttpUrl
@@ -100,7 +99,10 @@ class Announcer:
             return "cannot be reached"
         except httpx.HTTPError as error:
             return f"broke the connection ({type(error).__name__})"
-        return "" if answer.is_success else f"answered {_status(answer.status_code)}"
+        if answer.is_success:
+            return ""
+        status = answer.status_code
+        return f"answered {status} {httpx.codes.get_reason_phrase(status)}".strip()
 
     async def _note(self, job: JobRow, failure: str) -> None:
         if failure:
@@ -125,13 +127,6 @@ def set_up(lab: Lab) -> Announcer | None:
         return None
     store.begin(lab.database)
     return Announcer(lab, lab.settings.webhook_url.get_secret_value())
-
-
-def _status(code: int) -> str:
-    try:
-        return f"{code} {HTTPStatus(code).phrase}"
-    except ValueError:
-        return str(code)
 
 
 def announcement(lab: Lab, job: JobRow) -> Announcement:

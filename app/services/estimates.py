@@ -99,7 +99,7 @@ def _of_measuring(
     earlier = [
         each
         for each in history.evaluations(lab.database, limit=_LOOKED_AT)
-        if _facts(each.params) == wanted and len(each.params["models"]) == 1
+        if _facts(each.params) == wanted and len(each.params.get("models", ())) == 1
     ]
     models = catalogue.models_by_id(lab.database, [each.params["models"][0] for each in earlier])
     alike = {

@@ -66,7 +66,7 @@ def _add_tags(session: Session, table: Marked, ids: Collection[str], tags: Itera
     of_these = select(TagRow.id, TagRow.tag).where(_on(table), TagRow.id.in_(ids))
     held = {(id_, tag) for id_, tag in session.execute(of_these)}
     new = [(id_, tag) for id_ in ids for tag in sorted(wanted) if (id_, tag) not in held]
-    if max(Counter(id_ for id_, _ in [*held, *new]).values()) > MAX_TAGS:
+    if max(Counter(id_ for id_, _ in [*held, *new]).values(), default=0) > MAX_TAGS:
         raise TooManyTags
     if new:
         rows = [{"thing": table.__tablename__, "tag": tag, "id": id_} for id_, tag in new]

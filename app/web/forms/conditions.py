@@ -79,20 +79,15 @@ def _of_several(name: str, when: When) -> When:
 
 def _left_open(name: str, recipes: Sequence[str]) -> When:
     """Designs with a row that means something by a setting, and does not say it itself."""
-    return When(
-        "design",
-        tuple(
-            design
-            for design in Design
-            if design.record.variants is not None
-            and any(
-                variant.recipe in recipes and name not in variant.changes
-                for variant in design.record.variants(
-                    MAX_LINF
-                )  # the budget changes no row's settings
-            )
-        ),
-    )
+
+    def is_open(design: Design) -> bool:
+        variants = design.record.variants
+        return variants is not None and any(
+            variant.recipe in recipes and name not in variant.changes
+            for variant in variants(MAX_LINF)  # under any budget the same settings are said
+        )
+
+    return When("design", tuple(design for design in Design if is_open(design)))
 
 
 SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
