@@ -12,6 +12,7 @@ from app.contracts.params import (
     AblationParams,
     Attack,
     EvaluateParams,
+    ImportModelParams,
     ImportParams,
     Method,
     Norm,
@@ -127,6 +128,11 @@ def test_what_is_not_sent_keeps_its_default_and_an_off_check_is_off() -> None:
 def test_a_wrong_entry_is_named_at_its_field(name: str, entry: str, message: str) -> None:
     at = "teacher" if name == "recipe" else name
     assert _messages(TrainParams, _typed(**{name: entry})) == {at: message}
+
+
+def test_what_is_left_empty_is_not_of_a_wrong_form() -> None:
+    found = _messages(ImportModelParams, {"name": ("x",), "architecture": (" ",)})
+    assert found["architecture"] == "must be given"
 
 
 def test_all_wrong_entries_are_named_at_once() -> None:

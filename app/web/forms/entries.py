@@ -189,7 +189,7 @@ def _message(spec: Spec | None, error: ErrorDetails) -> str:
     many = spec.widget in ("list", "many")
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         return f"must be {spec.bounds}" + (f" ({spec.unit})" if spec.unit else "")
-    if kind in ("missing", "too_short", "string_too_short") or _is_unchosen(spec, kind):
+    if _is_missing(spec, error):
         return "must be chosen" if spec.widget in ("select", "many") else "must be given"
     if kind.startswith(("int_", "float_", "finite_")):
         number = "whole number" if spec.number == "int" else "number"
@@ -209,6 +209,8 @@ _OTHER_MESSAGES = {
 }
 
 
-def _is_unchosen(spec: Spec, kind: str) -> bool:
-    """An id that is no id: nothing was chosen."""
-    return spec.widget == "select" and kind == "string_pattern_mismatch"
+def _is_missing(spec: Spec, error: ErrorDetails) -> bool:
+    """Whether nothing was typed, or nothing chosen, as by an id that is no id."""
+    kind, is_empty = error["type"], spec.required and error["input"] == ""
+    is_unchosen = spec.widget == "select" and kind == "string_pattern_mismatch"
+    return kind in ("missing", "too_short", "string_too_short") or is_empty or is_unchosen
