@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.web.charts.reported import Event, Run, bodies
 
@@ -16,15 +18,19 @@ class _Scale:
     steps: list[float]
     values: list[float]
 
-    def at(self, step: float) -> float:
+    def at(self, steps: NDArray[np.float64]) -> NDArray[np.float64]:
         """Between two known steps in proportion; before the first and after the last likewise."""
         if not self.steps:
-            return step
-        i = min(max(1, bisect_left(self.steps, step)), len(self.steps) - 1)
-        if len(self.steps) == 1:
-            return self.values[0] * step / self.steps[0] if self.steps[0] else 0.0
-        (a, b), (u, v) = self.steps[i - 1 : i + 1], self.values[i - 1 : i + 1]
-        return v if b == a else u + (v - u) * (step - a) / (b - a)
+            return steps
+        # One that is known alone is in proportion to the beginning.
+        known, values = (
+            np.asarray(of if len(of) > 1 else [0.0, *of]) for of in (self.steps, self.values)
+        )
+        i = np.searchsorted(known, steps).clip(1, len(known) - 1)
+        (a, b), (u, v) = ((of[i - 1], of[i]) for of in (known, values))
+        width = np.where(b == a, 1.0, b - a)
+        found: NDArray[np.float64] = np.where(b == a, v, u + (v - u) * (steps - a) / width)
+        return found
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,11 @@ class Places:
 
     def at(self, steps: Sequence[float]) -> list[list[float]]:
         """Epoch and seconds of each step: the `customdata` of a line."""
-        return [[round(self.epochs.at(x), 3), round(self.seconds.at(x), 1)] for x in steps]
+        xs = np.asarray(steps, dtype=np.float64)
+        places: list[list[float]] = np.column_stack(
+            [self.epochs.at(xs).round(3), self.seconds.at(xs).round(1)]
+        ).tolist()
+        return places
 
 
 def _epochs(events: Sequence[Event]) -> _Scale:
