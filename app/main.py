@@ -55,6 +55,13 @@ async def _sum_up_what_is_old(lab: Lab) -> None:
             _LOG.exception("Evaluation %s cannot be summed up; the next start tries again.", job_id)
 
 
+async def _announce_for_ever(lab: Lab) -> None:
+    from app.services.webhook import Announcer  # brings an HTTP client along
+
+    assert lab.settings.webhook_url is not None
+    await Announcer(lab, lab.settings.webhook_url.get_secret_value()).run()
+
+
 @contextmanager
 def _ends_with_the_server(bell: Bell) -> Iterator[None]:
     """Close the bell at the signal that stops the server.
@@ -88,9 +95,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     assert lab.settings.redis_url is not None
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
-    announcer = announcing.set_up(lab)
     always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
-    always += [announcer.run()] if announcer else []
+    if announcing.set_up(lab):
+        always.append(_announce_for_ever(lab))
     beside = [asyncio.create_task(each) for each in always]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
     # 0.15 s.

@@ -21,8 +21,8 @@ from pydantic import HttpUrl, Secret
 from app.contracts.jobs import JobKind, JobStatus
 from app.main import create_app
 from app.services import announcing
-from app.services.announcing import Announcer, Pace
 from app.services.lab import Lab
+from app.services.webhook import Announcer, Pace
 from app.settings import Settings
 from app.store import announcements, jobs
 from app.store.tables import WebhookRow
@@ -273,7 +273,7 @@ def test_what_ended_while_none_was_set_or_long_ago_is_not_told(told_lab: Lab) ->
     assert announcements.count(told_lab.database) == 0
     ended(told_lab)
     assert announcements.count(told_lab.database) == 1
-    assert announcing.set_up(replace(told_lab, settings=set_to(told_lab, None))) is None
+    assert announcing.set_up(replace(told_lab, settings=set_to(told_lab, None))) is False
     announcing.set_up(told_lab)
     assert announcements.count(told_lab.database) == 0
 
