@@ -128,12 +128,12 @@ def of_model(lab: Lab, card: ModelCard) -> DatasetView | None:
 
 def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
     """The dataset that a model was trained on, else the newest that it can be measured on."""
-    same = (
-        view
-        for view in newest(lab)
-        if (view.report.classes, view.report.image_size) == (card.classes, card.image_size)
-    )
-    return of_model(lab, card) or next(same, None)
+    own = of_model(lab, card)
+    if own is not None:
+        return own
+    shape = (card.classes, card.image_size)
+    alike = (v for v in newest(lab) if (v.report.classes, v.report.image_size) == shape)
+    return next(alike, None)
 
 
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:
