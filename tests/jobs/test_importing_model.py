@@ -218,7 +218,7 @@ def test_weights_that_do_not_fit_are_named(measured: Measured, change: State, re
 def test_weights_that_are_missing_are_named(measured: Measured) -> None:
     state = teacher(measured)
     del state["head.bias"]
-    assert "1 missing: fc.bias" in failure(measured, bring(measured, state))
+    assert "1 missing: head.bias" in failure(measured, bring(measured, state))
 
 
 @pytest.mark.parametrize(

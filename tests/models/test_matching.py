@@ -182,5 +182,5 @@ def test_of_many_names_twenty_are_shown_and_all_are_counted() -> None:
 def test_a_weight_that_is_there_twice_is_refused() -> None:
     model = ours("wrn-10-1")
     held = shapes(model.state_dict())
-    with pytest.raises(Mismatch, match="1 unexpected: module.head.bias"):
+    with pytest.raises(Mismatch, match=r"1 unexpected: module\.head\.bias"):
         match(model, held | {"module.head.bias": (6,)})

@@ -115,12 +115,13 @@ class Classifier(nn.Module):
         return ()
 
     def namings(self) -> tuple[dict[str, str], ...]:
-        """Every way to name the weights: their own names, then the published ones.
+        """Every way to name the weights: published names, then their own.
 
         What has no published name keeps its own.
         """
         own = {name: name for name in self.state_dict()}
-        return (own, *(own | names for names in (self.published_names(), *self.further_names())))
+        published = (self.published_names(), *self.further_names())
+        return (*(own | names for names in published if names), own)
 
 
 def _three_numbers(name: str, values: Sequence[float]) -> list[float]:
