@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from app.run import checks
@@ -9,7 +10,14 @@ from app.run.supervisor import Supervisor
 
 
 def main() -> int:
-    """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run."""
+    """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run, 2
+    where it was given arguments, of which there are none."""
+    argparse.ArgumentParser(
+        prog="python -m app",
+        description="Start the whole lab on this machine.",
+        epilog="Its settings are environment variables, such as LAB_PORT and LAB_DATA_DIR "
+        "(docs/running.md).",
+    ).parse_args()
     try:
         settings = checks.read_settings()
         checks.prepare_folder(settings.data_dir)

@@ -50,6 +50,10 @@ class LabError(Exception):
         self.hint = hint
         self.field = field
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By what it holds: classes of errors are made of different arguments."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
+
     def as_failure(self) -> dict[str, str]:
         """What a job that failed of it keeps in its row."""
         return {"title": self.title, "detail": self.detail, "hint": self.hint}

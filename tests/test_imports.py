@@ -240,6 +240,11 @@ def test_the_reader_of_pictures_knows_neither_side() -> None:
     assert known <= {"numpy", "PIL"} | set(sys.stdlib_module_names)
 
 
+def test_confinement_knows_neither_side() -> None:
+    known = {module for module, _ in imports("confinement", ROOT / "confinement.py")}
+    assert {module.split(".")[0] for module in known} <= set(sys.stdlib_module_names)
+
+
 def test_contracts_need_pydantic_and_the_standard_library_only() -> None:
     allowed = {"app", "pydantic", "pydantic_core"} | set(sys.stdlib_module_names)
     for name, path in MODULES.items():
