@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,7 +21,8 @@ from app.client.terminal import on_one_line
 from app.contracts.jobs import JobStatus
 from app.contracts.views import JobView
 
-PROGRAM = "python -m app.client"
+PROGRAM = "lab-client" if Path(sys.argv[0]).stem == "lab-client" else "python -m app.client"
+"""As it was called: an installed lab brings a command."""
 _NOT_PARAMETERS = {"file", "self"}
 """Arguments of the methods that take parameters."""
 
