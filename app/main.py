@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -26,12 +25,11 @@ from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
-from app.settings import VERSION, Settings
+from app.settings import BESIDE, VERSION, Settings
 from app.settings import settings as environment
 from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
-_STATIC = Path(__file__).resolve().parent.parent / "static"
 _RECONCILE_EVERY_S = 2.0
 _SMALL_BODY = 2**20
 """Bytes of a body that holds no file, or of what comes with a file."""
@@ -139,7 +137,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api.router)
     app.include_router(pages.router)
     # A browser asks each time whether a file is still the same, and gets it once.
-    app.mount("/static", GZipMiddleware(StaticFiles(directory=_STATIC), compresslevel=6))
+    app.mount("/static", GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6))
     return app
 
 

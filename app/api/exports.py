@@ -38,8 +38,9 @@ def rerun(
 ) -> JobView:
     """Run an exported evaluation again; follow it at `Location`.
 
-    409 where this lab's data or weights are not those of the export. On a CPU the figures are the
-    same to the last bit.
+    The export may come from another lab: checksums say which dataset and models are meant. 409
+    where this lab has not the same data or weights. On a CPU the figures are the same to the last
+    bit.
     """
     return accepted(response, exports.rerun(lab, body, idempotency_key=idempotency_key))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from app.api import fields
 from app.contracts.export import MAX_BYTES, MAX_VALUES, Export
@@ -16,6 +17,7 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import EvaluationResult, Lineage
 from app.services.lab import Lab
+from app.store.tables import ModelRow
 from tests.api.problems import problem
 from tests.web.examples import (
     CLASSES,
@@ -217,16 +219,38 @@ def test_other_data_or_weights_are_refused(client: httpx.Client, exported: dict[
     def no_checksum(body: Any) -> None:
         del body["models"][1]
 
-    def unknown_model(body: Any) -> None:
-        text = json.dumps(body).replace(body["params"]["models"][1], "9" * 32)
-        body.update(json.loads(text))
-
     assert "dataset “Pets” has the checksum 000000000000… in this lab and ffff" in refused(
         other_data
     )
     assert "model “Student” has the checksum 222222222222… in this lab" in refused(other_weights)
     assert "does not tell the checksum" in refused(no_checksum)
-    assert "has no model “Student”" in refused(unknown_model)
+
+
+def test_in_another_lab_checksums_decide(
+    client: httpx.Client, lab: Lab, exported: dict[str, Any]
+) -> None:
+    """Its dataset and models have other ids; each is found, and what is missing is said."""
+    student = exported["models"][1]["lineage"]
+    student["sha256"] = exported["result"]["models"][1]["sha256"] = "3" * 64
+    with lab.database.writing() as session:
+        session.execute(
+            update(ModelRow).where(ModelRow.id == student["id"]).values(sha256="3" * 64)
+        )
+    named = [exported["dataset"]["lineage"], *(m["lineage"] for m in exported["models"])]
+    elsewhere = json.dumps(exported)
+    for lineage in named:
+        elsewhere = elsewhere.replace(lineage["id"], an_id())
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/api/jobs/rerun", content=elsewhere, headers=headers)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["params"] == exported["params"]
+
+    for noun, lineage in zip(("dataset", "model", "model"), named, strict=True):
+        body = json.loads(elsewhere.replace(lineage["sha256"], "f" * 64))
+        answer = client.post("/api/jobs/rerun", json=body)
+        problem(answer, 409)
+        said = f"This lab has no {noun} “{lineage['name']}” with the checksum ffffffffffff…."
+        assert answer.json()["detail"] == said
 
 
 @pytest.mark.parametrize(
