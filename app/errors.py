@@ -43,6 +43,8 @@ class LabError(Exception):
 
     status = 500
     title = "Something went wrong in the lab"
+    retry_after_s: int | None = None
+    """After how many seconds the same request may succeed; None where that is not known."""
 
     def __init__(self, detail: str, *, hint: str = "", field: str | None = None) -> None:
         super().__init__(detail)
@@ -101,6 +103,14 @@ class TooLarge(LabError):
     title = "Too large"
 
 
+class TooMany(LabError):
+    """More than the lab takes at a time."""
+
+    status = 429
+    title = "Too many at once"
+    retry_after_s = 60
+
+
 class Misdirected(LabError):
     """The request was meant for another host name."""
 
@@ -118,6 +128,7 @@ class Unavailable(LabError):
 
     status = 503
     title = "Not available now"
+    retry_after_s = 5
 
 
 class JobError(LabError):
