@@ -43,12 +43,18 @@ class LabError(Exception):
 
     status = 500
     title = "Something went wrong in the lab"
+    retry_after_s: int | None = None
+    """After how many seconds the same request may succeed; None where that is not known."""
 
     def __init__(self, detail: str, *, hint: str = "", field: str | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
         self.field = field
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By what it holds: classes of errors are made of different arguments."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
     def as_failure(self) -> dict[str, Any]:
         """What a job that failed of it keeps in its row."""
@@ -97,6 +103,14 @@ class TooLarge(LabError):
     title = "Too large"
 
 
+class TooMany(LabError):
+    """More than the lab takes at a time."""
+
+    status = 429
+    title = "Too many at once"
+    retry_after_s = 60
+
+
 class Misdirected(LabError):
     """The request was meant for another host name."""
 
@@ -114,6 +128,7 @@ class Unavailable(LabError):
 
     status = 503
     title = "Not available now"
+    retry_after_s = 5
 
 
 class JobError(LabError):

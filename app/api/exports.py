@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
-from pydantic import TypeAdapter
 
-from app.api.fields import IdempotencyKey, strict_json
+from app.api.fields import IdempotencyKey, large_json
 from app.api.jobs import accepted
-from app.contracts.export import Export
+from app.contracts.export import MAX_VALUES, Export
 from app.contracts.views import JobView
 from app.deps import IdPath, LabDep
 from app.services import exports
@@ -19,7 +18,6 @@ from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/jobs", tags=["exports"])
 
-_EXPORT: TypeAdapter[Export] = TypeAdapter(Export)
 _EXPORT_BODY = {"application/json": {"schema": {"$ref": "#/components/schemas/Export"}}}
 _CSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
@@ -34,14 +32,15 @@ _CSV: dict[int | str, dict[str, Any]] = {
 def rerun(
     lab: LabDep,
     response: Response,
-    # Not a body of the framework's, which reads it a second time, and on the event loop.
-    body: Annotated[Export, Depends(strict_json(_EXPORT, tagged=False))],
+    # Not a body of the framework's, which would read it on the event loop.
+    body: Annotated[Export, Depends(large_json(Export, most_values=MAX_VALUES))],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Run an exported evaluation again; follow it at `Location`.
 
-    409 where this lab's data or weights are not those of the export. On a CPU the figures are the
-    same to the last bit.
+    The export may come from another lab: checksums say which dataset and models are meant. 409
+    where this lab has not the same data or weights. On a CPU the figures are the same to the last
+    bit.
     """
     return accepted(response, exports.rerun(lab, body, idempotency_key=idempotency_key))
 

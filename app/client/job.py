@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 
 from app.client.errors import LabError
 from app.client.events import follow
+from app.client.gate import Asked, Gate, judge
 from app.client.progress import show
 from app.client.transport import Transport
 from app.contracts.events import Event
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.results import AblationTable, JobResult
+from app.contracts.results import AblationTable, EvaluationResult, JobResult
 from app.contracts.views import JobView, ModelView
 
 R = TypeVar("R", bound=JobResult)
@@ -141,6 +142,16 @@ class Job(Generic[R]):
         self._succeed()
         self._transport.save(forms[ending].format(id=self.id), target)
         return target
+
+    def gate(self, asked: Asked) -> Gate:
+        """Hold an evaluation against what is asked; waits for its end.
+
+        `holds` of the gate says whether all conditions hold; what was not measured does not.
+        """
+        result = self.result()
+        if not isinstance(result, EvaluationResult):
+            raise LabError("Not an evaluation", f"“{self.view.title}” measured no model.")
+        return judge(result, asked)
 
     def table(self) -> AblationTable:
         """What is known of an ablation now; waits for nothing."""

@@ -265,7 +265,7 @@ class Lab:
         return self._upload("/api/live", image, {"models": chosen, **options}, called="image")
 
     def rerun(self, export: str | Path) -> Job[EvaluationResult]:
-        """Run an evaluation again as its `.json` export says; the same lab, the same figures."""
+        """Run an evaluation again as its `.json` export says; checksums decide, not ids."""
         try:
             body = json.loads(Path(export).read_bytes())
         except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib.util
 import os
 import re
 import socket
@@ -40,6 +41,12 @@ def read_settings() -> Settings:
             f"LAB_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"]
         )
         raise CannotStart(f"the settings are not valid: {wrong}") from None
+
+
+def check_worker() -> None:
+    """Raises CannotStart where what workers compute with is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise CannotStart("its workers need torch; install it with `pip install '.[worker]'`")
 
 
 def prepare_folder(folder: Path) -> None:

@@ -88,18 +88,18 @@ def images_csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:
 def rerun(lab: Lab, exported: Export, *, idempotency_key: str | None = None) -> JobView:
     """The same job once more. On the same kind of machine it gives the same figures.
 
-    Raises Conflict where the lab's data or weights are not those of the export; InvalidInput.
+    The lab may be another one: checksums say which of its datasets and models are meant. Raises
+    Conflict where it has not the same data or weights; InvalidInput.
     """
-    named = [model.lineage.id for model in exported.models]
-    held = catalogue.checksums(lab.database, exported.params.dataset, named)
-    difference = exported.differs_from(*held)
-    if difference is not None:
+    try:
+        params = exported.placed(catalogue.checksums(lab.database, exported.lineages))
+    except ValueError as difference:
         raise Conflict(
-            difference,
+            str(difference),
             hint="The figures would be others. To measure what this lab has, submit `kind` and "
             "`params` of the export as a new job.",
-        )
-    return jobs.submit(lab, exported.kind, exported.params, idempotency_key=idempotency_key)
+        ) from None
+    return jobs.submit(lab, exported.kind, params, idempotency_key=idempotency_key)
 
 
 def file_name(text: str, noun: str, id: str, ending: str) -> str:

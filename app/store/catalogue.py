@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 
 from app.contracts.jobs import JobKind
 from app.contracts.listings import Shelf
+from app.contracts.results import Lineage
 from app.store import marks
 from app.store.db import Database
 from app.store.paging import page_of
@@ -141,13 +142,21 @@ def models_by_id(
         return {row.id: row for row in session.scalars(query)}
 
 
-def checksums(
-    database: Database, dataset_id: str, model_ids: Sequence[str]
-) -> tuple[str | None, dict[str, str]]:
-    """Of a dataset, None where it is gone, and by id of the models that are there."""
-    held = dataset(database, dataset_id)
-    models = models_by_id(database, model_ids)
-    return None if held is None else held.checksum, {id_: m.sha256 for id_, m in models.items()}
+def checksums(database: Database, lineages: Collection[Lineage]) -> dict[str, str]:
+    """Checksums by id of the datasets and models that these may be: of the same id, or the same
+    checksum. Those in the bin are left out; newer ones come first.
+    """
+    ids, sums = {one.id for one in lineages}, {one.sha256 for one in lineages}
+    found: dict[str, str] = {}
+    with database.reading() as session:
+        for table, sha256 in ((DatasetRow, DatasetRow.checksum), (ModelRow, ModelRow.sha256)):
+            query = (
+                select(table.id, sha256)
+                .where(table.id.in_(ids) | sha256.in_(sums), table.deleted_at.is_(None))
+                .order_by(table.created_at.desc())
+            )
+            found |= {id_: sha for id_, sha in session.execute(query) if sha is not None}
+    return found
 
 
 def best_models(database: Database, parent: str) -> dict[str, ModelRow]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import ClassVar
 
 from fastapi import Request
@@ -15,10 +14,10 @@ from markupsafe import Markup
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
 from app.errors import LabError
-from app.settings import VERSION
+from app.settings import BESIDE, VERSION
 from app.web import words
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+TEMPLATES = BESIDE / "templates"
 
 
 @dataclass(frozen=True)

@@ -246,8 +246,8 @@ except OSError as error:
 """
 
 
-LEAVE = "from worker.jobs.converting import leave_network\nprint(leave_network())\n"
-GUARD = "from worker.jobs.converting import guard\nguard()\n"
+LEAVE = "from confinement import leave_network\nprint(leave_network())\n"
+GUARD = "from confinement import guard\nguard()\n"
 # A seccomp filter that answers unshare(2) with EPERM, as Docker's default one does: load the
 # number of the call; unless it is that one, skip the refusal; refuse; allow.
 REFUSE_UNSHARE = """

@@ -10,11 +10,9 @@ or what is wrong and what to do (decision 19).
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
-import resource
 import sys
 import warnings
 import zipfile
@@ -23,17 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from confinement import guard, leave_network, limit
 from worker.jobs import file_kinds
 
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # of sched.h
 _MOST_TENSORS = 100_000
 _LONGEST_NAME = 300
 _SHOWN = 12
 """Names of one kind that are told."""
-_FORBIDDEN = re.compile(
-    r"socket\.|subprocess\.|os\.(exec|fork|forkpty|posix_spawn|spawn|system|startfile)|"
-    r"pty\.|urllib\.|ctypes\.dlopen"
-)
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -61,44 +55,6 @@ def main(source: Path, target: Path, megabytes: int, seconds: int, network: str)
         said = _too_large(megabytes)
     print(json.dumps(said), flush=True)
     return 1 if "detail" in said else 0
-
-
-def leave_network() -> bool:
-    """Move into a network namespace of its own, which has no way out; False where that is refused.
-
-    To be called while the process has one thread.
-    """
-    unshare = getattr(ctypes.CDLL(None), "unshare", None)
-    if unshare is None:
-        return False
-    # Without privileges a user namespace has to come with it; root may do without.
-    return any(unshare(flags) == 0 for flags in (_CLONE_NEWUSER | _CLONE_NEWNET, _CLONE_NEWNET))
-
-
-def limit(megabytes: int, seconds: int) -> None:
-    """Bound memory on top of what is mapped by now, time on the processor, and files."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    memory, written = mapped + megabytes * 2**20, megabytes * 2**20
-    for kind, soft, most in (
-        (resource.RLIMIT_AS, memory, memory),
-        # The first ends the process by SIGXCPU, which says why; the second would by SIGKILL.
-        (resource.RLIMIT_CPU, seconds, seconds + 1),
-        (resource.RLIMIT_FSIZE, written, written),
-        (resource.RLIMIT_CORE, 0, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (min(soft, bound), bound))
-
-
-def guard() -> None:
-    """From now on no network and no further process, whatever asks for them in Python."""
-    sys.addaudithook(_refuse)
-
-
-def _refuse(event: str, _: Any) -> None:
-    if _FORBIDDEN.match(event):
-        raise PermissionError(f"a file of weights has no business with {event}")
 
 
 def convert(source: Path, target: Path, most_bytes: int, network: str = "") -> dict[str, Any]:
