@@ -16,9 +16,9 @@ from app.errors import JobError
 from worker.data import Dataset
 
 _IMAGENET = 1000
-_GAIN, _GOOD = 0.1, 0.5
-"""A better order gives so much more accuracy, and so much at least: luck among many orders does
-not."""
+_GAIN, _GOOD, _ABOVE_CHANCE, _IMAGES_OF_PAIR = 0.1, 0.5, 3, 5
+"""A better order gives so much more accuracy, and so much at least; where there are so many images
+for each pair of classes, three times chance. Luck among many orders does not."""
 
 
 class Taken(NamedTuple):
@@ -150,7 +150,9 @@ def better_order(guesses: Tensor, labels: Tensor, classes: Sequence[str]) -> Bet
     outputs, meant = linear_sum_assignment(met.numpy(), maximize=True)
     most = int(met.numpy()[outputs, meant].sum())
     now, then = Accuracy.of(right, n), Accuracy.of(most, n)
-    if then.value < max(_GOOD, now.value + _GAIN) or then.low <= now.high:
+    many = n >= _IMAGES_OF_PAIR * count**2
+    good = min(_GOOD, _ABOVE_CHANCE / count) if many else _GOOD
+    if then.value < max(good, now.value + _GAIN) or then.low <= now.high:
         return None
     best = tuple(classes[k] for k in meant)
     for name, key in (("sorted as bytes are, capitals first", str), ("sorted by number", natural)):
