@@ -206,8 +206,8 @@ def _ordered(taken: outputs.Taken, guesses: Tensor, labels: Tensor, dataset: Dat
     if taken.guessed:
         raise JobError(
             f"The head's outputs are not in the dataset's order of classes: {better.said}.",
-            hint="Name the classes in the order in which the network was trained on them. What fits "
-            f"best is: {', '.join(better.classes[:20])}.",
+            hint="Name the classes in the order in which the network was trained on them. What "
+            f"fits best is: {', '.join(better.classes[:20])}.",
             field="classes",
             choices=better.classes,
         )
