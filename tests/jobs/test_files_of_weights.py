@@ -426,3 +426,22 @@ def test_a_mismatch_names_the_architecture_that_fits(
     )
     assert f"do not fit {architecture}" in said
     assert f"are those of {fits}: choose that architecture" in said
+
+
+def test_a_position_embedding_of_another_image_size_names_the_size(measured: Measured) -> None:
+    import timm
+
+    state = timm.create_model("vit_tiny_patch16_224", num_classes=10, depth=12).state_dict()
+    job = bring(measured, state, architecture="timm:vit_tiny_patch16_224.augreg_in21k")
+    said = failure(measured, job)
+    assert "pos_embed is 1 × 197 × 192, not 1 × 5 × 192" in said
+    assert "trained on images of 224 pixels" in said
+
+
+@pytest.mark.parametrize("part", ["weight_orig", "weight_g", "parametrizations.weight.original0"])
+def test_weights_in_parts_are_named_as_such(measured: Measured, part: str) -> None:
+    state = bare(measured)
+    state[f"fc.{part}"] = state.pop("fc.weight")
+    said = failure(measured, bring(measured, state))
+    assert "kept in parts" in said
+    assert "missing: fc.weight" in said

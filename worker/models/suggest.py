@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +13,23 @@ from torch import Tensor, nn
 from worker.models.build import build
 from worker.models.matching import Mismatch, Named, Shape, match
 from worker.models.resnet import DEPTHS as RESNETS
-from worker.models.timm_models import timm_network
+from worker.models.timm_models import size_of, timm_network
 from worker.models.vgg import DEPTHS as VGGS
 
+_RESNETS = tuple(f"resnet-{depth}" for depth in RESNETS)
+_VGGS = tuple(f"vgg-{depth}" for depth in VGGS)
 _SIZES = ("tiny", "small", "base")
 _COMMON: Mapping[str, Sequence[str]] = {
     r"layer1\.0\.": (
         "preactresnet-18",
-        *(f"resnet-{depth}" for depth in RESNETS),
+        *_RESNETS,
         *(f"timm:resnet{depth}" for depth in RESNETS),
         *("timm:wide_resnet50_2", "timm:wide_resnet101_2"),
         *("timm:resnext50_32x4d", "timm:resnext101_32x8d"),
     ),
     r"denseblock1\.": tuple(f"timm:densenet{depth}" for depth in (121, 169, 201)),
     r"features\.0\.": (
-        *(f"vgg-{depth}" for depth in VGGS),
+        *_VGGS,
         *(f"timm:vgg{depth}{norm}" for depth in VGGS for norm in ("", "_bn")),
     ),
     r"blocks\.0\.0\.": (
@@ -46,7 +49,15 @@ _WIDE = re.compile(r"(.*\.)?(block1\.layer|layer\.0\.block)\.(\d+)\.conv_?1\.wei
 _OWN = re.compile(r"(.*\.)?body\.(\d+)\.conv1\.weight")
 
 
-def fitting(shapes: Mapping[str, Shape], within: str = "") -> str | None:
+class Fitting(NamedTuple):
+    """An architecture, by its name."""
+
+    name: str
+    image_size: int | None
+    """That its weights are made for, where they depend on it."""
+
+
+def fitting(shapes: Mapping[str, Shape], within: str = "") -> Fitting | None:
     """The first architecture whose names and shapes a file has; None where none is known.
 
     Args:
@@ -56,8 +67,9 @@ def fitting(shapes: Mapping[str, Shape], within: str = "") -> str | None:
     for architecture in _candidates(shapes):
         # A network on the meta device has names and shapes, and takes no memory and no time.
         with suppress(Mismatch, ValueError), torch.device("meta"):
-            match(_outline(architecture), shapes, within=within, same=lambda name, other: True)
-            return architecture
+            outline = _outline(architecture)
+            match(outline, shapes, within=within, same=lambda name, other: True)
+            return Fitting(architecture, getattr(outline, "image_size", None))
     return None
 
 
@@ -80,6 +92,7 @@ class _OfTimm:
             for name in network.state_dict()
         }
         self._state = network.state_dict()
+        self.image_size = size_of(network)
 
     def state_dict(self) -> Mapping[str, Tensor]:
         return {ours: self._state[theirs] for ours, theirs in self._names.items()}
@@ -95,7 +108,7 @@ def _candidates(shapes: Mapping[str, Shape]) -> Iterator[str]:
         if any(re.search(rf"(^|\.){common}", name) for name in shapes):
             yield from names
     if any(re.search(r"(^|\.)body\.", name) for name in shapes):  # the lab's own names
-        yield from (*_COMMON[r"layer1\.0\."][:6], *_COMMON[r"features\.0\."][:4])
+        yield from ("preactresnet-18", *_RESNETS, *_VGGS)
 
 
 def _wide(shapes: Mapping[str, Shape]) -> Iterator[str]:
