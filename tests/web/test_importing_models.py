@@ -160,7 +160,7 @@ def test_the_network_and_the_outputs_that_were_typed_reach_the_job(
     params = jobs.get(lab, answer.headers["location"].removeprefix("/jobs/")).params
     assert (params["network"], params["outputs"]) == ("state_dict_ema", [7, 0, 3])
     answer = client.post("/models/import", data={**sent, "outputs": "7, 0"}, files=FILES)
-    assert set(errors(answer.text)) == {"field-outputs"}
+    assert set(errors(answer.text)) == {"model-outputs"}
     answer = client.post("/models/import", data={**sent, "mean": "125, 123, 114",
                                                  "std": "63, 62, 67"}, files=FILES)  # fmt: skip
     assert set(errors(answer.text)) == {"field-mean"}

@@ -92,6 +92,7 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         raise
     for doubt in doubts:
         context.log(doubt, LogLevel.WARNING)
+    context.progress(3, 3, "registered")
     return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
 
 
