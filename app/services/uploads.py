@@ -25,13 +25,14 @@ from imagefile import (
     TooManyPixelsError,
     UnknownFormatError,
     UnreadableImageError,
-    read_rgb,
+    read_picture,
 )
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_IMAGE_BYTES = 10 * 2**20
+MAX_IMAGE_BYTES = 32 * 2**20
+"""A photograph of 24 megapixels fits."""
 _STORED_SIDE = 512
-"""Longest side kept; models see at most 64 pixels, and pages need no more."""
+"""Side kept of the square that models see, of which they take at most 224 pixels."""
 _CHUNK = 2**20
 
 
@@ -97,7 +98,7 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     if len(data) > MAX_IMAGE_BYTES:
         raise TooLarge(
             f"The image is larger than {MAX_IMAGE_BYTES // 2**20} MB.",
-            hint="The models see at most 64 × 64 pixels: send a smaller one.",
+            hint="The models see at most 224 × 224 pixels: send a smaller one.",
             field="image",
         )
     if not data:
@@ -143,8 +144,8 @@ def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
 
 
 def _reencode(data: bytes) -> bytes:
-    """PNG bytes of the picture, and nothing else of the file."""
-    picture = _read(data)
+    """PNG bytes of the middle of the picture, and nothing else of the file."""
+    picture = _centre(_read(data))
     picture.thumbnail((_STORED_SIDE, _STORED_SIDE), Image.Resampling.LANCZOS)
     picture.info.clear()  # colour profile, comments, EXIF
     buffer = io.BytesIO()
@@ -152,9 +153,16 @@ def _reencode(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _centre(picture: Image.Image) -> Image.Image:
+    """The square in the middle, which is what models see: a tall picture keeps its pixels so."""
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
+
+
 def _read(data: bytes) -> Image.Image:
     try:
-        return read_rgb(data, formats=IMAGE_FORMATS)
+        return read_picture(data, formats=IMAGE_FORMATS).rgb
     except UnknownFormatError as error:
         raise UnsupportedMedia(
             f"The file is {error}.", hint="Send one of these formats.", field="image"
