@@ -56,7 +56,7 @@ class LabError(Exception):
         """By what it holds: classes of errors are made of different arguments."""
         return type(self).__new__, (type(self), *self.args), self.__dict__
 
-    def as_failure(self) -> dict[str, str]:
+    def as_failure(self) -> dict[str, Any]:
         """What a job that failed of it keeps in its row."""
         return {"title": self.title, "detail": self.detail, "hint": self.hint}
 
@@ -132,7 +132,20 @@ class Unavailable(LabError):
 
 
 class JobError(LabError):
-    """A job cannot go on, for a reason the user can act on. Ends the job as failed."""
+    """A job cannot go on, for a reason the user can act on. Ends the job as failed.
+
+    `choices`: what the parameter `field` may be, where the job found that it has to be chosen.
+    """
 
     status = 422
     title = "The job failed"
+
+    def __init__(
+        self, detail: str, *, hint: str = "", field: str | None = None, choices: Sequence[str] = ()
+    ) -> None:
+        super().__init__(detail, hint=hint, field=field)
+        self.choices = tuple(choices)
+
+    def as_failure(self) -> dict[str, Any]:
+        asked = {} if self.field is None else {"field": self.field, "choices": list(self.choices)}
+        return {**super().as_failure(), **asked}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.contracts.changes import Changes
+from app.contracts.classes import places
 from app.contracts.listings import Shelf
 from app.contracts.params import EvaluateParams
 from app.contracts.results import DatasetReport, ModelCard
@@ -131,9 +132,10 @@ def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
     own = of_model(lab, card)
     if own is not None:
         return own
-    shape = (card.classes, card.image_size)
-    alike = (v for v in newest(lab) if (v.report.classes, v.report.image_size) == shape)
-    return next(alike, None)
+    sized = [v for v in newest(lab) if v.report.image_size == card.image_size]
+    same = (v for v in sized if v.report.classes == card.classes)
+    known = (v for v in sized if places(v.report.classes, card.classes) is not None)
+    return next(same, next(known, None))
 
 
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:

@@ -12,9 +12,10 @@ from functools import partial
 
 import torch
 
+from app.contracts.classes import places
 from app.contracts.events import MetricsEvent
 from app.contracts.params import EvaluateParams, Goal, Method, Recipe
-from app.contracts.results import Accuracy, EvaluationResult, ModelFigures, Pace
+from app.contracts.results import Accuracy, EvaluationResult, Mapped, ModelFigures, Pace
 from app.contracts.words import counted, percent, with_interval
 from app.errors import JobError
 from app.store import catalogue
@@ -35,6 +36,8 @@ from worker.models import Classifier
 
 _LONGEST = 2000
 """Characters of a line of the log."""
+_NAMED = 20
+"""Classes that are told by name."""
 
 
 def run(context: JobContext, params: EvaluateParams) -> Outcome:
@@ -109,14 +112,34 @@ class _Shelf:
         teacher = catalogue.model(self._database, lineage["id"])
         if teacher is None or teacher.sha256 != lineage["sha256"]:
             return None
-        fits = tuple(teacher.card["classes"]) == self._dataset.class_names
+        fits = places(self._dataset.class_names, teacher.card["classes"]) is not None
         return teacher if fits and teacher.card["image_size"] == self._dataset.image_size else None
 
     def model(self, row: ModelRow) -> Classifier:
         """Raises JobError where its weights are missing or damaged."""
         if row.id not in self._loaded:
-            self._loaded[row.id] = self._watch.over(registry.load_model(self._files, row))
+            model = registry.load_model(self._files, row)
+            order = places(self._dataset.class_names, row.card["classes"])
+            assert order is not None
+            if order != tuple(range(model.num_classes)):
+                model.choose_outputs(order)
+            self._loaded[row.id] = self._watch.over(model)
         return self._loaded[row.id]
+
+    def mapped(self, row: ModelRow) -> Mapped | None:
+        """How the model's outputs are taken; the log says so."""
+        theirs, ours = tuple(row.card["classes"]), self._dataset.class_names
+        order = places(ours, theirs)
+        if theirs == ours or order is None:
+            return None
+        left = [name for index, name in enumerate(theirs) if index not in set(order)]
+        pairs = ((theirs[index], name) for index, name in zip(order, ours, strict=True))
+        renamed = tuple(f"{a} for {b}" for a, b in pairs if a != b)
+        return Mapped(
+            outputs=len(theirs),
+            left_out=tuple(left[:_NAMED]),
+            renamed=renamed[:_NAMED],
+        )
 
 
 def _measurements(
@@ -135,6 +158,7 @@ def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
         model=shelf.model(row),
         call=shelf.model(row),
         recipe=_recipe_of(row),
+        mapped=shelf.mapped(row),
         kept=None if row.card.get("origin") == "imported" else row.card.get("kept", "best"),
         teacher=None if teacher is None else shelf.model(teacher),
         teacher_lineage=None if teacher is None else registry.lineage_of_model(teacher),
@@ -150,10 +174,10 @@ def _recipe_of(row: ModelRow) -> Recipe | None:
 
 def _check_fits(row: ModelRow, dataset: Dataset) -> None:
     """The lab may have changed since the job was submitted."""
-    if tuple(row.card["classes"]) != dataset.class_names:
+    if places(dataset.class_names, row.card["classes"]) is None:
         raise JobError(
-            f"The model “{row.name}” has other classes than the dataset.",
-            hint="Choose models that were trained on the dataset's classes, in the same order.",
+            f"The model “{row.name}” does not know all classes of the dataset.",
+            hint="Choose models that were trained on these classes, or on more.",
         )
     if row.card["image_size"] != dataset.image_size:
         raise JobError(
