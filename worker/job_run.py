@@ -20,7 +20,7 @@ from app.errors import JobError, LabError
 from app.store import jobs
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
-from worker.jobs import evaluation, explain, importing, importing_model, training
+from worker.jobs import evaluation, explain, importing, importing_model, releasing, training
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ _RUN: Mapping[JobKind, Callable[[JobContext, Any], Outcome]] = {
     JobKind.EVALUATE: evaluation.run,
     JobKind.EXPLAIN: explain.run,
     JobKind.IMPORT_MODEL: importing_model.run,
+    JobKind.RELEASE: releasing.run,
 }
 
 

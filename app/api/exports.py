@@ -21,7 +21,7 @@ router = APIRouter(prefix="/jobs", tags=["exports"])
 
 _EXPORT: TypeAdapter[Export] = TypeAdapter(Export)
 _EXPORT_BODY = {"application/json": {"schema": {"$ref": "#/components/schemas/Export"}}}
-_CSV: dict[int | str, dict[str, Any]] = {
+CSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
 }
 
@@ -57,7 +57,7 @@ def as_json(lab: LabDep, job_id: IdPath) -> Response:
     )
 
 
-@router.get("/{job_id}/export.csv", response_class=StreamingResponse, responses=_CSV)
+@router.get("/{job_id}/export.csv", response_class=StreamingResponse, responses=CSV)
 def as_csv(lab: LabDep, job_id: IdPath) -> StreamingResponse:
     """The figures, one row each: what was measured of which model, its value, interval and n.
 
@@ -67,10 +67,10 @@ def as_csv(lab: LabDep, job_id: IdPath) -> StreamingResponse:
     with an apostrophe.
     """
     job, lines = exports.figures_csv(lab, job_id)
-    return _csv(lines, file_name(job.title, "evaluation", job_id, ".csv"))
+    return csv(lines, file_name(job.title, "evaluation", job_id, ".csv"))
 
 
-@router.get("/{job_id}/images.csv", response_class=StreamingResponse, responses=_CSV)
+@router.get("/{job_id}/images.csv", response_class=StreamingResponse, responses=CSV)
 def images_as_csv(lab: LabDep, job_id: IdPath) -> StreamingResponse:
     """What happened to each image under each model, one row each.
 
@@ -80,8 +80,9 @@ def images_as_csv(lab: LabDep, job_id: IdPath) -> StreamingResponse:
     [0, 1]; empty where the largest budget tried does not break it).
     """
     job, lines = exports.images_csv(lab, job_id)
-    return _csv(lines, file_name(job.title, "evaluation", job_id, "-images.csv"))
+    return csv(lines, file_name(job.title, "evaluation", job_id, "-images.csv"))
 
 
-def _csv(lines: Iterator[str], name: str) -> StreamingResponse:
+def csv(lines: Iterator[str], name: str) -> StreamingResponse:
+    """Lines of CSV as a file."""
     return StreamingResponse(lines, media_type="text/csv", headers=attachment(name))

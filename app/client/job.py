@@ -34,6 +34,7 @@ _EXPORTS: Mapping[JobKind, Mapping[str, str]] = {
         ".json": "/api/jobs/{id}/result",
         ".csv": "/api/jobs/{id}/ablation.csv",
     },
+    JobKind.RELEASE: {".zip": "/api/jobs/{id}/release.zip"},
 }
 _IMAGES = "/api/jobs/{id}/images.csv"
 
@@ -122,11 +123,11 @@ class Job(Generic[R]):
         return cast(R, self._transport.get(_RESULT, f"/api/jobs/{self.id}/result"))
 
     def export(self, path: str | Path, *, images: bool = False) -> Path:
-        """Write an evaluation or an ablation to a file; waits for its end. The ending chooses the
-        form.
+        """Write an evaluation, an ablation or a release to a file; waits for its end. The ending
+        chooses the form.
 
         `.json`: everything. `.csv`: a row for each figure, or with `images` a row for each image of
-        an evaluation. `.html`: an evaluation's report that needs no network.
+        an evaluation. `.html`: an evaluation's report that needs no network. `.zip`: a release.
         """
         target, ending = Path(path), Path(path).suffix.lower()
         forms = {".csv": _IMAGES} if images else _EXPORTS.get(self.view.kind, {})

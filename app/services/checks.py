@@ -14,6 +14,7 @@ from app.contracts.params import (
     ImportParams,
     Params,
     Recipe,
+    ReleaseParams,
     TrainParams,
     family,
 )
@@ -256,6 +257,11 @@ def _check_ablation(lab: Lab, params: Params) -> None:
             ) from None
 
 
+def _check_release(lab: Lab, params: Params) -> None:
+    assert isinstance(params, ReleaseParams)
+    _model(lab, params.model, "model")
+
+
 _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.IMPORT: _check_import,
     JobKind.TRAIN: _check_train,
@@ -263,6 +269,7 @@ _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.EXPLAIN: _check_explain,
     JobKind.ABLATION: _check_ablation,
     JobKind.IMPORT_MODEL: _check_import_model,
+    JobKind.RELEASE: _check_release,
 }
 
 

@@ -1,4 +1,4 @@
-"""Evaluations and ablations as CSV: one row a figure, and one row an image and model.
+"""Evaluations, ablations and datasets as CSV: one row a figure, an image and model, or an image.
 
 Shares are in [0, 1], budgets in units of [0, 1] (8/255 is 0.0313725...), intervals at 95 %. What
 does not apply is empty. A text that a spreadsheet would take for a formula begins with an
@@ -27,6 +27,7 @@ FIGURE_COLUMNS = ("job", "model", "name", "verdict", "quantity", "item", "x",
 IMAGE_COLUMNS = ("job", "model", "name", "number", "label", "label_name", "clean", "clean_name",
                  "worst", "worst_name", "broken_by", "broken_by_name",
                  "minimal_epsilon")  # fmt: skip
+MANIFEST_COLUMNS = ("part", "number", "label", "label_name", "sha256")
 ABLATION_COLUMNS = ("job", "row", "recipe", "label", "measure", "statistic", "seed",
                     "value", "low", "high", "n", "model", "note")  # fmt: skip
 
@@ -60,6 +61,12 @@ def images(job: str, result: EvaluationResult) -> Iterator[str]:
             yield from _images(job, model, result)
 
     return _lines(IMAGE_COLUMNS, rows())
+
+
+def manifest(classes: Sequence[str], images: Iterable[tuple[str, int, int, str]]) -> Iterator[str]:
+    """The images of a dataset, each by part, number, label and SHA-256, as lines of CSV."""
+    rows = ((part, number, k, classes[k], sha256) for part, number, k, sha256 in images)
+    return _lines(MANIFEST_COLUMNS, rows)
 
 
 def ablation(job: str, table: AblationTable) -> Iterator[str]:

@@ -50,6 +50,10 @@ class Files:
     def result(self, job_id: str) -> Path:
         return self.root / "results" / f"{job_id}.json"
 
+    def onnx(self, job_id: str) -> Path:
+        """The network that a release job wrote."""
+        return self.root / "results" / f"{job_id}.onnx"
+
     def checkpoints(self, job_id: str) -> Path:
         """The folder where a training job keeps what it needs to go on."""
         return self.root / "checkpoints" / job_id

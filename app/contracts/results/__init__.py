@@ -68,6 +68,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.release import OnnxFile, ReleaseResult
 from app.contracts.results.showcase import Picture, Showcase, ShowcasePicture, ShowcaseView
 from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
@@ -78,6 +79,7 @@ JobResult = (
     | EvaluationResult
     | ExplainResult
     | ImportModelResult
+    | ReleaseResult
     | AblationResult
 )
 
@@ -132,11 +134,13 @@ __all__ = [
     "ModelCard",
     "ModelFigures",
     "ModelSummary",
+    "OnnxFile",
     "Outcomes",
     "Pace",
     "PairedTest",
     "Picture",
     "Projection",
+    "ReleaseResult",
     "Reported",
     "SeedChange",
     "SeedValue",
