@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """An SQLAlchemy URL; SQLite in the data folder where none is given."""
     max_upload_mb: int = Field(1024, ge=1)
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
+    max_kept_mb: int = Field(512, ge=1)
+    """The most that one evaluation keeps of adversarial images, in units of 2^20 bytes."""
     lease_s: float = Field(30.0, gt=0)
     """A running job whose worker has not renewed its lease for this long is given to another."""
 

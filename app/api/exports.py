@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import TypeAdapter
 
 from app.api.fields import IdempotencyKey, strict_json
@@ -14,7 +14,7 @@ from app.api.jobs import accepted
 from app.contracts.export import Export
 from app.contracts.views import JobView
 from app.deps import IdPath, LabDep
-from app.services import exports
+from app.services import adversarial, exports
 from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/jobs", tags=["exports"])
@@ -24,6 +24,9 @@ _EXPORT_BODY = {"application/json": {"schema": {"$ref": "#/components/schemas/Ex
 CSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
 }
+
+ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
+BINARY: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 
 
 @router.post(
@@ -81,6 +84,32 @@ def images_as_csv(lab: LabDep, job_id: IdPath) -> StreamingResponse:
     """
     job, lines = exports.images_csv(lab, job_id)
     return csv(lines, file_name(job.title, "evaluation", job_id, "-images.csv"))
+
+
+@router.get("/{job_id}/adversarial/{model_id}.npz", response_class=FileResponse, responses=BINARY)
+def adversarial_arrays(lab: LabDep, job_id: IdPath, model_id: IdPath) -> FileResponse:
+    """The images that an evaluation kept of a model (`keep_adversarial`), as arrays of NumPy.
+
+    `clean` (N, 3, H, W) in 0 to 255, `adversarial` likewise in [0, 1]; `number`, `label`,
+    `clean_prediction`, `prediction`, `prediction_8bit` (after rounding to 256 values) and
+    `broken_by` (the number of the attack; 0 wrong on the clean image, -1 it stands), (N,); and of
+    all of them `attacks`, `classes`, `norm`, `epsilon`, `model_sha256`, `dataset_sha256`.
+    """
+    found = adversarial.held(lab, job_id, model_id)
+    name = file_name(found.model.name, "model", job_id, "-adversarial.npz")
+    return FileResponse(found.path, media_type="application/octet-stream", filename=name)
+
+
+@router.get("/{job_id}/adversarial/{model_id}.zip", response_class=StreamingResponse, responses=ZIP)
+def adversarial_pictures(lab: LabDep, job_id: IdPath, model_id: IdPath) -> StreamingResponse:
+    """The same as PNG, clean and adversarial by number, with `images.csv`. Rounding to 256 values
+    may undo an attack: the table says what the model makes of the rounded image.
+    """
+    found = adversarial.held(lab, job_id, model_id)
+    name = file_name(found.model.name, "model", job_id, "-adversarial.zip")
+    return StreamingResponse(
+        adversarial.pictures(found), media_type="application/zip", headers=attachment(name)
+    )
 
 
 def csv(lines: Iterator[str], name: str) -> StreamingResponse:

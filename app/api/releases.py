@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from app.api.exports import ZIP
 from app.deps import IdPath, LabDep
 from app.services import releases
 from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/jobs", tags=["exports"])
-_ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
 
 
-@router.get("/{job_id}/release.zip", response_class=StreamingResponse, responses=_ZIP)
+@router.get("/{job_id}/release.zip", response_class=StreamingResponse, responses=ZIP)
 def archive(lab: LabDep, job_id: IdPath) -> StreamingResponse:
     """The released model for people without a lab: safetensors, ONNX, a model card with its
     strongest evaluation and its verdict, the jobs that train and measure it, and Python that runs

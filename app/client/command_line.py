@@ -267,7 +267,8 @@ def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
     for command in (watch, cancel, fetch, table):
         command.add_argument("job")
         _add_json(command)
-    fetch.add_argument("-o", "--output", type=Path, help="a .json, .csv or .html file")
+    fetch.add_argument("-o", "--output", type=Path, help="a .json, .csv, .html, .npz or .zip file")
+    fetch.add_argument("--model", help="whose adversarial images, where there are several")
     fetch.add_argument("--images", action="store_true", help="a .csv with a row for each image")
     release = found.add_parser("release", help="a model for people without a lab, as a .zip")
     release.set_defaults(run=commands.release)

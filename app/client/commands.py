@@ -99,7 +99,7 @@ def fetch(lab: Lab, options: Namespace) -> Exit:
         return _followed(job, options)
     code = _waited(job)
     if code is Exit.DONE:
-        print(job.export(options.output, images=options.images))
+        print(job.export(options.output, images=options.images, model=options.model))
     return code
 
 

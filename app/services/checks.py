@@ -189,7 +189,18 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
             _same_classes(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     _check_transfer(params, found)
+    _check_room(lab, params, dataset.report["image_size"])
     _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
+
+
+def _check_room(lab: Lab, params: EvaluateParams, side: int) -> None:
+    limit = lab.settings.max_kept_mb
+    if params.kept_bytes(side) > limit * 2**20:
+        raise InvalidInput(
+            f"The adversarial images to keep would take more than {limit:,} MB.",
+            hint="Keep fewer, or raise LAB_MAX_KEPT_MB.",
+            field="keep_adversarial",
+        )
 
 
 def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:

@@ -33,6 +33,8 @@ ROUTES = {
     "/api/jobs/{job_id}/export.csv": {"get"},
     "/api/jobs/{job_id}/images.csv": {"get"},
     "/api/jobs/{job_id}/release.zip": {"get"},
+    "/api/jobs/{job_id}/adversarial/{model_id}.npz": {"get"},
+    "/api/jobs/{job_id}/adversarial/{model_id}.zip": {"get"},
     "/api/jobs/{job_id}/ablation": {"get"},
     "/api/jobs/{job_id}/ablation.csv": {"get"},
     "/api/jobs/{job_id}/ablation/contrasts": {"get"},
