@@ -260,7 +260,8 @@ def _deep_levels(image: Image.Image, data: bytes) -> NDArray[np.uint16] | None:
         high, low = np.asarray(image), np.asarray(_decoded_as(data, ";16B", ";16L"))
     else:
         return None
-    return np.add(high.astype(np.uint16) << 8, low, dtype=np.uint16)
+    levels: NDArray[np.uint16] = high.astype(np.uint16) << 8
+    return levels | low
 
 
 def _decoded_as(data: bytes, declared: str, instead: str) -> Image.Image:

@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app import error_handlers
+from app.api import metrics
 from app.api import router as api
 from app.bell import Bell
 from app.border import Border
@@ -145,6 +146,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Border, limit_of=_body_limits(facts))
     error_handlers.install(app)
     app.include_router(api.router)
+    app.include_router(metrics.router)
     app.include_router(pages.router)
     # A browser asks each time whether a file is still the same, and gets it once.
     app.mount("/static", GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6))

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Jobs that may be unfinished at once; more are refused."""
     min_free_mb: int = Field(500, ge=0)
     """Free disk space of the data folder under which no job starts, in units of 2^20 bytes."""
+    max_kept_mb: int = Field(512, ge=1)
+    """The most that one evaluation keeps of adversarial images, in units of 2^20 bytes."""
     lease_s: float = Field(30.0, gt=0)
     """A running job whose worker has not renewed its lease for this long is given to another."""
 

@@ -3,6 +3,7 @@
     python -m worker import params.json --archive images.tar.xz
     python -m worker train params.json
     python -m worker evaluate params.json
+    python -m worker release params.json
     python -m worker ablation params.json
     python -m worker import_model params.json --weights net.safetensors
     python -m worker resume JOB
@@ -56,6 +57,7 @@ _KINDS = (
     JobKind.IMPORT_MODEL,
     JobKind.TRAIN,
     JobKind.EVALUATE,
+    JobKind.RELEASE,
     JobKind.ABLATION,
 )
 _INTERRUPTED = 130

@@ -49,7 +49,7 @@ def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
     Torch is imported here and not before: a worker that waits for a job needs none of it, and this
     way it takes a tenth of the memory.
     """
-    from worker.jobs import evaluation, explain, importing, importing_model, training
+    from worker.jobs import evaluation, explain, importing, importing_model, releasing, training
 
     return {
         JobKind.IMPORT: importing.run,
@@ -57,6 +57,7 @@ def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
         JobKind.EVALUATE: evaluation.run,
         JobKind.EXPLAIN: explain.run,
         JobKind.IMPORT_MODEL: importing_model.run,
+        JobKind.RELEASE: releasing.run,
     }
 
 

@@ -22,6 +22,7 @@ from app.contracts.results import (
     ModelCard,
     ModelFigures,
     PairedTest,
+    ReleaseResult,
     Reported,
     Spread,
     TrainResult,
@@ -109,6 +110,11 @@ def result(found: JobResult) -> str:
             return on_one_line(
                 f"Model “{card.name}” ({found.model}): clean {with_interval(clean.accuracy)} on "
                 f"{clean.accuracy.n:,} test images."
+            )
+        case ReleaseResult():
+            return on_one_line(
+                f"“{found.model.name}” as ONNX: logits differ by at most "
+                f"{found.onnx.difference:.1e} on {found.onnx.checked_on} images."
             )
         case ImportResult(report=report):
             return (

@@ -15,6 +15,7 @@ from app.contracts.params import (
     ImportParams,
     Params,
     Recipe,
+    ReleaseParams,
     TrainParams,
     family,
 )
@@ -208,7 +209,18 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
             _knows_classes(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     _check_transfer(params, found)
+    _check_room(lab, params, dataset.report["image_size"])
     _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
+
+
+def _check_room(lab: Lab, params: EvaluateParams, side: int) -> None:
+    limit = lab.settings.max_kept_mb
+    if params.kept_bytes(side) > limit * 2**20:
+        raise InvalidInput(
+            f"The adversarial images to keep would take more than {limit:,} MB.",
+            hint="Keep fewer, or raise LAB_MAX_KEPT_MB.",
+            field="keep_adversarial",
+        )
 
 
 def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:
@@ -276,6 +288,11 @@ def _check_ablation(lab: Lab, params: Params) -> None:
             ) from None
 
 
+def _check_release(lab: Lab, params: Params) -> None:
+    assert isinstance(params, ReleaseParams)
+    _model(lab, params.model, "model")
+
+
 _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.IMPORT: _check_import,
     JobKind.TRAIN: _check_train,
@@ -283,6 +300,7 @@ _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.EXPLAIN: _check_explain,
     JobKind.ABLATION: _check_ablation,
     JobKind.IMPORT_MODEL: _check_import_model,
+    JobKind.RELEASE: _check_release,
 }
 
 

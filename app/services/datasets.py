@@ -188,6 +188,14 @@ def measured_images(lab: Lab, params: EvaluateParams) -> int:
     return min(params.images, int(np.count_nonzero(labels != barred)))
 
 
+def arrays(lab: Lab, dataset_id: str, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Pixels (N, H, W, 3) and labels of its `train` or `test` part. Raises NotFound."""
+    images, labels = (
+        _test_array(lab, dataset_id, f"{part}_{what}") for what in ("images", "labels")
+    )
+    return images, labels
+
+
 def _test_array(lab: Lab, dataset_id: str, name: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(lab.files.dataset(dataset_id) / f"{name}.npy", mmap_mode="r")

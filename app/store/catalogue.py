@@ -142,6 +142,16 @@ def models_by_id(
         return {row.id: row for row in session.scalars(query)}
 
 
+def counts(database: Database) -> tuple[int, int]:
+    """How many models and datasets there are that are not in the bin."""
+    models, datasets = (
+        select(func.count(table.id)).where(table.deleted_at.is_(None)).scalar_subquery()
+        for table in (ModelRow, DatasetRow)
+    )
+    with database.reading() as session:
+        return session.execute(select(models, datasets)).one()._tuple()
+
+
 def checksums(database: Database, lineages: Collection[Lineage]) -> dict[str, str]:
     """Checksums by id of the datasets and models that these may be: of the same id, or the same
     checksum. Those in the bin are left out; newer ones come first.

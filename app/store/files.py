@@ -13,7 +13,10 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
-_UNFINISHED = ("uploads/.*.part", "models/.*.part", "results/.*.part", "models/*.converted")
+_UNFINISHED = (
+    "uploads/.*.part", "models/.*.part", "results/.*.part", "adversarial/*/.*.part",
+    "models/*.converted",
+)  # fmt: skip
 """What `atomic_write` and the conversion of weights leave when their process is killed."""
 _WRITTEN_WITHIN_S = 24 * 3600.0
 
@@ -29,7 +32,7 @@ class Files:
 
         Raises OSError where the data folder cannot be written.
         """
-        for folder in ("uploads", "datasets", "models", "results", "checkpoints"):
+        for folder in ("uploads", "datasets", "models", "results", "checkpoints", "adversarial"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         forgotten = time.time() - _WRITTEN_WITHIN_S
         for pattern in _UNFINISHED:
@@ -49,6 +52,14 @@ class Files:
 
     def result(self, job_id: str) -> Path:
         return self.root / "results" / f"{job_id}.json"
+
+    def onnx(self, job_id: str) -> Path:
+        """The network that a release job wrote."""
+        return self.root / "results" / f"{job_id}.onnx"
+
+    def adversarial(self, job_id: str) -> Path:
+        """The folder of the adversarial images that an evaluation kept, a file for each model."""
+        return self.root / "adversarial" / job_id
 
     def checkpoints(self, job_id: str) -> Path:
         """The folder where a training job keeps what it needs to go on."""

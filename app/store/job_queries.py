@@ -236,6 +236,14 @@ def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
         return {(Queue(q), JobStatus(s)): n for q, s, n in session.execute(query)}
 
 
+def by_kind(database: Database) -> dict[tuple[str, ...], int]:
+    """How many jobs that are not in the bin there are of each kind and status."""
+    of = JobRow.kind, JobRow.status
+    query = select(*of, func.count()).where(JobRow.deleted_at.is_(None)).group_by(*of)
+    with database.reading() as session:
+        return {(kind, status): count for kind, status, count in session.execute(query)}
+
+
 def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:
     """Queued jobs that the broker was not told about, or so long ago that it may have forgotten."""
     query = (

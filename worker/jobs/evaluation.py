@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 
 from app.contracts.classes import places
@@ -19,6 +21,7 @@ from app.contracts.results import Accuracy, EvaluationResult, Mapped, ModelFigur
 from app.contracts.words import counted, percent, with_interval
 from app.errors import JobError
 from app.store import catalogue
+from app.store.files import atomic_write
 from app.store.tables import ModelRow
 from worker import registry
 from worker.data import Dataset, to_float
@@ -46,10 +49,13 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     Raises JobError, Cancelled, Interrupted.
     """
     row, dataset = registry.dataset(context.lab.database, context.lab.files, params.dataset)
+    _check_room(context, params, dataset.image_size)
     test = _test_images(dataset, params)
     count = min(params.images, len(test))
     meter = Meter(context.progress)
-    measured = _measurements(_Shelf(context, dataset, Watch(meter)), params, dataset.class_names)
+    keep = test.drawn(seed=params.seed)[: min(count, params.keep_adversarial)].tolist()
+    shelf = _Shelf(context, dataset, Watch(meter))
+    measured = _measurements(shelf, params, dataset.class_names, keep)
     meter.expect(sum(count * sum(m.costs.values()) + passes(params, count) for m in measured))
     context.log(f"{count:,} test images of “{row.name}”.")
     done = _measure(context, params, measured, _chunks(test, params, count), meter)
@@ -66,8 +72,41 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         environment=registry.environment(context.seconds),
         pace=Pace(passes=round(meter.made, 1), an_image=passes_of(params)),
     )
+    if params.keep_adversarial:
+        _keep(context, result, measured)
     meter.finish()
     return Outcome(result)
+
+
+def _check_room(context: JobContext, params: EvaluateParams, side: int) -> None:
+    """Raises JobError where the images to keep are more than the lab allows."""
+    limit = context.lab.settings.max_kept_mb
+    if params.kept_bytes(side) > limit * 2**20:
+        raise JobError(
+            f"The adversarial images to keep would take more than {limit:,} MB.",
+            hint="Keep fewer, or raise LAB_MAX_KEPT_MB.",
+        )
+
+
+def _keep(context: JobContext, result: EvaluationResult, measured: Sequence[Measurement]) -> None:
+    """Write the adversarial images of every model, with what they are of."""
+    params, folder = result.params, context.lab.files.adversarial(context.claim.job_id)
+    folder.mkdir(exist_ok=True)
+    for figures, each in zip(result.models, measured, strict=True):
+        arrays = each.kept.arrays()
+        about: dict[str, Any] = {
+            "attacks": [row.method.value for row in figures.attacks],
+            "classes": result.classes,
+            "norm": params.attack.norm.value,
+            "epsilon": params.epsilon,
+            "model_sha256": figures.sha256,
+            "dataset_sha256": result.dataset.sha256,
+        }
+        with atomic_write(folder / f"{figures.model}.npz") as stream:
+            np.savez(stream, allow_pickle=False, **arrays, **about)
+        context.log(
+            f"Kept {counted(len(arrays['number']), 'adversarial image')} of “{figures.name}”."
+        )
 
 
 def _measure(
@@ -143,12 +182,12 @@ class _Shelf:
 
 
 def _measurements(
-    shelf: _Shelf, params: EvaluateParams, classes: Sequence[str]
+    shelf: _Shelf, params: EvaluateParams, classes: Sequence[str], keep: Sequence[int]
 ) -> list[Measurement]:
     wanted = params.sources if Method.TRANSFER in params.further else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
     sources = [Source(registry.lineage_of_model(row), shelf.model(row)) for row in others]
-    return [Measurement(_target_model(shelf, row), params, classes, sources) for row in rows]
+    return [Measurement(_target_model(shelf, row), params, classes, sources, keep) for row in rows]
 
 
 def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:

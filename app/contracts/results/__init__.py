@@ -69,6 +69,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.release import OnnxFile, ReleaseResult
 from app.contracts.results.showcase import Picture, Showcase, ShowcasePicture, ShowcaseView
 from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
@@ -79,6 +80,7 @@ JobResult = (
     | EvaluationResult
     | ExplainResult
     | ImportModelResult
+    | ReleaseResult
     | AblationResult
 )
 
@@ -134,11 +136,13 @@ __all__ = [
     "ModelCard",
     "ModelFigures",
     "ModelSummary",
+    "OnnxFile",
     "Outcomes",
     "Pace",
     "PairedTest",
     "Picture",
     "Projection",
+    "ReleaseResult",
     "Reported",
     "SeedChange",
     "SeedValue",

@@ -55,6 +55,7 @@ _WAYS = {
     JobKind.TRAIN: _Way("/api/jobs", "train"),
     JobKind.EVALUATE: _Way("/api/jobs", "evaluate"),
     JobKind.ABLATION: _Way("/api/jobs", "ablation"),
+    JobKind.RELEASE: _Way("/api/jobs", "release"),
     JobKind.IMPORT: _Way("/api/datasets", "import_dataset", file="file"),
     JobKind.IMPORT_MODEL: _Way("/api/models", "import_model", file="file"),
     JobKind.EXPLAIN: _Way("/api/live", "live", file="image"),
