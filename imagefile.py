@@ -260,7 +260,8 @@ def _deep_levels(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
         high, low = np.asarray(image), np.asarray(_decoded_as(data, ";16B", ";16L"))
     else:
         return None
-    return np.add(high.astype(np.int64) * 256, low, dtype=np.int64)
+    levels: NDArray[np.int64] = high.astype(np.int64) * 256 + low
+    return levels
 
 
 def _decoded_as(data: bytes, declared: str, instead: str) -> Image.Image:

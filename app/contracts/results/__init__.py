@@ -33,7 +33,7 @@ from app.contracts.results.comparison import (
     DifferingImage,
     PairedTest,
 )
-from app.contracts.results.datasets import DatasetReport, ImportResult
+from app.contracts.results.datasets import DatasetReport, DatasetWarning, ImportResult, LeftOut
 from app.contracts.results.evaluation import (
     AttackRow,
     AttentionDistance,
@@ -105,6 +105,7 @@ __all__ = [
     "Corruption",
     "CurvePoint",
     "DatasetReport",
+    "DatasetWarning",
     "DifferingImage",
     "Distances",
     "EmbeddingView",
@@ -117,6 +118,7 @@ __all__ = [
     "ImportModelResult",
     "ImportResult",
     "JobResult",
+    "LeftOut",
     "Level",
     "Light",
     "Lineage",
