@@ -20,6 +20,7 @@ from app.errors import JobError
 from app.store import catalogue
 from app.store.tables import ModelRow
 from worker import registry
+from worker.attacks import Model
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
 from worker.evaluation.arguments import norm_of, unit_noise
@@ -118,13 +119,17 @@ class _Shelf:
             self._loaded[row.id] = self._watch.over(registry.load_model(self._files, row))
         return self._loaded[row.id]
 
+    def call(self, row: ModelRow) -> Model:
+        """The same function, as attacks call it. Raises JobError."""
+        return self._watch.copy_of(self.model(row))
+
 
 def _measurements(
     shelf: _Shelf, params: EvaluateParams, classes: Sequence[str]
 ) -> list[Measurement]:
     wanted = params.sources if Method.TRANSFER in params.further else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
-    sources = [Source(registry.lineage_of_model(row), shelf.model(row)) for row in others]
+    sources = [Source(registry.lineage_of_model(row), shelf.call(row)) for row in others]
     return [Measurement(_target_model(shelf, row), params, classes, sources) for row in rows]
 
 
@@ -133,7 +138,7 @@ def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
     return TargetModel(
         lineage=registry.lineage_of_model(row),
         model=shelf.model(row),
-        call=shelf.model(row),
+        call=shelf.call(row),
         recipe=_recipe_of(row),
         kept=None if row.card.get("origin") == "imported" else row.card.get("kept", "best"),
         teacher=None if teacher is None else shelf.model(teacher),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from worker.models.base import Classifier, Outputs
-from worker.models.frozen import Passes, frozen, frozen_passes
+from worker.models.frozen import Frozen, Passes, frozen, frozen_passes
 from worker.models.plugins import plugin_classifier
 from worker.models.preact_resnet import PreActResNet18
 from worker.models.stages import Staged, staged
@@ -15,6 +15,7 @@ from worker.models.wide_resnet import WideResNet
 
 __all__ = [
     "Classifier",
+    "Frozen",
     "Outputs",
     "Passes",
     "Staged",
