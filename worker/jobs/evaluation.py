@@ -211,11 +211,12 @@ def _tell(context: JobContext, measured: Measurement, chunk: Chunk, known: SoFar
     if chunk.index > 0:
         return
     target = measured.target_model
+    left = f" Preliminary: {counted(known.attacks_left, 'attack')} left." * bool(known.attacks_left)
     context.log(
         f"“{target.name}”, first {counted(known.images, 'image')}: {known.stage} done, "
-        f"{with_interval(known.robust)} still right."
+        f"{with_interval(known.robust)} still right.{left}"
     )
-    values = _estimate(target.lineage.id, known.clean, known.robust)
+    values = _estimate(target.lineage.id, known.clean, known.robust, known.attacks_left)
     context.report(MetricsEvent(series="estimate", step=known.images, values=values))
 
 
@@ -223,7 +224,7 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     """What is known after so many images."""
     values: dict[str, float] = {}
     for each in measured:
-        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust())
+        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust(), 0)
     context.report(MetricsEvent(series="estimate", step=images, values=values))
     shown = "; ".join(
         f"“{each.target_model.name}” {with_interval(each.robust())}" for each in measured
@@ -231,12 +232,13 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     context.log(f"Robust after {counted(images, 'image')}: {shown}."[:_LONGEST])
 
 
-def _estimate(model: str, clean: Accuracy, robust: Accuracy) -> dict[str, float]:
+def _estimate(model: str, clean: Accuracy, robust: Accuracy, attacks_left: int) -> dict[str, float]:
     return {
         f"{model}:clean": clean.value,
         f"{model}:robust": robust.value,
         f"{model}:low": robust.low,
         f"{model}:high": robust.high,
+        f"{model}:attacks_left": attacks_left,
     }
 
 
