@@ -43,6 +43,15 @@ def datasets_page(
     return page_of(database, DatasetRow, found, newest, offset=offset, limit=limit)
 
 
+def datasets_of_size(database: Database, image_size: int) -> list[DatasetRow]:
+    """Datasets on the list with images of so many pixels a side, newest first."""
+    sized = DatasetRow.report["image_size"].as_integer() == image_size
+    query = select(DatasetRow).where(sized, *marks.on_shelf(DatasetRow, Shelf.LIST))
+    with database.reading() as session:
+        newest = query.order_by(DatasetRow.created_at.desc(), DatasetRow.id.desc())
+        return list(session.scalars(newest))
+
+
 def datasets_like(database: Database, text: str, *, limit: int) -> list[DatasetRow]:
     """Datasets, newest first, with `text` in their name or at the start of their id."""
     like = DatasetRow.name.icontains(text, autoescape=True)
