@@ -20,8 +20,8 @@ from app.web.render import Context, render
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 _TOPICS = (
-    "tour", "live", "evaluating", "trust", "training", "importing", "exports", "client", "running",
-    "performance", "architecture", "testing",
+    "tour", "live", "evaluating", "trust", "training", "formats", "importing", "exports", "client",
+    "running", "performance", "architecture", "testing",
 )  # fmt: skip
 """In the order of the index; decisions and results follow by name."""
 
