@@ -109,7 +109,7 @@ def imported(dataset: str | None, report: DatasetReport) -> str:
         f"Classes: {', '.join((*report.classes[:_NAMED_CLASSES], *more))}.",
         *report.notes,
         *(f"Warning: {warning.text}" for warning in report.warnings),
-        *(f"Left out: {one.count:,} {one.reason}." for one in report.left_out),
+        *(f"Left out: {one.reason} ({one.count:,})." for one in report.left_out),
     ]
     return "\n".join(map(on_one_line, lines))
 

@@ -131,7 +131,9 @@ def test_what_weakens_a_dataset_is_in_its_report_and_in_the_log(
     job = run(lab, JobKind.IMPORT, _upload(lab, pack(tmp_path / "a.zip", files)))
     report = _result(lab, job).report
     assert "test_in_train" in {warning.kind for warning in report.warnings}
-    assert [(one.reason, one.count) for one in report.left_out] == [("no pictures", 1)]
+    assert [(one.reason, one.count) for one in report.left_out] == [
+        ("files that are no pictures", 1)
+    ]
     assert (report.train_counts, report.test_counts) == ((4, 4), (3, 2))
     logged = [event.text for event in events_of(lab, job.id) if isinstance(event, LogEvent)]
     assert {warning.text for warning in report.warnings} <= set(logged)
