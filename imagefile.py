@@ -245,13 +245,13 @@ def _of_8_bits(
     return Image.fromarray(grey), used
 
 
-def _deep_levels(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
+def _deep_levels(image: Image.Image, data: bytes) -> NDArray[np.uint16] | None:
     """(H, W) of grey or (H, W, C), in 0..65535; None where the file has 8 bits a channel.
 
     Of colours Pillow keeps the upper byte alone; a PNG is decoded once more for the lower one.
     """
     if image.mode.startswith("I"):
-        return np.asarray(image).astype(np.int64)
+        return np.asarray(image).astype(np.uint16)
     colour = data[25:26] if data.startswith(_PNG) and data[24:25] == b"\x10" else b""
     if colour == b"\x04":  # grey and opacity, four bytes a pixel
         both = np.asarray(_decoded_as(data, "LA;16B", "RGBA"))
@@ -260,7 +260,9 @@ def _deep_levels(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
         high, low = np.asarray(image), np.asarray(_decoded_as(data, ";16B", ";16L"))
     else:
         return None
-    levels: NDArray[np.int64] = high.astype(np.int64) * 256 + low
+    levels = high.astype(np.uint16)
+    levels <<= 8
+    levels |= low
     return levels
 
 
@@ -280,7 +282,7 @@ def _check_tiff(image: Image.Image) -> None:
         raise UnreadableImageError("of 16 bits a channel, of which only the lowest are in use")
 
 
-def _depth_of(levels: NDArray[np.int64]) -> int:
+def _depth_of(levels: NDArray[np.uint16]) -> int:
     colours = levels[..., :-1] if levels.ndim == 3 and levels.shape[-1] in (2, 4) else levels
     highest = int(colours.max())
     return next(depth for depth in _DEPTHS if highest < 2**depth)

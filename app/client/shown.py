@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from app.client.gate import Gate
 from app.client.job import Job
 from app.client.terminal import on_one_line, paragraph, table
 from app.contracts.attacks import VALIDATION_ATTACK
@@ -22,6 +23,7 @@ from app.contracts.results import (
     ModelCard,
     ModelFigures,
     PairedTest,
+    ReleaseResult,
     Reported,
     Spread,
     TrainResult,
@@ -126,6 +128,11 @@ def result(found: JobResult) -> str:
             return on_one_line(
                 f"Model “{card.name}” ({found.model}): clean {with_interval(clean.accuracy)} on "
                 f"{clean.accuracy.n:,} test images."
+            )
+        case ReleaseResult():
+            return on_one_line(
+                f"“{found.model.name}” as ONNX: logits differ by at most "
+                f"{found.onnx.difference:.1e} on {found.onnx.checked_on} images."
             )
         case ImportResult(report=report):
             return imported(found.dataset, report)
@@ -256,6 +263,23 @@ def _doubts(model: ModelFigures) -> list[str]:
 def _doubt(check: Check) -> str:
     measured = "" if check.figure == "not measured" else f": {check.figure}"
     return paragraph(f"  {check.light:<5}  ", f"{check.title}{measured}. {check.sentence}")
+
+
+def gate(found: Gate) -> str:
+    """Every condition of every model, then what its verdict doubts where one does not hold."""
+    rows = [
+        (one.model, one.asked, one.found, "holds" if one.holds else "does not hold")
+        for one in found.conditions
+    ]
+    failed = {one.model for one in found.conditions if not one.holds}
+    doubts = [(d.model, _doubt(d.check)) for d in found.doubts if d.model in failed]
+    return "\n".join(
+        [
+            table(("model", "asked for", "found", ""), rows),
+            *(["", "doubts"] if doubts else []),
+            *(f"{on_one_line(model)}\n{text}" for model, text in doubts),
+        ]
+    )
 
 
 def comparison(found: Comparison) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -11,28 +10,18 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import BinaryIO
 
-from PIL import Image
-
 from app.contracts.jobs import JobKind
 from app.contracts.views import JobView
-from app.errors import InvalidInput, LabError, TooLarge, Unavailable, UnsupportedMedia
+from app.errors import InvalidInput, LabError, TooLarge, Unavailable
+from app.services import readers, reencoding
 from app.services.lab import Lab
 from app.store import catalogue
 from app.store.files import atomic_write
 from app.store.tables import UploadRow
-from imagefile import (
-    MAX_PIXELS,
-    TooManyPixelsError,
-    UnknownFormatError,
-    UnreadableImageError,
-    read_picture,
-)
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_IMAGE_BYTES = 32 * 2**20
 """A photograph of 24 megapixels fits."""
-_STORED_SIDE = 512
-"""Side kept of the square that models see, of which they take at most 224 pixels."""
+_DECODES_WITHIN_S = 20.0
 _CHUNK = 2**20
 
 
@@ -103,7 +92,14 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
         )
     if not data:
         raise InvalidInput("The image is empty.", field="image")
-    png = _reencode(data)
+    try:
+        png = readers.read(_DECODES_WITHIN_S, reencoding.as_png, data)
+    except readers.ExhaustedError:
+        raise TooLarge(
+            "Decoding the image takes more time or memory than the lab gives to one picture.",
+            hint="Send a smaller one: models see at most 64 × 64 pixels.",
+            field="image",
+        ) from None
     upload_id = uuid.uuid4().hex
     with _stored(lab, upload_id) as target:
         target.write(png)
@@ -140,44 +136,6 @@ def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
         raise Unavailable(
             f"The file cannot be stored: {error.strerror}.",
             hint="Make room in the lab's data folder.",
-        ) from error
-
-
-def _reencode(data: bytes) -> bytes:
-    """PNG bytes of the middle of the picture, and nothing else of the file."""
-    picture = _centre(_read(data))
-    picture.thumbnail((_STORED_SIDE, _STORED_SIDE), Image.Resampling.LANCZOS)
-    picture.info.clear()  # colour profile, comments, EXIF
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _centre(picture: Image.Image) -> Image.Image:
-    """The square in the middle, which is what models see: a tall picture keeps its pixels so."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))
-
-
-def _read(data: bytes) -> Image.Image:
-    try:
-        return read_picture(data, formats=IMAGE_FORMATS).rgb
-    except UnknownFormatError as error:
-        raise UnsupportedMedia(
-            f"The file is {error}.", hint="Send one of these formats.", field="image"
-        ) from None
-    except TooManyPixelsError as error:
-        raise TooLarge(
-            f"The image has {error.count} pixels.",
-            hint=f"At most {MAX_PIXELS // 10**6} million pixels are accepted.",
-            field="image",
-        ) from None
-    except UnreadableImageError as error:
-        raise InvalidInput(
-            "The image is damaged and cannot be decoded.",
-            hint="Open it in an image editor and save it again.",
-            field="image",
         ) from error
 
 

@@ -154,6 +154,16 @@ def under(
     return [Placed(row, name, recipe) for row, name, recipe, _ in rows], total
 
 
+def strongest(database: Database, model_id: str) -> str | None:
+    """The job of a model's strongest evaluation, whatever its threat model; None where there is
+    none on the list.
+    """
+    query = _of_shown(MeasurementRow.job_id).where(MeasurementRow.model_id == model_id)
+    with database.reading() as session:
+        job: str | None = session.scalar(query.order_by(*_STRONGEST_FIRST).limit(1))
+    return job
+
+
 def share(count: Any) -> ColumnElement[Any]:
     """Of the images, to sort by."""
     return cast(count, Float) / MeasurementRow.images

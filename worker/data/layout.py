@@ -165,11 +165,8 @@ def _unpictured(contents: Contents) -> Counter[str]:
     for member in contents.others:
         suffix = "." + member.path[-1].lower().rpartition(".")[2]
         unread = suffix in UNREAD_SUFFIXES
-        counts[
-            f"{suffix[1:].upper()} files, which are not read"
-            if unread
-            else "files that are no pictures"
-        ] += 1
+        what = f"{suffix[1:].upper()} files, which are not read" if unread else _NO_PICTURES
+        counts[what] += 1
     return counts
 
 

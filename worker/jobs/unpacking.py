@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from worker.jobs.converting import Refused, guard, leave_network, limit
+from confinement import guard, leave_network, limit
+from worker.jobs.converting import Refused
 
 Files = Sequence[tuple[str, Path]]
 """By the names that they have in the archive."""

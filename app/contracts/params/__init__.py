@@ -35,6 +35,7 @@ from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import LARGEST_OF, LIVE_ITERATES, LIVE_LEVELS, ExplainParams
 from app.contracts.params.model_import import ImportModelParams
 from app.contracts.params.presets import TRAINING_PRESETS, TrainingPreset, training_preset
+from app.contracts.params.release import ReleaseParams
 from app.contracts.params.training import (
     Direction,
     Precision,
@@ -49,6 +50,7 @@ PARAMS_OF: Mapping[JobKind, type[Params]] = {
     JobKind.EVALUATE: EvaluateParams,
     JobKind.EXPLAIN: ExplainParams,
     JobKind.IMPORT_MODEL: ImportModelParams,
+    JobKind.RELEASE: ReleaseParams,
     JobKind.ABLATION: AblationParams,
 }
 
@@ -85,6 +87,7 @@ __all__ = [
     "Params",
     "Precision",
     "Recipe",
+    "ReleaseParams",
     "Schedule",
     "Seed",
     "Source",

@@ -43,6 +43,7 @@ from app.contracts.results.evaluation import (
     Corruption,
     EmbeddingView,
     EvaluationResult,
+    Mapped,
     ModelFigures,
     Outcomes,
     Pace,
@@ -68,6 +69,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.release import OnnxFile, ReleaseResult
 from app.contracts.results.showcase import Picture, Showcase, ShowcasePicture, ShowcaseView
 from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
@@ -78,6 +80,7 @@ JobResult = (
     | EvaluationResult
     | ExplainResult
     | ImportModelResult
+    | ReleaseResult
     | AblationResult
 )
 
@@ -128,17 +131,20 @@ __all__ = [
     "Looks",
     "MapFigures",
     "MapSheet",
+    "Mapped",
     "Mean",
     "Measure",
     "Minimal",
     "ModelCard",
     "ModelFigures",
     "ModelSummary",
+    "OnnxFile",
     "Outcomes",
     "Pace",
     "PairedTest",
     "Picture",
     "Projection",
+    "ReleaseResult",
     "Reported",
     "SeedChange",
     "SeedValue",

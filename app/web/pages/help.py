@@ -16,9 +16,10 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from app.errors import NotFound
+from app.settings import BESIDE
 from app.web.render import Context, render
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
+DOCS = BESIDE / "docs"
 _TOPICS = (
     "tour", "live", "evaluating", "trust", "training", "formats", "importing", "exports", "client",
     "running", "performance", "architecture", "testing",

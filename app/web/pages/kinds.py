@@ -11,7 +11,13 @@ from typing import Any, ClassVar, TypeVar
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, ImportParams, Recipe
-from app.contracts.results import EvaluationResult, ImportModelResult, ImportResult, TrainResult
+from app.contracts.results import (
+    EvaluationResult,
+    ImportModelResult,
+    ImportResult,
+    ReleaseResult,
+    TrainResult,
+)
 from app.contracts.results.base import Result
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.views import JobView
@@ -115,6 +121,16 @@ class AblationContext(JobContext):
     """The table as it is known now; None where it cannot be read any more."""
 
 
+@dataclass(frozen=True)
+class ReleaseContext(JobContext):
+    """A release of a model."""
+
+    template: ClassVar[str] = "job_release.html"
+
+    released: ReleaseResult | None
+    """What it left."""
+
+
 def _no_figures(lab: Lab, job: JobView, runs: Sequence[reported.Run]) -> dict[str, Figure]:
     return {}
 
@@ -184,6 +200,11 @@ def _import_model(lab: Lab, job: JobView) -> ImportedModelContext:
     return ImportedModelContext(**frame, imported=result)
 
 
+def _release(lab: Lab, job: JobView) -> ReleaseContext:
+    result, frame = _opened(lab, job, ReleaseResult)
+    return ReleaseContext(**frame, released=result)
+
+
 def _train(lab: Lab, job: JobView) -> TrainingContext:
     result, frame = _opened(lab, job, TrainResult)
     resumable = job.status in jobs.ENDED_EARLY and lab.files.has_checkpoint(job.id)
@@ -239,6 +260,7 @@ KINDS: Mapping[JobKind, Kind] = {
     JobKind.EVALUATE: Kind("evaluation", _evaluate, figures=_estimate, form="/evaluate"),
     JobKind.EXPLAIN: Kind("live attack", _explain),
     JobKind.IMPORT_MODEL: Kind("model import", _import_model, form="/models/import", once=True),
+    JobKind.RELEASE: Kind("release", _release),
     JobKind.ABLATION: Kind("ablation", _ablation, form="/ablation"),
 }
 """Every kind of job."""

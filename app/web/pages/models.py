@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import TrainParams
+from app.contracts.params import ReleaseParams, TrainParams
 from app.contracts.results import TrainResult
 from app.contracts.views import DatasetView, JobView, ModelView
 from app.deps import LabDep
@@ -135,6 +135,12 @@ def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measur
         return None
     view = headlines(found, recipes_of(lab, [model.model for model in found.models]))
     return Measured(done, view, next(one for one in view.models if one.model == model_id))
+
+
+@router.post("/{model_id}/release")
+def release(lab: LabDep, model_id: IdPath) -> Response:
+    job = jobs.submit(lab, JobKind.RELEASE, ReleaseParams(model=model_id))
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
 
 
 @router.post("/{model_id}/delete")
