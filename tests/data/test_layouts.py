@@ -565,8 +565,11 @@ def test_arrays_of_numpy(tmp_path: Path, style: str) -> None:
         arrays[y] = (np.arange(count) % 3)[:, None]
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
-    _, dataset = import_files(tmp_path, {"a.npz": file.getvalue()})
-    assert (sizes(dataset), dataset.num_classes) == ((12, 6, 6), 3)
+    path = tmp_path / "a.npz"
+    path.write_bytes(file.getvalue())
+    for source in (path, pack(tmp_path / "packed", {"a.npz": file.getvalue()})):
+        _, dataset = import_path(source, tmp_path / f"d_{source.name}")
+        assert (sizes(dataset), dataset.num_classes) == ((12, 6, 6), 3)
 
 
 def parquet_shard(count: int, seed: int, *, typed: bool = True, label: int | None = None) -> bytes:
