@@ -182,9 +182,9 @@ def judge_autoattack(readings: Readings, n: int) -> bool:
     above = (right[lab] - min(right.values())) / n
     met = ratio >= AUTOATTACK_TARGET and above <= SLACK
     print(
-        f"{'PASS' if met else 'MISS'} autoattack: {ratio:.2f} times as fast as torchattacks, target "
-        f"at least {AUTOATTACK_TARGET:.1f}; robust accuracy {100 * above:+.1f} points beside the "
-        f"lowest, target at most {100 * SLACK:+.1f}"
+        f"{'PASS' if met else 'MISS'} autoattack: {ratio:.2f} times as fast as torchattacks, "
+        f"target at least {AUTOATTACK_TARGET:.1f}; robust accuracy {100 * above:+.1f} points "
+        f"beside the lowest, target at most {100 * SLACK:+.1f}"
     )
     return met
 
