@@ -39,10 +39,13 @@ def render(
     type_: str | None = None,
 ) -> Response:
     """The one place where an error becomes an answer; `type_` is that of a problem of the API."""
+    every = dict(headers or {})
+    if error.retry_after_s is not None:
+        every["Retry-After"] = str(error.retry_after_s)
     if _is_for_programs(request):
-        return problem(request, error, type_=type_, headers=headers)
+        return problem(request, error, type_=type_, headers=every)
     page = error_page(request, error)
-    page.headers.update(headers or {})
+    page.headers.update(every)
     return page
 
 

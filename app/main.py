@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,6 +33,7 @@ from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
 _RECONCILE_EVERY_S = 2.0
+_DESCRIPTORS = 16_384
 _SMALL_BODY = 2**20
 """Bytes of a body that holds no file, or of what comes with a file."""
 
@@ -105,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         always.append(_announce_for_ever(lab))
     if lab.settings.mlflow_url is not None or lab.settings.tensorboard_dir is not None:
         always.append(_mirror_for_ever(lab))
+    _open_more_files()
     beside = [asyncio.create_task(each) for each in always]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
     # 0.15 s.
@@ -118,6 +121,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in beside:
             await _end(task)
         lab.close()
+
+
+def _open_more_files() -> None:
+    """As many as this user may: a connection takes one, and there are usually 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

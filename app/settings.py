@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     """An SQLAlchemy URL; SQLite in the data folder where none is given."""
     max_upload_mb: int = Field(1024, ge=1)
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
+    max_waiting: int = Field(1000, ge=1)
+    """Jobs that may be unfinished at once; more are refused."""
+    min_free_mb: int = Field(500, ge=0)
+    """Free disk space of the data folder under which no job starts, in units of 2^20 bytes."""
     max_kept_mb: int = Field(512, ge=1)
     """The most that one evaluation keeps of adversarial images, in units of 2^20 bytes."""
     lease_s: float = Field(30.0, gt=0)

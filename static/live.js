@@ -14,7 +14,7 @@ const drop = document.getElementById("drop");
 const preview = document.getElementById("preview");
 const viewer = document.querySelector(".viewer");
 const TYPES = input.accept.split(",");
-const MOST_BYTES = 10 * 2 ** 20;
+const MOST_BYTES = 32 * 2 ** 20;
 const MODELS_KEPT = "live.models";
 const SETTLED_MS = 250;
 let image = null;
@@ -31,7 +31,7 @@ function fits(file) {
   let why = "";
   if (!TYPES.includes(file.type)) why = `“${file.name}” is no image that can be read: use PNG, JPEG or WebP.`;
   else if (file.size === 0) why = `“${file.name}” is empty.`;
-  else if (file.size > MOST_BYTES) why = `“${file.name}” is larger than 10 MB.`;
+  else if (file.size > MOST_BYTES) why = `“${file.name}” is larger than 32 MB.`;
   complain("image", why);
   return !why;
 }

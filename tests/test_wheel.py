@@ -61,7 +61,7 @@ def tracked(*folders: str) -> set[str]:
 
 
 def test_the_wheel_holds_the_code_and_what_stands_beside_it(installed: Path) -> None:
-    code, beside = tracked("app", "worker", "imagefile.py"), tracked(*BESIDE)
+    code, beside = tracked("app", "worker", "confinement.py", "imagefile.py"), tracked(*BESIDE)
     assert code
     assert beside
     expected = code | {f"app/beside/{name}" for name in beside}
@@ -70,7 +70,8 @@ def test_the_wheel_holds_the_code_and_what_stands_beside_it(installed: Path) -> 
 
 def test_the_wheel_holds_nothing_else(installed: Path) -> None:
     names = {path.name for path in installed.iterdir()}
-    assert names == {"app", "worker", "imagefile.py", f"agkd_bml_lab-{VERSION}.dist-info"}
+    files = {"confinement.py", "imagefile.py"}
+    assert names == {"app", "worker", *files, f"agkd_bml_lab-{VERSION}.dist-info"}
     assert {path.name for path in (installed / "app" / "beside").iterdir()} == set(BESIDE)
 
 

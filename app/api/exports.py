@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import TypeAdapter
 
-from app.api.fields import IdempotencyKey, strict_json
+from app.api.fields import IdempotencyKey, large_json
 from app.api.jobs import accepted
-from app.contracts.export import Export
+from app.contracts.export import MAX_VALUES, Export
 from app.contracts.views import JobView
 from app.deps import IdPath, LabDep
 from app.services import adversarial, exports
@@ -19,7 +18,6 @@ from app.services.exports import attachment, file_name
 
 router = APIRouter(prefix="/jobs", tags=["exports"])
 
-_EXPORT: TypeAdapter[Export] = TypeAdapter(Export)
 _EXPORT_BODY = {"application/json": {"schema": {"$ref": "#/components/schemas/Export"}}}
 CSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
@@ -37,8 +35,8 @@ BINARY: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-
 def rerun(
     lab: LabDep,
     response: Response,
-    # Not a body of the framework's, which reads it a second time, and on the event loop.
-    body: Annotated[Export, Depends(strict_json(_EXPORT, tagged=False))],
+    # Not a body of the framework's, which would read it on the event loop.
+    body: Annotated[Export, Depends(large_json(Export, most_values=MAX_VALUES))],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Run an exported evaluation again; follow it at `Location`.

@@ -17,6 +17,10 @@ MAX_BYTES = 32 * 2**20
 """The largest export that is read; 26,000 images of eight models with all their parts take half."""
 
 
+MAX_VALUES = 8_000_000
+"""Of such a file: twice those of these images."""
+
+
 class ExportedJob(Result):
     """When it was asked for and when it ran, UTC."""
 

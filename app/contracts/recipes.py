@@ -119,6 +119,11 @@ class Recipe(Option):
         return self.record.robust
 
     @property
+    def is_teacher(self) -> bool:
+        """Whether its models are the method's teachers: undefended, trained on clean images."""
+        return not self.record.robust
+
+    @property
     def compares_attention(self) -> bool:
         """Whether attention maps of student and teacher have to be of one size."""
         return self.record.teacher == "attention"
@@ -128,6 +133,9 @@ class Recipe(Option):
         """Whether its loss looks at a teacher."""
         return self.record.teacher in ("attention", "predictions")
 
+
+TEACHERS = tuple(recipe for recipe in Recipe if recipe.is_teacher)
+"""Those whose models teach."""
 
 READ_BY_SOME = frozenset().union(*(recipe.record.parameters for recipe in Recipe))
 """The parameters of a training that not every recipe reads."""

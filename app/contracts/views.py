@@ -33,6 +33,10 @@ class Failure(_View):
     title: str
     detail: str
     hint: str
+    field: str | None = None
+    """The parameter to change, where there is one."""
+    choices: tuple[str, ...] = ()
+    """What it may be, where the job found out; outside text."""
 
 
 class Estimate(_View):

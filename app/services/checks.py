@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from app.contracts.classes import places
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
     AblationParams,
@@ -58,6 +59,18 @@ def _same_classes(model: ModelRow, classes: Sequence[str], field: str, other: st
         )
 
 
+def _knows_classes(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
+    """An evaluation finds a model's outputs by name: in another order, or among more."""
+    if places(classes, model.card["classes"]) is None:
+        unknown = [name for name in classes if places([name], model.card["classes"]) is None]
+        raise InvalidInput(
+            f"The model “{model.name}” does not know all classes of {other}.",
+            hint=f"It lacks {', '.join(unknown[:5])}. Choose a model that was trained on these "
+            "classes, or on more.",
+            field=field,
+        )
+
+
 def _same_size(model: ModelRow, size: int, field: str, other: str) -> None:
     if model.card["image_size"] != size:
         raise InvalidInput(
@@ -91,11 +104,18 @@ def _check_import_model(lab: Lab, params: Params) -> None:
     assert isinstance(params, ImportModelParams)
     dataset = _dataset(lab, params.dataset)
     classes = dataset.report["classes"]
-    if params.classes is not None and sorted(params.classes) != sorted(classes):
+    if params.classes is not None and places(classes, params.classes) is None:
         raise InvalidInput(
             f"The classes are not those of the dataset “{dataset.name}”.",
             hint=f"Name each of its classes once: {', '.join(classes[:20])}.",
             field="classes",
+        )
+    if params.outputs is not None and len(params.outputs) != len(classes):
+        raise InvalidInput(
+            f"{len(params.outputs):,} outputs are named for the {len(classes):,} classes of the "
+            f"dataset “{dataset.name}”.",
+            hint="Give one number for each class, in the dataset's order.",
+            field="outputs",
         )
     _check_upload(lab, params.upload)
 
@@ -186,7 +206,7 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
         for model_id in ids:
             if model_id not in found:
                 raise _unknown("model", field)
-            _same_classes(found[model_id], dataset.report["classes"], field, other)
+            _knows_classes(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     _check_transfer(params, found)
     _check_room(lab, params, dataset.report["image_size"])

@@ -145,6 +145,8 @@ def _restarts(case: _Case) -> _Change | None:
         return None
     if attack.method.record.one_step:
         return _other_first(Method.PGD, case)
+    if not attack.crosses:
+        return _more_steps(case)
     restarts = max(_RESTARTS, attack.restarts)
     found = _add((Method.AUTOATTACK,), case)
     if not attack.method.record.random_start or restarts == attack.restarts:

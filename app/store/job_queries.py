@@ -218,6 +218,13 @@ def first_queued(database: Database, parent: str) -> str | None:
         return session.scalar(query)
 
 
+def unfinished_count(database: Database) -> int:
+    """How many jobs are not over, parents among them."""
+    query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))
+    with database.reading() as session:
+        return session.scalar(query) or 0
+
+
 def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
     """How many jobs are queued or running in each queue; parents wait in none."""
     query = (

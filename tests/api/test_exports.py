@@ -11,7 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from app.contracts.export import MAX_BYTES, Export
+from app.api import fields
+from app.contracts.export import MAX_BYTES, MAX_VALUES, Export
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import EvaluationResult, Lineage
@@ -295,3 +296,16 @@ def test_a_large_export_is_read_and_a_huge_one_is_not(
     assert client.post("/api/jobs/rerun", content=large, headers=headers).status_code == 202
     huge = b" " * (MAX_BYTES + 2**20 + 1)
     assert problem(client.post("/api/jobs/rerun", content=huge, headers=headers), 413) == []
+
+
+def test_an_export_that_takes_too_much_is_given_up(
+    client: httpx.Client, exported: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    many = b"[" + b"[]," * MAX_VALUES + b"[]]"
+    problem(client.post("/api/jobs/rerun", content=many, headers=headers), 413)
+    monkeypatch.setattr(fields, "_READS_WITHIN_S", 0.5)
+    slow = b'{"models": [' + b"{}," * 1_000_000 + b"{}]}"
+    problem(client.post("/api/jobs/rerun", content=slow, headers=headers), 413)
+    monkeypatch.undo()
+    assert client.post("/api/jobs/rerun", json=exported).status_code == 202

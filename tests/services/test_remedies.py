@@ -38,6 +38,7 @@ def _changed(check: str, result: EvaluationResult) -> dict[str, Any]:
         ("converged", Attack(method=Method.FGSM, steps=3), {"attack": Attack().model_dump()}),
         ("stronger_than_fgsm", Attack(),
          {"attack": Attack(restarts=5).model_dump(), "further": (Method.AUTOATTACK,)}),
+        ("stronger_than_fgsm", Attack(steps=3), {"attack": Attack().model_dump()}),
         ("zero_gradients", Attack(), {"attack": Attack(method=Method.APGD_DLR).model_dump()}),
         ("falls_with_epsilon", Attack(), {"attack": Attack(method=Method.APGD_CE).model_dump()}),
     ],

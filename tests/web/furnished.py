@@ -254,7 +254,7 @@ class _Furnished:
                        finished_at=time.time())  # fmt: skip
 
     def _estimates(self) -> list[Event]:
-        values = {"clean": 0.9, "robust": 0.5, "low": 0.4, "high": 0.6}
+        values = {"clean": 0.9, "robust": 0.5, "low": 0.4, "high": 0.6, "attacks_left": 3}
         return [
             MetricsEvent(series="estimate", step=20 * n, values={
                 f"{model}:{name}": value

@@ -41,6 +41,7 @@ def model_figures(
         model=lineage.id,
         name=lineage.name,
         sha256=lineage.sha256,
+        mapped=measured.target_model.mapped,
         clean=measured.clean(),
         robust=measured.robust(),
         attacks=attack_rows(measured),

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from app.contracts.classes import places
 from app.contracts.events import MetricsEvent
 from app.contracts.params import EvaluateParams, Goal, Method, Recipe
-from app.contracts.results import Accuracy, EvaluationResult, ModelFigures, Pace
+from app.contracts.results import Accuracy, EvaluationResult, Mapped, ModelFigures, Pace
 from app.contracts.words import counted, percent, with_interval
 from app.errors import JobError
 from app.store import catalogue
 from app.store.files import atomic_write
 from app.store.tables import ModelRow
 from worker import registry
+from worker.attacks import Model
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
 from worker.evaluation.arguments import norm_of, unit_noise
@@ -38,6 +40,8 @@ from worker.models import Classifier
 
 _LONGEST = 2000
 """Characters of a line of the log."""
+_NAMED = 20
+"""Classes that are told by name."""
 
 
 def run(context: JobContext, params: EvaluateParams) -> Outcome:
@@ -148,14 +152,38 @@ class _Shelf:
         teacher = catalogue.model(self._database, lineage["id"])
         if teacher is None or teacher.sha256 != lineage["sha256"]:
             return None
-        fits = tuple(teacher.card["classes"]) == self._dataset.class_names
+        fits = places(self._dataset.class_names, teacher.card["classes"]) is not None
         return teacher if fits and teacher.card["image_size"] == self._dataset.image_size else None
 
     def model(self, row: ModelRow) -> Classifier:
         """Raises JobError where its weights are missing or damaged."""
         if row.id not in self._loaded:
-            self._loaded[row.id] = self._watch.over(registry.load_model(self._files, row))
+            model = registry.load_model(self._files, row)
+            order = places(self._dataset.class_names, row.card["classes"])
+            assert order is not None
+            if order != tuple(range(model.num_classes)):
+                model.choose_outputs(order)
+            self._loaded[row.id] = self._watch.over(model)
         return self._loaded[row.id]
+
+    def mapped(self, row: ModelRow) -> Mapped | None:
+        """How the model's outputs are taken; the log says so."""
+        theirs, ours = tuple(row.card["classes"]), self._dataset.class_names
+        order = places(ours, theirs)
+        if theirs == ours or order is None:
+            return None
+        left = [name for index, name in enumerate(theirs) if index not in set(order)]
+        pairs = ((theirs[index], name) for index, name in zip(order, ours, strict=True))
+        renamed = tuple(f"{a} for {b}" for a, b in pairs if a != b)
+        return Mapped(
+            outputs=len(theirs),
+            left_out=tuple(left[:_NAMED]),
+            renamed=renamed[:_NAMED],
+        )
+
+    def call(self, row: ModelRow) -> Model:
+        """The same function, as attacks call it. Raises JobError."""
+        return self._watch.copy_of(self.model(row))
 
 
 def _measurements(
@@ -163,7 +191,7 @@ def _measurements(
 ) -> list[Measurement]:
     wanted = params.sources if Method.TRANSFER in params.further else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
-    sources = [Source(registry.lineage_of_model(row), shelf.model(row)) for row in others]
+    sources = [Source(registry.lineage_of_model(row), shelf.call(row)) for row in others]
     return [Measurement(_target_model(shelf, row), params, classes, sources, keep) for row in rows]
 
 
@@ -172,8 +200,9 @@ def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
     return TargetModel(
         lineage=registry.lineage_of_model(row),
         model=shelf.model(row),
-        call=shelf.model(row),
+        call=shelf.call(row),
         recipe=_recipe_of(row),
+        mapped=shelf.mapped(row),
         kept=None if row.card.get("origin") == "imported" else row.card.get("kept", "best"),
         teacher=None if teacher is None else shelf.model(teacher),
         teacher_lineage=None if teacher is None else registry.lineage_of_model(teacher),
@@ -189,10 +218,10 @@ def _recipe_of(row: ModelRow) -> Recipe | None:
 
 def _check_fits(row: ModelRow, dataset: Dataset) -> None:
     """The lab may have changed since the job was submitted."""
-    if tuple(row.card["classes"]) != dataset.class_names:
+    if places(dataset.class_names, row.card["classes"]) is None:
         raise JobError(
-            f"The model “{row.name}” has other classes than the dataset.",
-            hint="Choose models that were trained on the dataset's classes, in the same order.",
+            f"The model “{row.name}” does not know all classes of the dataset.",
+            hint="Choose models that were trained on these classes, or on more.",
         )
     if row.card["image_size"] != dataset.image_size:
         raise JobError(
@@ -245,11 +274,12 @@ def _tell(context: JobContext, measured: Measurement, chunk: Chunk, known: SoFar
     if chunk.index > 0:
         return
     target = measured.target_model
+    left = f" Preliminary: {counted(known.attacks_left, 'attack')} left." * bool(known.attacks_left)
     context.log(
         f"“{target.name}”, first {counted(known.images, 'image')}: {known.stage} done, "
-        f"{with_interval(known.robust)} still right."
+        f"{with_interval(known.robust)} still right.{left}"
     )
-    values = _estimate(target.lineage.id, known.clean, known.robust)
+    values = _estimate(target.lineage.id, known.clean, known.robust, known.attacks_left)
     context.report(MetricsEvent(series="estimate", step=known.images, values=values))
 
 
@@ -257,7 +287,7 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     """What is known after so many images."""
     values: dict[str, float] = {}
     for each in measured:
-        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust())
+        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust(), 0)
     context.report(MetricsEvent(series="estimate", step=images, values=values))
     shown = "; ".join(
         f"“{each.target_model.name}” {with_interval(each.robust())}" for each in measured
@@ -265,12 +295,13 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     context.log(f"Robust after {counted(images, 'image')}: {shown}."[:_LONGEST])
 
 
-def _estimate(model: str, clean: Accuracy, robust: Accuracy) -> dict[str, float]:
+def _estimate(model: str, clean: Accuracy, robust: Accuracy, attacks_left: int) -> dict[str, float]:
     return {
         f"{model}:clean": clean.value,
         f"{model}:robust": robust.value,
         f"{model}:low": robust.low,
         f"{model}:high": robust.high,
+        f"{model}:attacks_left": attacks_left,
     }
 
 

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, St
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
+    """Raises ValueError for what is no single line of text."""
     if not value.isprintable():
         raise ValueError("must not contain line breaks or control characters")
     return value
@@ -19,7 +20,7 @@ def _printable(value: str) -> str:
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
-    AfterValidator(_printable),
+    AfterValidator(printable),
 ]
 """What a person calls a model or a dataset. Markup is allowed; pages escape it."""
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

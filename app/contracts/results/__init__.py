@@ -33,7 +33,7 @@ from app.contracts.results.comparison import (
     DifferingImage,
     PairedTest,
 )
-from app.contracts.results.datasets import DatasetReport, ImportResult
+from app.contracts.results.datasets import DatasetReport, DatasetWarning, ImportResult, LeftOut
 from app.contracts.results.evaluation import (
     AttackRow,
     AttentionDistance,
@@ -43,6 +43,7 @@ from app.contracts.results.evaluation import (
     Corruption,
     EmbeddingView,
     EvaluationResult,
+    Mapped,
     ModelFigures,
     Outcomes,
     Pace,
@@ -107,6 +108,7 @@ __all__ = [
     "Corruption",
     "CurvePoint",
     "DatasetReport",
+    "DatasetWarning",
     "DifferingImage",
     "Distances",
     "EmbeddingView",
@@ -119,6 +121,7 @@ __all__ = [
     "ImportModelResult",
     "ImportResult",
     "JobResult",
+    "LeftOut",
     "Level",
     "Light",
     "Lineage",
@@ -128,6 +131,7 @@ __all__ = [
     "Looks",
     "MapFigures",
     "MapSheet",
+    "Mapped",
     "Mean",
     "Measure",
     "Minimal",

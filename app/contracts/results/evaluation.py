@@ -142,12 +142,26 @@ class Outcomes(Result):
     was not asked for."""
 
 
+class Mapped(Result):
+    """A model whose classes are not the dataset's, one by one: they were found by their names."""
+
+    outputs: int
+    """Of the model."""
+    left_out: tuple[str, ...]
+    """Its classes that the dataset has not, the first of them: it was not asked about these."""
+    renamed: tuple[str, ...]
+    """Classes that the model writes in another way: `Automobile for automobile`."""
+
+
 class ModelFigures(Result):
     """One model's figures in an evaluation."""
 
     model: str
     name: str
     sha256: str
+    mapped: Mapped | None = None
+    """How its outputs were taken for the dataset's classes; None where they are the same, in the
+    same order."""
     clean: Accuracy
     robust: Accuracy | None = None
     """The worst case over all attacks at the budget of the threat model, image by image."""

@@ -62,11 +62,6 @@ class KnownModels:
         return Offer(tuple(map(_of_model, self.views)), self.more, self.search)
 
 
-def newest_models(lab: Lab) -> tuple[ModelView, ...]:
-    """As many as a form can hold."""
-    return models.page(lab, archived=False, page_size=MODELS_SHOWN).items
-
-
 def known_models(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> KnownModels:
     """The models `chosen`, and the newest or those that `search` finds."""
     if search:

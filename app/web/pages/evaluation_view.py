@@ -13,6 +13,7 @@ from app.contracts.results import (
     EvaluationResult,
     EvaluationSummary,
     Light,
+    Mapped,
     ModelFigures,
     Verdict,
 )
@@ -72,6 +73,9 @@ class MeasuredModel:
     sha256: str
     identity: str
     """The style sheet's name of its colour."""
+    mapped: str
+    """How its outputs were taken for the dataset's classes, in words and in outside text; empty
+    where they are the same."""
     verdict: Verdict | None
     stages: tuple[Stage, ...]
     confused: tuple[Confused, ...]
@@ -197,6 +201,7 @@ def _measured_model(
         name=model.name,
         sha256=model.sha256,
         identity=hue,
+        mapped="" if model.mapped is None else _mapped(model.mapped, len(result.classes)),
         verdict=model.verdict,
         stages=tuple(_stages(result, model.attacks)),
         confused=_confused(model, result.classes),
@@ -205,6 +210,21 @@ def _measured_model(
         matrices=tuple(Chart(f"{name}-{number}", title) for name, title, has in matrices if has),
         projections=_projections(model, number),
     )
+
+
+def _mapped(mapped: Mapped, classes: int) -> str:
+    left = mapped.outputs - classes
+    if left == 0:
+        said = "has the dataset's classes in another order, or writes them in another way"
+    else:
+        named = ", ".join(mapped.left_out)
+        more = ", …" if left > len(mapped.left_out) else ""
+        said = (
+            f"knows {mapped.outputs:,} classes and was asked to decide among the dataset's "
+            f"{classes:,} alone, which is easier; left out: {named}{more}"
+        )
+    renamed = f"; it says {', '.join(mapped.renamed)}" if mapped.renamed else ""
+    return f"{said}. Its outputs were found by name{renamed}."
 
 
 def _stages(result: EvaluationResult, rows: Sequence[AttackRow]) -> list[Stage]:

@@ -39,6 +39,12 @@ class ImportModelContext(Context):
     """What was typed, one a line; outside text."""
     classes_error: str
     """What is wrong with it."""
+    network: str
+    """Which network of the file was typed; outside text."""
+    network_error: str
+    """What is wrong with it, or the question that the file raised."""
+    networks: tuple[str, ...]
+    """What there is to choose among, where an earlier import found several; outside text."""
     file_error: str
     """What is wrong with the file that was sent."""
     sent: SentFile | None
@@ -49,14 +55,21 @@ class ImportModelContext(Context):
 
 router = APIRouter(prefix="/models/import")
 
-_OWN_FIELDS = ("upload", "classes")
+_OWN_FIELDS = ("upload", "classes", "network")
 """Those that the template draws itself."""
 
 
 @router.get("")
 def page(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
-    entries, _ = prefilled(lab, request, JobKind.IMPORT_MODEL, ImportModelParams, again)
-    return render(request, _context(lab, entries))
+    entries, job = prefilled(lab, request, JobKind.IMPORT_MODEL, ImportModelParams, again)
+    failure = None if job is None else job.failure
+    if failure is None or failure.field is None:
+        return render(request, _context(lab, entries))
+    if failure.field == "classes" and failure.choices:
+        entries["classes"] = failure.choices
+    networks = failure.choices if failure.field == "network" else ()
+    messages = {failure.field: f"{failure.detail} {failure.hint}".strip()}
+    return render(request, _context(lab, entries, messages, networks=networks))
 
 
 @router.post("")
@@ -92,10 +105,16 @@ def _entries(posted: FormData) -> Entries:
 
 
 def _context(
-    lab: Lab, entries: Entries, errors: Mapping[str, str] | None = None
+    lab: Lab,
+    entries: Entries,
+    errors: Mapping[str, str] | None = None,
+    *,
+    networks: tuple[str, ...] = (),
 ) -> ImportModelContext:
     messages = dict(errors or {})
-    file_error, classes_error = messages.pop("file", ""), messages.pop("classes", "")
+    file_error, classes_error, network_error = (
+        messages.pop(field, "") for field in ("file", "classes", "network")
+    )
     datasets = offered_datasets(lab, *asked(entries, "dataset"))
     return ImportModelContext(
         form=form_of(
@@ -104,11 +123,14 @@ def _context(
             offers={"dataset": datasets},
             errors=messages,
             without=_OWN_FIELDS,
-            wrong_beside=bool(file_error or classes_error),
+            wrong_beside=bool(file_error or classes_error or network_error),
         ),
         has_dataset=bool(datasets.choices),
         classes="\n".join(entries.get("classes", ())),
         classes_error=classes_error,
+        network=next(iter(entries.get("network", ())), ""),
+        network_error=network_error,
+        networks=networks,
         file_error=file_error,
         sent=sent_file(lab, entries),
         max_upload_mb=lab.settings.max_upload_mb,
