@@ -260,8 +260,10 @@ def _deep_levels(image: Image.Image, data: bytes) -> NDArray[np.uint16] | None:
         high, low = np.asarray(image), np.asarray(_decoded_as(data, ";16B", ";16L"))
     else:
         return None
-    levels: NDArray[np.uint16] = high.astype(np.uint16) << 8
-    return levels | low
+    levels = high.astype(np.uint16)
+    levels <<= 8
+    levels |= low
+    return levels
 
 
 def _decoded_as(data: bytes, declared: str, instead: str) -> Image.Image:

@@ -139,11 +139,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "they look at.",
         lifespan=_lifespan,
         openapi_url="/api/openapi.json",
+        servers=[{"url": facts.root_path}] if facts.root_path else None,
         docs_url=None,
         redoc_url=None,
     )
     app.state.settings = facts
-    app.add_middleware(Border, limit_of=_body_limits(facts))
+    app.add_middleware(
+        Border, limit_of=_body_limits(facts), names=facts.allowed_hosts, root=facts.root_path
+    )
     error_handlers.install(app)
     app.include_router(api.router)
     app.include_router(metrics.router)

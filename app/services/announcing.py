@@ -41,7 +41,7 @@ def announcement(lab: Lab, job: JobRow) -> Announcement:
         title=job.title,
         state=JobStatus(job.status),
         finished_at=datetime.fromtimestamp(job.finished_at, UTC),
-        address=f"http://127.0.0.1:{lab.settings.port}/jobs/{job.id}",
+        address=f"http://127.0.0.1:{lab.settings.port}{lab.settings.root_path}/jobs/{job.id}",
         parent=job.parent_id,
         error=error,
         figures=figures,

@@ -21,7 +21,7 @@ from app.store.tables import UploadRow
 
 MAX_IMAGE_BYTES = 32 * 2**20
 """A photograph of 24 megapixels fits."""
-_DECODES_WITHIN_S = 10.0
+_DECODES_WITHIN_S = 20.0
 _CHUNK = 2**20
 
 

@@ -30,7 +30,7 @@ from app.contracts.params.base import (
     message_of,
     parameter,
 )
-from app.contracts.params.datasets import ImportParams, Source
+from app.contracts.params.datasets import ClassOrder, ImportParams, NameEncoding, Source
 from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import LARGEST_OF, LIVE_ITERATES, LIVE_LEVELS, ExplainParams
@@ -70,6 +70,7 @@ __all__ = [
     "AblationParams",
     "Architecture",
     "Attack",
+    "ClassOrder",
     "DefaultBy",
     "Design",
     "Direction",
@@ -82,6 +83,7 @@ __all__ = [
     "ImportParams",
     "Method",
     "Name",
+    "NameEncoding",
     "Norm",
     "Params",
     "Precision",

@@ -33,7 +33,7 @@ from app.contracts.results.comparison import (
     DifferingImage,
     PairedTest,
 )
-from app.contracts.results.datasets import DatasetReport, ImportResult
+from app.contracts.results.datasets import DatasetReport, DatasetWarning, ImportResult, LeftOut
 from app.contracts.results.evaluation import (
     AttackRow,
     AttentionDistance,
@@ -109,6 +109,7 @@ __all__ = [
     "Corruption",
     "CurvePoint",
     "DatasetReport",
+    "DatasetWarning",
     "DifferingImage",
     "Distances",
     "EmbeddingView",
@@ -121,6 +122,7 @@ __all__ = [
     "ImportModelResult",
     "ImportResult",
     "JobResult",
+    "LeftOut",
     "Level",
     "Light",
     "Lineage",
