@@ -52,7 +52,7 @@ def default_pair(folder: Path) -> tuple[Shipped, Shipped]:
     Raises InvalidInput where the box has no such pair.
     """
     box = [(shipped, read_card(shipped)) for shipped in listed(folder)]
-    teachers = [shipped for shipped, card in box if card.recipe is Recipe.CLEAN]
+    teachers = [shipped for shipped, card in box if card.recipe and card.recipe.is_teacher]
     students = {
         shipped: one.accuracy.value
         for shipped, card in box
