@@ -184,7 +184,7 @@ def _usual_budget(case: _Case) -> _Change | None:
     return "Measure at 8/255", _changed(params, epsilon=_EPSILON)
 
 
-_BLIND = (Method.SQUARE, Method.HOP_SKIP_JUMP)
+_BLIND = tuple(m for m in Method if m.record.black_box and not m.record.needs_source)
 _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "autoattack_gap": _autoattack,
     "noise": partial(_add, (Method.CW, Method.AUTOATTACK)),

@@ -35,7 +35,7 @@ def hues(recipes: Sequence[Recipe | None]) -> list[str]:
     """
     free, chosen = list(_HUES), []
     for recipe in recipes:
-        wished = palette.TEACHER if recipe is Recipe.CLEAN else palette.STUDENT
+        wished = palette.TEACHER if recipe and recipe.is_teacher else palette.STUDENT
         hue = wished if wished in free else next((h for h in free if h in palette.OTHERS), free[0])
         free.remove(hue)
         chosen.append(hue)
