@@ -20,6 +20,8 @@ from app.contracts.results import Accuracy, AttackRow, EvaluationResult
 from app.contracts.units import from_255
 
 _STEPS, _RESTARTS, _EPSILON = 20, 5, from_255(8)
+SWITCHES = ("minimal_epsilon", "corruptions", "attention", "embedding")
+"""What an evaluation may have beside its attacks and curves."""
 _WIDE = 0.05
 """Half of an interval that a sample is too small for; as the verdict has it."""
 _SAMPLES = (100, 200, 400, 500, 1000, 2000, 5000, 10_000)
@@ -208,9 +210,12 @@ _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
 def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float | None:
     """What these parameters are likely to take, from what `result` took; None where it is unknown.
 
-    The same models on the same kind of machine.
+    The same models, or as many of the same networks, on the same kind of machine. What `result` did
+    not have beside attacks and curves is not measured: then it is unknown too.
     """
     old, seconds = result.params, result.environment.seconds
+    if any(getattr(params, name) and not getattr(old, name) for name in SWITCHES):
+        return None
     # The same images as before are as many as before, however many were asked for.
     images = 1.0 if params.images == old.images else params.images / result.images
     steps = params.attack.steps / old.attack.steps
@@ -219,7 +224,13 @@ def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float 
     rest = max(0.0, seconds - sum(row.seconds for row in rows))
     kept = sum(row.seconds * _longer(row, result, params, steps, runs) for row in rows)
     added = _added(result, params, steps)
-    return None if added is None else images * (rest * runs + kept + added)
+    beside = _beside(params) / _beside(old)
+    return None if added is None else images * (rest * beside + kept + added)
+
+
+def _beside(params: EvaluateParams) -> float:
+    """Passes of an image through the first attack for curves, and for what else goes with it."""
+    return _runs(params.attack) * (1 + len(params.epsilons)) + max(params.step_counts, default=0)
 
 
 def _runs(attack: Attack) -> int:

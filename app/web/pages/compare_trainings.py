@@ -90,7 +90,7 @@ def compare(
         found = trainings.histories(lab, job or [])
     except (InvalidInput, NotFound) as error:
         found, problem = [], error
-    hues = training_charts.hues([Recipe.known(one.job.params.get("recipe")) for one in found])
+    hues = _hues([one.job for one in found])
     newest = listings.job_lines(lab, JobFilter(kind=JobKind.TRAIN), page=1, page_size=_CHOICES)
     context = TrainingsContext(
         compared=_compared(lab, found, hues),
@@ -104,6 +104,14 @@ def compare(
         problem=f"{problem.detail} {problem.hint}".strip() if problem else "",
     )
     return render(request, context, status=problem.status if problem else 200)
+
+
+def _hues(jobs: Sequence[JobView]) -> list[str]:
+    """Of each training that of its recipe's models."""
+    recipes = {job.id: Recipe.known(job.params.get("recipe")) for job in jobs}
+    known = {id: recipe for id, recipe in recipes.items() if recipe is not None}
+    chosen = palette.colours([job.id for job in jobs], known)
+    return [chosen[job.id] for job in jobs]
 
 
 def _compared(lab: Lab, found: Sequence[History], hues: Sequence[str]) -> tuple[Compared, ...]:
