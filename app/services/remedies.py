@@ -8,7 +8,7 @@ nothing was measured, no time is said.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -54,17 +54,27 @@ class _Case:
 _Change = tuple[str, EvaluateParams]
 
 
-def remedy(check: str, result: EvaluationResult, test_images: int | None) -> Remedy | None:
-    """What mends the check of this id; None where no parameter does."""
+def remedy(
+    checks: Sequence[str], result: EvaluationResult, test_images: int | None
+) -> Remedy | None:
+    """What mends the checks of these ids, all in one; None where no parameter mends any."""
+    case, labels = _Case(result, test_images), []
+    for check in checks:
+        if (change := _change(check, case)) is not None:
+            label, params = change
+            labels.append(label)
+            case = replace(case, result=result.model_copy(update={"params": params}))
+    if not labels:
+        return None
+    return Remedy("; ".join(labels), case.params, expected_seconds(result, case.params))
+
+
+def _change(check: str, case: _Case) -> _Change | None:
     mend = _MENDS.get(check)
     try:
-        change = None if mend is None else mend(_Case(result, test_images))
+        return None if mend is None else mend(case)
     except ValidationError:  # what would be changed does not go with the rest
         return None
-    if change is None:
-        return None
-    label, params = change
-    return Remedy(label, params, expected_seconds(result, params))
 
 
 def _changed(params: EvaluateParams, **changes: Any) -> EvaluateParams:
