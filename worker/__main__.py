@@ -3,6 +3,7 @@
     python -m worker import params.json --archive images.tar.xz
     python -m worker train params.json
     python -m worker evaluate params.json
+    python -m worker release params.json
     python -m worker ablation params.json
     python -m worker import_model params.json --weights net.safetensors
     python -m worker resume JOB
@@ -45,7 +46,7 @@ from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, job_queries, jobs, shipped
 from app.store.db import Database
-from app.store.files import Files
+from app.store.files import Files, keep_private
 from app.store.tables import UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
@@ -56,6 +57,7 @@ _KINDS = (
     JobKind.IMPORT_MODEL,
     JobKind.TRAIN,
     JobKind.EVALUATE,
+    JobKind.RELEASE,
     JobKind.ABLATION,
 )
 _INTERRUPTED = 130
@@ -104,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(facts: Settings) -> tuple[WorkerLab, _Echo]:
     files = Files(facts.data_dir)
+    keep_private(facts.data_dir)
     files.prepare()
     database = Database(facts.sql_url)
     database.migrate()

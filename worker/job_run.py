@@ -49,7 +49,7 @@ def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
     Torch is imported here and not before: a worker that waits for a job needs none of it, and this
     way it takes a tenth of the memory.
     """
-    from worker.jobs import evaluation, explain, importing, importing_model, training
+    from worker.jobs import evaluation, explain, importing, importing_model, releasing, training
 
     return {
         JobKind.IMPORT: importing.run,
@@ -57,6 +57,7 @@ def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
         JobKind.EVALUATE: evaluation.run,
         JobKind.EXPLAIN: explain.run,
         JobKind.IMPORT_MODEL: importing_model.run,
+        JobKind.RELEASE: releasing.run,
     }
 
 
@@ -104,10 +105,15 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         outcome = engine()[claim.kind](context, params)
         file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED
-        jobs.settle(
-            lab.database, claim, status,
-            result_file=file, summary=outcome.summary, rows=outcome.rows,
-        )  # fmt: skip
+        try:
+            jobs.settle(
+                lab.database, claim, status,
+                result_file=file, summary=outcome.summary, rows=outcome.rows,
+            )  # fmt: skip
+        except IntegrityError:
+            for path in (*outcome.files, lab.files.result(claim.job_id)):
+                remove(path)
+            raise
         for path in outcome.scratch:
             remove(path)
     except Cancelled:

@@ -99,10 +99,13 @@ _Commands = argparse._SubParsersAction  # the type has no public name
 def _add_import(found: _Commands[argparse.ArgumentParser]) -> None:
     command = found.add_parser("import", help="bring a dataset into the lab")
     command.set_defaults(run=commands.import_)
-    command.add_argument("file", nargs="?", type=Path, help="an archive of class folders")
+    command.add_argument("file", nargs="?", type=Path, help="an archive, or a file of a dataset")
     command.add_argument("--name", required=True, help="what the dataset is called")
     command.add_argument("--source", help="instead of a file: shapes, cifar10, cifar100 or svhn")
-    _add_parameters(command, "name", "source")
+    command.add_argument(
+        "--preview", action="store_true", default=None, help="only say what would be imported"
+    )
+    _add_parameters(command, "name", "source", "preview")
     _add_waiting(command)
 
 
@@ -267,8 +270,14 @@ def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
     for command in (watch, cancel, fetch, table):
         command.add_argument("job")
         _add_json(command)
-    fetch.add_argument("-o", "--output", type=Path, help="a .json, .csv or .html file")
+    fetch.add_argument("-o", "--output", type=Path, help="a .json, .csv, .html, .npz or .zip file")
+    fetch.add_argument("--model", help="whose adversarial images, where there are several")
     fetch.add_argument("--images", action="store_true", help="a .csv with a row for each image")
+    release = found.add_parser("release", help="a model for people without a lab, as a .zip")
+    release.set_defaults(run=commands.release)
+    release.add_argument("model")
+    release.add_argument("-o", "--output", type=Path, help="a .zip file; waits for it")
+    _add_waiting(release)
     _add_gate(found)
     compare = found.add_parser("compare", help="evaluations side by side, with a paired test")
     compare.set_defaults(run=commands.compare)

@@ -62,6 +62,16 @@ def ablation(lab: Lab, options: Namespace) -> Exit:
     return _submitted(lab.ablation(**_params(options)), options)
 
 
+def release(lab: Lab, options: Namespace) -> Exit:
+    job = lab.release(options.model)
+    if options.output is None:
+        return _submitted(job, options)
+    code = _waited(job)
+    if code is Exit.DONE:
+        print(job.export(options.output))
+    return code
+
+
 def table(lab: Lab, options: Namespace) -> Exit:
     found = lab.job(options.job).table()
     _print(found, shown.ablation(found), options)
@@ -89,7 +99,7 @@ def fetch(lab: Lab, options: Namespace) -> Exit:
         return _followed(job, options)
     code = _waited(job)
     if code is Exit.DONE:
-        print(job.export(options.output, images=options.images))
+        print(job.export(options.output, images=options.images, model=options.model))
     return code
 
 

@@ -14,10 +14,11 @@ from app.contracts.params import (
     ImportModelParams,
     ImportParams,
     Params,
-    Recipe,
+    ReleaseParams,
     TrainParams,
     family,
 )
+from app.contracts.recipes import TEACHERS
 from app.contracts.stored import understood
 from app.errors import InvalidInput
 from app.services.lab import Lab
@@ -132,6 +133,12 @@ def _check_train(lab: Lab, params: Params) -> None:
 def _check_batch(dataset: DatasetRow, params: TrainParams) -> None:
     """Whether it fits into the memory, only a worker can know."""
     images = dataset.report["train_images"]
+    if not images:
+        raise InvalidInput(
+            f"“{dataset.name}” has no training images: it is for evaluation.",
+            hint="Choose another dataset.",
+            field="dataset",
+        )
     if params.batch_size > images:
         raise InvalidInput(
             f"“{dataset.name}” has {images:,} training images, fewer than one batch.",
@@ -146,7 +153,7 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
     _same_size(teacher, dataset.report["image_size"], "teacher", other)
     theirs, ours = teacher.card["architecture"], params.architecture
     recipe = params.recipe.record
-    if recipe.robust_teacher and teacher.recipe == Recipe.CLEAN:
+    if recipe.robust_teacher and teacher.recipe in TEACHERS:
         raise InvalidInput(
             f"“{teacher.name}” was trained on clean images: {recipe.title} learns from the "
             "predictions of a robust teacher.",
@@ -208,7 +215,18 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
             _knows_classes(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     _check_transfer(params, found)
+    _check_room(lab, params, dataset.report["image_size"])
     _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
+
+
+def _check_room(lab: Lab, params: EvaluateParams, side: int) -> None:
+    limit = lab.settings.max_kept_mb
+    if params.kept_bytes(side) > limit * 2**20:
+        raise InvalidInput(
+            f"The adversarial images to keep would take more than {limit:,} MB.",
+            hint="Keep fewer, or raise LAB_MAX_KEPT_MB.",
+            field="keep_adversarial",
+        )
 
 
 def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:
@@ -276,6 +294,11 @@ def _check_ablation(lab: Lab, params: Params) -> None:
             ) from None
 
 
+def _check_release(lab: Lab, params: Params) -> None:
+    assert isinstance(params, ReleaseParams)
+    _model(lab, params.model, "model")
+
+
 _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.IMPORT: _check_import,
     JobKind.TRAIN: _check_train,
@@ -283,6 +306,7 @@ _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.EXPLAIN: _check_explain,
     JobKind.ABLATION: _check_ablation,
     JobKind.IMPORT_MODEL: _check_import_model,
+    JobKind.RELEASE: _check_release,
 }
 
 

@@ -5,15 +5,16 @@ Also what every file that leaves the lab is called.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
 
 from app.contracts.export import Export, ExportedDataset, ExportedJob, ExportedModel
 from app.contracts.results import EvaluationResult, Lineage
-from app.contracts.views import JobView
+from app.contracts.views import DatasetView, JobView
 from app.errors import Conflict
-from app.services import jobs, models, spreadsheets
+from app.services import datasets, jobs, models, spreadsheets
 from app.services.evaluations import Finished, finished, of_lab_01
 from app.services.lab import Lab
 from app.settings import code_version
@@ -83,6 +84,21 @@ def images_csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:
             hint="Run it again with the same parameters.",
         )
     return job, spreadsheets.images(job.id, result)
+
+
+def manifest_csv(lab: Lab, dataset_id: str) -> tuple[DatasetView, Iterator[str]]:
+    """One row an image, in the dataset's own order, with the SHA-256 of its pixels: bytes of
+    (H, W, 3), without any file's format. Raises NotFound.
+    """
+    view = datasets.get(lab, dataset_id)
+    parts = [(part, datasets.arrays(lab, dataset_id, part)) for part in ("train", "test")]
+
+    def images() -> Iterator[tuple[str, int, int, str]]:
+        for part, (pixels, labels) in parts:
+            for number, (one, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+                yield part, number, label, hashlib.sha256(one.tobytes()).hexdigest()
+
+    return view, spreadsheets.manifest(view.report.classes, images())
 
 
 def rerun(lab: Lab, exported: Export, *, idempotency_key: str | None = None) -> JobView:

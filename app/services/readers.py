@@ -21,8 +21,8 @@ from confinement import guard, leave_network, limit_memory
 _PROCESSES = 2
 _MOST_WAITING = 8
 """Each holds one of the threads that serve pages."""
-_MEGABYTES = 768
-"""Of one process beside its code: a photograph of 25 million pixels takes 400."""
+_MEGABYTES = 1024
+"""Of one process beside its code: a photograph of 25 million pixels takes half of it."""
 _TASKS = 100
 """After so many a process is replaced, whatever it may have kept."""
 

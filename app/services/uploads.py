@@ -19,8 +19,9 @@ from app.store import catalogue
 from app.store.files import atomic_write
 from app.store.tables import UploadRow
 
-MAX_IMAGE_BYTES = 10 * 2**20
-_DECODES_WITHIN_S = 10.0
+MAX_IMAGE_BYTES = 32 * 2**20
+"""A photograph of 24 megapixels fits."""
+_DECODES_WITHIN_S = 20.0
 _CHUNK = 2**20
 
 
@@ -86,7 +87,7 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     if len(data) > MAX_IMAGE_BYTES:
         raise TooLarge(
             f"The image is larger than {MAX_IMAGE_BYTES // 2**20} MB.",
-            hint="The models see at most 64 × 64 pixels: send a smaller one.",
+            hint="The models see at most 224 × 224 pixels: send a smaller one.",
             field="image",
         )
     if not data:
@@ -96,7 +97,7 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     except readers.ExhaustedError:
         raise TooLarge(
             "Decoding the image takes more time or memory than the lab gives to one picture.",
-            hint="Send a smaller one: models see at most 64 × 64 pixels.",
+            hint="Send a smaller one: models see at most 224 × 224 pixels.",
             field="image",
         ) from None
     upload_id = uuid.uuid4().hex

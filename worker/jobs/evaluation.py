@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 
 from app.contracts.classes import places
 from app.contracts.events import MetricsEvent
-from app.contracts.params import EvaluateParams, Goal, Method, Recipe
+from app.contracts.params import EvaluateParams, Goal, Recipe
 from app.contracts.results import Accuracy, EvaluationResult, Mapped, ModelFigures, Pace
 from app.contracts.words import counted, percent, with_interval
 from app.errors import JobError
 from app.store import catalogue
+from app.store.files import atomic_write
 from app.store.tables import ModelRow
 from worker import registry
+from worker.attacks import Model
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
 from worker.evaluation.arguments import norm_of, unit_noise
@@ -46,10 +50,13 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     Raises JobError, Cancelled, Interrupted.
     """
     row, dataset = registry.dataset(context.lab.database, context.lab.files, params.dataset)
+    _check_room(context, params, dataset.image_size)
     test = _test_images(dataset, params)
     count = min(params.images, len(test))
     meter = Meter(context.progress)
-    measured = _measurements(_Shelf(context, dataset, Watch(meter)), params, dataset.class_names)
+    keep = test.drawn(seed=params.seed)[: min(count, params.keep_adversarial)].tolist()
+    shelf = _Shelf(context, dataset, Watch(meter))
+    measured = _measurements(shelf, params, dataset.class_names, keep)
     meter.expect(sum(count * sum(m.costs.values()) + passes(params, count) for m in measured))
     context.log(f"{count:,} test images of “{row.name}”.")
     done = _measure(context, params, measured, _chunks(test, params, count), meter)
@@ -66,8 +73,41 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         environment=registry.environment(context.seconds),
         pace=Pace(passes=round(meter.made, 1), an_image=passes_of(params)),
     )
+    if params.keep_adversarial:
+        _keep(context, result, measured)
     meter.finish()
     return Outcome(result)
+
+
+def _check_room(context: JobContext, params: EvaluateParams, side: int) -> None:
+    """Raises JobError where the images to keep are more than the lab allows."""
+    limit = context.lab.settings.max_kept_mb
+    if params.kept_bytes(side) > limit * 2**20:
+        raise JobError(
+            f"The adversarial images to keep would take more than {limit:,} MB.",
+            hint="Keep fewer, or raise LAB_MAX_KEPT_MB.",
+        )
+
+
+def _keep(context: JobContext, result: EvaluationResult, measured: Sequence[Measurement]) -> None:
+    """Write the adversarial images of every model, with what they are of."""
+    params, folder = result.params, context.lab.files.adversarial(context.claim.job_id)
+    folder.mkdir(exist_ok=True)
+    for figures, each in zip(result.models, measured, strict=True):
+        arrays = each.kept.arrays()
+        about: dict[str, Any] = {
+            "attacks": [row.method.value for row in figures.attacks],
+            "classes": result.classes,
+            "norm": params.attack.norm.value,
+            "epsilon": params.epsilon,
+            "model_sha256": figures.sha256,
+            "dataset_sha256": result.dataset.sha256,
+        }
+        with atomic_write(folder / f"{figures.model}.npz") as stream:
+            np.savez(stream, allow_pickle=False, **arrays, **about)
+        context.log(
+            f"Kept {counted(len(arrays['number']), 'adversarial image')} of “{figures.name}”."
+        )
 
 
 def _measure(
@@ -141,14 +181,18 @@ class _Shelf:
             renamed=renamed[:_NAMED],
         )
 
+    def call(self, row: ModelRow) -> Model:
+        """The same function, as attacks call it. Raises JobError."""
+        return self._watch.copy_of(self.model(row))
+
 
 def _measurements(
-    shelf: _Shelf, params: EvaluateParams, classes: Sequence[str]
+    shelf: _Shelf, params: EvaluateParams, classes: Sequence[str], keep: Sequence[int]
 ) -> list[Measurement]:
-    wanted = params.sources if Method.TRANSFER in params.further else ()
+    wanted = params.sources if any(m.record.needs_source for m in params.further) else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
-    sources = [Source(registry.lineage_of_model(row), shelf.model(row)) for row in others]
-    return [Measurement(_target_model(shelf, row), params, classes, sources) for row in rows]
+    sources = [Source(registry.lineage_of_model(row), shelf.call(row)) for row in others]
+    return [Measurement(_target_model(shelf, row), params, classes, sources, keep) for row in rows]
 
 
 def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
@@ -156,7 +200,7 @@ def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
     return TargetModel(
         lineage=registry.lineage_of_model(row),
         model=shelf.model(row),
-        call=shelf.model(row),
+        call=shelf.call(row),
         recipe=_recipe_of(row),
         mapped=shelf.mapped(row),
         kept=None if row.card.get("origin") == "imported" else row.card.get("kept", "best"),
@@ -230,11 +274,12 @@ def _tell(context: JobContext, measured: Measurement, chunk: Chunk, known: SoFar
     if chunk.index > 0:
         return
     target = measured.target_model
+    left = f" Preliminary: {counted(known.attacks_left, 'attack')} left." * bool(known.attacks_left)
     context.log(
         f"“{target.name}”, first {counted(known.images, 'image')}: {known.stage} done, "
-        f"{with_interval(known.robust)} still right."
+        f"{with_interval(known.robust)} still right.{left}"
     )
-    values = _estimate(target.lineage.id, known.clean, known.robust)
+    values = _estimate(target.lineage.id, known.clean, known.robust, known.attacks_left)
     context.report(MetricsEvent(series="estimate", step=known.images, values=values))
 
 
@@ -242,7 +287,7 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     """What is known after so many images."""
     values: dict[str, float] = {}
     for each in measured:
-        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust())
+        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust(), 0)
     context.report(MetricsEvent(series="estimate", step=images, values=values))
     shown = "; ".join(
         f"“{each.target_model.name}” {with_interval(each.robust())}" for each in measured
@@ -250,12 +295,13 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     context.log(f"Robust after {counted(images, 'image')}: {shown}."[:_LONGEST])
 
 
-def _estimate(model: str, clean: Accuracy, robust: Accuracy) -> dict[str, float]:
+def _estimate(model: str, clean: Accuracy, robust: Accuracy, attacks_left: int) -> dict[str, float]:
     return {
         f"{model}:clean": clean.value,
         f"{model}:robust": robust.value,
         f"{model}:low": robust.low,
         f"{model}:high": robust.high,
+        f"{model}:attacks_left": attacks_left,
     }
 
 
@@ -271,7 +317,9 @@ def _samples(dataset: Dataset, test: Split, params: EvaluateParams, measured: in
     """Of the images that were measured: samples of one seed are nested."""
     few = test.sample(min(PROBE_IMAGES, measured), seed=params.seed)
     some = test.sample(min(VIEW_IMAGES, measured), seed=params.seed)
-    return Samples(_chunk(few, 0), _chunk(some, 0), dataset.split("train"))
+    # Backward examples start from training images; of a dataset for evaluation, from its own.
+    pool = dataset.split("train" if dataset.info.train_counts[0] else "test")
+    return Samples(_chunk(few, 0), _chunk(some, 0), pool)
 
 
 def _concluded(
