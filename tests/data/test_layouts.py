@@ -372,6 +372,20 @@ def test_tiny_imagenet_as_it_is_distributed(tmp_path: Path) -> None:
     assert report.left_out["pictures outside of class folders"] == 6
 
 
+def test_imagenet_as_its_competition_has_it(tmp_path: Path) -> None:
+    ids, top = ["n01440764", "n01443537"], "ILSVRC/Data/CLS-LOC"
+    files = folders(f"{top}/train/", 3, names=" ".join(ids))
+    files |= {f"{top}/val/v{n}.png": png(90 + n) for n in range(4)}
+    files |= {f"{top}/test/t{n}.png": png(190 + n) for n in range(4)}
+    rows = [f"v{n},{ids[n % 2]} 85 1 499 {n}\n" for n in range(4)]
+    files["LOC_val_solution.csv"] = ("ImageId,PredictionString\n" + "".join(rows)).encode()
+    files["LOC_synset_mapping.txt"] = b"n01440764 tench, Tinca tinca\nn01443537 goldfish\n"
+    report, dataset = import_files(tmp_path, files)
+    assert (dataset.class_names, sizes(dataset)) == (("tench", "goldfish"), (6, 0, 4))
+    assert dataset.arrays["test_labels"].tolist() == [0, 0, 1, 1]
+    assert kinds(report) == {"folder_left_out", "validation_is_test"}
+
+
 CSV = "id,breed\n" + "".join(f"p{n},{'pug' if n % 3 else 'husky'}\n" for n in range(12))
 
 

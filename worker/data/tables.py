@@ -27,6 +27,7 @@ _ABOUT = (
 )  # fmt: skip
 _SAMPLE_OF_ANSWERS = ("submission", "samplesubmission")
 _SAMPLED = 500
+_BOXED = re.compile(r"(n\d{8}) [\d ]+")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -99,16 +100,20 @@ def _rows(text: str) -> list[list[str]]:
     """Cells by rows, at the separator that makes the same number of several cells in most rows."""
     lines = text.splitlines()
     sample = [line for line in lines[:50] if line.strip()]
-    best, cells = ",", 1
+    best, cells, most = ",", 1, 0.8 * len(sample)
     for separator in (",", "\t", ";", " "):
         counts = Counter(len(row) for row in csv.reader(sample, delimiter=separator))
         usual, times = counts.most_common(1)[0] if counts else (1, 0)
-        if usual > cells and times >= 0.8 * len(sample):
-            best, cells = separator, usual
+        if usual > 1 and (times, usual) > (most, cells):
+            best, cells, most = separator, usual, times
     if cells < 2:
         return []
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=best)]
+        # ImageNet's solutions have an id of WordNet, and behind it a box.
+        rows = [
+            [_BOXED.sub(r"\1", cell.strip()) for cell in row]
+            for row in csv.reader(lines, delimiter=best)
+        ]
     except csv.Error:
         return []
     return [row for row in rows if len(row) == cells]
