@@ -271,15 +271,11 @@ def gate(found: Gate) -> str:
         (one.model, one.asked, one.found, "holds" if one.holds else "does not hold")
         for one in found.conditions
     ]
-    failed = {one.model for one in found.conditions if not one.holds}
-    doubts = [(d.model, _doubt(d.check)) for d in found.doubts if d.model in failed]
-    return "\n".join(
-        [
-            table(("model", "asked for", "found", ""), rows),
-            *(["", "doubts"] if doubts else []),
-            *(f"{on_one_line(model)}\n{text}" for model, text in doubts),
-        ]
-    )
+    lines = [table(("model", "asked for", "found", ""), rows)]
+    for model in dict.fromkeys(one.model for one in found.conditions if not one.holds):
+        doubts = [_doubt(doubt.check) for doubt in found.doubts if doubt.model == model]
+        lines += ["", f"{on_one_line(model)}, by its verdict:", *doubts] if doubts else []
+    return "\n".join(lines)
 
 
 def comparison(found: Comparison) -> str:

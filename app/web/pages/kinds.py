@@ -207,8 +207,7 @@ def _release(lab: Lab, job: JobView) -> ReleaseContext:
 
 def _train(lab: Lab, job: JobView) -> TrainingContext:
     result, frame = _opened(lab, job, TrainResult)
-    resumable = job.status in jobs.ENDED_EARLY and lab.files.has_checkpoint(job.id)
-    resume = f"{frame['again']}&continue_from={job.id}" if resumable else ""
+    resume = f"{frame['again']}&continue_from={job.id}" if jobs.can_go_on(lab, job) else ""
     return TrainingContext(**frame, trained=result, resume=resume)
 
 
