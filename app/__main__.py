@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from app.run import checks
 from app.run.supervisor import Supervisor
+from app.settings import Settings
 
 
 def main() -> int:
     """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run."""
+    _parser().parse_args()
     try:
+        checks.check_worker()
         settings = checks.read_settings()
         checks.prepare_folder(settings.data_dir)
         lock_fd = checks.lock(settings.data_dir)
@@ -21,6 +25,19 @@ def main() -> int:
     except checks.CannotStart as error:
         print(f"AGKD-BML Lab cannot start: {error}.", file=sys.stderr)
         return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    described = {f"LAB_{n.upper()}": f.description or "" for n, f in Settings.model_fields.items()}
+    widest = max(map(len, described))
+    variables = "\n".join(
+        f"  {name:<{widest}}  {' '.join(text.split())}" for name, text in described.items()
+    )
+    return argparse.ArgumentParser(
+        description="Start the lab on this machine; Ctrl-C ends it.",
+        epilog=f"variables of the environment:\n{variables}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 if __name__ == "__main__":

@@ -58,6 +58,10 @@ class Bell:
         for news in self._news.get(job_id, ()):
             news.set()
 
+    @property
+    def listeners(self) -> int:
+        return sum(map(len, self._news.values()))
+
     def close(self) -> None:
         """Wake every listener to see that the process ends."""
         self.closed = True

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from app.contracts.params import message_of
+
 _ENVELOPE = {"body", "query", "path", "header", "cookie", "params"}
 """Parts of an error's location that say where an input travelled, not which one it is."""
 
@@ -19,7 +21,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
     A rule over several fields names the one to change (`app.contracts.params.invalid`).
     """
-    return [(_field(error), error["msg"].removeprefix("Value error, ")) for error in errors]
+    return [(_field(error), message_of(error)) for error in errors]
 
 
 def _field(error: Mapping[str, Any]) -> str:
@@ -43,6 +45,8 @@ class LabError(Exception):
 
     status = 500
     title = "Something went wrong in the lab"
+    retry_after_s: int | None = None
+    """After how many seconds the same request may succeed; None where that is not known."""
 
     def __init__(self, detail: str, *, hint: str = "", field: str | None = None) -> None:
         super().__init__(detail)
@@ -50,7 +54,11 @@ class LabError(Exception):
         self.hint = hint
         self.field = field
 
-    def as_failure(self) -> dict[str, str]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By what it holds: classes of errors are made of different arguments."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
+
+    def as_failure(self) -> dict[str, Any]:
         """What a job that failed of it keeps in its row."""
         return {"title": self.title, "detail": self.detail, "hint": self.hint}
 
@@ -97,6 +105,14 @@ class TooLarge(LabError):
     title = "Too large"
 
 
+class TooMany(LabError):
+    """More than the lab takes at a time."""
+
+    status = 429
+    title = "Too many at once"
+    retry_after_s = 60
+
+
 class Misdirected(LabError):
     """The request was meant for another host name."""
 
@@ -114,10 +130,24 @@ class Unavailable(LabError):
 
     status = 503
     title = "Not available now"
+    retry_after_s = 5
 
 
 class JobError(LabError):
-    """A job cannot go on, for a reason the user can act on. Ends the job as failed."""
+    """A job cannot go on, for a reason the user can act on. Ends the job as failed.
+
+    `choices`: what the parameter `field` may be, where the job found that it has to be chosen.
+    """
 
     status = 422
     title = "The job failed"
+
+    def __init__(
+        self, detail: str, *, hint: str = "", field: str | None = None, choices: Sequence[str] = ()
+    ) -> None:
+        super().__init__(detail, hint=hint, field=field)
+        self.choices = tuple(choices)
+
+    def as_failure(self) -> dict[str, Any]:
+        asked = {} if self.field is None else {"field": self.field, "choices": list(self.choices)}
+        return {**super().as_failure(), **asked}

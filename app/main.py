@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app import error_handlers
+from app.api import metrics
 from app.api import router as api
 from app.bell import Bell
 from app.border import Border
@@ -26,13 +27,13 @@ from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.services.uploads import MAX_IMAGE_BYTES
-from app.settings import VERSION, Settings
+from app.settings import BESIDE, VERSION, Settings
 from app.settings import settings as environment
 from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
-_STATIC = Path(__file__).resolve().parent.parent / "static"
 _RECONCILE_EVERY_S = 2.0
+_DESCRIPTORS = 16_384
 _SMALL_BODY = 2**20
 """Bytes of a body that holds no file, or of what comes with a file."""
 
@@ -60,6 +61,12 @@ async def _announce_for_ever(lab: Lab) -> None:
 
     assert lab.settings.webhook_url is not None
     await Announcer(lab, lab.settings.webhook_url.get_secret_value()).run()
+
+
+async def _mirror_for_ever(lab: Lab) -> None:
+    from app.services.tracking.mirror import Mirror, trackers
+
+    await asyncio.gather(*(Mirror(lab, tracker).run() for tracker in trackers(lab)))
 
 
 @contextmanager
@@ -98,6 +105,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
+    if lab.settings.mlflow_url is not None or lab.settings.tensorboard_dir is not None:
+        always.append(_mirror_for_ever(lab))
+    _open_more_files()
     beside = [asyncio.create_task(each) for each in always]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
     # 0.15 s.
@@ -111,6 +121,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in beside:
             await _end(task)
         lab.close()
+
+
+def _open_more_files() -> None:
+    """As many as this user may: a connection takes one, and there are usually 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -130,16 +147,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "they look at.",
         lifespan=_lifespan,
         openapi_url="/api/openapi.json",
+        servers=[{"url": facts.root_path}] if facts.root_path else None,
         docs_url=None,
         redoc_url=None,
     )
     app.state.settings = facts
-    app.add_middleware(Border, limit_of=_body_limits(facts))
+    app.add_middleware(
+        Border, limit_of=_body_limits(facts), names=facts.allowed_hosts, root=facts.root_path
+    )
     error_handlers.install(app)
     app.include_router(api.router)
+    app.include_router(metrics.router)
     app.include_router(pages.router)
     # A browser asks each time whether a file is still the same, and gets it once.
-    app.mount("/static", GZipMiddleware(StaticFiles(directory=_STATIC), compresslevel=6))
+    app.mount("/static", GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6))
     return app
 
 

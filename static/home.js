@@ -1,4 +1,5 @@
 // The first page: a picture of the showcase under attack, then the charts, which may come later.
+import { at } from "./address.js";
 import { Showcase } from "./showcase.js";
 
 const view = document.getElementById("showcase");
@@ -21,6 +22,6 @@ if (view) {
   await choose(view.querySelector("[name=picture]:checked"));
 }
 if (document.querySelector("figure[data-chart]")) {
-  await loaded("/static/vendor/plotly-cartesian.min.js");
+  await loaded(at("/static/vendor/plotly-cartesian.min.js"));
   await import("./charts.js");
 }

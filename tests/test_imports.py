@@ -82,7 +82,11 @@ DOORS = {
 ONLY_STORE_TYPES = {"app.store.job_queries": {"StoredEvent"}}
 """What the upper layers may take from the store: the shape of an event."""
 
-LAZY = {"worker.attacks": {"pyautoattack"}, "worker.models": {"timm"}}
+LAZY = {
+    "worker.attacks": {"pyautoattack"},
+    "worker.models": {"timm"},
+    "worker.data": {"torchvision"},  # downloads CIFAR and SVHN
+}
 """What a core may import where it needs it, and not before: it runs without them."""
 
 
@@ -192,8 +196,6 @@ def test_of_the_service_a_package_knows_only(package: str, allowed: tuple[str, .
 @pytest.mark.parametrize("core", CORES)
 def test_a_core_needs_torch_numpy_and_pillow_at_most(core: str) -> None:
     allowed = {"torch", "numpy", "PIL", "worker", "imagefile"} | set(sys.stdlib_module_names)
-    if core == "worker.data":
-        allowed.add("torchvision")  # downloads CIFAR and SVHN
     allowed |= LAZY.get(core, set())
     used = {
         module.split(".")[0]
@@ -225,9 +227,22 @@ def test_a_core_loads_other_libraries_only_where_it_needs_them(core: str) -> Non
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_a_worker_waits_without_torch() -> None:
+    code = "import sys, worker.tasks\nprint('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_the_reader_of_pictures_knows_neither_side() -> None:
     known = {module.split(".")[0] for module, _ in imports("imagefile", ROOT / "imagefile.py")}
     assert known <= {"numpy", "PIL"} | set(sys.stdlib_module_names)
+
+
+def test_confinement_knows_neither_side() -> None:
+    known = {module for module, _ in imports("confinement", ROOT / "confinement.py")}
+    assert {module.split(".")[0] for module in known} <= set(sys.stdlib_module_names)
 
 
 def test_contracts_need_pydantic_and_the_standard_library_only() -> None:
@@ -246,6 +261,18 @@ def test_routes_reach_the_store_through_services() -> None:
         if is_below(module, "app.store") and imported not in ONLY_STORE_TYPES.get(module, set())
     ]
     assert breaches == []
+
+
+def test_routes_and_pages_leave_rows_and_files_to_the_services() -> None:
+    held = [
+        f"{name}: lab.{node.attr}"
+        for name, path in MODULES.items()
+        if is_below(name, "app.api") or is_below(name, "app.web")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("files", "database", "broker")
+        and isinstance(node.value, ast.Name) and node.value.id == "lab"
+    ]  # fmt: skip
+    assert held == []
 
 
 def test_only_one_file_of_the_service_knows_celery() -> None:

@@ -3,15 +3,18 @@
     python -m worker import params.json --archive images.tar.xz
     python -m worker train params.json
     python -m worker evaluate params.json
+    python -m worker release params.json
     python -m worker ablation params.json
     python -m worker import_model params.json --weights net.safetensors
     python -m worker resume JOB
 
 `params.json` holds what the REST API takes as `params`; for `evaluate` it may also be an exported
-evaluation, which then runs again on the very same data and weights. The job runs in this process,
-against the data folder of `LAB_DATA_DIR`; its row, its events and what it leaves are those of any
-other job, so a lab that uses the folder shows them. Ctrl-C leaves a checkpoint and a queued job;
-what was killed can be resumed once its lease is over (`LAB_LEASE_S`, 30 seconds).
+evaluation, also of another lab, which then runs again on the very same data and weights.
+
+The job runs in this process, against the data folder of `LAB_DATA_DIR`; its row, its events and
+what it leaves are those of any other job, so a lab that uses the folder shows them. Ctrl-C leaves a
+checkpoint and a queued job; what was killed can be resumed once its lease is over (`LAB_LEASE_S`,
+30 seconds).
 An ablation runs its trainings and evaluations one after the other; other workers of the lab may
 take some of them meanwhile.
 """
@@ -43,7 +46,7 @@ from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, job_queries, jobs, shipped
 from app.store.db import Database
-from app.store.files import Files
+from app.store.files import Files, keep_private
 from app.store.tables import UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
@@ -54,6 +57,7 @@ _KINDS = (
     JobKind.IMPORT_MODEL,
     JobKind.TRAIN,
     JobKind.EVALUATE,
+    JobKind.RELEASE,
     JobKind.ABLATION,
 )
 _INTERRUPTED = 130
@@ -102,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(facts: Settings) -> tuple[WorkerLab, _Echo]:
     files = Files(facts.data_dir)
+    keep_private(facts.data_dir)
     files.prepare()
     database = Database(facts.sql_url)
     database.migrate()
@@ -172,12 +177,10 @@ def _read_params(lab: WorkerLab, kind: JobKind, text: bytes, upload: str | None)
 
 def _exported(lab: WorkerLab, exported: Export) -> Params:
     """The parameters of an evaluation that can be run again. Raises Conflict."""
-    named = [model.lineage.id for model in exported.models]
-    held = catalogue.checksums(lab.database, exported.params.dataset, named)
-    difference = exported.differs_from(*held)
-    if difference is not None:
-        raise Conflict(f"{difference} The figures would be others.")
-    return exported.params
+    try:
+        return exported.placed(catalogue.checksums(lab.database, exported.lineages))
+    except ValueError as difference:
+        raise Conflict(f"{difference} The figures would be others.") from None
 
 
 def _keep(lab: WorkerLab, file: Path, upload_id: str) -> None:

@@ -1,8 +1,8 @@
 """The Celery side of a worker: JSON only, one task at a time, acknowledged early.
 
 SQL is the truth about jobs, so a lost or repeated message changes nothing. This module runs in the
-parent of the worker's child processes: importing torch here is safe and saves each child the time,
-but no torch operation and no database connection may come before the fork.
+parent of the worker's child processes: no database connection may come before the fork, and torch
+belongs to the children that run a job.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from app.contracts.jobs import BELL, PRESENCE_EVERY_S, PRESENCE_TTL_S, Queue, presence_key
 from app.settings import code_version, settings
 from app.store.db import Database
-from app.store.files import Files
+from app.store.files import Files, keep_private
 from worker.jobs.context import WorkerLab
 from worker.memory import keep_freed_memory
 
@@ -41,6 +41,8 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
+    # A child that imports torch before its first job, on a busy machine, is not a dead one.
+    worker_proc_alive_timeout=120.0,
     broker_transport_options=_SOCKET,
 )
 
@@ -57,6 +59,7 @@ def lab() -> WorkerLab:
     """This child's lab; the first task opens it."""
     facts = settings()
     files = Files(facts.data_dir)
+    keep_private(facts.data_dir)
     files.prepare()
     bell = redis.Redis.from_url(facts.redis_url or "", **_SOCKET)
 

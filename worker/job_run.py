@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from sqlalchemy.exc import IntegrityError
 
 from app.ablations import lifecycle
@@ -20,18 +19,9 @@ from app.errors import JobError, LabError
 from app.store import jobs
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
-from worker.jobs import evaluation, explain, importing, importing_model, training
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
 
 _log = logging.getLogger(__name__)
-
-_RUN: Mapping[JobKind, Callable[[JobContext, Any], Outcome]] = {
-    JobKind.IMPORT: importing.run,
-    JobKind.TRAIN: training.run,
-    JobKind.EVALUATE: evaluation.run,
-    JobKind.EXPLAIN: explain.run,
-    JobKind.IMPORT_MODEL: importing_model.run,
-}
 
 
 def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> JobStatus | None:
@@ -51,6 +41,24 @@ def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> Job
     finally:
         lab.ring(job_id)
         _tell_parent(lab, claim)
+
+
+def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
+    """What runs each kind of job.
+
+    Torch is imported here and not before: a worker that waits for a job needs none of it, and this
+    way it takes a tenth of the memory.
+    """
+    from worker.jobs import evaluation, explain, importing, importing_model, releasing, training
+
+    return {
+        JobKind.IMPORT: importing.run,
+        JobKind.TRAIN: training.run,
+        JobKind.EVALUATE: evaluation.run,
+        JobKind.EXPLAIN: explain.run,
+        JobKind.IMPORT_MODEL: importing_model.run,
+        JobKind.RELEASE: releasing.run,
+    }
 
 
 def _tell_parent(lab: WorkerLab, claim: Claim) -> None:
@@ -94,13 +102,18 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         params = understood(PARAMS_OF[claim.kind], claim.params)
         if params is None:
             raise JobError(UNREAD_PARAMS, hint="Submit it again.")
-        outcome = _RUN[claim.kind](context, params)
+        outcome = engine()[claim.kind](context, params)
         file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED
-        jobs.settle(
-            lab.database, claim, status,
-            result_file=file, summary=outcome.summary, rows=outcome.rows,
-        )  # fmt: skip
+        try:
+            jobs.settle(
+                lab.database, claim, status,
+                result_file=file, summary=outcome.summary, rows=outcome.rows,
+            )  # fmt: skip
+        except IntegrityError:
+            for path in (*outcome.files, lab.files.result(claim.job_id)):
+                remove(path)
+            raise
         for path in outcome.scratch:
             remove(path)
     except Cancelled:
@@ -121,6 +134,8 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
 
 def _explain(error: Exception, claim: Claim) -> dict[str, str]:
     """Say it in words that a user can act on; what nobody foresaw goes to the worker's log."""
+    import torch  # as in `engine`
+
     if isinstance(error, LabError):
         known = error
     elif isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -72,11 +72,18 @@ def model_row(database: Database, model_id: str) -> ModelRow:
 
 
 def new_model(
-    architecture: str, *, num_classes: int, mean: Sequence[float], std: Sequence[float]
+    architecture: str,
+    *,
+    num_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    image_size: int,
 ) -> Classifier:
     """`worker.models.build`. Raises JobError where this worker has no such architecture."""
     try:
-        return build(architecture, num_classes=num_classes, mean=mean, std=std)
+        return build(
+            architecture, num_classes=num_classes, mean=mean, std=std, image_size=image_size
+        )
     except ValueError as error:
         raise JobError(
             f"The network cannot be built: {error}.",
@@ -104,6 +111,7 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
         num_classes=len(row.card["classes"]),
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
+        image_size=row.card["image_size"],
     )
     try:
         model.load_state_dict(safetensors.torch.load(data))

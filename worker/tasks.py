@@ -6,10 +6,20 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+
+from celery import signals
 
 from app.contracts.jobs import TASK_OF, Queue
 from worker.celery_app import app, lab, stopping
-from worker.job_run import run_job
+from worker.job_run import engine, run_job
+
+
+@signals.worker_process_init.connect
+def _warm_up(**_: Any) -> None:
+    """Somebody waits for a live attack: its worker imports torch before the first one is asked."""
+    if Queue.LIVE in app.amqp.queues.consume_from:
+        engine()
 
 
 @app.task(name=TASK_OF[Queue.TRAIN])

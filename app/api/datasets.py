@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
+from fastapi.responses import StreamingResponse
 from pydantic import Field, TypeAdapter
 
+from app.api.exports import CSV, csv
 from app.api.fields import ExactName, strict_json
 from app.api.jobs import accepted
 from app.api.uploads import UploadForm, parameters, started, takes
@@ -16,7 +18,7 @@ from app.contracts.params import ImportParams, Source
 from app.contracts.views import DatasetView, JobView
 from app.deps import IdPath, LabDep
 from app.errors import InvalidInput
-from app.services import datasets, jobs
+from app.services import datasets, exports, jobs
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 _CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
@@ -62,6 +64,15 @@ def all_datasets(
 def one(lab: LabDep, dataset_id: IdPath) -> DatasetView:
     """One dataset and what its import found."""
     return datasets.get(lab, dataset_id)
+
+
+@router.get("/{dataset_id}/manifest.csv", response_class=StreamingResponse, responses=CSV)
+def manifest(lab: LabDep, dataset_id: IdPath) -> StreamingResponse:
+    """Every image, one row each, in the dataset's own order: `part` (train, test), `number` within
+    it, `label` with its name, and the `sha256` of its pixels as bytes of height, width and colour.
+    """
+    view, lines = exports.manifest_csv(lab, dataset_id)
+    return csv(lines, exports.file_name(view.name, "dataset", view.id, "-manifest.csv"))
 
 
 @router.patch("/{dataset_id}", dependencies=[Depends(strict_json(_CHANGES, tagged=False))])

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.contracts.jobs import JobStatus
 from app.deps import BellDep, IdPath, LabDep
+from app.errors import Unavailable
 from app.services import jobs
 from app.store.job_queries import StoredEvent
 
@@ -25,6 +26,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 _LOOK_AGAIN_S = 1.0
 """How late an event comes when the bell is silent."""
+_MOST_STREAMS = 256
+"""Open at once; each asks SQL every second."""
 _LAST_SEQ = 2**53 - 1
 
 
@@ -36,6 +39,7 @@ class _Position:
 
 def _position(
     lab: LabDep,
+    bell: BellDep,
     job_id: IdPath,
     after: Annotated[int, Query(ge=0, le=_LAST_SEQ, description="Start after this event.")] = 0,
     last_event_id: Annotated[
@@ -44,6 +48,11 @@ def _position(
     ] = None,
 ) -> _Position:
     """Where the stream starts; nothing at all (204) when the client has seen the job's end."""
+    if bell.listeners >= _MOST_STREAMS:
+        raise Unavailable(
+            f"{_MOST_STREAMS} streams of events are open already.",
+            hint="Close some, or read the job itself from time to time.",
+        )
     seen = after if last_event_id is None else last_event_id
     if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
         raise HTTPException(204)

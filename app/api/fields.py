@@ -6,15 +6,24 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Header, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.contracts.params import Name
-from app.errors import InvalidFields, InvalidInput
+from app.errors import InvalidFields, InvalidInput, TooLarge
+from app.services import readers
+
+_MOST_VALUES = 10_000
+"""Values in a body. Each may be wrong, and an error takes kilobytes until it is told."""
+_MOST_ERRORS = 100
+"""Told of one body."""
+_READS_WITHIN_S = 20.0
+
+M = TypeVar("M", bound=BaseModel)
 
 PageSize = Annotated[int, Query(ge=1, le=100)]
 ExactName = Annotated[Name | None, Query(description="Only what is called exactly so.")]
@@ -50,10 +59,39 @@ def strict_json(adapter: TypeAdapter[Any], *, tagged: bool) -> Callable[[Request
     async def read(request: Request) -> Any:
         _check_type(request.headers.get("content-type", ""))
         body = await request.body()
-        # Beside the event loop: a large body takes a second.
+        _check_count(body, _MOST_VALUES)
         return await run_in_threadpool(_read, adapter, body, tagged=tagged)
 
     return read
+
+
+def large_json(model: type[M], *, most_values: int) -> Callable[[Request], Awaitable[M]]:
+    """The same for a body of many megabytes, which is read in a process of its own."""
+
+    async def read(request: Request) -> M:
+        _check_type(request.headers.get("content-type", ""))
+        body = await request.body()
+        _check_count(body, most_values)
+        try:
+            return await run_in_threadpool(readers.read, _READS_WITHIN_S, _read_model, model, body)
+        except readers.ExhaustedError:
+            raise TooLarge(
+                "Reading the body takes more time or memory than the lab gives to one request.",
+                hint="Send what the lab has exported, as it is.",
+                field="body",
+            ) from None
+
+    return read
+
+
+def _check_count(body: bytes, most: int) -> None:
+    """Before anything is made of it: a value takes far more memory than its two bytes."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        raise TooLarge(f"The body has more than {most:,} values.", hint="Send less.", field="body")
+
+
+def _read_model(model: type[M], body: bytes) -> M:
+    return cast(M, _read(TypeAdapter(model), body, tagged=False))
 
 
 def _check_type(content_type: str) -> None:
@@ -72,5 +110,6 @@ def _read(adapter: TypeAdapter[Any], body: bytes, *, tagged: bool) -> Any:
     try:
         return adapter.validate_json(body, strict=True)
     except ValidationError as error:
-        own = [{**one, "loc": ("body", *one["loc"][tagged:])} for one in error.errors()]
+        found = error.errors(include_input=False, include_url=False)[:_MOST_ERRORS]
+        own = [{**one, "loc": ("body", *one["loc"][tagged:])} for one in found]
         raise RequestValidationError(own) from None

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from app.api.fields import IdempotencyKey, PageSize, strict_json
 from app.contracts.changes import JobChanges, Tag
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import AblationParams, EvaluateParams, Id, TrainParams
+from app.contracts.params import AblationParams, EvaluateParams, Id, ReleaseParams, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.views import JobView, Page
 from app.deps import IdPath, LabDep, PageNumber
@@ -37,6 +37,15 @@ class EvaluateRequest(BaseModel):
     params: EvaluateParams
 
 
+class ReleaseRequest(BaseModel):
+    """Make of a model what others need to run it without the lab."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal[JobKind.RELEASE]
+    params: ReleaseParams
+
+
 class AblationRequest(BaseModel):
     """Train recipes with a grid of settings and several seeds, and measure each model."""
 
@@ -47,10 +56,10 @@ class AblationRequest(BaseModel):
 
 
 JobRequest = Annotated[
-    TrainRequest | EvaluateRequest | AblationRequest, Field(discriminator="kind")
+    TrainRequest | EvaluateRequest | ReleaseRequest | AblationRequest, Field(discriminator="kind")
 ]
-_JOB_REQUEST: TypeAdapter[TrainRequest | EvaluateRequest | AblationRequest] = TypeAdapter(
-    JobRequest
+_JOB_REQUEST: TypeAdapter[TrainRequest | EvaluateRequest | ReleaseRequest | AblationRequest] = (
+    TypeAdapter(JobRequest)
 )
 
 _CHANGES: TypeAdapter[JobChanges] = TypeAdapter(JobChanges)
@@ -69,7 +78,7 @@ def submit(
     body: Annotated[JobRequest, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Submit a training, an evaluation or an ablation; follow it at `Location`.
+    """Submit a training, an evaluation, a release or an ablation; follow it at `Location`.
 
     Imports start at `POST /api/datasets`, live attacks at `POST /api/live`.
     """

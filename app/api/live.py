@@ -29,7 +29,7 @@ _PNG, _ZIP = _file("image/png"), _file("application/zip")
 class LiveForm(UploadForm):
     """An image, models of the same classes, and an attack; the first two are needed."""
 
-    image: UploadFile = Field(description="PNG, JPEG or WebP, at most 10 MB.")
+    image: UploadFile = Field(description="PNG, JPEG or WebP, at most 32 MB.")
 
 
 @router.post("", status_code=202)

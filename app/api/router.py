@@ -18,6 +18,7 @@ from app.api import (
     live,
     models,
     presets,
+    releases,
 )
 from app.api.problems import Problem
 
@@ -32,7 +33,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 router = APIRouter(prefix="/api", responses=_ERRORS)
 _PARTS = (
-    jobs, events, exports, ablations, comparisons, board, datasets, models, presets, live, health,
+    jobs, events, exports, releases, ablations, comparisons, board, datasets, models, presets, live,
+    health,
 )  # fmt: skip
 for part in _PARTS:
     router.include_router(part.router)

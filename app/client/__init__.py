@@ -12,7 +12,8 @@ The same from a shell: `python -m app.client --help`.
 """
 
 from app.client.errors import LabError
+from app.client.gate import Asked
 from app.client.job import Job
 from app.client.lab import Lab
 
-__all__ = ["Job", "Lab", "LabError"]
+__all__ = ["Asked", "Job", "Lab", "LabError"]

@@ -33,13 +33,14 @@ examples:
   {PROGRAM} jobs
   {PROGRAM} fetch 3f2a9c1e -o report.html
   {PROGRAM} compare 3f2a9c1e 8d41b7a0
+  {PROGRAM} gate 3f2a9c1e --robust-at-least 0.45 --verdict green --junit gate.xml
   {PROGRAM} rerun evaluation.json
 
 Models and datasets are given by name or id, jobs by the beginning of their id.
 
 exit codes: 0 it worked, and a job that was waited for succeeded; 1 the job failed or was
-cancelled; 2 the call was wrong, refused or not answered; 130 interrupted, and the job goes on;
-141 whatever read the output, such as `head`, closed it.
+cancelled, or a gate does not hold; 2 the call was wrong, refused or not answered; 130 interrupted,
+and the job goes on; 141 whatever read the output, such as `head`, closed it.
 """
 _SET = "a parameter: attack.steps=50, epsilon=8/255, step_counts=1,10,50; may be repeated"
 
@@ -98,10 +99,13 @@ _Commands = argparse._SubParsersAction  # the type has no public name
 def _add_import(found: _Commands[argparse.ArgumentParser]) -> None:
     command = found.add_parser("import", help="bring a dataset into the lab")
     command.set_defaults(run=commands.import_)
-    command.add_argument("file", nargs="?", type=Path, help="an archive of class folders")
+    command.add_argument("file", nargs="?", type=Path, help="an archive, or a file of a dataset")
     command.add_argument("--name", required=True, help="what the dataset is called")
     command.add_argument("--source", help="instead of a file: shapes, cifar10, cifar100 or svhn")
-    _add_parameters(command, "name", "source")
+    command.add_argument(
+        "--preview", action="store_true", default=None, help="only say what would be imported"
+    )
+    _add_parameters(command, "name", "source", "preview")
     _add_waiting(command)
 
 
@@ -194,6 +198,43 @@ def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
+def _add_gate(found: _Commands[argparse.ArgumentParser]) -> None:
+    command = found.add_parser(
+        "gate", help="end with 1 unless an evaluation is good enough: for build servers"
+    )
+    command.set_defaults(run=commands.gate)
+    command.add_argument("job")
+    command.add_argument(
+        "--robust-at-least", type=_share, metavar="SHARE", help="robust accuracy, such as 0.45"
+    )
+    command.add_argument(
+        "--clean-at-least", type=_share, metavar="SHARE", help="accuracy on clean images"
+    )
+    command.add_argument(
+        "--verdict", choices=["green", "amber"], help="the worst verdict that is good enough"
+    )
+    command.add_argument(
+        "--model", action="append", default=[], metavar="MODEL",
+        help="of whom it is asked, by default of all that were measured; may be repeated",
+    )  # fmt: skip
+    command.add_argument("--junit", type=Path, metavar="FILE", help="write the outcome as JUnit")
+    command.add_argument("--sarif", type=Path, metavar="FILE", help="write it as SARIF 2.1.0")
+    command.add_argument(
+        "--at", default="README.md", metavar="PATH",
+        help="the file of the repository that SARIF shows its findings at, %(default)s",
+    )  # fmt: skip
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("a share from 0 to 1, such as 0.45")
+    return share
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         raise argparse.ArgumentTypeError("a whole number from 1 upwards")
@@ -229,8 +270,15 @@ def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
     for command in (watch, cancel, fetch, table):
         command.add_argument("job")
         _add_json(command)
-    fetch.add_argument("-o", "--output", type=Path, help="a .json, .csv or .html file")
+    fetch.add_argument("-o", "--output", type=Path, help="a .json, .csv, .html, .npz or .zip file")
+    fetch.add_argument("--model", help="whose adversarial images, where there are several")
     fetch.add_argument("--images", action="store_true", help="a .csv with a row for each image")
+    release = found.add_parser("release", help="a model for people without a lab, as a .zip")
+    release.set_defaults(run=commands.release)
+    release.add_argument("model")
+    release.add_argument("-o", "--output", type=Path, help="a .zip file; waits for it")
+    _add_waiting(release)
+    _add_gate(found)
     compare = found.add_parser("compare", help="evaluations side by side, with a paired test")
     compare.set_defaults(run=commands.compare)
     compare.add_argument("jobs", nargs="+", metavar="JOB")

@@ -7,20 +7,24 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from app.client import shown
+from app.client import gate_reports, shown
 from app.client.assignments import assign, from_file, put
-from app.client.errors import LabError
+from app.client.errors import LabError, write
+from app.client.gate import Asked, Gate
 from app.client.job import Job
 from app.client.lab import Lab
 from app.client.terminal import on_one_line
 from app.contracts.jobs import JobStatus
+from app.contracts.results import Light
 from app.contracts.views import JobView
 
-PROGRAM = "python -m app.client"
+PROGRAM = "lab-client" if Path(sys.argv[0]).stem == "lab-client" else "python -m app.client"
+"""As it was called: an installed lab brings a command."""
 _NOT_PARAMETERS = {"file", "self"}
 """Arguments of the methods that take parameters."""
 
@@ -30,7 +34,7 @@ class Exit(IntEnum):
 
     DONE = 0
     UNSUCCESSFUL = 1
-    """The job that was waited for failed or was cancelled."""
+    """The job that was waited for failed or was cancelled, or a gate does not hold."""
     BAD_CALL = 2
     """The call was wrong or refused, or the lab did not answer. Also argparse's own code."""
     INTERRUPTED = 130
@@ -56,6 +60,16 @@ def evaluate(lab: Lab, options: Namespace) -> Exit:
 
 def ablation(lab: Lab, options: Namespace) -> Exit:
     return _submitted(lab.ablation(**_params(options)), options)
+
+
+def release(lab: Lab, options: Namespace) -> Exit:
+    job = lab.release(options.model)
+    if options.output is None:
+        return _submitted(job, options)
+    code = _waited(job)
+    if code is Exit.DONE:
+        print(job.export(options.output))
+    return code
 
 
 def table(lab: Lab, options: Namespace) -> Exit:
@@ -85,8 +99,32 @@ def fetch(lab: Lab, options: Namespace) -> Exit:
         return _followed(job, options)
     code = _waited(job)
     if code is Exit.DONE:
-        print(job.export(options.output, images=options.images))
+        print(job.export(options.output, images=options.images, model=options.model))
     return code
+
+
+def gate(lab: Lab, options: Namespace) -> Exit:
+    job = lab.job(options.job)
+    light = None if options.verdict is None else Light(options.verdict)
+    asked = Asked(options.robust_at_least, options.clean_at_least, light, options.model)
+    code = _waited(job)
+    found = None
+    if code is Exit.DONE:
+        found = job.gate(asked)
+        print(shown.gate(found))
+        code = Exit.DONE if found.holds else Exit.UNSUCCESSFUL
+    if code is not Exit.INTERRUPTED:
+        _write_reports(lab, job, found, options)
+    return code
+
+
+def _write_reports(lab: Lab, job: Job[Any], found: Gate | None, options: Namespace) -> None:
+    page, version = f"{lab.url}/jobs/{job.id}", lab.health().version
+    if options.junit is not None:
+        write(options.junit, gate_reports.junit(job.view, found))
+    if options.sarif is not None:
+        report = gate_reports.sarif(job.view, found, version=version, at=options.at, page=page)
+        write(options.sarif, report)
 
 
 def compare(lab: Lab, options: Namespace) -> Exit:

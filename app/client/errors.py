@@ -89,6 +89,14 @@ def unwritable(file: str | Path, error: OSError) -> LabError:
     return LabError("The file cannot be written", f"{file}: {error.strerror}.", field="path")
 
 
+def write(file: Path, content: bytes) -> None:
+    """Write a file of this machine. Raises LabError."""
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise unwritable(file, error) from error
+
+
 def not_understood(what: str) -> LabError:
     """An answer came, and it is not what the contracts say."""
     return LabError(

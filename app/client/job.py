@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 
 from app.client.errors import LabError
 from app.client.events import follow
+from app.client.gate import Asked, Gate, judge
 from app.client.progress import show
 from app.client.transport import Transport
 from app.contracts.events import Event
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.results import AblationTable, JobResult
+from app.contracts.results import AblationTable, EvaluationResult, JobResult
 from app.contracts.views import JobView, ModelView
 
 R = TypeVar("R", bound=JobResult)
@@ -28,11 +29,14 @@ _EXPORTS: Mapping[JobKind, Mapping[str, str]] = {
         ".json": "/api/jobs/{id}/export.json",
         ".csv": "/api/jobs/{id}/export.csv",
         ".html": "/jobs/{id}/report.html",
+        ".npz": "/api/jobs/{id}/adversarial/{model}.npz",
+        ".zip": "/api/jobs/{id}/adversarial/{model}.zip",
     },
     JobKind.ABLATION: {
         ".json": "/api/jobs/{id}/result",
         ".csv": "/api/jobs/{id}/ablation.csv",
     },
+    JobKind.RELEASE: {".zip": "/api/jobs/{id}/release.zip"},
 }
 _IMAGES = "/api/jobs/{id}/images.csv"
 
@@ -120,12 +124,14 @@ class Job(Generic[R]):
         self._succeed()
         return cast(R, self._transport.get(_RESULT, f"/api/jobs/{self.id}/result"))
 
-    def export(self, path: str | Path, *, images: bool = False) -> Path:
-        """Write an evaluation or an ablation to a file; waits for its end. The ending chooses the
-        form.
+    def export(self, path: str | Path, *, images: bool = False, model: str | None = None) -> Path:
+        """Write an evaluation, an ablation or a release to a file; waits for its end. The ending
+        chooses the form.
 
         `.json`: everything. `.csv`: a row for each figure, or with `images` a row for each image of
-        an evaluation. `.html`: an evaluation's report that needs no network.
+        an evaluation. `.html`: an evaluation's report that needs no network. `.zip`: a release.
+        `.npz`, `.zip`: the adversarial images that an evaluation kept, as arrays or as pictures; of
+        several models that of the `model` with this name or id.
         """
         target, ending = Path(path), Path(path).suffix.lower()
         forms = {".csv": _IMAGES} if images else _EXPORTS.get(self.view.kind, {})
@@ -139,8 +145,33 @@ class Job(Generic[R]):
                 field="path",
             )
         self._succeed()
-        self._transport.save(forms[ending].format(id=self.id), target)
+        address = forms[ending]
+        if "{model}" in address:
+            address = address.replace("{model}", self._measured(model))
+        self._transport.save(address.format(id=self.id), target)
         return target
+
+    def _measured(self, name: str | None) -> str:
+        """The id of the model that an evaluation measured, by name or id; of one, the only one."""
+        result = self.result()
+        assert isinstance(result, EvaluationResult)
+        ids = [m.model for m in result.models if name is None or name in (m.name, m.model)]
+        if len(ids) != 1:
+            named = ", ".join(f"“{model.name}”" for model in result.models)
+            raise LabError(
+                "Not a single model", "Say of which model.", hint=f"One of {named}.", field="model"
+            )
+        return ids[0]
+
+    def gate(self, asked: Asked) -> Gate:
+        """Hold an evaluation against what is asked; waits for its end.
+
+        `holds` of the gate says whether all conditions hold; what was not measured does not.
+        """
+        result = self.result()
+        if not isinstance(result, EvaluationResult):
+            raise LabError("Not an evaluation", f"“{self.view.title}” measured no model.")
+        return judge(result, asked)
 
     def table(self) -> AblationTable:
         """What is known of an ablation now; waits for nothing."""

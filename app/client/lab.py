@@ -34,6 +34,7 @@ from app.contracts.results import (
     ImportModelResult,
     ImportResult,
     JobResult,
+    ReleaseResult,
     TrainResult,
 )
 from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
@@ -98,6 +99,12 @@ class Lab:
         found = self._transport.get(_DATASETS, "/api/datasets", {"name": name_or_id})
         return the_one_named(name_or_id, found, "dataset", self.datasets)
 
+    def manifest(self, name_or_id: str, path: str | Path) -> Path:
+        """Write a dataset's images, one row each with class and SHA-256, to a .csv file."""
+        target = Path(path)
+        self._transport.save(f"/api/datasets/{self._dataset_id(name_or_id)}/manifest.csv", target)
+        return target
+
     def models(self) -> list[ModelView]:
         """All models, newest first."""
         return self._all(_MODELS, "/api/models", {})
@@ -144,10 +151,11 @@ class Lab:
         source: str | None = None,
         **options: Any,
     ) -> Job[ImportResult]:
-        """Bring in an archive of class folders, or a dataset that the lab fetches or draws.
+        """Bring in an archive, or a dataset that the lab fetches or draws.
 
         Either `file`, or `source`: shapes, cifar10, cifar100, svhn. Options are those of
-        `ImportParams`: image_size, train_per_class, seed.
+        `ImportParams`: image_size, train_per_class, seed, order, classes, encoding, and preview,
+        with which the job says what it would import and nothing is kept.
         """
         return self._upload("/api/datasets", file, {"name": name, "source": source, **options})
 
@@ -250,6 +258,12 @@ class Lab:
         }
         return self._submit(JobKind.ABLATION, body)
 
+    def release(self, model: str) -> Job[ReleaseResult]:
+        """Make of a model what others need to run it without the lab; `export("net.zip")` has it:
+        safetensors, ONNX, a model card with figures and verdict, and Python that runs it.
+        """
+        return self._submit(JobKind.RELEASE, {"model": self._model_id(a_name(model, "model"))})
+
     def live(
         self, image: str | Path, *, models: str | Sequence[str], **options: Any
     ) -> Job[ExplainResult]:
@@ -265,7 +279,7 @@ class Lab:
         return self._upload("/api/live", image, {"models": chosen, **options}, called="image")
 
     def rerun(self, export: str | Path) -> Job[EvaluationResult]:
-        """Run an evaluation again as its `.json` export says; the same lab, the same figures."""
+        """Run an evaluation again as its `.json` export says; checksums decide, not ids."""
         try:
             body = json.loads(Path(export).read_bytes())
         except (OSError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from app.client.gate import Gate
 from app.client.job import Job
 from app.client.terminal import on_one_line, paragraph, table
 from app.contracts.attacks import VALIDATION_ATTACK
@@ -13,6 +14,7 @@ from app.contracts.results import (
     AblationTable,
     Accuracy,
     Comparison,
+    DatasetReport,
     EvaluationResult,
     ExplainResult,
     ImportModelResult,
@@ -21,6 +23,7 @@ from app.contracts.results import (
     ModelCard,
     ModelFigures,
     PairedTest,
+    ReleaseResult,
     Reported,
     Spread,
     TrainResult,
@@ -32,6 +35,7 @@ from app.contracts.words import budget, percent, with_interval
 
 _SHORT_ID = 8
 _WORST_CHECKS = 3
+_NAMED_CLASSES = 12
 _FIGURES = ("model", "clean (95 %)", "robust (95 %)", "verdict")
 _TESTS = (
     "pair", "accuracy", "points (95 %)", "p", "adjusted p", "only the first", "only the second",
@@ -96,6 +100,22 @@ def datasets(listed: Sequence[DatasetView]) -> str:
     return table(head, rows, right=(2, 3, 4))
 
 
+def imported(dataset: str | None, report: DatasetReport) -> str:
+    """A dataset, or what a preview would import, and what weakens it."""
+    what = "Preview, nothing is kept" if dataset is None else f"Dataset {dataset}"
+    left_out = sum(one.count for one in report.left_out)
+    more = ["…"] if len(report.classes) > _NAMED_CLASSES else []
+    lines = [
+        f"{what}: {report.train_images:,} training and {report.test_images:,} test images of "
+        f"{len(report.classes)} classes, {left_out:,} files left out.",
+        f"Classes: {', '.join((*report.classes[:_NAMED_CLASSES], *more))}.",
+        *report.notes,
+        *(f"Warning: {warning.text}" for warning in report.warnings),
+        *(f"Left out: {one.reason} ({one.count:,})." for one in report.left_out),
+    ]
+    return "\n".join(map(on_one_line, lines))
+
+
 def result(found: JobResult) -> str:
     """What a job left, in short."""
     match found:
@@ -109,12 +129,13 @@ def result(found: JobResult) -> str:
                 f"Model “{card.name}” ({found.model}): clean {with_interval(clean.accuracy)} on "
                 f"{clean.accuracy.n:,} test images."
             )
-        case ImportResult(report=report):
-            return (
-                f"Dataset {found.dataset}: {report.train_images:,} training and "
-                f"{report.test_images:,} test images of {len(report.classes)} classes, "
-                f"{report.skipped:,} files skipped."
+        case ReleaseResult():
+            return on_one_line(
+                f"“{found.model.name}” as ONNX: logits differ by at most "
+                f"{found.onnx.difference:.1e} on {found.onnx.checked_on} images."
             )
+        case ImportResult(report=report):
+            return imported(found.dataset, report)
         case AblationResult(table=known):
             return ablation(known)
         case ExplainResult():
@@ -242,6 +263,19 @@ def _doubts(model: ModelFigures) -> list[str]:
 def _doubt(check: Check) -> str:
     measured = "" if check.figure == "not measured" else f": {check.figure}"
     return paragraph(f"  {check.light:<5}  ", f"{check.title}{measured}. {check.sentence}")
+
+
+def gate(found: Gate) -> str:
+    """Every condition of every model, then what its verdict doubts where one does not hold."""
+    rows = [
+        (one.model, one.asked, one.found, "holds" if one.holds else "does not hold")
+        for one in found.conditions
+    ]
+    lines = [table(("model", "asked for", "found", ""), rows)]
+    for model in dict.fromkeys(one.model for one in found.conditions if not one.holds):
+        doubts = [_doubt(doubt.check) for doubt in found.doubts if doubt.model == model]
+        lines += ["", f"{on_one_line(model)}, by its verdict:", *doubts] if doubts else []
+    return "\n".join(lines)
 
 
 def comparison(found: Comparison) -> str:

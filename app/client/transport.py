@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from app.client.errors import LabError, not_understood, refused, unreachable, unwritable
+from app.client.errors import LabError, not_understood, refused, unreachable, write
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | Sequence[str]]
@@ -57,11 +57,7 @@ class Transport:
 
     def save(self, path: str, target: Path) -> None:
         """Write the answer to a read to a file, as it is."""
-        content = self._send("GET", path, repeatable=True).content
-        try:
-            target.write_bytes(content)
-        except OSError as error:
-            raise unwritable(target, error) from error
+        write(target, self._send("GET", path, repeatable=True).content)
 
     def post(
         self, kind: TypeAdapter[T], path: str, body: Any = None, *, key: str | None = None

@@ -1,8 +1,8 @@
-"""A finished evaluation as one file: to be judged elsewhere, and to be run again here."""
+"""A finished evaluation as one file: to be judged elsewhere, and to be run again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Literal, Self
 
@@ -15,6 +15,10 @@ from app.contracts.results.base import Result
 
 MAX_BYTES = 32 * 2**20
 """The largest export that is read; 26,000 images of eight models with all their parts take half."""
+
+
+MAX_VALUES = 8_000_000
+"""Of such a file: twice those of these images."""
 
 
 class ExportedJob(Result):
@@ -67,26 +71,53 @@ class Export(Result):
             raise invalid("dataset", "not the one of the parameters")
         return self
 
-    def differs_from(
-        self, dataset_sha256: str | None, model_sha256: Mapping[str, str]
-    ) -> str | None:
-        """Why a lab with this dataset and these models, by id, would measure something else.
+    @property
+    def lineages(self) -> tuple[Lineage, ...]:
+        """Of the dataset and of all models."""
+        return (self.dataset.lineage, *(model.lineage for model in self.models))
 
-        None where it holds the very same data and weights.
+    def placed(self, held: Mapping[str, str]) -> EvaluateParams:
+        """The parameters, with the ids that a lab gave to the same data and weights.
+
+        Checksums decide, not ids: it may be another lab than the one that measured.
+
+        Args:
+            held: Checksums of the lab's datasets and models, by id.
+
+        Raises:
+            ValueError: which of them it has not, in words.
         """
         told = {model.lineage.id: model.lineage for model in self.models}
         for model in (*self.params.models, *self.params.sources):
             if model not in told:
-                return f"The export does not tell the checksum of the model {model}."
-        dataset = self.dataset.lineage
-        held = {dataset.id: dataset_sha256, **model_sha256}
-        for noun, origin in (("dataset", dataset), *(("model", m) for m in told.values())):
-            sha256 = held.get(origin.id)
-            if sha256 is None:
-                return f"This lab has no {noun} “{origin.name}” ({origin.id})."
-            if sha256 != origin.sha256:
-                return (
-                    f"The {noun} “{origin.name}” has the checksum {sha256[:12]}… in this lab and "
-                    f"{origin.sha256[:12]}… in the export."
-                )
-        return None
+                raise ValueError(f"The export does not tell the checksum of the model {model}.")
+        places: dict[str, str] = {}
+        for noun, origin in (
+            ("dataset", self.dataset.lineage),
+            *(("model", m) for m in told.values()),
+        ):
+            places[origin.id] = _place(noun, origin, held, places.values())
+        models, sources = (
+            tuple(places[model] for model in named)
+            for named in (self.params.models, self.params.sources)
+        )
+        return self.params.model_copy(
+            update={"dataset": places[self.params.dataset], "models": models, "sources": sources}
+        )
+
+
+def _place(noun: str, origin: Lineage, held: Mapping[str, str], taken: Collection[str]) -> str:
+    """The id of the same thing in a lab, rather one that is not taken. Raises ValueError."""
+    if held.get(origin.id) == origin.sha256:
+        return origin.id
+    same = [id_ for id_, sha256 in held.items() if sha256 == origin.sha256]
+    if same:
+        return next((id_ for id_ in same if id_ not in taken), same[0])
+    if origin.id in held:
+        raise ValueError(
+            f"The {noun} “{origin.name}” has the checksum {held[origin.id][:12]}… in this lab and "
+            f"{origin.sha256[:12]}… in the export."
+        )
+    raise ValueError(
+        f"This lab has no {noun} “{origin.name}” with the checksum {origin.sha256[:12]}…."
+    )

@@ -18,6 +18,8 @@ class JobKind(StrEnum):
     """Attack one uploaded image and show what teacher and student look at."""
     IMPORT_MODEL = "import_model"
     """Bring weights that were trained elsewhere into the lab, once they are shown to fit."""
+    RELEASE = "release"
+    """Make of a model what others need to run it without the lab."""
     ABLATION = "ablation"
     """Train and measure a table of models: a parent whose children are the jobs that do so."""
 
@@ -69,6 +71,7 @@ QUEUE_OF: dict[JobKind, Queue] = {
     JobKind.EVALUATE: Queue.EVALUATE,
     JobKind.EXPLAIN: Queue.LIVE,
     JobKind.IMPORT_MODEL: Queue.EVALUATE,
+    JobKind.RELEASE: Queue.EVALUATE,
     JobKind.ABLATION: Queue.TRAIN,
 }
 

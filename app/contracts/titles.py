@@ -11,6 +11,7 @@ from app.contracts.params import (
     ImportModelParams,
     ImportParams,
     Params,
+    ReleaseParams,
     TrainParams,
 )
 
@@ -26,6 +27,8 @@ def named_in(params: Params) -> tuple[str, ...]:
             return (params.upload,)
         case AblationParams():
             return (params.training.dataset,)
+        case ReleaseParams():
+            return (params.model,)
     return ()
 
 
@@ -37,7 +40,7 @@ def title(params: Params, names: Mapping[str, str]) -> str:
     """
     match params:
         case ImportParams():
-            return f"Import {params.name}"
+            return f"{'Look at' if params.preview else 'Import'} {params.name}"
         case ImportModelParams():
             return f"Import the model {params.name}"
         case TrainParams():
@@ -48,6 +51,8 @@ def title(params: Params, names: Mapping[str, str]) -> str:
             return f"Explain {names.get(params.upload, 'a picture that is gone')}"
         case AblationParams():
             return f"Ablation {params.name}{_on(params.training.dataset, names)}"
+        case ReleaseParams():
+            return f"Release {_several([params.model], names)}"
     raise TypeError(f"no job takes {type(params).__name__}")
 
 

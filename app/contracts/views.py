@@ -33,6 +33,10 @@ class Failure(_View):
     title: str
     detail: str
     hint: str
+    field: str | None = None
+    """The parameter to change, where there is one."""
+    choices: tuple[str, ...] = ()
+    """What it may be, where the job found out; outside text."""
 
 
 class Estimate(_View):
@@ -43,6 +47,8 @@ class Estimate(_View):
     """How many earlier jobs say so."""
     device: str
     """What computed those; empty where it is not known."""
+    reckoned: bool = False
+    """Whether the earlier job had other settings, and the time follows from what its parts took."""
 
 
 class JobView(_View):

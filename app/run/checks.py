@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib.util
 import os
 import re
 import socket
@@ -19,6 +20,7 @@ from redis.retry import Retry
 
 from app.run.processes import say
 from app.settings import Settings
+from app.store.files import keep_private
 
 LOOPBACK = "127.0.0.1"
 """The lab has no login, so this is the only address it listens on."""
@@ -42,10 +44,16 @@ def read_settings() -> Settings:
         raise CannotStart(f"the settings are not valid: {wrong}") from None
 
 
+def check_worker() -> None:
+    """Raises CannotStart where what workers compute with is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise CannotStart("its workers need torch; install it with `pip install '.[worker]'`")
+
+
 def prepare_folder(folder: Path) -> None:
     """Create the data folder and write to it. Raises CannotStart."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        keep_private(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -24,6 +24,9 @@ from app.settings import Settings
 _STREAMS_END_AFTER_S = 3
 """How long an open event stream may hold up the end of the web process."""
 
+_MOST_CONNECTIONS = 1000
+"""Who comes beyond them hears 503 at once."""
+
 _WARM = frozenset({Queue.LIVE})
 """Queues whose jobs take a second: their process keeps its models. Others start afresh each job."""
 
@@ -39,6 +42,7 @@ def web_command(port: int) -> list[str]:
         *("-m", "uvicorn", "--factory", "app.main:create_app"),
         *("--host", LOOPBACK, "--port", str(port)),
         *("--timeout-graceful-shutdown", str(_STREAMS_END_AFTER_S)),
+        *("--limit-concurrency", str(_MOST_CONNECTIONS)),
         *("--log-level", "warning"),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from app.contracts.classes import places
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
     AblationParams,
@@ -13,10 +14,11 @@ from app.contracts.params import (
     ImportModelParams,
     ImportParams,
     Params,
-    Recipe,
+    ReleaseParams,
     TrainParams,
     family,
 )
+from app.contracts.recipes import TEACHERS
 from app.contracts.stored import understood
 from app.errors import InvalidInput
 from app.services.lab import Lab
@@ -57,6 +59,18 @@ def _same_classes(model: ModelRow, classes: Sequence[str], field: str, other: st
         )
 
 
+def _knows_classes(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
+    """An evaluation finds a model's outputs by name: in another order, or among more."""
+    if places(classes, model.card["classes"]) is None:
+        unknown = [name for name in classes if places([name], model.card["classes"]) is None]
+        raise InvalidInput(
+            f"The model “{model.name}” does not know all classes of {other}.",
+            hint=f"It lacks {', '.join(unknown[:5])}. Choose a model that was trained on these "
+            "classes, or on more.",
+            field=field,
+        )
+
+
 def _same_size(model: ModelRow, size: int, field: str, other: str) -> None:
     if model.card["image_size"] != size:
         raise InvalidInput(
@@ -90,11 +104,18 @@ def _check_import_model(lab: Lab, params: Params) -> None:
     assert isinstance(params, ImportModelParams)
     dataset = _dataset(lab, params.dataset)
     classes = dataset.report["classes"]
-    if params.classes is not None and sorted(params.classes) != sorted(classes):
+    if params.classes is not None and places(classes, params.classes) is None:
         raise InvalidInput(
             f"The classes are not those of the dataset “{dataset.name}”.",
             hint=f"Name each of its classes once: {', '.join(classes[:20])}.",
             field="classes",
+        )
+    if params.outputs is not None and len(params.outputs) != len(classes):
+        raise InvalidInput(
+            f"{len(params.outputs):,} outputs are named for the {len(classes):,} classes of the "
+            f"dataset “{dataset.name}”.",
+            hint="Give one number for each class, in the dataset's order.",
+            field="outputs",
         )
     _check_upload(lab, params.upload)
 
@@ -112,6 +133,12 @@ def _check_train(lab: Lab, params: Params) -> None:
 def _check_batch(dataset: DatasetRow, params: TrainParams) -> None:
     """Whether it fits into the memory, only a worker can know."""
     images = dataset.report["train_images"]
+    if not images:
+        raise InvalidInput(
+            f"“{dataset.name}” has no training images: it is for evaluation.",
+            hint="Choose another dataset.",
+            field="dataset",
+        )
     if params.batch_size > images:
         raise InvalidInput(
             f"“{dataset.name}” has {images:,} training images, fewer than one batch.",
@@ -126,7 +153,7 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
     _same_size(teacher, dataset.report["image_size"], "teacher", other)
     theirs, ours = teacher.card["architecture"], params.architecture
     recipe = params.recipe.record
-    if recipe.robust_teacher and teacher.recipe == Recipe.CLEAN:
+    if recipe.robust_teacher and teacher.recipe in TEACHERS:
         raise InvalidInput(
             f"“{teacher.name}” was trained on clean images: {recipe.title} learns from the "
             "predictions of a robust teacher.",
@@ -185,10 +212,21 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
         for model_id in ids:
             if model_id not in found:
                 raise _unknown("model", field)
-            _same_classes(found[model_id], dataset.report["classes"], field, other)
+            _knows_classes(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     _check_transfer(params, found)
+    _check_room(lab, params, dataset.report["image_size"])
     _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
+
+
+def _check_room(lab: Lab, params: EvaluateParams, side: int) -> None:
+    limit = lab.settings.max_kept_mb
+    if params.kept_bytes(side) > limit * 2**20:
+        raise InvalidInput(
+            f"The adversarial images to keep would take more than {limit:,} MB.",
+            hint="Keep fewer, or raise LAB_MAX_KEPT_MB.",
+            field="keep_adversarial",
+        )
 
 
 def _check_transfer(params: EvaluateParams, found: Mapping[str, ModelRow]) -> None:
@@ -256,6 +294,11 @@ def _check_ablation(lab: Lab, params: Params) -> None:
             ) from None
 
 
+def _check_release(lab: Lab, params: Params) -> None:
+    assert isinstance(params, ReleaseParams)
+    _model(lab, params.model, "model")
+
+
 _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.IMPORT: _check_import,
     JobKind.TRAIN: _check_train,
@@ -263,6 +306,7 @@ _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
     JobKind.EXPLAIN: _check_explain,
     JobKind.ABLATION: _check_ablation,
     JobKind.IMPORT_MODEL: _check_import_model,
+    JobKind.RELEASE: _check_release,
 }
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.contracts.changes import Changes
+from app.contracts.classes import places
 from app.contracts.listings import Shelf
 from app.contracts.params import EvaluateParams
 from app.contracts.results import DatasetReport, ModelCard
@@ -131,9 +132,11 @@ def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
     own = of_model(lab, card)
     if own is not None:
         return own
-    shape = (card.classes, card.image_size)
-    alike = (v for v in newest(lab) if (v.report.classes, v.report.image_size) == shape)
-    return next(alike, None)
+    sized = catalogue.datasets_of_size(lab.database, card.image_size)
+    same = (row for row in sized if row.report["classes"] == list(card.classes))
+    known = (row for row in sized if places(row.report["classes"], card.classes) is not None)
+    row = next(same, next(known, None))
+    return None if row is None else _views(lab, [row])[0]
 
 
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:
@@ -184,6 +187,14 @@ def measured_images(lab: Lab, params: EvaluateParams) -> int:
     target = params.attack.target_class
     barred = report.classes.index(target) if target in report.classes else -1
     return min(params.images, int(np.count_nonzero(labels != barred)))
+
+
+def arrays(lab: Lab, dataset_id: str, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Pixels (N, H, W, 3) and labels of its `train` or `test` part. Raises NotFound."""
+    images, labels = (
+        _test_array(lab, dataset_id, f"{part}_{what}") for what in ("images", "labels")
+    )
+    return images, labels
 
 
 def _test_array(lab: Lab, dataset_id: str, name: str) -> NDArray[Any]:

@@ -5,15 +5,16 @@ Also what every file that leaves the lab is called.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
 
 from app.contracts.export import Export, ExportedDataset, ExportedJob, ExportedModel
 from app.contracts.results import EvaluationResult, Lineage
-from app.contracts.views import JobView
+from app.contracts.views import DatasetView, JobView
 from app.errors import Conflict
-from app.services import jobs, models, spreadsheets
+from app.services import datasets, jobs, models, spreadsheets
 from app.services.evaluations import Finished, finished, of_lab_01
 from app.services.lab import Lab
 from app.settings import code_version
@@ -85,21 +86,36 @@ def images_csv(lab: Lab, job_id: str) -> tuple[JobView, Iterator[str]]:
     return job, spreadsheets.images(job.id, result)
 
 
+def manifest_csv(lab: Lab, dataset_id: str) -> tuple[DatasetView, Iterator[str]]:
+    """One row an image, in the dataset's own order, with the SHA-256 of its pixels: bytes of
+    (H, W, 3), without any file's format. Raises NotFound.
+    """
+    view = datasets.get(lab, dataset_id)
+    parts = [(part, datasets.arrays(lab, dataset_id, part)) for part in ("train", "test")]
+
+    def images() -> Iterator[tuple[str, int, int, str]]:
+        for part, (pixels, labels) in parts:
+            for number, (one, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+                yield part, number, label, hashlib.sha256(one.tobytes()).hexdigest()
+
+    return view, spreadsheets.manifest(view.report.classes, images())
+
+
 def rerun(lab: Lab, exported: Export, *, idempotency_key: str | None = None) -> JobView:
     """The same job once more. On the same kind of machine it gives the same figures.
 
-    Raises Conflict where the lab's data or weights are not those of the export; InvalidInput.
+    The lab may be another one: checksums say which of its datasets and models are meant. Raises
+    Conflict where it has not the same data or weights; InvalidInput.
     """
-    named = [model.lineage.id for model in exported.models]
-    held = catalogue.checksums(lab.database, exported.params.dataset, named)
-    difference = exported.differs_from(*held)
-    if difference is not None:
+    try:
+        params = exported.placed(catalogue.checksums(lab.database, exported.lineages))
+    except ValueError as difference:
         raise Conflict(
-            difference,
+            str(difference),
             hint="The figures would be others. To measure what this lab has, submit `kind` and "
             "`params` of the export as a new job.",
-        )
-    return jobs.submit(lab, exported.kind, exported.params, idempotency_key=idempotency_key)
+        ) from None
+    return jobs.submit(lab, exported.kind, params, idempotency_key=idempotency_key)
 
 
 def file_name(text: str, noun: str, id: str, ending: str) -> str:

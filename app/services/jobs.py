@@ -18,7 +18,7 @@ from app.contracts.results import JobResult
 from app.contracts.stored import understood
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
-from app.services import checks, estimates
+from app.services import checks, estimates, room
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, jobs, marks
@@ -39,7 +39,7 @@ def submit(
     An ablation is written with its trainings, which the reconciler sends.
 
     Raises InvalidInput when the parameters do not fit what the lab has; Conflict when the key
-    belongs to another request.
+    belongs to another request; TooMany and Unavailable where there is no room for it.
     """
     digest = _digest(kind, params.model_dump(mode="json"))
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
@@ -48,11 +48,13 @@ def submit(
     checks.check(lab, kind, params)
     names = catalogue.names(lab.database, titles.named_in(params))
     row = jobs.queued(kind, titles.title(params, names), params)
+    children = lifecycle.trainings(row.id, params)
+    room.check(lab, 1 + len(children))
     row.idempotency_key, row.request_digest = idempotency_key, digest
     expected = estimates.estimate(lab, params)
     row.expected_s = None if expected is None else expected.seconds
     try:
-        jobs.add(lab.database, row, lifecycle.trainings(row.id, params))
+        jobs.add(lab.database, row, children)
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
     if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
@@ -143,6 +145,11 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     """
     rows = job_queries.ended_early_like(lab.database, text, limit=limit)
     return tuple(views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
+
+
+def can_go_on(lab: Lab, job: JobView) -> bool:
+    """Whether a training ended early and left a checkpoint."""
+    return job.status in ENDED_EARLY and lab.files.has_checkpoint(job.id)
 
 
 def finished_evaluations(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:

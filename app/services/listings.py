@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from app.contracts.attacks import Norm
 from app.contracts.board import Figures
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter, ModelFilter
-from app.contracts.results import Accuracy, ModelCard
+from app.contracts.results import Accuracy, Light, ModelCard
 from app.contracts.views import JobView, ModelView, Page
 from app.services import jobs, models
 from app.services.lab import Lab
-from app.store import catalogue, listings, marks
+from app.store import catalogue, job_queries, listings, marks, measurements
 from app.store.tables import JobRow, MeasurementRow, ModelRow
 
 
@@ -42,10 +42,19 @@ class ModelLine:
 def job_lines(lab: Lab, asked: JobFilter, *, page: int, page_size: int) -> Page[JobLine]:
     """A page of the jobs asked for; parts of ablations are on the ablation's page."""
     rows, total = listings.jobs(lab.database, asked, offset=(page - 1) * page_size, limit=page_size)
+    return Page[JobLine](items=_lines(lab, rows), total=total, page=page, page_size=page_size)
+
+
+def lines_of(lab: Lab, job_ids: Collection[str]) -> tuple[JobLine, ...]:
+    """These jobs as far as they are there, in no order."""
+    return _lines(lab, list(job_queries.by_id(lab.database, job_ids).values())) if job_ids else ()
+
+
+def _lines(lab: Lab, rows: Sequence[JobRow]) -> tuple[JobLine, ...]:
     views = jobs.views(lab, rows)
     names = catalogue.names(lab.database, {row.dataset_id for row in rows if row.dataset_id})
     figures = _figures_of(lab, rows)
-    lines = tuple(
+    return tuple(
         JobLine(
             job=view,
             dataset=names.get(row.dataset_id or "", ""),
@@ -55,7 +64,6 @@ def job_lines(lab: Lab, asked: JobFilter, *, page: int, page_size: int) -> Page[
         )
         for row, view in zip(rows, views, strict=True)
     )
-    return Page[JobLine](items=lines, total=total, page=page, page_size=page_size)
 
 
 def _figures_of(lab: Lab, rows: Sequence[JobRow]) -> dict[str, Figures]:
@@ -79,8 +87,7 @@ def figures_of_trainings(lab: Lab, job_ids: Sequence[str]) -> dict[str, Figures]
 
 
 def _best(rows: Sequence[MeasurementRow]) -> Figures:
-    best = max(rows, key=lambda row: -1 if row.robust is None else row.robust)
-    return measured(best, models=len(rows))
+    return measured(measurements.most_robust(rows), models=len(rows))
 
 
 def measured(row: MeasurementRow, *, models: int = 1) -> Figures:
@@ -96,6 +103,7 @@ def measured(row: MeasurementRow, *, models: int = 1) -> Figures:
         held_out=False,
         norm=Norm(row.norm),
         epsilon=row.epsilon,
+        light=None if row.light is None else Light(row.light),
         job=row.job_id,
         models=models,
     )

@@ -1,4 +1,4 @@
-"""Evaluations and ablations as CSV: one row a figure, and one row an image and model.
+"""Evaluations, ablations and datasets as CSV: one row a figure, an image and model, or an image.
 
 Shares are in [0, 1], budgets in units of [0, 1] (8/255 is 0.0313725...), intervals at 95 %. What
 does not apply is empty. A text that a spreadsheet would take for a formula begins with an
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from app.contracts.results import (
     AblationRow,
@@ -27,6 +30,12 @@ FIGURE_COLUMNS = ("job", "model", "name", "verdict", "quantity", "item", "x",
 IMAGE_COLUMNS = ("job", "model", "name", "number", "label", "label_name", "clean", "clean_name",
                  "worst", "worst_name", "broken_by", "broken_by_name",
                  "minimal_epsilon")  # fmt: skip
+_ADVERSARIAL = ("number", "label", "clean_prediction", "prediction", "prediction_8bit", "broken_by")
+ADVERSARIAL_COLUMNS = ("job", "model", "name", "number", "label", "label_name", "clean",
+                       "clean_name", "adversarial", "adversarial_name", "adversarial_8bit",
+                       "adversarial_8bit_name", "broken_by", "broken_by_name",
+                       "epsilon")  # fmt: skip
+MANIFEST_COLUMNS = ("part", "number", "label", "label_name", "sha256")
 ABLATION_COLUMNS = ("job", "row", "recipe", "label", "measure", "statistic", "seed",
                     "value", "low", "high", "n", "model", "note")  # fmt: skip
 
@@ -60,6 +69,28 @@ def images(job: str, result: EvaluationResult) -> Iterator[str]:
             yield from _images(job, model, result)
 
     return _lines(IMAGE_COLUMNS, rows())
+
+
+def adversarial(
+    job: str, model: ModelFigures, result: EvaluationResult, arrays: Mapping[str, NDArray[Any]]
+) -> Iterator[str]:
+    """The images that were kept of a model, as lines of CSV."""
+
+    def rows() -> Iterator[Sequence[Cell]]:
+        broke = _breakers(model)
+        columns = (arrays[name].tolist() for name in _ADVERSARIAL)
+        for number, *classes, by in zip(*columns, strict=True):
+            named = (cell for k in classes for cell in (k, result.classes[k]))
+            told = (by, broke[by], result.params.epsilon)
+            yield (job, model.model, model.name, number, *named, *told)
+
+    return _lines(ADVERSARIAL_COLUMNS, rows())
+
+
+def manifest(classes: Sequence[str], images: Iterable[tuple[str, int, int, str]]) -> Iterator[str]:
+    """The images of a dataset, each by part, number, label and SHA-256, as lines of CSV."""
+    rows = ((part, number, k, classes[k], sha256) for part, number, k, sha256 in images)
+    return _lines(MANIFEST_COLUMNS, rows)
 
 
 def ablation(job: str, table: AblationTable) -> Iterator[str]:
@@ -131,8 +162,7 @@ def _attention(attention: AttentionFigures) -> Iterator[Figure]:
 def _images(job: str, model: ModelFigures, result: EvaluationResult) -> Iterator[Sequence[Cell]]:
     outcomes, names = model.outcomes, result.classes
     assert outcomes is not None
-    broke = {-1: "stands", 0: "clean"}
-    broke |= {number: attack_name(row) for number, row in enumerate(model.attacks, start=1)}
+    broke = _breakers(model)
     budgets = outcomes.minimal_epsilon or (None,) * len(result.labels)
     for number, label, clean, worst, broken_by, least in zip(
         result.image_numbers,
@@ -145,6 +175,12 @@ def _images(job: str, model: ModelFigures, result: EvaluationResult) -> Iterator
     ):
         yield (job, model.model, model.name, number, label, names[label], clean, names[clean],
                worst, names[worst], broken_by, broke[broken_by], least)  # fmt: skip
+
+
+def _breakers(model: ModelFigures) -> dict[int, str]:
+    """What broke an image, by `broken_by`."""
+    attacks = {number: attack_name(row) for number, row in enumerate(model.attacks, start=1)}
+    return {-1: "stands", 0: "clean", **attacks}
 
 
 def _lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:

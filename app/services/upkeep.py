@@ -42,6 +42,8 @@ def _clear(lab: Lab) -> None:
         remove(lab.files.dataset(dataset_id))
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):
         remove(lab.files.result(job_id))
+        remove(lab.files.onnx(job_id))
+        remove(lab.files.adversarial(job_id))
         remove(lab.files.checkpoints(job_id))
     left = lab.files.with_checkpoints() - {params.get("continue_from") for params in active}
     for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -11,27 +10,18 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import BinaryIO
 
-from PIL import Image
-
 from app.contracts.jobs import JobKind
 from app.contracts.views import JobView
-from app.errors import InvalidInput, LabError, TooLarge, Unavailable, UnsupportedMedia
+from app.errors import InvalidInput, LabError, TooLarge, Unavailable
+from app.services import readers, reencoding
 from app.services.lab import Lab
 from app.store import catalogue
 from app.store.files import atomic_write
 from app.store.tables import UploadRow
-from imagefile import (
-    MAX_PIXELS,
-    TooManyPixelsError,
-    UnknownFormatError,
-    UnreadableImageError,
-    read_rgb,
-)
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_IMAGE_BYTES = 10 * 2**20
-_STORED_SIDE = 512
-"""Longest side kept; models see at most 64 pixels, and pages need no more."""
+MAX_IMAGE_BYTES = 32 * 2**20
+"""A photograph of 24 megapixels fits."""
+_DECODES_WITHIN_S = 20.0
 _CHUNK = 2**20
 
 
@@ -97,12 +87,19 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     if len(data) > MAX_IMAGE_BYTES:
         raise TooLarge(
             f"The image is larger than {MAX_IMAGE_BYTES // 2**20} MB.",
-            hint="The models see at most 64 × 64 pixels: send a smaller one.",
+            hint="The models see at most 224 × 224 pixels: send a smaller one.",
             field="image",
         )
     if not data:
         raise InvalidInput("The image is empty.", field="image")
-    png = _reencode(data)
+    try:
+        png = readers.read(_DECODES_WITHIN_S, reencoding.as_png, data)
+    except readers.ExhaustedError:
+        raise TooLarge(
+            "Decoding the image takes more time or memory than the lab gives to one picture.",
+            hint="Send a smaller one: models see at most 224 × 224 pixels.",
+            field="image",
+        ) from None
     upload_id = uuid.uuid4().hex
     with _stored(lab, upload_id) as target:
         target.write(png)
@@ -139,37 +136,6 @@ def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
         raise Unavailable(
             f"The file cannot be stored: {error.strerror}.",
             hint="Make room in the lab's data folder.",
-        ) from error
-
-
-def _reencode(data: bytes) -> bytes:
-    """PNG bytes of the picture, and nothing else of the file."""
-    picture = _read(data)
-    picture.thumbnail((_STORED_SIDE, _STORED_SIDE), Image.Resampling.LANCZOS)
-    picture.info.clear()  # colour profile, comments, EXIF
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _read(data: bytes) -> Image.Image:
-    try:
-        return read_rgb(data, formats=IMAGE_FORMATS)
-    except UnknownFormatError as error:
-        raise UnsupportedMedia(
-            f"The file is {error}.", hint="Send one of these formats.", field="image"
-        ) from None
-    except TooManyPixelsError as error:
-        raise TooLarge(
-            f"The image has {error.count} pixels.",
-            hint=f"At most {MAX_PIXELS // 10**6} million pixels are accepted.",
-            field="image",
-        ) from None
-    except UnreadableImageError as error:
-        raise InvalidInput(
-            "The image is damaged and cannot be decoded.",
-            hint="Open it in an image editor and save it again.",
-            field="image",
         ) from error
 
 

@@ -10,6 +10,8 @@ from sqlalchemy import delete, func, select, update
 
 from app.contracts.jobs import JobKind
 from app.contracts.listings import Shelf
+from app.contracts.recipes import TEACHERS
+from app.contracts.results import Lineage
 from app.store import marks
 from app.store.db import Database
 from app.store.paging import page_of
@@ -18,6 +20,8 @@ from app.store.transitions import touched
 
 is_best = ModelRow.card["kept"].as_string() == "best"
 """Whether a model is the best epoch of its training."""
+_is_own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
+"""Whether a model did not come with the lab; cards of lab 0.2 and earlier do not say it."""
 
 
 def datasets(
@@ -40,6 +44,15 @@ def datasets_page(
     newest = (DatasetRow.created_at.desc(), DatasetRow.id.desc())
     found = select(DatasetRow).where(*kept)
     return page_of(database, DatasetRow, found, newest, offset=offset, limit=limit)
+
+
+def datasets_of_size(database: Database, image_size: int) -> list[DatasetRow]:
+    """Datasets on the list with images of so many pixels a side, newest first."""
+    sized = DatasetRow.report["image_size"].as_integer() == image_size
+    query = select(DatasetRow).where(sized, *marks.on_shelf(DatasetRow, Shelf.LIST))
+    with database.reading() as session:
+        newest = query.order_by(DatasetRow.created_at.desc(), DatasetRow.id.desc())
+        return list(session.scalars(newest))
 
 
 def datasets_like(database: Database, text: str, *, limit: int) -> list[DatasetRow]:
@@ -124,6 +137,18 @@ def models_like(database: Database, text: str, *, limit: int) -> list[ModelRow]:
         return list(session.scalars(newest.limit(limit)))
 
 
+def teachers(database: Database, *, limit: int) -> list[ModelRow]:
+    """Clean models on the list: the lab's own before those that came with it, and of each the most
+    accurate on held-out images first.
+    """
+    kept = (ModelRow.recipe.in_(TEACHERS), *marks.on_shelf(ModelRow, Shelf.LIST))
+    accurate = (ModelRow.clean.is_(None), ModelRow.clean.desc())
+    newest = (ModelRow.created_at.desc(), ModelRow.id.desc())
+    query = select(ModelRow).where(*kept).order_by(_is_own.desc(), *accurate, *newest)
+    with database.reading() as session:
+        return list(session.scalars(query.limit(limit)))
+
+
 def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelRow | None:
     """A registered model; one in the bin only when `deleted`."""
     with database.reading() as session:
@@ -141,13 +166,31 @@ def models_by_id(
         return {row.id: row for row in session.scalars(query)}
 
 
-def checksums(
-    database: Database, dataset_id: str, model_ids: Sequence[str]
-) -> tuple[str | None, dict[str, str]]:
-    """Of a dataset, None where it is gone, and by id of the models that are there."""
-    held = dataset(database, dataset_id)
-    models = models_by_id(database, model_ids)
-    return None if held is None else held.checksum, {id_: m.sha256 for id_, m in models.items()}
+def counts(database: Database) -> tuple[int, int]:
+    """How many models and datasets there are that are not in the bin."""
+    models, datasets = (
+        select(func.count(table.id)).where(table.deleted_at.is_(None)).scalar_subquery()
+        for table in (ModelRow, DatasetRow)
+    )
+    with database.reading() as session:
+        return session.execute(select(models, datasets)).one()._tuple()
+
+
+def checksums(database: Database, lineages: Collection[Lineage]) -> dict[str, str]:
+    """Checksums by id of the datasets and models that these may be: of the same id, or the same
+    checksum. Those in the bin are left out; newer ones come first.
+    """
+    ids, sums = {one.id for one in lineages}, {one.sha256 for one in lineages}
+    found: dict[str, str] = {}
+    with database.reading() as session:
+        for table, sha256 in ((DatasetRow, DatasetRow.checksum), (ModelRow, ModelRow.sha256)):
+            query = (
+                select(table.id, sha256)
+                .where(table.id.in_(ids) | sha256.in_(sums), table.deleted_at.is_(None))
+                .order_by(table.created_at.desc())
+            )
+            found |= {id_: sha for id_, sha in session.execute(query) if sha is not None}
+    return found
 
 
 def best_models(database: Database, parent: str) -> dict[str, ModelRow]:
@@ -178,12 +221,10 @@ def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
     Those that came with the lab stay in the bin: without their rows the next start would take
     them for new ones.
     """
-    # Cards of lab 0.2 and earlier do not say where a model comes from.
-    own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
     left = select(ModelRow.job_id).where(is_best, ModelRow.job_id.is_not(None))
     without = (JobRow.kind == JobKind.TRAIN, JobRow.clean.is_not(None), JobRow.id.not_in(left))
     unsorted = update(JobRow).where(*without).values(clean=None, robust=None)
-    return marks.empty_bin(database, ModelRow, own, older_than_s=older_than_s, then=unsorted)
+    return marks.empty_bin(database, ModelRow, _is_own, older_than_s=older_than_s, then=unsorted)
 
 
 def students_of(database: Database, model_id: str) -> int:

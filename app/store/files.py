@@ -13,7 +13,10 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
-_UNFINISHED = ("uploads/.*.part", "models/.*.part", "results/.*.part", "models/*.converted")
+_UNFINISHED = (
+    "uploads/.*.part", "models/.*.part", "results/.*.part", "adversarial/*/.*.part",
+    "models/*.converted",
+)  # fmt: skip
 """What `atomic_write` and the conversion of weights leave when their process is killed."""
 _WRITTEN_WITHIN_S = 24 * 3600.0
 
@@ -29,7 +32,7 @@ class Files:
 
         Raises OSError where the data folder cannot be written.
         """
-        for folder in ("uploads", "datasets", "models", "results", "checkpoints"):
+        for folder in ("uploads", "datasets", "models", "results", "checkpoints", "adversarial"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         forgotten = time.time() - _WRITTEN_WITHIN_S
         for pattern in _UNFINISHED:
@@ -50,6 +53,14 @@ class Files:
     def result(self, job_id: str) -> Path:
         return self.root / "results" / f"{job_id}.json"
 
+    def onnx(self, job_id: str) -> Path:
+        """The network that a release job wrote."""
+        return self.root / "results" / f"{job_id}.onnx"
+
+    def adversarial(self, job_id: str) -> Path:
+        """The folder of the adversarial images that an evaluation kept, a file for each model."""
+        return self.root / "adversarial" / job_id
+
     def checkpoints(self, job_id: str) -> Path:
         """The folder where a training job keeps what it needs to go on."""
         return self.root / "checkpoints" / job_id
@@ -68,6 +79,18 @@ class Files:
         with atomic_write(path) as stream:
             stream.write(result.model_dump_json().encode())
         return path.name
+
+
+def keep_private(root: Path) -> None:
+    """From now on what this process writes is for its owner alone, whatever the umask was; and the
+    data folder is nobody else's to look into.
+
+    Raises OSError where the folder cannot be made.
+    """
+    os.umask(0o077)
+    root.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):  # another user's, who says who may look
+        root.chmod(0o700)
 
 
 @contextmanager

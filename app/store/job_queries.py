@@ -218,6 +218,13 @@ def first_queued(database: Database, parent: str) -> str | None:
         return session.scalar(query)
 
 
+def unfinished_count(database: Database) -> int:
+    """How many jobs are not over, parents among them."""
+    query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))
+    with database.reading() as session:
+        return session.scalar(query) or 0
+
+
 def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
     """How many jobs are queued or running in each queue; parents wait in none."""
     query = (
@@ -227,6 +234,22 @@ def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
     )
     with database.reading() as session:
         return {(Queue(q), JobStatus(s)): n for q, s, n in session.execute(query)}
+
+
+def by_kind(database: Database) -> dict[tuple[str, ...], int]:
+    """How many jobs that are not in the bin there are of each kind and status."""
+    of = JobRow.kind, JobRow.status
+    query = select(*of, func.count()).where(JobRow.deleted_at.is_(None)).group_by(*of)
+    with database.reading() as session:
+        return {(kind, status): count for kind, status, count in session.execute(query)}
+
+
+def ended_since(database: Database, kinds: Sequence[JobKind], since: float) -> list[str]:
+    """The jobs of these kinds that ended since then, the first to end first."""
+    over = (JobRow.kind.in_(kinds), JobRow.status.not_in(UNFINISHED), JobRow.finished_at >= since)
+    query = select(JobRow.id).where(*over, JobRow.deleted_at.is_(None))
+    with database.reading() as session:
+        return list(session.scalars(query.order_by(JobRow.finished_at, JobRow.id)))
 
 
 def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:

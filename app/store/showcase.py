@@ -16,10 +16,11 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from app.contracts.results import ModelCard, Picture, Showcase, ShowcasePicture
+from app.settings import BESIDE
 from app.store import shipped
 
 _LOG = logging.getLogger("lab.shipped")
-EXAMPLES = Path(__file__).resolve().parents[2] / "static" / "examples"
+EXAMPLES = BESIDE / "static" / "examples"
 FOLDER, INDEX = "showcase", "showcase.json"
 _POOL = TypeAdapter(tuple[Picture, ...])
 

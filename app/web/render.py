@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import ClassVar
 
 from fastapi import Request
@@ -15,10 +14,10 @@ from markupsafe import Markup
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
 from app.errors import LabError
-from app.settings import VERSION
+from app.settings import BESIDE, VERSION
 from app.web import words
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+TEMPLATES = BESIDE / "templates"
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,20 @@ class Shell:
     """Of the lab."""
 
 
+_NAMES = "href|src|action|formaction|hx-get|hx-post|data-image|data-results|data-given"
+_ADDRESS = re.compile(rf'(?<=\s)({_NAMES})="/(?!/)')
+"""Where pages name an address of the lab. Quotes of outside text are escaped, so none is one."""
 _OWN_LINK = re.compile(r'<a href="/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 
 
+_OWN_FORM = re.compile(r'<form [^>]*action="/.*?</form>', re.DOTALL)
+
+
 def _unlinked(html: Markup) -> Markup:
-    """Escaped HTML whose links into the lab are plain text: outside of it they lead nowhere."""
-    return Markup(_OWN_LINK.sub(r"\1", html))
+    """Escaped HTML whose links into the lab are plain text and without its forms: outside of it
+    they lead nowhere.
+    """
+    return Markup(_OWN_LINK.sub(r"\1", _OWN_FORM.sub("", html)))
 
 
 def _environment() -> Environment:
@@ -96,11 +103,20 @@ def _environment() -> Environment:
 ENVIRONMENT = _environment()
 
 
+def own_address(request: Request) -> str:
+    """Where whoever asks finds the lab: `http://127.0.0.1:8000`, `https://example.org/lab`."""
+    root: str = request.app.state.settings.root_path
+    return str(request.base_url).rstrip("/") + root
+
+
 def render(request: Request, context: Context, *, status: int = 200) -> HTMLResponse:
     """The page of a context. Every field of the context is a variable of its template."""
     values = {field.name: getattr(context, field.name) for field in fields(context)}
     shell = Shell(path=request.url.path, version=VERSION)
     html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
+    root = request.app.state.settings.root_path
+    if root:
+        html = _ADDRESS.sub(rf'\1="{root}/', html)
     return HTMLResponse(html, status_code=status)
 
 

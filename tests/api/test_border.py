@@ -7,7 +7,10 @@ import socket
 
 import httpx
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from app.border import Border
 from app.main import create_app
 from app.services.lab import Lab
 from app.settings import Settings
@@ -133,6 +136,34 @@ def test_a_small_body_is_all_that_json_needs(client: httpx.Client) -> None:
     assert answer.status_code == 422
     answer = client.post("/api/jobs", content=b" " * (2**20 + 1), headers=headers)
     problem(answer, 413)
+
+
+def test_a_body_of_very_many_values_is_not_read(client: httpx.Client) -> None:
+    def sent(values: int) -> httpx.Response:
+        models = ",".join(["0"] * values)
+        body = '{"kind": "evaluate", "params": {"models": [' + models + "]}}"
+        return client.post("/api/jobs", content=body, headers={"Content-Type": "application/json"})
+
+    problem(sent(10_001), 413)
+    assert len(problem(sent(9_000), 422)) == 100
+
+
+def test_headers_that_nobody_reads_reach_nobody(settings: Settings) -> None:
+    seen: list[bytes] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(name for name, _ in scope["headers"])
+        await Response()(scope, receive, send)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(Border(inner, limit_of=lambda _: 0, names=(), root=""))
+        headers = {"Cookie": 'a="' + "\\" * 40_000 + '"', "X-Own": "1", "Idempotency-Key": "k"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.get("/", headers=headers)
+
+    assert asyncio.run(ask()).status_code == 200
+    assert {b"host", b"idempotency-key"} <= set(seen)
+    assert not {b"cookie", b"x-own", b"user-agent"} & set(seen)
 
 
 def test_static_files_are_sent_small(client: httpx.Client) -> None:

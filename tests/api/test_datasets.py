@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import io
 import socket
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from app.contracts.jobs import Queue
@@ -18,6 +21,7 @@ from app.store import catalogue
 from tests.api.problems import problem
 from tests.plugins.stock import stock_dataset
 
+PARTS = {"train": 5, "test": 4}
 ARCHIVE = ("pets.zip", b"PK\x03\x04 not checked here", "application/zip")
 
 
@@ -78,6 +82,19 @@ def test_a_refused_import_leaves_nothing(
     assert problem(answer, 422) == [field]
     assert uploads_on_disk(lab) == []
     assert client.get("/api/jobs").json()["total"] == 0
+
+
+def test_a_preview_and_the_order_of_classes_are_asked_for(client: httpx.Client) -> None:
+    fields = {"name": "Set", "preview": "true", "order": "sorted", "encoding": "cp932",
+              "image_size": "224", "classes": ["dog", "cat"]}  # fmt: skip
+    job = client.post("/api/datasets", data=fields, files={"file": ARCHIVE}).json()
+    assert job["title"] == "Look at Set"
+    asked = {name: job["params"][name] for name in fields}
+    assert asked == {**fields, "preview": True, "image_size": 224}
+    drawn = client.post(
+        "/api/datasets", data={"name": "Set", "source": "shapes", "preview": "true"}
+    )
+    assert problem(drawn, 422) == ["preview"]
 
 
 def test_an_empty_archive_is_refused(client: httpx.Client, lab: Lab) -> None:
@@ -171,3 +188,26 @@ def test_looking_at_datasets(client: httpx.Client, lab: Lab) -> None:
     assert client.get("/api/datasets", params={"name": "first"}).json() == []
     problem(client.get(f"/api/datasets/{'0' * 32}"), 404)
     assert problem(client.get("/api/datasets/x"), 422) == ["dataset_id"]
+
+
+def test_a_manifest_names_every_image_in_order(client: httpx.Client, lab: Lab) -> None:
+    dataset = stock_dataset(lab, classes=("cat", "=dog", "ship"))
+    problem(client.get(f"/api/datasets/{dataset}/manifest.csv"), 404)
+    folder = lab.files.dataset(dataset)
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    images = {part: rng.integers(0, 256, (n, 4, 4, 3), np.uint8) for part, n in PARTS.items()}
+    labels = {part: np.arange(n) % 3 for part, n in PARTS.items()}
+    for part in PARTS:
+        np.save(folder / f"{part}_images.npy", images[part])
+        np.save(folder / f"{part}_labels.npy", labels[part])
+    answer = client.get(f"/api/datasets/{dataset}/manifest.csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert 'filename="Pets-' in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    names = ("cat", "'=dog", "ship")
+    assert [tuple(row.values()) for row in rows] == [
+        (part, str(i), str(k), names[k], hashlib.sha256(images[part][i].tobytes()).hexdigest())
+        for part in PARTS
+        for i, k in enumerate(labels[part].tolist())
+    ]

@@ -18,6 +18,7 @@ import httpx
 import pytest
 import redis
 
+from app.api import events
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import BELL, JobStatus
 from app.services.lab import Lab
@@ -107,6 +108,15 @@ def test_not_a_number_does_not_break_the_stream(
     finish(lab, claim)
     metrics = next(e for e in stream(client, claim.job_id) if e.event == "metrics")
     assert metrics.data["values"] == {"loss": None, "lr": 0.1}
+
+
+def test_one_stream_too_many_is_told_when_to_come_back(
+    client: httpx.Client, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_MOST_STREAMS", 0)
+    answer = client.get(f"/api/jobs/{claim.job_id}/events")
+    problem(answer, 503)
+    assert answer.headers["retry-after"] == "5"
 
 
 @pytest.mark.parametrize("how", ["header", "query", "both"])

@@ -9,12 +9,15 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
-from app.contracts.export import MAX_BYTES, Export
+from app.api import fields
+from app.contracts.export import MAX_BYTES, MAX_VALUES, Export
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import EvaluationResult, Lineage
 from app.services.lab import Lab
+from app.store.tables import ModelRow
 from tests.api.problems import problem
 from tests.web.examples import (
     CLASSES,
@@ -216,16 +219,38 @@ def test_other_data_or_weights_are_refused(client: httpx.Client, exported: dict[
     def no_checksum(body: Any) -> None:
         del body["models"][1]
 
-    def unknown_model(body: Any) -> None:
-        text = json.dumps(body).replace(body["params"]["models"][1], "9" * 32)
-        body.update(json.loads(text))
-
     assert "dataset “Pets” has the checksum 000000000000… in this lab and ffff" in refused(
         other_data
     )
     assert "model “Student” has the checksum 222222222222… in this lab" in refused(other_weights)
     assert "does not tell the checksum" in refused(no_checksum)
-    assert "has no model “Student”" in refused(unknown_model)
+
+
+def test_in_another_lab_checksums_decide(
+    client: httpx.Client, lab: Lab, exported: dict[str, Any]
+) -> None:
+    """Its dataset and models have other ids; each is found, and what is missing is said."""
+    student = exported["models"][1]["lineage"]
+    student["sha256"] = exported["result"]["models"][1]["sha256"] = "3" * 64
+    with lab.database.writing() as session:
+        session.execute(
+            update(ModelRow).where(ModelRow.id == student["id"]).values(sha256="3" * 64)
+        )
+    named = [exported["dataset"]["lineage"], *(m["lineage"] for m in exported["models"])]
+    elsewhere = json.dumps(exported)
+    for lineage in named:
+        elsewhere = elsewhere.replace(lineage["id"], an_id())
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/api/jobs/rerun", content=elsewhere, headers=headers)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["params"] == exported["params"]
+
+    for noun, lineage in zip(("dataset", "model", "model"), named, strict=True):
+        body = json.loads(elsewhere.replace(lineage["sha256"], "f" * 64))
+        answer = client.post("/api/jobs/rerun", json=body)
+        problem(answer, 409)
+        said = f"This lab has no {noun} “{lineage['name']}” with the checksum ffffffffffff…."
+        assert answer.json()["detail"] == said
 
 
 @pytest.mark.parametrize(
@@ -271,3 +296,16 @@ def test_a_large_export_is_read_and_a_huge_one_is_not(
     assert client.post("/api/jobs/rerun", content=large, headers=headers).status_code == 202
     huge = b" " * (MAX_BYTES + 2**20 + 1)
     assert problem(client.post("/api/jobs/rerun", content=huge, headers=headers), 413) == []
+
+
+def test_an_export_that_takes_too_much_is_given_up(
+    client: httpx.Client, exported: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    many = b"[" + b"[]," * MAX_VALUES + b"[]]"
+    problem(client.post("/api/jobs/rerun", content=many, headers=headers), 413)
+    monkeypatch.setattr(fields, "_READS_WITHIN_S", 0.5)
+    slow = b'{"models": [' + b"{}," * 1_000_000 + b"{}]}"
+    problem(client.post("/api/jobs/rerun", content=slow, headers=headers), 413)
+    monkeypatch.undo()
+    assert client.post("/api/jobs/rerun", json=exported).status_code == 202

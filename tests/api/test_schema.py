@@ -32,6 +32,9 @@ ROUTES = {
     "/api/jobs/{job_id}/export.json": {"get"},
     "/api/jobs/{job_id}/export.csv": {"get"},
     "/api/jobs/{job_id}/images.csv": {"get"},
+    "/api/jobs/{job_id}/release.zip": {"get"},
+    "/api/jobs/{job_id}/adversarial/{model_id}.npz": {"get"},
+    "/api/jobs/{job_id}/adversarial/{model_id}.zip": {"get"},
     "/api/jobs/{job_id}/ablation": {"get"},
     "/api/jobs/{job_id}/ablation.csv": {"get"},
     "/api/jobs/{job_id}/ablation/contrasts": {"get"},
@@ -41,6 +44,7 @@ ROUTES = {
     "/api/board/conditions": {"get"},
     "/api/datasets": {"get", "post"},
     "/api/datasets/{dataset_id}": {"get", "patch", "delete"},
+    "/api/datasets/{dataset_id}/manifest.csv": {"get"},
     "/api/datasets/{dataset_id}/restore": {"post"},
     "/api/models": {"get", "post"},
     "/api/models/{model_id}": {"get", "patch", "delete"},
@@ -78,7 +82,9 @@ def test_parameters_are_described_with_their_bounds(schema: Any) -> None:
     assert (epochs["minimum"], epochs["maximum"], epochs["default"]) == (1, 1000, 10)
     assert set(parts["LiveForm"]["required"]) == {"image", "models"}
     body = schema["paths"]["/api/jobs"]["post"]["requestBody"]["content"]["application/json"]
-    assert set(body["schema"]["discriminator"]["mapping"]) == {"train", "evaluate", "ablation"}
+    assert set(body["schema"]["discriminator"]["mapping"]) == {
+        "train", "evaluate", "release", "ablation",
+    }  # fmt: skip
 
 
 @pytest.mark.slow

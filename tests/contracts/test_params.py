@@ -78,7 +78,7 @@ def test_what_is_wrong_elsewhere_is_not_said_of_the_smoothing_too() -> None:
         (TrainParams, TRAIN, "name", ["", "  ", "x" * 81, "two\nlines", "nul\0"]),
         (TrainParams, TRAIN, "dataset", ["A" * 32, "a" * 31, "../etc/passwd", ID + "\n"]),
         (TrainParams, TRAIN, "architecture",
-         ["wrn-28", "wrn-11-2", "wrn-4-2", "wrn-10-0", "resnet-18", "wrn-10-2\n"]),
+         ["wrn-28", "wrn-11-2", "wrn-4-2", "wrn-10-0", "resnet-20", "wrn-10-2\n"]),
         (EvaluateParams, EVALUATE, "models", [[], [ID, ID], [ID] * 9]),
         (EvaluateParams, EVALUATE, "epsilons", [[0.1, 0.1], [0.2, 0.1], [-0.1], [0.26]]),
         (EvaluateParams, EVALUATE, "epsilon", [0, 0.26]),
@@ -87,7 +87,7 @@ def test_what_is_wrong_elsewhere_is_not_said_of_the_smoothing_too() -> None:
         (ExplainParams, EXPLAIN, "max_epsilon", [0, 0.26, "65/255"]),
         (ExplainParams, EXPLAIN, "label", ["x" * 201]),
         (ExplainParams, EXPLAIN, "models", [[], [ID, ID], [ID] * 7]),
-        (ImportParams, IMPORT, "image_size", [31, 48, 128]),
+        (ImportParams, IMPORT, "image_size", [31, 48, 256]),
         (ImportParams, IMPORT, "upload", [ID]),
     ],
 )  # fmt: skip

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
-from imagefile import UnreadableImageError
+from imagefile import Remark, UnreadableImageError
 from tests.data.packing import encode, pixels
+from tests.test_imagefile import SIDE, deep_png
 from worker.data import decode_image
+from worker.data.images import Decoded, decode_picture
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -21,7 +23,7 @@ def flat(colour: object, mode: str = "RGB", size: tuple[int, int] = (40, 40)) ->
 
 
 @pytest.mark.parametrize("image_size", [32, 64])
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "PPM", "TIFF"])
 def test_lossless_pictures_of_the_right_size_keep_their_pixels(kind: str, image_size: int) -> None:
     original = pixels(0, image_size, image_size)
     data = encode(original, kind, **({"lossless": True} if kind == "WEBP" else {}))
@@ -128,8 +130,9 @@ def png_header(width: int, height: int) -> bytes:
     [
         (b"", "not a PNG"),
         (b"<script>alert(1)</script>", "not a PNG"),
-        (encode(pixels(0), "GIF"), "not a PNG"),
-        (encode(pixels(0), "TIFF"), "not a PNG"),
+        (encode(pixels(0), "ICO"), "not a PNG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC"),
+        (b"8BPS" + bytes(40), "it is Photoshop"),
         (encode(pixels(0))[:-200], "damaged"),
         (encode(pixels(0), "JPEG")[:-200], "damaged"),
         (encode(pixels(0), "WEBP")[:-200], "damaged"),
@@ -161,3 +164,191 @@ def test_any_damage_gives_a_picture_or_a_reason(
     except UnreadableImageError:
         return
     assert decoded.shape == (32, 32, 3)
+
+
+def test_avif_and_gif_are_read() -> None:
+    two = Image.fromarray(np.where(pixels(1) > 127, 255, 0).astype(np.uint8)[..., 0])
+    shown = np.asarray(two.convert("RGB"))
+    np.testing.assert_array_equal(decode_image(encode(two, "GIF"), image_size=32), shown)
+    near = decode_image(encode(flat((200, 60, 120)), "AVIF", quality=95), image_size=32)
+    assert np.abs(near.astype(int) - (200, 60, 120)).max() <= 4
+
+
+# What is odd, and no damage
+
+
+def decoded(data: bytes, **options: int) -> Decoded:
+    return decode_picture(data, image_size=32, **options)
+
+
+def matrix_profile(red: tuple, green: tuple, blue: tuple, gamma: float) -> bytes:
+    """An ICC profile of version 2 from its primaries (XYZ under D50), as the specification says."""
+
+    def xyz(values: tuple) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in values))
+
+    name = b"Wide\0"
+    about = b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78)
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    tags = {
+        b"desc": about, b"wtpt": xyz((0.9642, 1.0, 0.8249)), b"rXYZ": xyz(red),
+        b"gXYZ": xyz(green), b"bXYZ": xyz(blue), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve,
+        b"cprt": b"text\0\0\0\0none\0",
+    }  # fmt: skip
+    table, body, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for tag, data in tags.items():
+        padded = data + bytes(-len(data) % 4)
+        table += tag + struct.pack(">II", offset + len(body), len(data))
+        body += padded
+    head = struct.pack(">I4sI4s4s4s12x4s", offset + len(body), b"lcms", 0x02100000, b"mntr",
+                       b"RGB ", b"XYZ ", b"acsp") + bytes(28)  # fmt: skip
+    head += struct.pack(">3i", *(round(v * 65536) for v in (0.9642, 1.0, 0.8249)))
+    return head.ljust(128, b"\0") + table + body
+
+
+# Adobe RGB (1998): primaries adapted to D50, gamma 563/256, from its specification.
+ADOBE = matrix_profile(
+    (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457), 563 / 256
+)
+
+
+def adobe_to_srgb(levels: np.ndarray) -> np.ndarray:
+    """By the two specifications: linear light through XYZ, without any colour engine."""
+    to_xyz = np.array(
+        [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
+    )
+    srgb = np.array(
+        [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+    )
+    linear = (levels / 255.0) ** (563 / 256) @ to_xyz.T @ np.linalg.inv(srgb).T
+    linear = linear.clip(0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_a_colour_profile_is_converted_to_srgb(kind: str) -> None:
+    original = pixels(3) // 2 + 64
+    options = {"lossless": True} if kind == "WEBP" else {}
+    found = decoded(encode(original, kind, icc_profile=ADOBE, **options))
+    assert found.remarks == (Remark.PROFILE,)
+    shift = np.abs(original - adobe_to_srgb(original)).max(axis=(1, 2))
+    assert np.median(shift) > 8  # as much as a usual budget
+    np.testing.assert_allclose(found.pixels, adobe_to_srgb(original), atol=1.5)
+
+
+def test_a_profile_keeps_what_is_see_through() -> None:
+    levels = np.concatenate([pixels(3), np.full((32, 32, 1), 255, np.uint8)], axis=-1)
+    levels[:, :9, 3] = 0
+    found = decoded(encode(levels, icc_profile=ADOBE)).pixels
+    assert (found[:, :9] == 255).all()
+    np.testing.assert_allclose(found[:, 9:], adobe_to_srgb(levels[:, 9:, :3]), atol=1.5)
+
+
+def test_srgb_and_unreadable_profiles_leave_pixels_alone() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    original = pixels(3)
+    for profile, said in ((srgb, ()), (b"no profile", (Remark.PROFILE_UNREAD,))):
+        found = decoded(encode(original, icc_profile=profile))
+        assert found.remarks == said
+        np.testing.assert_array_equal(found.pixels, original)
+
+
+def test_grey_with_a_profile_of_colours_stays_grey() -> None:
+    found = decoded(encode(Image.fromarray(pixels(3)[..., 0]), icc_profile=ADOBE)).pixels
+    assert np.ptp(found.astype(int), axis=-1).max() <= 1
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+def test_a_jpeg_without_its_end_marker_is_whole(options: dict[str, object]) -> None:
+    data = encode(pixels(4, 96, 128), "JPEG", **options)
+    whole = decoded(data)
+    assert whole.remarks == ()
+    for cut in (1, 2):
+        found = decoded(data[:-cut])
+        assert found.remarks == (Remark.NO_END,)
+        np.testing.assert_array_equal(found.pixels, whole.pixels)
+    for cut in (4, 5, 9, 40, 400):
+        with pytest.raises(UnreadableImageError, match="damaged"):
+            decoded(data[:-cut])
+
+
+def test_a_png_with_long_texts_is_whole() -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("prompt", "x" * 5_000_000, zip=True)
+    texts.add_itxt("more", "y" * 5_000_000)
+    original = pixels(4)
+    data = encode(original, pnginfo=texts)
+    np.testing.assert_array_equal(decoded(data).pixels, original)
+    np.testing.assert_array_equal(decoded(data[:-12]).pixels, original)  # without its IEND
+
+
+def exif_block(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """One directory of EXIF: tag, type and count as TIFF numbers them, and four bytes of value."""
+    found = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries))
+    for tag, kind, count, value in entries:
+        found += struct.pack("<HHI", tag, kind, count) + value.ljust(4, b"\0")
+    return found + bytes(4)
+
+
+SHORT, TEXT, RATIONAL, UNDEFINED = 3, 2, 5, 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(SHORT, b"\6"), (TEXT, b"6"), (UNDEFINED, b"\6"), (SHORT, b"\x63"), (RATIONAL, b"\xff\xff")],
+)
+def test_mistyped_exif_tags_are_no_damage(kind: int, value: bytes) -> None:
+    original = pixels(4)
+    maker = (0x010F, RATIONAL, 1, b"\xff\xff\xff\x7f")  # a name that is no text, far behind the end
+    block = exif_block(maker, (ORIENTATION, kind, 1, value))
+    found = decoded(encode(original, exif=block)).pixels
+    expected = np.rot90(original, -1) if (kind, value) == (SHORT, b"\6") else original
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_adobe_rgb_by_exif_alone_is_said() -> None:
+    inner = 8 + 2 + 12 + 4  # where the next directory begins
+    directories = (
+        exif_block((0x8769, 4, 1, struct.pack("<I", inner)))
+        + struct.pack("<HHHIII", 1, 0xA005, 4, 1, inner + 18, 0)
+        + struct.pack("<HHHI4sI", 1, 1, TEXT, 4, b"R03\0", 0)
+    )
+    assert decoded(encode(pixels(4), exif=directories)).remarks == (Remark.ADOBE_RGB,)
+
+
+@pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
+@pytest.mark.parametrize(
+    ("depth", "said"), [(8, (Remark.DEPTH_8,)), (12, (Remark.DEPTH_12,)), (16, ())]
+)
+def test_16_bits_are_scaled_by_those_in_use(
+    colour_type: int, depth: int, said: tuple[Remark, ...]
+) -> None:
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    levels = np.random.default_rng(5).integers(0, 2**depth, (SIDE, SIDE, channels))
+    levels[0, 0] = 2**depth - 1
+    if channels in (2, 4):
+        levels[..., -1] = 0xFFFF
+    found = decoded(deep_png(levels, colour_type))
+    assert (found.depth, found.remarks) == (depth, said)
+    colours = levels[..., :3] if channels > 2 else np.repeat(levels[..., :1], 3, axis=-1)
+    np.testing.assert_array_equal(found.pixels, colours >> (depth - 8))
+
+
+def test_a_depth_that_is_known_is_not_guessed() -> None:
+    levels = np.random.default_rng(5).integers(0, 256, (SIDE, SIDE, 1))
+    found = decoded(deep_png(levels, 0), depth=12)
+    np.testing.assert_array_equal(found.pixels[..., 0], levels[..., 0] >> 4)
+
+
+def test_numbers_of_an_unknown_range_are_refused() -> None:
+    floats = Image.fromarray(np.random.default_rng(5).random((40, 40)).astype(np.float32))
+    with pytest.raises(UnreadableImageError, match="range is not known"):
+        decoded(encode(floats, "TIFF"))
+
+
+def test_the_first_of_many_pictures_is_said() -> None:
+    frames = [flat(colour) for colour in ((200, 0, 0), (0, 200, 0))]
+    for kind in ("GIF", "TIFF", "PNG"):
+        found = decoded(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
+        assert found.remarks == (Remark.FIRST_OF_MANY,)
+        assert (found.pixels == (200, 0, 0)).all()

@@ -109,6 +109,8 @@ FACTS_CASES: list[tuple[str, dict[str, Any], Light]] = [
     ("autoattack_gap", {"autoattack": accuracy(469)}, Light.AMBER),
     ("autoattack_gap", {"autoattack": accuracy(420)}, Light.AMBER),
     ("autoattack_gap", {"autoattack": accuracy(419)}, Light.RED),
+    ("better_than_chance", {"clean": accuracy(122)}, Light.GREEN),
+    ("better_than_chance", {"clean": accuracy(118)}, Light.AMBER),
     ("noise", {"attacks": rows(noise=2)}, Light.GREEN),
     ("noise", {"attacks": rows(noise=3)}, Light.RED),
     ("noise", {"attacks": ()}, Light.AMBER),
@@ -330,6 +332,26 @@ def test_fgsm_as_the_main_attack_is_never_green_without_autoattack() -> None:
     facts = replace(FACTS, attack=alone, main=FACTS.fgsm, only_fgsm=0, doubled=None)
     assert light(judge(facts, PROBE), "stronger_than_fgsm") is Light.GREEN
     assert light(judge(replace(facts, autoattack=None), PROBE), "stronger_than_fgsm") is Light.AMBER
+
+
+@pytest.mark.parametrize(
+    ("attack", "cause"),
+    [
+        (Attack(steps=3), "3 steps of 0.25 ε cannot cross the ball"),
+        (Attack(steps=7), "7 steps of 0.25 ε cannot cross the ball"),
+        (Attack(steps=1, relative_step=1), "1 step of 1 ε cannot cross the ball"),
+        (Attack(steps=3, random_start=False), "3 steps of 0.25 ε cannot cross the ball"),
+        (Attack(steps=8), "look for masking"),
+        (Attack(steps=4, random_start=False), "look for masking"),
+        (Attack(method=Method.APGD_CE, steps=3), "look for masking"),
+    ],
+)
+def test_of_fgsm_ahead_the_nearest_cause_is_named(attack: Attack, cause: str) -> None:
+    facts = replace(FACTS, attack=attack, fgsm=accuracy(FACTS.main.correct - 50))
+    (check,) = (c for c in judge(facts, PROBE).checks if c.id == "stronger_than_fgsm")
+    assert check.light is Light.RED
+    assert cause in check.sentence
+    assert ("masking" in check.sentence) == attack.crosses
 
 
 def test_rounding_is_no_fault_of_the_attack_at_budgets_below_two_grey_levels() -> None:

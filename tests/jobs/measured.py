@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from sqlalchemy import update
 from torch import Tensor
 
-from app.contracts.results import DatasetReport, Lineage
+from app.contracts.params import TrainParams
+from app.contracts.results import Accuracy, DatasetReport, Environment, Lineage, ModelCard
 from app.store.tables import DatasetRow, ModelRow
 from tests.jobs.runs import open_lab
 from tests.plugins.images import MINI
 from worker import registry
-from worker.data import Dataset, import_archive, load_dataset
+from worker.data import Dataset, Wishes, import_archive, load_dataset
 from worker.jobs.context import WorkerLab
 from worker.models import Classifier, build
 
@@ -43,8 +45,7 @@ def open_measured(folder: Path) -> Measured:
     import_archive(
         MINI,
         lab.files.dataset(dataset_id),
-        image_size=32,
-        seed=0,
+        wishes=Wishes(image_size=32),
         label="CIFAR-10",
         source=MINI.name,
         progress=lambda done, total: None,
@@ -144,3 +145,25 @@ def gradient(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
     loss = -log_probabilities.gather(1, y[:, None]).sum()
     (found,) = torch.autograd.grad(loss, x)
     return found
+
+
+def change(measured: Measured, model: str, **values: Any) -> None:
+    """Change the row of a model."""
+    with measured.lab.database.writing() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == model).values(**values))
+
+
+def with_whole_cards(measured: Measured) -> Measured:
+    """The same, its models with all that a card says."""
+    dataset = Lineage(id=measured.dataset_id, name="CIFAR-10", sha256=measured.dataset.checksum)
+    for model, name in ((measured.teacher, "Teacher"), (measured.student, "Student")):
+        card = ModelCard(
+            name=name, architecture="wrn-10-1", parameters=77_000, image_size=32,
+            classes=measured.dataset.class_names, dataset=dataset, teacher=None,
+            params=TrainParams(name=name, dataset=measured.dataset_id), selection="fitted",
+            epoch=1, validation_clean=Accuracy.of(1, 2), validation_robust=None,
+            environment=Environment(code_version="0", torch="0", device="cpu", threads=1,
+                                    seconds=1.0),
+        )  # fmt: skip
+        change(measured, model, card=card.model_dump(mode="json"))
+    return measured

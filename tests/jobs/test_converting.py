@@ -62,8 +62,9 @@ def refusal(source: Path, target: Path, most: int = 100 * MB) -> str:
     ("saved", "ignored"),
     [
         (STATE, 0),
-        ({"state_dict": STATE, "epoch": 3}, 0),
+        ({"state_dict": STATE, "epoch": 3}, 1),
         ({"model": STATE}, 0),
+        ({"a": {"b": {"c": STATE}}}, 0),
         ({"net": {"state_dict": STATE}}, 0),
         ({"model_state_dict": STATE | {"epoch": 3, "best": 0.5}}, 2),
     ],
@@ -73,7 +74,8 @@ def test_a_state_dict_is_found_in_a_checkpoint(
     saved: dict[str, Any], ignored: int, zipped: bool, source: Path, target: Path
 ) -> None:
     torch.save(saved, source, _use_new_zipfile_serialization=zipped)
-    assert convert(source, target, 100 * MB) == {"tensors": 2, "ignored": ignored}
+    said = convert(source, target, 100 * MB)
+    assert (said["tensors"], said["ignored"]) == (2, ignored)
     torch.testing.assert_close(load_file(target), STATE, rtol=0, atol=0)
 
 
@@ -104,11 +106,12 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(
     ("saved", "reason"),
     [
         (torch.nn.Linear(2, 2), "more than weights"),
-        ({"model": STATE, "net": STATE}, "several networks: model, net"),
+        ({"model": STATE, "net": {n: v + 1 for n, v in STATE.items()}}, "networks: model, net"),
         ([STATE], "no state dict"),
         ({"epoch": 3}, "no weights"),
         ({}, "no weights"),
-        ({"a": {"b": {"c": STATE}}}, "no weights"),
+        ({"a": {"b": {"c": {"d": {"e": STATE}}}}}, "no weights"),
+        ({"optimizer": STATE}, "no weights"),
         ({3: torch.ones(1)}, "no plain name"),
         ({"a\nb": torch.ones(1)}, "no plain name"),
         ({"x" * 301: torch.ones(1)}, "no plain name"),
@@ -146,7 +149,7 @@ def test_a_file_that_ends_early_is_damaged(length: int, source: Path, target: Pa
 
 
 def read(path: Path, tmp_path: Path, check: Callable[[], None] = lambda: None) -> dict[str, Tensor]:
-    with opened(path, scratch=tmp_path / "scratch", check=check) as file:
+    with opened(path, network="", scratch=tmp_path / "scratch", check=check) as file:
         like = {name: torch.tensor(0 if name == "n" else 0.0) for name in file.shapes}
         return file.read({name: name for name in file.shapes}, like)
 
@@ -243,8 +246,8 @@ except OSError as error:
 """
 
 
-LEAVE = "from worker.jobs.converting import leave_network\nprint(leave_network())\n"
-GUARD = "from worker.jobs.converting import guard\nguard()\n"
+LEAVE = "from confinement import leave_network\nprint(leave_network())\n"
+GUARD = "from confinement import guard\nguard()\n"
 # A seccomp filter that answers unshare(2) with EPERM, as Docker's default one does: load the
 # number of the call; unless it is that one, skip the refusal; refuse; allow.
 REFUSE_UNSHARE = """
@@ -289,8 +292,8 @@ def header(text: bytes) -> bytes:
     ("data", "reason"),
     [
         (b"", "neither"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "neither"),
-        (b"<!doctype html><title>404</title>", "neither"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"<!doctype html><title>404</title>", "a web page"),
         (struct.pack("<Q", 2**63) + b"{}", "neither"),
         (header(b"{not json}"), "no valid safetensors"),
         (

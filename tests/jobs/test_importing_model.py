@@ -182,7 +182,7 @@ def test_without_a_normalisation_the_log_says_what_that_means(measured: Measured
 def test_half_a_normalisation_is_none(measured: Measured, has: str, lacks: str) -> None:
     state = {name: value for name, value in teacher(measured).items() if name != lacks}
     said = failure(measured, bring(measured, state))
-    assert f"has the normalisation's {has}, and not its {lacks}" in said
+    assert f"half a normalisation: {has}, and no {lacks} beside it" in said
     given = {name: teacher(measured)[name].tolist() for name in ("mean", "std")}
     assert result(measured, bring(measured, state, **given)).parity < 1e-3
 
@@ -196,6 +196,7 @@ def test_a_normalisation_unlike_that_of_the_file_is_a_question(measured: Measure
     ("change", "reason"),
     [
         ({"head.weight": torch.zeros(9, 64), "head.bias": torch.zeros(9)}, "number of classes"),
+        ({"head.weight": torch.zeros(12, 64), "head.bias": torch.zeros(12)}, "12 outputs"),
         (
             {"body.0.weight": torch.zeros(16, 3, 5, 5)},
             "body.0.weight is 16 × 3 × 5 × 5, not 16 × 3 × 3 × 3",
@@ -205,7 +206,7 @@ def test_a_normalisation_unlike_that_of_the_file_is_a_question(measured: Measure
         ({"head.weight": torch.ones(10, 64, dtype=torch.int8)}, "torch.int8: no plain weight"),
         ({"head.weight": torch.full((10, 64), 1e38)}, "logits are no finite numbers"),
         ({"<b>extra</b>": torch.zeros(1)}, "1 unexpected: <b>extra</b>"),
-        ({"module.body.0.weight": torch.zeros(16, 3, 3, 3)}, "stand for one weight"),
+        ({"module.body.0.weight": torch.zeros(16, 3, 3, 3)}, "unexpected: module.body.0.weight"),
         ({"std": torch.zeros(3)}, "above 0"),
     ],
 )
@@ -217,14 +218,14 @@ def test_weights_that_do_not_fit_are_named(measured: Measured, change: State, re
 def test_weights_that_are_missing_are_named(measured: Measured) -> None:
     state = teacher(measured)
     del state["head.bias"]
-    assert "1 missing: fc.bias" in failure(measured, bring(measured, state))
+    assert "1 missing: head.bias" in failure(measured, bring(measured, state))
 
 
 @pytest.mark.parametrize(
     ("architecture", "reason"),
     [
         ("timm:resnet1", "timm:resnet18"),
-        ("timm:test_vit", "does not fit"),
+        ("timm:test_vit", "do not fit timm:test_vit"),
         ("plugin:nobody.knows", "no architecture"),
         ("preactresnet-18", "missing"),
     ],

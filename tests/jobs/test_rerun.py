@@ -9,39 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
-from app.contracts.params import TrainParams
-from app.contracts.results import Accuracy, Environment, Lineage, ModelCard
 from app.services import exports
 from app.services.lab import Lab
 from app.settings import Settings
-from app.store.tables import ModelRow
-from tests.jobs.measured import Measured, open_measured
+from tests.jobs.measured import Measured, change, open_measured, with_whole_cards
 from tests.plugins.forked import python_m
 
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Measured:
-    """A lab of its own, since rows are changed; the models have whole cards."""
-    found = open_measured(tmp_path / "data")
-    dataset = Lineage(id=found.dataset_id, name="CIFAR-10", sha256=found.dataset.checksum)
-    for model, name in ((found.teacher, "Teacher"), (found.student, "Student")):
-        card = ModelCard(
-            name=name, architecture="wrn-10-1", parameters=77_000, image_size=32,
-            classes=found.dataset.class_names, dataset=dataset, teacher=None,
-            params=TrainParams(name=name, dataset=found.dataset_id), selection="fitted", epoch=1,
-            validation_clean=Accuracy.of(1, 2), validation_robust=None,
-            environment=Environment(code_version="0", torch="0", device="cpu", threads=1,
-                                    seconds=1.0),
-        )  # fmt: skip
-        _change(found, model, card=card.model_dump(mode="json"))
-    return found
-
-
-def _change(measured: Measured, model: str, **values: Any) -> None:
-    with measured.lab.database.writing() as session:
-        session.execute(update(ModelRow).where(ModelRow.id == model).values(**values))
+    """A lab of its own, since rows are changed."""
+    return with_whole_cards(open_measured(tmp_path / "data"))
 
 
 @pytest.fixture
@@ -100,7 +79,7 @@ def test_the_same_figures_to_the_last_bit(measured: Measured, lab: Lab, tmp_path
     assert _figures(lab, by_file) == figures
     assert _figures(lab, by_service) == figures
 
-    _change(measured, measured.student, sha256="f" * 64)
+    change(measured, measured.student, sha256="f" * 64)
     refused = _worker(measured, "evaluate", str(tmp_path / "export.json"))
     assert refused.returncode == 2
     assert "The model “Student” has the checksum ffffffffffff…" in refused.stderr

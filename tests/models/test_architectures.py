@@ -63,7 +63,8 @@ def test_sizes_of_the_paper(architecture: str, millions: float) -> None:
 def test_outputs(architecture: str, channels: int, reduction: int, size: int) -> None:
     model = classifier(architecture, num_classes=7)
     x = torch.rand(3, 3, size, size)
-    features, embedding, logits = model.outputs(x)
+    features, embedding, logits, beside = model.outputs(x)
+    assert beside is None
     side = size // reduction
     assert features.shape == (3, channels, side, side)
     assert model.feature_dim == channels
@@ -140,7 +141,7 @@ def test_channels_last_changes_no_result() -> None:
     x = torch.rand(2, 3, 32, 32)
     expected = model(x)
     model.to(memory_format=torch.channels_last)
-    features, _, logits = model.outputs(x.contiguous(memory_format=torch.channels_last))
+    features, _, logits, _ = model.outputs(x.contiguous(memory_format=torch.channels_last))
     assert features.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
@@ -171,7 +172,8 @@ def test_the_global_generator_decides_the_weights() -> None:
         "wrn-28-10-1",
         "WRN-28-10",
         "wrn--10",
-        "resnet-18",
+        "resnet-20",
+        "vgg-12",
         "preactresnet-34",
         "wrn-28-10\n",
         "wrn-99999-2",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,6 +56,14 @@ def test_a_data_folder_that_cannot_be(refuses: Refuses, tmp_path: Path) -> None:
 def test_a_data_folder_without_permission(refuses: Refuses, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o500)
     assert "cannot be written (Permission denied)" in refuses(tmp_path / "data")
+
+
+def test_arguments_are_refused_since_there_are_none() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "--port", "8100"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "unrecognized arguments: --port 8100" in done.stderr
 
 
 def test_a_redis_that_is_not_there(refuses: Refuses) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from app.contracts.results import Picture
-from app.services.uploads import IMAGE_FORMATS
+from app.services.reencoding import IMAGE_FORMATS
 from app.store.showcase import EXAMPLES, picture_file, pool
 from tests.test_models_in_the_box import CLASSES
 

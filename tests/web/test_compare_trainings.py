@@ -11,14 +11,14 @@ import pytest
 
 from app.contracts.events import Event, MetricsEvent
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import Recipe
 from app.services.lab import Lab
 from app.store import jobs as store
 from app.web.charts import palette
 from app.web.charts import trainings as charts
+from app.web.pages import compare_trainings
 from tests.plugins.families import take
 from tests.web.examples import add_job, an_id, evaluation, train_params
-from tests.web.parsing import parsed, text_of, texts
+from tests.web.parsing import attributes, chosen, parsed, text_of, texts
 
 
 def step(number: int, loss: float) -> MetricsEvent:
@@ -69,7 +69,9 @@ def test_curves_of_all_are_in_one_chart_and_settings_that_differ_in_a_table(
     said = settings(page)
     assert said["Epochs"] == ["10", "20"]
     assert "Seed" not in said  # it is the same
-    assert figure(page, "loss")["data"][0]["line"]["color"] == palette.TEACHER
+    first, second = (trace["line"]["color"] for trace in figure(page, "loss")["data"])
+    assert palette.TEACHER in (first, second)
+    assert first != second
 
 
 def test_a_continued_training_shows_all_of_its_runs(lab: Lab, client: httpx.Client) -> None:
@@ -101,13 +103,6 @@ def test_points_know_their_epoch_and_their_time_of_work() -> None:
     assert loss["customdata"] == [[0.0, 0.0], [1.0, 10.0], [1.1, 11.0], [2.0, 20.0]]
 
 
-def test_colours_do_not_repeat() -> None:
-    recipes = [Recipe.CLEAN, Recipe.CLEAN, Recipe.AGKD_BML, Recipe.PGD_AT, None, None, None, None]
-    chosen = charts.hues(recipes)
-    assert (chosen[0], chosen[2]) == (palette.TEACHER, palette.STUDENT)
-    assert len(set(chosen)) == len(chosen)
-
-
 def test_without_a_choice_the_newest_are_offered(lab: Lab, client: httpx.Client) -> None:
     assert "There is no training yet." in page_of(client)
     training(lab, title="Mine")
@@ -123,3 +118,18 @@ def test_what_cannot_be_compared_says_so(lab: Lab, client: httpx.Client, count: 
     other = add_job(lab, JobKind.EVALUATE, result.params, result=result, title="Measure")
     assert "“Measure” is no training." in page_of(client, other, status=422)
     assert "There is no such job." in page_of(client, an_id(), status=404)
+
+
+def test_an_old_training_stays_chosen_and_others_are_found(
+    lab: Lab, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare_trainings, "_SHOWN", 2)
+    oldest, old, *newer = (training(lab, title=f"Train {i}") for i in range(4))
+    page = page_of(client, oldest)
+    assert chosen(page, "job") == [oldest]
+    assert attributes(page, "value", 'input[name="job"]') == [oldest, *reversed(newer)]
+    address = attributes(page, "hx-get", 'input[type="search"]')[0]
+    found = client.get(address, params={"job": oldest, "search": "TRAIN 1"}).text
+    assert attributes(found, "value", 'input[name="job"]') == [oldest, old]
+    assert chosen(found, "job") == [oldest]
+    assert "No training is called so." in client.get(address, params={"search": "zzz"}).text

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from worker.models.base import Classifier
+from worker.models.base import Classifier, Outputs
 
 
 def attention_map(features: Tensor) -> Tensor:
@@ -35,15 +35,15 @@ def grad_cam(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
         (N, h, w) in [0, 1], at the features' resolution; zeros where nothing speaks for y.
     """
     with torch.no_grad():
-        features = model.outputs(x).features
-    return grad_cam_of(model, features, y)
+        outputs = model.outputs(x)
+    return grad_cam_of(model, outputs, y)
 
 
-def grad_cam_of(model: Classifier, features: Tensor, y: Tensor) -> Tensor:
-    """`grad_cam` of images whose last stage's features, (N, C, h, w), are known already."""
-    features = features.detach().requires_grad_()
+def grad_cam_of(model: Classifier, outputs: Outputs, y: Tensor) -> Tensor:
+    """`grad_cam` of images whose forward pass is known already."""
+    features = outputs.features.detach().requires_grad_()
     with torch.enable_grad():
-        score = model.read_out(features).logits.gather(1, y[:, None]).sum()
+        score = model.read_again(features, outputs.beside).logits.gather(1, y[:, None]).sum()
     (gradient,) = torch.autograd.grad(score, features)
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
     return _min_max((weights * features.detach()).sum(dim=1).relu())

@@ -1,4 +1,9 @@
-"""Well-known datasets, downloaded by torchvision."""
+"""Well-known datasets, downloaded by torchvision.
+
+It is imported by what needs it: it takes as long as torch itself, and 200 MB.
+"""
+
+from __future__ import annotations
 
 import shutil
 import socket
@@ -6,11 +11,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision import datasets
 
 from worker.data.errors import DatasetError
 from worker.data.store_format import (
@@ -20,6 +24,9 @@ from worker.data.store_format import (
     remove_partial,
     write_dataset,
 )
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 STALLED = 25.0  # seconds without a byte before a download is given up
 _TIMEOUT = 10.0  # seconds for one answer of the server
@@ -118,21 +125,32 @@ def _watched(
     return error
 
 
-def _fetch_cifar(dataset: type[datasets.CIFAR10]) -> Callable[[Path], Any]:
-    def fetch(root: Path) -> tuple[Sequence[str], Part, Part]:
-        train, test = (dataset(root, train=part, download=True) for part in (True, False))
-        return train.classes, _cifar_part(train), _cifar_part(test)
+def _fetch_cifar10(root: Path) -> tuple[Sequence[str], Part, Part]:
+    from torchvision.datasets import CIFAR10
 
-    return fetch
+    return _fetch_cifar(CIFAR10, root)
 
 
-def _cifar_part(dataset: datasets.CIFAR10) -> Part:
+def _fetch_cifar100(root: Path) -> tuple[Sequence[str], Part, Part]:
+    from torchvision.datasets import CIFAR100
+
+    return _fetch_cifar(CIFAR100, root)
+
+
+def _fetch_cifar(dataset: type[CIFAR10], root: Path) -> tuple[Sequence[str], Part, Part]:
+    train, test = (dataset(root, train=part, download=True) for part in (True, False))
+    return train.classes, _cifar_part(train), _cifar_part(test)
+
+
+def _cifar_part(dataset: CIFAR10) -> Part:
     return Part(np.ascontiguousarray(dataset.data), np.array(dataset.targets, dtype=np.int64))
 
 
 def _fetch_svhn(root: Path) -> tuple[Sequence[str], Part, Part]:
+    from torchvision.datasets import SVHN
+
     # SciPy, which reads the files, can crash on damaged ones; torchvision compares checksums first.
-    parts = [datasets.SVHN(root, split=name, download=True) for name in ("train", "test")]
+    parts = [SVHN(root, split=name, download=True) for name in ("train", "test")]
     train, test = (
         Part(np.ascontiguousarray(part.data.transpose(0, 2, 3, 1)), part.labels) for part in parts
     )
@@ -141,16 +159,10 @@ def _fetch_svhn(root: Path) -> tuple[Sequence[str], Part, Part]:
 
 _BUILTINS = {
     "cifar10": _Builtin(
-        "CIFAR-10",
-        "Krizhevsky, 2009, by torchvision",
-        170_498_071,
-        _fetch_cifar(datasets.CIFAR10),
+        "CIFAR-10", "Krizhevsky, 2009, by torchvision", 170_498_071, _fetch_cifar10
     ),
     "cifar100": _Builtin(
-        "CIFAR-100",
-        "Krizhevsky, 2009, by torchvision",
-        169_001_437,
-        _fetch_cifar(datasets.CIFAR100),
+        "CIFAR-100", "Krizhevsky, 2009, by torchvision", 169_001_437, _fetch_cifar100
     ),
     "svhn": _Builtin(
         "SVHN", "Netzer et al., 2011, by torchvision", 182_040_794 + 64_275_384, _fetch_svhn

@@ -16,6 +16,7 @@ from app.contracts.results import (
     ModelFigures,
     Outcomes,
     Verdict,
+    after_autoattack,
 )
 from worker.attacks.norms import slack
 from worker.evaluation.arguments import norm_of
@@ -41,6 +42,7 @@ def model_figures(
         model=lineage.id,
         name=lineage.name,
         sha256=lineage.sha256,
+        mapped=measured.target_model.mapped,
         clean=measured.clean(),
         robust=measured.robust(),
         attacks=attack_rows(measured),
@@ -99,7 +101,6 @@ def facts_of(measured: Measurement) -> Facts:
     if not params.attack.method.record.one_step:
         kept = record["first_break"] > 2 * params.attack.steps
         doubled = Accuracy.of(int(kept.sum()), len(record))
-    parts = [row.worst_case for row in rows if row.part_of_autoattack]
     return Facts(
         classes=len(measured.classes),
         epsilon=params.epsilon,
@@ -110,7 +111,7 @@ def facts_of(measured: Measurement) -> Facts:
         doubled=doubled,
         fgsm=fgsm,
         only_fgsm=measured.only_fgsm,
-        autoattack=parts[-1] if parts else None,
+        autoattack=after_autoattack(rows),
         attacks=rows,
         largest=math.inf if success_check.not_finite else max(row.largest for row in rows),
         slack=slack(params.epsilon, norm_of(params.attack)),

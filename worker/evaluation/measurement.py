@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from worker.evaluation import attacks
 from worker.evaluation.arguments import norm_of, restarts_of, steps_of
 from worker.evaluation.curves import climb
 from worker.evaluation.gallery import Candidates
+from worker.evaluation.kept import Kept
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, RunRecord
 from worker.evaluation.progress import Meter
@@ -61,7 +62,8 @@ class SoFar(NamedTuple):
 
 
 class Measurement:
-    """Measures one model on chunk after chunk. Keeps some numbers of every image, but no image."""
+    """Measures one model on chunk after chunk. Keeps some numbers of every image, and
+    of images only those that it is asked to."""
 
     def __init__(
         self,
@@ -69,7 +71,9 @@ class Measurement:
         params: EvaluateParams,
         classes: Sequence[str],
         sources: Sequence[Source],
+        keep: Collection[int] = (),
     ) -> None:
+        """`keep`: the numbers of the images whose adversarial examples are kept."""
         """Before the first chunk; `sources` are what transfer attacks."""
         self.target_model, self.params, self.classes = target_model, params, tuple(classes)
         self.how = steps_of(params.attack)
@@ -80,6 +84,7 @@ class Measurement:
         self.record = RunRecord()
         self.attention = Attention(target_model, params)
         self.corruptions = Corruptions(target_model, params)
+        self.kept = Kept(target_model.model, keep)
         self.candidates = Candidates(target_model, len(params.models))
         self.only_fgsm = 0
         """Images that FGSM broke and no run of the main attack did."""
@@ -185,7 +190,7 @@ class Measurement:
         if entry.method is Method.FGSM:
             survived = state.first_break[rows] > self.lengths[-1]
             self.only_fgsm += int((success.broken & survived).sum())
-        elif entry.method is Method.SQUARE and entry.sees_all:
+        elif entry.method.record.query_curve and entry.sees_all:
             assert returned.first_break is not None
             needed = returned.first_break.where(success.broken, self.params.queries + 1)
             state.queries[rows] = needed
@@ -212,6 +217,7 @@ class Measurement:
                 self.corruptions.add(batch)
         with phase(_GALLERY), torch.no_grad():
             self.candidates.add(chunk, state)
+            self.kept.add(chunk, state)
 
     def _budgets(self, beyond: bool) -> list[float]:
         own, budgets = self.params.epsilon, self.params.epsilons
@@ -231,7 +237,7 @@ class Measurement:
         if self.params.minimal_epsilon:
             costs[_MINIMAL] = halvings(self.params) * self.how.steps * runs
         costs[_ATTENTION], costs[_CORRUPTIONS] = self.attention.passes, self.corruptions.passes
-        costs[_GALLERY] = self.candidates.passes
+        costs[_GALLERY] = self.candidates.passes + self.kept.passes
         return costs
 
     def _phases(self, meter: Meter, chunk: Chunk) -> Phase:

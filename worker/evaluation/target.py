@@ -10,7 +10,7 @@ from numpy.random import SeedSequence
 from torch import Tensor
 
 from app.contracts.params import EvaluateParams, Recipe
-from app.contracts.results import Lineage
+from app.contracts.results import Lineage, Mapped
 from worker.attacks import Model, Norm
 from worker.evaluation.arguments import aims, norm_of, unit_noise
 from worker.models import Classifier
@@ -30,6 +30,8 @@ class TargetModel:
     """How it was trained; None where that is not known."""
     kept: Literal["best", "last"] | None = None
     """Which epoch it is, as in `ModelCard`; None where nobody knows how it was chosen."""
+    mapped: Mapped | None = None
+    """How its outputs were taken for the dataset's classes; None where nothing was to be done."""
     teacher: Classifier | None = None
     """The model that it learned from, where that is in the lab."""
     teacher_lineage: Lineage | None = None

@@ -1,46 +1,45 @@
 """A PyTorch state dict becomes safetensors, in a process that can do little else.
 
-    python -m worker.jobs.converting SOURCE TARGET MEGABYTES SECONDS
+    python -m worker.jobs.converting SOURCE TARGET MEGABYTES SECONDS NETWORK
 
 The file is hostile until converted: it is read with `weights_only=True`, which runs no code of
-its own, without a network, and within limits of memory, time and written bytes. The last line on
-standard output is JSON: what was found, or what is wrong and what to do (decision 19).
+its own, without a network, and within limits of memory, time and written bytes. NETWORK names which
+one of several is meant; it may be empty. The last line on standard output is JSON: what was found,
+or what is wrong and what to do (decision 19).
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
-import resource
 import sys
 import warnings
+import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # of sched.h
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-"""Under which keys training code stores a state dict within a checkpoint."""
-_DEEPEST = 4
+from confinement import guard, leave_network, limit
+from worker.jobs import file_kinds
+
 _MOST_TENSORS = 100_000
 _LONGEST_NAME = 300
-_FORBIDDEN = re.compile(
-    r"socket\.|subprocess\.|os\.(exec|fork|forkpty|posix_spawn|spawn|system|startfile)|"
-    r"pty\.|urllib\.|ctypes\.dlopen"
-)
+_SHOWN = 12
+"""Names of one kind that are told."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 class Refused(Exception):
-    """The file cannot be taken; what is wrong, and what to do."""
+    """The file cannot be taken; what is wrong, and what to do, or what to choose among."""
 
-    def __init__(self, detail: str, hint: str) -> None:
+    def __init__(self, detail: str, hint: str, choices: Sequence[str] = ()) -> None:
         super().__init__(detail)
-        self.detail, self.hint = detail, hint
+        self.detail, self.hint, self.choices = detail, hint, choices
 
 
-def main(source: Path, target: Path, megabytes: int, seconds: int) -> int:
+def main(source: Path, target: Path, megabytes: int, seconds: int, network: str) -> int:
     """Convert one file; 0 when it could be converted."""
     isolated = leave_network()
     # Only now: a process of several threads cannot leave its user namespace.
@@ -49,64 +48,63 @@ def main(source: Path, target: Path, megabytes: int, seconds: int) -> int:
     limit(megabytes, seconds)
     guard()
     try:
-        said = convert(source, target, megabytes * 2**20) | {"isolated": isolated}
+        said = convert(source, target, megabytes * 2**20, network) | {"isolated": isolated}
     except Refused as refused:
-        said = {"detail": refused.detail, "hint": refused.hint}
+        said = {"detail": refused.detail, "hint": refused.hint, "choices": list(refused.choices)}
     except (MemoryError, torch.OutOfMemoryError):
         said = _too_large(megabytes)
     print(json.dumps(said), flush=True)
     return 1 if "detail" in said else 0
 
 
-def leave_network() -> bool:
-    """Move into a network namespace of its own, which has no way out; False where that is refused.
+def convert(source: Path, target: Path, most_bytes: int, network: str = "") -> dict[str, Any]:
+    """Write the state dict in `source` to `target`; returns what was found. Raises Refused.
 
-    To be called while the process has one thread.
+    `network`: which one of several; a name that is none of the file's keys begins the names of the
+    weights that are meant, and is told as `within`.
     """
-    unshare = getattr(ctypes.CDLL(None), "unshare", None)
-    if unshare is None:
-        return False
-    # Without privileges a user namespace has to come with it; root may do without.
-    return any(unshare(flags) == 0 for flags in (_CLONE_NEWUSER | _CLONE_NEWNET, _CLONE_NEWNET))
-
-
-def limit(megabytes: int, seconds: int) -> None:
-    """Bound memory on top of what is mapped by now, time on the processor, and files."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    memory, written = mapped + megabytes * 2**20, megabytes * 2**20
-    for kind, soft, most in (
-        (resource.RLIMIT_AS, memory, memory),
-        # The first ends the process by SIGXCPU, which says why; the second would by SIGKILL.
-        (resource.RLIMIT_CPU, seconds, seconds + 1),
-        (resource.RLIMIT_FSIZE, written, written),
-        (resource.RLIMIT_CORE, 0, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (min(soft, bound), bound))
-
-
-def guard() -> None:
-    """From now on no network and no further process, whatever asks for them in Python."""
-    sys.addaudithook(_refuse)
-
-
-def _refuse(event: str, _: Any) -> None:
-    if _FORBIDDEN.match(event):
-        raise PermissionError(f"a file of weights has no business with {event}")
-
-
-def convert(source: Path, target: Path, most_bytes: int) -> dict[str, Any]:
-    """Write the state dict in `source` to `target`; returns what was found. Raises Refused."""
     import safetensors.torch
 
-    tensors, ignored = _state(_loaded(source))
+    if zipfile.is_zipfile(source):
+        _check_zip(source, most_bytes)
+    tensors, said = _state(_loaded(source), network)
     if sum(value.numel() * value.element_size() for value in tensors.values()) > most_bytes // 3:
         raise Refused("The weights are larger than their file.", "Save the state dict again.")
     # Copies, since tensors in a checkpoint may share their storage, which safetensors refuses.
     plain = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     safetensors.torch.save_file(plain, target)
-    return {"tensors": len(plain), "ignored": ignored}
+    return said
+
+
+def _check_zip(source: Path, most_bytes: int) -> None:
+    """What `torch.save` writes, whole. Raises Refused, MemoryError.
+
+    torch does not look at checksums: a bit that has tipped over would be another weight.
+    """
+    try:
+        with zipfile.ZipFile(source) as found:
+            members = found.infolist()
+            kind = file_kinds.by_members([member.filename for member in members])
+            if kind is not None:
+                raise Refused(f"The file is {kind.name}.", kind.way_out)
+            if sum(member.file_size for member in members) > most_bytes:
+                raise MemoryError
+            for member in members:
+                # Zero says that none was written, see `torch.serialization.set_crc32_options`.
+                if member.CRC:
+                    _read_through(found, member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise Refused(
+            "The file is damaged: what it holds is not what its checksums say.",
+            "Copy or download it again, and compare its SHA-256 with that of the original.",
+        ) from error
+
+
+def _read_through(found: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raises what `zipfile` raises of a damaged member."""
+    with found.open(member) as stream:
+        while stream.read(2**20):
+            pass
 
 
 def _loaded(source: Path) -> Any:
@@ -133,35 +131,51 @@ def _loaded(source: Path) -> Any:
         ) from error
 
 
-def _state(loaded: Any) -> tuple[dict[str, Any], int]:
-    """The dict of tensors within a checkpoint, and how many other entries lie beside them."""
+def _state(loaded: Any, network: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors of the network that is meant, and what to say of the file."""
     import torch
 
-    for _ in range(_DEEPEST):
-        if not isinstance(loaded, dict):
-            break
-        inner = [key for key in WRAPPERS if isinstance(loaded.get(key), dict)]
-        if not inner:
-            break
-        if len(inner) > 1:
-            raise Refused(
-                f"The file holds several networks: {', '.join(inner)}.",
-                "Save the state dict of the one that is meant.",
-            )
-        loaded = loaded[inner[0]]
+    from worker.jobs.checkpoint import choose
+    from worker.models.matching import SeveralNetworks
+
     if not isinstance(loaded, dict):
         raise Refused("The file holds no state dict.", "Save `model.state_dict()`.")
-    tensors = {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise Refused(
-            "The file holds no weights.",
-            f"Save `model.state_dict()`, alone or under one of: {', '.join(WRAPPERS)}.",
-        )
+    try:
+        chosen = choose(loaded, network)
+    except SeveralNetworks as several:
+        raise _question(several.names, network) from several
+    if chosen is None:
+        raise Refused("The file holds no weights.", "Save `model.state_dict()`.")
+    entries = chosen.entries.items()
+    tensors = {key: value for key, value in entries if isinstance(value, torch.Tensor)}
     if len(tensors) > _MOST_TENSORS:
         raise Refused(f"The file holds {len(tensors):,} tensors.", "No network has so many.")
     for name, value in tensors.items():
         _check(name, value)
-    return tensors, len(loaded) - len(tensors)
+    return tensors, {
+        "tensors": len(tensors),
+        "network": chosen.name,
+        "within": chosen.within,
+        "beside": [name[:60] for name in chosen.beside[:_SHOWN]],
+        "ignored": len(chosen.beside),
+        "copies": list(chosen.copies[:_SHOWN]),
+    }
+
+
+def _question(names: Sequence[str], wanted: str) -> Refused:
+    shown = ", ".join(name[:60] for name in names[:_SHOWN])
+    if wanted:
+        return Refused(
+            f"The file holds no network “{wanted[:60]}”; it holds {shown}.",
+            "Name one of these as the network in the file.",
+            names[:_SHOWN],
+        )
+    return Refused(
+        f"The file holds several networks: {shown}.",
+        "Say which one is meant, as the network in the file. An average of weights (EMA) is often "
+        "the one that was measured.",
+        names[:_SHOWN],
+    )
 
 
 def _check(name: Any, value: Any) -> None:
@@ -187,4 +201,5 @@ def _too_large(megabytes: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+    _, given, written, space, time, named = sys.argv
+    sys.exit(main(Path(given), Path(written), int(space), int(time), named))

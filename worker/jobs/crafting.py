@@ -78,12 +78,13 @@ class Pictured:
         else:
             outputs, self._stages = passes.staged(picture)
         if step is not None:
-            self._passes.append(Outputs(*(part.detach() for part in outputs)))
+            self._passes.append(Outputs(*(part.detach() for part in outputs.parts)))
         return outputs.logits
 
     def seen(self) -> list[Seen]:
         """What it made of the iterates that were kept, of the last with its stages."""
-        every = Outputs(*(torch.cat(parts) for parts in zip(*self._passes, strict=True)))
+        passes = (each.parts for each in self._passes)
+        every = Outputs(*(torch.cat(parts) for parts in zip(*passes, strict=True)))
         parts = seen(self._looker.model, every).split([len(one) for one in self.iterates])
         sums = tuple(attention_map(stage) for stage in self._stages)
         return [*parts[:-1], replace(parts[-1], stages=sums)]

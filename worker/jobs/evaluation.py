@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 
+from app.contracts.classes import places
 from app.contracts.events import MetricsEvent
-from app.contracts.params import EvaluateParams, Goal, Method, Recipe
-from app.contracts.results import Accuracy, EvaluationResult, ModelFigures, Pace
+from app.contracts.params import EvaluateParams, Goal, Recipe
+from app.contracts.results import Accuracy, EvaluationResult, Mapped, ModelFigures, Pace
 from app.contracts.words import counted, percent, with_interval
 from app.errors import JobError
 from app.store import catalogue
+from app.store.files import atomic_write
 from app.store.tables import ModelRow
 from worker import registry
 from worker.attacks import Model
@@ -36,6 +40,8 @@ from worker.models import Classifier
 
 _LONGEST = 2000
 """Characters of a line of the log."""
+_NAMED = 20
+"""Classes that are told by name."""
 
 
 def run(context: JobContext, params: EvaluateParams) -> Outcome:
@@ -44,10 +50,13 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     Raises JobError, Cancelled, Interrupted.
     """
     row, dataset = registry.dataset(context.lab.database, context.lab.files, params.dataset)
+    _check_room(context, params, dataset.image_size)
     test = _test_images(dataset, params)
     count = min(params.images, len(test))
     meter = Meter(context.progress)
-    measured = _measurements(_Shelf(context, dataset, Watch(meter)), params, dataset.class_names)
+    keep = test.drawn(seed=params.seed)[: min(count, params.keep_adversarial)].tolist()
+    shelf = _Shelf(context, dataset, Watch(meter))
+    measured = _measurements(shelf, params, dataset.class_names, keep)
     meter.expect(sum(count * sum(m.costs.values()) + passes(params, count) for m in measured))
     context.log(f"{count:,} test images of “{row.name}”.")
     done = _measure(context, params, measured, _chunks(test, params, count), meter)
@@ -64,8 +73,41 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         environment=registry.environment(context.seconds),
         pace=Pace(passes=round(meter.made, 1), an_image=passes_of(params)),
     )
+    if params.keep_adversarial:
+        _keep(context, result, measured)
     meter.finish()
     return Outcome(result)
+
+
+def _check_room(context: JobContext, params: EvaluateParams, side: int) -> None:
+    """Raises JobError where the images to keep are more than the lab allows."""
+    limit = context.lab.settings.max_kept_mb
+    if params.kept_bytes(side) > limit * 2**20:
+        raise JobError(
+            f"The adversarial images to keep would take more than {limit:,} MB.",
+            hint="Keep fewer, or raise LAB_MAX_KEPT_MB.",
+        )
+
+
+def _keep(context: JobContext, result: EvaluationResult, measured: Sequence[Measurement]) -> None:
+    """Write the adversarial images of every model, with what they are of."""
+    params, folder = result.params, context.lab.files.adversarial(context.claim.job_id)
+    folder.mkdir(exist_ok=True)
+    for figures, each in zip(result.models, measured, strict=True):
+        arrays = each.kept.arrays()
+        about: dict[str, Any] = {
+            "attacks": [row.method.value for row in figures.attacks],
+            "classes": result.classes,
+            "norm": params.attack.norm.value,
+            "epsilon": params.epsilon,
+            "model_sha256": figures.sha256,
+            "dataset_sha256": result.dataset.sha256,
+        }
+        with atomic_write(folder / f"{figures.model}.npz") as stream:
+            np.savez(stream, allow_pickle=False, **arrays, **about)
+        context.log(
+            f"Kept {counted(len(arrays['number']), 'adversarial image')} of “{figures.name}”."
+        )
 
 
 def _measure(
@@ -110,14 +152,34 @@ class _Shelf:
         teacher = catalogue.model(self._database, lineage["id"])
         if teacher is None or teacher.sha256 != lineage["sha256"]:
             return None
-        fits = tuple(teacher.card["classes"]) == self._dataset.class_names
+        fits = places(self._dataset.class_names, teacher.card["classes"]) is not None
         return teacher if fits and teacher.card["image_size"] == self._dataset.image_size else None
 
     def model(self, row: ModelRow) -> Classifier:
         """Raises JobError where its weights are missing or damaged."""
         if row.id not in self._loaded:
-            self._loaded[row.id] = self._watch.over(registry.load_model(self._files, row))
+            model = registry.load_model(self._files, row)
+            order = places(self._dataset.class_names, row.card["classes"])
+            assert order is not None
+            if order != tuple(range(model.num_classes)):
+                model.choose_outputs(order)
+            self._loaded[row.id] = self._watch.over(model)
         return self._loaded[row.id]
+
+    def mapped(self, row: ModelRow) -> Mapped | None:
+        """How the model's outputs are taken; the log says so."""
+        theirs, ours = tuple(row.card["classes"]), self._dataset.class_names
+        order = places(ours, theirs)
+        if theirs == ours or order is None:
+            return None
+        left = [name for index, name in enumerate(theirs) if index not in set(order)]
+        pairs = ((theirs[index], name) for index, name in zip(order, ours, strict=True))
+        renamed = tuple(f"{a} for {b}" for a, b in pairs if a != b)
+        return Mapped(
+            outputs=len(theirs),
+            left_out=tuple(left[:_NAMED]),
+            renamed=renamed[:_NAMED],
+        )
 
     def call(self, row: ModelRow) -> Model:
         """The same function, as attacks call it. Raises JobError."""
@@ -125,12 +187,12 @@ class _Shelf:
 
 
 def _measurements(
-    shelf: _Shelf, params: EvaluateParams, classes: Sequence[str]
+    shelf: _Shelf, params: EvaluateParams, classes: Sequence[str], keep: Sequence[int]
 ) -> list[Measurement]:
-    wanted = params.sources if Method.TRANSFER in params.further else ()
+    wanted = params.sources if any(m.record.needs_source for m in params.further) else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
     sources = [Source(registry.lineage_of_model(row), shelf.call(row)) for row in others]
-    return [Measurement(_target_model(shelf, row), params, classes, sources) for row in rows]
+    return [Measurement(_target_model(shelf, row), params, classes, sources, keep) for row in rows]
 
 
 def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
@@ -140,6 +202,7 @@ def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
         model=shelf.model(row),
         call=shelf.call(row),
         recipe=_recipe_of(row),
+        mapped=shelf.mapped(row),
         kept=None if row.card.get("origin") == "imported" else row.card.get("kept", "best"),
         teacher=None if teacher is None else shelf.model(teacher),
         teacher_lineage=None if teacher is None else registry.lineage_of_model(teacher),
@@ -155,10 +218,10 @@ def _recipe_of(row: ModelRow) -> Recipe | None:
 
 def _check_fits(row: ModelRow, dataset: Dataset) -> None:
     """The lab may have changed since the job was submitted."""
-    if tuple(row.card["classes"]) != dataset.class_names:
+    if places(dataset.class_names, row.card["classes"]) is None:
         raise JobError(
-            f"The model “{row.name}” has other classes than the dataset.",
-            hint="Choose models that were trained on the dataset's classes, in the same order.",
+            f"The model “{row.name}” does not know all classes of the dataset.",
+            hint="Choose models that were trained on these classes, or on more.",
         )
     if row.card["image_size"] != dataset.image_size:
         raise JobError(
@@ -254,7 +317,9 @@ def _samples(dataset: Dataset, test: Split, params: EvaluateParams, measured: in
     """Of the images that were measured: samples of one seed are nested."""
     few = test.sample(min(PROBE_IMAGES, measured), seed=params.seed)
     some = test.sample(min(VIEW_IMAGES, measured), seed=params.seed)
-    return Samples(_chunk(few, 0), _chunk(some, 0), dataset.split("train"))
+    # Backward examples start from training images; of a dataset for evaluation, from its own.
+    pool = dataset.split("train" if dataset.info.train_counts[0] else "test")
+    return Samples(_chunk(few, 0), _chunk(some, 0), pool)
 
 
 def _concluded(

@@ -28,11 +28,12 @@ from app.store.jobs import LeaseLost
 from app.store.tables import ModelRow, UploadRow
 from worker import registry
 from worker.data import Dataset, TensorSplit, to_float
+from worker.jobs import outputs
+from worker.jobs.bringing import brought
 from worker.jobs.context import JobContext, Outcome
-from worker.jobs.validation import clean_correct
-from worker.jobs.weights_file import WeightsFile, opened
+from worker.jobs.validation import clean_guesses
+from worker.jobs.weights_file import opened
 from worker.models import Classifier, TimmClassifier
-from worker.models.matching import Mismatch, listed, match
 
 CHECKED_IMAGES = 1000
 _SEED = 0
@@ -55,31 +56,43 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
     stored = lab.files.weights(model_id)
     context.progress(0, 3, "reading the file")
     scratch = _scratch(stored, context.claim.fence)
-    with opened(lab.files.upload(upload.id), scratch=scratch, check=context.check) as file:
+    with opened(
+        lab.files.upload(upload.id),
+        network=params.network or "",
+        scratch=scratch,
+        check=context.check,
+    ) as file:
         for note in file.notes:
             context.log(note)
-        model = _loaded(context, params, dataset, file)
+        network = brought(context, params, dataset, file)
+    model = network.model
     context.progress(1, 3, "comparing logits")
     images = _test_images(dataset)
-    order = _order(params, dataset)
-    expected = _reference(model, images, order)
-    _reorder(model, order)
+    expected = _reference(model, images, network.outputs.order)
+    model.choose_outputs(network.outputs.order)
     card = _card(context, params, model, upload, registry.lineage_of_dataset(row), dataset)
     try:
         kept = _register(context, card, model, model_id, row.id)
         again = registry.load_model(lab.files, kept)
         parity = _parity(again, images, expected)
         context.progress(2, 3, "measuring the accuracy")
-        correct = clean_correct(context.check, again, images, _BATCH)
-        accuracy = Accuracy.of(correct, len(images.labels))
-        _judge(context, params, accuracy, dataset.num_classes)
-        tested = _tested(card, params, accuracy)
+        guesses = clean_guesses(context.check, again, images, _BATCH)
+        found = Accuracy.of(int((guesses == images.labels).sum()), len(images.labels))
+        doubts = [
+            *network.doubts,
+            *_ordered(network.outputs, guesses, images.labels, dataset),
+            *_judged(context, params, found, dataset.num_classes),
+        ]
+        tested = _tested(card, params, found, doubts)
         kept.card = tested.model_dump(mode="json")
     except LeaseLost:
         raise  # the file is that of the worker which has the job now
     except BaseException:
         stored.unlink(missing_ok=True)
         raise
+    for doubt in doubts:
+        context.log(doubt, LogLevel.WARNING)
+    context.progress(3, 3, "registered")
     return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
 
 
@@ -98,90 +111,6 @@ def _upload(context: JobContext, params: ImportModelParams) -> UploadRow:
     if upload is None or not context.lab.files.upload(params.upload).exists():
         raise JobError("The uploaded file is gone.", hint="Upload it again.")
     return upload
-
-
-def _order(params: ImportModelParams, dataset: Dataset) -> list[int]:
-    """Which output of the file's head stands for each class of the dataset."""
-    given = params.classes or dataset.class_names
-    if sorted(given) != sorted(dataset.class_names):
-        raise JobError(
-            "The classes given are not those of the dataset.",
-            hint=f"The dataset has: {', '.join(dataset.class_names[:20])}.",
-        )
-    return [given.index(name) for name in dataset.class_names]
-
-
-def _loaded(
-    context: JobContext, params: ImportModelParams, dataset: Dataset, file: WeightsFile
-) -> Classifier:
-    """The network with the file's weights, in eval mode on the device."""
-    model = registry.new_model(
-        params.architecture,
-        num_classes=dataset.num_classes,
-        mean=params.mean or (0.0, 0.0, 0.0),
-        std=params.std or (1.0, 1.0, 1.0),
-    )
-    weights = file.read(_names(context, model, file), model.state_dict())
-    _check_normalisation(context, params, weights)
-    wrong = [name for name, value in weights.items() if not value.isfinite().all()]
-    if wrong:
-        raise JobError(
-            f"Not all weights are finite numbers: {listed('with NaN or infinity', wrong)}.",
-            hint="The training may have diverged; take an earlier checkpoint.",
-        )
-    model.load_state_dict(model.state_dict() | weights)
-    model = model.to(registry.device()).to(memory_format=torch.channels_last)
-    return model.eval().requires_grad_(False)
-
-
-def _names(context: JobContext, model: Classifier, file: WeightsFile) -> dict[str, str]:
-    """The names of the weights in the file; the log lists what does not match."""
-    try:
-        return match(model, file.shapes)
-    except Mismatch as mismatch:
-        for line in mismatch.lists():
-            context.log(line, LogLevel.WARNING)
-        hint = (
-            f"The file's head has another number of classes than the dataset's "
-            f"{model.num_classes}: choose the dataset that it was trained on."
-            if mismatch.only_head
-            else "Choose the architecture that was trained; the log lists what does not match."
-        )
-        detail = f"The weights do not fit the architecture. {mismatch}."
-        raise JobError(detail, hint=hint) from mismatch
-    except ValueError as error:
-        raise JobError(f"The file is ambiguous: {error}.", hint="Save one network alone.") from None
-
-
-def _check_normalisation(
-    context: JobContext, params: ImportModelParams, weights: dict[str, Tensor]
-) -> None:
-    """Of two statements that differ, neither may win silently; of none, the log tells.
-
-    Half of one is no normalisation. Contracts take both from the job, or neither.
-    """
-    if params.mean is None and ("mean" in weights) != ("std" in weights):
-        has, lacks = ("mean", "std") if "mean" in weights else ("std", "mean")
-        raise JobError(
-            f"The file has the normalisation's {has}, and not its {lacks}.",
-            hint="Give both, mean and standard deviation, with the import.",
-        )
-    for name in ("mean", "std"):
-        given, within = getattr(params, name), weights.get(name)
-        if given is not None and within is not None:
-            if not torch.allclose(within.double(), torch.tensor(given).double(), atol=1e-6):
-                raise JobError(
-                    f"The file says {name} {within.tolist()}, the job {list(given)}.",
-                    hint="Leave mean and standard deviation empty to take those of the file.",
-                )
-        elif name == "std" and within is not None and not (within > 0).all():
-            raise JobError(f"The file says std {within.tolist()}; it must be above 0.")
-    if params.mean is None and "mean" not in weights:
-        context.log(
-            "Neither the file nor the job names a normalisation: the network is given images in "
-            "[0, 1] as they are.",
-            LogLevel.WARNING,
-        )
 
 
 def _test_images(dataset: Dataset) -> TensorSplit:
@@ -212,12 +141,6 @@ def _reference(model: Classifier, images: TensorSplit, order: Sequence[int]) -> 
 
 def _first(images: TensorSplit) -> Tensor:
     return to_float(images.images[:_BATCH])
-
-
-def _reorder(model: Classifier, order: Sequence[int]) -> None:
-    """Sort the head's outputs into the dataset's order of classes."""
-    for parameter in model.head.parameters():
-        parameter.copy_(parameter[list(order)])
 
 
 def _card(
@@ -273,10 +196,29 @@ def _parity(again: Classifier, images: TensorSplit, expected: Tensor) -> float:
     return difference
 
 
-def _judge(
+def _ordered(taken: outputs.Taken, guesses: Tensor, labels: Tensor, dataset: Dataset) -> list[str]:
+    """What the answers say against the order of classes.
+
+    Raises JobError where it was nobody's word.
+    """
+    better = outputs.better_order(guesses, labels, dataset.class_names)
+    if better is None:
+        return []
+    if taken.guessed:
+        raise JobError(
+            f"The head's outputs are not in the dataset's order of classes: {better.said}.",
+            hint="Name the classes in the order in which the network was trained on them. What "
+            f"fits best is: {', '.join(better.classes[:20])}.",
+            field="classes",
+            choices=better.classes,
+        )
+    return [f"The order of classes may be another than was said: {better.said}."]
+
+
+def _judged(
     context: JobContext, params: ImportModelParams, found: Accuracy, num_classes: int
-) -> None:
-    """Raise JobError where the accuracy is far from what was expected."""
+) -> list[str]:
+    """What the accuracy says against the import. Raises JobError where it is not as expected."""
     measured = (
         f"{percent(found.value)} of {found.n:,} test images are classified right "
         f"(95 % interval {interval(found)})"
@@ -285,8 +227,8 @@ def _judge(
     if expected is None:
         context.log(f"{measured}; no accuracy was given to expect.")
         if found.low <= 1 / num_classes:
-            context.log(f"That is no better than guessing. {_CAUSES}", LogLevel.WARNING)
-        return
+            return [f"{measured}: that is no better than guessing. {_CAUSES}"]
+        return []
     inside = found.low <= expected <= found.high
     if not inside and abs(found.value - expected) > params.tolerance:
         raise JobError(
@@ -294,10 +236,13 @@ def _judge(
             hint=_CAUSES,
         )
     context.log(f"{measured}; {percent(expected)} were expected.")
+    return []
 
 
-def _tested(card: ModelCard, params: ImportModelParams, accuracy: Accuracy) -> ModelCard:
+def _tested(
+    card: ModelCard, params: ImportModelParams, accuracy: Accuracy, doubts: Sequence[str]
+) -> ModelCard:
     tested = TestAccuracy(
         measure="clean", accuracy=accuracy, dataset=card.dataset, expected=params.expected
     )
-    return card.model_copy(update={"test": (tested,)})
+    return card.model_copy(update={"test": (tested,), "warnings": tuple(doubts)})

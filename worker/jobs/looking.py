@@ -108,7 +108,7 @@ def look_closely(looker: Looker, x: Tensor) -> Seen:
 @torch.no_grad()
 def seen(model: Classifier, outputs: Outputs, stages: Sequence[Tensor] = ()) -> Seen:
     """What a pass says, and the feature maps of its stages; nothing here waits for the device."""
-    cams = grad_cam_of(model, outputs.features, outputs.logits.argmax(dim=1))
+    cams = grad_cam_of(model, outputs, outputs.logits.argmax(dim=1))
     sums = tuple(attention_map(stage) for stage in stages)
     maps = sums[-1] if sums else attention_map(outputs.features)
     return Seen(outputs.logits.softmax(dim=1), maps, cams, sums)

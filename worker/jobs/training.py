@@ -109,6 +109,7 @@ def fresh_model(params: TrainParams, dataset: Dataset, teacher: Classifier | Non
         num_classes=dataset.num_classes,
         mean=dataset.mean,
         std=dataset.std,
+        image_size=dataset.image_size,
     )
     if teacher is not None and params.start_from_teacher:
         try:

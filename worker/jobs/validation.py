@@ -104,13 +104,20 @@ def clean_correct(
     check: Callable[[], None], model: Classifier, split: TensorSplit, size: int
 ) -> int:
     """How many images of the split a model in eval mode classifies right, `size` at a time."""
-    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
+    return int((clean_guesses(check, model, split, size) == split.labels).sum())
+
+
+def clean_guesses(
+    check: Callable[[], None], model: Classifier, split: TensorSplit, size: int
+) -> Tensor:
+    """What a model in eval mode says of each image of the split, (N,), `size` at a time."""
+    guesses = []
     with torch.inference_mode():
         for indices in _batches(len(split.labels), size, split.labels.device):
             check()
-            x, y = split.batch(indices)
-            correct += (model(x).argmax(1) == y).sum()
-    return int(correct)
+            x, _ = split.batch(indices)
+            guesses.append(model(x).argmax(1))
+    return torch.cat(guesses)
 
 
 def _robust_correct(

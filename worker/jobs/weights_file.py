@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from app.errors import JobError
-from worker.models.matching import Shape, shown
+from worker.jobs import file_kinds
+from worker.models.matching import TOP, Shape, shown
 
 CONVERSION_S = 120
 """How long a conversion may take, on the clock and on the processor."""
@@ -41,6 +42,19 @@ class WeightsFile:
     shapes: Mapping[str, Shape]
     notes: tuple[str, ...]
     """What people should know about the file."""
+    within: str = ""
+    """How the names of the weights begin that are meant, without the last dot."""
+
+    def same(self, name: str, other: str) -> bool:
+        """Whether two tensors are equal, whatever their type."""
+        with safe_open(self.path, framework="pt") as file:
+            return torch.equal(file.get_tensor(name), file.get_tensor(other))
+
+    def numbers(self, name: str) -> Tensor:
+        """A tensor as float64."""
+        with safe_open(self.path, framework="pt") as file:
+            value: Tensor = file.get_tensor(name)
+        return value.double()
 
     def read(self, names: Mapping[str, str], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors under `names.values()` by `names.keys()`, floats as float32.
@@ -66,34 +80,50 @@ class WeightsFile:
 
 
 @contextmanager
-def opened(path: Path, *, scratch: Path, check: Callable[[], None]) -> Iterator[WeightsFile]:
+def opened(
+    path: Path, *, network: str, scratch: Path, check: Callable[[], None]
+) -> Iterator[WeightsFile]:
     """The weights in a file of any accepted format, known by its content.
 
     Args:
+        network: which of several networks in it is meant; empty for the only one.
         scratch: where a converted file may lie; gone afterwards.
         check: called again and again; raises when the job must end.
 
     Raises JobError with what is wrong.
     """
     with path.open("rb") as stream:
-        start = stream.read(9)
-    length = int.from_bytes(start[:8], "little")
+        start = stream.read(file_kinds.START_BYTES)
+    length, size = int.from_bytes(start[:8], "little"), path.stat().st_size
     try:
-        if start[8:] == b"{" and length <= path.stat().st_size - 8:
-            yield _safetensors(path, length, ())
-        elif start.startswith((b"PK\x03\x04", b"\x80")):
-            notes = _convert(path, scratch, check)
-            yield _safetensors(scratch, 0, notes)
-        else:
+        if start[8:9] == b"{" and length <= size - 8:
+            yield _safetensors(path, length, (), "" if network == TOP else network)
+        elif start[8:10] == b'{"':
             raise JobError(
-                "The file is neither safetensors nor a PyTorch file.",
-                hint="Upload the weights themselves: not a pointer to them, a page or an archive.",
+                "The file is a safetensors file that ends early.",
+                hint="Copy or download it again.",
             )
+        elif start.startswith((b"PK\x03\x04", b"\x80")):
+            notes, within = _convert(path, network, scratch, check)
+            yield _safetensors(scratch, 0, notes, within)
+        else:
+            raise _unknown(start)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def _safetensors(path: Path, header: int, notes: tuple[str, ...]) -> WeightsFile:
+def _unknown(start: bytes) -> JobError:
+    kind = file_kinds.by_start(start)
+    if kind is not None:
+        return JobError(f"The file is {kind.name}.", hint=kind.way_out)
+    return JobError(
+        "The file is neither safetensors nor a PyTorch file.",
+        hint="Upload the weights themselves, as `torch.save(model.state_dict(), “net.pt”)` or "
+        "safetensors writes them.",
+    )
+
+
+def _safetensors(path: Path, header: int, notes: tuple[str, ...], within: str) -> WeightsFile:
     if header > _LONGEST_HEADER:
         raise JobError(f"The file's header of {header:,} bytes is longer than any network's.")
     try:
@@ -105,11 +135,13 @@ def _safetensors(path: Path, header: int, notes: tuple[str, ...]) -> WeightsFile
         ) from error
     if any(len(name) > _LONGEST_NAME for name in shapes):
         raise JobError(f"A weight's name is longer than {_LONGEST_NAME} characters: none is.")
-    return WeightsFile(path, shapes, notes)
+    return WeightsFile(path, shapes, notes, within)
 
 
-def _convert(source: Path, target: Path, check: Callable[[], None]) -> tuple[str, ...]:
-    """Have another process convert a PyTorch file; returns what people should know."""
+def _convert(
+    source: Path, network: str, target: Path, check: Callable[[], None]
+) -> tuple[tuple[str, ...], str]:
+    """Have another process convert a PyTorch file; returns what people should know, `within`."""
     megabytes = _SPARE_MB + 4 * source.stat().st_size // 2**20
     command = [
         "worker.jobs.converting",
@@ -117,6 +149,7 @@ def _convert(source: Path, target: Path, check: Callable[[], None]) -> tuple[str
         str(target),
         str(megabytes),
         str(CONVERSION_S),
+        network,
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
@@ -157,7 +190,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _understood(code: int, said: bytes) -> tuple[str, ...]:
+def _understood(code: int, said: bytes) -> tuple[tuple[str, ...], str]:
     lines = said.splitlines()
     try:
         reply: dict[str, Any] = json.loads(lines[-1])
@@ -174,16 +207,33 @@ def _understood(code: int, said: bytes) -> tuple[str, ...]:
             hint="Save `model.state_dict()` again, or as safetensors.",
         ) from None
     if "detail" in reply:
-        raise JobError(reply["detail"][:1000], hint=reply["hint"][:500])
-    notes = [f"Converted {reply['tensors']:,} tensors to safetensors."]
-    if reply["ignored"]:
-        notes.append(f"{reply['ignored']:,} other entries of the checkpoint are left out.")
+        choices = tuple(map(str, reply.get("choices", ())))
+        raise JobError(
+            reply["detail"][:1000],
+            hint=reply["hint"][:500],
+            field="network" if choices else None,
+            choices=choices,
+        )
+    return tuple(_notes(reply)), reply["within"]
+
+
+def _notes(reply: Mapping[str, Any]) -> Iterator[str]:
+    """What people should know of a file that was converted."""
+    yield f"Converted {reply['tensors']:,} tensors to safetensors."
+    if reply["network"] != TOP:
+        yield f"The weights lie under “{shown(reply['network'])}”."
+    if reply["copies"]:
+        copies = ", ".join(map(shown, reply["copies"]))
+        yield f"The same weights lie under {copies} again."
+    if reply["beside"]:
+        named = ", ".join(map(shown, reply["beside"]))
+        more = ", …" if reply["ignored"] > len(reply["beside"]) else ""
+        yield f"{reply['ignored']:,} other entries of the checkpoint are left out: {named}{more}."
     if not reply["isolated"]:
-        notes.append(
+        yield (
             "This system lets no process leave the network; the conversion was kept from it by "
             "an audit hook alone."
         )
-    return tuple(notes)
 
 
 def _took_too_long() -> JobError:

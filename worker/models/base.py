@@ -13,11 +13,19 @@ class Outputs(NamedTuple):
     """One forward pass, seen at three depths."""
 
     features: Tensor
-    """F(x): map of the last stage after its batch norm and ReLU, (N, C, H, W)."""
+    """F(x): map of the last stage after its batch norm and ReLU, (N, C, H, W); of a transformer the
+    attention of its class token, head by head."""
     embedding: Tensor
     """e(x): global average of the features, (N, C)."""
     logits: Tensor
     """(N, K)."""
+    beside: Tensor | None = None
+    """What logits follow from beside the features, (N, ...), where these are not all."""
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """All that there is."""
+        return tuple(part for part in self if part is not None)
 
 
 class Classifier(nn.Module):
@@ -38,6 +46,8 @@ class Classifier(nn.Module):
     std: Tensor
     unused: ClassVar[tuple[str, ...]] = ()
     """Beginnings of names in published checkpoints whose weights no forward pass uses."""
+    attends: ClassVar[bool] = False
+    """Whether its features are attention already; then no earlier stage has any."""
 
     def __init__(
         self,
@@ -51,10 +61,11 @@ class Classifier(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, not {num_classes}")
-        self.register_buffer("mean", _three_numbers("mean", mean))
-        self.register_buffer("std", _three_numbers("std", std))
-        if not (self.std > 0).all():
+        centre, spread = _three_numbers("mean", mean), _three_numbers("std", std)
+        if not min(spread) > 0:
             raise ValueError(f"std must be positive, not {list(std)}")
+        self.register_buffer("mean", torch.tensor(centre))
+        self.register_buffer("std", torch.tensor(spread))
         self.feature_dim = feature_dim
         self.num_classes = num_classes
         self.body = body
@@ -80,6 +91,18 @@ class Classifier(nn.Module):
             embedding = features.to(self.head.weight.dtype).mean(dim=(2, 3))  # (N, C)
             return Outputs(features, embedding, self.head(embedding))
 
+    def read_again(self, features: Tensor, beside: Tensor | None) -> Outputs:
+        """A pass from other features on, with what was beside them."""
+        return self.read_out(features)
+
+    @torch.no_grad()
+    def choose_outputs(self, order: Sequence[int]) -> None:
+        """Keep these outputs of the head, in this order."""
+        chosen = nn.Linear(self.feature_dim, len(order)).to(self.head.weight)
+        for kept, given in zip(chosen.parameters(), self.head.parameters(), strict=True):
+            kept.copy_(given[list(order)]).requires_grad_(given.requires_grad)
+        self.head, self.num_classes = chosen, len(order)
+
     def published_names(self) -> dict[str, str]:
         """What published checkpoints of the same network call a weight, by its name here.
 
@@ -87,12 +110,27 @@ class Classifier(nn.Module):
         """
         return {}
 
+    def further_names(self) -> tuple[dict[str, str], ...]:
+        """What other published checkpoints of the same network call its weights."""
+        return ()
 
-def _three_numbers(name: str, values: Sequence[float]) -> Tensor:
-    numbers = torch.tensor([float(value) for value in values])
+    def namings(self) -> tuple[dict[str, str], ...]:
+        """Every way to name the weights: published names, then their own.
+
+        What has no published name keeps its own.
+        """
+        own = {name: name for name in self.state_dict()}
+        published = (self.published_names(), *self.further_names())
+        return (*(own | names for names in published if names), own)
+
+
+def _three_numbers(name: str, values: Sequence[float]) -> list[float]:
+    """As float32 holds them, whatever device a network is built on."""
+    numbers = torch.tensor([float(value) for value in values], device="cpu")
     if numbers.shape != (3,) or not numbers.isfinite().all():
         raise ValueError(f"{name} must be three finite numbers, not {list(values)}")
-    return numbers
+    found: list[float] = numbers.tolist()
+    return found
 
 
 def _initialise(model: nn.Module) -> None:

@@ -1,18 +1,42 @@
-"""Whose weights a file holds: its names against those of a network, and what does not match."""
+"""Whose weights a file holds: its names against those of a network, and what does not match.
+
+Training code wraps networks: every name of a wrapped one begins alike, a normalisation stands
+beside it, an average of its weights or a copy for the attack follows. So the beginning is looked
+for under which the file has all of the network's names, whatever it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from worker.models.base import Classifier
+from torch import Tensor
 
-PREFIXES = ("module.", "model.", "net.", "_orig_mod.")
-"""What `DataParallel`, wrappers and `torch.compile` put before every name."""
+from worker.models.normalising import Half, Pair, normalisations
+
+TOP = "."
+"""What a network is called whose names have no beginning, or the one at the top of a file."""
 _NORMALISATION = ("mean", "std")
 _OPTIONAL = "num_batches_tracked"
+_LEFT_OUT = re.compile(
+    r"(.*\.)?(num_batches_tracked|n_averaged|num_updates|updates|(global_)?steps?|epochs?"
+    r"|iterations?|counter|initted|decay)|(optim|optimi[sz]er)(_state)?s?\..*"
+)
+"""Counters of trainings and of averages, and the state of an optimiser."""
 _NAMED, _IN_SHORT = 20, 3
 
 Shape = tuple[int, ...]
+
+
+class SeveralNetworks(ValueError):
+    """A file holds several, and nothing says which is meant; `names` are what to choose among."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"several networks: {', '.join(names)}")
+        self.names = tuple(names)
 
 
 class Mismatch(ValueError):
@@ -21,20 +45,13 @@ class Mismatch(ValueError):
     Attributes:
         missing: weights of the network that the file lacks, by their published names.
         unexpected: weights of the file that the network lacks.
-        shapes: weights of both that differ in shape: "fc.weight is 100 x 64, not 10 x 64".
-        only_head: nothing but the shape of the head differs, which has other classes then.
+        shapes: weights of both that differ in shape: "fc.weight is 10 x 128, not 10 x 64".
     """
 
     def __init__(
-        self,
-        missing: Sequence[str],
-        unexpected: Sequence[str],
-        shapes: Sequence[str],
-        *,
-        only_head: bool,
+        self, missing: Sequence[str], unexpected: Sequence[str], shapes: Sequence[str]
     ) -> None:
         self.missing, self.unexpected, self.shapes = missing, unexpected, shapes
-        self.only_head = only_head and not missing and not unexpected
         super().__init__("; ".join(self.lists(_IN_SHORT)))
 
     def lists(self, most: int = _NAMED) -> list[str]:
@@ -45,6 +62,26 @@ class Mismatch(ValueError):
             "of another shape": self.shapes,
         }
         return [listed(what, names, most) for what, names in kinds.items() if names]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A network found in a file."""
+
+    names: Mapping[str, str]
+    """The name in the file of each weight of the network that the file has."""
+    prefix: str
+    """How the names in the file begin, with the last dot; empty where they do not."""
+    outputs: int
+    """Of the file's head."""
+    pairs: tuple[Pair, ...]
+    """Normalisations in the file."""
+    halves: tuple[Half, ...]
+    """Means without a standard deviation, or the other way round."""
+    left_out: tuple[str, ...]
+    """Names in the file that are no weights of the network, such as counters."""
+    copies: tuple[str, ...]
+    """How the names of the network's copies in the file begin."""
 
 
 def listed(what: str, names: Sequence[str], most: int = _NAMED) -> str:
@@ -59,62 +96,135 @@ def shown(name: str) -> str:
     return plain if len(plain) <= 80 else f"{plain[:79]}…"
 
 
-def match(model: Classifier, shapes: Mapping[str, Shape]) -> dict[str, str]:
-    """The name in the file of each weight of `model` that the file has.
+class Named(Protocol):
+    """A network whose weights are looked for: a `Classifier`, or the outline of one."""
 
-    The file may use the names of `model` or the published ones of its network, with prefixes. It
-    may lack `mean` and `std` of the normalisation, and batch norm's counters of batches.
+    @property
+    def unused(self) -> tuple[str, ...]: ...
+
+    def state_dict(self) -> Mapping[str, Tensor]: ...
+
+    def namings(self) -> Sequence[Mapping[str, str]]: ...
+
+
+def match(
+    model: Named,
+    shapes: Mapping[str, Shape],
+    *,
+    within: str = "",
+    same: Callable[[str, str], bool] = lambda name, other: False,
+) -> Match:
+    """Find the weights of `model` in a file, whatever the number of its outputs.
+
+    The file may use the names of `model` or published ones of its network. It may lack the
+    normalisation, and batch norm's counters of batches.
 
     Args:
         shapes: of every tensor in the file, by its name.
+        within: how the names of the network begin that is meant, without the last dot.
+        same: whether two tensors of the file are equal.
 
     Raises:
         Mismatch: a weight is missing, unexpected or of another shape.
-        ValueError: two names of the file stand for one weight.
+        SeveralNetworks: the file has the network more than once, with other weights.
     """
     state = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    published = model.published_names()
-    own = {name: name for name in state} | {theirs: ours for ours, theirs in published.items()}
-    found, unexpected = _sorted_out(own, shapes, model.unused)
+    naming = max(
+        (_Naming(of, model.unused, shapes, within) for of in model.namings()),
+        key=lambda of: of.reach,
+    )
+    found, copies = naming.network(same)
+    pairs, halves = normalisations(shapes, taken=found.values())
+    normalising = {*(name for pair in pairs for name in pair), *(half.name for half in halves)}
+    rest = [name for name in shapes if name not in {*found.values(), *normalising}]
+    left_out: list[str] = []
+    unexpected: list[str] = []
+    for name in rest:
+        if not name.startswith(copies):
+            (left_out if naming.leaves_out(name) else unexpected).append(name)
     free = {name for name in state if name in _NORMALISATION or name.endswith(_OPTIONAL)}
-    missing = [published.get(name, name) for name in state if name not in found.keys() | free]
-    wrong = {
-        ours: f"{theirs} is {_size(shapes[theirs])}, not {_size(state[ours])}"
+    missing = [naming.of.get(ours, ours) for ours in state if ours not in found.keys() | free]
+    wrong = [
+        f"{shown(theirs)} is {_size(shapes[theirs])}, not {_size(state[ours])}"
         for ours, theirs in found.items()
-        if shapes[theirs] != state[ours]
-    }
+        if not _fits(ours, shapes[theirs], state[ours])
+    ]
     if missing or unexpected or wrong:
-        only_head = all(ours.startswith("head.") for ours in wrong)
-        raise Mismatch(missing, unexpected, list(wrong.values()), only_head=only_head)
-    return found
+        raise Mismatch(missing, unexpected, wrong)
+    return Match(
+        names=found,
+        prefix=naming.prefix,
+        outputs=shapes[found["head.weight"]][0],
+        pairs=pairs,
+        halves=halves,
+        left_out=tuple(left_out),
+        copies=copies,
+    )
 
 
-def _sorted_out(
-    own: Mapping[str, str], names: Collection[str], unused: tuple[str, ...]
-) -> tuple[dict[str, str], list[str]]:
-    """Names in the file by the network's own, and those that stand for nothing."""
-    found: dict[str, str] = {}
-    unexpected = []
-    for name in names:
-        bare = _bare(name, own)
-        ours = own.get(bare)
-        if ours in found:
-            raise ValueError(f"{shown(found[ours])} and {shown(name)} stand for one weight")
-        if ours is not None:
-            found[ours] = name
-        elif not bare.startswith(unused):
-            unexpected.append(name)
-    return found, unexpected
+class _Naming:
+    """One way to name the network's weights, as far as a file follows it."""
+
+    def __init__(
+        self,
+        of: Mapping[str, str],
+        unused: tuple[str, ...],
+        shapes: Mapping[str, Shape],
+        within: str,
+    ) -> None:
+        self.of, self._shapes, self._unused = of, shapes, unused
+        self._within = f"{within}." if within else ""
+        needed = {
+            theirs
+            for ours, theirs in of.items()
+            if ours not in _NORMALISATION and not ours.endswith(_OPTIONAL)
+        }
+        reach = Counter(begin for name in shapes for begin, rest in _splits(name) if rest in needed)
+        counts = {begin: n for begin, n in reach.items() if begin.startswith(self._within)}
+        self._whole = sorted((b for b, n in counts.items() if n == len(needed)), key=len)
+        best = max(counts.values(), default=0)
+        self.prefix = min((b for b, n in counts.items() if n == best), key=len, default="")
+        self.reach = best / len(needed)
+
+    def network(self, same: Callable[[str, str], bool]) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Names in the file by the network's own, and how those of its copies begin.
+
+        Raises SeveralNetworks.
+        """
+        found = {
+            ours: self.prefix + theirs
+            for ours, theirs in self.of.items()
+            if ours not in _NORMALISATION and self.prefix + theirs in self._shapes
+        }
+        others = [begin for begin in self._whole if begin != self.prefix]
+        for other in others:
+            twins = ((name, other + name.removeprefix(self.prefix)) for name in found.values())
+            if not all(same(a, b) for a, b in twins if b in self._shapes):
+                raise SeveralNetworks([begin.removesuffix(".") or TOP for begin in self._whole])
+        return found, tuple(others)
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether a name that is none of the network's may be left out."""
+        if not name.startswith(self._within) or _LEFT_OUT.fullmatch(name):
+            return True
+        return any(rest.startswith(self._unused) for _, rest in _splits(name))
 
 
-def _bare(name: str, known: Collection[str]) -> str:
-    """Without prefixes, until it is known."""
-    while name not in known:
-        prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
-        if prefix is None:
-            break
-        name = name.removeprefix(prefix)
-    return name
+def _splits(name: str) -> Iterable[tuple[str, str]]:
+    """A name in two at each of its dots: beginnings with the dot, from none to the longest."""
+    at = 0
+    while True:
+        yield name[:at], name[at:]
+        at = name.find(".", at) + 1
+        if at == 0:
+            return
+
+
+def _fits(ours: str, theirs: Shape, expected: Shape) -> bool:
+    """Whether a weight has the network's shape; the head may have another number of outputs."""
+    if ours in ("head.weight", "head.bias"):
+        return len(theirs) == len(expected) and theirs[1:] == expected[1:] and theirs[0] > 0
+    return theirs == expected
 
 
 def _size(shape: Shape) -> str:

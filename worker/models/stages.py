@@ -43,6 +43,9 @@ def staged(model: Classifier, x: Tensor) -> Staged:
     computes, through a ReLU. In a pre-activation network that is what the next stage's first block
     takes in after its batch norm, as F(x) itself stands behind one; elsewhere the end of a stage.
     """
+    if model.attends:
+        outputs = model.outputs(x)
+        return Staged(outputs, (outputs.features,))
     maps, thread = LastMaps(), threading.get_ident()
 
     def keep(module: nn.Module, given: Any, found: Any) -> None:

@@ -9,6 +9,15 @@ from worker.models.base import Classifier
 from worker.models.preactivation import preactivation_body, published_names
 
 
+def blocks_of(depth: int, widen_factor: int) -> int:
+    """How many blocks a stage of a WRN-d-k has. Raises ValueError where there is none such."""
+    if depth < 10 or (depth - 4) % 6 != 0:
+        raise ValueError(f"a Wide ResNet's depth is 10, 16, 22, 28, 34, ... and not {depth}")
+    if widen_factor < 1:
+        raise ValueError(f"a Wide ResNet's width is at least 1, not {widen_factor}")
+    return (depth - 4) // 6
+
+
 class WideResNet(Classifier):
     """WRN-d-k without dropout: three stages of (d - 4) / 6 blocks, 16k, 32k and 64k channels wide.
 
@@ -32,12 +41,8 @@ class WideResNet(Classifier):
         mean: Sequence[float],
         std: Sequence[float],
     ) -> None:
-        if depth < 10 or (depth - 4) % 6 != 0:
-            raise ValueError(f"a Wide ResNet's depth is 10, 16, 22, 28, 34, ... and not {depth}")
-        if widen_factor < 1:
-            raise ValueError(f"a Wide ResNet's width is at least 1, not {widen_factor}")
+        self._blocks = blocks_of(depth, widen_factor)
         widths = [16 * widen_factor, 32 * widen_factor, 64 * widen_factor]
-        self._blocks = (depth - 4) // 6
         super().__init__(
             body=preactivation_body(stem=16, widths=widths, blocks=self._blocks),
             feature_dim=widths[-1],

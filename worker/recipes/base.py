@@ -107,5 +107,5 @@ Recipe = Callable[[Networks, Batch, Parameters], Objective]
 
 def _split(outputs: Outputs, parts: int, dtype: torch.dtype) -> list[Outputs]:
     """The outputs of a concatenated batch, part by part."""
-    chunks = (tensor.to(dtype).chunk(parts) for tensor in outputs)
+    chunks = (tensor.to(dtype).chunk(parts) for tensor in outputs.parts)
     return [Outputs(*part) for part in zip(*chunks, strict=True)]

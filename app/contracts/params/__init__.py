@@ -27,14 +27,16 @@ from app.contracts.params.base import (
     Params,
     Seed,
     invalid,
+    message_of,
     parameter,
 )
-from app.contracts.params.datasets import ImportParams, Source
+from app.contracts.params.datasets import ClassOrder, ImportParams, NameEncoding, Source
 from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import LARGEST_OF, LIVE_ITERATES, LIVE_LEVELS, ExplainParams
 from app.contracts.params.model_import import ImportModelParams
 from app.contracts.params.presets import TRAINING_PRESETS, TrainingPreset, training_preset
+from app.contracts.params.release import ReleaseParams
 from app.contracts.params.training import (
     Direction,
     Precision,
@@ -49,6 +51,7 @@ PARAMS_OF: Mapping[JobKind, type[Params]] = {
     JobKind.EVALUATE: EvaluateParams,
     JobKind.EXPLAIN: ExplainParams,
     JobKind.IMPORT_MODEL: ImportModelParams,
+    JobKind.RELEASE: ReleaseParams,
     JobKind.ABLATION: AblationParams,
 }
 
@@ -67,6 +70,7 @@ __all__ = [
     "AblationParams",
     "Architecture",
     "Attack",
+    "ClassOrder",
     "DefaultBy",
     "Design",
     "Direction",
@@ -79,10 +83,12 @@ __all__ = [
     "ImportParams",
     "Method",
     "Name",
+    "NameEncoding",
     "Norm",
     "Params",
     "Precision",
     "Recipe",
+    "ReleaseParams",
     "Schedule",
     "Seed",
     "Source",
@@ -90,6 +96,7 @@ __all__ = [
     "TrainingPreset",
     "family",
     "invalid",
+    "message_of",
     "parameter",
     "training_preset",
 ]

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, StringConstraints
 
 MAX_DEPTH, MAX_WIDTH = 100, 20
-_WIDE_RESNET = re.compile(r"wrn-([0-9]{1,3})-([0-9]{1,2})")
+_WIDE_RESNET = re.compile(r"(?:dm-)?wrn-([0-9]{1,3})-([0-9]{1,2})")
 
 
 def _exists(name: str) -> str:
@@ -29,20 +29,26 @@ def _exists(name: str) -> str:
 Architecture = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(wrn-[0-9]{1,3}-[0-9]{1,2}|preactresnet-18|timm:[a-z0-9_]{1,60}"
+        pattern=r"^((dm-)?wrn-[0-9]{1,3}-[0-9]{1,2}|preactresnet-18|resnet-(18|34|50|101|152)"
+        r"|vgg-(11|13|16|19)|timm:[a-z0-9_]{1,60}(\.[a-z0-9_]{1,60})?"
         r"|plugin:[A-Za-z0-9_][A-Za-z0-9_.-]{0,59})$",
-        max_length=70,
+        max_length=130,
     ),
     AfterValidator(_exists),
 ]
-"""`wrn-<depth>-<width>`, `preactresnet-18`, `timm:<model>` or `plugin:<entry point>`."""
+"""`wrn-<depth>-<width>`, `dm-wrn-<depth>-<width>`, `preactresnet-18`, `resnet-<depth>`,
+`vgg-<depth>`, `timm:<model>` or `plugin:<entry point>`."""
 
 ARCHITECTURE_HELP = (
-    "`wrn-<depth>-<width>` (depth = 6n + 4), `preactresnet-18`, `timm:<name>` for a CNN of timm "
-    "such as `timm:resnet18`, or `plugin:<name>` for one that the worker's administrator added."
+    "`wrn-<depth>-<width>` (depth = 6n + 4), `preactresnet-18`, `resnet-18` to `-152` and `vgg-11` "
+    "to `-19` for small images, `dm-wrn-<depth>-<width>` (SiLU), `timm:<name>` for a network of "
+    "timm such as `timm:resnet18`, or `plugin:<name>` for one that the worker's administrator "
+    "added."
 )
 
 
 def family(architecture: str) -> str:
     """Architectures of one family have attention maps of one resolution, for the same images."""
-    return "wrn" if _WIDE_RESNET.fullmatch(architecture) else architecture
+    if _WIDE_RESNET.fullmatch(architecture):
+        return "wrn"
+    return "resnet" if architecture.startswith("resnet-") else architecture

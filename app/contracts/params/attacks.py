@@ -68,6 +68,19 @@ class Attack(Params):
         further = (count for count in step_counts if count > self.steps)
         return tuple(sorted({2 * self.steps, *further}))
 
+    @property
+    def crosses(self) -> bool:
+        """Whether its steps, one after the other, reach the far side of the ball from their start.
+
+        From a random start that is two radii away at most, from the image one. Attacks that choose
+        their own step size do, and one step of FGSM is a radius.
+        """
+        record = self.method.record
+        if record.one_step or record.own_step_size:
+            return True
+        radii = 2 if record.random_start and self.random_start else 1
+        return self.steps * self.relative_step >= radii
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         record = self.method.record

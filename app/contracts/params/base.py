@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, St
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
+    """Raises ValueError for what is no single line of text."""
     if not value.isprintable():
         raise ValueError("must not contain line breaks or control characters")
     return value
@@ -19,7 +20,7 @@ def _printable(value: str) -> str:
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
-    AfterValidator(_printable),
+    AfterValidator(printable),
 ]
 """What a person calls a model or a dataset. Markup is allowed; pages escape it."""
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -80,6 +81,11 @@ def parameter(
 def invalid(field: str, message: str) -> PydanticCustomError:
     """The error of a rule that spans several fields; it names the one to change."""
     return PydanticCustomError("invalid", "{message}", {"field": field, "message": message})
+
+
+def message_of(error: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors says, without the name that it gives to a ValueError."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 class Params(BaseModel):

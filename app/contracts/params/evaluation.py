@@ -71,6 +71,12 @@ class EvaluateParams(Params):
         False, title="Feature view", group="More pictures",
         help="Where clean, forward and backward examples lie among the features (PCA and t-SNE).",
     )  # fmt: skip
+    keep_adversarial: int = parameter(
+        0, title="Adversarial images to keep", unit="images", ge=0, le=10_000,
+        group="More pictures",
+        help="So many images as the attacks left them, of each model, to be downloaded as arrays "
+        "or pictures.",
+    )  # fmt: skip
     stop_half_width: Finite | None = parameter(
         None, title="Stop at a band of ±", unit="points", gt=0, le=50, group="Run",
         help="End early once the 95 % interval of robust accuracy is this narrow for every model.",
@@ -82,6 +88,11 @@ class EvaluateParams(Params):
     seed: Seed = parameter(
         0, title="Seed", help="Seeds the choice of images and the random starts.", group="Run"
     )
+
+    def kept_bytes(self, side: int) -> int:
+        """What kept images of so many pixels take: 4 bytes a value adversarial, 1 clean."""
+        images = min(self.keep_adversarial, self.images)
+        return len(self.models) * images * 3 * side**2 * 5
 
     @model_validator(mode="after")
     def _curves_are_sound(self) -> Self:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
-from app.contracts.params.base import Finite, Id, Name, Params, invalid, parameter
+from app.contracts.params.base import (
+    Finite,
+    Id,
+    Name,
+    Params,
+    invalid,
+    parameter,
+    printable,
+)
 
 Channels = tuple[Finite, Finite, Finite]
+MOST_OUTPUTS = 25_000
+"""More than ImageNet-21k has."""
+Output = Annotated[int, Field(ge=0, lt=MOST_OUTPUTS)]
+Network = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(printable),
+]
 
 
 class ImportModelParams(Params):
@@ -30,8 +46,22 @@ class ImportModelParams(Params):
         None,
         title="Order of classes",
         help="What the outputs of the file's head stand for, in their order: the dataset's "
-        "classes, each once. Without it, in the dataset's own order.",
+        "classes, each once, and what else the head tells apart. Without it, the dataset's own.",
+        max_length=MOST_OUTPUTS,
+    )
+    outputs: tuple[Output, ...] | None = parameter(
+        None,
+        title="Outputs",
+        help="Of a head with more outputs than the dataset has classes: the number of the one that "
+        "stands for each class, from 0, in the dataset's order, such as 0, 217, 482.",
+        group="Classes",
         max_length=1000,
+    )
+    network: Network | None = parameter(
+        None,
+        title="Network in the file",
+        help="Where a file holds several: the key that it lies under, such as `state_dict_ema`, or "
+        "how the names of its weights begin. Without it, the only one.",
     )
     mean: Channels | None = parameter(
         None,
@@ -68,9 +98,13 @@ class ImportModelParams(Params):
     )
 
     @model_validator(mode="after")
-    def _classes_are_distinct(self) -> Self:
-        if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
-            raise invalid("classes", "names at least two classes, each once")
+    def _outputs_are_distinct(self) -> Self:
+        if self.classes is not None and len(set(self.classes)) < 2:
+            raise invalid("classes", "names at least two classes")
+        if self.outputs is not None and len(set(self.outputs)) < len(self.outputs):
+            raise invalid("outputs", "names an output twice")
+        if self.classes is not None and self.outputs is not None:
+            raise invalid("outputs", "leave it empty where the classes are named")
         return self
 
     @model_validator(mode="after")
@@ -80,4 +114,7 @@ class ImportModelParams(Params):
             raise invalid(field, "mean and standard deviation are given together")
         if self.std is not None and min(self.std) <= 0:
             raise invalid("std", "must be above 0")
+        for field, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and not 0 <= min(values) <= max(values) <= 1:
+                raise invalid(field, "is in units of [0, 1]: divide what is from 0 to 255 by 255")
         return self

@@ -33,7 +33,7 @@ from app.contracts.results.comparison import (
     DifferingImage,
     PairedTest,
 )
-from app.contracts.results.datasets import DatasetReport, ImportResult
+from app.contracts.results.datasets import DatasetReport, DatasetWarning, ImportResult, LeftOut
 from app.contracts.results.evaluation import (
     AttackRow,
     AttentionDistance,
@@ -43,10 +43,12 @@ from app.contracts.results.evaluation import (
     Corruption,
     EmbeddingView,
     EvaluationResult,
+    Mapped,
     ModelFigures,
     Outcomes,
     Pace,
     Projection,
+    after_autoattack,
 )
 from app.contracts.results.gallery import Gallery, GalleryImage, Look, Looks
 from app.contracts.results.live import (
@@ -68,6 +70,7 @@ from app.contracts.results.models import (
     TestAccuracy,
     TrainResult,
 )
+from app.contracts.results.release import OnnxFile, ReleaseResult
 from app.contracts.results.showcase import Picture, Showcase, ShowcasePicture, ShowcaseView
 from app.contracts.results.summary import EvaluationSummary, ModelSummary, VerdictSummary
 from app.contracts.results.verdict import Check, Light, Verdict
@@ -78,6 +81,7 @@ JobResult = (
     | EvaluationResult
     | ExplainResult
     | ImportModelResult
+    | ReleaseResult
     | AblationResult
 )
 
@@ -105,6 +109,7 @@ __all__ = [
     "Corruption",
     "CurvePoint",
     "DatasetReport",
+    "DatasetWarning",
     "DifferingImage",
     "Distances",
     "EmbeddingView",
@@ -117,6 +122,7 @@ __all__ = [
     "ImportModelResult",
     "ImportResult",
     "JobResult",
+    "LeftOut",
     "Level",
     "Light",
     "Lineage",
@@ -126,17 +132,20 @@ __all__ = [
     "Looks",
     "MapFigures",
     "MapSheet",
+    "Mapped",
     "Mean",
     "Measure",
     "Minimal",
     "ModelCard",
     "ModelFigures",
     "ModelSummary",
+    "OnnxFile",
     "Outcomes",
     "Pace",
     "PairedTest",
     "Picture",
     "Projection",
+    "ReleaseResult",
     "Reported",
     "SeedChange",
     "SeedValue",
@@ -150,6 +159,7 @@ __all__ = [
     "TrainResult",
     "Verdict",
     "VerdictSummary",
+    "after_autoattack",
     "columns_of",
     "compares",
     "reported_in",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import FailFast
@@ -40,6 +41,12 @@ class AttackRow(Result):
     largest: float
     """The largest norm of a perturbation that it returned, in units of [0, 1]."""
     seconds: float
+
+
+def after_autoattack(attacks: Sequence[AttackRow]) -> Accuracy | None:
+    """The worst case once all of AutoAttack ran, over it and all before it; None without it."""
+    parts = [row.worst_case for row in attacks if row.part_of_autoattack]
+    return parts[-1] if parts else None
 
 
 class ClassFigures(Result):
@@ -142,12 +149,26 @@ class Outcomes(Result):
     was not asked for."""
 
 
+class Mapped(Result):
+    """A model whose classes are not the dataset's, one by one: they were found by their names."""
+
+    outputs: int
+    """Of the model."""
+    left_out: tuple[str, ...]
+    """Its classes that the dataset has not, the first of them: it was not asked about these."""
+    renamed: tuple[str, ...]
+    """Classes that the model writes in another way: `Automobile for automobile`."""
+
+
 class ModelFigures(Result):
     """One model's figures in an evaluation."""
 
     model: str
     name: str
     sha256: str
+    mapped: Mapped | None = None
+    """How its outputs were taken for the dataset's classes; None where they are the same, in the
+    same order."""
     clean: Accuracy
     robust: Accuracy | None = None
     """The worst case over all attacks at the budget of the threat model, image by image."""

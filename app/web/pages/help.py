@@ -16,12 +16,13 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from app.errors import NotFound
+from app.settings import BESIDE
 from app.web.render import Context, render
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
+DOCS = BESIDE / "docs"
 _TOPICS = (
-    "tour", "live", "evaluating", "trust", "training", "importing", "exports", "client", "running",
-    "performance", "architecture", "testing",
+    "tour", "live", "evaluating", "trust", "training", "formats", "importing", "exports", "client",
+    "running", "performance", "architecture", "testing",
 )  # fmt: skip
 """In the order of the index; decisions and results follow by name."""
 

@@ -39,6 +39,16 @@ class ImportModelContext(Context):
     """What was typed, one a line; outside text."""
     classes_error: str
     """What is wrong with it."""
+    outputs: str
+    """Numbers of outputs as they were typed; outside text."""
+    outputs_error: str
+    """What is wrong with them."""
+    network: str
+    """Which network of the file was typed; outside text."""
+    network_error: str
+    """What is wrong with it, or the question that the file raised."""
+    networks: tuple[str, ...]
+    """What there is to choose among, where an earlier import found several; outside text."""
     file_error: str
     """What is wrong with the file that was sent."""
     sent: SentFile | None
@@ -49,14 +59,21 @@ class ImportModelContext(Context):
 
 router = APIRouter(prefix="/models/import")
 
-_OWN_FIELDS = ("upload", "classes")
+_OWN_FIELDS = ("upload", "classes", "outputs", "network")
 """Those that the template draws itself."""
 
 
 @router.get("")
 def page(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
-    entries, _ = prefilled(lab, request, JobKind.IMPORT_MODEL, ImportModelParams, again)
-    return render(request, _context(lab, entries))
+    entries, job = prefilled(lab, request, JobKind.IMPORT_MODEL, ImportModelParams, again)
+    failure = None if job is None else job.failure
+    if failure is None or failure.field is None:
+        return render(request, _context(lab, entries))
+    if failure.field == "classes" and failure.choices:
+        entries["classes"] = failure.choices
+    networks = failure.choices if failure.field == "network" else ()
+    messages = {failure.field: f"{failure.detail} {failure.hint}".strip()}
+    return render(request, _context(lab, entries, messages, networks=networks, asks=True))
 
 
 @router.post("")
@@ -92,10 +109,16 @@ def _entries(posted: FormData) -> Entries:
 
 
 def _context(
-    lab: Lab, entries: Entries, errors: Mapping[str, str] | None = None
+    lab: Lab,
+    entries: Entries,
+    errors: Mapping[str, str] | None = None,
+    *,
+    networks: tuple[str, ...] = (),
+    asks: bool = False,
 ) -> ImportModelContext:
+    """`asks`: whether the errors are what an earlier job asked, and not of what was sent now."""
     messages = dict(errors or {})
-    file_error, classes_error = messages.pop("file", ""), messages.pop("classes", "")
+    own = {field: messages.pop(field, "") for field in ("file", "classes", "outputs", "network")}
     datasets = offered_datasets(lab, *asked(entries, "dataset"))
     return ImportModelContext(
         form=form_of(
@@ -104,12 +127,17 @@ def _context(
             offers={"dataset": datasets},
             errors=messages,
             without=_OWN_FIELDS,
-            wrong_beside=bool(file_error or classes_error),
+            wrong_beside=any(own.values()) and not asks,
         ),
         has_dataset=bool(datasets.choices),
         classes="\n".join(entries.get("classes", ())),
-        classes_error=classes_error,
-        file_error=file_error,
+        classes_error=own["classes"],
+        outputs=", ".join(entries.get("outputs", ())),
+        outputs_error=own["outputs"],
+        network=next(iter(entries.get("network", ())), ""),
+        network_error=own["network"],
+        networks=networks,
+        file_error=own["file"],
         sent=sent_file(lab, entries),
         max_upload_mb=lab.settings.max_upload_mb,
     )

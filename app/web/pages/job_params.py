@@ -45,7 +45,7 @@ def _names_in(lab: Lab, job: JobView) -> dict[str, Named]:
     """What the ids among a job's parameters stand for."""
     params = {**job.params, **job.params.get("training", {})}
     several = [*params.get("models", []), *params.get("sources", [])]
-    ids = {params.get("teacher"), params.get("student"), *several} - {None}
+    ids = {*(params.get(role) for role in ("model", "teacher", "student")), *several} - {None}
     views = models.by_id(lab, sorted(ids))
     names = {model: Named(view.name, f"/models/{model}") for model, view in views.items()}
     names |= {gone: Named(f"a deleted model ({gone[:8]})", "") for gone in ids - set(views)}

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
@@ -20,6 +19,7 @@ from app.deps import LabDep
 from app.services import exports
 from app.services.evaluations import finished
 from app.services.exports import attachment, file_name
+from app.settings import BESIDE
 from app.web.charts import evaluation as evaluation_charts
 from app.web.forms.readable import RowGroup
 from app.web.pages.evaluation_doubts import origin_of
@@ -30,7 +30,7 @@ from app.web.pages.recipes import recipes_of
 from app.web.render import Context, render
 
 _IMPORTED = re.compile(r"^import .*$", re.MULTILINE)
-_STATIC = Path(__file__).resolve().parents[3] / "static"
+_STATIC = BESIDE / "static"
 
 
 @dataclass(frozen=True)

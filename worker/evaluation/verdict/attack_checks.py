@@ -45,11 +45,28 @@ def stronger_than_fgsm(facts: Facts, probe: Probe) -> Check:
         f"{of(facts.only_fgsm, n)}",
         _outrun(facts, ahead),
         green="Many small steps find at least what one long step finds.",
-        amber="FGSM is the main attack, or broke images that the main attack missed. The gradients "
-        "may mislead small steps: add restarts, and `autoattack`.",
-        red="One long step breaks more than many small ones: the gradients close to the image "
-        "mislead the attack. Add attacks that need no gradients, and look for masking.",
+        **(_MISLED if facts.attack.crosses else _too_short(facts)),
     )
+
+
+_MISLED = {
+    "amber": "FGSM is the main attack, or broke images that the main attack missed. The gradients "
+    "may mislead small steps: add restarts, and `autoattack`.",
+    "red": "One long step breaks more than many small ones: the gradients close to the image "
+    "mislead the attack. Add attacks that need no gradients, and look for masking.",
+}
+
+
+def _too_short(facts: Facts) -> dict[str, str]:
+    """The nearest cause where the main attack's steps do not add up to a way through the ball."""
+    attack = facts.attack
+    steps = "1 step" if attack.steps == 1 else f"{attack.steps} steps"
+    said = (
+        f"{steps} of {attack.relative_step:g} ε cannot cross the ball, one long step can: FGSM is "
+        "ahead because the main attack ends early, which says nothing about gradients. Give it "
+        "more steps, or longer ones, before anything is read from this."
+    )
+    return {"amber": said, "red": said}
 
 
 def _outrun(facts: Facts, ahead: int) -> str:

@@ -1,0 +1,119 @@
+"""A model as an archive for people who have no lab: weights, ONNX, card, figures, how to run it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from app.contracts.jobs import JobKind
+from app.contracts.results import ReleaseResult
+from app.contracts.views import ModelView
+from app.errors import Conflict, InvalidInput, NotFound
+from app.services import exports, jobs, models
+from app.services.evaluations import Finished, finished
+from app.services.lab import Lab
+from app.services.model_card import card
+from app.settings import VERSION
+from app.store import measurements
+
+_CHUNK = 2**20
+_REQUIREMENTS = "numpy\nonnxruntime>=1.20\npillow\n"
+_USAGE = '''\
+"""Classify images: python load.py picture.png ..."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
+SESSION = onnxruntime.InferenceSession(HERE / "model.onnx")
+
+
+def logits(images):
+    """Of images (N, 3, H, W), float32 in [0, 1]: (N, K)."""
+    return SESSION.run(["logits"], {"images": images})[0]
+
+
+def load(path):
+    """One picture as (1, 3, H, W) in [0, 1]; what is not square is stretched."""
+    side = CARD["image_size"]
+    picture = Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    return (np.asarray(picture, np.float32) / 255).transpose(2, 0, 1)[None]
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        print(name, CARD["classes"][int(logits(load(name)).argmax())])
+'''
+
+
+def package(lab: Lab, job_id: str) -> tuple[ModelView, Iterator[bytes]]:
+    """The model of a release job, and a ZIP of it; its figures are those of today.
+
+    Raises NotFound, InvalidInput for a job of another kind, Conflict before its success.
+    """
+    job = jobs.get(lab, job_id)
+    if job.kind is not JobKind.RELEASE:
+        raise InvalidInput(f"“{job.title}” is no release.", hint="Release a model on its page.")
+    result = jobs.result_of(lab, job)
+    assert isinstance(result, ReleaseResult)
+    model, weights = models.weights(lab, result.model.id)
+    if model.sha256 != result.model.sha256 or not lab.files.onnx(job.id).exists():
+        raise NotFound("The released files are gone.", hint="Release the model again.")
+    texts = _texts(lab, model, result)
+    # The large ones by the sums that were taken when they were made: damage since then shows.
+    sums = {"model.onnx": result.onnx.sha256, "model.safetensors": model.sha256}
+    sums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
+    listed = "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items())
+    texts["SHA256SUMS"] = listed.encode()
+    return model, _zipped(
+        {"model.onnx": lab.files.onnx(job.id), "model.safetensors": weights}, texts
+    )
+
+
+def _zipped(large: Mapping[str, Path], small: Mapping[str, bytes]) -> Iterator[bytes]:
+    """An archive of files, which do not get smaller by compression, and texts, piece by piece."""
+    with tempfile.TemporaryFile() as packed:
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, text in small.items():
+                archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+            for name, path in large.items():
+                archive.write(path, name)
+        packed.seek(0)
+        while data := packed.read(_CHUNK):
+            yield data
+
+
+def _texts(lab: Lab, model: ModelView, result: ReleaseResult) -> dict[str, bytes]:
+    evaluation = _strongest(lab, model)
+    measured = None if evaluation is None else evaluation.result
+    files = {
+        "README.md": card(model, result.onnx, measured, usage=_USAGE, version=VERSION),
+        "card.json": model.card.model_dump_json(indent=2),
+        "load.py": _USAGE,
+        "requirements.txt": _REQUIREMENTS,
+    }
+    if model.card.params is not None:
+        asked = {"kind": JobKind.TRAIN, "params": model.card.params.model_dump(mode="json")}
+        files["job.json"] = json.dumps(asked, indent=2, ensure_ascii=False)
+    if evaluation is not None:
+        files["evaluation.json"] = exports.of_finished(lab, evaluation).model_dump_json()
+    return {name: text.encode() for name, text in files.items()}
+
+
+def _strongest(lab: Lab, model: ModelView) -> Finished | None:
+    """The evaluation that its figures come from, by the board's order."""
+    found = measurements.strongest(lab.database, model.id)
+    try:
+        return None if found is None else finished(lab, found)
+    except (Conflict, NotFound):  # left in a form that is not read any more, or its file is gone
+        return None

@@ -1,0 +1,26 @@
+"""Whether the lab has room for more jobs: in its queues, and on its disk."""
+
+from __future__ import annotations
+
+import shutil
+
+from app.errors import TooMany, Unavailable
+from app.services.lab import Lab
+from app.store import job_queries
+
+
+def check(lab: Lab, jobs: int) -> None:
+    """Raises TooMany where so many further jobs would wait, Unavailable where the disk is full."""
+    most, waiting = lab.settings.max_waiting, job_queries.unfinished_count(lab.database)
+    if waiting + jobs > most:
+        raise TooMany(
+            f"{waiting:,} jobs are not over yet; the lab takes at most {most:,} at a time.",
+            hint="Cancel some or wait, or raise LAB_MAX_WAITING.",
+        )
+    free = shutil.disk_usage(lab.settings.data_dir).free
+    if free < lab.settings.min_free_mb * 2**20:
+        raise Unavailable(
+            f"The disk of the data folder is nearly full: {free // 2**20:,} MB are free, and jobs "
+            f"start with {lab.settings.min_free_mb:,} MB or more.",
+            hint="Make room there, delete what is not needed, or lower LAB_MIN_FREE_MB.",
+        )

@@ -1,0 +1,169 @@
+"""The package of a released model: what is in it, and that no name from outside breaks it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from sqlalchemy import update
+
+from app.contracts.export import Export
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import Recipe, ReleaseParams, TrainParams
+from app.contracts.results import Environment, Light, Lineage, OnnxFile, ReleaseResult
+from app.services.lab import Lab
+from app.store.tables import ModelRow
+from tests.api.problems import problem
+from tests.plugins.stock import WEIGHTS, stock_model
+from tests.web.example_evaluation import full_evaluation
+from tests.web.examples import add_job, train_params
+from tests.web.parsing import parsed, text_of
+
+ONNX = b"an ONNX file"
+HOSTILE = "---\nx: [*a]\n<script>alert(1)</script> **N** | `y` \U0001f600"[4:]
+
+
+def _sum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def released(lab: Lab, model: str) -> str:
+    """A release job that succeeded."""
+    with lab.database.writing() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == model).values(sha256=_sum(WEIGHTS)))
+    result = ReleaseResult(
+        model=Lineage(id=model, name="Teacher", sha256=_sum(WEIGHTS)),
+        onnx=OnnxFile(
+            sha256=_sum(ONNX), size_bytes=len(ONNX), opset=20, checked_on=40, difference=2e-7
+        ),
+        environment=Environment(code_version="0", torch="0", device="cpu", threads=1, seconds=1.0),
+    )
+    job = add_job(lab, JobKind.RELEASE, ReleaseParams(model=model), result=result)
+    lab.files.onnx(job).write_bytes(ONNX)
+    return job
+
+
+def files_of(client: httpx.Client, job: str) -> dict[str, bytes]:
+    answer = client.get(f"/api/jobs/{job}/release.zip")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def top_and_text(files: dict[str, bytes]) -> tuple[dict[str, Any], str]:
+    text = files["README.md"].decode()
+    before, top, after = text.split("---\n", 2)
+    assert before == ""
+    return yaml.safe_load(top), after
+
+
+def evaluate(lab: Lab, model: str, light: Light = Light.GREEN, **more: Any) -> Any:
+    result = full_evaluation([(model, "Teacher", Recipe.CLEAN)], images=60, light=light)
+    add_job(lab, JobKind.EVALUATE, result.params, result=result, **more)
+    return result
+
+
+def test_a_package_has_all_that_a_model_needs(client: httpx.Client, lab: Lab) -> None:
+    model = stock_model(lab)
+    result = evaluate(lab, model, Light.AMBER)
+    files = files_of(client, released(lab, model))
+    assert set(files) == {
+        "README.md", "SHA256SUMS", "card.json", "evaluation.json", "job.json", "load.py",
+        "model.onnx", "model.safetensors", "requirements.txt",
+    }  # fmt: skip
+    assert (files["model.onnx"], files["model.safetensors"]) == (ONNX, WEIGHTS)
+    sums = dict(line.split("  ")[::-1] for line in files["SHA256SUMS"].decode().splitlines())
+    assert sums == {n: _sum(data) for n, data in files.items() if n != "SHA256SUMS"}
+    assert Export.model_validate_json(files["evaluation.json"]).result == result
+    job = json.loads(files["job.json"])
+    assert job["kind"] == "train"
+    TrainParams.model_validate(job["params"])
+    compile(files["load.py"], "load.py", "exec")
+    assert "onnxruntime" in files["requirements.txt"].decode()
+
+
+def test_the_card_has_the_figures_and_the_verdict(client: httpx.Client, lab: Lab) -> None:
+    model = stock_model(lab)
+    result = evaluate(lab, model, Light.AMBER)
+    (figures,) = result.models
+    top, text = top_and_text(files_of(client, released(lab, model)))
+    (entry,) = top["model-index"]
+    assert entry["name"] == "Teacher"
+    (measured,) = entry["results"]
+    assert measured["task"]["type"] == "image-classification"
+    assert measured["dataset"]["name"] == result.dataset.name
+    clean, robust = measured["metrics"]
+    assert (clean["type"], clean["value"]) == ("accuracy", figures.clean.value)
+    assert robust["value"] == figures.robust.value
+    assert "8/255 (L∞)" in robust["name"]
+    assert robust["verdict"] == "amber"
+    assert "amber: upper bound" in text
+    doubts = [check for check in figures.verdict.checks if check.light is not Light.GREEN]
+    html = MarkdownIt().enable("table").render(text)
+    assert doubts
+    said = text_of(parsed(html))
+    assert all((check.problem or check.title) in said for check in doubts)
+
+
+def test_figures_are_of_the_strongest_evaluation_on_the_list(
+    client: httpx.Client, lab: Lab
+) -> None:
+    model = stock_model(lab)
+    job = released(lab, model)
+    assert "no evaluation" in top_and_text(files_of(client, job))[1]
+    assert "evaluation.json" not in files_of(client, job)
+    evaluate(lab, model, Light.GREEN, deleted_at=1.0)
+    assert "evaluation.json" not in files_of(client, job)
+    evaluate(lab, model, Light.RED)
+    assert "red: invalid" in top_and_text(files_of(client, job))[1]
+
+
+def test_names_from_outside_are_only_names(client: httpx.Client, lab: Lab) -> None:
+    model = stock_model(lab, classes=(HOSTILE, "b", "c"))
+    with lab.database.writing() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == model).values(name=HOSTILE))
+    top, text = top_and_text(files_of(client, released(lab, model)))
+    assert top["model-index"][0]["name"] == HOSTILE
+    html = MarkdownIt().enable("table").render(text)
+    assert "<script" not in html
+    assert "<strong>N</strong>" not in html
+
+
+def test_what_is_no_finished_release_has_no_package(client: httpx.Client, lab: Lab) -> None:
+    model = stock_model(lab)
+    waiting = add_job(lab, JobKind.RELEASE, ReleaseParams(model=model))
+    other = add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.RUNNING)
+    gone = released(lab, model)
+    lab.files.onnx(gone).unlink()
+    for job, status in ((waiting, 409), (other, 422), (gone, 404), ("0" * 32, 404)):
+        problem(client.get(f"/api/jobs/{job}/release.zip"), status)
+
+
+@pytest.mark.parametrize("model", ["0" * 32, "nonsense"])
+def test_only_models_of_the_lab_are_released(client: httpx.Client, model: str) -> None:
+    asked = {"kind": "release", "params": {"model": model}}
+    assert problem(client.post("/api/jobs", json=asked), 422) == ["model"]
+
+
+def test_a_model_is_released_from_its_page(client: httpx.Client, lab: Lab) -> None:
+    model = stock_model(lab)
+    answer = client.post(f"/models/{model}/release")
+    assert answer.status_code == 303
+    job = answer.headers["location"].removeprefix("/jobs/")
+    view = client.get(f"/api/jobs/{job}").json()
+    assert (view["kind"], view["title"]) == ("release", "Release Teacher")
+    page = client.get(f"/jobs/{job}").text
+    assert "release.zip" not in page
+    assert f'href="/models/{model}"' in page
+    assert (
+        f"/api/jobs/{(done := released(lab, model))}/release.zip"
+        in client.get(f"/jobs/{done}").text
+    )
