@@ -35,8 +35,8 @@ _READ = frozenset(
     name.encode()
     for name in (
         "accept-encoding", "connection", "content-length", "content-type", "host",
-        "hx-target", "idempotency-key", "if-modified-since", "if-none-match", "if-range",
-        "last-event-id", "origin", "range", "sec-fetch-site", "transfer-encoding",
+        "hx-request", "hx-target", "idempotency-key", "if-modified-since", "if-none-match",
+        "if-range", "last-event-id", "origin", "range", "sec-fetch-site", "transfer-encoding",
     )
 )  # fmt: skip
 """What the lab reads of a request. Other headers never reach a parser: on many versions of Python

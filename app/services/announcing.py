@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from app.contracts.announcements import Announcement, Shares
+from app.contracts.attacks import Method
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.views import WebhookHealth
 from app.contracts.words import percent
@@ -60,7 +61,11 @@ def _text(job: JobRow, error: str | None, figures: Shares | None) -> str:
         return f"{said} {error}"
     if figures is None:
         return said
-    shares = {"Clean": figures.clean, "robust": figures.robust, "AutoAttack": figures.autoattack}
+    shares = {
+        "Clean": figures.clean,
+        "robust": figures.robust,
+        Method.AUTOATTACK.record.title: figures.autoattack,
+    }
     known = [f"{name} {percent(share)}" for name, share in shares.items() if share is not None]
     return f"{said} {', '.join(known)}."
 

@@ -190,7 +190,7 @@ class Measurement:
         if entry.method is Method.FGSM:
             survived = state.first_break[rows] > self.lengths[-1]
             self.only_fgsm += int((success.broken & survived).sum())
-        elif entry.method is Method.SQUARE and entry.sees_all:
+        elif entry.method.record.query_curve and entry.sees_all:
             assert returned.first_break is not None
             needed = returned.first_break.where(success.broken, self.params.queries + 1)
             state.queries[rows] = needed

@@ -16,7 +16,7 @@ import torch
 
 from app.contracts.classes import places
 from app.contracts.events import MetricsEvent
-from app.contracts.params import EvaluateParams, Goal, Method, Recipe
+from app.contracts.params import EvaluateParams, Goal, Recipe
 from app.contracts.results import Accuracy, EvaluationResult, Mapped, ModelFigures, Pace
 from app.contracts.words import counted, percent, with_interval
 from app.errors import JobError
@@ -189,7 +189,7 @@ class _Shelf:
 def _measurements(
     shelf: _Shelf, params: EvaluateParams, classes: Sequence[str], keep: Sequence[int]
 ) -> list[Measurement]:
-    wanted = params.sources if Method.TRANSFER in params.further else ()
+    wanted = params.sources if any(m.record.needs_source for m in params.further) else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
     sources = [Source(registry.lineage_of_model(row), shelf.call(row)) for row in others]
     return [Measurement(_target_model(shelf, row), params, classes, sources, keep) for row in rows]
@@ -317,7 +317,9 @@ def _samples(dataset: Dataset, test: Split, params: EvaluateParams, measured: in
     """Of the images that were measured: samples of one seed are nested."""
     few = test.sample(min(PROBE_IMAGES, measured), seed=params.seed)
     some = test.sample(min(VIEW_IMAGES, measured), seed=params.seed)
-    return Samples(_chunk(few, 0), _chunk(some, 0), dataset.split("train"))
+    # Backward examples start from training images; of a dataset for evaluation, from its own.
+    pool = dataset.split("train" if dataset.info.train_counts[0] else "test")
+    return Samples(_chunk(few, 0), _chunk(some, 0), pool)
 
 
 def _concluded(

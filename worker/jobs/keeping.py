@@ -81,8 +81,9 @@ def _warnings(
     chance = 1 / origin.dataset.num_classes
     if Accuracy.of(*correct["clean"]).low <= chance:
         yield (
-            f"It is right no more often than by chance ({100 * chance:.1f} %): it has learned "
-            "nothing, and its robust accuracy means nothing."
+            "On held-out images it is right no more often than by chance "
+            f"({100 * chance:.1f} %): a robust accuracy says nothing of a model that has learned "
+            "nothing."
         )
     epochs = state.best.epoch if kept == "best" else params.epochs
     start = params.ema_decay ** (epochs * len(state.sampler))

@@ -27,6 +27,7 @@ from app.contracts.params.base import (
     Params,
     Seed,
     invalid,
+    message_of,
     parameter,
 )
 from app.contracts.params.datasets import ClassOrder, ImportParams, NameEncoding, Source
@@ -95,6 +96,7 @@ __all__ = [
     "TrainingPreset",
     "family",
     "invalid",
+    "message_of",
     "parameter",
     "training_preset",
 ]

@@ -48,6 +48,7 @@ from app.contracts.results.evaluation import (
     Outcomes,
     Pace,
     Projection,
+    after_autoattack,
 )
 from app.contracts.results.gallery import Gallery, GalleryImage, Look, Looks
 from app.contracts.results.live import (
@@ -158,6 +159,7 @@ __all__ = [
     "TrainResult",
     "Verdict",
     "VerdictSummary",
+    "after_autoattack",
     "columns_of",
     "compares",
     "reported_in",

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams, Design, Recipe
+from app.contracts.recipes import TEACHERS
 from app.contracts.views import Estimate, JobView
 from app.deps import LabDep
 from app.services import datasets, estimates, models
@@ -122,7 +123,7 @@ def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
     """
     entries = typed.posted_entries(AblationParams, posted)
     is_grid = next(iter(entries.get("design", ())), Design.GRID) == Design.GRID
-    has_students = not is_grid or any(r != Recipe.CLEAN for r in entries.get("recipes", ()))
+    has_students = not is_grid or any(r not in TEACHERS for r in entries.get("recipes", ()))
     entries["training.name"] = entries.get("name", ())
     # Of the students, the one that reads most and needs no teacher.
     entries["training.recipe"] = (Recipe.BML if has_students else Recipe.CLEAN,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import parse_qsl
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.contracts.attacks import VALIDATION_ATTACK, Method
 from app.contracts.listings import ModelFilter, ModelOrder
 from app.deps import LabDep
 from app.errors import LabError
@@ -17,6 +19,7 @@ from app.services.lab import Lab
 from app.services.listings import ModelLine
 from app.web.pages import tables
 from app.web.pages.inputs import Posted
+from app.web.pages.recipes import own_identity
 from app.web.pages.tables import Column, TableView
 from app.web.render import Context
 
@@ -26,10 +29,10 @@ COLUMNS = (
     Column("architecture", "Architecture", sorts=False),
     Column("dataset", "Dataset"),
     Column("held_clean", "Held out, clean", numeric=True),
-    Column("held_robust", "Held out, PGD-10", numeric=True),
+    Column("held_robust", f"Held out, {VALIDATION_ATTACK}", numeric=True),
     Column("clean", "Test, clean", numeric=True),
     Column("robust", "Test, robust", numeric=True),
-    Column("autoattack", "AutoAttack", numeric=True, shown=False),
+    Column("autoattack", Method.AUTOATTACK.record.title, numeric=True, shown=False),
     Column("epochs", "Epochs", numeric=True, shown=False),
     Column("time", "Trained for", numeric=True, shown=False),
     Column("created", "Registered"),
@@ -64,6 +67,8 @@ class ModelTableContext(Context):
     """How it is sorted and filtered."""
     lines: tuple[ModelLine, ...]
     """Its rows."""
+    identities: Mapping[str, str]
+    """The style sheet's name of each model's colour."""
 
 
 router = APIRouter(prefix=PATH)
@@ -88,7 +93,11 @@ def _page(
         choices=listings.model_choices(lab),
         refused=refused,
     )
-    context = ModelTableContext(table=view, lines=found.items)
+    context = ModelTableContext(
+        table=view,
+        lines=found.items,
+        identities={line.model.id: own_identity(line.model) for line in found.items},
+    )
     return tables.answer(request, context, view, refused)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.contracts.params import Goal, Recipe
+from app.contracts.params import Goal
 from app.contracts.results import Check, Light
 from app.contracts.words import goal as goal_of
 from app.contracts.words import percent
@@ -113,9 +113,9 @@ def finite_gradients(facts: Facts, probe: Probe) -> Check:
 
 def undefended_teacher(facts: Facts, probe: Probe) -> Check:
     name, title = "undefended_teacher", "The same attack defeats an undefended model"
-    if facts.recipe is Recipe.CLEAN:
+    if facts.recipe and facts.recipe.is_teacher:
         correct, n, whose = facts.robust.correct, facts.robust.n, "the model itself, undefended"
-    elif probe.teacher is not None and facts.teacher_recipe is Recipe.CLEAN:
+    elif probe.teacher is not None and facts.teacher_recipe and facts.teacher_recipe.is_teacher:
         correct, n, whose = probe.teacher, probe.images, "the teacher"
     else:
         why = _no_undefended(facts, probe)
@@ -144,6 +144,21 @@ def _no_undefended(facts: Facts, probe: Probe) -> str:
     if facts.teacher_recipe is None:
         return "nobody told how the teacher was trained"
     return "the teacher was trained on adversarial images itself"
+
+
+def better_than_chance(facts: Facts, probe: Probe) -> Check:
+    chance = 1 / facts.classes
+    return check(
+        "better_than_chance",
+        "The model is right more often than by chance",
+        Light.GREEN if facts.clean.low > chance else Light.AMBER,
+        f"{percent(facts.clean.value)} of clean images, chance {percent(chance)}, n = "
+        f"{facts.clean.n:,}",
+        f"Only {percent(facts.clean.value)} of clean images are right: chance is {percent(chance)}",
+        green="There is something to defend: clean images are told apart.",
+        amber="A model that answers at random, or always the same, withstands attacks without "
+        "having learned anything. Train it longer, or measure more images.",
+    )
 
 
 def sample_size(facts: Facts, probe: Probe) -> Check:
