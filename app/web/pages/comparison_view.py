@@ -13,7 +13,7 @@ from app.contracts.results import (
     Light,
     PairedTest,
 )
-from app.contracts.words import attack
+from app.contracts.words import attack, signed
 from app.web import words
 from app.web.charts import palette
 from app.web.charts.base import Recipes
@@ -145,8 +145,8 @@ def _test(test: PairedTest, compared: Sequence[Compared]) -> TestRow:
         quantity=test.quantity,
         first=test.first + 1,
         second=test.second + 1,
-        difference=f"{words.signed(test.difference)} points",
-        interval=f"{words.signed(test.low)} to {words.signed(test.high)}",
+        difference=f"{signed(test.difference)} points",
+        interval=f"{signed(test.low)} to {signed(test.high)}",
         only_first=test.only_first,
         only_second=test.only_second,
         p_value=words.probability(test.p_value),
