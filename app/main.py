@@ -63,6 +63,12 @@ async def _announce_for_ever(lab: Lab) -> None:
     await Announcer(lab, lab.settings.webhook_url.get_secret_value()).run()
 
 
+async def _mirror_for_ever(lab: Lab) -> None:
+    from app.services.tracking.mirror import Mirror, trackers
+
+    await asyncio.gather(*(Mirror(lab, tracker).run() for tracker in trackers(lab)))
+
+
 @contextmanager
 def _ends_with_the_server(bell: Bell) -> Iterator[None]:
     """Close the bell at the signal that stops the server.
@@ -99,6 +105,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
+    if lab.settings.mlflow_url is not None or lab.settings.tensorboard_dir is not None:
+        always.append(_mirror_for_ever(lab))
     _open_more_files()
     beside = [asyncio.create_task(each) for each in always]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page

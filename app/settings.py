@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     """A training run writes a checkpoint this often, or as rarely as takes 2 % of its time."""
     shipped_dir: Path = BESIDE / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
+    mlflow_url: Secret[HttpUrl] | None = None
+    """An MLflow server that trainings and evaluations are mirrored to when they end."""
+    mlflow_experiment: str = Field("AGKD-BML Lab", min_length=1)
+    """The experiment of that server that gets their runs."""
+    tensorboard_dir: Path | None = None
+    """A folder that gets TensorBoard files of trainings and evaluations when they end."""
     webhook_url: Secret[HttpUrl] | None = None
     """Who is told of every job that ends. Such addresses often are a password: only the host is
     shown."""
@@ -86,10 +92,10 @@ class Settings(BaseSettings):
             raise ValueError("no path; write it like /lab, with letters, digits, - _ . and ~")
         return path
 
-    @field_validator("data_dir", "shipped_dir")
+    @field_validator("data_dir", "shipped_dir", "tensorboard_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @property
     def sql_url(self) -> str:

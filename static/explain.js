@@ -16,20 +16,21 @@ import { layDownloads } from "./saving.js";
 import { drawScale, maps, pictures } from "./sheets.js";
 
 const SHOWN_MS = 160;
-const HUES = 6;
 const shows = new WeakMap();
 
-/** Style sheet names of the models' colours, as app/web/charts/palette.py gives them to other pages. */
-export function identities(models) {
-  const taken = new Set();
-  return models.map(({ id, recipe }) => {
-    const start = parseInt(id.slice(0, 8), 16) % HUES;
-    const others = Array.from({ length: HUES }, (_, i) => `hue-${((start + i) % HUES) + 1}`);
-    const wished = recipe === null ? [] : [recipe === "clean" ? "teacher" : "student"];
-    const free = [...wished, ...others, "student", "teacher"].find((name) => !taken.has(name));
-    taken.add(free);
-    return free;
-  });
+/** Style sheet names of the models' colours, as app/web/charts/palette.py gives them to other pages; `known`: by recipe. */
+export function identities(models, known) {
+  const chosen = new Map();
+  const free = (name) => name && ![...chosen.values()].includes(name);
+  const sorted = models.toSorted((one, other) => (one.id < other.id ? -1 : 1));
+  for (const { id, recipe } of sorted) if (free(known[recipe])) chosen.set(id, known[recipe]);
+  const others = Object.values(known).filter((name) => name.startsWith("hue-"));
+  for (const { id } of sorted) {
+    if (chosen.has(id)) continue;
+    const start = parseInt(id.slice(0, 8), 16) % others.length;
+    chosen.set(id, [...others.slice(start), ...others.slice(0, start), "student", "teacher"].find(free));
+  }
+  return models.map(({ id }) => chosen.get(id));
 }
 
 class Viewer {
@@ -85,7 +86,7 @@ class Viewer {
     })))));
     if (this.coming !== result) return;
     this.stop();
-    Object.assign(this, { result, options, sheets, looks, range, names: identities(result.models) });
+    Object.assign(this, { result, options, sheets, looks, range, names: identities(result.models, JSON.parse(this.root.dataset.identities)) });
     this.lay();
     this.begin(options.start ?? {});
     this.root.hidden = false;

@@ -26,6 +26,8 @@ class Figures(_View):
     norm: Norm = Norm.LINF
     epsilon: float
     """The budget of the attacks; of figures on held-out images, that of the training."""
+    light: Light | None = None
+    """The verdict on `robust`; None where there is none."""
     models: int = 1
     """How many there are, of which this is the most robust one."""
     job: str = ""
@@ -71,6 +73,8 @@ class Entry(_View):
     """Outside text."""
     recipe: Recipe | None
     """None where it is not known."""
+    recipe_name: str
+    """As papers call it: `AGKD-BML-7`; empty where it is not known."""
     figures: Figures
     light: Light | None
     """The verdict; None in results of lab 0.1."""

@@ -104,6 +104,11 @@ class Recipe(Option):
         except ValueError:
             return None
 
+    def called(self, steps: int) -> str:
+        """As papers call it with so many attack steps: `TRADES`, `AGKD-BML-7`."""
+        is_the_short_one = self is Recipe.AGKD_BML and steps == 7
+        return "AGKD-BML-7" if is_the_short_one else self.record.title
+
     @property
     def is_robust(self) -> bool:
         """Whether it trains on adversarial images."""

@@ -17,3 +17,11 @@ def understood(kind: type[M], stored: Any) -> M | None:
         return kind.model_validate(stored)
     except ValidationError:
         return None
+
+
+def understood_json(kind: type[M], stored: bytes) -> M | None:
+    """The same of what was stored as JSON."""
+    try:
+        return kind.model_validate_json(stored)
+    except ValidationError:
+        return None

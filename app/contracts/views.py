@@ -47,6 +47,8 @@ class Estimate(_View):
     """How many earlier jobs say so."""
     device: str
     """What computed those; empty where it is not known."""
+    reckoned: bool = False
+    """Whether the earlier job had other settings, and the time follows from what its parts took."""
 
 
 class JobView(_View):

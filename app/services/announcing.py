@@ -42,12 +42,17 @@ def announcement(lab: Lab, job: JobRow) -> Announcement:
         title=job.title,
         state=JobStatus(job.status),
         finished_at=datetime.fromtimestamp(job.finished_at, UTC),
-        address=f"http://127.0.0.1:{lab.settings.port}{lab.settings.root_path}/jobs/{job.id}",
+        address=page_of(lab, job.id),
         parent=job.parent_id,
         error=error,
         figures=figures,
         text=_text(job, error, figures),
     )
+
+
+def page_of(lab: Lab, job_id: str) -> str:
+    """The address of a job's page on this machine."""
+    return f"http://127.0.0.1:{lab.settings.port}{lab.settings.root_path}/jobs/{job_id}"
 
 
 def _text(job: JobRow, error: str | None, figures: Shares | None) -> str:

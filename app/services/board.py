@@ -68,11 +68,12 @@ def board(
 
 
 def _entry(placed: Placed) -> Entry:
-    row = placed.row
+    row, recipe = placed.row, Recipe.known(placed.recipe)
     return Entry(
         model=row.model_id,
         name=placed.name,
-        recipe=Recipe.known(placed.recipe),
+        recipe=recipe,
+        recipe_name="" if recipe is None else recipe.called(placed.steps or 0),
         figures=measured(row),
         light=None if row.light is None else Light(row.light),
         job=row.job_id,

@@ -133,6 +133,12 @@ def _check_train(lab: Lab, params: Params) -> None:
 def _check_batch(dataset: DatasetRow, params: TrainParams) -> None:
     """Whether it fits into the memory, only a worker can know."""
     images = dataset.report["train_images"]
+    if not images:
+        raise InvalidInput(
+            f"“{dataset.name}” has no training images: it is for evaluation.",
+            hint="Choose another dataset.",
+            field="dataset",
+        )
     if params.batch_size > images:
         raise InvalidInput(
             f"“{dataset.name}” has {images:,} training images, fewer than one batch.",

@@ -2,7 +2,8 @@
 
 A training costs as much for each image and epoch as others of the same recipe, network, batch,
 attack steps and image size did on the same device; an evaluation for each image and model, as
-others with the same attacks and curves did of the same networks. For an ablation, whose recipes may
+others with the same attacks and curves did of the same networks, or else as is reckoned from one of
+the same networks with other attacks. For an ablation, whose recipes may
 never have run here, a training is expected to take what others of its network took for each pass.
 """
 
@@ -14,22 +15,22 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from app.contracts.params import AblationParams, EvaluateParams, Params, Recipe, TrainParams
-from app.contracts.results import ModelCard
-from app.contracts.stored import understood
+from app.contracts.results import EvaluationResult, ModelCard
+from app.contracts.stored import understood, understood_json
 from app.contracts.views import Estimate
 from app.services.lab import Lab
+from app.services.remedies import SWITCHES, expected_seconds
 from app.store import catalogue, history
 
 _LOOKED_AT = 100
 """Earlier jobs that are read, the newest."""
 _COUNTED = 5
 """Of those that fit, the newest that the estimate is made from."""
-_SHARED = (
-    "attack", "further", "queries", "epsilons", "step_counts", "minimal_epsilon", "stop_half_width",
-)  # fmt: skip
-"""What two evaluations have to share, beside `_SWITCHES`."""
+_READ = 3
+"""Results of other evaluations that are read in search of one from which the time follows."""
+_SHARED = ("attack", "further", "queries", "epsilons", "step_counts", "stop_half_width")
+"""What two evaluations have to share, beside `SWITCHES`."""
 _NO_ID = "0" * 32
-_SWITCHES = ("corruptions", "attention", "embedding")
 
 
 class _Run(NamedTuple):
@@ -150,27 +151,51 @@ def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
     dataset = catalogue.dataset(lab.database, params.dataset)
     if dataset is None:
         return None
+    earlier = _of_same_networks(lab, params)
+    images = min(params.images, dataset.report["test_images"])
     wanted = _facts(params.model_dump(mode="json"))
-    earlier = [
-        each
-        for each in history.evaluations(lab.database, limit=_LOOKED_AT)
+    runs = [
+        _Run(each.device, each.images, each.seconds)
+        for each in earlier
         if _facts(each.params) == wanted
     ]
+    found = _expected(runs, images)
+    return found or _reckoned(lab, params.model_copy(update={"images": images}), earlier)
+
+
+def _of_same_networks(lab: Lab, params: EvaluateParams) -> list[history.Evaluated]:
+    """Earlier evaluations of as many models of the same networks."""
+    earlier = history.evaluations(lab.database, limit=_LOOKED_AT)
     of_jobs = [model for each in earlier for model in each.params.get("models", ())]
     held = catalogue.models_by_id(lab.database, [*params.models, *of_jobs])
     networks = {model: _network(row.card) for model, row in held.items()}
     asked = sorted(networks[model] for model in params.models if model in networks)
-    runs = [
-        _Run(each.device, each.images, each.seconds)
+    return [
+        each
         for each in earlier
         if sorted(networks.get(model, "") for model in each.params.get("models", ())) == asked
     ]
-    return _expected(runs, min(params.images, dataset.report["test_images"]))
+
+
+def _reckoned(
+    lab: Lab, params: EvaluateParams, earlier: Sequence[history.Evaluated]
+) -> Estimate | None:
+    """From what the attacks of an earlier evaluation took; the newest that tells it."""
+    whole = [each for each in earlier if each.params.get("stop_half_width") is None]
+    for each in whole[:_READ]:
+        try:
+            result = understood_json(EvaluationResult, lab.files.result(each.job).read_bytes())
+        except FileNotFoundError:
+            continue
+        seconds = None if result is None else expected_seconds(result, params)
+        if seconds is not None:
+            return Estimate(seconds=seconds, jobs=1, device=each.device, reckoned=True)
+    return None
 
 
 def _facts(params: Mapping[str, Any]) -> dict[str, Any]:
     """What an evaluation's time for each image depends on."""
-    found = {name: params.get(name) for name in (*_SHARED, *_SWITCHES)}
+    found = {name: params.get(name) for name in (*_SHARED, *SWITCHES)}
     found["epsilons"] = len(found["epsilons"] or ())
     return found | {"sources": len(params.get("sources") or ())}
 

@@ -9,11 +9,11 @@ from app.contracts.attacks import Norm
 from app.contracts.board import Figures
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter, ModelFilter
-from app.contracts.results import Accuracy, ModelCard
+from app.contracts.results import Accuracy, Light, ModelCard
 from app.contracts.views import JobView, ModelView, Page
 from app.services import jobs, models
 from app.services.lab import Lab
-from app.store import catalogue, job_queries, listings, marks
+from app.store import catalogue, job_queries, listings, marks, measurements
 from app.store.tables import JobRow, MeasurementRow, ModelRow
 
 
@@ -87,8 +87,7 @@ def figures_of_trainings(lab: Lab, job_ids: Sequence[str]) -> dict[str, Figures]
 
 
 def _best(rows: Sequence[MeasurementRow]) -> Figures:
-    best = max(rows, key=lambda row: -1 if row.robust is None else row.robust)
-    return measured(best, models=len(rows))
+    return measured(measurements.most_robust(rows), models=len(rows))
 
 
 def measured(row: MeasurementRow, *, models: int = 1) -> Figures:
@@ -104,6 +103,7 @@ def measured(row: MeasurementRow, *, models: int = 1) -> Figures:
         held_out=False,
         norm=Norm(row.norm),
         epsilon=row.epsilon,
+        light=None if row.light is None else Light(row.light),
         job=row.job_id,
         models=models,
     )

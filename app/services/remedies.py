@@ -8,7 +8,7 @@ nothing was measured, no time is said.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,8 @@ from app.contracts.results import Accuracy, AttackRow, EvaluationResult
 from app.contracts.units import from_255
 
 _STEPS, _RESTARTS, _EPSILON = 20, 5, from_255(8)
+SWITCHES = ("minimal_epsilon", "corruptions", "attention", "embedding")
+"""What an evaluation may have beside its attacks and curves."""
 _WIDE = 0.05
 """Half of an interval that a sample is too small for; as the verdict has it."""
 _SAMPLES = (100, 200, 400, 500, 1000, 2000, 5000, 10_000)
@@ -52,17 +54,27 @@ class _Case:
 _Change = tuple[str, EvaluateParams]
 
 
-def remedy(check: str, result: EvaluationResult, test_images: int | None) -> Remedy | None:
-    """What mends the check of this id; None where no parameter does."""
+def remedy(
+    checks: Sequence[str], result: EvaluationResult, test_images: int | None
+) -> Remedy | None:
+    """What mends the checks of these ids, all in one; None where no parameter mends any."""
+    case, labels = _Case(result, test_images), []
+    for check in checks:
+        if (change := _change(check, case)) is not None:
+            label, params = change
+            labels.append(label)
+            case = replace(case, result=result.model_copy(update={"params": params}))
+    if not labels:
+        return None
+    return Remedy("; ".join(labels), case.params, expected_seconds(result, case.params))
+
+
+def _change(check: str, case: _Case) -> _Change | None:
     mend = _MENDS.get(check)
     try:
-        change = None if mend is None else mend(_Case(result, test_images))
+        return None if mend is None else mend(case)
     except ValidationError:  # what would be changed does not go with the rest
         return None
-    if change is None:
-        return None
-    label, params = change
-    return Remedy(label, params, expected_seconds(result, params))
 
 
 def _changed(params: EvaluateParams, **changes: Any) -> EvaluateParams:
@@ -208,9 +220,12 @@ _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
 def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float | None:
     """What these parameters are likely to take, from what `result` took; None where it is unknown.
 
-    The same models on the same kind of machine.
+    The same models, or as many of the same networks, on the same kind of machine. What `result` did
+    not have beside attacks and curves is not measured: then it is unknown too.
     """
     old, seconds = result.params, result.environment.seconds
+    if any(getattr(params, name) and not getattr(old, name) for name in SWITCHES):
+        return None
     # The same images as before are as many as before, however many were asked for.
     images = 1.0 if params.images == old.images else params.images / result.images
     steps = params.attack.steps / old.attack.steps
@@ -219,7 +234,13 @@ def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float 
     rest = max(0.0, seconds - sum(row.seconds for row in rows))
     kept = sum(row.seconds * _longer(row, result, params, steps, runs) for row in rows)
     added = _added(result, params, steps)
-    return None if added is None else images * (rest * runs + kept + added)
+    beside = _passes_beside(params) / _passes_beside(old)
+    return None if added is None else images * (rest * beside + kept + added)
+
+
+def _passes_beside(params: EvaluateParams) -> float:
+    """Passes of an image through the first attack for curves, and for what else goes with it."""
+    return _runs(params.attack) * (1 + len(params.epsilons)) + max(params.step_counts, default=0)
 
 
 def _runs(attack: Attack) -> int:

@@ -97,7 +97,7 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     except readers.ExhaustedError:
         raise TooLarge(
             "Decoding the image takes more time or memory than the lab gives to one picture.",
-            hint="Send a smaller one: models see at most 64 × 64 pixels.",
+            hint="Send a smaller one: models see at most 224 × 224 pixels.",
             field="image",
         ) from None
     upload_id = uuid.uuid4().hex

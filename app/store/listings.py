@@ -11,7 +11,7 @@ from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder,
 from app.store.catalogue import is_best
 from app.store.db import Database
 from app.store.marks import on_shelf, tagged
-from app.store.measurements import share
+from app.store.measurements import INVALID, share
 from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
 
@@ -33,9 +33,10 @@ _JOB_KEYS: dict[JobOrder, ColumnElement[Any]] = {
 
 
 def _measured(name: str) -> ColumnElement[Any]:
-    """A share of a model's latest evaluation that is not in the bin."""
+    """A share of a model's latest evaluation that is not in the bin; none where it is invalid."""
+    valid = case((INVALID, None), else_=getattr(MeasurementRow, name))
     latest = (
-        select(share(getattr(MeasurementRow, name)))
+        select(share(valid if name != "clean" else MeasurementRow.clean))
         .join(JobRow, JobRow.id == MeasurementRow.job_id)
         .where(MeasurementRow.model_id == ModelRow.id, JobRow.deleted_at.is_(None))
         .order_by(MeasurementRow.at.desc())

@@ -44,11 +44,23 @@ def _row(
     )
 
 
+def most_robust(rows: Sequence[MeasurementRow]) -> MeasurementRow:
+    """Of an evaluation's models; one whose figure is invalid only where all are."""
+    return max(
+        rows, key=lambda row: (row.light != Light.RED, -1 if row.robust is None else row.robust)
+    )
+
+
 def best_of(rows: Sequence[MeasurementRow]) -> dict[str, float | None]:
-    """What an evaluation's own row shows of these: the shares of the most robust model."""
-    best = max(rows, key=lambda row: -1 if row.robust is None else row.robust)
-    shares = {name: getattr(best, name) for name in ("clean", "robust", "autoattack")}
-    return {name: n if n is None else n / best.images for name, n in shares.items()}
+    """What an evaluation's own row is sorted by and told of: the shares of the most robust model.
+
+    What is invalid by its verdict has no robust accuracy.
+    """
+    best = most_robust(rows)
+    robust = ("robust", "autoattack") if best.light != Light.RED else ()
+    found = dict.fromkeys(("clean", "robust", "autoattack"), None)
+    counts = {name: getattr(best, name) for name in ("clean", *robust)}
+    return found | {name: n if n is None else n / best.images for name, n in counts.items()}
 
 
 def best_trained(rows: Sequence[Any]) -> dict[str, float | None]:
@@ -79,6 +91,8 @@ class Placed:
     """As the model is called now."""
     recipe: str | None
     """None where it is not known."""
+    steps: int | None
+    """Of the attack that it was trained with; None where that is not known."""
 
 
 _SHOWN = (
@@ -89,12 +103,16 @@ _SHOWN = (
     MeasurementRow.goal != Goal.CLASS,
 )
 """Evaluations towards one class leave its images out, and each towards another: none compares."""
+INVALID = func.coalesce(MeasurementRow.light, "") == Light.RED
+"""Whether the verdict says that a robust accuracy is none."""
 _STRONGEST_FIRST = (
+    INVALID,
     MeasurementRow.autoattack.is_(None),
     MeasurementRow.images.desc(),
     MeasurementRow.at.desc(),
 )
-"""Of a model's evaluations: one with AutoAttack, then the one of most images, then the newest."""
+"""Of a model's evaluations: one that is not invalid, then one with AutoAttack, then the one of most
+images, then the newest."""
 
 
 def threats(database: Database) -> list[tuple[Threat, str, int]]:
@@ -135,18 +153,18 @@ def under(
     if not every:
         chosen.append(found.c.place == 1)
     robust, clean = share(MeasurementRow.robust), share(MeasurementRow.clean)
-    invalid = func.coalesce(MeasurementRow.light, "") == Light.RED
+    steps = ModelRow.card["params"]["steps"].as_integer()
     query = (
-        select(MeasurementRow, ModelRow.name, ModelRow.recipe, func.count().over())
+        select(MeasurementRow, ModelRow.name, ModelRow.recipe, steps, func.count().over())
         .join(ModelRow, ModelRow.id == MeasurementRow.model_id)
         .join(found, and_(*chosen))
-        .order_by(invalid, robust.is_(None), robust.desc(), clean.desc(), MeasurementRow.at.desc())
+        .order_by(INVALID, robust.is_(None), robust.desc(), clean.desc(), MeasurementRow.at.desc())
         .limit(limit)
     )
     with database.reading() as session:
         rows = session.execute(query).all()
-    total = rows[0][3] if rows else 0
-    return [Placed(row, name, recipe) for row, name, recipe, _ in rows], total
+    total = rows[0][4] if rows else 0
+    return [Placed(*facts) for *facts, _ in rows], total
 
 
 def strongest(database: Database, model_id: str) -> str | None:

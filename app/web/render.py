@@ -60,9 +60,14 @@ _ADDRESS = re.compile(rf'(?<=\s)({_NAMES})="/(?!/)')
 _OWN_LINK = re.compile(r'<a href="/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 
 
+_OWN_FORM = re.compile(r'<form [^>]*action="/.*?</form>', re.DOTALL)
+
+
 def _unlinked(html: Markup) -> Markup:
-    """Escaped HTML whose links into the lab are plain text: outside of it they lead nowhere."""
-    return Markup(_OWN_LINK.sub(r"\1", html))
+    """Escaped HTML whose links into the lab are plain text and without its forms: outside of it
+    they lead nowhere.
+    """
+    return Markup(_OWN_LINK.sub(r"\1", _OWN_FORM.sub("", html)))
 
 
 def _environment() -> Environment:

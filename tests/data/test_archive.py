@@ -145,7 +145,7 @@ def test_other_files_are_left_out_and_counted(tmp_path: Path) -> None:
     assert dataset.class_names == ("cat", "dog")
     assert (sum(report.train_counts), sum(report.test_counts)) == (6, 4)
     assert report.left_out == {
-        "no pictures": 3,
+        "files that are no pictures": 3,
         "HEIC files, which are not read": 1,
         "pictures outside of class folders": 2,
         "hidden, or of the system that packed the archive": 4,

@@ -109,6 +109,8 @@ FACTS_CASES: list[tuple[str, dict[str, Any], Light]] = [
     ("autoattack_gap", {"autoattack": accuracy(469)}, Light.AMBER),
     ("autoattack_gap", {"autoattack": accuracy(420)}, Light.AMBER),
     ("autoattack_gap", {"autoattack": accuracy(419)}, Light.RED),
+    ("better_than_chance", {"clean": accuracy(122)}, Light.GREEN),
+    ("better_than_chance", {"clean": accuracy(118)}, Light.AMBER),
     ("noise", {"attacks": rows(noise=2)}, Light.GREEN),
     ("noise", {"attacks": rows(noise=3)}, Light.RED),
     ("noise", {"attacks": ()}, Light.AMBER),

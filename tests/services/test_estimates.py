@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import update
 
@@ -12,7 +13,10 @@ from app.contracts.params import AblationParams, EvaluateParams, Recipe, TrainPa
 from app.services import estimates, jobs
 from app.services.estimates import estimate
 from app.services.lab import Lab
+from app.services.remedies import expected_seconds
 from app.store.tables import JobRow, ModelRow
+from app.web.forms.entries import entries_of
+from tests.web.example_evaluation import full_evaluation
 from tests.web.examples import ENVIRONMENT, add_dataset, add_job, add_model
 from tests.web.measured import add_measured
 
@@ -114,10 +118,34 @@ def test_an_evaluation_takes_what_others_with_its_attacks_took_for_each_image(
     everything = estimate(lab, EvaluateParams(**params, images=1000))
     assert everything is not None
     assert everything.seconds == pytest.approx(18.0)  # there are six
-    for other in ({"further": ("fgsm",)}, {"corruptions": True}, {"step_counts": (1, 50)},
-                  {"stop_half_width": 0.05},
+    curves = estimate(lab, EvaluateParams(**params | {"step_counts": (1, 50)}))
+    assert curves is not None
+    assert curves.reckoned
+    for other in ({"further": ("fgsm",)}, {"corruptions": True}, {"stop_half_width": 0.05},
                   {"models": (model, add_model(lab, dataset))}):  # fmt: skip
         assert estimate(lab, EvaluateParams(**params | other)) is None
+
+
+def test_without_one_like_it_the_time_follows_from_what_another_ones_parts_took(
+    lab: Lab, client: httpx.Client, dataset: str
+) -> None:
+    model = add_model(lab, dataset)
+    earlier = full_evaluation([(model, "Net", Recipe.CLEAN)], images=4)
+    plain = {"further": (), "sources": (), "corruptions": False, "dataset": dataset}
+    params = EvaluateParams.model_validate({**earlier.params.model_dump(), **plain})
+    earlier = earlier.model_copy(update={"params": params})
+    times = {"started_at": 0.0, "finished_at": 60.0, "attempt": 1}
+    add_job(lab, JobKind.EVALUATE, params, result=earlier, **times)
+    attack = {**params.attack.model_dump(), "steps": 2 * params.attack.steps}
+    more = EvaluateParams.model_validate({**params.model_dump(), "attack": attack})
+    found = estimate(lab, more)
+    assert found is not None
+    assert found.reckoned
+    assert found.seconds == pytest.approx(expected_seconds(earlier, more))
+    typed = entries_of(EvaluateParams, more.model_dump(mode="json"))
+    assert "Very roughly" in client.post("/evaluate/estimate", data=typed).text
+    unknown = more.model_copy(update={"corruptions": True})
+    assert estimate(lab, unknown) is None
 
 
 def ablation(dataset: str, teacher: str, **changes: Any) -> AblationParams:

@@ -21,7 +21,7 @@ def _result(attack: Attack | None = None, **changes: Any) -> EvaluationResult:
 
 
 def _changed(check: str, result: EvaluationResult) -> dict[str, Any]:
-    found = remedy(check, result, 800)
+    found = remedy([check], result, 800)
     assert found is not None
     old, new = result.params.model_dump(), found.params.model_dump()
     return {name: new[name] for name in new if new[name] != old[name]}
@@ -62,22 +62,22 @@ def test_transfer_comes_from_the_other_models() -> None:
 
 
 def test_nothing_is_offered_that_would_not_mend() -> None:
-    assert remedy("sample_size", _result(), 100) is None  # these are all there are
-    assert remedy("sample_size", _result(), None) is None
+    assert remedy(["sample_size"], _result(), 100) is None  # these are all there are
+    assert remedy(["sample_size"], _result(), None) is None
     # More were asked for: the others, as those of the target class, are of no use to it.
     towards = Attack(goal=Goal.CLASS, target_class="cat")
-    assert remedy("sample_size", _result(towards, images=800), 800) is None
+    assert remedy(["sample_size"], _result(towards, images=800), 800) is None
     in_l1 = _result(Attack(method=Method.APGD_CE, norm=Norm.L1), epsilon=12.0)
     for check in ("transfer", "hard_label", "adaptive", "stronger_than_fgsm"):
-        assert remedy(check, in_l1, 800) is None
-    assert remedy("autoattack_gap", in_l1, 800) is not None
+        assert remedy([check], in_l1, 800) is None
+    assert remedy(["autoattack_gap"], in_l1, 800) is not None
     for check in ("selection", "outputs_are_logits", "no_such_check"):
-        assert remedy(check, _result(), 800) is None
+        assert remedy([check], _result(), 800) is None
 
 
 def test_every_check_can_be_asked() -> None:
     for check in CHECKS:
-        found = remedy(check.__name__, _result(), 800)
+        found = remedy([check.__name__], _result(), 800)
         assert found is None or found.params != _result().params
 
 

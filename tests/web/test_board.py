@@ -11,15 +11,16 @@ import pytest
 from sqlalchemy import insert, update
 
 from app.contracts.changes import Changes, JobChanges
-from app.contracts.params import Attack, Norm
+from app.contracts.params import Attack, Norm, Recipe
 from app.contracts.results import Light, Lineage
 from app.contracts.units import from_255
 from app.services import job_changes, models
 from app.services.lab import Lab
 from app.store.tables import DatasetRow, MeasurementRow
-from tests.web.examples import add_dataset, add_model
+from app.web.charts import palette
+from tests.web.examples import add_dataset, add_model, train_params
 from tests.web.measured import add_measured
-from tests.web.parsing import parsed, texts
+from tests.web.parsing import parsed, text_of, texts
 
 OTHER = Lineage(id="e" * 32, name="Birds", sha256="b" * 64)
 
@@ -75,12 +76,10 @@ def test_only_what_was_measured_the_same_way_stands_together(
     assert rows(board(client, f"?dataset={'b' * 64}")) == ["Teacher"]
 
 
-def test_marks_have_their_recipes_colour_and_both_intervals(
-    lab: Lab, client: httpx.Client, held: dict[str, str]
-) -> None:
+def test_marks_have_both_intervals(lab: Lab, client: httpx.Client, held: dict[str, str]) -> None:
     add_measured(lab, [(held["student"], "S", 80, 40)])
     (mark,) = figure(board(client), "board")["data"]
-    assert (mark["name"], mark["x"], mark["y"]) == ("AGKD-BML", [0.8], [0.4])
+    assert (mark["name"], mark["x"], mark["y"]) == ("Student", [0.8], [0.4])
     assert mark["marker"]["symbol"] == ["circle-open"]  # AutoAttack did not run
     for error in ("error_x", "error_y"):
         assert mark[error]["array"][0] > 0
@@ -88,6 +87,36 @@ def test_marks_have_their_recipes_colour_and_both_intervals(
     band, curve = figure(board(client), "curves")["data"]
     assert curve["name"] == "Student"
     assert band["line"]["width"] == 0
+
+
+def test_a_model_has_the_colour_of_other_pages_and_its_variants_name(
+    lab: Lab, client: httpx.Client, held: dict[str, str]
+) -> None:
+    def trained(name: str, **params: Any) -> str:
+        said = train_params(**params).model_dump(mode="json")
+        return add_model(lab, held["dataset"], name=name, params=said)
+
+    short = trained("Short", recipe="agkd_bml", teacher=held["teacher"], steps=7)
+    rival = trained("Rival", recipe="pgd_at")
+    of = {held["teacher"]: Recipe.CLEAN, held["student"]: Recipe.AGKD_BML}
+    of |= {short: Recipe.AGKD_BML, rival: Recipe.PGD_AT}
+    add_measured(lab, [(model, "N", 80, 40 - i) for i, model in enumerate(of)])
+    page = board(client)
+    chosen = palette.colours([*of], of)
+    assert len(set(chosen.values())) == 4
+    for name in ("board", "curves"):
+        drawn = {t["name"]: t["marker"]["color"] for t in figure(page, name)["data"] if "name" in t}
+        assert drawn["Rival"] == chosen[rival] == Recipe.PGD_AT.record.hue
+        assert drawn["Short"] == chosen[short]
+    assert texts(page, "tbody td.keep") == ["Clean", "AGKD-BML", "AGKD-BML-7", "PGD-AT"]
+    links = parsed(page).select("tbody .identity a")
+    dots = {text_of(link): link.parent["class"] for link in links if link.parent}
+    assert dots["Rival"] == ["identity", palette.identity(chosen[rival])]
+    table = parsed(client.get("/models").text)
+    assert table.select_one(f".identity.hue-1 #open-{rival}") is not None
+    eyebrow = parsed(client.get(f"/models/{rival}").text).select_one(".eyebrow .identity")
+    assert eyebrow is not None
+    assert "hue-1" in eyebrow["class"]
 
 
 def test_a_red_verdict_is_a_cross(lab: Lab, client: httpx.Client, held: dict[str, str]) -> None:
@@ -145,6 +174,14 @@ def test_what_is_invalid_has_no_rank(lab: Lab, client: httpx.Client, held: dict[
     add_measured(lab, [(held["student"], "S", 80, 70)], light=Light.RED)
     add_measured(lab, [(held["teacher"], "T", 90, 10)])
     assert rows(board(client)) == ["Teacher", "Student"]
+
+
+def test_a_valid_evaluation_goes_before_an_invalid_one_of_more_images(
+    lab: Lab, client: httpx.Client, held: dict[str, str]
+) -> None:
+    add_measured(lab, [(held["student"], "S", 10, 4)], n=20, light=Light.AMBER)
+    add_measured(lab, [(held["student"], "S", 45, 40)], n=50, light=Light.RED)
+    assert texts(board(client), "table.board tbody td:nth-child(6)") == ["20"]
 
 
 def test_reported_figures_are_marked_only_beside_what_they_compare_with(

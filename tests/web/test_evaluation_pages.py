@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from bs4 import Tag
 
 from app.contracts.events import MetricsEvent
 from app.contracts.jobs import JobKind, JobStatus
@@ -19,7 +20,7 @@ from app.services.lab import Lab
 from app.store.transitions import append
 from app.web.pages.evaluation_doubts import Origin
 from app.web.pages.evaluation_view import Stage, evaluation_view
-from tests.web.example_evaluation import STUDENT, TEACHER
+from tests.web.example_evaluation import CIFAR, STUDENT, TEACHER
 from tests.web.examples import (
     add_dataset,
     add_job,
@@ -199,13 +200,53 @@ def test_a_problem_is_said_once_and_brings_what_mends_it(lab: Lab, client: httpx
     (problem,) = parsed(html).select("ul.doubts > li")
     assert "Only 60 images: ± 12" in text_of(problem)
     assert text_of(problem).count("± 12.0 points") == len(result.models)
-    (mend,) = problem.select("a.button")
+    (mend,) = problem.select("form.mend")
     assert text_of(mend).startswith("Measure all 300 images and run again, about ")
-    address = urlsplit(mend["href"])
+    (change,) = mend.select("a")
+    address = urlsplit(change["href"])
     assert parse_qs(address.query) == {"from": [job], "images": ["300"]}
-    form = parsed(client.get(mend["href"]).text)
+    form = parsed(client.get(change["href"]).text)
     assert form.select_one('input[name="images"]')["value"] == "300"
     assert form.select_one('input[name="attack.restarts"]')["value"] == "5"
+
+
+def test_one_click_starts_what_mends_a_problem_and_one_what_mends_all(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab, test_images=300)
+    models = [add_model(lab, dataset, name=name, classes=CIFAR) for name in ("Teacher", "Student")]
+    result = full_evaluation(
+        [(models[0], "Teacher", Recipe.CLEAN), (models[1], "Student", Recipe.AGKD_BML)], images=60
+    )
+    doubted = tuple(
+        Check(id=id, title=id, light=Light.AMBER, figure="few", sentence="Do more.", problem=id)
+        for id in ("sample_size", "converged", "selection")
+    )
+    verdict = Verdict(light=Light.AMBER, sentence="An upper bound.", checks=doubted)
+    lineage = result.dataset.model_copy(update={"id": dataset})
+    params = result.params.model_copy(update={"dataset": dataset, "images": 60})
+    result = _without(result, verdict=verdict)
+    result = result.model_copy(update={"dataset": lineage, "params": params})
+    _, html = _shown(lab, client, result)
+    *single, every = parsed(html).select("form.mend")
+    assert text_of(every).startswith("Mend all 2 in one run, about ")
+    steps = params.attack.steps
+
+    def started(form: Tag) -> dict[str, Any]:
+        hidden = form.select("input")
+        data = {"job": hidden[0]["value"], "check": [one["value"] for one in hidden[1:]]}
+        answer = client.post(str(form["action"]), data=data)
+        assert answer.status_code == 303, answer.text
+        asked: dict[str, Any] = jobs.get(lab, answer.headers["location"].split("/")[-1]).params
+        return asked
+
+    of_one, of_other = (started(form) for form in single)
+    assert (of_one["images"], of_one["attack"]["steps"]) == (300, steps)
+    assert (of_other["images"], of_other["attack"]["steps"]) == (60, 4 * steps)
+    of_all = started(every)
+    assert (of_all["images"], of_all["attack"]["steps"]) == (300, 4 * steps)
+    nothing = {"job": parsed(html).select_one("form.mend input")["value"], "check": ["no such"]}
+    assert client.post("/evaluate/mend", data=nothing).status_code == 422
 
 
 def test_one_problem_with_other_numbers_of_each_model_is_said_once(
@@ -258,7 +299,7 @@ def test_no_time_is_said_where_none_was_measured(lab: Lab, client: httpx.Client)
     _, html = _shown(lab, client, result)
     assert "Add Adaptive attack and CW and run again, about " in html
     _, html = _shown(lab, client, result.model_copy(update={"pace": None}))
-    assert "Add Adaptive attack and CW and run again</a>" in html
+    assert "Add Adaptive attack and CW and run again</button>" in html
 
 
 def test_the_gallery_shows_images_and_where_models_look(lab: Lab, client: httpx.Client) -> None:

@@ -109,16 +109,20 @@ def test_text_is_readable_in_both_schemes(name: str, scheme: int) -> None:
         assert _contrast(text, _token(ground, scheme)) >= 4.5
 
 
-def test_teacher_is_blue_student_is_orange_and_others_keep_their_hue() -> None:
-    teacher, student, second = "0" * 32, "1" * 32, "2" * 32
+def test_a_model_keeps_its_hue_wherever_and_beside_whomever_it_stands() -> None:
+    teacher, student, second, rival = (f"{i}" * 32 for i in range(4))
     recipes = {teacher: Recipe.CLEAN, student: Recipe.AGKD_BML, second: Recipe.AGKD_BML}
-    chosen = colours([student, teacher, second], recipes)
+    recipes |= {rival: Recipe.PGD_AT}
+    chosen = colours([rival, second, student, teacher], recipes)
     assert (chosen[teacher], chosen[student]) == (TEACHER, STUDENT)
+    assert chosen[rival] == Recipe.PGD_AT.record.hue
     assert chosen[second] in OTHERS
-    assert colours([teacher, student, "3" * 32, second], recipes)[second] == chosen[second]
+    for models in itertools.permutations([teacher, student, second, rival]):
+        assert colours(models, recipes) == chosen
+    assert colours([rival], recipes) == {rival: chosen[rival]}
 
 
-def test_eight_models_have_eight_hues() -> None:
-    ids = [f"{i:032x}" for i in range(8)]
+def test_nine_models_have_nine_hues() -> None:
+    ids = [f"{i:032x}" for i in range(9)]
     recipes = dict.fromkeys(ids, Recipe.AGKD_BML)
-    assert len(set(colours(ids, recipes).values())) == 8
+    assert len(set(colours(ids, recipes).values())) == 9

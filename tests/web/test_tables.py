@@ -8,17 +8,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams, Recipe
-from app.contracts.results import Accuracy
+from app.contracts.results import Accuracy, Light
 from app.services import job_changes, jobs, models
 from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.store import jobs as store
-from app.store.tables import ModelRow
+from app.store.tables import MeasurementRow, ModelRow
 from tests.plugins.families import succeed, take
 from tests.plugins.statements import statements
 from tests.web.examples import add_dataset, add_job, add_model, an_id, evaluation, train_params
@@ -116,6 +116,27 @@ def test_of_several_models_the_most_robust_one_is_shown_and_said(
     page = html(client, "/jobs")
     assert cell(page, "two", "Clean").startswith("80.0 %")
     assert cell(page, "two", "Robust").endswith("best of 2")
+
+
+def test_an_invalid_figure_is_crossed_out_ranks_last_and_is_no_models_best(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    model, other = add_model(lab, dataset, name="Masked"), add_model(lab, dataset, name="Sound")
+    add_measured(lab, [(model, "Masked", 90, 70)], title="broken", light=Light.RED)
+    add_measured(lab, [(other, "Sound", 80, 10)], title="sound", light=Light.GREEN)
+    for page, column in (("/jobs", "Robust"), ("/models", "Test, robust")):
+        table = html(client, f"{page}?sort=robust")
+        first, last = names(table)
+        assert cell(table, first, column).startswith("10.0 %")
+        assert cell(table, last, column).startswith("70.0 % invalid")
+        assert texts(table, "td s") == ["70.0 %"]
+    with lab.database.writing() as session:  # the same job has a sound model too
+        broken = session.scalars(select(MeasurementRow).where(MeasurementRow.robust == 70)).one()
+        facts = {c.name: getattr(broken, c.name) for c in MeasurementRow.__table__.columns}
+        more = facts | {"position": 1, "robust": 20, "light": Light.AMBER}
+        session.execute(insert(MeasurementRow).values(more))
+    assert cell(html(client, "/jobs"), "broken", "Robust").startswith("20.0 %")
 
 
 def test_jobs_are_found_by_text_kind_state_recipe_dataset_and_tag(

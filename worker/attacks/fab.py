@@ -150,10 +150,10 @@ def _level(rate: Tensor, stop: Tensor, target: Tensor) -> Tensor:
     The sum is concave in λ and linear between the stops, so Newton's method rises to the solution
     in a few steps, one for each time that other entries have come to their stop.
     """
-    level = torch.zeros_like(target)
+    level, full = torch.zeros_like(target), rate * stop
     while True:
         running = stop > _broadcast(level)
-        rest = target - (rate * stop).masked_fill(running, 0).sum(dim=(1, 2, 3))
+        rest = target - full.masked_fill(running, 0).sum(dim=(1, 2, 3))
         slope = (rate * running).sum(dim=(1, 2, 3))
         higher = torch.where(slope > 0, rest / slope, torch.inf)
         if not (higher > level).any():

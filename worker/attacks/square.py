@@ -110,21 +110,6 @@ class _Whole:
         self._x[self._rows[kept]] = self._seen[kept]
 
 
-class _Draws:
-    """What the authors' code draws with this seed, in its order: on the CPU, one at a time."""
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self._generator, self._device = torch.Generator().manual_seed(seed), device
-
-    def ups(self, *shape: int) -> Tensor:
-        """Whether to go up by ε, or down."""
-        return (torch.rand(shape, generator=self._generator) > 0.5).to(self._device)
-
-    def below(self, end: int) -> int:
-        """From 0 to `end`, which is left out unless it is 0."""
-        return int(end * torch.rand(1, generator=self._generator))
-
-
 def side_of(query: int, height: int, width: int) -> int:
     """Pixels along a square, of the query with this number, from 1."""
     share = FIRST_SHARE / 2 ** bisect_left(HALVINGS, query - 1)
@@ -136,17 +121,21 @@ def _by_squares(
     model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, queries: int, seed: int
 ) -> FirstBreak:
     """In Linf, of images that stand."""
-    (channels, height, width), draw = x.shape[1:], _Draws(seed, x.device)
+    (channels, height, width), generator = x.shape[1:], torch.Generator().manual_seed(seed)
     low, high = (x - eps).clamp(0, 1), (x + eps).clamp(0, 1)
-    best = torch.where(draw.ups(len(x), channels, 1, width), high, low)
+    # Drawn on the CPU and in their order, these are what the authors' code draws.
+    stripes = torch.rand((len(x), channels, 1, width), generator=generator) > 0.5
+    draws = torch.rand((queries, 2 + channels), generator=generator)
+    sides = [side_of(query, height, width) for query in range(1, queries + 1)]
+    room = torch.tensor([height, width]) - torch.tensor(sides)[:, None]
+    places, ups = (room * draws[:, :2]).long().tolist(), draws[:, 2:, None, None] > 0.5
+    best = torch.where(stripes.to(x.device), high, low)
     memory = _remembered(model, best)
     highest = margin(memory.logits.nan_to_num(), y)  # above 0 where the image is broken
     first_break = torch.where(memory.logits.argmax(dim=1) != y, 1, queries + 1)
-    for query in range(1, queries + 1):
-        side = side_of(query, height, width)
-        top, left = draw.below(height - side), draw.below(width - side)
+    for query, (side, (top, left), up) in enumerate(zip(sides, places, ups, strict=True), 1):
         square = ..., slice(top, top + side), slice(left, left + side)
-        pixels = torch.where(draw.ups(channels, 1, 1), high[square], low[square])
+        pixels = torch.where(up.to(x.device), high[square], low[square])
         changes = (pixels != best[square]).sum(dim=(1, 2, 3)) > 0
         rows = (changes & (first_break > queries)).nonzero().squeeze(1)  # (M,)
         if len(rows) == 0:
@@ -155,6 +144,8 @@ def _by_squares(
         broke = logits.argmax(dim=1) != y[rows]
         value = margin(logits.nan_to_num(), y[rows])
         better = broke | (value > highest[rows])
+        if not better.any():
+            continue
         memory.keep(better)
         better = rows[better]
         best[square][better] = pixels[better]

@@ -419,7 +419,7 @@ def _reasons(gathered: _Gathered) -> Counter[str]:
 
 
 def _sentence(left_out: Mapping[str, int]) -> str:
-    counted = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+    counted = ", ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
     return f"Left out: {counted}."
 
 

@@ -80,6 +80,7 @@ class Layout:
 
 
 _TEXTS = (".csv", ".tsv", ".txt", ".json")
+_NO_PICTURES = "files that are no pictures"
 _MOST_TEXTS, _LONGEST_TEXT = 50, 16 * 2**20
 
 
@@ -164,14 +165,15 @@ def _unpictured(contents: Contents) -> Counter[str]:
     for member in contents.others:
         suffix = "." + member.path[-1].lower().rpartition(".")[2]
         unread = suffix in UNREAD_SUFFIXES
-        counts[f"{suffix[1:].upper()} files, which are not read" if unread else "no pictures"] += 1
+        what = f"{suffix[1:].upper()} files, which are not read" if unread else _NO_PICTURES
+        counts[what] += 1
     return counts
 
 
 def _nothing_found(contents: Contents) -> DatasetError:
     if contents.pictures:
         return DatasetError("The archive's images are not in class folders.", LAYOUT_HINT)
-    unread = sorted(reason for reason in _unpictured(contents) if reason != "no pictures")
+    unread = sorted(reason for reason in _unpictured(contents) if reason != _NO_PICTURES)
     if unread:
         return DatasetError(
             f"The archive holds no pictures that the lab reads, but {name_list(unread)}.",

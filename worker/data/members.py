@@ -85,6 +85,8 @@ def open_archive(path: Path, *, name: str, encoding: Encoding = "auto") -> Archi
     """
     with path.open("rb") as file:
         head = file.read(_BLOCK)
+    if _is_lone(path, name, head):
+        return _Lone(path, name)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _Zip(path, encoding)
     if head.startswith(b"\xfd7zXZ\x00"):
@@ -93,13 +95,21 @@ def open_archive(path: Path, *, name: str, encoding: Encoding = "auto") -> Archi
         return _Tar(path, gzip.GzipFile)
     if head[257:262] == b"ustar":
         return _Tar(path, _open_plain)
-    if head.startswith(LONE_FILES):
-        return _Lone(path, name)
     other = next((said for magic, said in _OTHER_KINDS.items() if head.startswith(magic)), "")
     raise DatasetError(
         f"The file is {other}." if other else "The file is not an archive that the lab can read.",
         "Upload a .zip, .tar, .tar.gz or .tar.xz of class folders.",
     )
+
+
+def _is_lone(path: Path, name: str, head: bytes) -> bool:
+    """Whether a file is one of a dataset, and no archive of such files."""
+    if head.startswith(LONE_FILES) or name.lower().endswith(("-ubyte", "-ubyte.gz")):
+        return True
+    if not head.startswith(b"PK\x03\x04") or not name.lower().endswith(".npz"):
+        return False
+    with _explained(), zipfile.ZipFile(path) as archive:
+        return all(inner.endswith(".npy") for inner in archive.namelist())
 
 
 class _Lone:

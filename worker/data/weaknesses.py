@@ -136,10 +136,12 @@ def _near(prints: tuple[_Prints, _Prints], parts: tuple[Images, Images]) -> NDAr
     count = len(train.bits)
     bits = np.concatenate([train.bits, test.bits])
     plain = np.concatenate([train.plain, test.plain])
+    # Among images of one hash, those of both parts are mixed: neighbours are then of either.
+    mixed = np.random.default_rng(0).permutation(len(bits))
     pairs = set()
     for band in range(_BANDS):
         turned = bits << np.uint64(16 * band) | bits >> np.uint64(64 - 16 * band) if band else bits
-        order = np.argsort(turned, kind="stable")
+        order = np.lexsort((mixed, turned))
         for step in range(1, _NEIGHBOURS + 1):
             one, other = order[:-step], order[step:]
             across = ((one < count) != (other < count)) & ~plain[one] & ~plain[other]

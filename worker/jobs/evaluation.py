@@ -317,7 +317,9 @@ def _samples(dataset: Dataset, test: Split, params: EvaluateParams, measured: in
     """Of the images that were measured: samples of one seed are nested."""
     few = test.sample(min(PROBE_IMAGES, measured), seed=params.seed)
     some = test.sample(min(VIEW_IMAGES, measured), seed=params.seed)
-    return Samples(_chunk(few, 0), _chunk(some, 0), dataset.split("train"))
+    # Backward examples start from training images; of a dataset for evaluation, from its own.
+    pool = dataset.split("train" if dataset.info.train_counts[0] else "test")
+    return Samples(_chunk(few, 0), _chunk(some, 0), pool)
 
 
 def _concluded(

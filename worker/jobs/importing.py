@@ -101,7 +101,7 @@ def _unpack(context: JobContext, params: ImportParams, folder: Path) -> _Found:
     for note in found.notes:
         context.log(note)
     for reason, count in found.left_out.items():
-        context.log(f"Left out: {count:,} {reason}.")
+        context.log(f"Left out: {reason} ({count:,}).")
     checksum = "" if params.preview else load_dataset(folder).checksum
     report = _of_archive(found, params.image_size, checksum)
     return _Found(report, tuple(map(_png, found.examples)) if params.preview else ())

@@ -82,8 +82,9 @@ def _warnings(
     chance = 1 / origin.dataset.num_classes
     if Accuracy.of(*correct["clean"]).low <= chance:
         yield (
-            f"It is right no more often than by chance ({percent(chance)}): it has learned "
-            "nothing, and its robust accuracy means nothing."
+            "On held-out images it is right no more often than by chance "
+            f"({percent(chance)}): a robust accuracy says nothing of a model that has learned "
+            "nothing."
         )
     epochs = state.best.epoch if kept == "best" else params.epochs
     start = params.ema_decay ** (epochs * len(state.sampler))

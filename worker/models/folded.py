@@ -36,11 +36,6 @@ class Convolution(NamedTuple):
     stride: tuple[int, ...]
     padding: tuple[int, ...]
 
-    @property
-    def axes(self) -> tuple[tuple[int, int, int], ...]:
-        """Kernel, stride and padding along rows and along columns."""
-        return tuple(zip(self.weight.shape[2:], self.stride, self.padding, strict=True))
-
     def __call__(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 

@@ -9,6 +9,7 @@ up, since every number is computed anew from all that it depends on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -45,10 +46,34 @@ class _Span(NamedTuple):
 
 _Window = tuple[_Span, _Span]
 """Rows and columns."""
+_Slices = tuple[slice, slice]
 
 
-def _within(window: _Window, other: _Window) -> tuple[slice, slice]:
+# Attacks ask for the same few thousand windows again and again, each a score of times a pass.
+@lru_cache(2**14)
+def _seen_by(window: _Window, *kernel: tuple[int, ...]) -> _Window:
+    """Kernel, stride, padding and size of the map are pairs: along rows, and along columns."""
+    rows, columns = (span.seen_by(*along) for span, *along in zip(window, *kernel, strict=True))
+    return rows, columns
+
+
+@lru_cache(2**14)
+def _inputs(window: _Window, *kernel: tuple[int, ...]) -> _Window:
+    rows, columns = (span.inputs(*along) for span, *along in zip(window, *kernel, strict=True))
+    return rows, columns
+
+
+@lru_cache(2**14)
+def _within(window: _Window, other: _Window) -> _Slices:
+    """Where it lies in the other one."""
     return window[0].within(other[0]), window[1].within(other[1])
+
+
+@lru_cache(2**14)
+def _common(window: _Window, other: _Window) -> tuple[_Slices, _Slices]:
+    """Where what both share lies in the one and in the other."""
+    both = window[0].common(other[0]), window[1].common(other[1])
+    return _within(both, window), _within(both, other)
 
 
 class _Change(NamedTuple):
@@ -73,8 +98,7 @@ class _Map:
         """A window of the images at `rows`, (M,), as the change leaves it, (M, C, h, w)."""
         height, width = _within(wanted, self._around)
         found = self._numbers[:, height, width].index_select(0, rows).permute(0, 3, 1, 2)
-        common = change.window[0].common(wanted[0]), change.window[1].common(wanted[1])
-        into, of = _within(common, wanted), _within(common, change.window)
+        into, of = _common(wanted, change.window)
         found[:, :, into[0], into[1]] = change.content[:, :, of[0], of[1]]
         return found
 
@@ -144,18 +168,13 @@ class Memory:
 
     def _convolved(self, convolution: Convolution, of: _Map, change: _Change) -> _Change:
         """What becomes of all outputs that see the change."""
-        rows, columns = (
-            span.seen_by(*axis, size)
-            for span, axis, size in zip(change.window, convolution.axes, of.size, strict=True)
-        )
-        window = rows, columns
+        kernel = convolution.weight.shape[2:], convolution.stride, convolution.padding
+        window = _seen_by(change.window, *kernel, of.size)
         return _Change(window, self._outputs(convolution, of, change, window))
 
     def _outputs(
         self, convolution: Convolution, of: _Map, change: _Change, window: _Window
     ) -> Tensor:
-        rows, columns = (
-            span.inputs(*axis) for span, axis in zip(window, convolution.axes, strict=True)
-        )
-        taken = of.after(change, self._rows, (rows, columns))
-        return convolution._replace(padding=(0, 0))(taken)
+        kernel = convolution.weight.shape[2:], convolution.stride, convolution.padding
+        taken = of.after(change, self._rows, _inputs(window, *kernel))
+        return F.conv2d(taken, convolution.weight, convolution.bias, convolution.stride)

@@ -209,9 +209,8 @@ class TrainParams(Params):
 
     @property
     def recipe_name(self) -> str:
-        """The recipe as papers call it: `TRADES`, `AGKD-BML-7`."""
-        is_the_short_one = self.recipe is Recipe.AGKD_BML and self.steps == 7
-        return "AGKD-BML-7" if is_the_short_one else self.recipe.record.title
+        """The recipe as papers call it."""
+        return self.recipe.called(self.steps)
 
     @property
     def uses_teacher(self) -> bool:

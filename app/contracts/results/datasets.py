@@ -11,7 +11,7 @@ class LeftOut(Result):
     """Files that are not in the dataset."""
 
     reason: str
-    """In words that follow a number: `no pictures`. May hold outside text."""
+    """In words: `pictures that are damaged`. May hold outside text."""
     count: int
 
 

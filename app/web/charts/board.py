@@ -1,7 +1,7 @@
 """Figures of the robustness board: clean against robust accuracy, and curves laid over another.
 
-A colour is a recipe. Filled marks have withstood AutoAttack; open ones have not met it, so their
-robust accuracy is an upper bound; crosses are invalid by their verdict.
+A colour is a model, as elsewhere. Filled marks have withstood AutoAttack; open ones have not met
+it, so their robust accuracy is an upper bound; crosses are invalid by their verdict.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.contracts.board import Board, Entry
-from app.contracts.params import Recipe
 from app.contracts.results import Accuracy, Light
 from app.contracts.words import percent, with_interval
+from app.web.charts import palette
 from app.web.charts.base import (
     SHARE_AXIS,
     Figure,
@@ -24,8 +24,8 @@ from app.web.charts.base import (
     room,
 )
 
-NEUTRAL = "#7a7f87"
-"""Of models whose recipe is not known."""
+_IN_LEGEND = 9
+"""Models beyond so many share colours: then who points at a mark is told its name."""
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
 
 
@@ -35,19 +35,23 @@ def figures(board: Board) -> dict[str, Figure]:
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def hue_of(recipe: Recipe | None) -> str:
-    return NEUTRAL if recipe is None else recipe.record.hue
+def hues(board: Board) -> dict[str, str]:
+    """The colour of each model."""
+    recipes = {e.model: e.recipe for e in board.entries if e.recipe is not None}
+    return palette.colours([entry.model for entry in board.entries], recipes)
 
 
 def clean_against_robust(board: Board) -> Figure | None:
     """A mark a model, with both intervals. None where no robust accuracy is known."""
-    by_recipe: dict[Recipe | None, list[Entry]] = {}
+    by_model: dict[str, list[Entry]] = {}
     for entry in board.entries:
         if entry.figures.robust is not None:
-            by_recipe.setdefault(entry.recipe, []).append(entry)
-    if not by_recipe:
+            by_model.setdefault(entry.model, []).append(entry)
+    if not by_model:
         return None
-    traces = [_marks(recipe, entries) for recipe, entries in by_recipe.items()]
+    of = hues(board)
+    told = {"showlegend": len(by_model) <= _IN_LEGEND}
+    traces = [_marks(entries, of[model]) | told for model, entries in by_model.items()]
     ends = _ends(board)
     return figure(
         [*traces, *_reported(board, ends)],
@@ -64,12 +68,11 @@ def _ends(board: Board) -> tuple[float, float]:
     return max(-0.02, lowest - 0.03), min(1.02, highest + 0.03)
 
 
-def _marks(recipe: Recipe | None, entries: Sequence[Entry]) -> Figure:
-    hue, name = hue_of(recipe), "Recipe not known" if recipe is None else recipe.record.title
+def _marks(entries: Sequence[Entry], hue: str) -> Figure:
     robust = [entry.figures.robust for entry in entries]
     clean = [entry.figures.clean for entry in entries]
     return {
-        "type": "scatter", "mode": "markers", "name": name,
+        "type": "scatter", "mode": "markers", "name": label(entries[0].name),
         "x": [each.value for each in clean], "y": [each.value for each in robust if each],
         "marker": {"size": 11, "color": hue, "line": {"width": 2, "color": hue},
                    "symbol": [_symbol(entry) for entry in entries]},
@@ -94,7 +97,8 @@ def _bars(shares: Sequence[Accuracy], hue: str) -> Figure:
 
 def _said(entry: Entry) -> str:
     figures = entry.figures
-    rows = [f"<b>{label(entry.name)}</b>", f"clean {with_interval(figures.clean)}"]
+    rows = [f"<b>{label(entry.name)}</b>", entry.recipe_name or "recipe not known"]
+    rows.append(f"clean {with_interval(figures.clean)}")
     if figures.robust is not None:
         rows.append(f"robust {with_interval(figures.robust)}, n = {figures.robust.n:,}")
     rows.append("after AutoAttack" if figures.autoattack else "without AutoAttack: an upper bound")
@@ -121,11 +125,11 @@ def _reported(board: Board, ends: tuple[float, float]) -> list[Figure]:
 
 def curves(board: Board) -> Figure | None:
     """Accuracy against the budget under each evaluation's first attack, with intervals."""
-    condition, traces, budgets = board.condition, [], set()
+    condition, of, traces, budgets = board.condition, hues(board), [], set()
     for number, entry in enumerate(each for each in board.entries if each.curve):
         xs = [budget_scale(condition.norm, point.x) for point in entry.curve]
         shares = [point.accuracy for point in entry.curve]
-        hue, group = hue_of(entry.recipe), f"{entry.model}-{entry.job}"
+        hue, group = of[entry.model], f"{entry.model}-{entry.job}"
         lows, highs = [a.low for a in shares], [a.high for a in shares]
         traces.append(band(xs, lows, highs, hue, group))
         drawn = line(xs, [a.value for a in shares], entry.name, hue, dash="dash")

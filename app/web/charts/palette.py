@@ -12,7 +12,7 @@ from app.contracts.params import Recipe
 
 TEACHER = Recipe.CLEAN.record.hue
 STUDENT = Recipe.AGKD_BML.record.hue
-OTHERS = ("#8a63d2", "#2c8f5a", "#c9518f", "#138a96", "#8f7d1a", "#a1644a")
+OTHERS = tuple(r.record.hue for r in Recipe if r not in (Recipe.CLEAN, Recipe.AGKD_BML))
 CLASSES = (
     "#2f7ebc", "#d4650f", "#2c8f5a", "#c0392b", "#8a63d2", "#8f7d1a", "#c9518f", "#138a96",
     "#7a7f87", "#a1644a",
@@ -23,24 +23,29 @@ GROUNDS = ("#ffffff", "#181d22")
 
 
 def colours(models: Sequence[str], recipes: Mapping[str, Recipe]) -> dict[str, str]:
-    """A colour for each model id, without repeats (up to eight models).
+    """A colour for each model id, without repeats (up to nine models), whatever their order.
 
-    The first clean model is the teacher and the first other one the student; further models start
-    at a hue that their id chooses, so that they keep it wherever they appear.
+    A model has its recipe's hue; of several of a recipe the one whose id comes first. Further ones
+    and those of unknown recipe start at a hue that their id chooses, so that they keep it wherever
+    it is free.
     """
     chosen: dict[str, str] = {}
-    for model in models:
+    for model in sorted(models):
         recipe = recipes.get(model)
-        wished = [] if recipe is None else [TEACHER if recipe is Recipe.CLEAN else STUDENT]
+        if recipe is not None and recipe.record.hue not in chosen.values():
+            chosen[model] = recipe.record.hue
+    for model in sorted({*models} - chosen.keys()):
         start = int(model[:8], 16) % len(OTHERS)
-        wished += [OTHERS[(start + i) % len(OTHERS)] for i in range(len(OTHERS))]
-        wished += [STUDENT, TEACHER]
-        free = (hue for hue in wished if hue not in chosen.values())
-        chosen[model] = next(free, OTHERS[start])
+        wished = (*OTHERS[start:], *OTHERS[:start], STUDENT, TEACHER)
+        chosen[model] = next((h for h in wished if h not in chosen.values()), OTHERS[start])
     return chosen
 
 
 def identity(hue: str) -> str:
-    """The style sheet's name of a model's colour: `teacher`, `student`, `hue-1` to `hue-6`."""
+    """The style sheet's name of a model's colour: `teacher`, `student`, `hue-1` to `hue-7`."""
     named = {TEACHER: "teacher", STUDENT: "student"}
     return named.get(hue) or f"hue-{OTHERS.index(hue) + 1}"
+
+
+IDENTITIES = {recipe.value: identity(recipe.record.hue) for recipe in Recipe}
+"""Of a model by itself, by its recipe; scripts derive the others' from these."""

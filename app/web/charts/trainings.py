@@ -9,13 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.contracts.params import Recipe
-from app.web.charts import palette
 from app.web.charts.base import Figure, figure, line
 from app.web.charts.places import Places
 from app.web.charts.reported import Line, Run, bodies, lines_of
-
-_HUES = (palette.STUDENT, palette.TEACHER, *palette.OTHERS)
 
 
 @dataclass(frozen=True)
@@ -27,19 +23,6 @@ class Shown:
     hue: str
     runs: Sequence[Run]
     """The first one first."""
-
-
-def hues(recipes: Sequence[Recipe | None]) -> list[str]:
-    """A colour for each training; the first clean one has the teacher's, the first other one the
-    student's.
-    """
-    free, chosen = list(_HUES), []
-    for recipe in recipes:
-        wished = palette.TEACHER if recipe and recipe.is_teacher else palette.STUDENT
-        hue = wished if wished in free else next((h for h in free if h in palette.OTHERS), free[0])
-        free.remove(hue)
-        chosen.append(hue)
-    return chosen
 
 
 def figures(trainings: Sequence[Shown]) -> dict[str, Figure]:

@@ -45,7 +45,9 @@ def offered_datasets(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> 
 
 
 def _extent(view: DatasetView) -> str:
-    return f"{len(view.report.classes)} classes, {view.report.train_images:,} training images"
+    images = view.report.train_images
+    what = f"{images:,} training images" if images else "for evaluation only"
+    return f"{len(view.report.classes)} classes, {what}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -14,6 +14,7 @@ from app.contracts.params import Recipe
 from app.deps import LabDep
 from app.services import board as boards
 from app.web.charts import board as board_charts
+from app.web.charts.palette import identity
 from app.web.pages.tables import Filter, Option
 from app.web.render import Context, render
 
@@ -30,6 +31,8 @@ class BoardContext(Context):
     """Dataset, threat model and recipe to choose from."""
     every: bool
     """Whether every evaluation is shown, not only each model's strongest."""
+    identities: Mapping[str, str]
+    """The style sheet's name of each model's colour."""
     figures: dict[str, Any]
     """Its charts as Plotly JSON, by name."""
 
@@ -49,10 +52,12 @@ def board(
     held = boards.conditions(lab)
     chosen = boards.chosen(held, dataset, threat)
     found = None if chosen is None else boards.board(lab, chosen, recipe=recipe, every=every)
+    hues = {} if found is None else board_charts.hues(found)
     context = BoardContext(
         board=found,
         filters=() if chosen is None else _filters(held, chosen, recipe),
         every=every,
+        identities={model: identity(hue) for model, hue in hues.items()},
         figures={} if found is None else board_charts.figures(found),
     )
     return render(request, context)

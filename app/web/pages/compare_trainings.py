@@ -113,7 +113,7 @@ def compare(
         found = trainings.histories(lab, job or [])
     except (InvalidInput, NotFound) as error:
         found, problem = [], error
-    hues = training_charts.hues([Recipe.known(one.job.params.get("recipe")) for one in found])
+    hues = _hues([one.job for one in found])
     context = TrainingsContext(
         compared=_compared(lab, found, hues),
         differences=_differences(lab, [one.job for one in found]),
@@ -146,6 +146,14 @@ def _choices(lab: Lab, chosen: Sequence[str], search: str) -> TrainingChoices:
         more=bool(text) or found.pages > 1,
         search=text,
     )
+
+
+def _hues(jobs: Sequence[JobView]) -> list[str]:
+    """Of each training that of its recipe's models."""
+    recipes = {job.id: Recipe.known(job.params.get("recipe")) for job in jobs}
+    known = {id: recipe for id, recipe in recipes.items() if recipe is not None}
+    chosen = palette.colours([job.id for job in jobs], known)
+    return [chosen[job.id] for job in jobs]
 
 
 def _compared(lab: Lab, found: Sequence[History], hues: Sequence[str]) -> tuple[Compared, ...]:

@@ -16,15 +16,17 @@ from app.contracts.params import EvaluateParams
 from app.contracts.results import ModelCard
 from app.contracts.views import JobView, ModelView
 from app.deps import LabDep
-from app.errors import field_errors
-from app.services import datasets, job_changes, models
+from app.errors import InvalidInput, field_errors
+from app.services import datasets, evaluations, job_changes, jobs, models
 from app.services.lab import Lab
+from app.services.remedies import remedy
 from app.web.forms import entries as typed
 from app.web.forms import presets
 from app.web.forms.choices import known_models, offered_datasets
 from app.web.forms.form import FieldView, FormView, GroupView, form_of
 from app.web.forms.presets import PresetLink
 from app.web.pages.as_code import code_of_form
+from app.web.pages.evaluation_doubts import origin_of
 from app.web.pages.inputs import Posted
 from app.web.pages.submitting import (
     AgainFrom,
@@ -105,6 +107,20 @@ def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
         return render(request, page, status=422)
     if called:
         job_changes.change(lab, [job.id], changes)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+@router.post("/evaluate/mend")
+def mend(lab: LabDep, posted: Posted) -> Response:
+    """Start the evaluation that answers doubts about an earlier one."""
+    done = evaluations.finished(lab, str(posted.get("job", "")))
+    checks = tuple(dict.fromkeys(str(check) for check in posted.getlist("check")))
+    found = remedy(checks, done.result, origin_of(lab, *done).test_images)
+    if found is None:
+        raise InvalidInput(
+            "No other parameters mend this.", hint="Open the evaluation again.", field="check"
+        )
+    job = jobs.submit(lab, JobKind.EVALUATE, found.params)
     return RedirectResponse(f"/jobs/{job.id}", status_code=303)
 
 

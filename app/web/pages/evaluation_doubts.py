@@ -42,11 +42,15 @@ def origin_of(lab: Lab, job: JobView, result: EvaluationResult) -> Origin:
 
 @dataclass(frozen=True)
 class Mend:
-    """The form with what mends a doubt."""
+    """What starts the evaluation that mends doubts, and the form to change it first."""
 
+    job: str
+    """The evaluation in doubt."""
+    checks: tuple[str, ...]
     label: str
     """`Add AutoAttack`."""
     href: str
+    """Of the form."""
     seconds: float | None
     """What it is likely to take; None where that is not known."""
 
@@ -96,7 +100,7 @@ def doubts(result: EvaluationResult, recipes: Recipes, origin: Origin) -> tuple[
             problem=_of_all([_problem(each) for each, _ in found]),
             sentence=_of_all([each.sentence for each, _ in found]),
             models=tuple(doubted for _, doubted in found),
-            mend=_mend(check, result, origin),
+            mend=_mend([check], result, origin),
         )
         for (light, check, *_), found in ordered
     )
@@ -119,12 +123,21 @@ def _problem(check: Check) -> str:
     return check.problem or f"In doubt: {check.title[:1].lower()}{check.title[1:]}"
 
 
-def _mend(check: str, result: EvaluationResult, origin: Origin) -> Mend | None:
-    found = remedy(check, result, origin.test_images)
-    return None if found is None else _offered(found, result.params, origin)
+def mend_all(found: Sequence[Doubt], result: EvaluationResult, origin: Origin) -> Mend | None:
+    """What mends all doubts that can be mended, in one evaluation; None for one or none."""
+    mended = [doubt.check for doubt in found if doubt.mend is not None]
+    return _mend(mended, result, origin) if len(mended) > 1 else None
 
 
-def _offered(found: Remedy, asked: EvaluateParams, origin: Origin) -> Mend:
+def _mend(checks: Sequence[str], result: EvaluationResult, origin: Origin) -> Mend | None:
+    found = remedy(checks, result, origin.test_images)
+    if found is None:
+        return None
+    href = _form(found, result.params, origin)
+    return Mend(origin.job, tuple(checks), found.label, href, found.seconds)
+
+
+def _form(found: Remedy, asked: EvaluateParams, origin: Origin) -> str:
     """The form of the same evaluation, with exactly what is changed."""
     old, new = (
         entries_of(EvaluateParams, params.model_dump(mode="json"))
@@ -132,4 +145,4 @@ def _offered(found: Remedy, asked: EvaluateParams, origin: Origin) -> Mend:
     )
     changed = {name: new[name] or ("",) for name in new if new[name] != old[name]}
     query = urlencode({"from": origin.job, **changed}, doseq=True)
-    return Mend(found.label, f"/evaluate?{query}", found.seconds)
+    return f"/evaluate?{query}"

@@ -24,7 +24,7 @@ from app.web.charts import classes as class_charts
 from app.web.charts.base import Recipes, styled
 from app.web.charts.curves import needed_budgets
 from app.web.charts.palette import identity
-from app.web.pages.evaluation_doubts import Doubt, Origin, doubts
+from app.web.pages.evaluation_doubts import Doubt, Mend, Origin, doubts, mend_all
 from app.web.pages.evaluation_gallery import GalleryView, gallery_view
 from app.web.pages.evaluation_tables import (
     AccuracyTable,
@@ -103,6 +103,8 @@ class EvaluationView:
     short: Headlines
     """What it begins with."""
     doubts: tuple[Doubt, ...]
+    mend_all: Mend | None
+    """What mends several of them at once."""
     """What speaks against it, over all models, the worst first."""
     gallery: GalleryView | None
     """None where no images were kept."""
@@ -134,10 +136,12 @@ def evaluation_view(result: EvaluationResult, recipes: Recipes, origin: Origin) 
     short = headlines(EvaluationSummary.of(result), recipes)
     models = result.models
     severities = sorted({c.severity for model in models for c in model.corruptions})
+    found = doubts(result, recipes, origin)
     return EvaluationView(
         result=result,
         short=short,
-        doubts=doubts(result, recipes, origin),
+        doubts=found,
+        mend_all=mend_all(found, result, origin),
         gallery=gallery_view(result, recipes),
         models=tuple(
             _measured_model(result, one.model, number, identity(one.hue))

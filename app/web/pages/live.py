@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -18,6 +18,7 @@ from app.deps import LabDep
 from app.errors import InvalidInput
 from app.services import datasets, jobs, models, showcase
 from app.services.lab import Lab
+from app.web.charts import palette
 from app.web.forms.choices import known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
@@ -59,6 +60,8 @@ class LiveContext(Context):
     """Test images to try, a set for each dataset."""
     example: ShownBox | None
     """What the showcase has to show before the first attack; None with an image to begin with."""
+    identities: Mapping[str, str]
+    """The style sheet's name of a model's colour, by recipe."""
     job: str
     """The id of an earlier explain job to show; empty for none."""
     chosen: bool
@@ -103,6 +106,7 @@ def live(
         examples=showcase.examples(lab),
         samples=_samples(datasets.newest(lab), lists),
         example=None if job or dataset else shown_box(lab),
+        identities=palette.IDENTITIES,
         job=job,
         chosen=bool(wished),
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import parse_qsl
@@ -18,6 +19,7 @@ from app.services.lab import Lab
 from app.services.listings import ModelLine
 from app.web.pages import tables
 from app.web.pages.inputs import Posted
+from app.web.pages.recipes import own_identity
 from app.web.pages.tables import Column, TableView
 from app.web.render import Context
 
@@ -65,6 +67,8 @@ class ModelTableContext(Context):
     """How it is sorted and filtered."""
     lines: tuple[ModelLine, ...]
     """Its rows."""
+    identities: Mapping[str, str]
+    """The style sheet's name of each model's colour."""
 
 
 router = APIRouter(prefix=PATH)
@@ -89,7 +93,11 @@ def _page(
         choices=listings.model_choices(lab),
         refused=refused,
     )
-    context = ModelTableContext(table=view, lines=found.items)
+    context = ModelTableContext(
+        table=view,
+        lines=found.items,
+        identities={line.model.id: own_identity(line.model) for line in found.items},
+    )
     return tables.answer(request, context, view, refused)
 
 

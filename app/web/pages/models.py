@@ -23,7 +23,7 @@ from app.web.pages.headlines import Headlines, ModelHeadline, headlines
 from app.web.pages.inputs import IdPath, Posted
 from app.web.pages.job_params import earlier_run
 from app.web.pages.keeping import changes
-from app.web.pages.recipes import recipes_of
+from app.web.pages.recipes import own_identity, recipes_of
 from app.web.render import Context, render
 
 
@@ -44,6 +44,8 @@ class ModelContext(Context):
 
     model: ModelView
     """With its card."""
+    identity: str
+    """The style sheet's name of its colour."""
     dataset: str
     """The id of what it was trained on, in this lab; empty where the lab lacks it."""
     has_teacher: bool
@@ -75,6 +77,7 @@ def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
     teacher = _held_teacher(lab, view)
     context = ModelContext(
         model=view,
+        identity=own_identity(view),
         dataset="" if dataset is None else dataset.id,
         twin=_twin(lab, view),
         expected=any(one.expected is not None for one in view.card.test),

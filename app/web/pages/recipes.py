@@ -1,4 +1,4 @@
-"""Which recipe models were trained with: it decides who is drawn as teacher and as student."""
+"""Which recipe models were trained with: it decides in which colour they are drawn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from app.contracts.params import Recipe
 from app.contracts.views import ModelView
 from app.services import models
 from app.services.lab import Lab
+from app.web.charts import palette
 
 
 def recipes_of(lab: Lab, ids: Sequence[str]) -> dict[str, Recipe]:
@@ -19,3 +20,9 @@ def known_recipes(views: Mapping[str, ModelView]) -> dict[str, Recipe]:
     """Recipes by model; those of imported weights are not known."""
     cards = {model: view.card for model, view in views.items()}
     return {model: card.recipe for model, card in cards.items() if card.recipe is not None}
+
+
+def own_identity(view: ModelView) -> str:
+    """The style sheet's name of the colour of a model by itself."""
+    hues = palette.colours([view.id], known_recipes({view.id: view}))
+    return palette.identity(hues[view.id])

@@ -37,6 +37,7 @@ CHECKS: tuple[Callable[[Facts, Probe], Check], ...] = (
     attack_checks.best_iterate,
     attack_checks.rounding,
     model_checks.undefended_teacher,
+    model_checks.better_than_chance,
     model_checks.selection,
     model_checks.sample_size,
     model_checks.goal,

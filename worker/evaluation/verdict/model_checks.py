@@ -146,6 +146,21 @@ def _no_undefended(facts: Facts, probe: Probe) -> str:
     return "the teacher was trained on adversarial images itself"
 
 
+def better_than_chance(facts: Facts, probe: Probe) -> Check:
+    chance = 1 / facts.classes
+    return check(
+        "better_than_chance",
+        "The model is right more often than by chance",
+        Light.GREEN if facts.clean.low > chance else Light.AMBER,
+        f"{percent(facts.clean.value)} of clean images, chance {percent(chance)}, n = "
+        f"{facts.clean.n:,}",
+        f"Only {percent(facts.clean.value)} of clean images are right: chance is {percent(chance)}",
+        green="There is something to defend: clean images are told apart.",
+        amber="A model that answers at random, or always the same, withstands attacks without "
+        "having learned anything. Train it longer, or measure more images.",
+    )
+
+
 def sample_size(facts: Facts, probe: Probe) -> Check:
     half = (facts.robust.high - facts.robust.low) / 2
     return check(
