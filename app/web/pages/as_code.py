@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import PARAMS_OF, Params
+from app.contracts.params import NO_ID, PARAMS_OF, Params
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.units import format_255, parse
 from app.deps import LabDep
@@ -42,9 +42,6 @@ class CodeContext(Context):
     """What is wrong with a form that is still being filled in; then there is no code."""
 
 
-_NOT_SENT = "0" * 32
-"""Stands for the id of a file that is still where its owner has it."""
-
 router = APIRouter(prefix="/jobs")
 
 
@@ -64,7 +61,7 @@ def code_of_form(request: Request, kind: JobKind, entries: Entries, file: str = 
     """The fragment with what starts the job that is being filled in; `file` is the name of the one
     that it brings."""
     if file:
-        entries = {**entries, "upload": (_NOT_SENT,)}
+        entries = {**entries, "upload": (NO_ID,)}
     try:
         params = typed.read(PARAMS_OF[kind], entries)
     except typed.Rejected as rejected:
