@@ -24,7 +24,7 @@ SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedRow:
     """One model of one evaluation."""
 
     number: int
@@ -65,7 +65,7 @@ class TestRow:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelAnswer:
     """What one model says of an image."""
 
     number: int
@@ -82,7 +82,7 @@ class Picture:
     number: int
     address: str
     label: str
-    answers: tuple[Answer, ...]
+    answers: tuple[ModelAnswer, ...]
     live: str
     """Address of the live view with this image."""
 
@@ -90,7 +90,7 @@ class Picture:
 @dataclass(frozen=True)
 class ComparisonView:
     comparison: Comparison
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedRow, ...]
     tests: tuple[TestRow, ...]
     pictures: tuple[Picture, ...]
     warnings: tuple[str, ...]
@@ -115,10 +115,10 @@ def comparison_view(comparison: Comparison, recipes: Recipes) -> ComparisonView:
     )
 
 
-def _rows(compared: Sequence[Compared], identities: Mapping[str, str]) -> list[Row]:
+def _rows(compared: Sequence[Compared], identities: Mapping[str, str]) -> list[ComparedRow]:
     evaluations = list(dict.fromkeys(row.job for row in compared))
     return [
-        Row(
+        ComparedRow(
             number=i,
             evaluation=evaluations.index(row.job) + 1,
             job=row.job,
@@ -190,7 +190,7 @@ def _picture(
         address=f"/datasets/{dataset}/test/{image.number}.png",
         label=classes[image.label],
         answers=tuple(
-            Answer(
+            ModelAnswer(
                 number=i + 1,
                 identity=identities[row.model],
                 stands=image.robust[i],
