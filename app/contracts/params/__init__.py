@@ -20,6 +20,7 @@ from app.contracts.params.attacks import (
     Attack,
 )
 from app.contracts.params.base import (
+    NO_ID,
     DefaultBy,
     Finite,
     Id,
@@ -64,6 +65,7 @@ __all__ = [
     "MAX_LINF",
     "MAX_OF",
     "MAX_TRAININGS",
+    "NO_ID",
     "PARAMS_OF",
     "TRAINING_PRESETS",
     "AblationMeasure",

@@ -29,7 +29,7 @@ from app.web.render import Context, render
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedTraining:
     """One training of the comparison."""
 
     job: JobView
@@ -42,7 +42,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ChangedSetting:
     """A setting that is not the same in all of them; outside text."""
 
     label: str
@@ -80,9 +80,9 @@ class TrainingsContext(Context):
 
     template: ClassVar[str] = "compare_trainings.html"
 
-    compared: tuple[Compared, ...]
+    compared: tuple[ComparedTraining, ...]
     """In the order of the address; empty where none is chosen."""
-    differences: tuple[Difference, ...]
+    differences: tuple[ChangedSetting, ...]
     """Settings that differ."""
     figures: dict[str, Any]
     """The charts as Plotly JSON, by name."""
@@ -156,10 +156,12 @@ def _hues(jobs: Sequence[JobView]) -> list[str]:
     return [chosen[job.id] for job in jobs]
 
 
-def _compared(lab: Lab, found: Sequence[History], hues: Sequence[str]) -> tuple[Compared, ...]:
+def _compared(
+    lab: Lab, found: Sequence[History], hues: Sequence[str]
+) -> tuple[ComparedTraining, ...]:
     left = listings.figures_of_trainings(lab, [one.job.id for one in found])
     return tuple(
-        Compared(
+        ComparedTraining(
             job=one.job,
             identity=palette.identity(hue),
             runs=tuple(run.job for run in one.runs[:-1]),
@@ -175,11 +177,11 @@ def _shown(of: History, hue: str) -> training_charts.Shown:
     return training_charts.Shown(name, hue, runs)
 
 
-def _differences(lab: Lab, jobs: Sequence[JobView]) -> tuple[Difference, ...]:
+def _differences(lab: Lab, jobs: Sequence[JobView]) -> tuple[ChangedSetting, ...]:
     """Of all settings in the order of the form, with how long each training took."""
     said = [_settings(lab, job) for job in jobs]
     labels = dict.fromkeys(label for one in said for label in one)
-    rows = [Difference(label, tuple(one.get(label, "–") for one in said)) for label in labels]
+    rows = [ChangedSetting(label, tuple(one.get(label, "–") for one in said)) for label in labels]
     return tuple(row for row in rows if len(set(row.values)) > 1)
 
 

@@ -145,7 +145,7 @@ def compare(
     """To the comparison of the chosen jobs: evaluations, or trainings. Raises InvalidInput."""
     views = jobs.several(lab, list(dict.fromkeys(job or [])))
     kinds = {view.kind for view in views}
-    pages = {JobKind.EVALUATE: "/compare", JobKind.TRAIN: "/compare/trainings"}
+    pages = {kind: shown.compare for kind, shown in KINDS.items() if shown.compare}
     if len(kinds) != 1 or not kinds <= pages.keys():
         raise InvalidInput(
             "Only evaluations can be compared with evaluations, and trainings with trainings.",
