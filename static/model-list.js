@@ -1,7 +1,5 @@
 // The models of a live attack: the first is the one that the others are compared with.
 
-const MOST = 6;
-
 /** A list of models to choose, as many as are attacked; `settings` has all that the page knows. */
 export class ModelList {
   constructor(settings, changed) {
@@ -87,7 +85,7 @@ export class ModelList {
       remove.setAttribute("aria-label", `Remove model ${i + 1}`);
       remove.hidden = rows.length === 1;
     });
-    this.more.hidden = rows.length >= MOST || this.others.length === 0;
+    this.more.hidden = rows.length >= this.settings.most || this.others.length === 0;
   }
 
   /** Take the models that the server finds among the choices; those that are chosen stay. */
