@@ -43,6 +43,10 @@ _OTHERS = {
 """What a file of another format begins with, at its start or behind the length of its first box."""
 
 
+REMARKS = "Remarks"
+"""The text of a stored PNG that holds what was decided about the picture it was made from."""
+
+
 class Remark(StrEnum):
     """What was decided about a picture that people may want to know."""
 
@@ -148,6 +152,12 @@ def _read(data: bytes, formats: tuple[str, ...], depth: int | None) -> Picture:
         image, said = _to_srgb(image, profile)
         remarks += said
     return Picture(_over_white(image), used, tuple(remarks))
+
+
+def remarks_of(png: bytes) -> str:
+    """What was decided about the picture that a stored PNG was made from; empty where nothing."""
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+        return str(image.info.get(REMARKS, ""))
 
 
 # A file that is only odd
@@ -260,8 +270,10 @@ def _deep_levels(image: Image.Image, data: bytes) -> NDArray[np.uint16] | None:
         high, low = np.asarray(image), np.asarray(_decoded_as(data, ";16B", ";16L"))
     else:
         return None
-    levels: NDArray[np.uint16] = high.astype(np.uint16) << 8
-    return levels | low
+    levels = high.astype(np.uint16)
+    levels <<= 8
+    levels |= low
+    return levels
 
 
 def _decoded_as(data: bytes, declared: str, instead: str) -> Image.Image:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -35,29 +35,33 @@ _READ = frozenset(
     name.encode()
     for name in (
         "accept-encoding", "connection", "content-length", "content-type", "host",
-        "hx-target", "idempotency-key", "if-modified-since", "if-none-match", "if-range",
-        "last-event-id", "origin", "range", "sec-fetch-site", "transfer-encoding",
+        "hx-request", "hx-target", "idempotency-key", "if-modified-since", "if-none-match",
+        "if-range", "last-event-id", "origin", "range", "sec-fetch-site", "transfer-encoding",
     )
 )  # fmt: skip
 """What the lab reads of a request. Other headers never reach a parser: on many versions of Python
 that of cookies takes seconds for 40 kB."""
 
+_ADDRESSES = {"location", "hx-push-url"}
+"""Headers that name an address of the lab, with or without its host."""
 _UNREAD = {"Connection": "close"}
 """With an answer to a body that was not read; else the server would read it and throw it away."""
 
 
-def _refusal(request: Request, limit: int) -> LabError | None:
+def _refusal(request: Request, limit: int, names: Collection[str]) -> LabError | None:
     host = request.headers.get("host", "")
     if not _is_loopback(request):
         return Misdirected(
             "The lab has no login, so it answers only on this machine's own address.",
             hint="Let it listen on 127.0.0.1, and forward the port by ssh.",
         )
-    if not _OWN_NAME.fullmatch(host):
+    if not (_OWN_NAME.fullmatch(host) or _is_among(names, host)):
         # Another name that leads here is DNS rebinding: a foreign site posing as this lab.
+        known = ", ".join(("localhost", "127.0.0.1", *names))
         return Misdirected(
-            "The lab answers only to localhost, 127.0.0.1 and [::1].",
-            hint="Open it under one of these names, with its port.",
+            f"The lab answers only to {known} and [::1].",
+            hint="Open it under one of these names, with its port. Behind a proxy, name that in "
+            "LAB_ALLOWED_HOSTS.",
         )
     if request.method not in _SAFE and _is_foreign(request, host):
         return Forbidden(
@@ -67,6 +71,12 @@ def _refusal(request: Request, limit: int) -> LabError | None:
     if length.isdecimal() and int(length[:20]) > limit:
         return _too_large(limit)
     return None
+
+
+def _is_among(names: Collection[str], host: str) -> bool:
+    """A name without a port stands for all of its ports."""
+    host = host.lower()
+    return host in names or re.sub(r":\d{1,5}$", "", host) in names
 
 
 def _is_loopback(request: Request) -> bool:
@@ -91,23 +101,30 @@ def _too_large(limit: int) -> TooLarge:
 class Border:
     """Refuses foreign, misdirected and too large requests; answers what nobody expected.
 
+    Behind it nobody knows under which path a proxy serves the lab: paths of requests lose it, and
+    addresses in headers get it. `app.web.render` does the same with those in pages.
+
     Args:
         limit_of: The largest body, in bytes, that a path takes.
+        names: Of hosts, beside this machine's own.
+        root: The path of the proxy, or nothing.
     """
 
-    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+    def __init__(
+        self, app: ASGIApp, limit_of: Callable[[str], int], names: Collection[str], root: str
+    ) -> None:
         self.app = app
-        self.limit_of = limit_of
+        self.limit_of, self.names, self.root = limit_of, names, root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         read = [(name, value) for name, value in scope["headers"] if name in _READ]
-        scope = {**scope, "headers": read}
-        request, answer = Request(scope), _Answer(scope, send)
+        scope = {**_below(self.root, scope), "headers": read}
+        request, answer = Request(scope), _Answer(scope, send, self.root)
         limit = self.limit_of(request.url.path)
-        refusal = _refusal(request, limit)
+        refusal = _refusal(request, limit, self.names)
         if refusal is not None:
             await render(request, refusal, _UNREAD)(scope, receive, answer.send)
             return
@@ -117,6 +134,19 @@ class Border:
             if answer.started:
                 raise
             await unexpected(request, error)(scope, receive, answer.send)
+
+
+def _below(root: str, scope: Scope) -> Scope:
+    """The request without a proxy's path, which some proxies take away themselves."""
+    path: str = scope["path"]
+    if not root or not f"{path}/".startswith(f"{root}/"):
+        return scope
+    raw = scope.get("raw_path")
+    return {
+        **scope,
+        "path": path[len(root) :] or "/",
+        "raw_path": raw and (raw[len(root) :] or b"/"),
+    }
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
@@ -136,18 +166,26 @@ def _limited(receive: Receive, limit: int) -> Receive:
 
 
 class _Answer:
-    """Adds the headers that no route has set."""
+    """Adds the headers that no route has set, and a proxy's path to addresses in others."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._path, self._send = scope["path"], send
+    def __init__(self, scope: Scope, send: Send, root: str) -> None:
+        self._scope, self._send, self._root = scope, send, root
         self.started = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)
+            if self._root:
+                self._lead_below(headers)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
-            fresh = "no-cache" if self._path.startswith("/static/") else "no-store"
+            fresh = "no-cache" if self._scope["path"].startswith("/static/") else "no-store"
             headers.setdefault("Cache-Control", fresh)
         await self._send(message)
+
+    def _lead_below(self, headers: MutableHeaders) -> None:
+        own = str(Request(self._scope).base_url)
+        for name in _ADDRESSES & set(headers):
+            path = headers[name].removeprefix(own).lstrip("/")
+            headers[name] = f"{self._root}/{path}"

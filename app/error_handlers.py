@@ -24,6 +24,8 @@ _NO_PAGE = NotFound(
 )
 _PAGE_HINT = "Go back, or begin at one of the pages of the menu."
 _API_HINT = "The API is described at /docs."
+_IN_WORDS = {"string_pattern_mismatch": "is not what this page knows"}
+"""By the type of an error: a regular expression tells a person nothing."""
 _HINTS = {
     400: "Check the request's form: JSON or multipart, complete and well-formed.",
     404: _API_HINT,
@@ -64,13 +66,12 @@ def _invalid(request: Request, error: Exception) -> Response:
         return render(request, InvalidFields(field_errors(error.errors()), hint=_API_HINT))
     if any(each["loc"][0] == "path" for each in error.errors()):
         return render(request, _NO_PAGE)
-    said = [(field, _in_words(message)) for field, message in field_errors(error.errors())]
+    found = error.errors()
+    said = [
+        (field, _IN_WORDS.get(one["type"], message))
+        for one, (field, message) in zip(found, field_errors(found), strict=True)
+    ]
     return render(request, InvalidFields(said, hint=_PAGE_HINT))
-
-
-def _in_words(message: str) -> str:
-    """Without a regular expression, which tells a person nothing."""
-    return "is not what this page knows" if "match pattern" in message else message
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from app.contracts.params import message_of
+
 _ENVELOPE = {"body", "query", "path", "header", "cookie", "params"}
 """Parts of an error's location that say where an input travelled, not which one it is."""
 
@@ -19,7 +21,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
     A rule over several fields names the one to change (`app.contracts.params.invalid`).
     """
-    return [(_field(error), error["msg"].removeprefix("Value error, ")) for error in errors]
+    return [(_field(error), message_of(error)) for error in errors]
 
 
 def _field(error: Mapping[str, Any]) -> str:

@@ -63,6 +63,12 @@ async def _announce_for_ever(lab: Lab) -> None:
     await Announcer(lab, lab.settings.webhook_url.get_secret_value()).run()
 
 
+async def _mirror_for_ever(lab: Lab) -> None:
+    from app.services.tracking.mirror import Mirror, trackers
+
+    await asyncio.gather(*(Mirror(lab, tracker).run() for tracker in trackers(lab)))
+
+
 @contextmanager
 def _ends_with_the_server(bell: Bell) -> Iterator[None]:
     """Close the bell at the signal that stops the server.
@@ -99,6 +105,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
+    if lab.settings.mlflow_url is not None or lab.settings.tensorboard_dir is not None:
+        always.append(_mirror_for_ever(lab))
     _open_more_files()
     beside = [asyncio.create_task(each) for each in always]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
@@ -139,11 +147,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "they look at.",
         lifespan=_lifespan,
         openapi_url="/api/openapi.json",
+        servers=[{"url": facts.root_path}] if facts.root_path else None,
         docs_url=None,
         redoc_url=None,
     )
     app.state.settings = facts
-    app.add_middleware(Border, limit_of=_body_limits(facts))
+    app.add_middleware(
+        Border, limit_of=_body_limits(facts), names=facts.allowed_hosts, root=facts.root_path
+    )
     error_handlers.install(app)
     app.include_router(api.router)
     app.include_router(metrics.router)

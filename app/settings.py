@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, HttpUrl, Secret, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VERSION = "0.2.0"
 _CODE = Path(__file__).resolve().parent.parent
@@ -16,6 +18,10 @@ _PACKED = _CODE / "app" / "beside"
 BESIDE = _PACKED if _PACKED.is_dir() else _CODE
 """Where `docs`, `models`, `static` and `templates` are: beside the code, and in a wheel inside of
 `app`, where they meet no files of other packages."""
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
+_PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
 
 
 class Settings(BaseSettings):
@@ -32,6 +38,10 @@ class Settings(BaseSettings):
     """Where it listens on 127.0.0.1."""
     data_dir: Path = Path("data")
     """Everything that the lab keeps."""
+    root_path: str = ""
+    """The path under which a proxy serves it, such as `/lab`; empty: the whole of an address."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names by which a proxy is reached, such as `lab.example.org`; several with commas."""
     redis_url: str | None = None
     """A Redis or Valkey for the queue; the lab starts its own where none is given."""
     database_url: str | None = None
@@ -51,14 +61,41 @@ class Settings(BaseSettings):
     """A training run writes a checkpoint this often, or as rarely as takes 2 % of its time."""
     shipped_dir: Path = BESIDE / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
+    mlflow_url: Secret[HttpUrl] | None = None
+    """An MLflow server that trainings and evaluations are mirrored to when they end."""
+    mlflow_experiment: str = Field("AGKD-BML Lab", min_length=1)
+    """The experiment of that server that gets their runs."""
+    tensorboard_dir: Path | None = None
+    """A folder that gets TensorBoard files of trainings and evaluations when they end."""
     webhook_url: Secret[HttpUrl] | None = None
     """Who is told of every job that ends. Such addresses often are a password: only the host is
     shown."""
 
-    @field_validator("data_dir", "shipped_dir")
+    @field_validator("allowed_hosts", mode="before")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _listed(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _HOST.fullmatch(name):
+                raise ValueError(f"no name of a host: {name!r}; write it like lab.example.org")
+        return tuple(name.lower() for name in value)
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if not _PATH.fullmatch(path):
+            raise ValueError("no path; write it like /lab, with letters, digits, - _ . and ~")
+        return path
+
+    @field_validator("data_dir", "shipped_dir", "tensorboard_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @property
     def sql_url(self) -> str:

@@ -16,7 +16,7 @@ from worker.evaluation.curves import climb
 from worker.evaluation.outcomes import ChunkState
 from worker.evaluation.success import SuccessCheck
 from worker.evaluation.target import AttackBatch, Chunk, TargetModel
-from worker.models import Classifier
+from worker.models import Classifier, frozen
 
 BUDGETS = tuple(from_255(n) for n in (1, 2, 3, 4, 6, 8, 10, 12, 16))
 EPSILON, STEPS, ITERATIONS = from_255(8), 20, 100
@@ -29,7 +29,7 @@ are still right, at each budget."""
 def lab_curve(model: Classifier) -> Side:
     """The curve as an evaluation measures it, the clean pass included."""
     lineage = Lineage(id="0" * 32, name="model", sha256="")
-    target_model = TargetModel(lineage=lineage, model=model, call=model)
+    target_model = TargetModel(lineage=lineage, model=model, call=frozen(model, dtype=None))
     params = EvaluateParams(
         models=(lineage.id,), dataset=lineage.id, epsilon=EPSILON, attack=Attack(steps=STEPS)
     )
@@ -75,10 +75,11 @@ def start_of(x: Tensor, seed: int) -> Tensor:
 
 
 def lab_autoattack(model: Classifier) -> Side:
-    """The lab's own."""
+    """The lab's own, through the copy that an evaluation attacks."""
+    copy = frozen(model, dtype=None)
 
     def side(x: Tensor, y: Tensor, seed: int) -> list[int]:
-        x_adv = autoattack(model, x, y, eps=EPSILON, norm="linf", seed=seed)
+        x_adv = autoattack(copy, x, y, eps=EPSILON, norm="linf", seed=seed)
         return [still_right(model, x_adv, y)]
 
     return side

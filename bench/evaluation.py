@@ -15,11 +15,12 @@ within one run, batch by batch:
 
 Each side has a process of its own, since memory is a matter of the process: the lab's works as a
 worker does, with channels-last images and freed memory kept, the others as their documentation
-shows. One waits while the other works.
+shows. One waits while the other works. On a CPU time is that of the processor, which waiting for a
+core does not lengthen; wall time is printed beside it.
 
-PASS curve: the ratio of median times is at least 3, and the lab's accuracy is at no budget higher.
-PASS autoattack: the ratio of the fastest library's median time to the lab's is at least 1, and the
-lab's robust accuracy is not higher by more than 0.5 points.
+PASS curve: the ratio of median times is at least 5, and the lab's accuracy is at no budget higher.
+PASS autoattack: the ratio of torchattacks' median time to the lab's is at least 2, and the lab's
+robust accuracy is not higher than that of any library by more than 0.5 points.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ from bench.models import Trained, of_lab, of_shapes
 from worker import registry
 from worker.memory import keep_freed_memory
 
-CURVE_TARGET, AUTOATTACK_TARGET, SLACK = 3.0, 1.0, 0.005
+CURVE_TARGET, AUTOATTACK_TARGET, SLACK = 5.0, 2.0, 0.005
 
 
 class Reading(NamedTuple):
     """One side's measure of one batch."""
 
     seconds: float
+    """Of the processor; on a GPU, of wall time."""
+    wall: float
     right: list[int]
     peak_mb: float
     """The most memory that the side has used so far: of the device, or of the process."""
@@ -140,9 +143,10 @@ def work(name: str, trained: Trained, size: int, threads: int, orders: Connectio
         rows = slice(0, 4) if batch < 0 else slice(batch * size, (batch + 1) * size)
         x = images[rows].to(device).contiguous(memory_format=layout)
         y = labels[rows].to(device)
-        begin = time.perf_counter()
+        begin, busy = time.perf_counter(), time.process_time()
         right = side(x, y, batch + 1)
-        orders.send(Reading(time.perf_counter() - begin, right, peak_mb()))
+        wall, busy = time.perf_counter() - begin, time.process_time() - busy
+        orders.send(Reading(wall if device.type == "cuda" else busy, wall, right, peak_mb()))
 
 
 def peak_mb() -> float:
@@ -174,15 +178,13 @@ def judge_autoattack(readings: Readings, n: int) -> bool:
     for name, count in right.items():
         print(f"{name:>23}: robust accuracy {count / n:.1%}")
     lab = "lab_autoattack"
-    others = {name: median(side) for name, side in readings.items() if name != lab}
-    fastest = min(others, key=others.__getitem__)
-    ratio = others[fastest] / median(readings[lab])
-    above = (right[lab] - min(right[name] for name in others)) / n
+    ratio = median(readings["torchattacks_autoattack"]) / median(readings[lab])
+    above = (right[lab] - min(right.values())) / n
     met = ratio >= AUTOATTACK_TARGET and above <= SLACK
     print(
-        f"{'PASS' if met else 'MISS'} autoattack: {ratio:.2f} times as fast as {fastest}, target "
-        f"at least {AUTOATTACK_TARGET:.1f}; robust accuracy {100 * above:+.1f} points beside the "
-        f"lowest, target at most {100 * SLACK:+.1f}"
+        f"{'PASS' if met else 'MISS'} autoattack: {ratio:.2f} times as fast as torchattacks, "
+        f"target at least {AUTOATTACK_TARGET:.1f}; robust accuracy {100 * above:+.1f} points "
+        f"beside the lowest, target at most {100 * SLACK:+.1f}"
     )
     return met
 
@@ -191,12 +193,14 @@ def print_sides(readings: Readings, size: int) -> None:
     """Median images/s of each side, n, the middle half of its batches, and its peak memory."""
     for name, side in readings.items():
         rates = sorted(size / reading.seconds for reading in side)
+        wall = statistics.median(reading.wall for reading in side)
         low, middle, high = (
             statistics.quantiles(rates, n=4, method="inclusive") if len(rates) > 1 else rates * 3
         )
         print(
             f"{name:>23}: {middle:6.2f} images/s, median of n = {len(rates)} batches of {size}, "
-            f"middle half {low:.2f} to {high:.2f}; peak memory {side[-1].peak_mb:,.0f} MB"
+            f"middle half {low:.2f} to {high:.2f}; {size / wall:.2f} by wall time; "
+            f"peak memory {side[-1].peak_mb:,.0f} MB"
         )
 
 

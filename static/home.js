@@ -1,4 +1,5 @@
 // The first page: a picture of the showcase under attack, then the charts, which may come later.
+import { at } from "./address.js";
 import { Showcase } from "./showcase.js";
 
 const view = document.getElementById("showcase");
@@ -24,12 +25,12 @@ if (view) {
   if (asked) asked.checked = true;
   if (facts.get("eps")) slider.value = parseInt(facts.get("eps"), 10) || 0;
   // The address says what was chosen.
-  const remember = () => history.replaceState(null, "", `/?${new URLSearchParams({ picture: choices.find((one) => one.checked).value, eps: slider.value })}${location.hash}`);
+  const remember = () => history.replaceState(null, "", at(`/?${new URLSearchParams({ picture: choices.find((one) => one.checked).value, eps: slider.value })}${location.hash}`));
   for (const choice of choices) choice.addEventListener("change", () => { remember(); choose(choice); });
   slider.addEventListener("change", remember);
   await choose(choices.find((one) => one.checked));
 }
 if (document.querySelector("figure[data-chart]")) {
-  await loaded("/static/vendor/plotly-cartesian.min.js");
+  await loaded(at("/static/vendor/plotly-cartesian.min.js"));
   await import("./charts.js");
 }

@@ -1,5 +1,6 @@
 // A job's page: its charts and log, and what its stream of events adds to them.
 /* global htmx */
+import { at } from "./address.js";
 import { drawAll, extend } from "./charts.js";
 
 const root = document.querySelector("[data-job]");
@@ -71,7 +72,7 @@ function showReadings(values) {
 
 /** Show everything up to now. What the stream brought meanwhile is not in the answer: ask again. */
 async function load() {
-  const answer = await fetch(`/jobs/${id}/record.json`);
+  const answer = await fetch(at(`/jobs/${id}/record.json`));
   if (!answer.ok) throw new Error(`The record answered ${answer.status}.`);
   const record = await answer.json();
   if (record.seq < lastShown) return setTimeout(reload);
@@ -120,7 +121,7 @@ function tell(part) {
 }
 
 function follow() {
-  const stream = new EventSource(`/api/jobs/${id}/events?after=${last}`);
+  const stream = new EventSource(at(`/api/jobs/${id}/events?after=${last}`));
   const on = (kind, act) => stream.addEventListener(kind, (event) => {
     const seq = Number(event.lastEventId);
     if (seq <= last) return;

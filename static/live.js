@@ -1,4 +1,5 @@
 // Sends an image with an attack, follows the job, and hands the result to the viewer.
+import { at } from "./address.js";
 import { takePicture } from "./camera.js";
 import { show } from "./explain.js";
 import { ModelList } from "./model-list.js";
@@ -259,7 +260,7 @@ function again() {
 
 /** A job that nobody waits for any more. */
 function give(id) {
-  fetch(`/api/jobs/${id}/cancel`, { method: "POST" }).catch(() => {});
+  fetch(at(`/api/jobs/${id}/cancel`), { method: "POST" }).catch(() => {});
 }
 
 async function attack() {
@@ -274,7 +275,7 @@ async function attack() {
   viewer.setAttribute("aria-busy", "true");
   say("Sending the image…");
   try {
-    const answer = await fetch("/api/live", { method: "POST", body: entries() });
+    const answer = await fetch(at("/api/live"), { method: "POST", body: entries() });
     if (mine !== current) return answer.ok ? give((await answer.json()).id) : undefined;
     if (!answer.ok) return await problem(answer);
     const job = await answer.json();
@@ -299,9 +300,9 @@ form.addEventListener("submit", (event) => {
 /** Resolves when the job has succeeded; rejects with what went wrong. Its first part is shown as it comes. */
 function finished(id, mine) {
   return new Promise((resolve, reject) => {
-    const stream = new EventSource(`/api/jobs/${id}/events`);
+    const stream = new EventSource(at(`/api/jobs/${id}/events`));
     const look = async () => {
-      const job = await (await fetch(`/api/jobs/${id}`)).json();
+      const job = await (await fetch(at(`/api/jobs/${id}`))).json();
       if (mine !== current) return resolve();
       if (job.status === "queued") say(`Waiting: ${job.waiting_because ?? "a worker is about to take it."}`);
       if (job.status === "failed") reject(new Error(`${job.failure.detail} ${job.failure.hint}`));
@@ -330,13 +331,13 @@ function finished(id, mine) {
 
 /** Show a finished job, unless something else was asked for meanwhile. */
 async function open(id, mine, start) {
-  const answer = await fetch(`/api/jobs/${id}/result`);
+  const answer = await fetch(at(`/api/jobs/${id}/result`));
   if (mine !== current) return;
   if (!answer.ok) return problem(answer);
   const result = await answer.json();
   if (result.kind !== "explain") return say("That job is no live attack.", true);
   if (!result.attacks) return say("An earlier version of the lab left this result, in a form that is not read any more. Attack the image again.", true);
-  await present(id, result, mine, { start: start?.(result), archive: `/api/live/${id}/reproduction.zip` });
+  await present(id, result, mine, { start: start?.(result), archive: at(`/api/live/${id}/reproduction.zip`) });
   if (mine === current) say("");
 }
 
@@ -372,7 +373,7 @@ viewer.addEventListener("moved", ({ detail }) => {
   if (on !== null) facts.set("on", on);
   if (picture !== "shown") facts.set("picture", picture);
   if (tab !== "columns") facts.set("tab", tab);
-  history.replaceState(null, "", `/live?${facts}`.replaceAll("%2F", "/"));
+  history.replaceState(null, "", at(`/live?${facts}`).replaceAll("%2F", "/"));
 });
 
 /** Where an address begins in a result. */
@@ -388,10 +389,10 @@ const asked = (facts) => (result) => {
 /** An earlier job, as its address says, with its image, which can be attacked again whatever became of it. */
 async function restore(id, facts) {
   const mine = ++current;
-  const answer = await fetch(`/api/jobs/${id}`);
+  const answer = await fetch(at(`/api/jobs/${id}`));
   if (!answer.ok) return problem(answer);
   const job = await answer.json();
-  const picture = await fetch(`/api/live/${id}/image.png`);
+  const picture = await fetch(at(`/api/live/${id}/image.png`));
   if (picture.ok && mine === current) await take(await picture.blob(), job.title.replace(/^Explain /, ""), field("label").value);
   if (job.status !== "succeeded") await finished(id, mine);
   if (mine === current) await open(id, mine, asked(facts));

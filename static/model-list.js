@@ -1,4 +1,5 @@
 // The models of a live attack: the first is the one that the others are compared with.
+import { at } from "./address.js";
 
 /** A list of models to choose, as many as are attacked; `settings` has all that the page knows. */
 export class ModelList {
@@ -93,7 +94,7 @@ export class ModelList {
     const wanted = input.value;
     await new Promise((later) => setTimeout(later, 300));
     if (input.value !== wanted) return;
-    const answer = await fetch(`/live?${new URLSearchParams({ "search.models": wanted })}`);
+    const answer = await fetch(at(`/live?${new URLSearchParams({ "search.models": wanted })}`));
     const page = await answer.text();
     if (!answer.ok || input.value !== wanted) return;
     const found = JSON.parse(new DOMParser().parseFromString(page, "text/html").getElementById("settings").textContent);

@@ -4,6 +4,7 @@ const root = document.querySelector("[data-job]");
 const asked = `notify:${root.dataset.job}`;
 const title = document.title;
 const icon = document.getElementById("icon");
+const own = getComputedStyle(document.documentElement).getPropertyValue("--student").trim();
 const button = document.getElementById("notify");
 
 /** The lab's icon becomes a ring that closes. */
@@ -11,7 +12,7 @@ function ring(share) {
   const length = 2 * Math.PI * 12;
   const circle = (stroke, rest) => `<circle cx="16" cy="16" r="12" fill="none" stroke="${stroke}" stroke-width="6" ${rest}/>`;
   const done = `stroke-dasharray="${share * length} ${length}" transform="rotate(-90 16 16)"`;
-  const image = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${circle("#8b96a0", 'opacity="0.4"')}${circle("#d4650f", done)}</svg>`;
+  const image = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${circle("#8b96a0", 'opacity="0.4"')}${circle(own, done)}</svg>`;
   return `data:image/svg+xml,${encodeURIComponent(image)}`;
 }
 

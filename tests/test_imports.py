@@ -263,6 +263,18 @@ def test_routes_reach_the_store_through_services() -> None:
     assert breaches == []
 
 
+def test_routes_and_pages_leave_rows_and_files_to_the_services() -> None:
+    held = [
+        f"{name}: lab.{node.attr}"
+        for name, path in MODULES.items()
+        if is_below(name, "app.api") or is_below(name, "app.web")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("files", "database", "broker")
+        and isinstance(node.value, ast.Name) and node.value.id == "lab"
+    ]  # fmt: skip
+    assert held == []
+
+
 def test_only_one_file_of_the_service_knows_celery() -> None:
     knowing = [
         name

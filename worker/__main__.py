@@ -46,7 +46,7 @@ from app.errors import Conflict, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, job_queries, jobs, shipped
 from app.store.db import Database
-from app.store.files import Files
+from app.store.files import Files, keep_private
 from app.store.tables import UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
@@ -106,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(facts: Settings) -> tuple[WorkerLab, _Echo]:
     files = Files(facts.data_dir)
+    keep_private(facts.data_dir)
     files.prepare()
     database = Database(facts.sql_url)
     database.migrate()

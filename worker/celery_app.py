@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from app.contracts.jobs import BELL, PRESENCE_EVERY_S, PRESENCE_TTL_S, Queue, presence_key
 from app.settings import code_version, settings
 from app.store.db import Database
-from app.store.files import Files
+from app.store.files import Files, keep_private
 from worker.jobs.context import WorkerLab
 from worker.memory import keep_freed_memory
 
@@ -59,6 +59,7 @@ def lab() -> WorkerLab:
     """This child's lab; the first task opens it."""
     facts = settings()
     files = Files(facts.data_dir)
+    keep_private(facts.data_dir)
     files.prepare()
     bell = redis.Redis.from_url(facts.redis_url or "", **_SOCKET)
 

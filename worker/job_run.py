@@ -105,10 +105,15 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         outcome = engine()[claim.kind](context, params)
         file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED
-        jobs.settle(
-            lab.database, claim, status,
-            result_file=file, summary=outcome.summary, rows=outcome.rows,
-        )  # fmt: skip
+        try:
+            jobs.settle(
+                lab.database, claim, status,
+                result_file=file, summary=outcome.summary, rows=outcome.rows,
+            )  # fmt: skip
+        except IntegrityError:
+            for path in (*outcome.files, lab.files.result(claim.job_id)):
+                remove(path)
+            raise
         for path in outcome.scratch:
             remove(path)
     except Cancelled:

@@ -152,13 +152,18 @@ def _evaluations(family: Family) -> tuple[JobRow, ...]:
     params = family.params
     if params is None or params.measure is None:
         return ()
+    parent_id = family.parent.id
+    names = {
+        training_id(parent_id, planned.row, planned.seed): planned.params.name
+        for planned in params.trainings()
+    }
     return tuple(
         jobs.queued(
             JobKind.EVALUATE,
-            f"Evaluate {training.title.removeprefix('Train ')}",
+            f"Evaluate {names[training.id]}",
             params.measure.of(family.models[training.id], params.training),
             job_id=evaluation_id(training.id),
-            parent_id=family.parent.id,
+            parent_id=parent_id,
             sent=False,
         )
         for training in unmeasured

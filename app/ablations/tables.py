@@ -20,6 +20,7 @@ from app.contracts.results import (
     ModelSummary,
     SeedValue,
     Spread,
+    after_autoattack,
     columns_of,
     reported_in,
 )
@@ -132,12 +133,11 @@ def _measured(summary: EvaluationSummary | None) -> tuple[_Figures, Light | None
 def figures_of(model: ModelSummary) -> _Figures:
     """What a table shows of a model that was measured by `AblationMeasure.of`."""
     alone = {row.method: row.alone for row in model.attacks if not row.part_of_autoattack}
-    parts = [row.worst_case for row in model.attacks if row.part_of_autoattack]
     found = {
         Measure.CLEAN: model.clean,
         Measure.FGSM: alone.get(Method.FGSM),
         Measure.PGD: alone.get(Method.PGD),
         Measure.CW: alone.get(Method.CW),
-        Measure.AUTOATTACK: parts[-1] if parts else None,
+        Measure.AUTOATTACK: after_autoattack(model.attacks),
     }
     return {measure: figure for measure, figure in found.items() if figure is not None}

@@ -99,10 +99,13 @@ _Commands = argparse._SubParsersAction  # the type has no public name
 def _add_import(found: _Commands[argparse.ArgumentParser]) -> None:
     command = found.add_parser("import", help="bring a dataset into the lab")
     command.set_defaults(run=commands.import_)
-    command.add_argument("file", nargs="?", type=Path, help="an archive of class folders")
+    command.add_argument("file", nargs="?", type=Path, help="an archive, or a file of a dataset")
     command.add_argument("--name", required=True, help="what the dataset is called")
     command.add_argument("--source", help="instead of a file: shapes, cifar10, cifar100 or svhn")
-    _add_parameters(command, "name", "source")
+    command.add_argument(
+        "--preview", action="store_true", default=None, help="only say what would be imported"
+    )
+    _add_parameters(command, "name", "source", "preview")
     _add_waiting(command)
 
 

@@ -151,10 +151,11 @@ class Lab:
         source: str | None = None,
         **options: Any,
     ) -> Job[ImportResult]:
-        """Bring in an archive of class folders, or a dataset that the lab fetches or draws.
+        """Bring in an archive, or a dataset that the lab fetches or draws.
 
         Either `file`, or `source`: shapes, cifar10, cifar100, svhn. Options are those of
-        `ImportParams`: image_size, train_per_class, seed.
+        `ImportParams`: image_size, train_per_class, seed, order, classes, encoding, and preview,
+        with which the job says what it would import and nothing is kept.
         """
         return self._upload("/api/datasets", file, {"name": name, "source": source, **options})
 

@@ -41,7 +41,7 @@ class _Known:
                 self.estimates.update(event.values)
 
     def sentence(self) -> str:
-        """`PGD, 3 min left, robust: Student 25.7 % (23.8–27.6)`."""
+        """`PGD, 3 min left, robust: Student 25.7 % (23.8–27.6), preliminary`."""
         left = [] if self.eta_s is None else [f"{duration(self.eta_s)} left"]
         return on_one_line(", ".join([self.phase, *left, *self._robust()]))
 
@@ -52,6 +52,7 @@ class _Known:
         shown = [
             f"{self.names.get(model, model)} {percent(told[f'{model}:robust'])} "
             f"({100 * told[f'{model}:low']:.1f}–{100 * told[f'{model}:high']:.1f})"
+            f"{', preliminary' if told.get(f'{model}:attacks_left') else ''}"
             for model in models
             if {f"{model}:low", f"{model}:high"} <= told.keys()
         ]

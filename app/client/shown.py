@@ -14,6 +14,7 @@ from app.contracts.results import (
     AblationTable,
     Accuracy,
     Comparison,
+    DatasetReport,
     EvaluationResult,
     ExplainResult,
     ImportModelResult,
@@ -34,6 +35,7 @@ from app.contracts.words import budget, percent, with_interval
 
 _SHORT_ID = 8
 _WORST_CHECKS = 3
+_NAMED_CLASSES = 12
 _FIGURES = ("model", "clean (95 %)", "robust (95 %)", "verdict")
 _TESTS = (
     "pair", "accuracy", "points (95 %)", "p", "adjusted p", "only the first", "only the second",
@@ -98,6 +100,22 @@ def datasets(listed: Sequence[DatasetView]) -> str:
     return table(head, rows, right=(2, 3, 4))
 
 
+def imported(dataset: str | None, report: DatasetReport) -> str:
+    """A dataset, or what a preview would import, and what weakens it."""
+    what = "Preview, nothing is kept" if dataset is None else f"Dataset {dataset}"
+    left_out = sum(one.count for one in report.left_out)
+    more = ["…"] if len(report.classes) > _NAMED_CLASSES else []
+    lines = [
+        f"{what}: {report.train_images:,} training and {report.test_images:,} test images of "
+        f"{len(report.classes)} classes, {left_out:,} files left out.",
+        f"Classes: {', '.join((*report.classes[:_NAMED_CLASSES], *more))}.",
+        *report.notes,
+        *(f"Warning: {warning.text}" for warning in report.warnings),
+        *(f"Left out: {one.reason} ({one.count:,})." for one in report.left_out),
+    ]
+    return "\n".join(map(on_one_line, lines))
+
+
 def result(found: JobResult) -> str:
     """What a job left, in short."""
     match found:
@@ -117,11 +135,7 @@ def result(found: JobResult) -> str:
                 f"{found.onnx.difference:.1e} on {found.onnx.checked_on} images."
             )
         case ImportResult(report=report):
-            return (
-                f"Dataset {found.dataset}: {report.train_images:,} training and "
-                f"{report.test_images:,} test images of {len(report.classes)} classes, "
-                f"{report.skipped:,} files skipped."
-            )
+            return imported(found.dataset, report)
         case AblationResult(table=known):
             return ablation(known)
         case ExplainResult():
@@ -257,15 +271,11 @@ def gate(found: Gate) -> str:
         (one.model, one.asked, one.found, "holds" if one.holds else "does not hold")
         for one in found.conditions
     ]
-    failed = {one.model for one in found.conditions if not one.holds}
-    doubts = [(d.model, _doubt(d.check)) for d in found.doubts if d.model in failed]
-    return "\n".join(
-        [
-            table(("model", "asked for", "found", ""), rows),
-            *(["", "doubts"] if doubts else []),
-            *(f"{on_one_line(model)}\n{text}" for model, text in doubts),
-        ]
-    )
+    lines = [table(("model", "asked for", "found", ""), rows)]
+    for model in dict.fromkeys(one.model for one in found.conditions if not one.holds):
+        doubts = [_doubt(doubt.check) for doubt in found.doubts if doubt.model == model]
+        lines += ["", f"{on_one_line(model)}, by its verdict:", *doubts] if doubts else []
+    return "\n".join(lines)
 
 
 def comparison(found: Comparison) -> str:

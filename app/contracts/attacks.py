@@ -76,6 +76,10 @@ class AttackRecord(Record):
     """Which parameter of an evaluation says how long it may try; None: its authors did."""
     quoted_alone: bool = False
     """Papers quote the accuracy under it alone, so it sees every image."""
+    black_box: bool = False
+    """Needs no gradient of the model under test."""
+    query_curve: bool = False
+    """Says after how many queries it broke an image, from which a curve is drawn."""
     needs_source: bool = False
     """Is made on another model, which has to be named."""
 
@@ -147,7 +151,7 @@ class Method(Option):
     SQUARE = "square", AttackRecord(
         title="Square", summary="Random squares, no gradients.",
         source="Andriushchenko et al., ECCV 2020", norms=_EVERY, sized_by="queries",
-        quoted_alone=True,
+        quoted_alone=True, black_box=True, query_curve=True,
     )  # fmt: skip
     AUTOATTACK = "autoattack", AttackRecord(
         title="AutoAttack",
@@ -165,12 +169,12 @@ class Method(Option):
     )  # fmt: skip
     HOP_SKIP_JUMP = "hop_skip_jump", AttackRecord(
         title="HopSkipJump", summary="Sees nothing but the predicted class.",
-        source="Chen et al., S&P 2020", sized_by="queries",
+        source="Chen et al., S&P 2020", sized_by="queries", black_box=True,
     )  # fmt: skip
     TRANSFER = "transfer", AttackRecord(
         title="Transfer",
         summary="PGD on another model of the lab: black-box for the model under test.",
-        sized_by="steps", needs_source=True,
+        sized_by="steps", black_box=True, needs_source=True,
     )  # fmt: skip
     FEATURE = "feature", AttackRecord(
         title="Feature attack",

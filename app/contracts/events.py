@@ -45,7 +45,9 @@ class MetricsEvent(_Event):
     """A point of the job's charts; `step` is the horizontal axis of `series`.
 
     `estimate`: what an evaluation knows after `step` images: `<model>:clean`, `<model>:robust`, and
-    the bounds of the latter's 95 % interval, `<model>:low` and `<model>:high`.
+    the bounds of the latter's 95 % interval, `<model>:low` and `<model>:high`. While some of these
+    images have not met all attacks the robust figure is preliminary, and can only fall:
+    `<model>:attacks_left` says how many have yet to run, 0 where none has.
 
     After a lost worker a training goes on from its last checkpoint, and reports the steps after it
     again: of two points at one step, the later counts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -27,6 +28,11 @@ class Record:
         if not self.source:
             return self.summary
         return f"{self.summary.removesuffix('.')} ({self.source})."
+
+
+def in_a_row(names: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return " and ".join(", ".join(names).rsplit(", ", 1))
 
 
 class Option(StrEnum):

@@ -1,9 +1,6 @@
 """What is known of every recipe: one record each. Forms, checks, charts and words derive from it.
 
-What a recipe computes stands in its file of `worker.recipes`. In the equations S is the student in
-train mode, T the teacher, x an image of class y, x' an adversarial example of it by untargeted PGD,
-x_f one towards the most confusing class, x_b one from an image x_p of that class towards y; CE_s is
-the cross-entropy with label smoothing s, BCE_s has it in its first half.
+What a recipe computes stands in its file of `worker.recipes`, and in `docs/training.md`.
 """
 
 from __future__ import annotations
@@ -24,8 +21,6 @@ _TRIPLET = frozenset({"bml_weight", "margin", "mu"})
 class RecipeRecord(Record):
     """One recipe."""
 
-    equation: str
-    """Its loss, in the symbols above."""
     parameters: frozenset[str]
     """Of the parameters that only some recipes read, those that it reads; it ignores the rest."""
     attacked: int = 1
@@ -52,55 +47,51 @@ class Recipe(Option):
 
     CLEAN = "clean", RecipeRecord(
         title="Clean", summary="Cross-entropy on clean images: undefended, the teacher.",
-        equation="CE_s(S(x), y)", parameters=_LABELS, label_smoothing=0.5, hue="#2f7ebc",
+        parameters=_LABELS, label_smoothing=0.5, hue="#2f7ebc",
         attacked=0, robust=False, teacher="none",
     )  # fmt: skip
     PGD_AT = "pgd_at", RecipeRecord(
         title="PGD-AT", summary="Cross-entropy on adversarial images.",
-        source="Madry et al., ICLR 2018", equation="CE_s(S(x'), y)",
+        source="Madry et al., ICLR 2018",
         parameters=_ATTACK | _LABELS | _DIRECTION, hue="#8a63d2",
     )  # fmt: skip
     TRADES = "trades", RecipeRecord(
         title="TRADES",
         summary="Cross-entropy on clean images, and how far predictions move under attack.",
         source="Zhang et al., ICML 2019",
-        equation="CE_s(S(x), y) + β KL(S(x) ‖ S(x')), x' by PGD on that KL",
         parameters=_ATTACK | _LABELS | {"trades_beta"}, seen=2, hue="#2c8f5a",
     )  # fmt: skip
     MART = "mart", RecipeRecord(
         title="MART", summary="Adversarial training that weighs misclassified images more.",
         source="Wang et al., ICLR 2020",
-        equation="BCE_s(S(x'), y) + β KL(S(x) ‖ S(x')) (1 − p_y(x))",
         parameters=_ATTACK | _LABELS | _DIRECTION | {"mart_beta"}, seen=2, hue="#c9518f",
     )  # fmt: skip
     RSLAD = "rslad", RecipeRecord(
         title="RSLAD", summary="A robust teacher's predictions in place of all labels.",
         source="Zi et al., ICCV 2021",
-        equation="5/6 KL(T(x) ‖ S(x')) + 1/6 KL(T(x) ‖ S(x)), x' by PGD on the first KL",
         parameters=_ATTACK, seen=2, hue="#5f6f8c", teacher="predictions", robust_teacher=True,
     )  # fmt: skip
     SML = "sml", RecipeRecord(
         title="SML",
         summary="Metric learning with the forward example only, the one-way control of BML.",
-        source="Wang et al., ICCV 2021", equation="CE_s(S(x_f), y) + λ metric(x_f, x, x_p)",
+        source="Wang et al., ICCV 2021",
         parameters=_METHOD | _TRIPLET, seen=3, label_smoothing=0.5, hue="#138a96",
     )  # fmt: skip
     AGKD = "agkd", RecipeRecord(
         title="AGKD",
         summary="Attention guided knowledge distillation alone, to look where the teacher looks.",
-        source="Wang et al., ICCV 2021", equation="CE_s(S(x_f), y) + w · attention distance to T",
+        source="Wang et al., ICCV 2021",
         parameters=_METHOD | {"agkd_weight"}, attacked=2, seen=3, label_smoothing=0.5,
         hue="#8f7d1a", teacher="attention",
     )  # fmt: skip
     BML = "bml", RecipeRecord(
         title="BML", summary="Bi-directional metric learning alone.",
-        source="Wang et al., ICCV 2021", equation="CE_s(S(x_f), y) + λ metric(x_f, x, x_b)",
+        source="Wang et al., ICCV 2021",
         parameters=_METHOD | _TRIPLET, attacked=2, seen=3, label_smoothing=0.5, hue="#a1644a",
     )  # fmt: skip
     AGKD_BML = "agkd_bml", RecipeRecord(
         title="AGKD-BML", summary="The whole method; with 7 attack steps it is AGKD-BML-7.",
         source="Wang et al., ICCV 2021",
-        equation="CE_s(S(x_f), y) + w · attention distance to T + λ metric(x_f, x, x_b)",
         parameters=_METHOD | _TRIPLET | {"agkd_weight"}, attacked=2, seen=3,
         label_smoothing=0.5, hue="#d4650f", teacher="attention",
     )  # fmt: skip
@@ -124,6 +115,11 @@ class Recipe(Option):
         return self.record.robust
 
     @property
+    def is_teacher(self) -> bool:
+        """Whether its models are the method's teachers: undefended, trained on clean images."""
+        return not self.record.robust
+
+    @property
     def compares_attention(self) -> bool:
         """Whether attention maps of student and teacher have to be of one size."""
         return self.record.teacher == "attention"
@@ -133,6 +129,9 @@ class Recipe(Option):
         """Whether its loss looks at a teacher."""
         return self.record.teacher in ("attention", "predictions")
 
+
+TEACHERS = tuple(recipe for recipe in Recipe if recipe.is_teacher)
+"""Those whose models teach."""
 
 READ_BY_SOME = frozenset().union(*(recipe.record.parameters for recipe in Recipe))
 """The parameters of a training that not every recipe reads."""

@@ -40,7 +40,7 @@ def title(params: Params, names: Mapping[str, str]) -> str:
     """
     match params:
         case ImportParams():
-            return f"Import {params.name}"
+            return f"{'Look at' if params.preview else 'Import'} {params.name}"
         case ImportModelParams():
             return f"Import the model {params.name}"
         case TrainParams():

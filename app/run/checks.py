@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from app.run.processes import say
 from app.settings import Settings
+from app.store.files import keep_private
 
 LOOPBACK = "127.0.0.1"
 """The lab has no login, so this is the only address it listens on."""
@@ -52,7 +53,7 @@ def check_worker() -> None:
 def prepare_folder(folder: Path) -> None:
     """Create the data folder and write to it. Raises CannotStart."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        keep_private(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

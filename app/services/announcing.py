@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from app.contracts.announcements import Announcement, Shares
+from app.contracts.attacks import Method
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.views import WebhookHealth
 from app.contracts.words import percent
@@ -41,12 +42,17 @@ def announcement(lab: Lab, job: JobRow) -> Announcement:
         title=job.title,
         state=JobStatus(job.status),
         finished_at=datetime.fromtimestamp(job.finished_at, UTC),
-        address=f"http://127.0.0.1:{lab.settings.port}/jobs/{job.id}",
+        address=page_of(lab, job.id),
         parent=job.parent_id,
         error=error,
         figures=figures,
         text=_text(job, error, figures),
     )
+
+
+def page_of(lab: Lab, job_id: str) -> str:
+    """The address of a job's page on this machine."""
+    return f"http://127.0.0.1:{lab.settings.port}{lab.settings.root_path}/jobs/{job_id}"
 
 
 def _text(job: JobRow, error: str | None, figures: Shares | None) -> str:
@@ -55,7 +61,11 @@ def _text(job: JobRow, error: str | None, figures: Shares | None) -> str:
         return f"{said} {error}"
     if figures is None:
         return said
-    shares = {"Clean": figures.clean, "robust": figures.robust, "AutoAttack": figures.autoattack}
+    shares = {
+        "Clean": figures.clean,
+        "robust": figures.robust,
+        Method.AUTOATTACK.record.title: figures.autoattack,
+    }
     known = [f"{name} {percent(share)}" for name, share in shares.items() if share is not None]
     return f"{said} {', '.join(known)}."
 

@@ -14,11 +14,11 @@ from app.contracts.params import (
     ImportModelParams,
     ImportParams,
     Params,
-    Recipe,
     ReleaseParams,
     TrainParams,
     family,
 )
+from app.contracts.recipes import TEACHERS
 from app.contracts.stored import understood
 from app.errors import InvalidInput
 from app.services.lab import Lab
@@ -133,6 +133,12 @@ def _check_train(lab: Lab, params: Params) -> None:
 def _check_batch(dataset: DatasetRow, params: TrainParams) -> None:
     """Whether it fits into the memory, only a worker can know."""
     images = dataset.report["train_images"]
+    if not images:
+        raise InvalidInput(
+            f"“{dataset.name}” has no training images: it is for evaluation.",
+            hint="Choose another dataset.",
+            field="dataset",
+        )
     if params.batch_size > images:
         raise InvalidInput(
             f"“{dataset.name}” has {images:,} training images, fewer than one batch.",
@@ -147,7 +153,7 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
     _same_size(teacher, dataset.report["image_size"], "teacher", other)
     theirs, ours = teacher.card["architecture"], params.architecture
     recipe = params.recipe.record
-    if recipe.robust_teacher and teacher.recipe == Recipe.CLEAN:
+    if recipe.robust_teacher and teacher.recipe in TEACHERS:
         raise InvalidInput(
             f"“{teacher.name}” was trained on clean images: {recipe.title} learns from the "
             "predictions of a robust teacher.",

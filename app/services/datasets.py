@@ -132,10 +132,11 @@ def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
     own = of_model(lab, card)
     if own is not None:
         return own
-    sized = [v for v in newest(lab) if v.report.image_size == card.image_size]
-    same = (v for v in sized if v.report.classes == card.classes)
-    known = (v for v in sized if places(v.report.classes, card.classes) is not None)
-    return next(same, next(known, None))
+    sized = catalogue.datasets_of_size(lab.database, card.image_size)
+    same = (row for row in sized if row.report["classes"] == list(card.classes))
+    known = (row for row in sized if places(row.report["classes"], card.classes) is not None)
+    row = next(same, next(known, None))
+    return None if row is None else _views(lab, [row])[0]
 
 
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:

@@ -19,6 +19,13 @@ def summaries(lab: Lab, job_ids: Collection[str]) -> dict[str, EvaluationSummary
     return stored.of_jobs(lab.database, lab.files, job_ids)
 
 
+def left_by(lab: Lab, job: JobView) -> EvaluationSummary | None:
+    """What an evaluation left, in short; None where it left nothing or its file is gone."""
+    if job.status is not JobStatus.SUCCEEDED or not lab.files.result(job.id).exists():
+        return None
+    return summaries(lab, [job.id]).get(job.id)
+
+
 def not_measured(lab: Lab) -> list[str]:
     """Evaluations of older versions that tables and the board do not know until they are summed up.
 

@@ -147,6 +147,11 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     return tuple(views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
 
 
+def can_go_on(lab: Lab, job: JobView) -> bool:
+    """Whether a training ended early and left a checkpoint."""
+    return job.status in ENDED_EARLY and lab.files.has_checkpoint(job.id)
+
+
 def finished_evaluations(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     """Evaluations that succeeded, newest first, with `text` in their title or name, or at the start
     of their id.

@@ -8,7 +8,7 @@ from app.queue import Broker
 from app.settings import Settings
 from app.store import shipped, showcase
 from app.store.db import Database
-from app.store.files import Files
+from app.store.files import Files, keep_private
 from app.store.showcase import Shown
 
 
@@ -28,6 +28,7 @@ class Lab:
         Raises OSError where the data folder cannot be written.
         """
         files = Files(settings.data_dir)
+        keep_private(settings.data_dir)
         files.prepare()
         database = Database(settings.sql_url)
         database.migrate()

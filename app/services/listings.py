@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from app.contracts.attacks import Norm
@@ -13,7 +13,7 @@ from app.contracts.results import Accuracy, Light, ModelCard
 from app.contracts.views import JobView, ModelView, Page
 from app.services import jobs, models
 from app.services.lab import Lab
-from app.store import catalogue, listings, marks, measurements
+from app.store import catalogue, job_queries, listings, marks, measurements
 from app.store.tables import JobRow, MeasurementRow, ModelRow
 
 
@@ -42,10 +42,19 @@ class ModelLine:
 def job_lines(lab: Lab, asked: JobFilter, *, page: int, page_size: int) -> Page[JobLine]:
     """A page of the jobs asked for; parts of ablations are on the ablation's page."""
     rows, total = listings.jobs(lab.database, asked, offset=(page - 1) * page_size, limit=page_size)
+    return Page[JobLine](items=_lines(lab, rows), total=total, page=page, page_size=page_size)
+
+
+def lines_of(lab: Lab, job_ids: Collection[str]) -> tuple[JobLine, ...]:
+    """These jobs as far as they are there, in no order."""
+    return _lines(lab, list(job_queries.by_id(lab.database, job_ids).values())) if job_ids else ()
+
+
+def _lines(lab: Lab, rows: Sequence[JobRow]) -> tuple[JobLine, ...]:
     views = jobs.views(lab, rows)
     names = catalogue.names(lab.database, {row.dataset_id for row in rows if row.dataset_id})
     figures = _figures_of(lab, rows)
-    lines = tuple(
+    return tuple(
         JobLine(
             job=view,
             dataset=names.get(row.dataset_id or "", ""),
@@ -55,7 +64,6 @@ def job_lines(lab: Lab, asked: JobFilter, *, page: int, page_size: int) -> Page[
         )
         for row, view in zip(rows, views, strict=True)
     )
-    return Page[JobLine](items=lines, total=total, page=page, page_size=page_size)
 
 
 def _figures_of(lab: Lab, rows: Sequence[JobRow]) -> dict[str, Figures]:

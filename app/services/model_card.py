@@ -24,7 +24,7 @@ from app.contracts.results import (
 from app.contracts.views import ModelView
 from app.contracts.words import attack_in_full, percent, threat_model, with_interval
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]|<>#~&])")
 
 
 def card(
@@ -170,7 +170,8 @@ def _robust(evaluation: EvaluationResult, figures: ModelFigures) -> Iterator[str
 
 
 def _doubt(check: Check) -> str:
-    return f"- {check.light}: " + _plain(f"{check.title}, {check.figure}. {check.sentence}")
+    doubt = check.problem or f"{check.title}: {check.figure}"
+    return f"- {check.light}: " + _plain(f"{doubt}. {check.sentence}")
 
 
 def _files(onnx: OnnxFile) -> Iterator[str]:

@@ -50,6 +50,11 @@ def search(lab: Lab, text: str, *, limit: int) -> tuple[ModelView, ...]:
     return tuple(views(lab, catalogue.models_like(lab.database, text, limit=limit)))
 
 
+def teachers(lab: Lab, *, limit: int) -> list[ModelView]:
+    """Clean models: the lab's own before those that came with it, the most accurate first."""
+    return views(lab, catalogue.teachers(lab.database, limit=limit))
+
+
 def get(lab: Lab, model_id: str) -> ModelView:
     """One model. Raises NotFound."""
     (view,) = views(lab, [_row(lab, model_id)])

@@ -8,10 +8,13 @@ from __future__ import annotations
 import io
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from app.errors import InvalidInput, TooLarge, UnsupportedMedia
 from imagefile import (
     MAX_PIXELS,
+    REMARKS,
+    Picture,
     TooManyPixelsError,
     UnknownFormatError,
     UnreadableImageError,
@@ -24,15 +27,20 @@ _STORED_SIDE = 512
 
 
 def as_png(data: bytes) -> bytes:
-    """PNG bytes of the middle of the picture, and nothing else of the file.
+    """PNG bytes of the middle of the picture, and nothing else of the file; with it, in the lab's
+    own words, what was decided about it.
 
     Raises UnsupportedMedia, TooLarge, InvalidInput.
     """
-    picture = _centre(_read(data))
+    found = _read(data)
+    picture = _centre(found.rgb)
     picture.thumbnail((_STORED_SIDE, _STORED_SIDE), Image.Resampling.LANCZOS)
     picture.info.clear()  # colour profile, comments, EXIF
+    said = PngInfo()
+    if found.remarks:
+        said.add_text(REMARKS, "; ".join(found.remarks))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", pnginfo=said)
     return buffer.getvalue()
 
 
@@ -43,9 +51,9 @@ def _centre(picture: Image.Image) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
-def _read(data: bytes) -> Image.Image:
+def _read(data: bytes) -> Picture:
     try:
-        return read_picture(data, formats=IMAGE_FORMATS).rgb
+        return read_picture(data, formats=IMAGE_FORMATS)
     except UnknownFormatError as error:
         raise UnsupportedMedia(
             f"The file is {error}.", hint="Send one of these formats.", field="image"

@@ -196,7 +196,7 @@ def _usual_budget(case: _Case) -> _Change | None:
     return "Measure at 8/255", _changed(params, epsilon=_EPSILON)
 
 
-_BLIND = (Method.SQUARE, Method.HOP_SKIP_JUMP)
+_BLIND = tuple(m for m in Method if m.record.black_box and not m.record.needs_source)
 _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "autoattack_gap": _autoattack,
     "noise": partial(_add, (Method.CW, Method.AUTOATTACK)),
@@ -234,11 +234,11 @@ def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float 
     rest = max(0.0, seconds - sum(row.seconds for row in rows))
     kept = sum(row.seconds * _longer(row, result, params, steps, runs) for row in rows)
     added = _added(result, params, steps)
-    beside = _beside(params) / _beside(old)
+    beside = _passes_beside(params) / _passes_beside(old)
     return None if added is None else images * (rest * beside + kept + added)
 
 
-def _beside(params: EvaluateParams) -> float:
+def _passes_beside(params: EvaluateParams) -> float:
     """Passes of an image through the first attack for curves, and for what else goes with it."""
     return _runs(params.attack) * (1 + len(params.epsilons)) + max(params.step_counts, default=0)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from app.contracts.params import Recipe
+from app.contracts.params import Method, Recipe
 from app.contracts.results import Accuracy, Picture, Showcase, ShowcasePicture
 from app.errors import NotFound
 from app.services.lab import Lab
 from app.store.showcase import pool
-
-_AUTOATTACK = "AutoAttack"
 
 
 def facts(lab: Lab) -> Showcase | None:
@@ -55,5 +53,5 @@ def autoattack(lab: Lab) -> dict[str, Accuracy]:
         id: one.accuracy
         for id, card in cards.items()
         for one in card.test
-        if one.measure == _AUTOATTACK
+        if one.method is Method.AUTOATTACK
     }

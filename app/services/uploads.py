@@ -21,22 +21,31 @@ from app.store.tables import UploadRow
 
 MAX_IMAGE_BYTES = 32 * 2**20
 """A photograph of 24 megapixels fits."""
-_DECODES_WITHIN_S = 10.0
+_DECODES_WITHIN_S = 20.0
 _CHUNK = 2**20
 
 
 def submit(
-    lab: Lab, kind: JobKind, stream: BinaryIO, filename: str, start: Callable[[str], JobView]
+    lab: Lab,
+    kind: JobKind,
+    stream: BinaryIO,
+    filename: str,
+    start: Callable[[str], JobView],
+    *,
+    keeps: type[LabError] | None = None,
 ) -> JobView:
     """Store the file of a job of `kind`, and start the job: `start` is given the upload's id.
 
-    Where the file or the job is refused, neither stays. Raises what storing the file raises, and
+    Where the file or the job is refused, neither stays; a file whose job is refused with `keeps`
+    does, for another try, as long as any that no job takes. Raises what storing the file raises, and
     the LabError of `start`.
     """
     upload_id = _SAVE[kind](lab, stream, filename)
     try:
         return start(upload_id)
-    except LabError:
+    except LabError as refused:
+        if keeps is not None and isinstance(refused, keeps):
+            raise
         lab.files.upload(upload_id).unlink(missing_ok=True)
         catalogue.drop_upload(lab.database, upload_id)
         raise
@@ -97,7 +106,7 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     except readers.ExhaustedError:
         raise TooLarge(
             "Decoding the image takes more time or memory than the lab gives to one picture.",
-            hint="Send a smaller one: models see at most 64 × 64 pixels.",
+            hint="Send a smaller one: models see at most 224 × 224 pixels.",
             field="image",
         ) from None
     upload_id = uuid.uuid4().hex

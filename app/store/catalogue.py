@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 
 from app.contracts.jobs import JobKind
 from app.contracts.listings import Shelf
+from app.contracts.recipes import TEACHERS
 from app.contracts.results import Lineage
 from app.store import marks
 from app.store.db import Database
@@ -19,6 +20,8 @@ from app.store.transitions import touched
 
 is_best = ModelRow.card["kept"].as_string() == "best"
 """Whether a model is the best epoch of its training."""
+_is_own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
+"""Whether a model did not come with the lab; cards of lab 0.2 and earlier do not say it."""
 
 
 def datasets(
@@ -41,6 +44,15 @@ def datasets_page(
     newest = (DatasetRow.created_at.desc(), DatasetRow.id.desc())
     found = select(DatasetRow).where(*kept)
     return page_of(database, DatasetRow, found, newest, offset=offset, limit=limit)
+
+
+def datasets_of_size(database: Database, image_size: int) -> list[DatasetRow]:
+    """Datasets on the list with images of so many pixels a side, newest first."""
+    sized = DatasetRow.report["image_size"].as_integer() == image_size
+    query = select(DatasetRow).where(sized, *marks.on_shelf(DatasetRow, Shelf.LIST))
+    with database.reading() as session:
+        newest = query.order_by(DatasetRow.created_at.desc(), DatasetRow.id.desc())
+        return list(session.scalars(newest))
 
 
 def datasets_like(database: Database, text: str, *, limit: int) -> list[DatasetRow]:
@@ -125,6 +137,18 @@ def models_like(database: Database, text: str, *, limit: int) -> list[ModelRow]:
         return list(session.scalars(newest.limit(limit)))
 
 
+def teachers(database: Database, *, limit: int) -> list[ModelRow]:
+    """Clean models on the list: the lab's own before those that came with it, and of each the most
+    accurate on held-out images first.
+    """
+    kept = (ModelRow.recipe.in_(TEACHERS), *marks.on_shelf(ModelRow, Shelf.LIST))
+    accurate = (ModelRow.clean.is_(None), ModelRow.clean.desc())
+    newest = (ModelRow.created_at.desc(), ModelRow.id.desc())
+    query = select(ModelRow).where(*kept).order_by(_is_own.desc(), *accurate, *newest)
+    with database.reading() as session:
+        return list(session.scalars(query.limit(limit)))
+
+
 def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelRow | None:
     """A registered model; one in the bin only when `deleted`."""
     with database.reading() as session:
@@ -197,12 +221,10 @@ def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
     Those that came with the lab stay in the bin: without their rows the next start would take
     them for new ones.
     """
-    # Cards of lab 0.2 and earlier do not say where a model comes from.
-    own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
     left = select(ModelRow.job_id).where(is_best, ModelRow.job_id.is_not(None))
     without = (JobRow.kind == JobKind.TRAIN, JobRow.clean.is_not(None), JobRow.id.not_in(left))
     unsorted = update(JobRow).where(*without).values(clean=None, robust=None)
-    return marks.empty_bin(database, ModelRow, own, older_than_s=older_than_s, then=unsorted)
+    return marks.empty_bin(database, ModelRow, _is_own, older_than_s=older_than_s, then=unsorted)
 
 
 def students_of(database: Database, model_id: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ def _tune_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=15000",
+        # The patience first: another process may be switching a new file to WAL.
+        for pragma in ("busy_timeout=15000", "journal_mode=WAL", "synchronous=NORMAL",
                        "foreign_keys=ON"):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}")
 
@@ -33,6 +35,22 @@ def _tune_sqlite(engine: Engine) -> None:
     def _begin(connection: Any) -> None:
         writes = connection.get_execution_options().get("lab_writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """One process at a time makes an SQLite file what it has to be.
+
+    The switch of a new file to WAL fails at once where another connection is open, however patient
+    it is, and migrations create tables.
+    """
+    file = engine.url.database
+    if engine.dialect.name != "sqlite" or file in (None, "", ":memory:"):
+        yield
+        return
+    with Path(f"{file}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Database:
@@ -56,10 +74,10 @@ class Database:
             yield session
 
     def migrate(self) -> None:
-        """Bring the schema up to date; safe to run by several processes in turn."""
+        """Bring the schema up to date; safe to run by several processes at once."""
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
-        with self._engine.connect() as connection:
+        with _alone(self._engine), self._engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 

@@ -81,6 +81,18 @@ class Files:
         return path.name
 
 
+def keep_private(root: Path) -> None:
+    """From now on what this process writes is for its owner alone, whatever the umask was; and the
+    data folder is nobody else's to look into.
+
+    Raises OSError where the folder cannot be made.
+    """
+    os.umask(0o077)
+    root.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):  # another user's, who says who may look
+        root.chmod(0o700)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A stream whose content appears under `path` whole, or not at all."""

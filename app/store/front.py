@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Select, exists, func, select
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.recipes import Recipe
+from app.contracts.recipes import TEACHERS
 from app.store.db import Database
 from app.store.tables import DatasetRow, JobRow, ModelRow
 
@@ -22,8 +22,8 @@ def beginnings(database: Database) -> tuple[bool, ...]:
         exists().where(DatasetRow.deleted_at.is_(None)),
         exists().where(kept, ModelRow.job_id.is_(None), origin == "shipped"),
         exists().where(kept, ModelRow.recipe.is_not(None), origin == "trained"),
-        exists().where(kept, ModelRow.recipe == Recipe.CLEAN),
-        exists().where(kept, ModelRow.recipe != Recipe.CLEAN),
+        exists().where(kept, ModelRow.recipe.in_(TEACHERS)),
+        exists().where(kept, ModelRow.recipe.not_in(TEACHERS)),
     )
     with database.reading() as session:
         return tuple(session.execute(select(*asked)).one())

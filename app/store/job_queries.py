@@ -244,6 +244,14 @@ def by_kind(database: Database) -> dict[tuple[str, ...], int]:
         return {(kind, status): count for kind, status, count in session.execute(query)}
 
 
+def ended_since(database: Database, kinds: Sequence[JobKind], since: float) -> list[str]:
+    """The jobs of these kinds that ended since then, the first to end first."""
+    over = (JobRow.kind.in_(kinds), JobRow.status.not_in(UNFINISHED), JobRow.finished_at >= since)
+    query = select(JobRow.id).where(*over, JobRow.deleted_at.is_(None))
+    with database.reading() as session:
+        return list(session.scalars(query.order_by(JobRow.finished_at, JobRow.id)))
+
+
 def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:
     """Queued jobs that the broker was not told about, or so long ago that it may have forgotten."""
     query = (

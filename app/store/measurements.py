@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Float, Select, and_, cast, func, select
 
 from app.contracts.attacks import Goal
-from app.contracts.results import EvaluationSummary, Light, ModelSummary
+from app.contracts.results import EvaluationSummary, Light, ModelSummary, after_autoattack
 from app.store.db import Database
 from app.store.tables import JobRow, MeasurementRow, ModelRow
 
@@ -24,7 +24,7 @@ def of_evaluation(job_id: str, at: float, summary: EvaluationSummary) -> list[Me
 def _row(
     job_id: str, at: float, position: int, summary: EvaluationSummary, model: ModelSummary
 ) -> MeasurementRow:
-    attack = summary.params.attack
+    attack, autoattack = summary.params.attack, after_autoattack(model.attacks)
     return MeasurementRow(
         job_id=job_id,
         position=position,
@@ -39,14 +39,9 @@ def _row(
         images=model.clean.n,
         clean=model.clean.correct,
         robust=None if model.robust is None else model.robust.correct,
-        autoattack=_after_autoattack(model),
+        autoattack=None if autoattack is None else autoattack.correct,
         light=None if model.verdict is None else model.verdict.light,
     )
-
-
-def _after_autoattack(model: ModelSummary) -> int | None:
-    parts = [row.worst_case.correct for row in model.attacks if row.part_of_autoattack]
-    return parts[-1] if parts else None
 
 
 def most_robust(rows: Sequence[MeasurementRow]) -> MeasurementRow:

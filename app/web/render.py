@@ -54,6 +54,9 @@ class Shell:
     """Of the lab."""
 
 
+_NAMES = "href|src|action|formaction|hx-get|hx-post|data-image|data-results|data-given"
+_ADDRESS = re.compile(rf'(?<=\s)({_NAMES})="/(?!/)')
+"""Where pages name an address of the lab. Quotes of outside text are escaped, so none is one."""
 _OWN_LINK = re.compile(r'<a href="/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 
 
@@ -100,11 +103,20 @@ def _environment() -> Environment:
 ENVIRONMENT = _environment()
 
 
+def own_address(request: Request) -> str:
+    """Where whoever asks finds the lab: `http://127.0.0.1:8000`, `https://example.org/lab`."""
+    root: str = request.app.state.settings.root_path
+    return str(request.base_url).rstrip("/") + root
+
+
 def render(request: Request, context: Context, *, status: int = 200) -> HTMLResponse:
     """The page of a context. Every field of the context is a variable of its template."""
     values = {field.name: getattr(context, field.name) for field in fields(context)}
     shell = Shell(path=request.url.path, version=VERSION)
     html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
+    root = request.app.state.settings.root_path
+    if root:
+        html = _ADDRESS.sub(rf'\1="{root}/', html)
     return HTMLResponse(html, status_code=status)
 
 

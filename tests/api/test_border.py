@@ -156,7 +156,7 @@ def test_headers_that_nobody_reads_reach_nobody(settings: Settings) -> None:
         await Response()(scope, receive, send)
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(Border(inner, limit_of=lambda _: 0))
+        transport = httpx.ASGITransport(Border(inner, limit_of=lambda _: 0, names=(), root=""))
         headers = {"Cookie": 'a="' + "\\" * 40_000 + '"', "X-Own": "1", "Idempotency-Key": "k"}
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.get("/", headers=headers)

@@ -84,6 +84,19 @@ def test_a_refused_import_leaves_nothing(
     assert client.get("/api/jobs").json()["total"] == 0
 
 
+def test_a_preview_and_the_order_of_classes_are_asked_for(client: httpx.Client) -> None:
+    fields = {"name": "Set", "preview": "true", "order": "sorted", "encoding": "cp932",
+              "image_size": "224", "classes": ["dog", "cat"]}  # fmt: skip
+    job = client.post("/api/datasets", data=fields, files={"file": ARCHIVE}).json()
+    assert job["title"] == "Look at Set"
+    asked = {name: job["params"][name] for name in fields}
+    assert asked == {**fields, "preview": True, "image_size": 224}
+    drawn = client.post(
+        "/api/datasets", data={"name": "Set", "source": "shapes", "preview": "true"}
+    )
+    assert problem(drawn, 422) == ["preview"]
+
+
 def test_an_empty_archive_is_refused(client: httpx.Client, lab: Lab) -> None:
     answer = client.post("/api/datasets", files={"file": ("a.zip", b"")}, data={"name": "Set"})
     assert problem(answer, 422) == ["file"]

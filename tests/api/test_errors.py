@@ -92,3 +92,10 @@ def test_an_error_of_the_lab_says_what_to_do() -> None:
     for kind in LabError.__subclasses__():
         assert 400 <= kind.status < 600
         assert kind.title != LabError.title, kind
+
+
+def test_a_page_says_no_regular_expression(client: httpx.Client) -> None:
+    answer = client.get("/live?job=my-job")
+    assert answer.status_code == 422
+    assert "is not what this page knows" in answer.text
+    assert "pattern" not in answer.text

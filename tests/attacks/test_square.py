@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from tests.attacks.classifiers import Seen, bent_network, classified
 from tests.attacks.oracle import seeded, size
+from tests.models.test_frozen import network as trained_network
 from worker.attacks.norms import Norm
 from worker.attacks.square import square
+from worker.models import Frozen, frozen
 
 EPS: dict[Norm, float] = {"linf": 0.06, "l2": 0.8, "l1": 6.0}
 
@@ -75,11 +78,32 @@ def test_broken_and_wrong_images_are_shown_no_more(
     assert torch.equal(found.x_adv[:3], x[:3])
     left = [int((found.first_break > query).sum()) for query in range(30)]
     sizes = [len(shown) for shown in seen.images]
-    # All clean images, the first perturbation for those that stand, then 30 squares. What the
-    # first perturbation breaks counts as broken by query 1.
+    # All clean images, the first perturbation for those that stand, then 30 squares, shown where
+    # they change anything. What the first perturbation breaks counts as broken by query 1.
     assert sizes[:2] == [12, 9]
-    assert sizes[3:] == left[1:]
+    assert len(sizes) == 2 + 30
+    assert all(size <= standing for size, standing in zip(sizes[3:], left[1:], strict=True))
+    assert sum(sizes[3:]) > 0.8 * sum(left[1:])
     assert left[1] <= sizes[2] <= 9
+
+
+def test_a_network_that_remembers_finds_the_same() -> None:
+    """Only windows of it are computed, and the squares are those of the network itself."""
+    model = trained_network("wrn-10-1").double().eval().requires_grad_(False)
+    x = torch.rand(10, 3, 16, 16, generator=seeded(), dtype=torch.float64)
+    model.head.bias -= model(x).mean(dim=0)  # to each class its share
+    y = model(x).argmax(dim=1)
+    looked: list[Tensor] = []
+    call = frozen(model, dtype=None)
+    assert isinstance(call, Frozen)
+    watched = replace(call, passing=looked.append)
+    whole, found = (
+        square(each, x, y, eps=0.06, norm="linf", queries=150, seed=0) for each in (model, watched)
+    )
+    torch.testing.assert_close(found.x_adv, whole.x_adv, rtol=0, atol=0)
+    assert found.first_break.tolist() == whole.first_break.tolist()
+    assert 0 < (found.first_break <= 150).sum() < 10
+    assert {seen.shape[2] for seen in looked} == {16, 14, 10, 7}
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

@@ -222,7 +222,7 @@ def _evaluate(api: Lab, lab: Service) -> Worker:
 
 def _estimate(worker: Worker) -> MetricsEvent:
     model = worker.claim.params["models"][0]
-    figures = {"clean": 0.75, "robust": 0.25, "low": 0.2, "high": 0.31}
+    figures = {"clean": 0.75, "robust": 0.25, "low": 0.2, "high": 0.31, "attacks_left": 2}
     values = {f"{model}:{name}": value for name, value in figures.items()}
     return MetricsEvent(series="estimate", step=50, values=values)
 
@@ -281,7 +281,7 @@ def test_a_watched_job_is_told_in_lines_and_ends_with_its_result(
     worker, result = _evaluate(api, lab), full_evaluation(images=60)
     watch = Running(web, "watch", worker.claim.job_id, "--json", terminal=False)
     worker.report(_estimate(worker), ProgressEvent(done=1, total=2, phase="PGD", eta_s=100.0))
-    watch.says(" 50 %  PGD, 2 min left, robust: Teacher 25.0 % (20.0–31.0)\n")
+    watch.says(" 50 %  PGD, 2 min left, robust: Teacher 25.0 % (20.0–31.0), preliminary\n")
     worker.succeed(result)
     code, out = watch.end()
     assert code == 0

@@ -87,7 +87,7 @@ def test_what_is_wrong_elsewhere_is_not_said_of_the_smoothing_too() -> None:
         (ExplainParams, EXPLAIN, "max_epsilon", [0, 0.26, "65/255"]),
         (ExplainParams, EXPLAIN, "label", ["x" * 201]),
         (ExplainParams, EXPLAIN, "models", [[], [ID, ID], [ID] * 7]),
-        (ImportParams, IMPORT, "image_size", [31, 48, 128]),
+        (ImportParams, IMPORT, "image_size", [31, 48, 256]),
         (ImportParams, IMPORT, "upload", [ID]),
     ],
 )  # fmt: skip

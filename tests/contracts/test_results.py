@@ -7,7 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from app.contracts.params import Method
 from app.contracts.results import Accuracy
+from app.contracts.results import TestAccuracy as ShareOfTests
 
 counts = st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -36,3 +38,17 @@ def test_eighty_one_of_263() -> None:
 def test_impossible_counts_are_refused(correct: int, n: int) -> None:
     with pytest.raises(ValueError, match="is not a share"):
         Accuracy.of(correct, n)
+
+
+@pytest.mark.parametrize(
+    ("measure", "method"),
+    [("clean", None), ("PGD-20", Method.PGD), ("AutoAttack", Method.AUTOATTACK)],
+)
+def test_figures_of_older_cards_know_their_attack(measure: str, method: Method | None) -> None:
+    origin = {"id": "0" * 32, "name": "Pets", "sha256": "0" * 64}
+    stored = {"measure": measure, "accuracy": Accuracy.of(1, 2).model_dump(), "dataset": origin}
+    found = ShareOfTests.model_validate(stored)
+    assert found.method is method
+    assert ShareOfTests.model_validate_json(found.model_dump_json()) == found
+    renamed = found.model_copy(update={"measure": "AutoAttack, ours"})
+    assert ShareOfTests.model_validate(renamed.model_dump()).method is method

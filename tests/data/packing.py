@@ -4,12 +4,15 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from worker.data import Dataset, ImportReport, import_archive, load_dataset
+from worker.data import Dataset, ImportReport, Wishes, import_archive, load_dataset
+from worker.jobs.unpacked import unpack
 
 KINDS = ("zip", "tar", "tar.gz", "tar.xz")
 _TAR_MODES = {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}
@@ -65,22 +68,30 @@ def pack(path: Path, files: Mapping[str, bytes], kind: str = "zip") -> Path:
     return path
 
 
-def import_path(
-    path: Path, folder: Path, *, image_size: int = 32, seed: int = 0
-) -> tuple[ImportReport, Dataset]:
-    report = import_archive(
+def import_path(path: Path, folder: Path, **wishes: Any) -> tuple[ImportReport, Dataset]:
+    return look(path, folder, **wishes), load_dataset(folder)
+
+
+def look(path: Path, folder: Path, *, keep: bool = True, **wishes: Any) -> ImportReport:
+    """Import, or only look; files of many images are read by a process of their own."""
+    return import_archive(
         path,
         folder,
-        image_size=image_size,
-        seed=seed,
+        wishes=Wishes(**{"image_size": 32, **wishes}),
         label="Test",
         source=path.name,
         progress=lambda done, total: None,
+        unpack=partial(unpack, check=lambda: None),
+        keep=keep,
     )
-    return report, load_dataset(folder)
 
 
 def import_files(
-    tmp_path: Path, files: Mapping[str, bytes], kind: str = "zip", **options: int
+    tmp_path: Path, files: Mapping[str, bytes], kind: str = "zip", **wishes: Any
 ) -> tuple[ImportReport, Dataset]:
-    return import_path(pack(tmp_path / "archive", files, kind), tmp_path / "dataset", **options)
+    return import_path(pack(tmp_path / "archive", files, kind), tmp_path / "dataset", **wishes)
+
+
+def kinds(report: ImportReport) -> set[str]:
+    """Of the warnings, without those that any small dataset has."""
+    return {w.kind for w in report.warnings} - {"few_training", "few_test", "enlarged"}

@@ -12,12 +12,13 @@ from tests.data.packing import (
     encode,
     import_files,
     import_path,
+    kinds,
     pack,
     pixels,
     png,
     train_and_test,
 )
-from worker.data import Dataset, DatasetError, decode_image, import_archive
+from worker.data import Dataset, DatasetError, Wishes, decode_image, import_archive
 
 
 def stored(dataset: Dataset, part: str) -> dict[bytes, int]:
@@ -43,9 +44,9 @@ def test_every_image_gets_its_class_and_its_part(tmp_path: Path, kind: str, pref
     assert dataset.class_names == ("bird", "cat", "dog")
     assert stored(dataset, "train") == given(files, f"{prefix}train/", dataset.class_names)
     assert stored(dataset, "test") == given(files, f"{prefix}test/", dataset.class_names)
-    assert (report.train_images, report.test_images) == (12, 6)
-    assert (report.skipped, report.ignored, report.split_made) == (0, 0, False)
-    assert report.remarks == ()
+    assert (report.train_counts, report.test_counts) == ((3, 4, 5), (2, 2, 2))
+    assert (report.skipped, report.left_out, kinds(report)) == (0, {}, set())
+    assert report.notes == ()
     assert dataset.info.source == "archive"
 
 
@@ -63,8 +64,7 @@ def test_every_kind_of_archive_gives_the_same_dataset(tmp_path: Path) -> None:
 def test_without_train_and_test_a_fifth_of_each_class_is_test(tmp_path: Path) -> None:
     files = class_folders("animals/", {"cat": 20, "dog": 10, "eel": 3})
     report, dataset = import_files(tmp_path, files)
-    assert report.split_made
-    assert "a fifth" in report.remarks[0]
+    assert kinds(report) == {"test_drawn"}
     assert dataset.info.test_counts == (4, 2, 1)
     assert dataset.info.train_counts == (16, 8, 2)
     both = stored(dataset, "train") | stored(dataset, "test")
@@ -83,7 +83,7 @@ def test_the_split_depends_on_the_seed_alone(tmp_path: Path) -> None:
 
 def test_train_alone_is_split(tmp_path: Path) -> None:
     report, dataset = import_files(tmp_path, class_folders("x/train/", {"cat": 5, "dog": 5}))
-    assert report.split_made
+    assert kinds(report) == {"test_drawn"}
     assert dataset.class_names == ("cat", "dog")
 
 
@@ -94,7 +94,7 @@ def test_train_and_test_may_be_class_names_too(tmp_path: Path) -> None:
         pack(tmp_path / "flat", class_folders("", {"train": 4, "tram": 4})), tmp_path / "flat_d"
     )
     assert flat.class_names == ("train", "tram")
-    assert report.split_made
+    assert kinds(report) == {"test_drawn"}
 
 
 def test_part_names_may_be_capitalised(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_part_names_may_be_capitalised(tmp_path: Path) -> None:
         "TEST/", {"cat": 1, "dog": 2}, first_seed=100
     )
     report, dataset = import_files(tmp_path, files)
-    assert not report.split_made
+    assert kinds(report) == set()
     assert dataset.info.test_counts == (1, 2)
 
 
@@ -110,7 +110,7 @@ def test_images_deeper_in_a_class_folder_belong_to_it(tmp_path: Path) -> None:
     files = train_and_test(cat=3, dog=3) | {"train/cat/more/deep.png": png(77)}
     report, dataset = import_files(tmp_path, files)
     assert dataset.info.train_counts == (4, 3)
-    assert report.ignored == 0
+    assert report.left_out == {}
 
 
 def test_classes_are_in_natural_order(tmp_path: Path) -> None:
@@ -132,7 +132,8 @@ def test_other_files_are_left_out_and_counted(tmp_path: Path) -> None:
         "cover.png": png(50),
         "set/train/labels.csv": b"a,b",
         "set/train/cat/notes.txt": b"c",
-        "set/val/cat/1.png": png(51),
+        "set/sample/cat/1.png": png(51),
+        "set/train/cat/phone.heic": b"x",
     }
     hidden = {
         "__MACOSX/set/train/cat/._0.png": b"resource fork",
@@ -142,9 +143,15 @@ def test_other_files_are_left_out_and_counted(tmp_path: Path) -> None:
     }
     report, dataset = import_files(tmp_path, files | hidden)
     assert dataset.class_names == ("cat", "dog")
-    assert (report.train_images, report.test_images) == (6, 4)
-    assert report.ignored == 5
-    assert report.remarks == ("Files left out because they are no images of a class: 5.",)
+    assert (sum(report.train_counts), sum(report.test_counts)) == (6, 4)
+    assert report.left_out == {
+        "files that are no pictures": 3,
+        "HEIC files, which are not read": 1,
+        "pictures outside of class folders": 2,
+        "hidden, or of the system that packed the archive": 4,
+    }
+    assert kinds(report) == {"folder_left_out"}
+    assert "set/sample" in next(w.text for w in report.warnings if w.kind == "folder_left_out")
 
 
 def test_damaged_images_are_skipped_and_named(tmp_path: Path) -> None:
@@ -153,22 +160,26 @@ def test_damaged_images_are_skipped_and_named(tmp_path: Path) -> None:
         "train/cat/half.jpg": good[: len(good) // 2],
         "train/cat/text.jpg": b"not an image",
         "test/dog/<b>empty</b>.png": b"",
-        "train/dog/gif.png": encode(pixels(1), "GIF"),
+        "train/dog/icon.png": encode(pixels(1), "ICO"),
     }
     report, dataset = import_files(tmp_path, files)
-    assert (report.train_images, report.test_images, report.skipped) == (8, 4, 4)
+    counts = sum(report.train_counts), sum(report.test_counts), report.skipped
+    assert counts == (8, 4, 4)
     reasons = {file.name: file.reason for file in report.skipped_files}
     assert set(reasons) == {
         "train/cat/half.jpg",
         "train/cat/text.jpg",
         "test/dog/<b>empty</b>.png",
-        "train/dog/gif.png",
+        "train/dog/icon.png",
     }
     assert reasons["train/cat/half.jpg"].startswith("damaged")
-    assert reasons["train/dog/gif.png"] == "not a PNG, JPEG, WebP or BMP image"
-    assert report.remarks == ("Images skipped because they could not be read: 4.",)
+    assert reasons["train/dog/icon.png"].startswith("not a PNG")
+    assert report.left_out == {
+        "pictures that are damaged": 1,
+        "pictures that are not of a picture format": 3,
+    }
     assert dataset.info.notes["skipped"] == 4
-    assert {f["name"] for f in dataset.info.notes["skipped_files"]} == set(reasons)
+    assert {name for name, _ in dataset.info.notes["skipped_files"]} == set(reasons)
     files = {name: data for name, data in files.items() if name not in reasons}
     assert stored(dataset, "train") == given(files, "train/", dataset.class_names)
 
@@ -205,8 +216,7 @@ def test_progress_goes_from_none_to_all(tmp_path: Path) -> None:
     import_archive(
         path,
         tmp_path / "d",
-        image_size=32,
-        seed=0,
+        wishes=Wishes(image_size=32),
         label="",
         source="",
         progress=lambda done, total: calls.append((done, total)),
@@ -228,8 +238,7 @@ def test_what_progress_raises_ends_the_import_without_a_trace(tmp_path: Path, ki
         import_archive(
             path,
             tmp_path / "d",
-            image_size=32,
-            seed=0,
+            wishes=Wishes(image_size=32),
             label="",
             source="",
             progress=progress,
@@ -255,7 +264,7 @@ def test_refuses_to_replace_a_dataset(tmp_path: Path) -> None:
     assert import_path(tmp_path / "archive", tmp_path / "e")[1].checksum != dataset.checksum
 
 
-@pytest.mark.parametrize("image_size", [0, 31, 128])
+@pytest.mark.parametrize("image_size", [0, 31, 256])
 def test_refuses_other_sizes(tmp_path: Path, image_size: int) -> None:
     with pytest.raises(ValueError, match="image_size"):
         import_files(tmp_path, train_and_test(cat=2, dog=2), image_size=image_size)
@@ -268,7 +277,7 @@ def test_imports_real_images(tmp_path: Path, real_data: Path) -> None:
     )  # fmt: skip
     assert dataset.info.train_counts == (100,) * 10
     assert dataset.info.test_counts == (50,) * 10
-    assert report.skipped == report.ignored == 0
+    assert (report.skipped, report.left_out) == (0, {})
     # Close to the published figures for all of CIFAR-10's training images.
     np.testing.assert_allclose(dataset.mean, (0.4914, 0.4822, 0.4465), atol=0.02)
     np.testing.assert_allclose(dataset.std, (0.247, 0.2435, 0.2616), atol=0.02)
@@ -281,7 +290,7 @@ def test_imports_the_whole_of_a_compressed_stream(tmp_path: Path, real_data: Pat
     report, dataset = import_path(real_data / "cifar10-jpeg.tar.xz", tmp_path / "d")
     assert dataset.info.train_counts == (5000,) * 10
     assert dataset.info.test_counts == (800,) * 10
-    assert report.skipped == report.ignored == 0
+    assert (report.skipped, report.left_out) == (0, {})
     np.testing.assert_allclose(dataset.mean, (0.4914, 0.4822, 0.4465), atol=0.002)
     # The small archive holds the first of the same images.
     _, mini = import_path(real_data / "cifar10-mini.zip", tmp_path / "mini")

@@ -18,7 +18,7 @@ from app.store.tables import DatasetRow, ModelRow
 from tests.jobs.runs import open_lab
 from tests.plugins.images import MINI
 from worker import registry
-from worker.data import Dataset, import_archive, load_dataset
+from worker.data import Dataset, Wishes, import_archive, load_dataset
 from worker.jobs.context import WorkerLab
 from worker.models import Classifier, build
 
@@ -45,8 +45,7 @@ def open_measured(folder: Path) -> Measured:
     import_archive(
         MINI,
         lab.files.dataset(dataset_id),
-        image_size=32,
-        seed=0,
+        wishes=Wishes(image_size=32),
         label="CIFAR-10",
         source=MINI.name,
         progress=lambda done, total: None,

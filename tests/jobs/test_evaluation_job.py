@@ -22,6 +22,7 @@ from worker.evaluation.progress import Meter
 from worker.job_run import run_job
 from worker.jobs.attacking import Watch
 from worker.jobs.context import Cancelled, JobContext
+from worker.models import Frozen
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +36,10 @@ def test_the_estimate_is_reported_after_every_chunk(measured: Measured) -> None:
     events = events_of(measured.lab, row.id)
     estimates = [event for event in events if isinstance(event, MetricsEvent)]
     assert {event.series for event in estimates} == {"estimate"}
-    whole = [event.step for event in estimates if len(event.values) == 8]
-    assert whole == [25, 50, 60]
+    whole = [event for event in estimates if len(event.values) == 10]
+    assert [event.step for event in whole] == [25, 50, 60]
+    left = [value for event in whole for name, value in event.values.items() if "left" in name]
+    assert left == [0] * 6
     for figures in result.models:
         assert figures.robust is not None
         known = {"clean": figures.clean.value, "robust": figures.robust.value}
@@ -60,6 +63,8 @@ def test_the_first_batch_tells_what_every_attack_left(measured: Measured) -> Non
     first = [e for e in events if isinstance(e, MetricsEvent) and e.step == 25]
     values = [event.values[f"{measured.teacher}:robust"] for event in first]
     assert len(values) == 5  # PGD, FGSM, Square, noise, and all of the batch
+    left = [event.values[f"{measured.teacher}:attacks_left"] for event in first]
+    assert left == [3, 2, 1, 0, 0]
     assert values == sorted(values, reverse=True)
     assert values[-1] == values[-2]
     told = [event.text for event in events if isinstance(event, LogEvent)]
@@ -67,6 +72,8 @@ def test_the_first_batch_tells_what_every_attack_left(measured: Measured) -> Non
     assert [stage.split(": ")[1].split(" done")[0] for stage in stages] == [
         "PGD-4", "FGSM", "Square", "Random noise",
     ]  # fmt: skip
+    assert ["Preliminary: " in stage for stage in stages] == [True, True, True, False]
+    assert stages[0].endswith("Preliminary: 3 attacks left.")
     assert sum(text.startswith("Robust after 50 images") for text in told) == 1
 
 
@@ -120,10 +127,15 @@ def test_a_cancel_is_noticed_between_two_steps(measured: Measured) -> None:
     assert claim is not None
     meter = Meter(JobContext(every_look(measured.lab), claim, lambda: False).progress)
     model = Watch(meter).over(random_model(3))
-    x = torch.zeros(1, 3, 32, 32)
-    assert model(x).shape == (1, 3)
+    copy, x = Watch(meter).copy_of(model), torch.zeros(1, 3, 32, 32)
+    assert isinstance(copy, Frozen)
+    memory, rows = copy.remember(x), torch.tensor([0])
+    assert model(x).shape == copy(x).shape == (1, 3)
+    assert meter.made == pytest.approx(1)  # three passes without gradients
+    copy(x.requires_grad_())
+    assert meter.made == pytest.approx(2)
     jobs.request_cancel(measured.lab.database, job_id)
-    for look in (model, model.outputs):
+    for look in (model, model.outputs, copy, lambda x: memory.look(rows, 0, 0, x)):
         with pytest.raises(Cancelled):
             look(x)
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import time
 import uuid
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from app.contracts.events import LogEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams, Source
 from app.contracts.results import ImportResult
 from app.store import catalogue
 from app.store.tables import DatasetRow, JobRow, UploadRow
-from tests.jobs.runs import open_lab, run
+from tests.data.packing import pack, png, train_and_test
+from tests.jobs.runs import add_job, events_of, open_lab, row_of, run
 from tests.plugins.images import MINI
+from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
 
 
@@ -84,6 +91,52 @@ def test_a_name_taken_in_the_meantime_fails_and_keeps_the_first(lab: WorkerLab) 
     assert "name was taken" in again.failure["detail"]
     with lab.database.reading() as session:
         assert [row.id for row in session.query(DatasetRow)] == [first.dataset]
+
+
+def test_of_three_imports_of_one_name_at_once_one_wins_and_the_others_leave_nothing(
+    lab: WorkerLab,
+) -> None:
+    params = ImportParams(name="Shapes", train_per_class=10)
+    ids = [add_job(lab, JobKind.IMPORT, params) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda job_id: run_job(lab, job_id, stopping=lambda: False), ids))
+    rows = [row_of(lab, job_id) for job_id in ids]
+    assert sorted(row.status for row in rows) == ["failed", "failed", "succeeded"]
+    (winner,) = [row for row in rows if row.status == JobStatus.SUCCEEDED]
+    kept = [path.name for path in (lab.settings.data_dir / "datasets").iterdir()]
+    assert kept == [_result(lab, winner).dataset]
+    results = [path.name for path in (lab.settings.data_dir / "results").iterdir()]
+    assert results == [f"{winner.id}.json"]
+
+
+def test_a_preview_says_what_an_import_would_do_and_keeps_nothing(lab: WorkerLab) -> None:
+    params = _upload(lab, MINI)
+    looked = _result(lab, run(lab, JobKind.IMPORT, params.model_copy(update={"preview": True})))
+    assert looked.dataset is None
+    assert list((lab.settings.data_dir / "datasets").iterdir()) == []
+    assert len(looked.examples) == 10
+    picture = Image.open(io.BytesIO(base64.b64decode(looked.examples[0])))
+    assert picture.size == (6 * 32, 32)
+    imported = _result(lab, run(lab, JobKind.IMPORT, params))
+    assert imported.report == looked.report.model_copy(
+        update={"checksum": imported.report.checksum}
+    )
+    assert imported.examples == ()
+
+
+def test_what_weakens_a_dataset_is_in_its_report_and_in_the_log(
+    lab: WorkerLab, tmp_path: Path
+) -> None:
+    files = train_and_test(cat=4, dog=4) | {"test/cat/again.png": png(0), "notes.txt": b"x"}
+    job = run(lab, JobKind.IMPORT, _upload(lab, pack(tmp_path / "a.zip", files)))
+    report = _result(lab, job).report
+    assert "test_in_train" in {warning.kind for warning in report.warnings}
+    assert [(one.reason, one.count) for one in report.left_out] == [
+        ("files that are no pictures", 1)
+    ]
+    assert (report.train_counts, report.test_counts) == ((4, 4), (3, 2))
+    logged = [event.text for event in events_of(lab, job.id) if isinstance(event, LogEvent)]
+    assert {warning.text for warning in report.warnings} <= set(logged)
 
 
 def test_a_file_that_is_no_archive_fails_with_advice(lab: WorkerLab, tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ class Site:
         running = [lab for lab in self._started if lab.process.poll() is None]
         return running[0] if running else self.start().wait_ready()
 
+    def open_to_others(self) -> list[Path]:
+        """What another user of the machine may read or write."""
+        every = [self._folder, *self._folder.rglob("*")]
+        return [path for path in every if path.lstat().st_mode & 0o077]
+
     def clean_up(self) -> None:
         for lab in self._started:
             lab.clean_up()
@@ -97,6 +102,7 @@ def test_it_stops_clean_and_goes_on_where_it_stopped(site: Site) -> None:
     assert (done["status"], done["attempt"]) == ("succeeded", 1)
     assert result["card"]["params"]["epochs"] == 6
     assert any(line.startswith("Going on after") for line in log)
+    assert site.open_to_others() == []
 
 
 def _start_a_long_job(api: LabClient) -> str:

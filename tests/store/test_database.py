@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -51,6 +53,26 @@ def test_migrations_make_the_tables_that_the_code_declares(database: Database) -
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
     engine.dispose()
+
+
+def test_processes_that_start_on_a_new_folder_at_once_all_find_their_tables(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'lab.sqlite'}"
+    program = (
+        "import sys; from app.store.db import Database; from app.store import job_queries\n"
+        "database = Database(sys.argv[1]); sys.stdin.readline(); database.migrate()\n"
+        "assert job_queries.get(database, 'none') is None"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+        for _ in range(WORKERS)
+    ]  # fmt: skip
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    complaints = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * WORKERS, complaints
 
 
 @pytest.mark.parametrize(

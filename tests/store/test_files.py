@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.files import Files, atomic_write, remove
+from app.store.files import Files, atomic_write, keep_private, remove
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -51,6 +51,21 @@ def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file is in the way")
     with pytest.raises(OSError, match="data"):
         Files(tmp_path / "data").prepare()
+
+
+def test_what_the_lab_keeps_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        keep_private(tmp_path / "data")
+        Files(tmp_path / "data").prepare()
+        with atomic_write(Files(tmp_path / "data").upload("u")) as stream:
+            stream.write(b"x")
+    finally:
+        os.umask(before)
+    found = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert len(found) > 5
+    assert not [path for path in found if path.stat().st_mode & 0o077]
 
 
 def test_removing_takes_files_folders_and_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from app.contracts.params import (
     ImportModelParams,
     ImportParams,
     Recipe,
+    ReleaseParams,
 )
 from app.contracts.results import (
     Accuracy,
@@ -23,6 +24,8 @@ from app.contracts.results import (
     ImportResult,
     Lineage,
     ModelCard,
+    OnnxFile,
+    ReleaseResult,
     TestAccuracy,
     TrainResult,
 )
@@ -196,8 +199,16 @@ class _Furnished:
         add_job(self.lab, JobKind.IMPORT, ImportParams(name=self.names.dataset, source="shapes"),
                 status=JobStatus.FAILED, failure=failure, title=self.names.dataset,
                 finished_at=time.time())  # fmt: skip
+        onnx = OnnxFile(sha256="a" * 64, size_bytes=10**6, opset=20, checked_on=40, difference=2e-7)
+        released = add_job(
+            self.lab, JobKind.RELEASE, ReleaseParams(model=self.student), title=self.names.student,
+            result=ReleaseResult(
+                model=Lineage(id=self.student, name=self.names.student, sha256="2" * 64),
+                onnx=onnx, environment=self._card(self.student).environment,
+            ), finished_at=time.time(),
+        )  # fmt: skip
         return {"model-imported": f"/models/{brought}", "import-model-job": f"/jobs/{weights}",
-                "import-job": f"/jobs/{images}"}  # fmt: skip
+                "import-job": f"/jobs/{images}", "release": f"/jobs/{released}"}  # fmt: skip
 
     def evaluations(self) -> dict[str, str]:
         pair = self._evaluate(self.teacher, self.student)
@@ -243,7 +254,7 @@ class _Furnished:
                        finished_at=time.time())  # fmt: skip
 
     def _estimates(self) -> list[Event]:
-        values = {"clean": 0.9, "robust": 0.5, "low": 0.4, "high": 0.6}
+        values = {"clean": 0.9, "robust": 0.5, "low": 0.4, "high": 0.6, "attacks_left": 3}
         return [
             MetricsEvent(series="estimate", step=20 * n, values={
                 f"{model}:{name}": value

@@ -9,6 +9,7 @@ import pytest
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, EvaluateParams, ExplainParams
+from app.contracts.results import Accuracy
 from app.services import models
 from app.services.lab import Lab
 from app.web.forms import choices
@@ -145,3 +146,12 @@ def test_an_old_checkpoint_can_go_on(lab: Lab, client: httpx.Client, dataset: st
     gone = client.get(f"/train?continue_from={ended[4]}").text
     assert _chosen(gone, "field-continue_from") == []
     assert f"no longer in the lab ({ended[4][:8]})" in gone
+
+
+def test_the_teacher_that_is_suggested_may_be_older_than_the_list(
+    lab: Lab, client: httpx.Client, dataset: str
+) -> None:
+    best = add_model(lab, dataset, validation_clean=Accuracy.of(99, 100).model_dump())
+    for _ in range(SHOWN):
+        add_model(lab, dataset)
+    assert _chosen(client.get("/ablation").text, "field-training-teacher") == [best]

@@ -15,9 +15,10 @@ from app.services.lab import Lab
 from app.store import jobs as store
 from app.web.charts import palette
 from app.web.charts import trainings as charts
+from app.web.pages import compare_trainings
 from tests.plugins.families import take
 from tests.web.examples import add_job, an_id, evaluation, train_params
-from tests.web.parsing import parsed, text_of, texts
+from tests.web.parsing import attributes, chosen, parsed, text_of, texts
 
 
 def step(number: int, loss: float) -> MetricsEvent:
@@ -117,3 +118,18 @@ def test_what_cannot_be_compared_says_so(lab: Lab, client: httpx.Client, count: 
     other = add_job(lab, JobKind.EVALUATE, result.params, result=result, title="Measure")
     assert "“Measure” is no training." in page_of(client, other, status=422)
     assert "There is no such job." in page_of(client, an_id(), status=404)
+
+
+def test_an_old_training_stays_chosen_and_others_are_found(
+    lab: Lab, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare_trainings, "_SHOWN", 2)
+    oldest, old, *newer = (training(lab, title=f"Train {i}") for i in range(4))
+    page = page_of(client, oldest)
+    assert chosen(page, "job") == [oldest]
+    assert attributes(page, "value", 'input[name="job"]') == [oldest, *reversed(newer)]
+    address = attributes(page, "hx-get", 'input[type="search"]')[0]
+    found = client.get(address, params={"job": oldest, "search": "TRAIN 1"}).text
+    assert attributes(found, "value", 'input[name="job"]') == [oldest, old]
+    assert chosen(found, "job") == [oldest]
+    assert "No training is called so." in client.get(address, params={"search": "zzz"}).text

@@ -499,6 +499,25 @@ def test_a_running_evaluation_counts_the_images_that_there_are(
     assert f"After 2 of {measured} images" in client.get(f"/jobs/{job}/estimate").text
 
 
+def test_a_figure_is_preliminary_until_every_attack_has_had_its_turn(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    params = EvaluateParams(models=(add_model(lab, dataset),), dataset=dataset)
+    job = add_job(lab, JobKind.EVALUATE, params, status=JobStatus.RUNNING, started_at=1e9)
+    (model,), said = params.models, {}
+    for left in (4, 1, 0):
+        known = {f"{model}:clean": 0.5, f"{model}:robust": 0.5, f"{model}:attacks_left": left}
+        with lab.database.writing() as session:
+            append(session, job, [MetricsEvent(series="estimate", step=2, values=known)])
+        said[left] = text_of(parsed(client.get(f"/jobs/{job}/estimate").text))
+    assert "Robust, preliminary" in said[4]
+    assert "Preliminary: 4 attacks have yet to run, so the robust figure can only fall" in said[4]
+    assert "Preliminary: 1 attack has yet to run" in said[1]
+    assert "reliminary" not in said[0]
+    assert "Robust so far" in said[0]
+
+
 def test_an_unfinished_evaluation_has_its_estimate_and_nothing_else(
     lab: Lab, client: httpx.Client
 ) -> None:

@@ -119,3 +119,49 @@ def test_a_finished_import_leads_to_its_model(lab: Lab, client: httpx.Client) ->
     assert "83.0" in page
     assert "90.0" in page
     assert "2.0e-06" in page
+
+
+def failed(lab: Lab, field: str, choices: list[str]) -> str:
+    params = ImportModelParams(
+        name="Net", upload="0" * 32, dataset=add_dataset(lab), architecture="wrn-28-10"
+    )
+    failure = {"title": "The job failed", "hint": "Say.",
+               "detail": "The file holds <i>several</i>.",
+               "field": field, "choices": choices}  # fmt: skip
+    return add_job(lab, JobKind.IMPORT_MODEL, params, status=JobStatus.FAILED, failure=failure)
+
+
+def test_of_several_networks_in_a_file_the_form_asks_which(lab: Lab, client: httpx.Client) -> None:
+    job = failed(lab, "network", ["state_dict", "<b>ema", "."])
+    assert "Answer, and try again" in client.get(f"/jobs/{job}").text
+    assert client.get(f"/api/jobs/{job}").json()["failure"]["choices"][1] == "<b>ema"
+    page = client.get(f"/models/import?from={job}").text
+    values = attributes(page, "value", "#model-network option")
+    assert values == ["", "state_dict", "<b>ema", "."]
+    assert "the one at the top of the file" in page
+    assert set(errors(page)) == {"model-network"}
+    assert "<i>" not in page
+
+
+def test_an_order_that_fits_better_is_filled_in(lab: Lab, client: httpx.Client) -> None:
+    job = failed(lab, "classes", ["ship", "dog", "cat"])
+    page = client.get(f"/models/import?from={job}").text
+    assert "ship\ndog\ncat</textarea>" in page
+    assert set(errors(page)) == {"model-classes"}
+
+
+def test_the_network_and_the_outputs_that_were_typed_reach_the_job(
+    lab: Lab, client: httpx.Client
+) -> None:
+    sent = {"name": "Net", "dataset": add_dataset(lab), "architecture": "resnet-18",
+            "network": " state_dict_ema ", "outputs": "7, 0 3"}  # fmt: skip
+    answer = client.post("/models/import", data=sent, files=FILES)
+    assert answer.status_code == 303, answer.text
+    params = jobs.get(lab, answer.headers["location"].removeprefix("/jobs/")).params
+    assert (params["network"], params["outputs"]) == ("state_dict_ema", [7, 0, 3])
+    answer = client.post("/models/import", data={**sent, "outputs": "7, 0"}, files=FILES)
+    assert set(errors(answer.text)) == {"model-outputs"}
+    answer = client.post("/models/import", data={**sent, "mean": "125, 123, 114",
+                                                 "std": "63, 62, 67"}, files=FILES)  # fmt: skip
+    assert set(errors(answer.text)) == {"field-mean"}
+    assert "divide what is from 0 to 255 by 255" in answer.text

@@ -14,7 +14,7 @@ from app.services.lab import Lab
 from app.store.tables import JobRow
 from tests.web.examples import add_dataset, add_job, add_model, an_id, evaluation, train_params
 from tests.web.measured import add_measured
-from tests.web.parsing import attributes, errors, parsed, text_of, texts, typed
+from tests.web.parsing import attributes, chosen, errors, parsed, text_of, texts, typed
 
 
 def html(client: httpx.Client, path: str, status: int = 200) -> str:
@@ -128,8 +128,12 @@ def test_a_model_without_images_says_which_are_needed(lab: Lab, client: httpx.Cl
     page = html(client, f"/evaluate?models={model}")
     said = text_of(parsed(page).select_one(".note.warn") or parsed(page))
     assert "No dataset here has the classes and the size of “Teacher”" in said
-    add_dataset(lab, name="Pets")
-    assert not parsed(html(client, f"/evaluate?models={model}")).select(".note.warn")
+    fits = add_dataset(lab, name="Pets", checksum="8" * 64)
+    for number in range(101):  # more than a form lists, and all newer
+        add_dataset(lab, name=f"Dataset {number}", classes=("liner", "sail"), checksum="9" * 64)
+    page = html(client, f"/evaluate?models={model}")
+    assert not parsed(page).select(".note.warn")
+    assert chosen(page, "dataset") == [fits]
 
 
 def test_datasets_come_in_pages_and_a_chosen_one_is_never_missing(

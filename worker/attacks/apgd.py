@@ -27,6 +27,7 @@ def apgd(
     loss: Loss,
     noise: Tensor | None,
     may_break: bool = True,
+    known_right: bool = False,
     watch: Watch | None = None,
 ) -> FirstBreak:
     """Untargeted Auto-PGD, and the step at which each image first broke.
@@ -43,6 +44,7 @@ def apgd(
             Linf and L2 the authors start on the surface of the ball, so noise is scaled to norm 1
             first; in L1 it is taken as it is. The start is x + ε noise, kept in [0, 1].
         may_break: False takes all steps with all images, whatever the model says of them.
+        known_right: the model is right on all of x, and is not asked again.
         watch: is handed the images under attack after 0, 1, ... `steps` steps.
 
     Returns:
@@ -57,7 +59,7 @@ def apgd(
         raise ValueError(f"noise must be like x, {tuple(x.shape)}, not {tuple(noise.shape)}")
     ball = Ball.around(x, eps, norm)
     problem = Problem(model, ball, y, _away_from(y, loss))
-    if may_break:
+    if may_break and not known_right:
         standing = _logits(model, x).argmax(dim=1) == y
     else:
         standing = torch.ones_like(y, dtype=torch.bool)

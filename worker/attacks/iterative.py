@@ -84,6 +84,7 @@ def iterate(
     noise: Tensor | None,
     target: Tensor | None = None,
     may_break: bool = True,
+    known_right: bool = False,
     watch: Watch | None = None,
 ) -> FirstBreak:
     """The first iterate that breaks each image, and how many steps it took.
@@ -103,6 +104,7 @@ def iterate(
             best iterate), as pictures of an attack and attacks on another model need it: the first
             example that breaks an image has only just crossed the boundary. Whether an image was
             wrong before is not asked then.
+        known_right: the model is right on all of x, and is not asked again.
         watch: is handed the iterates of all images after 0, 1, ... `steps` steps.
 
     Raises:
@@ -121,7 +123,7 @@ def iterate(
             raise ValueError("Auto-PGD leaves the true class; it takes no target")
         return apgd(
             model, x, y, eps=eps, steps=how.steps, norm=norm, loss=attack.loss, noise=start,
-            may_break=may_break, watch=watch,
+            may_break=may_break, known_right=known_right, watch=watch,
         )  # fmt: skip
     aim = y if target is None else target
     return projected_ascent(
@@ -136,6 +138,7 @@ def iterate(
         noise=start,
         decay=attack.decay,
         may_break=may_break,
+        known_right=known_right,
         watch=watch,
     )
 
@@ -193,6 +196,7 @@ def projected_ascent(
     noise: Tensor | None,
     decay: float | None = None,
     may_break: bool = True,
+    known_right: bool = False,
     watch: Watch | None = None,
 ) -> FirstBreak:
     """Projected gradient ascent on any objective; an image is done once the model misclassifies it.
@@ -211,7 +215,7 @@ def projected_ascent(
     check_steps(x, y, steps, norm, noise)
     ball, stride = Ball.around(x, eps, norm), per_image("step_size", step_size, x)
     right = torch.ones_like(y, dtype=torch.bool)
-    if may_break:
+    if may_break and not known_right:
         with torch.no_grad():
             right = model(x).argmax(dim=1) == y
     best, first_break = x.clone(), torch.where(right, steps + 1, 0)

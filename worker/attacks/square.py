@@ -1,16 +1,30 @@
 """Square Attack: random squares, kept where they lower the margin; no gradients.
 
-Andriushchenko et al., ECCV 2020, arXiv 1912.00049, as AutoAttack runs it, by the authors' code.
+Andriushchenko et al., ECCV 2020, arXiv 1912.00049, as AutoAttack runs it: in Linf algorithms 1 and
+2, with the authors' draws; in L2 and L1 by the authors' code.
+
+In Linf a query changes one square of each image, the same for all: each channel of it becomes
+x + ε or x - ε. Of a network that remembers images only what sees the square is computed
+(`worker.models.patches`), and an image that the square would leave as it is is not asked about.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor
 
+from worker.attacks.losses import margin
 from worker.attacks.norms import Norm, check_norm, per_image
 from worker.attacks.pgd import FirstBreak, Model, check_batch
 
+FIRST_SHARE = 0.8
+"""Of the image's pixels, in the first squares."""
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Squares after which that share is halved."""
 SMALLEST_SIDE = 5
 """Pixels: in L2 and L1 the first perturbation is a grid of 5 by 5 squares."""
 
@@ -39,8 +53,6 @@ def square(
     Raises:
         ValueError: an argument outside these bounds.
     """
-    from pyautoattack.square import SquareAttack
-
     check_batch(x, y)
     check_norm(norm)
     per_image("eps", eps, x)
@@ -55,19 +67,118 @@ def square(
     rows = standing.nonzero().squeeze(1)
     if len(rows) == 0:
         return FirstBreak(x_adv, first_break)
-    oracle = _Oracle(model, y[rows], x.dtype)
+    run = _by_squares if norm == "linf" else _by_authors
+    found = run(model, x_adv[rows], y[rows], eps=eps, norm=norm, queries=queries, seed=seed)
+    x_adv[rows], first_break[rows] = found
+    return FirstBreak(x_adv, first_break)
+
+
+class Memory(Protocol):
+    """Images that are remembered, and change square by square."""
+
+    logits: Tensor
+    """Of the images as they were first, (N, K)."""
+
+    def look(self, rows: Tensor, top: int, left: int, pixels: Tensor) -> Tensor:
+        """Logits (M, K) of the images at `rows`, (M,), with other pixels, (M, C, h, w), there."""
+
+    def keep(self, kept: Tensor) -> None:
+        """Of those images these, (M,) bool, have changed for good."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A model that can remember images."""
+
+    def remember(self, x: Tensor) -> Memory:
+        """The images (N, C, H, W)."""
+
+
+class _Whole:
+    """The images themselves: any model can be asked about all of an image."""
+
+    def __init__(self, model: Model, x: Tensor) -> None:
+        self._model, self._x, self.logits = model, x.clone(), model(x)
+
+    def look(self, rows: Tensor, top: int, left: int, pixels: Tensor) -> Tensor:
+        self._rows, self._seen = rows, self._x[rows]
+        height, width = pixels.shape[2:]
+        self._seen[:, :, top : top + height, left : left + width] = pixels
+        return self._model(self._seen)
+
+    def keep(self, kept: Tensor) -> None:
+        self._x[self._rows[kept]] = self._seen[kept]
+
+
+def side_of(query: int, height: int, width: int) -> int:
+    """Pixels along a square, of the query with this number, from 1."""
+    share = FIRST_SHARE / 2 ** bisect_left(HALVINGS, query - 1)
+    return min(max(round(math.sqrt(share * height * width)), 1), height, width)
+
+
+@torch.no_grad()
+def _by_squares(
+    model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, queries: int, seed: int
+) -> FirstBreak:
+    """In Linf, of images that stand."""
+    (channels, height, width), generator = x.shape[1:], torch.Generator().manual_seed(seed)
+    low, high = (x - eps).clamp(0, 1), (x + eps).clamp(0, 1)
+    # Drawn on the CPU and in their order, these are what the authors' code draws.
+    stripes = torch.rand((len(x), channels, 1, width), generator=generator) > 0.5
+    draws = torch.rand((queries, 2 + channels), generator=generator)
+    sides = [side_of(query, height, width) for query in range(1, queries + 1)]
+    room = torch.tensor([height, width]) - torch.tensor(sides)[:, None]
+    places, ups = (room * draws[:, :2]).long().tolist(), draws[:, 2:, None, None] > 0.5
+    best = torch.where(stripes.to(x.device), high, low)
+    memory = _remembered(model, best)
+    highest = margin(memory.logits.nan_to_num(), y)  # above 0 where the image is broken
+    first_break = torch.where(memory.logits.argmax(dim=1) != y, 1, queries + 1)
+    for query, (side, (top, left), up) in enumerate(zip(sides, places, ups, strict=True), 1):
+        square = ..., slice(top, top + side), slice(left, left + side)
+        pixels = torch.where(up.to(x.device), high[square], low[square])
+        changes = (pixels != best[square]).sum(dim=(1, 2, 3)) > 0
+        rows = (changes & (first_break > queries)).nonzero().squeeze(1)  # (M,)
+        if len(rows) == 0:
+            continue
+        logits = memory.look(rows, top, left, pixels[rows])
+        broke = logits.argmax(dim=1) != y[rows]
+        value = margin(logits.nan_to_num(), y[rows])
+        better = broke | (value > highest[rows])
+        if not better.any():
+            continue
+        memory.keep(better)
+        better = rows[better]
+        best[square][better] = pixels[better]
+        highest[rows] = highest[rows].maximum(value)
+        first_break[rows[broke]] = query
+    return FirstBreak(best, first_break)
+
+
+def _remembered(model: Model, x: Tensor) -> Memory:
+    # On a GPU, launching many small operations takes longer than the few large ones they replace.
+    if isinstance(model, Remembering) and x.device.type == "cpu":
+        return model.remember(x)
+    return _Whole(model, x)
+
+
+def _by_authors(
+    model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, queries: int, seed: int
+) -> FirstBreak:
+    """The authors' code, of images that stand."""
+    from pyautoattack.square import SquareAttack
+
+    oracle = _Oracle(model, y, x.dtype)
     attack = SquareAttack(
         oracle, norm=norm.capitalize(), n_queries=queries, eps=eps, resc_schedule=False
     )
     # Its L1 projection knows single precision alone, its views one layout in memory.
-    images = x_adv[rows].float().contiguous()
+    images = x.float().contiguous()
     attack.init_hyperparam(images)
     with torch.random.fork_rng(devices=[]):  # it draws from the CPU's global generator
         torch.default_generator.manual_seed(seed)
-        _, found = attack.attack_single_run(images, y[rows])
-    x_adv[rows] = found.clamp(0, 1).to(x.dtype)
-    first_break[rows] = torch.where(oracle.broken_by > 0, oracle.broken_by, queries + 1)
-    return FirstBreak(x_adv, first_break)
+        _, found = attack.attack_single_run(images, y)
+    first_break = torch.where(oracle.broken_by > 0, oracle.broken_by, queries + 1)
+    return FirstBreak(found.clamp(0, 1).to(x.dtype), first_break)
 
 
 class _Oracle:

@@ -1,27 +1,62 @@
-"""Import of an archive of class folders."""
+"""Import of an archive, whatever its layout."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from imagefile import UnreadableImageError
+from worker.data.classes import Order
+from worker.data.containers import Unpack, open_containers
 from worker.data.errors import DatasetError
-from worker.data.images import decode_image
-from worker.data.layout import ImageFile, Layout, find_layout, name_list, printable
-from worker.data.members import Archive, open_archive
+from worker.data.folders import class_folders
+from worker.data.images import Decoded, decode_picture, fitted
+from worker.data.layout import Layout, Sample, contents_of, find_layout
+from worker.data.members import Listing, open_archive
+from worker.data.names import Encoding, name_list, printable
+from worker.data.roles import Part
 from worker.data.splits import stratified_holdout
 from worker.data.store_format import Progress, remove_partial, write_dataset
+from worker.data.weaknesses import Images, Weakness, weaknesses
+from worker.data.webdataset import webdataset
 
-IMAGE_SIZES = (32, 64)
+IMAGE_SIZES = (32, 64, 96, 128, 224)
 TEST_FRACTION = 0.2
 MIN_TRAIN = 2  # images a class: one to train on, one to validate on
 NAMED = 20  # skipped files that a report names
 REPORT_EVERY = 100  # images between two calls of `progress`
+MOST_BYTES = 8 * 2**30  # of all pixels of a dataset
+_EXAMPLE_CLASSES, _EXAMPLES, _EXAMPLE_SIDE = 20, 6, 64
+_READERS = (webdataset, class_folders)
+
+Source = Callable[[Mapping[int, int]], Iterable[tuple[int, bytes | NDArray[np.uint8] | str]]]
+"""Pictures by their ordinals, as files or as pixels, or why there are none."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What somebody wants of an import.
+
+    Attributes:
+        image_size: side in pixels; images are centre-cropped and resized to it.
+        seed: of the split, where the archive has no test part.
+        order: how classes are sorted.
+        classes: the classes in their order, instead.
+        encoding: of names in a zip that does not say it.
+    """
+
+    image_size: int
+    seed: int = 0
+    order: Order = "natural"
+    classes: Sequence[str] | None = None
+    encoding: Encoding = "auto"
 
 
 @dataclass(frozen=True)
@@ -37,117 +72,327 @@ class ImportReport:
     """What became of an archive.
 
     Attributes:
+        layout: how it was laid out, in words.
         class_names: names by label.
-        train_images: images in the training part.
-        test_images: images in the test part.
-        split_made: there were no train and test folders, so a fifth was drawn as the test part.
+        train_counts: images a class in the training part, validation images among them.
+        held_counts: images a class in the validation part of the archive; empty without one.
+        test_counts: images a class in the test part.
         skipped: images that could not be read.
         skipped_files: the first 20 of them.
-        ignored: files that are no images of a class.
-        remarks: the same in sentences, for a page.
+        left_out: files that are not in the dataset, by the reason.
+        notes: how the archive was understood, in sentences.
+        warnings: what weakens the dataset.
+        examples: (S, n S, 3) pixels side by side, of the first classes.
     """
 
+    layout: str
     class_names: tuple[str, ...]
-    train_images: int
-    test_images: int
-    split_made: bool
+    train_counts: tuple[int, ...]
+    held_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
     skipped: int
     skipped_files: tuple[SkippedFile, ...]
-    ignored: int
-    remarks: tuple[str, ...]
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...]
+    warnings: tuple[Weakness, ...]
+    examples: tuple[NDArray[np.uint8], ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a dataset keeps of it, in values of JSON."""
+        return {
+            "layout": self.layout,
+            "skipped": self.skipped,
+            "skipped_files": [[f.name, f.reason] for f in self.skipped_files],
+            "left_out": dict(self.left_out),
+            "notes": list(self.notes),
+            "warnings": [[w.kind, w.text, w.count] for w in self.warnings],
+        }
 
 
 def import_archive(
     archive_path: Path,
     folder: Path,
     *,
-    image_size: int,
-    seed: int,
+    wishes: Wishes,
     label: str,
     source: str,
     progress: Progress,
+    check: Callable[[], None] = lambda: None,
+    unpack: Unpack | None = None,
+    keep: bool = True,
 ) -> ImportReport:
-    """Import a .zip, .tar, .tar.gz or .tar.xz of class folders as a dataset.
+    """Import a .zip, .tar, .tar.gz or .tar.xz, or a file of a dataset, as a dataset.
 
-    Nothing is unpacked to disk. Images that cannot be read are skipped and reported. The report is
-    kept in the dataset's notes too.
+    Pictures are never unpacked to disk. Those that cannot be read are skipped and reported. The
+    report is kept in the dataset's notes too.
 
     Args:
         folder: the dataset to write; does not exist yet, and does not afterwards if this raises.
-        image_size: 32 or 64; images are centre-cropped and resized to it.
-        seed: of the split, where the archive has no train and test folders.
         label: name to show beside figures measured on the dataset.
         source: where the images come from, such as the uploaded file's name.
         progress: called with images done and images in all; what it raises ends the import.
+        check: called again and again meanwhile; what it raises ends the import, too.
+        unpack: reads files that hold many images; without it they are refused.
+        keep: without it nothing is written, and the report is all there is.
 
     Raises:
         DatasetError: the archive cannot be used; says why and what to do.
         FileExistsError: `folder` exists.
-        ValueError: `image_size` is neither 32 nor 64.
+        ValueError: the image size is none of `IMAGE_SIZES`.
     """
-    if image_size not in IMAGE_SIZES:
-        raise ValueError(f"image_size must be one of {IMAGE_SIZES}, got {image_size}")
+    if wishes.image_size not in IMAGE_SIZES:
+        raise ValueError(f"image_size must be one of {IMAGE_SIZES}, got {wishes.image_size}")
     if folder.exists():
         raise FileExistsError(f"{folder} exists")
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_partial(folder)
-    archive = open_archive(archive_path)
-    layout = find_layout(archive.members())
-    # A file without a name: it is gone when this process is, however it ends.
-    with tempfile.TemporaryFile(dir=folder.parent) as scratch:
-        shape = (len(layout.images), image_size, image_size, 3)
+    with (
+        _understood(archive_path, source, wishes, folder.parent, unpack) as (layout, read),
+        # A file without a name: it is gone when this process is, however it ends.
+        tempfile.TemporaryFile(dir=folder.parent) as scratch,
+    ):
+        size = wishes.image_size
+        _check_room(len(layout.samples), size)
+        shape = (len(layout.samples), size, size, 3)
         pixels = np.memmap(scratch, dtype=np.uint8, mode="w+", shape=shape)
-        reasons = _decode_all(archive, layout.images, pixels, progress)
-        train, test = _choose_parts(layout, set(reasons), seed)
-        labels = np.array([image.label for image in layout.images])
-        report = _report(layout, reasons, len(train), len(test))
-        write_dataset(
-            folder,
-            class_names=layout.class_names,
-            train_images=pixels[train],
-            train_labels=labels[train],
-            test_images=pixels[test],
-            test_labels=labels[test],
-            label=label,
-            source=source,
-            notes=_notes(report),
-        )
+        gathered = _decode_all(read, layout, pixels, progress)
+        parts = _choose_parts(layout, gathered, wishes.seed)
+        report = _report(layout, gathered, parts, pixels, check)
+        if keep:
+            labels = np.array(layout.labels, dtype=np.int64)
+            write_dataset(
+                folder,
+                class_names=layout.class_names,
+                train_images=pixels[parts.train],
+                train_labels=labels[parts.train],
+                train_held=parts.held,
+                test_images=pixels[parts.test],
+                test_labels=labels[parts.test],
+                label=label,
+                source=source,
+                notes=report.facts,
+            )
     return report
 
 
+@contextmanager
+def _understood(
+    path: Path, name: str, wishes: Wishes, scratch: Path, unpack: Unpack | None
+) -> Iterator[tuple[Layout, Source]]:
+    """What is in an archive, and a way to its pictures."""
+    archive = open_archive(path, name=name, encoding=wishes.encoding)
+    listing = archive.members()
+    contents = contents_of(listing, archive.read)
+    with open_containers(archive, contents, scratch, unpack) as opened:
+        if opened is not None:
+            found, read = opened
+            layout = find_layout(
+                contents, [lambda _: found], order=wishes.order, given=wishes.classes
+            )
+            yield _with_names(layout, listing), read
+            return
+    layout = find_layout(contents, _READERS, order=wishes.order, given=wishes.classes)
+    yield _with_names(layout, listing), archive.read
+
+
+def _with_names(layout: Layout, listing: Listing) -> Layout:
+    """With what the archive itself left out, and whether its names are a guess."""
+    warnings = list(layout.warnings)
+    if listing.guessed:
+        text = (
+            f"Names in the archive are not in UTF-8 and do not say what they are in; they were "
+            f"read as cp437: {name_list(listing.guessed)}. Choose the encoding if they look wrong."
+        )
+        warnings.append(Weakness("names_guessed", text, len(listing.guessed)))
+    left_out = Counter(layout.left_out) + listing.left_out
+    return Layout(**{**vars(layout), "left_out": left_out, "warnings": tuple(warnings)})
+
+
+def _check_room(images: int, size: int) -> None:
+    needed = images * size * size * 3
+    if needed > MOST_BYTES:
+        raise DatasetError(
+            f"{images:,} images of {size} pixels a side take {needed / 2**30:.0f} GiB.",
+            f"A dataset takes at most {MOST_BYTES // 2**30} GiB: choose a smaller image size.",
+        )
+
+
+# Pictures
+
+
+@dataclass
+class _Gathered:
+    """What was found while decoding, by row."""
+
+    reasons: dict[int, str]
+    kinds: dict[int, str]
+    depths: dict[int, int]
+    remarks: Counter[str]
+    enlarged: int = 0
+
+
 def _decode_all(
-    archive: Archive, images: Sequence[ImageFile], pixels: NDArray[np.uint8], progress: Progress
-) -> dict[int, str]:
-    """Decode every image into its row of `pixels`; the rows that failed, and why."""
-    reasons = {}
-    progress(0, len(images))
-    rows = {image.member.ordinal: row for row, image in enumerate(images)}
-    for done, (row, data) in enumerate(archive.read(rows), start=1):
-        try:
-            if isinstance(data, str):
-                raise UnreadableImageError(data)
-            pixels[row] = decode_image(data, image_size=pixels.shape[1])
-        except UnreadableImageError as error:
-            reasons[row] = str(error)
-        if done % REPORT_EVERY == 0 or done == len(images):
-            progress(done, len(images))
-    return reasons
+    read: Source, layout: Layout, pixels: NDArray[np.uint8], progress: Progress
+) -> _Gathered:
+    """Decode every image into its row of `pixels`.
+
+    Pictures of 16 bits a channel use as many of them as the one that uses most: a dark one of a
+    scanner of 12 bits is dark, and not of 8.
+    """
+    gathered = _Gathered({}, {}, {}, Counter())
+    progress(0, len(pixels))
+    rows = {sample.ordinal: row for row, sample in enumerate(layout.samples)}
+    for done, (row, data) in enumerate(read(rows), start=1):
+        _decode(gathered, data, row, pixels, None)
+        if done % REPORT_EVERY == 0 or done == len(pixels):
+            progress(done, len(pixels))
+    deepest = max(gathered.depths.values(), default=0)
+    shallow = {
+        layout.samples[row].ordinal: row
+        for row, depth in gathered.depths.items()
+        if depth < deepest
+    }
+    if shallow:
+        for row, data in read(shallow):
+            _decode(gathered, data, row, pixels, deepest)
+    return gathered
 
 
-def _choose_parts(
-    layout: Layout, failed: set[int], seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _decode(
+    gathered: _Gathered,
+    data: bytes | NDArray[np.uint8] | str,
+    row: int,
+    pixels: NDArray[np.uint8],
+    depth: int | None,
+) -> None:
+    size = pixels.shape[1]
+    try:
+        if isinstance(data, str):
+            raise UnreadableImageError(data)
+        if isinstance(data, bytes):
+            decoded = decode_picture(data, image_size=size, depth=depth)
+        else:
+            small = min(data.shape[:2]) < size
+            decoded = Decoded(np.asarray(fitted(Image.fromarray(data), size)), small, None, ())
+    except UnreadableImageError as error:
+        gathered.reasons[row], gathered.kinds[row] = str(error), error.kind
+        return
+    pixels[row] = decoded.pixels
+    if depth is not None:
+        return  # counted before
+    gathered.enlarged += decoded.enlarged
+    gathered.remarks.update(str(remark) for remark in decoded.remarks)
+    if decoded.depth is not None:
+        gathered.depths[row] = decoded.depth
+
+
+# Parts
+
+
+class _Parts(NamedTuple):
+    train: NDArray[np.int64]
+    """Rows of the training part, those of the validation part among them."""
+    held: NDArray[np.bool_] | None
+    """Which of them are the validation part; None where the archive has none."""
+    test: NDArray[np.int64]
+    notes: tuple[str, ...]
+    warnings: tuple[Weakness, ...]
+
+
+def _choose_parts(layout: Layout, gathered: _Gathered, seed: int) -> _Parts:
     """Rows of the training and of the test part, without the failed ones."""
-    good = np.array([row for row in range(len(layout.images)) if row not in failed], dtype=np.int64)
-    labels = np.array([layout.images[row].label for row in good], dtype=np.int64)
-    in_test = np.array([layout.images[row].in_test for row in good], dtype=bool)
-    if layout.has_test:
-        _check_counts(layout.class_names, labels[~in_test], MIN_TRAIN, "in train")
-        _check_counts(layout.class_names, labels[in_test], 1, "in test")
-        return good[~in_test], good[in_test]
-    _check_counts(layout.class_names, labels, MIN_TRAIN + 1, "to share among train and test")
-    kept, held = stratified_holdout(labels, fraction=TEST_FRACTION, seed=seed)
-    return good[kept], good[held]
+    good = np.array([r for r in range(len(layout.samples)) if r not in gathered.reasons], np.int64)
+    given = {part: _rows_of(part, good, layout.samples) for part in (*Part, None)}
+    try:
+        return _shared_out(layout, given, seed)
+    except DatasetError as error:
+        if not gathered.kinds:
+            raise
+        raise DatasetError(f"{error.detail} {_sentence(_reasons(gathered))}", error.hint) from None
+
+
+def _rows_of(
+    part: Part | None, good: NDArray[np.int64], samples: Sequence[Sample]
+) -> NDArray[np.int64]:
+    return np.array([row for row in good if samples[row].part is part], dtype=np.int64)
+
+
+def _shared_out(
+    layout: Layout, given: Mapping[Part | None, NDArray[np.int64]], seed: int
+) -> _Parts:
+    labels, names = np.array(layout.labels, dtype=np.int64), layout.class_names
+    declared = {sample.part for sample in layout.samples}
+    train, test = given[Part.TRAIN], given[Part.TEST]
+    held, nothing = given[Part.VALIDATION], np.array([], dtype=np.int64)
+    if not declared & {Part.TRAIN, None}:
+        return _to_evaluate(names, labels, test, held)
+    if None in declared:
+        train = given[None]
+    if declared & {Part.TEST, Part.VALIDATION}:
+        warnings = []
+        if Part.TEST not in declared:
+            test, held = held, nothing
+            text = (
+                "The archive has a validation part and no test part: it is the test part here, and "
+                "a tenth of the training images is held out for validation."
+            )
+            warnings.append(Weakness("validation_is_test", text, len(test)))
+        _check_shared(layout)
+        _check_counts(names, labels[train], MIN_TRAIN, "in train")
+        _check_counts(names, labels[test], 1, "in test")
+        notes = ("The validation part is that of the archive.",) if len(held) else ()
+        marks = np.repeat([False, True], [len(train), len(held)]) if len(held) else None
+        return _Parts(np.concatenate([train, held]), marks, test, notes, tuple(warnings))
+    _check_counts(names, labels[train], MIN_TRAIN + 1, "to share among train and test")
+    kept, drawn = stratified_holdout(labels[train], fraction=TEST_FRACTION, seed=seed)
+    what = "a training part only" if Part.TRAIN in declared else "no train and test folders"
+    text = f"The archive has {what}: a fifth of each class is the test part, drawn at random."
+    return _Parts(train[kept], None, train[drawn], (), (Weakness("test_drawn", text, len(drawn)),))
+
+
+def _to_evaluate(
+    names: Sequence[str],
+    labels: NDArray[np.int64],
+    test: NDArray[np.int64],
+    held: NDArray[np.int64],
+) -> _Parts:
+    """A dataset without a training part."""
+    what, left = "test", 0
+    if not len(test):
+        what, test = "validation", held
+    else:
+        left = len(held)
+    _check_counts(names, labels[test], 1, "in test")
+    warnings = [
+        Weakness(
+            "evaluation_only",
+            f"The archive has a {what} part only: the dataset is for evaluation, and no model can "
+            "be trained on it.",
+            len(test),
+        )
+    ]
+    if left:
+        text = f"Validation images left out, since there is nothing to train on: {left:,}."
+        warnings.append(Weakness("folder_left_out", text, left))
+    return _Parts(np.array([], dtype=np.int64), None, test, (), tuple(warnings))
+
+
+def _check_shared(layout: Layout) -> None:
+    """Whether the parts have the same classes, as the archive has them."""
+    hint = "Give each class a folder of the same name in train and in test."
+    classes: dict[Part, set[str]] = {part: set() for part in Part}
+    for sample in layout.samples:
+        classes[sample.part or Part.TRAIN].add(sample.class_name)
+    train, test = classes[Part.TRAIN], classes[Part.TEST] or classes[Part.VALIDATION]
+    for where, names in (("test", test), ("validation", classes[Part.VALIDATION])):
+        if names - train:
+            unknown = name_list(sorted(names - train))
+            raise DatasetError(f"Classes in {where} that train has no images of: {unknown}.", hint)
+    if train - test:
+        raise DatasetError(
+            f"Classes in train that test has no images of: {name_list(sorted(train - test))}.", hint
+        )
 
 
 def _check_counts(
@@ -166,32 +411,67 @@ def _check_counts(
         )
 
 
-def _report(layout: Layout, reasons: Mapping[int, str], train: int, test: int) -> ImportReport:
+# The report
+
+
+def _reasons(gathered: _Gathered) -> Counter[str]:
+    return Counter(f"pictures that are {kind}" for kind in gathered.kinds.values())
+
+
+def _sentence(left_out: Mapping[str, int]) -> str:
+    counted = ", ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
+    return f"Left out: {counted}."
+
+
+def _report(
+    layout: Layout,
+    gathered: _Gathered,
+    parts: _Parts,
+    pixels: NDArray[np.uint8],
+    check: Callable[[], None],
+) -> ImportReport:
+    labels, classes = np.array(layout.labels, dtype=np.int64), len(layout.class_names)
+    train, test = parts.train, parts.test
+    held = train[parts.held] if parts.held is not None else train[:0]
+    counts = [
+        tuple(np.bincount(labels[rows], minlength=classes).tolist()) for rows in (train, held, test)
+    ]
     files = tuple(
-        SkippedFile(printable("/".join(layout.images[row].member.path)), printable(reasons[row]))
-        for row in sorted(reasons)[:NAMED]
+        SkippedFile(printable(layout.samples[row].name), printable(gathered.reasons[row]))
+        for row in sorted(gathered.reasons)[:NAMED]
     )
-    remarks = []
-    if not layout.has_test:
-        remarks.append(
-            "The archive has no train and test folders: a fifth of each class is the test part."
-        )
-    if reasons:
-        remarks.append(f"Images skipped because they could not be read: {len(reasons):,}.")
-    if layout.ignored:
-        remarks.append(f"Files left out because they are no images of a class: {layout.ignored:,}.")
+    remarks = tuple(f"Pictures {said}: {count:,}." for said, count in gathered.remarks.items())
+    found = [*layout.warnings, *parts.warnings]
+    if gathered.enlarged:
+        text = f"Pictures smaller than {pixels.shape[1]} pixels, enlarged: {gathered.enlarged:,}."
+        found.append(Weakness("enlarged", text, gathered.enlarged))
+    found += weaknesses(
+        layout.class_names,
+        Images(pixels, train, labels[train]),
+        Images(pixels, test, labels[test]),
+        check,
+    )
     return ImportReport(
+        layout=layout.kind,
         class_names=layout.class_names,
-        train_images=train,
-        test_images=test,
-        split_made=not layout.has_test,
-        skipped=len(reasons),
+        train_counts=counts[0],
+        held_counts=counts[1] if len(held) else (),
+        test_counts=counts[2],
+        skipped=len(gathered.reasons),
         skipped_files=files,
-        ignored=layout.ignored,
-        remarks=tuple(remarks),
+        left_out=_reasons(gathered) + Counter(layout.left_out),
+        notes=(*layout.notes, *parts.notes, *remarks),
+        warnings=tuple(found),
+        examples=tuple(_examples(labels, np.concatenate([test, train]), pixels, classes)),
     )
 
 
-def _notes(report: ImportReport) -> dict[str, Any]:
-    known = ("class_names", "train_images", "test_images")  # told by the dataset's own page
-    return {name: value for name, value in asdict(report).items() if name not in known}
+def _examples(
+    labels: NDArray[np.int64], rows: NDArray[np.int64], pixels: NDArray[np.uint8], classes: int
+) -> Iterator[NDArray[np.uint8]]:
+    side = min(pixels.shape[1], _EXAMPLE_SIDE)
+    for label in range(min(classes, _EXAMPLE_CLASSES)):
+        few = rows[labels[rows] == label][:_EXAMPLES]
+        yield np.concatenate(
+            [np.asarray(fitted(Image.fromarray(pixels[row]), side)) for row in few], axis=1
+        )

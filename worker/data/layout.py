@@ -1,209 +1,209 @@
-"""Which files of an archive are images of which class, told from their paths alone."""
+"""Which files of an archive are pictures of which class, in which part.
 
-import re
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+Every way to lay out a dataset has a reader (`READERS`), which is given what the archive holds and
+returns the pictures that it finds, or None where the layout is not its own. The first that finds
+some decides.
+"""
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from worker.data import classes
 from worker.data.errors import DatasetError
-from worker.data.images import SUFFIXES
+from worker.data.images import SUFFIXES, UNREAD_SUFFIXES
+from worker.data.members import Listing, Member
+from worker.data.names import Path, is_shown, name_list, printable
+from worker.data.roles import Part
+from worker.data.weaknesses import Weakness
 
 MAX_CLASSES = 1000
 MAX_NAME = 100  # characters of a class name
-MAX_PATH = 4096  # characters of a path in an archive
-VALIDATION = ("val", "valid", "validation")
 LAYOUT_HINT = (
     "Pack one folder of images for each class, such as train/cat/1.png and test/cat/2.png, or just "
     "cat/1.png."
 )
 
-Path = tuple[str, ...]  # the parts of a path, such as ("train", "cat", "1.png")
 
-
-@dataclass(frozen=True)
-class Member:
-    """A file or folder of an archive: its place in the archive, its path and its size in bytes."""
+class Sample(NamedTuple):
+    """A picture of a class: its place in its source, and its part where the source has parts."""
 
     ordinal: int
-    path: Path
-    size: int
-    is_folder: bool
+    name: str
+    class_name: str
+    part: Part | None
+
+
+@dataclass
+class Found:
+    """What a reader made of an archive."""
+
+    kind: str
+    """The layout, in words: `class folders`."""
+    samples: list[Sample]
+    notes: list[str] = field(default_factory=list)
+    """How it was understood, in sentences."""
+    warnings: list[Weakness] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Files that are no pictures of a class, by the reason."""
+    order: Sequence[str] | None = None
+    """The classes in the order that the source itself gives them; None where it gives none."""
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """An image of a class; `in_test` tells its part where the archive has `train` and `test`."""
+class Contents:
+    """What an archive holds, sorted for readers."""
 
-    member: Member
-    label: int
-    in_test: bool
+    pictures: Sequence[Member]
+    folders: frozenset[Path]
+    others: Sequence[Member]
+    texts: Mapping[Path, str]
+    """The tables and lists of names among the others."""
+    read: Callable[[Mapping[int, int]], Iterable[tuple[int, bytes | str]]]
+
+
+Reader = Callable[[Contents], Found | None]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The classes of an archive, in natural order, and their images, sorted by part and path."""
+    """Classes, and their pictures sorted by part, class and name."""
 
+    kind: str
     class_names: tuple[str, ...]
-    images: tuple[ImageFile, ...]
-    has_test: bool
-    ignored: int
+    samples: tuple[Sample, ...]
+    labels: tuple[int, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[Weakness, ...]
+    left_out: Mapping[str, int]
 
 
-def split_path(name: str) -> Path | None:
-    """The parts of a member's name; None for hidden files, resource forks and paths with `..`."""
-    if len(name) > MAX_PATH:
-        return None
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return None if hidden or not parts else parts
+_TEXTS = (".csv", ".tsv", ".txt", ".json")
+_NO_PICTURES = "files that are no pictures"
+_MOST_TEXTS, _LONGEST_TEXT = 50, 16 * 2**20
 
 
-def find_layout(members: Iterable[Member]) -> Layout:
-    """Find the class folders.
+def contents_of(
+    listing: Listing, read: Callable[[Mapping[int, int]], Iterable[tuple[int, bytes | str]]]
+) -> Contents:
+    """Sort what an archive lists; of many texts those that lie highest are read."""
+    files = [member for member in listing.members if not member.is_folder]
+    folders = {member.path for member in listing.members if member.is_folder}
+    folders |= {member.path[:-1] for member in files}
+    pictures = [file for file in files if has_suffix(file, SUFFIXES)]
+    others = [file for file in files if not has_suffix(file, SUFFIXES)]
+    texts = [o for o in others if has_suffix(o, _TEXTS) and o.size <= _LONGEST_TEXT]
+    texts.sort(key=lambda member: (len(member.path), member.path))
+    by_ordinal = {member.ordinal: member.path for member in texts[:_MOST_TEXTS]}
+    found = {}
+    if by_ordinal:
+        for ordinal, data in read({ordinal: ordinal for ordinal in by_ordinal}):
+            if isinstance(data, bytes):
+                found[by_ordinal[ordinal]] = _text(data)
+    return Contents(pictures, frozenset(folders), others, found, read)
 
-    They lie in `train` and `test` folders side by side, or else in one folder, at any depth. An
-    image belongs to the class folder that holds it, at any depth. Other files are ignored and
-    counted.
+
+def _text(data: bytes) -> str:
+    for encoding in (
+        ("utf-8-sig", "utf-16") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",)
+    ):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("cp1252", "replace")
+
+
+def has_suffix(member: Member, suffixes: tuple[str, ...]) -> bool:
+    return member.path[-1].lower().endswith(suffixes)
+
+
+def find_layout(
+    contents: Contents,
+    readers: Sequence[Reader],
+    *,
+    order: classes.Order = "natural",
+    given: Sequence[str] | None = None,
+) -> Layout:
+    """The classes of an archive and their pictures.
+
+    Args:
+        order: how classes are sorted, which decides what each label stands for.
+        given: the classes in their order, instead.
 
     Raises:
-        DatasetError: there are no class folders, fewer than two, an empty one, one that is in only
-            one of train and test, too many, or one whose name cannot be shown.
+        DatasetError: there are no classes, fewer than two, too many, an empty one, one that is in
+            one part only, or one whose name cannot be shown; or names and order do not fit.
     """
-    files, folders = [], set()
-    for member in members:
-        if member.is_folder:
-            folders.add(member.path)
-        else:
-            files.append(member)
-            folders.add(member.path[:-1])
-    images = [file for file in files if file.path[-1].lower().endswith(SUFFIXES)]
-    if not images:
-        raise DatasetError("The archive holds no PNG, JPEG, WebP or BMP images.", LAYOUT_HINT)
-    base, parts = _find_base({image.path[:-1] for image in images})
-    roots = [(*base, part) for part in parts] or [base]
-    names = [_classes_under(root, folders) for root in roots]
-    class_names = tuple(sorted(set().union(*names), key=natural_key))
-    _check_names(class_names)
-    labels = {name: label for label, name in enumerate(class_names)}
-    found = _label_images(images, roots, labels)
-    _check_parts(class_names, found, bool(parts))
-    found.sort(key=lambda image: (image.in_test, image.label, image.member.path))
-    return Layout(class_names, tuple(found), bool(parts), len(files) - len(found))
+    found = next((f for f in (reader(contents) for reader in readers) if f is not None), None)
+    if found is None or not found.samples:
+        raise _nothing_found(contents)
+    renamed = classes.spoken(sorted({s.class_name for s in found.samples}), contents.texts)
+    names = classes.ordered(found, contents.texts, order, given, renamed)
+    _check_names(names)
+    label = {name: number for number, name in enumerate(names)}
+    samples = [
+        s._replace(class_name=renamed.get(s.class_name, s.class_name)) for s in found.samples
+    ]
+    parts = list(Part)
+    samples.sort(key=lambda s: (parts.index(s.part or Part.TRAIN), label[s.class_name], s.name))
+    return Layout(
+        kind=found.kind,
+        class_names=tuple(names),
+        samples=tuple(samples),
+        labels=tuple(label[s.class_name] for s in samples),
+        notes=tuple(found.notes),
+        warnings=tuple(found.warnings),
+        left_out=found.left_out + _unpictured(contents),
+    )
 
 
-def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key: digits by value, letters without case, so that `class2` comes before `Class10`."""
-    pieces = re.split("([0-9]+)", name.casefold())
-    return [(int(p), "") if i % 2 else (0, p) for i, p in enumerate(pieces)], name
+def _unpictured(contents: Contents) -> Counter[str]:
+    """Files that are no pictures, those of formats that are not read by their names."""
+    counts = Counter[str]()
+    for member in contents.others:
+        suffix = "." + member.path[-1].lower().rpartition(".")[2]
+        unread = suffix in UNREAD_SUFFIXES
+        what = f"{suffix[1:].upper()} files, which are not read" if unread else _NO_PICTURES
+        counts[what] += 1
+    return counts
 
 
-def printable(name: str) -> str:
-    """`name` with control characters and undecodable bytes escaped, at most 200 characters."""
-    shown = "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in name[:200])
-    return shown[:200]
-
-
-def name_list(names: Sequence[str]) -> str:
-    """Up to five names for a message, and how many more there are."""
-    shown = ", ".join(printable(name) for name in names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
-
-
-def _find_base(folders: set[Path]) -> tuple[Path, tuple[str, ...]]:
-    """The folder above the classes, and the names of its train and test folders where it has both.
-
-    Goes down from the top as long as there is only one folder that leads to images.
-    """
-    base: Path = ()
-    while True:
-        depth = len(base)
-        children = {folder[depth] for folder in folders if len(folder) > depth}
-        by_name = {child.lower(): child for child in sorted(children)}
-        if {"train", "test"} <= by_name.keys():
-            return base, (by_name["train"], by_name["test"])
-        if len(by_name) > 1 and "train" in by_name and by_name.keys() <= {"train", *VALIDATION}:
-            raise DatasetError(
-                "The archive has a validation folder beside train, but no test folder.",
-                "Rename it to test: the lab holds out its own validation images from train.",
-            )
-        # The last folder on the way down is a class, not a step on the way to classes.
-        if len(children) != 1 or not any(len(folder) > depth + 1 for folder in folders):
-            return base, ()
-        base = (*base, *children)
-
-
-def _classes_under(root: Path, folders: set[Path]) -> set[str]:
-    depth = len(root)
-    return {folder[depth] for folder in folders if len(folder) > depth and folder[:depth] == root}
-
-
-def _label_images(
-    images: Iterable[Member], roots: Sequence[Path], labels: dict[str, int]
-) -> list[ImageFile]:
-    """The images that lie in a class folder; the same path a second time is left out."""
-    found, seen = [], set()
-    for image in images:
-        for number, root in enumerate(roots):
-            depth = len(root)
-            inside = image.path[:depth] == root and len(image.path) >= depth + 2
-            if not inside or image.path in seen:
-                continue
-            below = {part.lower() for part in image.path[depth + 1 : -1]}
-            if len(roots) == 1 and below & {"train", "test"}:
-                raise DatasetError(
-                    "There are train or test folders inside class folders.", LAYOUT_HINT
-                )
-            seen.add(image.path)
-            found.append(ImageFile(image, labels[image.path[depth]], in_test=number == 1))
-    return found
-
-
-def _check_names(class_names: tuple[str, ...]) -> None:
-    if not class_names:
-        raise DatasetError("The archive's images are not in class folders.", LAYOUT_HINT)
-    if len(class_names) > MAX_CLASSES:
-        raise DatasetError(
-            f"The archive has {len(class_names)} class folders.",
-            f"The lab takes at most {MAX_CLASSES} classes; each class is one folder of images.",
+def _nothing_found(contents: Contents) -> DatasetError:
+    if contents.pictures:
+        return DatasetError("The archive's images are not in class folders.", LAYOUT_HINT)
+    unread = sorted(reason for reason in _unpictured(contents) if reason != _NO_PICTURES)
+    if unread:
+        return DatasetError(
+            f"The archive holds no pictures that the lab reads, but {name_list(unread)}.",
+            "Convert them to PNG or JPEG.",
         )
-    for name in class_names:
-        if len(name) > MAX_NAME or not name.strip() or not all(_is_shown(c) for c in name):
+    packed = [m for m in contents.others if has_suffix(m, (".zip", ".tar", ".gz", ".tgz", ".xz"))]
+    if packed:
+        inside = name_list(sorted("/".join(member.path) for member in packed))
+        return DatasetError(
+            f"The archive holds archives: {inside}.", "Unpack these, and pack what was in them."
+        )
+    return DatasetError(
+        "The archive holds no PNG, JPEG, WebP, BMP, PPM, TIFF, GIF or AVIF images.", LAYOUT_HINT
+    )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if len(names) > MAX_CLASSES:
+        raise DatasetError(
+            f"The archive has {len(names):,} classes.",
+            f"The lab takes at most {MAX_CLASSES:,} classes; each class is one folder of images.",
+        )
+    for name in names:
+        if len(name) > MAX_NAME or not name.strip() or not all(is_shown(c) for c in name):
             raise DatasetError(
-                f'A class folder\'s name cannot be shown: "{printable(name)}".',
+                f'A class\'s name cannot be shown: "{printable(name)}".',
                 f"Rename it: 1 to {MAX_NAME} characters, in UTF-8, without control characters.",
             )
-    if len(class_names) == 1:
+    if len(names) == 1:
         raise DatasetError(
-            f"The archive has only one class, {class_names[0]}.",
+            f"The archive has only one class, {names[0]}.",
             "A classifier needs at least two class folders side by side.",
         )
-
-
-def _check_parts(class_names: tuple[str, ...], images: list[ImageFile], has_test: bool) -> None:
-    in_train = {image.label for image in images if not image.in_test}
-    in_test = {image.label for image in images if image.in_test}
-    everything = set(range(len(class_names)))
-    if unknown := sorted(in_test - in_train):
-        raise DatasetError(
-            f"Classes in test that train has no images of: {_names(class_names, unknown)}.",
-            "Give each class a folder of the same name in train and in test.",
-        )
-    if empty := sorted(everything - in_train):
-        raise DatasetError(
-            f"Class folders without images: {_names(class_names, empty)}.",
-            "Add PNG, JPEG, WebP or BMP images to them, or remove the folders.",
-        )
-    if has_test and (missing := sorted(everything - in_test)):
-        raise DatasetError(
-            f"Classes in train that test has no images of: {_names(class_names, missing)}.",
-            "Give each class a folder of the same name in train and in test.",
-        )
-
-
-def _names(class_names: tuple[str, ...], labels: Sequence[int]) -> str:
-    return name_list([class_names[label] for label in labels])
-
-
-def _is_shown(character: str) -> bool:
-    # Control, surrogate (bytes that are no UTF-8), line and paragraph separators.
-    return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")

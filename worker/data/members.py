@@ -4,26 +4,63 @@ import gzip
 import io
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
+from worker.data import names
 from worker.data.errors import DatasetError
-from worker.data.layout import Member, printable, split_path
+from worker.data.names import Encoding, printable
 
 MAX_MEMBERS = 250_000
 MAX_TOTAL = 4 * 2**30  # bytes, uncompressed
 MAX_FILE = 32 * 2**20  # bytes of one file
+LONE_FILES = (b"MATLAB 5.0 MAT-file", b"PAR1")
+"""How files begin that are a dataset, or a part of one, with no archive around them."""
+_OTHER_KINDS = {
+    b"Rar!": "a RAR archive", b"7z\xbc\xaf": "a 7-Zip archive", b"BZh": "packed by bzip2",
+    b"\x28\xb5\x2f\xfd": "packed by Zstandard", b"\x89HDF": "an HDF5 file",
+    b"<!DOCTYPE": "a web page", b"<html": "a web page", b"version https://git-lfs":
+    "a pointer of Git LFS, not the file itself",
+}  # fmt: skip
 _BLOCK = 512  # bytes; the unit of tar
+_WINDOWS = (0, 10, 11, 14)  # systems whose file names hold no backslash (APPNOTE 4.4.2.2)
+_UTF8 = 0x800  # flag of a zip's member whose name is UTF-8
+_UNICODE_PATH = 0x7075  # its extra field with the name in Unicode
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file or folder of an archive: its place there, its path in NFC and its size in bytes."""
+
+    ordinal: int
+    path: names.Path
+    size: int
+    is_folder: bool
+    raw: str
+    """Its name as it stands there."""
+
+
+class Listing(NamedTuple):
+    """What an archive holds."""
+
+    members: list[Member]
+    left_out: Counter[str]
+    """Files that are none of the archive's own, by the reason."""
+    guessed: tuple[str, ...]
+    """Names whose encoding is a guess."""
 
 
 class Archive(Protocol):
     """An archive on disk. Both passes raise `DatasetError` where it is damaged or above a limit."""
 
-    def members(self) -> list[Member]:
+    def members(self) -> Listing:
         """The files and folders, without links, devices and hidden files."""
         ...
 
@@ -31,45 +68,90 @@ class Archive(Protocol):
         """For each ordinal in `wanted`: its value, and the file's bytes or why there are none."""
         ...
 
+    def copy(self, wanted: Mapping[int, Path]) -> None:
+        """Write the files with these ordinals, of any length, where their values say."""
+        ...
 
-def open_archive(path: Path) -> Archive:
+
+def open_archive(path: Path, *, name: str, encoding: Encoding = "auto") -> Archive:
     """The archive at `path`; its kind is told from its first bytes, not from its name.
 
+    Args:
+        name: what the file is called; of a file of a dataset that is no archive it is the member's.
+        encoding: of names in a zip that does not say it.
+
     Raises:
-        DatasetError: it is no zip or tar archive.
+        DatasetError: it is no zip or tar archive, and no file of a dataset.
     """
     with path.open("rb") as file:
         head = file.read(_BLOCK)
+    if _is_lone(path, name, head):
+        return _Lone(path, name)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _Zip(path)
+        return _Zip(path, encoding)
     if head.startswith(b"\xfd7zXZ\x00"):
         return _Tar(path, lzma.LZMAFile)
     if head.startswith(b"\x1f\x8b"):
         return _Tar(path, gzip.GzipFile)
     if head[257:262] == b"ustar":
         return _Tar(path, _open_plain)
+    other = next((said for magic, said in _OTHER_KINDS.items() if head.startswith(magic)), "")
     raise DatasetError(
-        "The file is not an archive that the lab can read.",
+        f"The file is {other}." if other else "The file is not an archive that the lab can read.",
         "Upload a .zip, .tar, .tar.gz or .tar.xz of class folders.",
     )
 
 
-class _Zip:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+def _is_lone(path: Path, name: str, head: bytes) -> bool:
+    """Whether a file is one of a dataset, and no archive of such files."""
+    if head.startswith(LONE_FILES) or name.lower().endswith(("-ubyte", "-ubyte.gz")):
+        return True
+    if not head.startswith(b"PK\x03\x04") or not name.lower().endswith(".npz"):
+        return False
+    with _explained(), zipfile.ZipFile(path) as archive:
+        return all(inner.endswith(".npy") for inner in archive.namelist())
 
-    def members(self) -> list[Member]:
+
+class _Lone:
+    """One file of a dataset that came without an archive."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._name = name
+
+    def members(self) -> Listing:
+        size = self._path.stat().st_size
+        return Listing([Member(0, (self._name,), size, False, self._name)], Counter(), ())
+
+    def read(self, wanted: Mapping[int, int]) -> Iterator[tuple[int, bytes | str]]:
+        yield from ((key, _too_long()) for key in wanted.values())
+
+    def copy(self, wanted: Mapping[int, Path]) -> None:
+        for target in wanted.values():
+            target.symlink_to(self._path)
+
+
+class _Zip:
+    def __init__(self, path: Path, encoding: Encoding) -> None:
+        self._path = path
+        self._encoding = encoding
+
+    def members(self) -> Listing:
         with _explained(), zipfile.ZipFile(self._path) as archive:
             infos = archive.infolist()
             _check_limits(len(infos), sum(info.file_size for info in infos))
             if any(info.flag_bits & 1 for info in infos):
                 raise DatasetError("The archive is encrypted.", "Pack it without a password.")
-            found = []
-            for ordinal, info in enumerate(infos):
-                parts = split_path(info.filename)
-                if parts is not None and not stat.S_ISLNK(info.external_attr >> 16):
-                    found.append(Member(ordinal, parts, info.file_size, info.is_dir()))
-            return found
+            decoded = [_zip_name(info, self._encoding) for info in infos]
+            windows = [info.create_system in _WINDOWS for info in infos]
+            paths = names.with_slashes([name for name, _ in decoded], windows)
+            return _listing(
+                (
+                    (ordinal, name, info.file_size, name.endswith("/"), _zip_kind(info))
+                    for ordinal, (name, info) in enumerate(zip(paths, infos, strict=True))
+                ),
+                tuple(name for name, guessed in decoded if guessed),
+            )
 
     def read(self, wanted: Mapping[int, int]) -> Iterator[tuple[int, bytes | str]]:
         with _explained(), zipfile.ZipFile(self._path) as archive:
@@ -85,23 +167,56 @@ class _Zip:
                     data = f"damaged in the archive: {error}"
                 yield key, data
 
+    def copy(self, wanted: Mapping[int, Path]) -> None:
+        with _explained(), zipfile.ZipFile(self._path) as archive:
+            infos = archive.infolist()
+            for ordinal, target in wanted.items():
+                with archive.open(infos[ordinal]) as file, target.open("wb") as out:
+                    _copy(file, out)
+
+
+def _zip_name(info: zipfile.ZipInfo, encoding: Encoding) -> tuple[str, bool]:
+    """A member's name, and whether its encoding is a guess."""
+    if info.flag_bits & _UTF8:
+        return info.filename, False
+    # `zipfile` took the bytes for cp437, which has a character for each; they lead back to them.
+    raw = info.orig_filename.encode("cp437", "replace").partition(b"\0")[0]
+    return _unicode_name(info.extra) or names.unflagged(raw, encoding)
+
+
+def _unicode_name(extra: bytes) -> tuple[str, bool] | None:
+    """What the field for names in Unicode says (APPNOTE 4.6.9), where there is one."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == _UNICODE_PATH and length > 5:
+            return extra[9 : 4 + length].decode("utf-8", "surrogateescape"), False
+        extra = extra[4 + length :]
+    return None
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> str:
+    return "links" if stat.S_ISLNK(info.external_attr >> 16) else ""
+
 
 class _Tar:
     def __init__(self, path: Path, opener: Callable[[Path], io.BufferedIOBase]) -> None:
         self._path = path
         self._open = opener
 
-    def members(self) -> list[Member]:
+    def members(self) -> Listing:
         found = []
         with _explained(), self._open(self._path) as raw:
             stream = _Forward(raw)
-            for ordinal, info in enumerate(_tar_infos(stream)):
-                parts = split_path(info.name)
-                plain = info.isdir() or (info.isreg() and not info.issparse())
-                if parts is not None and plain:
-                    found.append(Member(ordinal, parts, info.size, info.isdir()))
+            for info in _tar_infos(stream):
+                found.append((info.name, info.size, info.isdir(), _tar_kind(info)))
             stream.drain()  # so that a checksum at the end is checked too
-        return found
+        paths = names.with_slashes([name for name, *_ in found], [False] * len(found))
+        return _listing(
+            (ordinal, path, size, is_folder, kind)
+            for ordinal, (path, (_, size, is_folder, kind)) in enumerate(
+                zip(paths, found, strict=True)
+            )
+        )
 
     def read(self, wanted: Mapping[int, int]) -> Iterator[tuple[int, bytes | str]]:
         with _explained(), self._open(self._path) as raw:
@@ -114,6 +229,51 @@ class _Tar:
                     continue
                 stream.seek(info.offset_data)
                 yield wanted[ordinal], stream.read(info.size)
+
+    def copy(self, wanted: Mapping[int, Path]) -> None:
+        with _explained(), self._open(self._path) as raw:
+            stream = _Forward(raw)
+            for ordinal, info in enumerate(_tar_infos(stream)):
+                if ordinal in wanted:
+                    stream.seek(info.offset_data)
+                    with wanted[ordinal].open("wb") as out:
+                        _copy(stream, out, info.size)
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    if info.issym() or info.islnk():
+        return "links"
+    plain = info.isdir() or (info.isreg() and not info.issparse())
+    return "" if plain else "devices, pipes or sparse files"
+
+
+def _listing(
+    found: Iterable[tuple[int, str, int, bool, str]], guessed: tuple[str, ...] = ()
+) -> Listing:
+    """Of ordinal, name, size, whether it is a folder, and why its kind is left out."""
+    members, left_out = [], Counter[str]()
+    for ordinal, name, size, is_folder, kind in found:
+        path = names.split_path(name)
+        reason = kind or names.why_left_out(path, name)
+        if not reason and path:
+            members.append(Member(ordinal, path, size, is_folder, name))
+        elif not is_folder:
+            left_out[reason or "without a name"] += 1
+    return Listing(members, left_out, guessed)
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def _copy(source: _Readable, target: BinaryIO, length: int | None = None) -> None:
+    """All of it, or `length` bytes."""
+    left = MAX_TOTAL if length is None else length
+    while left and (block := source.read(min(left, 2**20))):
+        target.write(block)
+        left -= len(block)
+    if left and length is not None:
+        raise EOFError("unexpected end")
 
 
 def _open_plain(path: Path) -> io.BufferedIOBase:
@@ -190,7 +350,7 @@ def _check_limits(members: int, total: int) -> None:
     if total > MAX_TOTAL:
         raise DatasetError(
             f"The archive unpacks to more than {MAX_TOTAL // 2**30} GiB.",
-            "Resize the images before packing them: the lab stores 32 or 64 pixels a side.",
+            "Resize the images before packing them: the lab stores at most 224 pixels a side.",
         )
 
 

@@ -3,6 +3,7 @@
     train_images.npy  (N, H, W, 3) uint8      train_labels.npy  (N,) int64
     test_images.npy   (M, H, W, 3) uint8      test_labels.npy   (M,) int64
     train_masks.npy   (N, H, W) bool          test_masks.npy    (M, H, W) bool   (optional)
+    train_held.npy    (N,) bool: the validation images among the training images   (optional)
     dataset.json      class names, image size, counts, checksum, mean and standard deviation, origin
 
 A folder is written under another name, synced and renamed, so that one that exists is whole.
@@ -44,8 +45,9 @@ class DatasetInfo:
         train_counts: images a class in the training part (the validation images among them).
         test_counts: images a class in the test part.
         checksum: SHA-256 of arrays and class names, in hexadecimal.
-        mean: mean of red, green and blue over the training part, in [0, 1].
-        std: standard deviation of red, green and blue over the training part, in [0, 1].
+        mean: mean of red, green and blue over the training part, in [0, 1]; over the test part
+            where there is nothing to train on.
+        std: standard deviation of red, green and blue, over the same.
         label: name to show beside figures measured on it.
         source: where the images come from.
         notes: facts about the import, such as images skipped; JSON values.
@@ -98,8 +100,9 @@ class Dataset:
     def split(self, name: SplitName, *, seed: int = VALIDATION_SEED) -> Split:
         """The part called `name`.
 
-        `validation` is a tenth of the training images, held out class by class; `train` is the
-        rest. The two need the same `seed`. `test` has nothing to do with either.
+        `validation` is what the dataset came with, else a tenth of the training images, held out
+        class by class; `train` is the rest. The two need the same `seed`. `test` has nothing to do
+        with either.
 
         Raises:
             ValueError: there is no part of that name.
@@ -110,6 +113,8 @@ class Dataset:
         labels = self.arrays[f"{stored}_labels"]
         if name == "test":
             indices = np.arange(len(labels))
+        elif "train_held" in self.arrays:
+            indices = np.flatnonzero(self.arrays["train_held"] == (name == "validation"))
         else:
             kept, held = stratified_holdout(labels, fraction=VALIDATION_FRACTION, seed=seed)
             indices = kept if name == "train" else held
@@ -125,6 +130,7 @@ def write_dataset(
     train_labels: NDArray[np.int64],
     test_images: NDArray[np.uint8],
     test_labels: NDArray[np.int64],
+    train_held: NDArray[np.bool_] | None = None,
     train_masks: NDArray[np.bool_] | None = None,
     test_masks: NDArray[np.bool_] | None = None,
     label: str,
@@ -136,7 +142,10 @@ def write_dataset(
     Args:
         folder: does not exist yet; its parent may not exist either.
         train_images, test_images: (N, H, W, 3) uint8, H = W.
-        train_labels, test_labels: (N,) int64 in 0..len(class_names)-1, every class in both.
+        train_labels, test_labels: (N,) int64 in 0..len(class_names)-1, every class in both; no
+            training image at all makes a dataset for evaluation.
+        train_held: (N,) bool, the validation images among the training images; None where they are
+            to be drawn.
         train_masks, test_masks: (N, H, W) bool, True on the object; both or neither.
         label, source, notes: see `DatasetInfo`.
 
@@ -156,11 +165,13 @@ def write_dataset(
         arrays |= {"train_masks": train_masks, "test_masks": test_masks}
     elif train_masks is not None or test_masks is not None:
         raise ValueError("masks are given for one part only")
+    if train_held is not None:
+        arrays["train_held"] = train_held
     _check(arrays, len(class_names))
-    mean, std = _channel_statistics(train_images)
+    mean, std = _channel_statistics(train_images if len(train_images) else test_images)
     info = DatasetInfo(
         class_names=tuple(class_names),
-        image_size=train_images.shape[1],
+        image_size=test_images.shape[1],
         train_counts=tuple(np.bincount(train_labels, minlength=len(class_names)).tolist()),
         test_counts=tuple(np.bincount(test_labels, minlength=len(class_names)).tolist()),
         checksum=checksum(arrays, class_names),
@@ -224,18 +235,22 @@ def partial_folder(folder: Path) -> Path:
 def _check(arrays: Arrays, num_classes: int) -> None:
     if num_classes < 2:
         raise ValueError(f"a dataset has at least 2 classes, got {num_classes}")
-    size = arrays["train_images"].shape[1]
+    size = arrays["test_images"].shape[1]
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3):
             raise ValueError(f"{part} images are {images.dtype} {images.shape}")
         if labels.dtype != np.int64 or labels.shape != (len(images),):
             raise ValueError(f"{part} labels are {labels.dtype} {labels.shape}")
-        if not np.array_equal(np.unique(labels), np.arange(num_classes)):
+        empty = part == "train" and not len(labels)
+        if not empty and not np.array_equal(np.unique(labels), np.arange(num_classes)):
             raise ValueError(f"{part} labels are not every class of 0..{num_classes - 1}")
         masks = arrays.get(f"{part}_masks")
         if masks is not None and (masks.dtype != np.bool_ or masks.shape != images.shape[:3]):
             raise ValueError(f"{part} masks are {masks.dtype} {masks.shape}")
+    held = arrays.get("train_held")
+    if held is not None and (held.dtype != np.bool_ or held.shape != arrays["train_labels"].shape):
+        raise ValueError(f"held training images are {held.dtype} {held.shape}")
 
 
 def _channel_statistics(

@@ -25,7 +25,8 @@ from worker.evaluation.verdict.judge import judge
 PROBE_IMAGES = 100
 _PROBE_PASSES = 100
 """What a probe takes an image, in passes forward and backward, beside nine runs of the attack."""
-_BLIND = (Method.SQUARE, Method.HOP_SKIP_JUMP, Method.TRANSFER, Method.ADAPTIVE)
+_OTHER_WAYS = (*(m for m in Method if m.record.black_box), Method.ADAPTIVE)
+"""Attacks that hidden gradients do not stop: the probe runs those that the evaluation did not."""
 _VIEW_EPSILON = from_255(8)
 """Of the feature view's examples where the threat model is not Linf, as theirs always is."""
 
@@ -86,7 +87,7 @@ def _verdict(measured: Measurement, chunk: Chunk) -> Verdict:
 def _blind(measured: Measurement) -> Collection[Method]:
     """Black-box and adaptive attacks that did not run, as far as the norm has them."""
     norm, ran = measured.params.attack.norm, {entry.method for entry in measured.entries}
-    return [method for method in _BLIND if method not in ran and norm in method.record.norms]
+    return [method for method in _OTHER_WAYS if method not in ran and norm in method.record.norms]
 
 
 def _embedding(measured: Measurement, samples: Samples) -> EmbeddingView | None:

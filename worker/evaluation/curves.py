@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 from torch import Tensor
 
-from app.contracts.params import EvaluateParams, Method
+from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, CurvePoint
 from worker.evaluation.arguments import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, WRONG, ChunkState, RunRecord
@@ -91,8 +91,8 @@ def against_restarts(record: RunRecord, params: EvaluateParams) -> tuple[CurvePo
 
 
 def against_queries(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoint, ...]:
-    """Under Square alone, after so many queries; none where it did not run."""
-    if Method.SQUARE not in params.further:
+    """Under the attack that counts them alone, after so many queries; none where it did not run."""
+    if not any(method.record.query_curve for method in params.further):
         return ()
     needed = record["queries"]
     return tuple(_point(count, needed > count) for count in query_counts(params.queries))

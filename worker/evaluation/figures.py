@@ -16,6 +16,7 @@ from app.contracts.results import (
     ModelFigures,
     Outcomes,
     Verdict,
+    after_autoattack,
 )
 from worker.attacks.norms import slack
 from worker.evaluation.arguments import norm_of
@@ -100,7 +101,6 @@ def facts_of(measured: Measurement) -> Facts:
     if not params.attack.method.record.one_step:
         kept = record["first_break"] > 2 * params.attack.steps
         doubled = Accuracy.of(int(kept.sum()), len(record))
-    parts = [row.worst_case for row in rows if row.part_of_autoattack]
     return Facts(
         classes=len(measured.classes),
         epsilon=params.epsilon,
@@ -111,7 +111,7 @@ def facts_of(measured: Measurement) -> Facts:
         doubled=doubled,
         fgsm=fgsm,
         only_fgsm=measured.only_fgsm,
-        autoattack=parts[-1] if parts else None,
+        autoattack=after_autoattack(rows),
         attacks=rows,
         largest=math.inf if success_check.not_finite else max(row.largest for row in rows),
         slack=slack(params.epsilon, norm_of(params.attack)),

@@ -57,6 +57,8 @@ class SoFar(NamedTuple):
     clean: Accuracy
     robust: Accuracy
     """After the attacks so far."""
+    attacks_left: int
+    """How many have yet to run on the images at work."""
 
 
 class Measurement:
@@ -108,14 +110,14 @@ class Measurement:
         batch = AttackBatch.of(self.target_model, self.params, self.classes, chunk, start, logits)
         with phase(self._first):
             reached = self._main(batch, state)
-        tell(self._so_far(self._first, state))
+        tell(self._so_far(MAIN, state))
         self._climb(phase, batch, state, batch.start, beyond=False)
         for number, entry in enumerate(self.entries[1:], start=MAIN + 1):
             has_work = entry.sees_all or len(state.standing()) > 0
             with phase(entry.title):
                 self._further(batch, state, entry, number)
             if has_work:
-                tell(self._so_far(entry.title, state))
+                tell(self._so_far(number, state))
         self._climb(phase, batch, state, reached, beyond=True)
         if self.params.minimal_epsilon:
             with phase(_MINIMAL):
@@ -133,13 +135,17 @@ class Measurement:
         broken_by = self.record["broken_by"]
         return Accuracy.of(int((broken_by == STANDS).sum()), len(broken_by))
 
-    def _so_far(self, stage: str, state: ChunkState) -> SoFar:
+    def _so_far(self, number: int, state: ChunkState) -> SoFar:
+        """After the attack of that number."""
+        stage = self._first if number == MAIN else self.entries[number - MAIN].title
+        left = len(self.entries) - number
         correct, standing = len(state.correct()), len(state.standing())
         images = len(self.record) + len(state.y)
         if len(self.record):
             correct += self.clean().correct
             standing += self.robust().correct
-        return SoFar(stage, images, Accuracy.of(correct, images), Accuracy.of(standing, images))
+        clean, robust = Accuracy.of(correct, images), Accuracy.of(standing, images)
+        return SoFar(stage, images, clean, robust, left)
 
     def _main(self, batch: AttackBatch, state: ChunkState) -> Tensor:
         """The main attack on all images that are right when clean; where it left them.
@@ -184,7 +190,7 @@ class Measurement:
         if entry.method is Method.FGSM:
             survived = state.first_break[rows] > self.lengths[-1]
             self.only_fgsm += int((success.broken & survived).sum())
-        elif entry.method is Method.SQUARE and entry.sees_all:
+        elif entry.method.record.query_curve and entry.sees_all:
             assert returned.first_break is not None
             needed = returned.first_break.where(success.broken, self.params.queries + 1)
             state.queries[rows] = needed

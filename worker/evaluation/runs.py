@@ -98,8 +98,9 @@ def run_all(
 ) -> Runs:
     """Attack images in runs: every restart towards every class, then the same with longer runs.
 
-    An image leaves once a run has broken it within `how.steps`. If `exact`, it stays as long as
-    other runs may break it in fewer steps, so that `first_break` holds for every number of steps.
+    The images are right when clean. One leaves once a run has broken it within `how.steps`. If
+    `exact`, it stays as long as other runs may break it in fewer steps, so that `first_break` holds
+    for every number of steps.
 
     Args:
         eps: the budget; a number, or (M,) for one per image.
@@ -120,6 +121,7 @@ def run_all(
             norm=part.norm,
             noise=part.noise(trial.restart) if how.random_start else None,
             target=None if trial.target is None else trial.target[rows],
+            known_right=True,
         )
         claimed = found.first_break <= trial.how.steps
         success = success_check(part.x, found.x_adv, part.y, budget, claimed)

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from worker.attacks import Budget, Model, Norm
+from worker.attacks.losses import margin
 from worker.attacks.norms import length as length_of
 from worker.attacks.norms import slack
+
+ROUNDING = 1e-5
+"""By how much two ways through one network may differ, as a share of its largest logit."""
 
 
 class Success(NamedTuple):
@@ -47,7 +51,7 @@ class SuccessCheck:
         self.not_finite = 0
         """Images with a NaN or an infinite pixel."""
         self.disproved = 0
-        """Images that an attack said it had broken, and had not."""
+        """Images that an attack said it had broken, and had not, by more than rounding."""
 
     def __call__(
         self, x: Tensor, x_adv: Tensor, y: Tensor, eps: Budget, claimed: Tensor | None = None
@@ -68,9 +72,11 @@ class SuccessCheck:
         length = length_of(x_adv.double() - x.double(), self._norm).where(finite, math.inf)
         budget = torch.as_tensor(eps, dtype=torch.float64, device=x.device)
         within = length <= budget + slack(float(budget.amax()), self._norm)
-        broken = finite & inside & within & ((predicted != y) | ~answered)
+        sound = finite & inside & within
+        broken = sound & ((predicted != y) | ~answered)
         self.not_finite += int((~finite).sum())
         self.out_of_range += int((finite & ~inside).sum())
         if claimed is not None:
-            self.disproved += int((claimed & ~broken).sum())
+            tied = margin(logits, y) >= -ROUNDING * logits.abs().amax(dim=1)
+            self.disproved += int((claimed & ~broken & ~(sound & tied)).sum())
         return Success(broken, predicted, length, x_adv)

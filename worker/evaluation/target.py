@@ -25,7 +25,7 @@ class TargetModel:
     """Judges what was attacked: images in [0, 1] -> logits (N, K); in eval mode, no gradients for
     parameters."""
     call: Model
-    """The same function, as attacks call it."""
+    """The same function up to rounding, as attacks call it."""
     recipe: Recipe | None = None
     """How it was trained; None where that is not known."""
     kept: Literal["best", "last"] | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from worker.attacks import Model
 from worker.evaluation.progress import Meter
-from worker.models import Classifier
+from worker.models import Classifier, Frozen, frozen
 
 _FORWARD = 1 / 3
 """What a pass without gradients costs, of one forward and backward."""
@@ -28,7 +30,14 @@ class Watch:
         model.body.register_forward_pre_hook(self._passing)
         return model
 
+    def copy_of(self, model: Classifier) -> Model:
+        """A model that is watched, as attacks call it: quicker where its batch norms fold away."""
+        copy = frozen(model, dtype=None)
+        return replace(copy, passing=self._count) if isinstance(copy, Frozen) else copy
+
     def _passing(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
-        (x,) = arguments
+        self._count(*arguments)
+
+    def _count(self, x: Tensor) -> None:
         self._meter.count(len(x) * (1 if x.requires_grad else _FORWARD))
         self._meter.tell()

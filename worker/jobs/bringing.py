@@ -3,6 +3,7 @@ that the dataset needs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from worker.models import Classifier, suggest
 from worker.models.matching import Match, Mismatch, SeveralNetworks, listed, match, shown
 
 _MOST_NAMES = 12
+_PARAMETRISED = re.compile(r"weight_(g|v|u|orig|mask)$|(^|\.)parametrizations\.")
 
 
 class Brought(NamedTuple):
@@ -84,7 +86,7 @@ def _found(
             context.log(line, LogLevel.WARNING)
         raise JobError(
             f"The weights do not fit {params.architecture}. {mismatch}.",
-            hint=_advice(mismatch, file),
+            hint=_advice(params.architecture, mismatch, file),
             field="architecture",
         ) from mismatch
     except SeveralNetworks as several:
@@ -108,11 +110,21 @@ def _notes(found: Match) -> Iterator[str]:
         yield f"{listed('other tensors are left out', found.left_out)}."
 
 
-def _advice(mismatch: Mismatch, file: WeightsFile) -> str:
+def _advice(architecture: str, mismatch: Mismatch, file: WeightsFile) -> str:
     """What to do about weights that do not fit."""
+    if any(_PARAMETRISED.search(name) for name in mismatch.unexpected):
+        return (
+            "The weights are kept in parts, as weight norm, spectral norm and pruning keep them: "
+            "remove that (`remove_parametrizations`, `prune.remove`) and save the state dict again."
+        )
     fits = suggest.fitting(file.shapes, file.within)
+    if fits is not None and fits.name == architecture.partition(".")[0]:
+        return (
+            f"It was trained on images of {fits.image_size} pixels: choose a dataset of that size, "
+            "or import this one again at it."
+        )
     if fits is not None:
-        return f"Its names and shapes are those of {fits}: choose that architecture."
+        return f"Its names and shapes are those of {fits.name}: choose that architecture."
     if mismatch.unexpected and not mismatch.missing and not mismatch.shapes:
         return (
             "The network is there, with more beside it. Where the rest belongs to another network "

@@ -49,6 +49,8 @@ class Outcome:
 
     result: JobResult
     rows: Sequence[Any] = ()
+    files: Sequence[Path] = ()
+    """What the rows name; it goes where they cannot be written."""
     scratch: Sequence[Path] = ()
     """What the job needed to go on after an interruption; it goes when the success is written."""
 

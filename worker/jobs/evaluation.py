@@ -16,7 +16,7 @@ import torch
 
 from app.contracts.classes import places
 from app.contracts.events import MetricsEvent
-from app.contracts.params import EvaluateParams, Goal, Method, Recipe
+from app.contracts.params import EvaluateParams, Goal, Recipe
 from app.contracts.results import Accuracy, EvaluationResult, Mapped, ModelFigures, Pace
 from app.contracts.words import counted, percent, with_interval
 from app.errors import JobError
@@ -24,6 +24,7 @@ from app.store import catalogue
 from app.store.files import atomic_write
 from app.store.tables import ModelRow
 from worker import registry
+from worker.attacks import Model
 from worker.data import Dataset, to_float
 from worker.data.splits import Split
 from worker.evaluation.arguments import norm_of, unit_noise
@@ -180,13 +181,17 @@ class _Shelf:
             renamed=renamed[:_NAMED],
         )
 
+    def call(self, row: ModelRow) -> Model:
+        """The same function, as attacks call it. Raises JobError."""
+        return self._watch.copy_of(self.model(row))
+
 
 def _measurements(
     shelf: _Shelf, params: EvaluateParams, classes: Sequence[str], keep: Sequence[int]
 ) -> list[Measurement]:
-    wanted = params.sources if Method.TRANSFER in params.further else ()
+    wanted = params.sources if any(m.record.needs_source for m in params.further) else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
-    sources = [Source(registry.lineage_of_model(row), shelf.model(row)) for row in others]
+    sources = [Source(registry.lineage_of_model(row), shelf.call(row)) for row in others]
     return [Measurement(_target_model(shelf, row), params, classes, sources, keep) for row in rows]
 
 
@@ -195,7 +200,7 @@ def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
     return TargetModel(
         lineage=registry.lineage_of_model(row),
         model=shelf.model(row),
-        call=shelf.model(row),
+        call=shelf.call(row),
         recipe=_recipe_of(row),
         mapped=shelf.mapped(row),
         kept=None if row.card.get("origin") == "imported" else row.card.get("kept", "best"),
@@ -269,11 +274,12 @@ def _tell(context: JobContext, measured: Measurement, chunk: Chunk, known: SoFar
     if chunk.index > 0:
         return
     target = measured.target_model
+    left = f" Preliminary: {counted(known.attacks_left, 'attack')} left." * bool(known.attacks_left)
     context.log(
         f"“{target.name}”, first {counted(known.images, 'image')}: {known.stage} done, "
-        f"{with_interval(known.robust)} still right."
+        f"{with_interval(known.robust)} still right.{left}"
     )
-    values = _estimate(target.lineage.id, known.clean, known.robust)
+    values = _estimate(target.lineage.id, known.clean, known.robust, known.attacks_left)
     context.report(MetricsEvent(series="estimate", step=known.images, values=values))
 
 
@@ -281,7 +287,7 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     """What is known after so many images."""
     values: dict[str, float] = {}
     for each in measured:
-        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust())
+        values |= _estimate(each.target_model.lineage.id, each.clean(), each.robust(), 0)
     context.report(MetricsEvent(series="estimate", step=images, values=values))
     shown = "; ".join(
         f"“{each.target_model.name}” {with_interval(each.robust())}" for each in measured
@@ -289,12 +295,13 @@ def _report(context: JobContext, measured: Sequence[Measurement], images: int) -
     context.log(f"Robust after {counted(images, 'image')}: {shown}."[:_LONGEST])
 
 
-def _estimate(model: str, clean: Accuracy, robust: Accuracy) -> dict[str, float]:
+def _estimate(model: str, clean: Accuracy, robust: Accuracy, attacks_left: int) -> dict[str, float]:
     return {
         f"{model}:clean": clean.value,
         f"{model}:robust": robust.value,
         f"{model}:low": robust.low,
         f"{model}:high": robust.high,
+        f"{model}:attacks_left": attacks_left,
     }
 
 
@@ -310,7 +317,9 @@ def _samples(dataset: Dataset, test: Split, params: EvaluateParams, measured: in
     """Of the images that were measured: samples of one seed are nested."""
     few = test.sample(min(PROBE_IMAGES, measured), seed=params.seed)
     some = test.sample(min(VIEW_IMAGES, measured), seed=params.seed)
-    return Samples(_chunk(few, 0), _chunk(some, 0), dataset.split("train"))
+    # Backward examples start from training images; of a dataset for evaluation, from its own.
+    pool = dataset.split("train" if dataset.info.train_counts[0] else "test")
+    return Samples(_chunk(few, 0), _chunk(some, 0), pool)
 
 
 def _concluded(

@@ -25,7 +25,7 @@ from app.contracts.results import ExplainResult, LiveModel
 from app.errors import JobError
 from app.store.files import Files
 from app.store.tables import ModelRow
-from imagefile import UnreadableImageError
+from imagefile import UnreadableImageError, remarks_of
 from worker import registry
 from worker.data import decode_image
 from worker.evaluation.arguments import steps_of
@@ -55,6 +55,8 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
     rows = [registry.model_row(lab.database, model) for model in params.models]
     _check_alike(rows)
     attack = _attack_on(lab.files, params, rows)
+    if said := remarks_of(lab.files.upload(params.upload).read_bytes()):
+        context.warn(f"The picture is one {said}.")
     levels, report = _levels(params), _reporter(context, attack)
     threads = _threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -2,51 +2,80 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from app.contracts.events import LogLevel
 from app.contracts.params import ImportParams, Source
-from app.contracts.results import DatasetReport, ImportResult
+from app.contracts.results import DatasetReport, DatasetWarning, ImportResult, LeftOut
 from app.errors import JobError
 from app.store import catalogue
 from app.store.files import remove
+from app.store.jobs import LeaseLost
 from app.store.tables import DatasetRow
 from worker.data import (
     Dataset,
     DatasetError,
+    Images,
+    ImportReport,
+    Weakness,
+    Wishes,
     draw_shapes,
     import_archive,
     import_torchvision,
     load_dataset,
+    weaknesses,
 )
 from worker.jobs.context import JobContext, Outcome
+from worker.jobs.unpacked import unpack
 from worker.registry import id_within
 
 
+class _Found(NamedTuple):
+    report: DatasetReport
+    examples: tuple[str, ...] = ()
+
+
 def run(context: JobContext, params: ImportParams) -> Outcome:
-    """Import a dataset. Raises JobError with what is wrong with the source."""
+    """Import a dataset, or look at one. Raises JobError with what is wrong with the source."""
     dataset_id = id_within(context.claim.job_id, "dataset")
     folder = context.lab.files.dataset(dataset_id)
     # An attempt that was lost between the files and the row leaves a folder that no row names.
     remove(folder)
     try:
-        report = _SOURCES.get(params.source, _download)(context, params, folder)
+        found = _SOURCES.get(params.source, _download)(context, params, folder)
     except DatasetError as error:
         raise JobError(error.detail, hint=error.hint) from error
+    except LeaseLost:
+        raise  # the folder is that of the worker which has the job now
+    except BaseException:
+        remove(folder)
+        raise
+    for warning in found.report.warnings:
+        context.log(warning.text, LogLevel.WARNING)
+    if params.preview:
+        return Outcome(ImportResult(dataset=None, report=found.report, examples=found.examples))
     row = DatasetRow(
         id=dataset_id,
         name=params.name,
         source=params.source,
         job_id=context.claim.job_id,
         created_at=time.time(),
-        report=report.model_dump(mode="json"),
+        report=found.report.model_dump(mode="json"),
     )
-    return Outcome(ImportResult(dataset=dataset_id, report=report), [row])
+    return Outcome(ImportResult(dataset=dataset_id, report=found.report), [row], files=[folder])
 
 
-def _unpack(context: JobContext, params: ImportParams, folder: Path) -> DatasetReport:
+def _unpack(context: JobContext, params: ImportParams, folder: Path) -> _Found:
     assert params.upload is not None
     archive = context.lab.files.upload(params.upload)
     upload = catalogue.upload(context.lab.database, params.upload)
@@ -55,24 +84,59 @@ def _unpack(context: JobContext, params: ImportParams, folder: Path) -> DatasetR
     found = import_archive(
         archive,
         folder,
-        image_size=params.image_size,
-        seed=params.seed,
+        wishes=Wishes(
+            image_size=params.image_size,
+            seed=params.seed,
+            order=params.order.value,
+            classes=params.classes,
+            encoding=params.encoding.value,
+        ),
         label=params.name,
         source=upload.filename,
         progress=_progress(context, "reading images"),
+        check=context.check,
+        unpack=partial(unpack, check=context.check),
+        keep=not params.preview,
     )
-    for remark in found.remarks:
-        context.log(remark, LogLevel.WARNING if found.skipped else LogLevel.INFO)
-    return _report(load_dataset(folder)).model_copy(
-        update={
-            "skipped": found.skipped,
-            "skipped_examples": tuple(f"{f.name}: {f.reason}" for f in found.skipped_files),
-            "notes": found.remarks,
-        }
+    for note in found.notes:
+        context.log(note)
+    for reason, count in found.left_out.items():
+        context.log(f"Left out: {reason} ({count:,}).")
+    checksum = "" if params.preview else load_dataset(folder).checksum
+    report = _of_archive(found, params.image_size, checksum)
+    return _Found(report, tuple(map(_png, found.examples)) if params.preview else ())
+
+
+def _of_archive(found: ImportReport, image_size: int, checksum: str) -> DatasetReport:
+    return DatasetReport(
+        classes=found.class_names,
+        image_size=image_size,
+        train_images=sum(found.train_counts),
+        test_images=sum(found.test_counts),
+        layout=found.layout,
+        train_counts=found.train_counts,
+        validation_counts=found.held_counts,
+        test_counts=found.test_counts,
+        skipped=found.skipped,
+        skipped_examples=tuple(f"{f.name}: {f.reason}" for f in found.skipped_files),
+        left_out=tuple(LeftOut(reason=r, count=n) for r, n in found.left_out.items()),
+        notes=found.notes,
+        warnings=tuple(map(_warning, found.warnings)),
+        checksum=checksum,
     )
 
 
-def _draw(context: JobContext, params: ImportParams, folder: Path) -> DatasetReport:
+def _warning(found: Weakness) -> DatasetWarning:
+    return DatasetWarning(kind=found.kind, text=found.text, count=found.count)
+
+
+def _png(pixels: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _draw(context: JobContext, params: ImportParams, folder: Path) -> _Found:
     dataset = draw_shapes(
         folder,
         image_size=params.image_size,
@@ -81,12 +145,12 @@ def _draw(context: JobContext, params: ImportParams, folder: Path) -> DatasetRep
         seed=params.seed,
         progress=_progress(context, "drawing shapes"),
     )
-    return _report(dataset)
+    return _Found(_report(context, dataset))
 
 
-def _download(context: JobContext, params: ImportParams, folder: Path) -> DatasetReport:
+def _download(context: JobContext, params: ImportParams, folder: Path) -> _Found:
     progress = _progress(context, f"downloading {params.source}")
-    return _report(import_torchvision(params.source, folder, progress=progress))
+    return _Found(_report(context, import_torchvision(params.source, folder, progress=progress)))
 
 
 _SOURCES = {Source.ARCHIVE: _unpack, Source.SHAPES: _draw}
@@ -96,12 +160,21 @@ def _progress(context: JobContext, phase: str) -> Callable[[int, int], None]:
     return lambda done, total: context.progress(done, max(total, 1), phase)
 
 
-def _report(dataset: Dataset) -> DatasetReport:
+def _report(context: JobContext, dataset: Dataset) -> DatasetReport:
+    train, test = (_images(dataset, part) for part in ("train", "test"))
     return DatasetReport(
         classes=dataset.class_names,
         image_size=dataset.image_size,
         train_images=sum(dataset.info.train_counts),
         test_images=sum(dataset.info.test_counts),
+        train_counts=dataset.info.train_counts,
+        test_counts=dataset.info.test_counts,
+        warnings=tuple(map(_warning, weaknesses(dataset.class_names, train, test, context.check))),
         has_masks="train_masks" in dataset.arrays,
         checksum=dataset.checksum,
     )
+
+
+def _images(dataset: Dataset, part: str) -> Images:
+    labels = dataset.arrays[f"{part}_labels"]
+    return Images(dataset.arrays[f"{part}_images"], np.arange(len(labels)), labels)

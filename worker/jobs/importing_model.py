@@ -92,6 +92,7 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         raise
     for doubt in doubts:
         context.log(doubt, LogLevel.WARNING)
+    context.progress(3, 3, "registered")
     return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
 
 
@@ -206,7 +207,8 @@ def _ordered(taken: outputs.Taken, guesses: Tensor, labels: Tensor, dataset: Dat
     if taken.guessed:
         raise JobError(
             f"The head's outputs are not in the dataset's order of classes: {better.said}.",
-            hint=f"Name the classes in their order: {', '.join(better.classes[:20])}.",
+            hint="Name the classes in the order in which the network was trained on them. What "
+            f"fits best is: {', '.join(better.classes[:20])}.",
             field="classes",
             choices=better.classes,
         )

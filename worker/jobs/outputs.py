@@ -17,8 +17,9 @@ from worker.data import Dataset
 
 _IMAGENET = 1000
 _GAIN, _GOOD = 0.1, 0.5
-"""A better order gives so much more accuracy, and so much at least: luck among many orders does
-not."""
+_ABOVE_CHANCE, _IMAGES_OF_PAIR = 0.12, 5
+"""A better order gives so much more accuracy, and so much at least; where there are so many images
+for each pair of classes, so far above chance at least. Luck among many orders does not."""
 
 
 class Taken(NamedTuple):
@@ -150,7 +151,9 @@ def better_order(guesses: Tensor, labels: Tensor, classes: Sequence[str]) -> Bet
     outputs, meant = linear_sum_assignment(met.numpy(), maximize=True)
     most = int(met.numpy()[outputs, meant].sum())
     now, then = Accuracy.of(right, n), Accuracy.of(most, n)
-    if then.value < max(_GOOD, now.value + _GAIN) or then.low <= now.high:
+    many = n >= _IMAGES_OF_PAIR * count**2
+    good = 1 / count + _ABOVE_CHANCE * (1 - 1 / count) if many else _GOOD
+    if then.low <= max(good, now.high) or then.value < now.value + _GAIN:
         return None
     best = tuple(classes[k] for k in meant)
     for name, key in (("sorted as bytes are, capitals first", str), ("sorted by number", natural)):
@@ -159,4 +162,4 @@ def better_order(guesses: Tensor, labels: Tensor, classes: Sequence[str]) -> Bet
         if Accuracy.of(hits, n).high >= then.value:
             best, how = tuple(order), f"the classes {name}"
             return Better(best, f"in the order of {how}, {percent(hits / n)} would be right")
-    return Better(best, f"in another order, {percent(then.value)} would be right")
+    return Better(best, f"in the order that fits best, {percent(then.value)} would be right")

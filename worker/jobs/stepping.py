@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.contracts.params import Direction, Recipe, TrainParams
+from app.contracts.params import Direction, TrainParams
 from worker.data import ClassIndex, TensorSplit, random_crop_flip, to_float
 from worker.jobs import fitting, replaying
 from worker.jobs.training_state import TrainingState
@@ -145,7 +145,8 @@ class Stepping:
 
 def parameters_of(params: TrainParams) -> Parameters:
     """The parameters as recipes read them."""
-    has_mart = params.mart or params.recipe is Recipe.MART
+    reads = params.recipe.record.parameters
+    has_mart = params.mart if "mart" in reads else "mart_beta" in reads
     return Parameters(
         attack=TrainingAttack(eps=params.epsilon, step_size=params.step_size, steps=params.steps),
         weights=Weights(

@@ -98,6 +98,11 @@ def opened(
     try:
         if start[8:9] == b"{" and length <= size - 8:
             yield _safetensors(path, length, (), "" if network == TOP else network)
+        elif start[8:10] == b'{"':
+            raise JobError(
+                "The file is a safetensors file that ends early.",
+                hint="Copy or download it again.",
+            )
         elif start.startswith((b"PK\x03\x04", b"\x80")):
             notes, within = _convert(path, network, scratch, check)
             yield _safetensors(scratch, 0, notes, within)
@@ -111,10 +116,6 @@ def _unknown(start: bytes) -> JobError:
     kind = file_kinds.by_start(start)
     if kind is not None:
         return JobError(f"The file is {kind.name}.", hint=kind.way_out)
-    if start[8:10] == b'{"':
-        return JobError(
-            "The file is a safetensors file that ends early.", hint="Copy or download it again."
-        )
     return JobError(
         "The file is neither safetensors nor a PyTorch file.",
         hint="Upload the weights themselves, as `torch.save(model.state_dict(), “net.pt”)` or "

@@ -2,12 +2,13 @@
 
 from worker.models.base import Classifier, Outputs
 from worker.models.build import build
-from worker.models.frozen import Passes, frozen, frozen_passes
+from worker.models.frozen import Frozen, Passes, frozen, frozen_passes
 from worker.models.stages import Staged, staged
 from worker.models.timm_models import TimmClassifier
 
 __all__ = [
     "Classifier",
+    "Frozen",
     "Outputs",
     "Passes",
     "Staged",

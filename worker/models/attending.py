@@ -69,15 +69,21 @@ class ClassTokenBody(nn.Module):
         """Normalised images (N, 3, H, W) -> the class token's attention to each patch in the last
         block, (N, heads, h, w), the tokens that enter that block, (N, T, C), and the pooled
         features, (N, D)."""
-        return self._seen(None, lambda: self.network(x))
+        height, width = (
+            side // patch
+            for side, patch in zip(x.shape[2:], self.network.patch_embed.patch_size, strict=True)
+        )
+        row, tokens, pooled = self._seen(None, lambda: self.network(x))
+        return row.view(*row.shape[:2], height, width), tokens, pooled
 
     def last_block(self, tokens: Tensor, attention: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same of the last block alone, with the class token's attention as it is given."""
         network = self.network
-        return self._seen(
+        _, _, pooled = self._seen(
             attention.flatten(2),
             lambda: network.forward_head(network.norm(network.blocks[-1](tokens))),
         )
+        return attention, tokens, pooled
 
     def _seen(self, given: Tensor | None, run: Any) -> tuple[Tensor, Tensor, Tensor]:
         glance = _Glance(given)
@@ -88,9 +94,7 @@ class ClassTokenBody(nn.Module):
             _glance.reset(before)
         assert glance.attention is not None
         assert glance.tokens is not None
-        height, width = self.network.patch_embed.grid_size
-        row = glance.attention
-        return row.view(*row.shape[:2], height, width), glance.tokens, pooled
+        return glance.attention, glance.tokens, pooled
 
 
 def _keep_tokens(_: nn.Module, arguments: tuple[Any, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,32 +13,35 @@ from torch import Tensor, nn
 from worker.models.build import build
 from worker.models.matching import Mismatch, Named, Shape, match
 from worker.models.resnet import DEPTHS as RESNETS
-from worker.models.timm_models import timm_network
+from worker.models.timm_models import size_of, timm_network
 from worker.models.vgg import DEPTHS as VGGS
 
-_OF_CIFAR = (
-    *(f"resnet-{depth}" for depth in RESNETS),
-    *(f"vgg-{depth}" for depth in VGGS),
-    "preactresnet-18",
-)
+_RESNETS = tuple(f"resnet-{depth}" for depth in RESNETS)
+_VGGS = tuple(f"vgg-{depth}" for depth in VGGS)
 _SIZES = ("tiny", "small", "base")
-_OF_TIMM: Mapping[str, Sequence[str]] = {
+_COMMON: Mapping[str, Sequence[str]] = {
     r"layer1\.0\.": (
-        *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
-        *("wide_resnet50_2", "wide_resnet101_2", "resnext50_32x4d", "resnext101_32x8d"),
+        "preactresnet-18",
+        *_RESNETS,
+        *(f"timm:resnet{depth}" for depth in RESNETS),
+        *("timm:wide_resnet50_2", "timm:wide_resnet101_2"),
+        *("timm:resnext50_32x4d", "timm:resnext101_32x8d"),
     ),
-    r"denseblock1\.": tuple(f"densenet{depth}" for depth in (121, 169, 201)),
-    r"features\.0\.": tuple(f"vgg{depth}{norm}" for depth in VGGS for norm in ("", "_bn")),
+    r"denseblock1\.": tuple(f"timm:densenet{depth}" for depth in (121, 169, 201)),
+    r"features\.0\.": (
+        *_VGGS,
+        *(f"timm:vgg{depth}{norm}" for depth in VGGS for norm in ("", "_bn")),
+    ),
     r"blocks\.0\.0\.": (
-        *(f"efficientnet_b{size}" for size in range(4)),
-        *("mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100"),
+        *(f"timm:efficientnet_b{size}" for size in range(4)),
+        *("timm:mobilenetv2_100", "timm:mobilenetv3_small_100", "timm:mobilenetv3_large_100"),
     ),
-    r"s1\.b1\.": ("regnety_004", "regnety_008", "regnety_016", "regnety_032"),
-    r"stages\.0\.blocks\.": tuple(f"convnext_{size}" for size in _SIZES),
-    r"layers\.0\.blocks\.": tuple(f"swin_{size}_patch4_window7_224" for size in _SIZES),
+    r"s1\.b1\.": tuple(f"timm:regnety_{size}" for size in ("004", "008", "016", "032")),
+    r"stages\.0\.blocks\.": tuple(f"timm:convnext_{size}" for size in _SIZES),
+    r"layers\.0\.blocks\.": tuple(f"timm:swin_{size}_patch4_window7_224" for size in _SIZES),
     r"blocks\.0\.attn\.": (
-        *(f"vit_{size}_patch16_224" for size in (*_SIZES, "large")),
-        *("vit_small_patch32_224", "vit_base_patch32_224", "vit_base_patch8_224"),
+        *(f"timm:vit_{size}_patch16_224" for size in (*_SIZES, "large")),
+        *(f"timm:vit_{kind}_224" for kind in ("small_patch32", "base_patch32", "base_patch8")),
     ),
 }
 """Those that most weights are of, by what their names have in common."""
@@ -45,7 +49,15 @@ _WIDE = re.compile(r"(.*\.)?(block1\.layer|layer\.0\.block)\.(\d+)\.conv_?1\.wei
 _OWN = re.compile(r"(.*\.)?body\.(\d+)\.conv1\.weight")
 
 
-def fitting(shapes: Mapping[str, Shape], within: str = "") -> str | None:
+class Fitting(NamedTuple):
+    """An architecture, by its name."""
+
+    name: str
+    image_size: int | None
+    """That its weights are made for, where they depend on it."""
+
+
+def fitting(shapes: Mapping[str, Shape], within: str = "") -> Fitting | None:
     """The first architecture whose names and shapes a file has; None where none is known.
 
     Args:
@@ -55,8 +67,9 @@ def fitting(shapes: Mapping[str, Shape], within: str = "") -> str | None:
     for architecture in _candidates(shapes):
         # A network on the meta device has names and shapes, and takes no memory and no time.
         with suppress(Mismatch, ValueError), torch.device("meta"):
-            match(_outline(architecture), shapes, within=within, same=lambda name, other: True)
-            return architecture
+            outline = _outline(architecture)
+            match(outline, shapes, within=within, same=lambda name, other: True)
+            return Fitting(architecture, getattr(outline, "image_size", None))
     return None
 
 
@@ -79,6 +92,7 @@ class _OfTimm:
             for name in network.state_dict()
         }
         self._state = network.state_dict()
+        self.image_size = size_of(network)
 
     def state_dict(self) -> Mapping[str, Tensor]:
         return {ours: self._state[theirs] for ours, theirs in self._names.items()}
@@ -90,10 +104,11 @@ class _OfTimm:
 def _candidates(shapes: Mapping[str, Shape]) -> Iterator[str]:
     """Wide ResNets of the depth and width that the file shows, then what is common."""
     yield from _wide(shapes)
-    yield from _OF_CIFAR
-    for common, names in _OF_TIMM.items():
+    for common, names in _COMMON.items():
         if any(re.search(rf"(^|\.){common}", name) for name in shapes):
-            yield from (f"timm:{name}" for name in names)
+            yield from names
+    if any(re.search(r"(^|\.)body\.", name) for name in shapes):  # the lab's own names
+        yield from ("preactresnet-18", *_RESNETS, *_VGGS)
 
 
 def _wide(shapes: Mapping[str, Shape]) -> Iterator[str]:

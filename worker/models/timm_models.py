@@ -236,14 +236,14 @@ def timm_network(name: str, num_classes: int, image_size: int | None = None) -> 
     given: dict[str, Any] = {"pretrained": False, "num_classes": num_classes}
     try:
         network: nn.Module = timm.create_model(name, **given)
-        if image_size is not None and _size_of(network) not in (None, image_size):
+        if image_size is not None and size_of(network) not in (None, image_size):
             network = timm.create_model(name, img_size=image_size, **given)
     except Exception as error:  # whatever one of a thousand constructors raises
         raise ValueError(f"timm:{name} cannot be built: {error}"[:500]) from error
     return network
 
 
-def _size_of(network: nn.Module) -> int | None:
+def size_of(network: nn.Module) -> int | None:
     """Of the images that its position embedding is made for; None where it has none."""
     size = getattr(getattr(network, "patch_embed", None), "img_size", None)
     return None if size is None else int(size[0])

@@ -16,9 +16,17 @@ import safetensors.torch
 from safetensors import safe_open
 from torch import Tensor
 
-from app.contracts.params import Attack
-from app.contracts.results import EvaluationResult, Lineage, ModelCard, ModelFigures, TestAccuracy
+from app.contracts.params import Attack, Method
+from app.contracts.results import (
+    EvaluationResult,
+    Lineage,
+    ModelCard,
+    ModelFigures,
+    TestAccuracy,
+    after_autoattack,
+)
 from app.contracts.units import from_255
+from app.contracts.words import attack as in_words
 from app.errors import InvalidInput
 from app.store import catalogue, job_queries
 from app.store.db import Database
@@ -143,15 +151,16 @@ def _test(result: EvaluationResult, figures: ModelFigures) -> list[TestAccuracy]
             "Cards show PGD in the L∞ norm at 8/255: untargeted, one random start, steps of a "
             "quarter of the budget. The evaluation's first attack is another."
         )
-    found = {"clean": figures.clean}
-    if figures.attacks and figures.attacks[0].alone is not None:
-        found[f"PGD-{attack.steps}"] = figures.attacks[0].alone
-    parts = [row for row in figures.attacks if row.part_of_autoattack]
-    if parts:
-        found["AutoAttack"] = parts[-1].worst_case
+    autoattack = Method.AUTOATTACK
+    found = (
+        ("clean", None, figures.clean),
+        (in_words(attack), attack.method, figures.attacks[0].alone if figures.attacks else None),
+        (autoattack.record.title, autoattack, after_autoattack(figures.attacks)),
+    )
     return [
-        TestAccuracy(measure=measure, accuracy=accuracy, dataset=result.dataset)
-        for measure, accuracy in found.items()
+        TestAccuracy(measure=measure, method=method, accuracy=accuracy, dataset=result.dataset)
+        for measure, method, accuracy in found
+        if accuracy is not None
     ]
 
 

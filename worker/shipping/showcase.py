@@ -20,7 +20,7 @@ from PIL import Image
 
 from app.contracts import titles
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import ExplainParams, Recipe
+from app.contracts.params import ExplainParams, Method, Recipe
 from app.contracts.results import (
     EvaluationResult,
     EvaluationSummary,
@@ -52,12 +52,12 @@ def default_pair(folder: Path) -> tuple[Shipped, Shipped]:
     Raises InvalidInput where the box has no such pair.
     """
     box = [(shipped, read_card(shipped)) for shipped in listed(folder)]
-    teachers = [shipped for shipped, card in box if card.recipe is Recipe.CLEAN]
+    teachers = [shipped for shipped, card in box if card.recipe and card.recipe.is_teacher]
     students = {
         shipped: one.accuracy.value
         for shipped, card in box
         for one in card.test
-        if card.recipe is Recipe.AGKD_BML and one.measure == "AutoAttack"
+        if card.recipe is Recipe.AGKD_BML and one.method is Method.AUTOATTACK
     }
     if not teachers or not students:
         raise InvalidInput("The box needs a clean model, and a student measured by AutoAttack.")

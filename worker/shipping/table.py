@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.contracts.params import Method
 from app.contracts.results import Accuracy, ModelCard
 from app.contracts.words import with_interval
 
-_MEASURES = ("clean", "PGD-20", "AutoAttack")
+_MEASURES = ("clean", "PGD-20", Method.AUTOATTACK.record.title)
 
 
 def table(box: Sequence[tuple[str, ModelCard]]) -> str:

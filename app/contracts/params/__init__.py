@@ -27,9 +27,10 @@ from app.contracts.params.base import (
     Params,
     Seed,
     invalid,
+    message_of,
     parameter,
 )
-from app.contracts.params.datasets import ImportParams, Source
+from app.contracts.params.datasets import ClassOrder, ImportParams, NameEncoding, Source
 from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.live import (
@@ -76,6 +77,7 @@ __all__ = [
     "AblationParams",
     "Architecture",
     "Attack",
+    "ClassOrder",
     "DefaultBy",
     "Design",
     "Direction",
@@ -88,6 +90,7 @@ __all__ = [
     "ImportParams",
     "Method",
     "Name",
+    "NameEncoding",
     "Norm",
     "Params",
     "Precision",
@@ -100,6 +103,7 @@ __all__ = [
     "TrainingPreset",
     "family",
     "invalid",
+    "message_of",
     "parameter",
     "training_preset",
 ]

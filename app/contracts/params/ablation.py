@@ -12,7 +12,7 @@ from pydantic import JsonValue, ValidationError, model_validator
 
 from app.contracts.attacks import Method
 from app.contracts.params.attacks import Attack
-from app.contracts.params.base import Name, Params, Seed, invalid, parameter
+from app.contracts.params.base import Name, Params, Seed, invalid, message_of, parameter
 from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.training import TrainParams
@@ -244,9 +244,8 @@ class AblationParams(Params):
         except ValidationError as error:
             first = error.errors()[0]
             field = first.get("ctx", {}).get("field") or ".".join(str(p) for p in first["loc"])
-            message = first["msg"].removeprefix("Value error, ")
             raise invalid(
-                self._culprit(row, str(field)), f"{_raw_label(row)}: {field}: {message}"
+                self._culprit(row, str(field)), f"{_raw_label(row)}: {field}: {message_of(first)}"
             ) from None
 
     def _culprit(self, row: Row, field: str) -> str:

@@ -83,6 +83,11 @@ def invalid(field: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("invalid", "{message}", {"field": field, "message": message})
 
 
+def message_of(error: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors says, without the name that it gives to a ValueError."""
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
 class Params(BaseModel):
     """Unknown fields are errors; strings never become numbers silently outside forms."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from app.contracts.options import Option, Record
+from app.contracts.options import Option, Record, in_a_row
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.attacks import MAX_LINF
 from app.contracts.params.base import (
@@ -19,7 +20,7 @@ from app.contracts.params.base import (
     invalid,
     parameter,
 )
-from app.contracts.recipes import Recipe
+from app.contracts.recipes import Recipe, RecipeRecord
 from app.contracts.units import Intensity, from_255
 
 
@@ -46,6 +47,16 @@ class Direction(Option):
     CONFUSING = "confusing", Record(title="towards the most confusing class")
 
 
+def _titles(which: Callable[[RecipeRecord], bool]) -> str:
+    """Recipes as papers call them: `AGKD, BML and AGKD-BML`."""
+    return in_a_row([recipe.record.title for recipe in Recipe if which(recipe.record)])
+
+
+def _values(which: Callable[[RecipeRecord], bool]) -> str:
+    """Recipes as the API calls them, each between backticks."""
+    return in_a_row([f"`{recipe}`" for recipe in Recipe if which(recipe.record)])
+
+
 class TrainParams(Params):
     """Train one model. Defaults are those of the authors' released code, for a shorter run."""
 
@@ -60,9 +71,10 @@ class TrainParams(Params):
     teacher: Id | None = parameter(
         None,
         title="Teacher",
-        help="A clean model of the same classes; for `rslad` a robust one, whose predictions it "
-        "learns. `agkd` and `agkd_bml` learn where it looks; other students may start from its "
-        "weights.",
+        help="A clean model of the same classes; for "
+        f"{_values(lambda record: record.robust_teacher)} a robust one, whose predictions it "
+        f"learns. {_values(lambda record: record.teacher == 'attention')} learn where it looks; "
+        "other students may start from its weights.",
     )
     architecture: Architecture = parameter(
         "wrn-10-2",
@@ -139,12 +151,13 @@ class TrainParams(Params):
     )  # fmt: skip
     steps: int = parameter(
         10, title="Attack steps", group="Adversarial examples", ge=1, le=100,
-        help="Steps of each attack; AGKD, BML and AGKD-BML run two. AGKD-BML-7 uses 7.",
+        help=f"Steps of each attack; {_titles(lambda record: record.attacked > 1)} run two. "
+        "AGKD-BML-7 uses 7.",
     )  # fmt: skip
     direction: Direction = parameter(
         Direction.AWAY, title="Direction", group="Adversarial examples",
-        help="Where the attack of PGD-AT and MART goes. AGKD, BML and their kin always attack "
-        "towards the most confusing class.",
+        help=f"Where the attack of {_titles(lambda record: 'direction' in record.parameters)} "
+        "goes. AGKD, BML and their kin always attack towards the most confusing class.",
     )  # fmt: skip
     awp_gamma: Finite = parameter(
         0.0, title="Weight perturbation (AWP) γ", group="Adversarial examples", ge=0, le=0.1,
@@ -238,6 +251,6 @@ class TrainParams(Params):
         if self.recipe.needs_teacher and self.teacher is None:
             kind = "robust" if self.recipe.record.robust_teacher else "`clean`"
             raise invalid("teacher", f"this recipe needs one; train a {kind} model first")
-        if self.recipe is Recipe.CLEAN and self.teacher is not None:
-            raise invalid("teacher", "the recipe `clean` uses none")
+        if self.recipe.record.teacher == "none" and self.teacher is not None:
+            raise invalid("teacher", f"the recipe `{self.recipe}` uses none")
         return self

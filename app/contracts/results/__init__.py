@@ -33,7 +33,7 @@ from app.contracts.results.comparison import (
     DifferingImage,
     PairedTest,
 )
-from app.contracts.results.datasets import DatasetReport, ImportResult
+from app.contracts.results.datasets import DatasetReport, DatasetWarning, ImportResult, LeftOut
 from app.contracts.results.evaluation import (
     AttackRow,
     AttentionDistance,
@@ -48,6 +48,7 @@ from app.contracts.results.evaluation import (
     Outcomes,
     Pace,
     Projection,
+    after_autoattack,
 )
 from app.contracts.results.gallery import Gallery, GalleryImage, Look, Looks
 from app.contracts.results.live import (
@@ -108,6 +109,7 @@ __all__ = [
     "Corruption",
     "CurvePoint",
     "DatasetReport",
+    "DatasetWarning",
     "DifferingImage",
     "Distances",
     "EmbeddingView",
@@ -120,6 +122,7 @@ __all__ = [
     "ImportModelResult",
     "ImportResult",
     "JobResult",
+    "LeftOut",
     "Level",
     "Light",
     "Lineage",
@@ -156,6 +159,7 @@ __all__ = [
     "TrainResult",
     "Verdict",
     "VerdictSummary",
+    "after_autoattack",
     "columns_of",
     "compares",
     "reported_in",

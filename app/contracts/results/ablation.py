@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue
 
-from app.contracts.attacks import VALIDATION_ATTACK
+from app.contracts.attacks import VALIDATION_ATTACK, Method
 from app.contracts.jobs import JobStatus
 from app.contracts.params import AblationParams, Recipe
 from app.contracts.results.base import Accuracy, Result
@@ -256,18 +256,20 @@ def columns_of(params: AblationParams) -> tuple[Column, ...]:
     ]
     if params.measure is not None:
         steps = params.measure.steps
+        measured = (Method.FGSM, Method.PGD, Method.CW, Method.AUTOATTACK)
+        fgsm, pgd, cw, auto = (method.record.title for method in measured)
         names = {
             Measure.CLEAN: ("clean", "On clean test images."),
-            Measure.FGSM: ("FGSM", "On all test images, under this attack alone."),
-            Measure.PGD: (f"PGD-{steps}", "On all test images, under this attack alone."),
+            Measure.FGSM: (fgsm, "On all test images, under this attack alone."),
+            Measure.PGD: (f"{pgd}-{steps}", "On all test images, under this attack alone."),
         }
         if params.measure.cw:
-            names[Measure.CW] = (f"CW-{steps}", "On all test images, under this attack alone.")
+            names[Measure.CW] = (f"{cw}-{steps}", "On all test images, under this attack alone.")
         if params.measure.autoattack:
             names[Measure.AUTOATTACK] = (
-                "AutoAttack",
-                "The worst case of AutoAttack and the attacks before it, image by image: at most "
-                "what AutoAttack alone would leave.",
+                auto,
+                f"The worst case of {auto} and the attacks before it, image by image: at most "
+                f"what {auto} alone would leave.",
             )
         found = [Column(measure=m, name=n, help=h) for m, (n, h) in names.items()] + found
     return tuple(found)

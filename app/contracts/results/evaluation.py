@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import FailFast
@@ -40,6 +41,12 @@ class AttackRow(Result):
     largest: float
     """The largest norm of a perturbation that it returned, in units of [0, 1]."""
     seconds: float
+
+
+def after_autoattack(attacks: Sequence[AttackRow]) -> Accuracy | None:
+    """The worst case once all of AutoAttack ran, over it and all before it; None without it."""
+    parts = [row.worst_case for row in attacks if row.part_of_autoattack]
+    return parts[-1] if parts else None
 
 
 class ClassFigures(Result):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from app.contracts.params import Precision, Recipe, TrainParams
+from app.contracts.params import Method, Precision, Recipe, TrainParams
 from app.contracts.results.base import Accuracy, Environment, Lineage, Result
 
 
@@ -15,10 +15,21 @@ class TestAccuracy(Result):
 
     measure: str
     """`clean`, or the attack: `PGD-20`, `AutoAttack`."""
+    method: Method | None = None
+    """The attack; None where there was none."""
     accuracy: Accuracy
     dataset: Lineage
     expected: float | None = None
     """What whoever brought the model said it would be; a share."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_of_older_cards(cls, value: Any) -> Any:
+        """Cards that were written before there was a field for it name it in `measure` alone."""
+        if not isinstance(value, dict) or "method" in value:
+            return value
+        titles = {method.record.title: method for method in Method}
+        return {**value, "method": titles.get(str(value.get("measure")).partition("-")[0])}
 
 
 def _as_far_as_read(value: Any, read: ValidatorFunctionWrapHandler) -> TrainParams | None:

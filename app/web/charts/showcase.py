@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.contracts.attacks import Method
 from app.contracts.results import Accuracy, EvaluationSummary
 from app.contracts.words import budget
 from app.web.charts.base import Figure, Recipes, budget_scale, styled
 from app.web.charts.curves import against_epsilon
+
+_AUTOATTACK = Method.AUTOATTACK.record.title
 
 
 def box_curves(
@@ -30,7 +33,7 @@ def box_curves(
             continue
         drawn["data"].append({
             "type": "scatter", "mode": "markers", "x": [x], "y": [mark.value],
-            "name": f"{one.name}, AutoAttack", "showlegend": False,
+            "name": f"{one.name}, {_AUTOATTACK}", "showlegend": False,
             "legendgroup": one.model.model,
             "marker": {"symbol": "star", "size": 12, "color": one.hue},
             "error_y": {
@@ -38,7 +41,7 @@ def box_curves(
                 "array": [mark.high - mark.value], "arrayminus": [mark.value - mark.low],
             },
             "customdata": [[mark.low, mark.high, mark.n]],
-            "hovertemplate": f"AutoAttack, ε = {budget(norm, epsilon)}<br>%{{y:.1%}} "
+            "hovertemplate": f"{_AUTOATTACK}, ε = {budget(norm, epsilon)}<br>%{{y:.1%}} "
             "(%{customdata[0]:.1%} to %{customdata[1]:.1%})<br>n = %{customdata[2]:,d}",
         })  # fmt: skip
     return drawn

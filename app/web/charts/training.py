@@ -53,7 +53,7 @@ def training_figures(runs: Sequence[Run], recipe: Recipe | None) -> dict[str, Fi
     """
     events, places = bodies(runs), Places.of(runs)
     lines = {key: _Placed.of(line, places) for key, line in lines_of(events).items()}
-    own = palette.TEACHER if recipe is Recipe.CLEAN else palette.STUDENT
+    own = palette.TEACHER if recipe and recipe.is_teacher else palette.STUDENT
     marks = _marks(_best(events), places)
     shown = {
         "loss": _terms(lines, own, [name for name in _terms_in(lines) if name not in _SMALL]),

@@ -45,7 +45,9 @@ def offered_datasets(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> 
 
 
 def _extent(view: DatasetView) -> str:
-    return f"{len(view.report.classes)} classes, {view.report.train_images:,} training images"
+    images = view.report.train_images
+    what = f"{images:,} training images" if images else "for evaluation only"
+    return f"{len(view.report.classes)} classes, {what}"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,6 @@ class KnownModels:
     def offer(self) -> Offer:
         """Clean ones apart from those trained to resist and from imported ones."""
         return Offer(tuple(map(_of_model, self.views)), self.more, self.search)
-
-
-def newest_models(lab: Lab) -> tuple[ModelView, ...]:
-    """As many as a form can hold."""
-    return models.page(lab, archived=False, page_size=MODELS_SHOWN).items
 
 
 def known_models(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> KnownModels:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.contracts.params import Params
+from app.contracts.params import Params, message_of
 from app.errors import InvalidInput
 from app.web.forms.pairs import joined, read_pairs, typed_pairs
 from app.web.forms.specs import Spec, specs, typed
@@ -37,6 +37,8 @@ class Rejected(InvalidInput):
     def __init__(self, messages: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{field}: {text}" for field, text in messages.items()))
         self.messages = dict(messages)
+        self.sent: dict[str, tuple[str, ...]] = {}
+        """The entry of the file that came and is kept for another try."""
 
 
 def entries_of(params: type[Params], values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -183,7 +185,7 @@ def _messages(params: type[Params], error: ValidationError) -> dict[str, str]:
 
 def _message(spec: Spec | None, error: ErrorDetails) -> str:
     """The contract's complaint in the words and the unit of the form."""
-    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    kind, message = error["type"], message_of(error)
     if spec is None:
         return message
     many = spec.widget in ("list", "many")

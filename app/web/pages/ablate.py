@@ -10,13 +10,14 @@ from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import AblationParams, Design, Recipe
-from app.contracts.views import Estimate, JobView, ModelView
+from app.contracts.recipes import TEACHERS
+from app.contracts.views import Estimate, JobView
 from app.deps import LabDep
-from app.services import datasets, estimates
+from app.services import datasets, estimates, models
 from app.services.lab import Lab
 from app.web.forms import entries as typed
 from app.web.forms import presets
-from app.web.forms.choices import Offer, known_models, newest_models, offered_datasets
+from app.web.forms.choices import Offer, known_models, offered_datasets
 from app.web.forms.form import FormView, form_of
 from app.web.forms.pairs import grid_choices
 from app.web.forms.presets import PresetLink
@@ -122,7 +123,7 @@ def _named(posted: typed.Posted) -> dict[str, tuple[str, ...]]:
     """
     entries = typed.posted_entries(AblationParams, posted)
     is_grid = next(iter(entries.get("design", ())), Design.GRID) == Design.GRID
-    has_students = not is_grid or any(r != Recipe.CLEAN for r in entries.get("recipes", ()))
+    has_students = not is_grid or any(r not in TEACHERS for r in entries.get("recipes", ()))
     entries["training.name"] = entries.get("name", ())
     # Of the students, the one that reads most and needs no teacher.
     entries["training.recipe"] = (Recipe.BML if has_students else Recipe.CLEAN,)
@@ -153,8 +154,7 @@ def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
     lab has images for, its own before those that came with it.
     """
     found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
-    clean = [view for view in newest_models(lab) if view.card.recipe is Recipe.CLEAN]
-    best_first = sorted(clean, key=_preference, reverse=True)[:_TEACHERS]
+    best_first = models.teachers(lab, limit=_TEACHERS)
     pairs = ((view, datasets.fitting(lab, view.card)) for view in best_first)
     teacher, dataset = next((pair for pair in pairs if pair[1] is not None), (None, None))
     if teacher is None or dataset is None:
@@ -164,11 +164,6 @@ def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
         "training.architecture": (teacher.card.architecture,),
         "training.dataset": (dataset.id,),
     }
-
-
-def _preference(view: ModelView) -> tuple[bool, float]:
-    validated = view.card.validation_clean
-    return view.card.origin != "shipped", 0.0 if validated is None else validated.value
 
 
 def _plan(lab: Lab, entries: Entries) -> AblationPlanContext:

@@ -23,7 +23,7 @@ from app.web.forms import entries as typed
 from app.web.forms.specs import specs
 from app.web.pages.inputs import IdPath
 from app.web.pages.submitting import Entries
-from app.web.render import Context, render
+from app.web.render import Context, own_address, render
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _said(params: type[Params], rejected: typed.Rejected) -> Iterator[str]:
 
 def code_of(request: Request, kind: JobKind, params: Params, file: str = "") -> CodeContext:
     """What starts a job with these parameters; those at their default are left out."""
-    way, base = _WAYS[kind], str(request.base_url).rstrip("/")
+    way, base = _WAYS[kind], own_address(request)
     values = _as_typed(params)
     values.pop("upload", None)
     if kind is JobKind.IMPORT:  # a file says by itself what it is

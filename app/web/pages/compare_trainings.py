@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.contracts.board import Figures
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter
-from app.contracts.params import Id, Recipe, TrainParams
+from app.contracts.params import Recipe, TrainParams
 from app.contracts.views import JobView
 from app.deps import LabDep
 from app.errors import InvalidInput, LabError, NotFound
@@ -23,8 +23,8 @@ from app.services.trainings import History
 from app.web import words
 from app.web.charts import palette
 from app.web.charts import trainings as training_charts
+from app.web.pages.compare import Chosen, Searched
 from app.web.pages.job_params import asked_for
-from app.web.pages.tables import MOST_CHOSEN
 from app.web.render import Context, render
 
 
@@ -51,6 +51,30 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class TrainingChoices:
+    """Trainings that may be compared."""
+
+    shown: tuple[JobLine, ...]
+    """The chosen ones first, then the newest or those found."""
+    chosen: frozenset[str]
+    """The ids of those chosen."""
+    more: bool
+    """Whether the lab has others, which a search finds."""
+    search: str
+    """What was searched; outside text."""
+
+
+@dataclass(frozen=True)
+class TrainingChoicesContext(Context):
+    """The choice of trainings alone."""
+
+    template: ClassVar[str] = "_training_choices.html"
+
+    choices: TrainingChoices
+    """What the search found, and what is chosen."""
+
+
+@dataclass(frozen=True)
 class TrainingsContext(Context):
     """Trainings side by side, and a choice of them."""
 
@@ -62,10 +86,8 @@ class TrainingsContext(Context):
     """Settings that differ."""
     figures: dict[str, Any]
     """The charts as Plotly JSON, by name."""
-    choices: tuple[JobLine, ...]
-    """The newest trainings."""
-    chosen: frozenset[str]
-    """The ids of those compared."""
+    choices: TrainingChoices
+    """What else may be compared."""
     most: int
     """How many may be chosen."""
     problem: str
@@ -74,7 +96,7 @@ class TrainingsContext(Context):
 
 router = APIRouter()
 
-_CHOICES = 30
+_SHOWN = 30
 _OWN = {TrainParams.model_fields[name].title for name in ("name", "continue_from")}
 """Settings that the table says in rows of their own."""
 
@@ -83,7 +105,8 @@ _OWN = {TrainParams.model_fields[name].title for name in ("name", "continue_from
 def compare(
     lab: LabDep,
     request: Request,
-    job: Annotated[list[Id] | None, Query(max_length=MOST_CHOSEN)] = None,
+    job: Chosen = None,
+    search: Searched = "",
 ) -> Response:
     problem: LabError | None = None
     try:
@@ -91,19 +114,38 @@ def compare(
     except (InvalidInput, NotFound) as error:
         found, problem = [], error
     hues = _hues([one.job for one in found])
-    newest = listings.job_lines(lab, JobFilter(kind=JobKind.TRAIN), page=1, page_size=_CHOICES)
     context = TrainingsContext(
         compared=_compared(lab, found, hues),
         differences=_differences(lab, [one.job for one in found]),
         figures=training_charts.figures(
             [_shown(one, hue) for one, hue in zip(found, hues, strict=True)]
         ),
-        choices=newest.items,
-        chosen=frozenset(one.job.id for one in found),
+        choices=_choices(lab, job or [], search),
         most=trainings.MAX_COMPARED,
         problem=f"{problem.detail} {problem.hint}".strip() if problem else "",
     )
     return render(request, context, status=problem.status if problem else 200)
+
+
+@router.get("/compare/trainings/choices")
+def choices(lab: LabDep, request: Request, job: Chosen = None, search: Searched = "") -> Response:
+    """The fragment with the choice of trainings, which the page fetches as one searches."""
+    return render(request, TrainingChoicesContext(choices=_choices(lab, job or [], search)))
+
+
+def _choices(lab: Lab, chosen: Sequence[str], search: str) -> TrainingChoices:
+    """The chosen ones first, however old they are, then the newest or those found."""
+    text = search.strip()
+    asked = JobFilter(text=text, kind=JobKind.TRAIN)
+    found = listings.job_lines(lab, asked, page=1, page_size=_SHOWN)
+    absent = set(chosen) - {line.job.id for line in found.items}
+    older = [line for line in listings.lines_of(lab, absent) if line.job.kind is JobKind.TRAIN]
+    return TrainingChoices(
+        shown=tuple(sorted([*older, *found.items], key=lambda line: line.job.id not in chosen)),
+        chosen=frozenset(chosen),
+        more=bool(text) or found.pages > 1,
+        search=text,
+    )
 
 
 def _hues(jobs: Sequence[JobView]) -> list[str]:

@@ -59,6 +59,10 @@ class DatasetsContext(Context):
     """Draw `shapes`; made from `ImportParams`."""
     downloads: tuple[Download, ...]
     """Datasets that torchvision fetches."""
+    classes: str
+    """What was typed, one a line; outside text."""
+    classes_error: str
+    """What is wrong with it."""
     file_error: str
     """What is wrong with the archive that was sent."""
     sent: SentFile | None
@@ -87,7 +91,8 @@ _NAMES = {
     Source.CIFAR100: "CIFAR-100",
     Source.SVHN: "SVHN",
 }
-_UNSHOWN = ("source", "upload")
+_UNSHOWN = ("source", "upload", "preview", "classes")
+_OF_ARCHIVES = ("order", "encoding")
 Position = Annotated[int, Path(ge=0, le=100_000)]
 ImageNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
@@ -114,7 +119,7 @@ def all_datasets(
 @router.post("")
 def add(lab: LabDep, request: Request, posted: Posted) -> Response:
     """Start an import; one click without a name draws or fetches a dataset under its own name."""
-    entries = posted_entries(ImportParams, posted)
+    entries = _entries(posted)
     if entries.get("source") == (Source.ARCHIVE.value,):
         return _add_archive(lab, request, posted, entries)
     if "name" not in entries:
@@ -129,10 +134,18 @@ def add(lab: LabDep, request: Request, posted: Posted) -> Response:
 @router.post("/code")
 def code(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of one of the forms from elsewhere."""
-    entries = posted_entries(ImportParams, posted)
+    entries = _entries(posted)
     archive = entries.get("source") == (Source.ARCHIVE.value,)
     file = file_to_name(lab, posted, entries, "archive.zip") if archive else ""
     return code_of_form(request, JobKind.IMPORT, entries, file)
+
+
+def _entries(posted: FormData) -> dict[str, tuple[str, ...]]:
+    """What was typed; the classes one a line."""
+    entries = posted_entries(ImportParams, posted)
+    lines = [line.strip() for text in entries.pop("classes", ()) for line in text.splitlines()]
+    classes = tuple(line for line in lines if line)
+    return entries | ({"classes": classes} if classes else {})
 
 
 def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries) -> Response:
@@ -140,7 +153,7 @@ def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries)
         file = posted.get("file")
         return _to(submit_with_file(lab, JobKind.IMPORT, ImportParams, file, entries))
     except Rejected as rejected:
-        return _page(lab, request, archive=entries, errors=rejected.messages)
+        return _page(lab, request, archive={**entries, **rejected.sent}, errors=rejected.messages)
     except (InvalidInput, TooLarge) as error:
         message = f"{error.detail} {error.hint}".strip()
         return _page(lab, request, archive=entries, errors={"file": message}, status=error.status)
@@ -178,7 +191,7 @@ def _page(
     status: int = 422,
 ) -> Response:
     messages = dict(errors or {})
-    file_error = messages.pop("file", "")
+    file_error, classes_error = messages.pop("file", ""), messages.pop("classes", "")
     context = DatasetsContext(
         datasets=datasets.page(lab, shelf=shelf, page=page),
         shelf=shelf,
@@ -190,14 +203,16 @@ def _page(
             archive,
             messages,
             (*_UNSHOWN, "train_per_class"),
-            wrong_beside=bool(file_error),
+            wrong_beside=bool(file_error or classes_error),
         ),
-        drawn=_form("drawn", drawn, messages, _UNSHOWN),
+        drawn=_form("drawn", drawn, messages, (*_UNSHOWN, *_OF_ARCHIVES)),
         downloads=tuple(
             Download(source.value, label)
             for source, label in _NAMES.items()
             if source is not Source.SHAPES
         ),
+        classes="\n".join((archive or {}).get("classes", ())),
+        classes_error=classes_error,
         file_error=file_error,
         sent=sent_file(lab, archive or {}),
         max_upload_mb=lab.settings.max_upload_mb,

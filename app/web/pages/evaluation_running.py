@@ -35,6 +35,8 @@ class ModelSoFar:
     """How many the figures are of."""
     figures: tuple[tuple[str, Accuracy, str], ...]
     """As those of a headline."""
+    attacks_left: int
+    """How many have yet to run on some of these images; above 0 the figures are preliminary."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,17 @@ def so_far(lab: Lab, job: JobView) -> tuple[tuple[ModelSoFar, ...], int]:
         if f"{model}:clean" not in latest:
             continue
         (clean, images), (robust, _) = latest[f"{model}:clean"], latest[f"{model}:robust"]
+        left = int(latest.get(f"{model}:attacks_left", (0, 0))[0])
         figures = (
             ("Clean", _accuracy(clean, images), "clean"),
-            ("Robust so far", _accuracy(robust, images), "attacked"),
+            (
+                "Robust, preliminary" if left else "Robust so far",
+                _accuracy(robust, images),
+                "attacked",
+            ),
         )
-        name = views[model].name if model in views else model[:8]
-        found.append(ModelSoFar(model, name, palette.identity(hues[model]), images, figures))
+        name, hue = views[model].name if model in views else model[:8], hues[model]
+        found.append(ModelSoFar(model, name, palette.identity(hue), images, figures, left))
     return tuple(found), datasets.measured_images(lab, params)
 
 

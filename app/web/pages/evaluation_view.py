@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.contracts.attacks import Method
 from app.contracts.results import (
     Accuracy,
     AttackRow,
@@ -33,6 +34,7 @@ from app.web.pages.evaluation_tables import (
 )
 from app.web.pages.headlines import Chart, Headlines, headlines
 
+_WHOLE = f"{Method.AUTOATTACK.record.title} standard"
 _SHOWN_CONFUSIONS = 5
 _PROJECTIONS = {"pca": "PCA", "tsne": "t-SNE"}
 
@@ -239,7 +241,7 @@ def _stages(result: EvaluationResult, rows: Sequence[AttackRow]) -> list[Stage]:
         if parts and row is parts[0]:
             last = parts[-1]
             stages.append(
-                Stage("AutoAttack standard", False, row.attacked, sum(p.broken for p in parts),
+                Stage(_WHOLE, False, row.attacked, sum(p.broken for p in parts),
                       last.worst_case, None, sum(p.seconds for p in parts))
             )  # fmt: skip
         stages += _carried_on(result, row) if row is rows[0] else [_stage(result, row)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.contracts.params import Recipe
+from app.contracts.recipes import TEACHERS
 from app.contracts.views import JobView
 from app.services import front
 from app.services.front import Beginnings
@@ -72,7 +72,7 @@ def _trainings(lab: Lab, has: Beginnings) -> list[_Plan]:
     """A teacher, then a student; one of either where the lab came with models."""
     done = [has.trained] if has.shipped else [has.clean, has.robust]
     running = () if all(done) else front.unfinished_trainings(lab)
-    clean = {job.id for job in running if job.params.get("recipe") == Recipe.CLEAN}
+    clean = {job.id for job in running if job.params.get("recipe") in TEACHERS}
     if has.shipped:
         return [_Plan(*_OWN, has.trained, next(iter(running), None))]
     return [

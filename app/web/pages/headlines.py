@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.contracts.jobs import JobStatus
 from app.contracts.results import Accuracy, EvaluationSummary, ModelSummary, VerdictSummary
-from app.contracts.views import JobView
 from app.contracts.words import attack, budget
-from app.services import evaluations
-from app.services.lab import Lab
 from app.web import words
 from app.web.charts.base import Recipes, styled
 from app.web.charts.palette import identity
@@ -108,10 +104,3 @@ def _alone(found: EvaluationSummary, model: ModelSummary) -> Accuracy | None:
         return alone
     points = (p.accuracy for p in model.against_epsilon if p.x == found.params.epsilon)
     return next(points, None)
-
-
-def left_by(lab: Lab, job: JobView) -> EvaluationSummary | None:
-    """What an evaluation left, in short; None where it left nothing or its file is gone."""
-    if job.status is not JobStatus.SUCCEEDED or not lab.files.result(job.id).exists():
-        return None
-    return evaluations.summaries(lab, [job.id]).get(job.id)

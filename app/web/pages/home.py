@@ -12,14 +12,14 @@ from app.contracts.results import EvaluationSummary
 from app.contracts.views import Health, JobView
 from app.contracts.words import counted
 from app.deps import LabDep
-from app.services import front, showcase, upkeep
+from app.services import evaluations, front, showcase, upkeep
 from app.services.front import Recent
 from app.services.lab import Lab
 from app.web.charts.base import Figure, Recipes
 from app.web.charts.curves import against_epsilon, against_steps
 from app.web.charts.showcase import box_curves
 from app.web.pages.first_steps import Step, first_steps
-from app.web.pages.headlines import Headlines, headlines, left_by
+from app.web.pages.headlines import Headlines, headlines
 from app.web.pages.recipes import recipes_of
 from app.web.pages.showcase_view import ShownBox, shown_box
 from app.web.render import Context, render
@@ -68,7 +68,7 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 @router.get("/")
 def home(lab: LabDep, request: Request) -> Response:
     latest = front.evaluation(lab)
-    found = None if latest is None else left_by(lab, latest)
+    found = None if latest is None else evaluations.left_by(lab, latest)
     recipes = {} if found is None else recipes_of(lab, [model.model for model in found.models])
     health, shown = upkeep.health(lab), shown_box(lab)
     context = HomeContext(

@@ -39,6 +39,10 @@ class ImportModelContext(Context):
     """What was typed, one a line; outside text."""
     classes_error: str
     """What is wrong with it."""
+    outputs: str
+    """Numbers of outputs as they were typed; outside text."""
+    outputs_error: str
+    """What is wrong with them."""
     network: str
     """Which network of the file was typed; outside text."""
     network_error: str
@@ -55,7 +59,7 @@ class ImportModelContext(Context):
 
 router = APIRouter(prefix="/models/import")
 
-_OWN_FIELDS = ("upload", "classes", "network")
+_OWN_FIELDS = ("upload", "classes", "outputs", "network")
 """Those that the template draws itself."""
 
 
@@ -69,7 +73,7 @@ def page(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
         entries["classes"] = failure.choices
     networks = failure.choices if failure.field == "network" else ()
     messages = {failure.field: f"{failure.detail} {failure.hint}".strip()}
-    return render(request, _context(lab, entries, messages, networks=networks))
+    return render(request, _context(lab, entries, messages, networks=networks, asks=True))
 
 
 @router.post("")
@@ -81,7 +85,8 @@ def start(lab: LabDep, request: Request, posted: Posted) -> Response:
             lab, JobKind.IMPORT_MODEL, ImportModelParams, posted.get("file"), entries
         )
     except Rejected as rejected:
-        return render(request, _context(lab, entries, rejected.messages), status=422)
+        typed = {**entries, **rejected.sent}
+        return render(request, _context(lab, typed, rejected.messages), status=422)
     except (InvalidInput, TooLarge) as error:
         errors = {"file": f"{error.detail} {error.hint}".strip()}
         return render(request, _context(lab, entries, errors), status=error.status)
@@ -110,11 +115,11 @@ def _context(
     errors: Mapping[str, str] | None = None,
     *,
     networks: tuple[str, ...] = (),
+    asks: bool = False,
 ) -> ImportModelContext:
+    """`asks`: whether the errors are what an earlier job asked, and not of what was sent now."""
     messages = dict(errors or {})
-    file_error, classes_error, network_error = (
-        messages.pop(field, "") for field in ("file", "classes", "network")
-    )
+    own = {field: messages.pop(field, "") for field in ("file", "classes", "outputs", "network")}
     datasets = offered_datasets(lab, *asked(entries, "dataset"))
     return ImportModelContext(
         form=form_of(
@@ -123,15 +128,17 @@ def _context(
             offers={"dataset": datasets},
             errors=messages,
             without=_OWN_FIELDS,
-            wrong_beside=bool(file_error or classes_error or network_error),
+            wrong_beside=any(own.values()) and not asks,
         ),
         has_dataset=bool(datasets.choices),
         classes="\n".join(entries.get("classes", ())),
-        classes_error=classes_error,
+        classes_error=own["classes"],
+        outputs=", ".join(entries.get("outputs", ())),
+        outputs_error=own["outputs"],
         network=next(iter(entries.get("network", ())), ""),
-        network_error=network_error,
+        network_error=own["network"],
         networks=networks,
-        file_error=file_error,
+        file_error=own["file"],
         sent=sent_file(lab, entries),
         max_upload_mb=lab.settings.max_upload_mb,
     )

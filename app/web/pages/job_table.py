@@ -12,7 +12,7 @@ from pydantic import field_validator
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.listings import JobFilter, JobOrder
-from app.contracts.params import Id
+from app.contracts.params import Id, Method
 from app.deps import LabDep
 from app.errors import InvalidInput, LabError
 from app.services import job_changes, jobs, listings
@@ -33,7 +33,7 @@ COLUMNS = (
     Column("epochs", "Epochs", numeric=True, shown=False),
     Column("clean", "Clean", numeric=True),
     Column("robust", "Robust", numeric=True),
-    Column("autoattack", "AutoAttack", numeric=True),
+    Column("autoattack", Method.AUTOATTACK.record.title, numeric=True),
     Column("time", "Took", numeric=True),
     Column("created", "Submitted"),
 )

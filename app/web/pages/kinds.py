@@ -5,12 +5,12 @@ The templates `job_*.html` extend `job.html`, the frame of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import EvaluateParams, Recipe
+from app.contracts.params import EvaluateParams, ImportParams, Recipe
 from app.contracts.results import (
     EvaluationResult,
     ImportModelResult,
@@ -26,6 +26,7 @@ from app.services import ablations, jobs, models
 from app.services.lab import Lab
 from app.web.charts import evaluation, reported, training
 from app.web.charts.base import Figure
+from app.web.forms.entries import entries_of
 from app.web.forms.readable import RowGroup
 from app.web.pages.ablation import AblationView, view_of
 from app.web.pages.evaluation_doubts import origin_of
@@ -33,6 +34,7 @@ from app.web.pages.evaluation_running import ModelSoFar, so_far
 from app.web.pages.evaluation_view import EvaluationView, evaluation_view
 from app.web.pages.job_params import asked_for
 from app.web.pages.recipes import known_recipes, recipes_of
+from app.web.pages.sent_files import sent_file
 from app.web.render import Context
 
 R = TypeVar("R", bound=Result)
@@ -60,6 +62,8 @@ class ImportContext(JobContext):
 
     imported: ImportResult | None
     """What it left."""
+    confirm: tuple[tuple[str, str], ...]
+    """After a preview, as long as the file is here: the fields of a form that imports it."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,17 @@ def _opened(lab: Lab, job: JobView, kind: type[R]) -> tuple[R | None, dict[str, 
 
 def _import(lab: Lab, job: JobView) -> ImportContext:
     result, frame = _opened(lab, job, ImportResult)
-    return ImportContext(**frame, imported=result)
+    return ImportContext(**frame, imported=result, confirm=tuple(_confirm(lab, job)))
+
+
+def _confirm(lab: Lab, job: JobView) -> Iterator[tuple[str, str]]:
+    """The fields of the form that imports what was looked at."""
+    entries = entries_of(ImportParams, job.params)
+    if entries.pop("preview", ()) and sent_file(lab, entries) is not None:
+        for name, values in entries.items():
+            text = "\n".join(values)
+            if text:
+                yield name, text
 
 
 def _import_model(lab: Lab, job: JobView) -> ImportedModelContext:
@@ -193,8 +207,7 @@ def _release(lab: Lab, job: JobView) -> ReleaseContext:
 
 def _train(lab: Lab, job: JobView) -> TrainingContext:
     result, frame = _opened(lab, job, TrainResult)
-    resumable = job.status in jobs.ENDED_EARLY and lab.files.has_checkpoint(job.id)
-    resume = f"{frame['again']}&continue_from={job.id}" if resumable else ""
+    resume = f"{frame['again']}&continue_from={job.id}" if jobs.can_go_on(lab, job) else ""
     return TrainingContext(**frame, trained=result, resume=resume)
 
 

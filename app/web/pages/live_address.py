@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
-from app.contracts.params import Recipe
 from app.web.charts.base import Recipes
 
 
@@ -16,8 +15,8 @@ def live_address(
 
     A clean one is the teacher and a robust one the student, else the first and the last.
     """
-    teacher = next((m for m in models if recipes.get(m) is Recipe.CLEAN), models[0])
-    student = next((m for m in models if recipes.get(m, Recipe.CLEAN).is_robust), models[-1])
+    teacher = next((m for m in models if m in recipes and recipes[m].is_teacher), models[0])
+    student = next((m for m in models if m in recipes and recipes[m].is_robust), models[-1])
     chosen = [
         *(("models", model) for model in dict.fromkeys((teacher, student))),
         ("dataset", dataset),

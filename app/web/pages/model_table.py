@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.contracts.attacks import VALIDATION_ATTACK, Method
 from app.contracts.listings import ModelFilter, ModelOrder
 from app.deps import LabDep
 from app.errors import LabError
@@ -28,10 +29,10 @@ COLUMNS = (
     Column("architecture", "Architecture", sorts=False),
     Column("dataset", "Dataset"),
     Column("held_clean", "Held out, clean", numeric=True),
-    Column("held_robust", "Held out, PGD-10", numeric=True),
+    Column("held_robust", f"Held out, {VALIDATION_ATTACK}", numeric=True),
     Column("clean", "Test, clean", numeric=True),
     Column("robust", "Test, robust", numeric=True),
-    Column("autoattack", "AutoAttack", numeric=True, shown=False),
+    Column("autoattack", Method.AUTOATTACK.record.title, numeric=True, shown=False),
     Column("epochs", "Epochs", numeric=True, shown=False),
     Column("time", "Trained for", numeric=True, shown=False),
     Column("created", "Registered"),

@@ -16,10 +16,10 @@ from app.contracts.results import TrainResult
 from app.contracts.views import DatasetView, JobView, ModelView
 from app.deps import LabDep
 from app.errors import LabError
-from app.services import datasets, jobs, models
+from app.services import datasets, evaluations, jobs, models
 from app.services.lab import Lab
 from app.web.forms.readable import Named, RowGroup, readable
-from app.web.pages.headlines import Headlines, ModelHeadline, headlines, left_by
+from app.web.pages.headlines import Headlines, ModelHeadline, headlines
 from app.web.pages.inputs import IdPath, Posted
 from app.web.pages.job_params import earlier_run
 from app.web.pages.keeping import changes
@@ -72,7 +72,7 @@ _SHOWN_EVALUATIONS = 50
 @router.get("/{model_id}")
 def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
     view = models.get(lab, model_id)
-    evaluations = _evaluations(lab, model_id)
+    measuring = _evaluations(lab, model_id)
     dataset = datasets.of_model(lab, view.card)
     teacher = _held_teacher(lab, view)
     context = ModelContext(
@@ -83,8 +83,8 @@ def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
         expected=any(one.expected is not None for one in view.card.test),
         has_teacher=teacher is not None,
         params=_params(lab, view, dataset, teacher),
-        measured=_measured(lab, model_id, evaluations),
-        evaluations=evaluations,
+        measured=_measured(lab, model_id, measuring),
+        evaluations=measuring,
         students=models.students_of(lab, model_id),
     )
     return render(request, context)
@@ -130,10 +130,10 @@ def _evaluations(lab: Lab, model_id: str) -> tuple[JobView, ...]:
     return jobs.page(lab, kinds=kinds, measures=model_id, page_size=_SHOWN_EVALUATIONS).items
 
 
-def _measured(lab: Lab, model_id: str, evaluations: Sequence[JobView]) -> Measured | None:
+def _measured(lab: Lab, model_id: str, measuring: Sequence[JobView]) -> Measured | None:
     """The model in the latest evaluation that finished."""
-    done = next((job for job in evaluations if job.status is JobStatus.SUCCEEDED), None)
-    found = None if done is None else left_by(lab, done)
+    done = next((job for job in measuring if job.status is JobStatus.SUCCEEDED), None)
+    found = None if done is None else evaluations.left_by(lab, done)
     if done is None or found is None:
         return None
     view = headlines(found, recipes_of(lab, [model.model for model in found.models]))

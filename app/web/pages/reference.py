@@ -24,7 +24,7 @@ from app.web.pages.reference_shapes import (
     resolved,
     shape,
 )
-from app.web.render import Context, render
+from app.web.render import Context, own_address, render
 
 _JSON = "application/json"
 
@@ -85,7 +85,7 @@ def reference(request: Request) -> Response:
     document = request.app.openapi()
     shapes = document["components"]["schemas"]
     parts: dict[str, tuple[Operation, ...]] = {}
-    for tag, operation in _operations(document, str(request.base_url).rstrip("/")):
+    for tag, operation in _operations(document, own_address(request)):
         parts[tag] = (*parts.get(tag, ()), operation)
     context = ReferenceContext(
         parts=parts, shapes=tuple(shape(name, shapes[name]) for name in sorted(shapes))

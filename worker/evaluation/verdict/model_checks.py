@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.contracts.params import Goal, Recipe
+from app.contracts.params import Goal
 from app.contracts.results import Check, Light
 from app.contracts.words import goal as goal_of
 from app.contracts.words import percent
@@ -113,9 +113,9 @@ def finite_gradients(facts: Facts, probe: Probe) -> Check:
 
 def undefended_teacher(facts: Facts, probe: Probe) -> Check:
     name, title = "undefended_teacher", "The same attack defeats an undefended model"
-    if facts.recipe is Recipe.CLEAN:
+    if facts.recipe and facts.recipe.is_teacher:
         correct, n, whose = facts.robust.correct, facts.robust.n, "the model itself, undefended"
-    elif probe.teacher is not None and facts.teacher_recipe is Recipe.CLEAN:
+    elif probe.teacher is not None and facts.teacher_recipe and facts.teacher_recipe.is_teacher:
         correct, n, whose = probe.teacher, probe.images, "the teacher"
     else:
         why = _no_undefended(facts, probe)

@@ -1,0 +1,1 @@
+"""Trainings and evaluations mirrored to where people track experiments."""

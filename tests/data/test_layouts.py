@@ -1,0 +1,648 @@
+"""How archives are understood that people have on disk: parts, names, order, tables, containers."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import pickle
+import struct
+import tarfile
+import unicodedata
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.data.packing import (
+    class_folders,
+    encode,
+    import_files,
+    import_path,
+    kinds,
+    look,
+    pack,
+    pixels,
+    png,
+    train_and_test,
+)
+from worker.data import Dataset, DatasetError
+from worker.data.roles import Part, part_of
+
+Files = dict[str, bytes]
+
+
+def folders(prefix: str, count: int = 3, first: int = 0, names: str = "cat dog") -> Files:
+    return class_folders(prefix, dict.fromkeys(names.split(), count), first_seed=first)
+
+
+def sizes(dataset: Dataset) -> tuple[int, int, int]:
+    """Images to train on, to validate on by the archive's own part, and to test on."""
+    held = dataset.arrays.get("train_held", np.zeros(len(dataset.arrays["train_labels"]), bool))
+    return int((~held).sum()), int(held.sum()), len(dataset.arrays["test_labels"])
+
+
+def refused(tmp_path: Path, files: Files, match: str, kind: str = "zip", **wishes: Any) -> None:
+    with pytest.raises(DatasetError, match=match):
+        import_files(tmp_path, files, kind, **wishes)
+    assert not (tmp_path / "dataset").exists()
+
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("train", Part.TRAIN), ("Training", Part.TRAIN), ("TRAIN", Part.TRAIN),
+        ("seg_train", Part.TRAIN), ("train_data", Part.TRAIN), ("TrainingSet", Part.TRAIN),
+        ("train2017", Part.TRAIN), ("trainset", Part.TRAIN), ("images_train", Part.TRAIN),
+        ("test", Part.TEST), ("Testing", Part.TEST), ("eval", Part.TEST), ("test_32x32", Part.TEST),
+        ("Test Images", Part.TEST), ("val", Part.VALIDATION), ("validation", Part.VALIDATION),
+        ("Valid", Part.VALIDATION), ("dev", Part.VALIDATION), ("seg_pred", Part.UNLABELLED),
+        ("tram", None), ("freight_train", None), ("testudo", None), ("cat", None), ("sample", None),
+        ("value", None), ("training_test", None),
+    ],
+)  # fmt: skip
+def test_names_of_parts(name: str, part: Part | None) -> None:
+    assert part_of(name) is part
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"), ("training", "testing"), ("train_data", "test_data"),
+        ("train", "eval"), ("TRAIN", "Test"), ("asl_alphabet_train", "asl_alphabet_test"),
+        ("trainset", "testset"), ("Train_Images", "Test_Images"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("around", ["", "archive/", "a/b/"])
+def test_parts_by_any_of_their_names(tmp_path: Path, train: str, test: str, around: str) -> None:
+    files = folders(f"{around}{train}/") | folders(f"{around}{test}/", 2, first=50)
+    report, dataset = import_files(tmp_path, files)
+    assert (dataset.class_names, sizes(dataset), kinds(report)) == (
+        ("cat", "dog"),
+        (6, 0, 4),
+        set(),
+    )
+
+
+@pytest.mark.parametrize("validation", ["val", "validation", "VALID"])
+def test_a_validation_part_is_used_as_such(tmp_path: Path, validation: str) -> None:
+    files = train_and_test(cat=4, dog=4) | folders(f"{validation}/", 2, first=500)
+    report, dataset = import_files(tmp_path, files)
+    assert (sizes(dataset), kinds(report)) == ((8, 4, 4), set())
+    held = {image.tobytes() for image in dataset.split("validation").images}
+    assert held == {pixels(500 + n).tobytes() for n in range(4)}
+    assert not held & {image.tobytes() for image in dataset.split("train").images}
+    assert report.held_counts == (2, 2)
+
+
+@pytest.mark.parametrize(("train", "validation"), [("train", "val"), ("training", "validation")])
+def test_a_validation_part_alone_is_the_test_part_and_said(
+    tmp_path: Path, train: str, validation: str
+) -> None:
+    files = folders(f"{train}/", 4) | folders(f"{validation}/", 2, first=500)
+    report, dataset = import_files(tmp_path, files)
+    assert (sizes(dataset), kinds(report)) == ((8, 0, 4), {"validation_is_test"})
+
+
+@pytest.mark.parametrize("test", ["test", "seg_test", "a/Testing", "pets_test"])
+def test_a_test_part_alone_is_for_evaluation(tmp_path: Path, test: str) -> None:
+    report, dataset = import_files(tmp_path, folders(f"{test}/", 4))
+    assert (sizes(dataset), kinds(report)) == ((0, 0, 8), {"evaluation_only"})
+    assert report.train_counts == (0, 0)
+    assert len(dataset.split("train")) == len(dataset.split("validation")) == 0
+
+
+def test_parts_within_folders_of_their_own_name_and_pictures_to_predict(tmp_path: Path) -> None:
+    files = (
+        folders("seg_train/seg_train/", 4)
+        | folders("seg_test/seg_test/", 2, first=50)
+        | {f"seg_pred/seg_pred/{n}.png": png(90 + n) for n in range(3)}
+    )
+    report, dataset = import_files(tmp_path, files)
+    assert (sizes(dataset), kinds(report)) == ((8, 0, 4), {"folder_left_out"})
+    assert report.left_out == {"pictures outside of class folders": 3}
+
+
+def test_an_archive_within_itself_counts_once(tmp_path: Path) -> None:
+    files = train_and_test("xray/", cat=4, dog=4) | train_and_test("xray/xray/", cat=4, dog=4)
+    report, dataset = import_files(tmp_path, files)
+    assert (sizes(dataset), kinds(report)) == ((8, 0, 4), {"folder_left_out"})
+
+
+def test_parts_beside_classes_are_said(tmp_path: Path) -> None:
+    files = train_and_test(cat=4, dog=4) | folders("", 5, first=900, names="bird eel")
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("cat", "dog")
+    said = [w.text for w in report.warnings if w.kind == "folder_left_out"]
+    assert len(said) == 2
+    assert "bird" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "match"),
+    [
+        (folders("original/") | folders("augmented/"), "hold the same subfolders"),
+        (folders("fold1/") | folders("fold2/") | folders("fold3/"), "hold the same subfolders"),
+        (train_and_test("bottle/", cat=3, dog=3) | train_and_test("cable/", cat=3, dog=3),
+         "several places: bottle, cable"),
+        (train_and_test(cat=3, dog=3) | folders("testing/"), "look like the test part"),
+        ({"train/a.png": png(0), "train/b.png": png(1), "test/c.png": png(2)},
+         "train are not in class folders"),
+        (folders("Train/", 2) | folders("train/", 2) | folders("test/", 2), "look like the train"),
+    ],
+)  # fmt: skip
+def test_parts_are_never_taken_for_classes(tmp_path: Path, files: Files, match: str) -> None:
+    refused(tmp_path, files, match)
+
+
+def test_a_flat_test_part_has_no_labels_and_is_said(tmp_path: Path) -> None:
+    files = folders("train/", 5) | {f"test/{n}.png": png(90 + n) for n in range(4)}
+    report, dataset = import_files(tmp_path, files)
+    assert (sizes(dataset), kinds(report)) == ((8, 0, 2), {"folder_left_out", "test_drawn"})
+
+
+def test_folders_numbered_like_shares_are_said(tmp_path: Path) -> None:
+    report, _ = import_files(tmp_path, folders("", 3, names="images_part_1 images_part_2"))
+    assert "numbered_folders" in kinds(report)
+
+
+def test_why_images_were_left_out_is_said_when_the_import_fails(tmp_path: Path) -> None:
+    files = train_and_test(cat=5, dog=1) | {"train/dog/1.png": b"?", "train/dog/2.png": png(9)[:90]}
+    refused(
+        tmp_path,
+        files,
+        r"train: dog\. Left out: pictures that are not of a picture format \(1\), pictures that "
+        r"are damaged \(1\)",
+    )
+    refused(tmp_path, {"cat/1.heic": b"x", "dog/2.heic": b"x"}, "HEIC files, which are not read")
+
+
+# Names
+
+
+def zip_of(path: Path, files: Files, *, raw: bool = False, system: int = 3) -> Path:
+    """A zip whose names are written as given; with `raw` in UTF-8, and it does not say so."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            info = zipfile.ZipInfo(name)
+            info.create_system = system
+            archive.writestr(info, data)
+    if raw:
+        content = bytearray(path.read_bytes())
+        for mark, flags in ((b"PK\3\4", 7), (b"PK\1\2", 9)):
+            at = content.find(mark)
+            while at >= 0:
+                content[at + flags] &= ~0x08  # bit 11 of the flags
+                at = content.find(mark, at + 4)
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(("system", "readme"), [(0, "a/b.txt"), (3, "b.txt")])
+def test_backslashes_of_windows_are_separators(tmp_path: Path, system: int, readme: str) -> None:
+    files = {n.replace("/", "\\"): d for n, d in train_and_test(cat=4, dog=4).items()}
+    path = zip_of(tmp_path / "a.zip", files | {readme: b"x"}, system=system)
+    _, dataset = import_path(path, tmp_path / "dataset")
+    assert (dataset.class_names, sizes(dataset)) == (("cat", "dog"), (8, 0, 4))
+
+
+def test_names_in_utf8_without_the_flag(tmp_path: Path) -> None:
+    files = folders("", 3, names="Käfer Straße")
+    report, dataset = import_path(zip_of(tmp_path / "a.zip", files, raw=True), tmp_path / "dataset")
+    assert dataset.class_names == ("Käfer", "Straße")
+    assert "names_guessed" not in kinds(report)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("cp850", "Größe"), ("cp932", "日本語"), ("cp1251", "Кошка")]
+)
+def test_names_in_another_encoding_are_said_and_chosen(
+    tmp_path: Path, encoding: str, name: str
+) -> None:
+    raw = name.encode(encoding)
+    files = {f"{'x' * len(raw)}/{n}.png": png(n) for n in range(3)} | folders("", names="dog")
+    path = zip_of(tmp_path / "a.zip", files)
+    path.write_bytes(path.read_bytes().replace(b"x" * len(raw) + b"/", raw + b"/"))
+    report, guessed = import_path(path, tmp_path / "guessed")
+    assert "names_guessed" in kinds(report)
+    assert set(guessed.class_names) == {"dog", raw.decode("cp437")}
+    report, chosen = import_path(path, tmp_path / "chosen", encoding=encoding)
+    assert "names_guessed" not in kinds(report)
+    assert set(chosen.class_names) == {"dog", name}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_one_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path, kind: str) -> None:
+    composed, apart = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    assert composed != apart
+    files = (
+        folders("train/", 3, names=f"{composed} dog")
+        | folders("train/", 2, first=50, names=apart)
+        | folders("test/", 2, first=90, names=f"{apart} dog")
+    )
+    _, dataset = import_files(tmp_path, files, kind)
+    assert dataset.class_names == (composed, "dog")
+    assert dataset.info.train_counts == (5, 3)
+
+
+# The order of classes
+
+
+NAMES = "Automobile airplane bird10 bird2"
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [
+        ("natural", ("airplane", "Automobile", "bird2", "bird10")),
+        ("sorted", ("Automobile", "airplane", "bird10", "bird2")),
+        ("file", ("bird2", "bird10", "Automobile", "airplane")),
+    ],
+)
+@pytest.mark.parametrize("listing", ["bird2\nbird10\nAutomobile\nairplane\n",
+                                     "2 Automobile\n0 bird2\n1 bird10\n3 airplane\n",
+                                     "bird2,0\nbird10,1\nAutomobile,2\nairplane,3\n"])  # fmt: skip
+def test_the_order_of_classes_is_chosen(
+    tmp_path: Path, order: str, names: tuple[str, ...], listing: str
+) -> None:
+    files = folders("", 3, names=NAMES)
+    report, dataset = import_files(tmp_path, files | {"classes.txt": listing.encode()}, order=order)
+    assert dataset.class_names == names
+    assert any("order" in note for note in report.notes)
+    for image, label in zip(
+        dataset.arrays["test_images"], dataset.arrays["test_labels"], strict=True
+    ):
+        (name,) = {n for n, d in files.items() if np.array_equal(image, png_pixels(d))}
+        assert name.split("/")[0] == names[label]
+
+
+def png_pixels(data: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_the_classes_may_be_given(tmp_path: Path) -> None:
+    given = ("dog", "eel", "cat")
+    _, dataset = import_files(tmp_path, folders("", names="cat dog eel"), classes=given)
+    assert dataset.class_names == given
+    for wrong in (("dog", "cat"), ("dog", "cat", "cow"), ("dog", "cat", "eel", "eel")):
+        with pytest.raises(DatasetError, match="not those of the archive"):
+            look(tmp_path / "archive", tmp_path / "again", classes=wrong)
+
+
+def test_a_file_is_asked_for_that_is_not_there(tmp_path: Path) -> None:
+    refused(tmp_path, folders(""), "no file that names each class once", order="file")
+
+
+def test_ids_of_wordnet_get_their_words_in_the_order_of_ids(tmp_path: Path) -> None:
+    ids = "n01443537 n02123045 n03126707 n02012849"
+    words = "n01443537\tgoldfish, Carassius auratus\nn02012849\tcrane\nn02123045\ttabby, cat\n" \
+        "n03126707\tcrane\nn09999999\tnothing\n"  # fmt: skip
+    files = folders("train/", 3, names=ids) | folders("val/", 2, first=90, names=ids)
+    _, dataset = import_files(tmp_path, files | {"words.txt": words.encode()})
+    assert dataset.class_names == ("goldfish", "crane (n02012849)", "tabby", "crane (n03126707)")
+    _, plain = import_path(pack(tmp_path / "plain", files), tmp_path / "plain_d")
+    assert plain.class_names == tuple(sorted(ids.split()))
+
+
+# Layouts with tables
+
+
+def test_tiny_imagenet_as_it_is_distributed(tmp_path: Path) -> None:
+    ids = ["n01443537", "n01629819"]
+    files: Files = {
+        "t/wnids.txt": "\n".join(reversed(ids)).encode(),
+        "t/words.txt": b"n01443537\tgoldfish, Carassius auratus\nn01629819\tfire salamander\n",
+    }
+    for k, wnid in enumerate(ids):
+        files[f"t/train/{wnid}/{wnid}_boxes.txt"] = f"{wnid}_0.JPEG\t0\t10\t63\t58\n".encode()
+        for n in range(5):
+            name = f"t/train/{wnid}/images/{wnid}_{n}.JPEG"
+            files[name] = encode(pixels(10 * k + n, 64, 64), "JPEG")
+    lines = [f"val_{n}.JPEG\t{ids[n % 2]}\t0\t32\t44\t62\n" for n in range(6)]
+    files["t/val/val_annotations.txt"] = "".join(lines).encode()
+    for n in range(6):
+        files[f"t/val/images/val_{n}.JPEG"] = encode(pixels(100 + n, 64, 64), "JPEG")
+        files[f"t/test/images/test_{n}.JPEG"] = encode(pixels(200 + n, 64, 64), "JPEG")
+    report, dataset = import_files(tmp_path, files, image_size=64)
+    assert dataset.class_names == ("goldfish", "fire salamander")
+    assert sizes(dataset) == (10, 0, 6)
+    assert dataset.arrays["test_labels"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert kinds(report) == {"folder_left_out", "validation_is_test"}
+    assert report.left_out["pictures outside of class folders"] == 6
+
+
+CSV = "id,breed\n" + "".join(f"p{n},{'pug' if n % 3 else 'husky'}\n" for n in range(12))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", CSV),
+        ("train.csv", CSV.replace(",", ";")),
+        ("trainLabels.tsv", CSV.replace(",", "\t").replace("\n", "\r\n")),
+        ("train/labels.csv",
+         "".join(f"train/p{n}.png,{'pug' if n % 3 else 'husky'}\n" for n in range(12))),
+        ("classes.csv", "filename,husky,pug\n"
+         + "".join(f"p{n}.png,{int(n % 3 == 0)},{int(n % 3 > 0)}\n" for n in range(12))),
+        ("meta.csv", "lesion,image_id,age,dx\n"
+         + "".join(f"L{n},p{n},{n}.5,{'pug' if n % 3 else 'husky'}\n" for n in range(12))),
+        ("labels.csv", "name,label,class_name\n"
+         + "".join(f"p{n},{int(n % 3 > 0)},{'pug' if n % 3 else 'husky'}\n" for n in range(12))),
+    ],
+)  # fmt: skip
+def test_a_table_of_labels_beside_a_folder(tmp_path: Path, name: str, text: str) -> None:
+    files = {f"train/p{n}.png": png(n) for n in range(12)}
+    other = {f"test/q{n}.png": png(90 + n) for n in range(5)}
+    wrong = "id,breed\n" + "".join(f"q{n},pug\n" for n in range(5))
+    files |= other | {name: text.encode(), "sample_submission.csv": wrong.encode()}
+    _, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("husky", "pug")
+    assert np.array(dataset.info.train_counts) + dataset.info.test_counts == pytest.approx([4, 8])
+    labels = {
+        image.tobytes(): int(label)
+        for part in ("train", "test")
+        for image, label in zip(
+            dataset.arrays[f"{part}_images"], dataset.arrays[f"{part}_labels"], strict=True
+        )
+    }
+    assert labels == {pixels(n).tobytes(): int(n % 3 > 0) for n in range(12)}
+
+
+def test_a_table_decides_against_folders_that_are_no_classes(tmp_path: Path) -> None:
+    files = {f"images_part_{n % 2}/p{n}.png": png(n) for n in range(12)}
+    report, dataset = import_files(tmp_path, files | {"labels.csv": CSV.encode()})
+    assert dataset.class_names == ("husky", "pug")
+    assert "labels_by_table" in kinds(report)
+
+
+def test_a_table_that_says_what_folders_say_changes_nothing(tmp_path: Path) -> None:
+    files = train_and_test(cat=4, dog=4)
+    table = "path,label\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in files)
+    report, dataset = import_files(tmp_path, files | {"all.csv": table.encode()})
+    assert (report.layout, sizes(dataset)) == ("class folders", (8, 0, 4))
+
+
+def test_a_column_of_parts_is_used(tmp_path: Path) -> None:
+    rows = [(n, "pug" if n % 2 else "husky", ("train", "train", "valid", "test")[n // 4])
+            for n in range(16)]  # fmt: skip
+    table = "file,label,split\n" + "".join(f"{n}.png,{label},{split}\n" for n, label, split in rows)
+    files = {f"images/{n}.png": png(n) for n in range(16)} | {"labels.csv": table.encode()}
+    _, dataset = import_files(tmp_path, files)
+    assert sizes(dataset) == (8, 4, 4)
+
+
+def test_pictures_without_one_label_are_left_out(tmp_path: Path) -> None:
+    table = CSV + "p0,pug\np11,\n" + "gone,pug\n"
+    table = table.replace("p11,pug\n", "", 1)
+    files = {f"p{n}.png": png(n) for n in range(13)} | {"labels.csv": table.encode()}
+    report, dataset = import_files(tmp_path, files)
+    assert sum(sizes(dataset)) == 10
+    assert report.left_out == {
+        "pictures that labels.csv does not name": 1,
+        "pictures with several labels in labels.csv": 1,
+        "pictures without a label in labels.csv": 1,
+        "files that are no pictures": 1,
+    }
+
+
+def test_columns_that_may_all_be_labels_are_asked_for(tmp_path: Path) -> None:
+    table = "id,colour,shape\n" + "".join(f"p{n},{'ab'[n % 2]},{'cd'[n // 6]}\n" for n in range(12))
+    files = {f"p{n}.png": png(n) for n in range(12)} | {"labels.csv": table.encode()}
+    refused(tmp_path, files, "several columns that may be the label: colour, shape")
+
+
+def test_constant_labels_are_one_class(tmp_path: Path) -> None:
+    table = "id,label\n" + "".join(f"p{n},0\n" for n in range(12))
+    files = {f"p{n}.png": png(n) for n in range(12)} | {"labels.csv": table.encode()}
+    refused(tmp_path, files, "only one class, 0")
+
+
+# WebDataset
+
+
+@pytest.mark.parametrize("label", ["cls", "json", "txt"])
+@pytest.mark.parametrize("named", [True, False])
+def test_webdataset(tmp_path: Path, label: str, named: bool) -> None:
+    files: Files = {}
+    for part, count in (("train", 8), ("test", 4)):
+        for n in range(count):
+            key = f"{part}/{n:06}"
+            files[f"{key}.png"] = png(n + 100 * (part == "test"))
+            text = json.dumps({"label": n % 2, "width": 32}) if label == "json" else f"{n % 2}\n"
+            files[f"{key}.{label}"] = text.encode()
+    files["train/000099.png"] = png(77)
+    if named:
+        files["classnames.txt"] = b"pug\nhusky\n"
+    report, dataset = import_files(tmp_path, files, "tar")
+    assert dataset.class_names == (("pug", "husky") if named else ("0", "1"))
+    assert sizes(dataset) == (8, 0, 4)
+    assert dataset.arrays["test_labels"].tolist() == [0, 0, 1, 1]
+    assert report.left_out["samples without a label"] == 1
+    assert ("unnamed_classes" in kinds(report)) is not named
+
+
+# Files of many images
+
+
+def cifar_batch(count: int, seed: int, **more: Any) -> bytes:
+    images = np.stack([pixels(seed + n) for n in range(count)])
+    data = images.transpose(0, 3, 1, 2).reshape(count, 3072)
+    labels = [n % 3 for n in range(count)]
+    return pickle.dumps({b"data": data, b"labels": labels, b"filenames": ["x"] * count, **more}, 2)
+
+
+def test_cifar_10_for_python_as_it_is_distributed(tmp_path: Path) -> None:
+    names = ["airplane", "automobile", "bird"]
+    files = {
+        f"cifar-10-batches-py/{name}": content
+        for name, content in {
+            "batches.meta": pickle.dumps({"label_names": names}, 2),
+            "data_batch_1": cifar_batch(6, 0),
+            "data_batch_2": cifar_batch(6, 50),
+            "test_batch": cifar_batch(6, 90),
+            "readme.html": b"<html>",
+        }.items()
+    }
+    report, dataset = import_files(tmp_path, files, "tar.gz")
+    assert dataset.class_names == tuple(names)
+    assert sizes(dataset) == (12, 0, 6)
+    assert report.layout == "CIFAR for Python"
+    first = dataset.arrays["test_images"][dataset.arrays["test_labels"] == 0]
+    np.testing.assert_array_equal(first, [pixels(90), pixels(93)])
+    assert {path.name for path in tmp_path.iterdir()} == {"archive", "dataset"}
+
+
+def test_cifar_100_takes_its_fine_labels(tmp_path: Path) -> None:
+    names = [f"fine {n}" for n in range(3)]
+    page = {"fine_label_names": names, "coarse_label_names": ["a", "b"]}
+    batches = {
+        part: cifar_batch(6, seed, fine_labels=[n % 3 for n in range(6)], coarse_labels=[0] * 6)
+        for part, seed in (("train", 0), ("test", 90))
+    }
+    files = {f"cifar-100-python/{n}": d for n, d in batches.items()}
+    files["cifar-100-python/meta"] = pickle.dumps(page, 2)
+    _, dataset = import_files(tmp_path, files, "tar.gz")
+    assert (dataset.class_names, sizes(dataset)) == (tuple(names), (6, 0, 6))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path("/tmp/evil-was-here").touch, ()
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    files = {"c/data_batch_1": pickle.dumps({"data": Evil()}), "c/test_batch": cifar_batch(6, 0)}
+    refused(tmp_path, files, "holds more than images", "tar")
+    assert not Path("/tmp/evil-was-here").exists()
+
+
+def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
+    files = {"c/data_batch_1": cifar_batch(6, 0)[:2000], "c/test_batch": cifar_batch(6, 0)}
+    refused(tmp_path, files, "damaged")
+
+
+def svhn(count: int, seed: int) -> bytes:
+    from scipy.io import savemat
+
+    images = np.stack([pixels(seed + n) for n in range(count)], axis=-1)
+    labels = np.array([10 if n % 10 == 0 else n % 10 for n in range(count)], np.uint8)[:, None]
+    file = io.BytesIO()
+    savemat(file, {"X": images, "y": labels}, do_compression=True)
+    return file.getvalue()
+
+
+def test_svhn_as_it_is_distributed(tmp_path: Path) -> None:
+    files = {"train_32x32.mat": svhn(40, 0), "test_32x32.mat": svhn(20, 100),
+             "extra_32x32.mat": b"not read"}  # fmt: skip
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == tuple("0123456789")
+    assert sizes(dataset) == (40, 0, 20)
+    zeros = dataset.arrays["test_images"][dataset.arrays["test_labels"] == 0]
+    np.testing.assert_array_equal(zeros, [pixels(100), pixels(110)])
+    assert any("extra" in reason for reason in report.left_out)
+
+
+def test_one_mat_alone_is_its_part(tmp_path: Path) -> None:
+    path = tmp_path / "test_32x32.mat"
+    path.write_bytes(svhn(20, 100))
+    report, dataset = import_path(path, tmp_path / "dataset")
+    assert (sizes(dataset), "evaluation_only" in kinds(report)) == ((0, 0, 20), True)
+
+
+def idx(array: np.ndarray) -> bytes:
+    head = b"\0\0\x08" + bytes([array.ndim]) + b"".join(struct.pack(">I", n) for n in array.shape)
+    return head + array.astype(np.uint8).tobytes()
+
+
+def test_mnist_as_it_is_distributed(tmp_path: Path) -> None:
+    files = {}
+    for part, count, seed in (("train", 20, 0), ("t10k", 10, 50)):
+        images = np.stack([pixels(seed + n, 28, 28)[..., 0] for n in range(count)])
+        files[f"{part}-images-idx3-ubyte.gz"] = gzip.compress(idx(images))
+        files[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(idx(np.arange(count) % 5))
+    report, dataset = import_files(tmp_path, files)
+    assert (sizes(dataset), dataset.class_names) == ((20, 0, 10), tuple("01234"))
+    assert {"unnamed_classes", "enlarged"} <= {w.kind for w in report.warnings}
+
+
+@pytest.mark.parametrize("style", ["medmnist", "keras"])
+def test_arrays_of_numpy(tmp_path: Path, style: str) -> None:
+    arrays = {}
+    for part, count, seed in (("train", 12, 0), ("val", 6, 30), ("test", 6, 50)):
+        x, y = (
+            (f"{part}_images", f"{part}_labels")
+            if style == "medmnist"
+            else (f"x_{part}", f"y_{part}")
+        )
+        arrays[x] = np.stack([pixels(seed + n) for n in range(count)])
+        arrays[y] = (np.arange(count) % 3)[:, None]
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    path = tmp_path / "a.npz"
+    path.write_bytes(file.getvalue())
+    for source in (path, pack(tmp_path / "packed", {"a.npz": file.getvalue()})):
+        _, dataset = import_path(source, tmp_path / f"d_{source.name}")
+        assert (sizes(dataset), dataset.num_classes) == ((12, 6, 6), 3)
+
+
+def parquet_shard(count: int, seed: int, *, typed: bool = True, label: int | None = None) -> bytes:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    values = [n % 2 if label is None else label for n in range(count)]
+    rows = {
+        "img": [{"bytes": png(seed + n), "path": f"{n}.png"} for n in range(count)],
+        "label": values if typed else [("pug", "husky")[v] for v in values],
+    }
+    table = arrow.table(rows)
+    features = {
+        "img": {"_type": "Image"},
+        "label": {"_type": "ClassLabel", "names": ["pug", "husky"]},
+    }
+    if typed:
+        about = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": about})
+    file = io.BytesIO()
+    parquet.write_table(table, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_parquet_of_hugging_face(tmp_path: Path, typed: bool) -> None:
+    files = {
+        "data/train-00000-of-00002.parquet": parquet_shard(6, 0, typed=typed),
+        "data/train-00001-of-00002.parquet": parquet_shard(6, 50, typed=typed),
+        "data/test-00000-of-00001.parquet": parquet_shard(4, 90, typed=typed),
+        "data/unlabelled.parquet": parquet_shard(4, 190, label=-1),
+    }
+    if not typed:
+        del files["data/unlabelled.parquet"]
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == (("pug", "husky") if typed else ("husky", "pug"))
+    assert sizes(dataset) == (12, 0, 4)
+    pugs = dataset.arrays["test_images"][
+        dataset.arrays["test_labels"] == dataset.class_names.index("pug")
+    ]
+    np.testing.assert_array_equal(pugs, [pixels(90), pixels(92)])
+    assert report.left_out.get("rows without a label", 0) == (4 if typed else 0)
+
+
+# What is refused by its name
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"Rar!\x1a\x07\1\0", "a RAR archive"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, content: bytes, match: str) -> None:
+    path = tmp_path / "archive.zip"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=match):
+        look(path, tmp_path / "dataset")
+
+
+def test_archives_within_an_archive_are_named(tmp_path: Path) -> None:
+    refused(
+        tmp_path, {"train.zip": b"PK", "test.zip": b"PK"}, "holds archives: test.zip, train.zip"
+    )
+
+
+def test_links_are_said(tmp_path: Path) -> None:
+    path = pack(tmp_path / "archive", train_and_test(cat=3, dog=3), "tar")
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("train/cat/link.png")
+        info.type, info.linkname = tarfile.SYMTYPE, "0.png"
+        archive.addfile(info)
+    assert look(path, tmp_path / "d", keep=False).left_out == {"links": 1}
+    assert not (tmp_path / "d").exists()

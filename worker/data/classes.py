@@ -1,0 +1,136 @@
+"""The order of classes, which decides what each label stands for, and names for ids of WordNet."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from worker.data.errors import DatasetError
+from worker.data.names import Path, name_list, natural_key
+
+if TYPE_CHECKING:
+    from worker.data.layout import Found
+
+Order = str
+"""`natural`, `sorted` by code points, or `file`: that of a list in the archive."""
+_WORDNET = re.compile(r"n\d{8}")
+_NUMBERED = (
+    re.compile(r"\s*(\d+)\s*[\s,:;]\s*(.*\S)\s*"),
+    re.compile(r"\s*(.*\S)\s*[\s,:;]\s*(\d+)\s*"),
+)
+
+
+def ordered(
+    found: "Found",
+    texts: Mapping[Path, str],
+    order: Order,
+    given: Sequence[str] | None,
+    renamed: Mapping[str, str],
+) -> list[str]:
+    """The classes of what was found in the order that is asked for; what that is, is noted.
+
+    Raises DatasetError where a list of classes does not name each of them once.
+    """
+    own = sorted({sample.class_name for sample in found.samples})
+    shown = {renamed.get(name, name) for name in own}
+    if given is not None:
+        return _as_listed(given, shown, "The classes given")
+    listed = dict(_listed(shown, own, texts, renamed))
+    if order == "file":
+        if not listed:
+            raise DatasetError(
+                "The archive has no file that names each class once.",
+                "Add one, such as classes.txt with one class a line, or name the classes.",
+            )
+        path, names = next(iter(listed.items()))
+        found.notes.append(f"Classes are in the order of {path}.")
+        return names
+    if found.order is not None:
+        found.notes.append("Classes are in the order that the source itself gives them.")
+        return [renamed.get(name, name) for name in found.order]
+    by_code_point = [renamed.get(name, name) for name in own]
+    natural = [renamed.get(name, name) for name in sorted(own, key=natural_key)]
+    names = natural if order == "natural" else by_code_point
+    if natural != by_code_point:
+        other = "torchvision's ImageFolder" if order == "natural" else "natural order"
+        mine = "natural order" if order == "natural" else "the order of torchvision's ImageFolder"
+        found.notes.append(f"Classes are in {mine}; {other} sorts them otherwise.")
+    for path, listing in listed.items():
+        if listing != names:
+            found.notes.append(
+                f"{path} names the classes in another order: take it with “from a file”."
+            )
+    return names
+
+
+def _as_listed(names: Sequence[str], shown: set[str], what: str) -> list[str]:
+    wrong = sorted({*names} ^ shown)
+    if wrong or len({*names}) < len(names):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        raise DatasetError(
+            f"{what} are not those of the archive: {name_list(wrong or twice)}.",
+            f"Name each once: {name_list(sorted(shown))}.",
+        )
+    return list(names)
+
+
+def _listed(
+    shown: set[str], own: Sequence[str], texts: Mapping[Path, str], renamed: Mapping[str, str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Files that name each class once, one a line, and the classes in their order."""
+    for path, text in texts.items():
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if not len(own) <= len(lines) <= len(own) + 1:  # a header may stand above
+            continue
+        for names in (lines, lines[1:], *_without_numbers(lines)):
+            spoken = [renamed.get(name, name) for name in names]
+            if len(spoken) == len(shown) and {*spoken} == shown:
+                yield "/".join(path), spoken
+                break
+
+
+def _without_numbers(lines: Sequence[str]) -> Iterator[list[str]]:
+    """Lines such as `3 cat` or `cat,3`, by their numbers."""
+    for pattern, number in zip(_NUMBERED, (1, 2), strict=True):
+        found = [match for line in lines if (match := pattern.fullmatch(line))]
+        found.sort(key=lambda match: int(match[number]))
+        yield [match[3 - number] for match in found]
+
+
+def spoken(names: Sequence[str], texts: Mapping[Path, str]) -> dict[str, str]:
+    """Names for ids of WordNet (`n01443537`) by a file of the archive that has them all.
+
+    Of several synonyms the first; two classes of one name keep their ids behind it.
+    """
+    if not names or not all(_WORDNET.fullmatch(name) for name in names):
+        return {}
+    for path, text in texts.items():
+        known = dict(_words_of_json(text) if path[-1].lower().endswith("json") else _words(text))
+        if all(name in known for name in names):
+            words = {
+                name: known[name].split(",")[0].strip().replace("_", " ")[:80] for name in names
+            }
+            counts = Counter(words.values())
+            return {n: w if counts[w] == 1 else f"{w} ({n})" for n, w in words.items()}
+    return {}
+
+
+def _words(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        fields = line.strip().split(maxsplit=1)
+        if len(fields) == 2 and _WORDNET.fullmatch(fields[0]):
+            yield fields[0], fields[1]
+
+
+def _words_of_json(text: str) -> Iterator[tuple[str, str]]:
+    """`{"0": ["n01440764", "tench"]}`, or `{"n01440764": "tench"}`."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    pairs = [*body.items(), *body.values()] if isinstance(body, dict) else []
+    for pair in pairs:
+        two = isinstance(pair, (list, tuple)) and len(pair) == 2
+        if two and all(isinstance(p, str) for p in pair) and _WORDNET.fullmatch(pair[0]):
+            yield pair[0], pair[1]

@@ -1,0 +1,156 @@
+"""Files that hold many images: CIFAR's pickles, SVHN's .mat, MNIST's idx, .npz and Parquet.
+
+They are read by a process that can do little else (`worker.jobs.unpacking`), which leaves plain
+arrays; what these say is checked here, since that process had hostile bytes in its hands.
+
+    labels.npy (N,) int64        parts.npy (N,) uint8, by `PARTS`
+    pixels.npy (N, H, W, 3) uint8, or else files.bin and ends.npy (N,) int64: pictures end to end
+    about.json: classes (a list of names, or null), kind, notes, warnings, left_out
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.data.errors import DatasetError
+from worker.data.layout import MAX_CLASSES, Contents, Found, Sample, has_suffix
+from worker.data.members import MAX_TOTAL, Archive, Member
+from worker.data.roles import Part
+from worker.data.weaknesses import Weakness
+
+PARTS: tuple[Part | None, ...] = (None, Part.TRAIN, Part.VALIDATION, Part.TEST)
+_CIFAR = re.compile(r"data_batch_\d+|test_batch|batches\.meta|train|test|meta")
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "parquet": (".parquet",),
+    "svhn": ("_32x32.mat",),
+    "idx": ("-ubyte", ".ubyte", "-ubyte.gz"),
+    "npz": (".npz",),
+}
+Unpack = Callable[[str, Sequence[tuple[str, Path]], Path], None]
+"""Read files of a kind, by the names that they have in the archive, into a folder."""
+Read = Callable[[Mapping[int, int]], Iterator[tuple[int, bytes | NDArray[np.uint8] | str]]]
+
+
+@contextmanager
+def open_containers(
+    archive: Archive, contents: Contents, scratch: Path, unpack: Unpack | None
+) -> Iterator[tuple[Found, Read] | None]:
+    """The images in files that hold many, and a way to them; None where there are no such files.
+
+    Args:
+        scratch: where they may lie meanwhile; nothing stays.
+
+    Raises:
+        DatasetError: they cannot be read; says why.
+    """
+    kind, members = _containers(contents)
+    if not members:
+        yield None
+        return
+    if unpack is None:
+        raise DatasetError("Files of many images are not read here.", "Pack class folders.")
+    folder = Path(tempfile.mkdtemp(prefix=".unpacking.", suffix=".partial", dir=scratch))
+    try:
+        files = {m.ordinal: folder / f"{number}.source" for number, m in enumerate(members)}
+        archive.copy(files)
+        target = folder / "unpacked"
+        target.mkdir()
+        unpack(kind, [("/".join(m.path), files[m.ordinal]) for m in members], target)
+        yield _opened(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _containers(contents: Contents) -> tuple[str, list[Member]]:
+    """Files of one kind, where they are what the archive is about."""
+    others = [member for member in contents.others if member.size <= MAX_TOTAL]
+    names = {member.path[-1] for member in others}
+    if "test_batch" in names or {"train", "test", "meta"} <= names:
+        return "cifar", [member for member in others if _CIFAR.fullmatch(member.path[-1])]
+    for kind, suffixes in _KINDS.items():
+        found = [member for member in others if has_suffix(member, suffixes)]
+        if found and len(contents.pictures) < len(found):
+            return kind, found
+    return "", []
+
+
+def _opened(folder: Path) -> tuple[Found, Read]:
+    """What was unpacked. Raises DatasetError where it is not what it has to be."""
+    try:
+        about: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        labels = _array(folder / "labels.npy", np.int64, 1)
+        parts = _array(folder / "parts.npy", np.uint8, 1)
+        read = _reader(folder, len(labels))
+        if len(parts) != len(labels) or (len(parts) and parts.max() >= len(PARTS)):
+            raise ValueError("parts")
+        names = _names(about["classes"], labels)
+        found = Found(
+            kind=str(about["kind"]),
+            samples=[
+                Sample(row, f"image {row}", names[label], PARTS[part])
+                for row, (label, part) in enumerate(
+                    zip(labels.tolist(), parts.tolist(), strict=True)
+                )
+            ],
+            notes=[str(note) for note in about["notes"]],
+            warnings=[Weakness("unpacked", str(text)) for text in about["warnings"]],
+            left_out=Counter({str(k): int(n) for k, n in about["left_out"].items()}),
+        )
+        found.order = [name for name in names if name in {s.class_name for s in found.samples}]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DatasetError(
+            f"The file's images could not be taken ({error}).", "Import them as class folders."
+        ) from error
+    if about["classes"] is None:
+        text = "Labels are numbers without names: classes are called by number."
+        found.warnings.append(Weakness("unnamed_classes", text, len(names)))
+    return found, read
+
+
+def _array(path: Path, kind: type[np.generic], dimensions: int) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype != kind or array.ndim != dimensions:
+        raise ValueError(f"{path.name} is {array.dtype} {array.shape}")
+    return array
+
+
+def _names(listed: Sequence[Any] | None, labels: NDArray[np.int64]) -> list[str]:
+    """The names of classes by number."""
+    if not len(labels) or labels.min() < 0 or labels.max() >= MAX_CLASSES:
+        raise ValueError(f"labels are to lie in 0..{MAX_CLASSES - 1}")
+    most = int(labels.max())
+    names = [str(n) for n in range(most + 1)] if listed is None else [str(name) for name in listed]
+    if len(names) <= most or len({*names}) < len(names):
+        raise ValueError("names of classes do not fit the labels")
+    return names
+
+
+def _reader(folder: Path, count: int) -> Read:
+    if (folder / "pixels.npy").exists():
+        pixels = _array(folder / "pixels.npy", np.uint8, 4)
+        if len(pixels) != count or pixels.shape[-1] != 3:
+            raise ValueError(f"pixels are {pixels.shape}")
+        return lambda wanted: ((row, pixels[ordinal]) for ordinal, row in wanted.items())
+    ends = _array(folder / "ends.npy", np.int64, 1)
+    if len(ends) != count or (np.diff(ends, prepend=0) < 0).any():
+        raise ValueError("pictures do not lie end to end")
+
+    def read(wanted: Mapping[int, int]) -> Iterator[tuple[int, bytes]]:
+        with (folder / "files.bin").open("rb") as file:
+            for ordinal, row in wanted.items():
+                start = int(ends[ordinal - 1]) if ordinal else 0
+                file.seek(start)
+                yield row, file.read(int(ends[ordinal]) - start)
+
+    return read

@@ -1,0 +1,288 @@
+"""Class folders, below folders of parts or without them; flat parts get labels from a table."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from worker.data.errors import DatasetError
+from worker.data.layout import LAYOUT_HINT, Contents, Found, Sample
+from worker.data.members import Member
+from worker.data.names import Path, name_list, natural_key
+from worker.data.roles import Part, part_and_rest, part_of
+from worker.data.tables import Table, tables_of
+from worker.data.weaknesses import Weakness
+
+KIND = "class folders"
+_MOST = 0.9
+"""Share of pictures that a table names, from which on it labels the whole archive."""
+_NUMBERED = re.compile(
+    r"(?:.*[\W_])?(?:fold|part|batch|chunk|shard|vol|volume)[\W_]*\d+", re.IGNORECASE
+)
+
+
+@dataclass
+class _Folder:
+    """A folder, the pictures in it and the folders below it."""
+
+    path: Path
+    pictures: list[Member] = field(default_factory=list)
+    below: dict[str, _Folder] = field(default_factory=dict)
+    count: int = 0
+    """Pictures here and anywhere below."""
+
+    def filled(self) -> list[_Folder]:
+        """Folders right below that have pictures somewhere."""
+        return [child for _, child in sorted(self.below.items()) if child.count]
+
+    def all_pictures(self) -> Iterator[Member]:
+        yield from self.pictures
+        for child in self.below.values():
+            yield from child.all_pictures()
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.path) or "the archive"
+
+
+def class_folders(contents: Contents) -> Found | None:
+    """Pictures by the folders that they lie in, or by a table that names nearly all of them.
+
+    Raises:
+        DatasetError: it cannot be told what is a class.
+    """
+    if not contents.pictures:
+        return None
+    tables = tables_of(contents)
+    whole = next((table for table in tables if table.covers(contents.pictures) >= _MOST), None)
+    if whole is not None and not whole.agrees(contents.pictures):
+        return _by_table(whole, contents)
+    found = Found(KIND, [])
+    top = _tree(contents)
+    place = _place_of_parts(top)
+    if place is None:
+        _take_classes(found, _first_classes(top), None)
+    else:
+        _take_parts(found, place, tables)
+    taken = {sample.ordinal for sample in found.samples}
+    _tell_left_out(found, contents, taken, place)
+    return found
+
+
+def _by_table(table: Table, contents: Contents) -> Found:
+    found = table.found(contents.pictures)
+    places = {p.path[:-1] for p in contents.pictures if not any(map(part_of, p.path[:-1]))}
+    if len(places) > 1:
+        text = f"{table.name} says what pictures show; names of folders are not used for that."
+        found.warnings.append(Weakness("labels_by_table", text, len(places)))
+    return found
+
+
+def _tree(contents: Contents) -> _Folder:
+    top = _Folder(())
+    for path in sorted(contents.folders):
+        _at(top, path)
+    seen = set()
+    for picture in contents.pictures:
+        folder = _at(top, picture.path[:-1])
+        # Of a name that comes twice the first: unpacking would have overwritten it.
+        if picture.raw not in seen:
+            seen.add(picture.raw)
+            folder.pictures.append(picture)
+    _count(top)
+    return top
+
+
+def _at(folder: _Folder, path: Path) -> _Folder:
+    for name in path:
+        if name not in folder.below:
+            folder.below[name] = _Folder((*folder.path, name))
+        folder = folder.below[name]
+    return folder
+
+
+def _count(folder: _Folder) -> int:
+    folder.count = len(folder.pictures) + sum(map(_count, folder.below.values()))
+    return folder.count
+
+
+# Parts
+
+
+def _place_of_parts(top: _Folder) -> _Folder | None:
+    """The folder that holds the parts: the highest that has any."""
+    level = [top]
+    while level:
+        places = [folder for folder in level if _parts_in(folder)]
+        if len(places) > 1:
+            raise DatasetError(
+                f"Folders of parts, such as train and test, lie in several places: "
+                f"{name_list(place.name for place in places)}.",
+                "Pack one of them, or bring their parts together.",
+            )
+        if places:
+            return places[0]
+        level = [child for folder in level for child in folder.filled()]
+    return None
+
+
+def _parts_in(folder: _Folder) -> dict[Part, list[_Folder]]:
+    """The parts that lie side by side in a folder, by their names.
+
+    A name that says more than its part counts where another one says the same of another part, or
+    where it stands alone. Folders without class folders are parts only beside one that has them, or
+    where all that is there has the name of a part.
+    """
+    children = folder.filled()
+    by_rest: dict[str, dict[Part, list[_Folder]]] = {}
+    for child in children:
+        part = part_of(child.path[-1])
+        said = (part, "") if part is not None else part_and_rest(child.path[-1])
+        if said is not None:
+            by_rest.setdefault(said[1], {}).setdefault(said[0], []).append(child)
+    for rest, parts in sorted(by_rest.items(), key=lambda item: (-len(item[1]), item[0])):
+        named = [child for each in parts.values() for child in each]
+        deep = any(child.filled() for child in named)
+        alone = len(named) == len(children)
+        if (not rest or len(parts) > 1 or alone) and (deep or (alone and len(parts) > 1)):
+            return parts
+    return {}
+
+
+def _take_parts(found: Found, place: _Folder, tables: Sequence[Table]) -> None:
+    parts = _parts_in(place)
+    for part, folders in parts.items():
+        if len(folders) > 1:
+            raise DatasetError(
+                f"Several folders look like the {part} part: "
+                f"{name_list(folder.name for folder in folders)}.",
+                "Leave one, or bring them together.",
+            )
+    roles = {part: folders[0] for part, folders in parts.items()}
+    for folder in [roles.pop(Part.UNLABELLED)] if Part.UNLABELLED in roles else []:
+        _leave(found, folder, "in a folder of pictures to predict, which have no labels")
+    flat = []
+    for part, folder in roles.items():
+        inner = _unwrapped(folder)
+        if inner.filled():
+            _take_classes(found, inner, part)
+        elif not _take_table(found, inner, part, tables):
+            flat.append((part, folder))
+    for part, folder in sorted(flat, key=lambda each: each[0] is not Part.TRAIN):
+        if part is Part.TRAIN or not found.samples:
+            raise DatasetError(
+                f"The pictures in {folder.name} are not in class folders, and no table says what "
+                "they show.",
+                "Pack one folder a class, or add a table with the columns filename and label.",
+            )
+        _leave(found, folder, f"in {folder.name}, which has no class folders: they have no labels")
+    used = {folder.path for folder in roles.values()}
+    for child in place.filled():
+        if child.path not in used and part_of(child.path[-1]) is None:
+            _leave(found, child, f"in {child.name}, beside the parts")
+
+
+def _unwrapped(folder: _Folder) -> _Folder:
+    """Down to where the class folders are: some archives have seg_train/seg_train/forest."""
+    children = folder.filled()
+    while not folder.pictures and len(children) == 1:
+        (inner,) = children
+        if (
+            not inner.filled()
+            and not part_of(inner.path[-1])
+            and inner.path[-1].lower() != "images"
+        ):
+            break
+        folder, children = inner, inner.filled()
+    return folder
+
+
+def _leave(found: Found, folder: _Folder, why: str) -> None:
+    """Leave out all pictures of a folder, and say so."""
+    text = f"Pictures left out because they lie {why}: {folder.count:,}."
+    found.warnings.append(Weakness("folder_left_out", text, folder.count))
+
+
+def _take_table(found: Found, folder: _Folder, part: Part, tables: Sequence[Table]) -> bool:
+    """Whether a table labels most of a flat part; its pictures are taken."""
+    pictures = list(folder.all_pictures())
+    for table in tables:
+        if table.covers(pictures) >= 0.5:
+            more = table.found(pictures)
+            found.samples += [sample._replace(part=part) for sample in more.samples]
+            found.notes += more.notes
+            found.warnings += more.warnings
+            found.left_out += more.left_out
+            return True
+    return False
+
+
+# Classes
+
+
+def _first_classes(top: _Folder) -> _Folder:
+    """The folder that the classes lie in: the first on the way down that has more than one."""
+    folder = top
+    while len(children := folder.filled()) == 1 and any(c.filled() for c in children):
+        folder = children[0]
+    return folder
+
+
+def _take_classes(found: Found, root: _Folder, part: Part | None) -> None:
+    children = sorted(root.below.values(), key=lambda child: natural_key(child.path[-1]))
+    if part is None:
+        _check_siblings(children)
+    if empty := [child.path[-1] for child in children if not child.count]:
+        raise DatasetError(
+            f"Class folders without images: {name_list(empty)}.",
+            "Add PNG or JPEG images to them, or remove the folders.",
+        )
+    for child in children:
+        found.samples += [
+            Sample(picture.ordinal, "/".join(picture.path), child.path[-1], part)
+            for picture in child.all_pictures()
+        ]
+
+
+def _check_siblings(children: Sequence[_Folder]) -> None:
+    """Refuse folders that are no classes, by what lies in them and by their names."""
+    inner = Counter(name for child in children for name in {f.path[-1] for f in child.filled()})
+    alike = [
+        child for child in children
+        if sum(inner[f.path[-1]] > 1 for f in child.filled()) > 1
+    ]  # fmt: skip
+    if len(alike) > 1:
+        shared = sorted(name for name, count in inner.items() if count > 1)
+        raise DatasetError(
+            f"The folders {name_list(c.path[-1] for c in alike)} hold the same subfolders "
+            f"({name_list(shared)}): they look like parts of a dataset, not like classes.",
+            "Name the parts train, validation and test, or pack one of them.",
+        )
+    for child in children:
+        if any(part_of(below.path[-1]) for below in child.filled()):
+            raise DatasetError("There are train or test folders inside class folders.", LAYOUT_HINT)
+
+
+def _tell_left_out(
+    found: Found, contents: Contents, taken: set[int], place: _Folder | None
+) -> None:
+    names = {sample.class_name for sample in found.samples}
+    if len(names) > 1 and all(_NUMBERED.fullmatch(name) for name in names):
+        text = (
+            f"The folders {name_list(sorted(names, key=natural_key))} are named like shares of one "
+            "whole; each is taken as a class."
+        )
+        found.warnings.append(Weakness("numbered_folders", text, len(names)))
+    seen: set[str] = set()
+    for picture in contents.pictures:
+        twice = picture.raw in seen
+        seen.add(picture.raw)
+        if picture.ordinal not in taken:
+            reason = (
+                "pictures of a name that comes twice"
+                if twice
+                else "pictures outside of class folders"
+            )
+            found.left_out[reason] += 1

@@ -1,0 +1,299 @@
+"""Tables that name pictures and say what they show: CSV, TSV, and lists separated by spaces."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from worker.data.errors import DatasetError
+from worker.data.layout import Contents, Found, Sample
+from worker.data.members import Member
+from worker.data.names import Path, name_list, printable
+from worker.data.roles import Part, part_and_rest, part_of
+
+_LABELS = (
+    "label", "labels", "class", "classname", "category", "target", "breed", "species", "y", "dx",
+    "diagnosis", "finegrainedlabel", "classid", "labelid", "labelname", "categoryname",
+    "categoryid",
+)  # fmt: skip
+"""What a column of labels is called, without spaces and punctuation."""
+_SPLITS = ("split", "set", "subset", "partition", "usage", "fold", "dataset", "datasets")
+_ABOUT = (
+    "label", "labels", "annotation", "annotations", "metadata", "gt", "groundtruth", "list", "info",
+)  # fmt: skip
+_SAMPLE_OF_ANSWERS = ("submission", "samplesubmission")
+_SAMPLED = 500
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one file says of pictures."""
+
+    name: str
+    column: str
+    """That of the labels, as it is called there."""
+    labels: Mapping[int, str]
+    """By the ordinals of pictures; empty where a row has none."""
+    parts: Mapping[int, Part | None]
+    torn: frozenset[int]
+    """Pictures that several rows give different labels."""
+
+    def covers(self, pictures: Sequence[Member]) -> float:
+        """The share of pictures that it names."""
+        return sum(p.ordinal in self.labels for p in pictures) / max(1, len(pictures))
+
+    def agrees(self, pictures: Sequence[Member]) -> bool:
+        """Whether the labels are the folders that the pictures lie in."""
+        said = [(self.labels[p.ordinal].casefold(), p.path[:-1]) for p in pictures
+                if p.ordinal in self.labels]  # fmt: skip
+        same = sum(label in (part.casefold() for part in path) for label, path in said)
+        return same >= 0.95 * len(said)
+
+    def found(self, pictures: Sequence[Member]) -> Found:
+        """The pictures that it labels."""
+        found = Found(f"a table of labels, {self.name}", [])
+        for picture in pictures:
+            label = self.labels.get(picture.ordinal)
+            if label is None:
+                found.left_out[f"pictures that {self.name} does not name"] += 1
+            elif picture.ordinal in self.torn:
+                found.left_out[f"pictures with several labels in {self.name}"] += 1
+            elif not label:
+                found.left_out[f"pictures without a label in {self.name}"] += 1
+            else:
+                part = self.parts[picture.ordinal]
+                name = "/".join(picture.path)
+                found.samples.append(Sample(picture.ordinal, name, label, part))
+        if any(sample.part is not None for sample in found.samples):
+            found.samples = [s._replace(part=s.part or Part.TRAIN) for s in found.samples]
+        found.notes.append(f"Labels are those of the column “{self.column}” of {self.name}.")
+        return found
+
+
+def tables_of(contents: Contents) -> list[Table]:
+    """The tables of an archive that name pictures of it, those that name most first.
+
+    Raises DatasetError where one names pictures and it cannot be told which column labels them.
+    """
+    index = _Index(contents.pictures)
+    found = []
+    for path, text in contents.texts.items():
+        words = "".join(re.findall("[a-z]+", path[-1].rpartition(".")[0].lower()))
+        if path[-1].lower().endswith(".json") or words.endswith(_SAMPLE_OF_ANSWERS):
+            continue
+        table = _table(path, _rows(text), index)
+        if table is not None:
+            found.append(table)
+    return sorted(found, key=lambda table: -len(table.labels))
+
+
+def _rows(text: str) -> list[list[str]]:
+    """Cells by rows, at the separator that makes the same number of several cells in most rows."""
+    lines = text.splitlines()
+    sample = [line for line in lines[:50] if line.strip()]
+    best, cells = ",", 1
+    for separator in (",", "\t", ";", " "):
+        counts = Counter(len(row) for row in csv.reader(sample, delimiter=separator))
+        usual, times = counts.most_common(1)[0] if counts else (1, 0)
+        if usual > cells and times >= 0.8 * len(sample):
+            best, cells = separator, usual
+    if cells < 2:
+        return []
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=best)]
+    except csv.Error:
+        return []
+    return [row for row in rows if len(row) == cells]
+
+
+class _Index:
+    """Finds pictures by what tables call them: a path, a name, or a name without its suffix."""
+
+    def __init__(self, pictures: Sequence[Member]) -> None:
+        self._by_name: dict[str, list[Member]] = defaultdict(list)
+        for picture in pictures:
+            name = picture.path[-1].casefold()
+            self._by_name[name].append(picture)
+            self._by_name[name.rpartition(".")[0]].append(picture)
+
+    def find(self, said: str, table: Path) -> Member | None:
+        """The picture; of several of a name the one that the path or the table's own name tells."""
+        parts = [
+            p for p in PurePosixPath(said.replace("\\", "/").casefold()).parts if p not in "./"
+        ]
+        if not parts:
+            return None
+        found = self._by_name.get(parts[-1], [])
+        if len(found) > 1 and len(parts) > 1:
+            found = [m for m in found if _ends(m, parts[:-1])]
+        if len(found) > 1:
+            inside = [m for m in found if m.path[: len(table) - 1] == table[:-1]]
+            found = inside or found
+        if len(found) > 1 and (mine := _part_of_table(table[-1])) is not None:
+            found = [m for m in found if _part_of_path(m.path[:-1]) is mine]
+        return found[0] if len(found) == 1 else None
+
+
+def _ends(member: Member, parts: Sequence[str]) -> bool:
+    return [p.casefold() for p in member.path[:-1]][-len(parts) :] == list(parts)
+
+
+def _part_of_path(path: Path) -> Part | None:
+    return next((part for name in path if (part := part_of(name)) is not None), None)
+
+
+def _part_of_table(name: str) -> Part | None:
+    """Of `train.csv`, `trainLabels.csv`, `val_annotations.txt`."""
+    stem = name.rpartition(".")[0]
+    part = part_of(stem)
+    said = part_and_rest(stem) if part is None else None
+    return said[0] if said is not None and said[1].replace(" ", "") in _ABOUT else part
+
+
+def _table(path: Path, rows: list[list[str]], index: _Index) -> Table | None:
+    if not rows:
+        return None
+    sample = rows[1 : 1 + _SAMPLED] or rows
+    columns = range(len(rows[0]))
+    hits = [sum(index.find(row[c], path) is not None for row in sample) for c in columns]
+    key = max(columns, key=lambda c: hits[c])
+    if hits[key] < 0.5 * len(sample):
+        return None
+    has_head = index.find(rows[0][key], path) is None
+    head = rows[0] if has_head else [f"{c + 1}" for c in columns]
+    body = rows[1:] if has_head else rows
+    split = next((c for c in columns if has_head and _plain(head[c]) in _SPLITS and c != key
+                  and _are_parts(body, c)), None)  # fmt: skip
+    others = [c for c in columns if c not in (key, split)]
+    name = "/".join(path)
+    labels = _labels(name, head, body, others, has_head)
+    if labels is None:
+        return None
+    return _filled(path, head, labels, body, key, split, index)
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\W_]+", "", word.casefold())
+
+
+def _are_parts(body: Sequence[Sequence[str]], column: int) -> bool:
+    values = {row[column] for row in body}
+    return len(values) <= 10 and any(_named_part(value) for value in values)
+
+
+def _named_part(value: str) -> Part | None:
+    said = part_of(value) or part_and_rest(value)
+    return said[0] if isinstance(said, tuple) else said
+
+
+@dataclass(frozen=True)
+class _Labels:
+    column: str
+    of_row: Sequence[str]
+
+
+def _labels(
+    name: str, head: Sequence[str], body: list[list[str]], others: Sequence[int], has_head: bool
+) -> _Labels | None:
+    """The labels of all rows; None where the table has none.
+
+    Raises DatasetError where several columns could be meant.
+    """
+    one_hot = _one_hot(head, body, others) if has_head else None
+    if one_hot is not None:
+        return one_hot
+    named = [c for c in others if _plain(head[c]) in _LABELS] if has_head else []
+    candidates = named or (others if len(others) == 1 else
+                           [c for c in others if _could_label(body, c, has_head)])  # fmt: skip
+    if len(candidates) > 1:
+        candidates = _same(body, candidates)
+    if not candidates:
+        return None
+    if len(candidates) > 1:
+        raise DatasetError(
+            f"{name} has several columns that may be the label: "
+            f"{name_list(head[c] for c in candidates)}.",
+            "Keep the column of file names and the one with the class.",
+        )
+    (column,) = candidates
+    values = [row[column] for row in body]
+    missing = {"", "nan", "none", "null", "?", "-1"}
+    of_row = ["" if value.casefold() in missing else value for value in values]
+    return _Labels(printable(head[column]), _as_integers(of_row))
+
+
+def _as_integers(values: Sequence[str]) -> Sequence[str]:
+    """`3.0` is `3` where all are whole numbers."""
+    if all(re.fullmatch(r"\d+\.0+", value) for value in values if value):
+        return [value.partition(".")[0] for value in values]
+    return values
+
+
+def _one_hot(
+    head: Sequence[str], body: Sequence[Sequence[str]], others: Sequence[int]
+) -> _Labels | None:
+    """A column a class, with a one in that of the row's."""
+    if len(others) < 2:
+        return None
+    labels = []
+    for row in body:
+        ones = [c for c in others if row[c] in ("1", "1.0", "True", "true")]
+        zeros = sum(row[c] in ("0", "0.0", "False", "false") for c in others)
+        if len(ones) + zeros < len(others):
+            return None
+        labels.append(head[ones[0]] if len(ones) == 1 else "")
+    return _Labels(name_list(head[c] for c in others), labels)
+
+
+def _could_label(body: Sequence[Sequence[str]], column: int, has_head: bool) -> bool:
+    """Values that come again and again, and without a head no measures."""
+    values = {row[column] for row in body}
+    words = any(not _NUMBER.fullmatch(value) for value in values if value)
+    return 2 <= len(values) <= len(body) / 2 and (words or has_head)
+
+
+def _same(body: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
+    """One of columns that say the same, such as a name and its number: the one with words."""
+    first = columns[0]
+    for column in columns[1:]:
+        pairs = {(row[first], row[column]) for row in body}
+        if len(pairs) > len({a for a, _ in pairs}) or len(pairs) > len({b for _, b in pairs}):
+            return list(columns)
+    wordy = [c for c in columns if any(not _NUMBER.fullmatch(row[c]) for row in body)]
+    return [wordy[0] if wordy else first]
+
+
+def _filled(
+    path: Path,
+    head: Sequence[str],
+    labels: _Labels,
+    body: Sequence[Sequence[str]],
+    key: int,
+    split: int | None,
+    index: _Index,
+) -> Table:
+    mine = _part_of_table(path[-1])
+    said: dict[int, str] = {}
+    parts: dict[int, Part | None] = {}
+    torn = set()
+    for row, label in zip(body, labels.of_row, strict=True):
+        picture = index.find(row[key], path)
+        if picture is None:
+            continue
+        if said.setdefault(picture.ordinal, label) != label:
+            torn.add(picture.ordinal)
+        by_row = None if split is None else _named_part(row[split])
+        parts[picture.ordinal] = by_row or _part_of_path(picture.path[:-1]) or mine
+    return Table(printable("/".join(path)), labels.column, said, parts, frozenset(torn))
+
+
+def lines_of(texts: Mapping[Path, str], *stems: str) -> Iterator[list[str]]:
+    """The lines of texts that are called so, without their suffixes."""
+    for path, text in texts.items():
+        if path[-1].rpartition(".")[0].lower() in stems:
+            yield [line.strip() for line in text.splitlines() if line.strip()]

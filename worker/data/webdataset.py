@@ -1,0 +1,113 @@
+"""WebDataset: a tar of samples, each a picture and a label that share their name up to the dot."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from worker.data.errors import DatasetError
+from worker.data.layout import Contents, Found, Sample
+from worker.data.members import Member
+from worker.data.names import printable
+from worker.data.roles import Part, part_and_rest, part_of
+from worker.data.tables import lines_of
+from worker.data.weaknesses import Weakness
+
+_LABELS = ("cls", "json", "txt", "label")
+_LONGEST = 4096  # bytes of a label
+_KEYS = ("label", "cls", "class", "target", "class_id", "label_id")
+_MOST = 0.5
+
+
+def webdataset(contents: Contents) -> Found | None:
+    """Samples such as 000017.jpg and 000017.cls; `.json` and `.txt` hold labels too.
+
+    Raises DatasetError where labels cannot be read.
+    """
+    labels = _label_files(contents)
+    if labels is None:
+        return None
+    texts = {}
+    for ordinal, data in contents.read({m.ordinal: m.ordinal for m in labels.values()}):
+        if isinstance(data, bytes):
+            texts[ordinal] = data
+    found = Found("WebDataset samples", [])
+    pictures = set()
+    for picture in contents.pictures:
+        member = labels.get(_key(picture))
+        label = "" if member is None else _label(texts.get(member.ordinal, b""), member)
+        if not label or picture.raw in pictures:
+            found.left_out[
+                "samples without a label" if not label else "samples that come twice"
+            ] += 1
+            continue
+        pictures.add(picture.raw)
+        part = next((p for name in picture.path[:-1] if (p := _part(name)) is not None), None)
+        found.samples.append(Sample(picture.ordinal, "/".join(picture.path), label, part))
+    _name_numbers(found, contents)
+    return found
+
+
+def _label_files(contents: Contents) -> Mapping[tuple[str, ...], Member] | None:
+    """By key, of the first suffix that labels most pictures."""
+    keys = {_key(picture) for picture in contents.pictures}
+    by_suffix: dict[str, dict[tuple[str, ...], Member]] = defaultdict(dict)
+    for member in contents.others:
+        suffix = member.path[-1].lower().partition(".")[2]
+        if suffix in _LABELS and _key(member) in keys and member.size <= _LONGEST:
+            by_suffix[suffix][_key(member)] = member
+    for suffix in _LABELS:
+        if keys and len(by_suffix[suffix]) >= _MOST * len(keys):
+            return by_suffix[suffix]
+    return None
+
+
+def _key(member: Member) -> tuple[str, ...]:
+    return (*member.path[:-1], member.path[-1].partition(".")[0])
+
+
+def _part(name: str) -> Part | None:
+    said = part_and_rest(name)
+    return part_of(name) or (said[0] if said else None)
+
+
+def _label(data: bytes, member: Member) -> str:
+    text = data.decode("utf-8", "replace").strip()
+    if not member.path[-1].lower().endswith("json"):
+        return text if len(text.splitlines()) == 1 else ""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(body, dict):
+        return ""
+    value = next((body[key] for key in _KEYS if key in body), "")
+    return str(value) if isinstance(value, (str, int)) else ""
+
+
+def _name_numbers(found: Found, contents: Contents) -> None:
+    """Numbers get the names of a list of classes, where there is one."""
+    numbers = {sample.class_name for sample in found.samples}
+    if not numbers:
+        raise DatasetError(
+            "No sample's label can be read.",
+            "A .cls holds a number or a name; a .json has a field label.",
+        )
+    if not all(number.isdecimal() for number in numbers):
+        return
+    listed = next(lines_of(contents.texts, "classnames", "class_names", "classes", "labels"), None)
+    most = max(map(int, numbers))
+    if listed is None or most >= len(listed):
+        text = "Labels are numbers, and no list names their classes: they are called by number."
+        found.warnings.append(Weakness("unnamed_classes", text, len(numbers)))
+        return
+    found.samples = [s._replace(class_name=listed[int(s.class_name)]) for s in found.samples]
+    found.order = _in_order(listed, {sample.class_name for sample in found.samples})
+    found.notes.append(
+        f"Labels are numbers; their names are those listed: {printable(listed[0])}, …"
+    )
+
+
+def _in_order(listed: Sequence[str], used: set[str]) -> list[str]:
+    return [name for name in listed if name in used]
