@@ -37,8 +37,8 @@ def submit(
     """Store the file of a job of `kind`, and start the job: `start` is given the upload's id.
 
     Where the file or the job is refused, neither stays; a file whose job is refused with `keeps`
-    does, for another try, as long as any that no job takes. Raises what storing the file raises, and
-    the LabError of `start`.
+    does, for another try, as long as any that no job takes. Raises what storing the file raises,
+    and the LabError of `start`.
     """
     upload_id = _SAVE[kind](lab, stream, filename)
     try:

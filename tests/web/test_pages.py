@@ -177,7 +177,7 @@ def test_an_address_that_was_never_one_says_so_in_words(client: httpx.Client, pa
         assert said not in html
 
 
-@pytest.mark.parametrize("path", ["/jobs?page=0", "/jobs?kind=dance", "/live?job=x"])
+@pytest.mark.parametrize("path", ["/datasets?page=0", "/live?job=x"])
 def test_a_malformed_address_is_a_page_too(client: httpx.Client, path: str) -> None:
     assert "Error 422" in _html(client, path, 422)
 
