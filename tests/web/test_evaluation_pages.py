@@ -319,6 +319,17 @@ def test_the_gallery_shows_images_and_where_models_look(lab: Lab, client: httpx.
     assert "ul.gallery" not in html
 
 
+def test_kept_images_are_offered_where_some_were_kept(lab: Lab, client: httpx.Client) -> None:
+    result = full_evaluation()
+    assert "/adversarial/" not in _shown(lab, client, result)[1]
+    params = result.params.model_copy(update={"keep_adversarial": 9})
+    job, html = _shown(lab, client, result.model_copy(update={"params": params}))
+    links = [str(link["href"]) for link in parsed(html).select("a[href*='/adversarial/']")]
+    start = f"/api/jobs/{job}/adversarial/"
+    models = [model.model for model in result.models]
+    assert links == [f"{start}{model}.{form}" for model in models for form in ("npz", "zip")]
+
+
 def test_the_steps_beyond_its_own_have_a_row_of_their_own() -> None:
     result = full_evaluation(images=60)
     model = result.models[1]
