@@ -40,7 +40,9 @@ function minimal(result, model) {
 
 /** The smallest budget at which the last iterates still break the model when stored so. */
 function stored(result, model, form) {
-  if (result.attacks[model].minimal.survived === null) return "–";
+  const { survived, broke } = result.attacks[model].minimal;
+  if (survived === null) return "–";
+  if (broke === null) return "nothing to store";
   const { top } = result.attacks[model].stored.find((one) => one.form === form);
   const row = top.findIndex((k, i) => i > 0 && k !== expected(result, model));
   return row < 0 ? "does not survive" : `from ${budget(result, result.budgets[row])}`;

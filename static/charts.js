@@ -21,6 +21,13 @@ function axisTheme(colours) {
   return { gridcolor: line, linecolor: line, zerolinecolor: line, tickcolor: line, automargin: true };
 }
 
+const APART = 10;
+
+/** The title of a vertical axis, clear of its labels. */
+function titled(axis) {
+  return axis?.title ? { title: { ...axis.title, standoff: APART } } : {};
+}
+
 function themed(layout, colours = PAGE) {
   return {
     ...layout,
@@ -31,7 +38,7 @@ function themed(layout, colours = PAGE) {
     hoverlabel: { ...layout.hoverlabel, bgcolor: colours.surface(), bordercolor: colours.line(),
       font: { color: colours.ink(), size: 12 } },
     xaxis: { ...layout.xaxis, ...axisTheme(colours) },
-    yaxis: { ...layout.yaxis, ...axisTheme(colours) },
+    yaxis: { ...layout.yaxis, ...axisTheme(colours), ...titled(layout.yaxis) },
   };
 }
 

@@ -3,7 +3,7 @@
 //   show(element, result, {start, target, archive, first, job})
 //
 // `element`: the section of templates/_viewer.html; `result`: an ExplainResult. The others may be
-// left out. `start`: where to begin, {row, column, map, on}. `target`: called with the name of a class
+// left out. `start`: where to begin, {row, column, map, on, picture, tab}. `target`: called with the name of a class
 // that was clicked; without it classes are no buttons. `archive`: address of a ZIP that reproduces it.
 // `first`: whether the result is the first part of one, of budget 0 and one other. Whenever the view
 // moves, the element sends a "moved" event whose detail is like `start`, with the `result` that is
@@ -48,11 +48,11 @@ class Viewer {
     for (const button of root.querySelectorAll("[data-play]")) button.addEventListener("click", () => this.play(button));
     this.tabs = [...root.querySelectorAll("[role=tab]")];
     for (const tab of this.tabs) {
-      tab.addEventListener("click", () => this.open(tab));
+      tab.addEventListener("click", () => this.choose(tab));
       tab.addEventListener("keydown", (event) => {
         if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
         const other = this.tabs.find((one) => one !== tab);
-        this.open(other);
+        this.choose(other);
         other.focus();
       });
     }
@@ -62,8 +62,18 @@ class Viewer {
     this.part(`[data-text=${name}]`).textContent = text;
   }
 
-  open(tab) {
+  get tab() {
+    return this.tabs.find((one) => one.getAttribute("aria-selected") === "true").dataset.tab;
+  }
+
+  /** A tab that its user, or an address, chose. */
+  choose(tab) {
     if (tab.disabled) return;
+    this.open(tab);
+    this.settled();
+  }
+
+  open(tab) {
     for (const one of this.tabs) {
       one.setAttribute("aria-selected", String(one === tab));
       one.tabIndex = one === tab ? 0 : -1;
@@ -128,11 +138,14 @@ class Viewer {
     if (!first) showArena(this.part(".arena"), result, this.names);
   }
 
-  begin({ row, column, map, on }) {
+  begin({ row, column, map, on, picture, tab }) {
     const { result, sliders, choices } = this;
     sliders.budget.value = row ?? Math.floor(sliders.budget.max / 2);
     sliders.iterate.value = column ?? sliders.iterate.max;
     if ([...choices.map.options].some((one) => one.value === map)) choices.map.value = map;
+    if (picture) choices.picture.value = picture;
+    const opened = this.tabs.find((one) => one.dataset.tab === tab);
+    if (opened && !opened.disabled) this.open(opened);
     choices.on.value = on !== null && on < result.models.length ? String(on) : "";
   }
 
@@ -143,6 +156,8 @@ class Viewer {
       column: Math.min(Number(this.sliders.iterate.value), this.result.iterates.length - 1),
       map: this.choices.map.value,
       on: on === "" ? null : Number(on),
+      picture: this.choices.picture.value,
+      tab: this.tab,
     };
   }
 

@@ -6,10 +6,20 @@ const FIRST = 6;
 
 for (const canvas of document.querySelectorAll("canvas[data-grid]")) drawMap(canvas, JSON.parse(canvas.dataset.grid));
 
+/** The address says what is chosen; a report has none of its own. */
+function remember(form) {
+  if (!location.protocol.startsWith("http")) return;
+  const facts = new URLSearchParams(location.search);
+  for (const [name, value] of new FormData(form)) value ? facts.set(name, value) : facts.delete(name);
+  history.replaceState(null, "", `${location.pathname}${facts.size ? `?${facts}` : ""}${location.hash}`);
+}
+
 for (const form of document.querySelectorAll("form[data-gallery]")) {
   const pictures = [...document.getElementById(form.dataset.gallery).children];
   const more = document.querySelector(`[data-more="${form.dataset.gallery}"]`);
   let all = false;
+  const facts = new URLSearchParams(location.search);
+  for (const { name, options } of form.elements) for (const one of options) if (facts.get(name) === one.value) one.selected = true;
   const show = () => {
     const chosen = [...new FormData(form)].filter(([, value]) => value);
     const fitting = pictures.filter((one) => chosen.every(([name, value]) => one.dataset[name] === value));
@@ -21,7 +31,7 @@ for (const form of document.querySelectorAll("form[data-gallery]")) {
       ? `${shown.size} of ${pictures.length}` : "None of those kept is so: choose another class or kind.";
   };
   form.hidden = false;
-  form.addEventListener("change", show);
+  form.addEventListener("change", () => { show(); remember(form); });
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => { all = true; show(); form.querySelector("select").focus(); });
   window.addEventListener("pageshow", show);

@@ -18,8 +18,17 @@ if (view) {
     performance.mark("drawn");
     view.dataset.drawn = choice.value;
   };
-  for (const choice of view.querySelectorAll("[name=picture]")) choice.addEventListener("change", () => choose(choice));
-  await choose(view.querySelector("[name=picture]:checked"));
+  const choices = [...view.querySelectorAll("[name=picture]")];
+  const slider = view.querySelector("[data-slider]");
+  const facts = new URLSearchParams(location.search);
+  const asked = choices.find((one) => one.value === facts.get("picture"));
+  if (asked) asked.checked = true;
+  if (facts.get("eps")) slider.value = parseInt(facts.get("eps"), 10) || 0;
+  // The address says what was chosen.
+  const remember = () => history.replaceState(null, "", at(`/?${new URLSearchParams({ picture: choices.find((one) => one.checked).value, eps: slider.value })}${location.hash}`));
+  for (const choice of choices) choice.addEventListener("change", () => { remember(); choose(choice); });
+  slider.addEventListener("change", remember);
+  await choose(choices.find((one) => one.checked));
 }
 if (document.querySelector("figure[data-chart]")) {
   await loaded(at("/static/vendor/plotly-cartesian.min.js"));

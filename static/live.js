@@ -26,26 +26,41 @@ const field = (name) => form.querySelector(`[name$="${name}"]:checked`) ?? form.
 
 // The image: chosen, dropped, pasted, photographed, or one of the lab's own. Each is attacked at once.
 
-/** Whether a file can be sent; if not, it says why. */
-function fits(file) {
-  let why = "";
-  if (!TYPES.includes(file.type)) why = `“${file.name}” is no image that can be read: use PNG, JPEG or WebP.`;
-  else if (file.size === 0) why = `“${file.name}” is empty.`;
-  else if (file.size > MOST_BYTES) why = `“${file.name}” is larger than 32 MB.`;
-  complain("image", why);
-  return !why;
+/** Whether the browser can show a file. */
+const shows = (file) => createImageBitmap(file).then((bitmap) => (bitmap.close(), true), () => false);
+
+/** Whether a file begins as PNG, JPEG or WebP: what the browser cannot show of these, the lab may read. */
+async function isPicture(file) {
+  const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  return head.startsWith("\x89PNG") || head.startsWith("\xff\xd8\xff") || /^RIFF.{4}WEBP/s.test(head);
 }
 
-/** Take a file as the image; false if it is none. */
-function take(file, name, label = "") {
+/** Why a file cannot be sent; empty if it can. */
+function misfit(file, shown, picture) {
+  if (!TYPES.includes(file.type)) return `“${file.name}” is no image that can be read: use PNG, JPEG or WebP.`;
+  if (file.size === 0) return `“${file.name}” is empty.`;
+  if (file.size > MOST_BYTES) return `“${file.name}” is larger than 32 MB.`;
+  return shown || picture ? "" : `“${file.name}” is no image, whatever its name says: use PNG, JPEG or WebP.`;
+}
+
+let taking = 0;
+
+/** Take a file as the image; false if it is none, or another one was given meanwhile. */
+async function take(file, name, label = "") {
   if (!file) return false;
+  const mine = ++taking;
   const named = new File([file], name ?? file.name, { type: file.type });
-  if (!fits(named)) return false;
+  const [shown, picture] = await Promise.all([shows(named), isPicture(named)]);
+  if (mine !== taking) return false;
+  const why = misfit(named, shown, picture);
+  complain("image", why);
+  if (why) return false;
   image = named;
   if (preview.src) URL.revokeObjectURL(preview.src);
-  preview.src = URL.createObjectURL(file);
-  preview.hidden = false;
+  preview.src = shown ? URL.createObjectURL(file) : "";
+  preview.hidden = !shown;
   field("label").value = label;
+  if (label && label === field("target_class").value) aimAt("");
   return true;
 }
 
@@ -53,8 +68,8 @@ function mark(chosen) {
   for (const sample of form.querySelectorAll(".sample")) sample.setAttribute("aria-pressed", String(sample === chosen));
 }
 
-function takeAndAttack(file, name) {
-  if (!take(file, name)) return;
+async function takeAndAttack(file, name) {
+  if (!(await take(file, name))) return;
   mark(null);
   attack();
 }
@@ -93,7 +108,7 @@ async function takeOwn(address, label, chosen = null) {
   const answer = await fetch(address);
   if (!answer.ok) return say("This sample cannot be read.", true);
   const known = models.classes.includes(label) ? label : "";
-  if (!take(await answer.blob(), label ? `${label}.png` : address.split("/").at(-1), known)) return;
+  if (!(await take(await answer.blob(), label ? `${label}.png` : address.split("/").at(-1), known))) return;
   mark(chosen);
   await attack();
 }
@@ -153,6 +168,8 @@ function summarise() {
   const target = field("target_class");
   if (!target.closest(".field").hidden && target.value) parts.push(`towards ${target.value}`);
   document.getElementById("attack-summary").textContent = parts.join(", ");
+  aim.hidden = !aimed();
+  aim.textContent = `Towards ${aimed()} ✕`;
 }
 
 // The largest budget is typed in the unit of the norm, and each norm has its own bound.
@@ -176,13 +193,20 @@ form.addEventListener("change", (event) => {
   if (event.target.closest("details")) again();
 });
 
-/** Attack towards a class. */
+const aim = document.getElementById("aim");
+
+/** Attack towards a class from now on; towards none if it is empty. */
 function aimAt(name) {
   field("target_class").value = name;
-  const goal = form.querySelector("[name$='.goal'][value=class]");
+  const goal = form.querySelector(`[name$='.goal'][value=${name ? "class" : "untargeted"}]`);
   goal.checked = true;
   goal.dispatchEvent(new Event("change", { bubbles: true }));
 }
+
+/** The class that is aimed at; empty for none. */
+const aimed = () => (form.querySelector("[name$='.goal']:checked").value === "class" ? field("target_class").value : "");
+
+aim.addEventListener("click", () => aimAt(""));
 
 // Sending and following.
 
@@ -245,6 +269,7 @@ async function attack() {
   complain("models", "");
   if (!image) return complain("image", "Choose an image first.");
   const mine = ++current;
+  const before = image === shownOf ? shown : null;
   if (running) give(running);
   running = null;
   viewer.setAttribute("aria-busy", "true");
@@ -256,7 +281,7 @@ async function attack() {
     const job = await answer.json();
     running = job.id;
     await finished(job.id, mine);
-    if (mine === current) await open(job.id, mine);
+    if (mine === current) await open(job.id, mine, stay(before));
   } catch (error) {
     if (mine === current) say(error.message || "The lab does not answer.", true);
   } finally {
@@ -320,27 +345,40 @@ async function open(id, mine, start) {
 async function present(id, result, mine, { start = {}, ...options }) {
   if (mine !== current) return;
   const again = shown?.job === id;
-  await show(viewer, result, { start: again ? { map: shown.map, on: shown.on } : start, target: aimAt, job: id, ...options });
+  const of = image;
+  await show(viewer, result, { start: again ? { ...start, map: shown.map, on: shown.on } : start, target: (name) => aimAt(name === aimed() ? "" : name), job: id, ...options });
   if (mine !== current) return;
+  shownOf = of;
   document.getElementById("waiting").hidden = true;
   if (running === id && !again) viewer.focus({ preventScroll: innerWidth > 960 });
 }
 
 /** What the viewer shows: a job, and where in it. */
 let shown = null;
+/** The image of which that is. */
+let shownOf = null;
+
+const nearest = (numbers, wanted) => numbers.reduce((best, number, i) => (Math.abs(number - wanted) < Math.abs(numbers[best] - wanted) ? i : best), 0);
+
+/** The same place in another result of the same image at the same budgets. */
+const stay = (before) => (result) => {
+  if (String(before?.result.budgets) !== String(result.budgets)) return {};
+  return { ...before, column: nearest(result.iterates, before.result.iterates[before.column]) };
+};
 
 // The address says what is shown.
 viewer.addEventListener("moved", ({ detail }) => {
-  const { job, result, row, column, map, on } = (shown = detail);
+  const { job, result, row, column, map, on, picture, tab } = (shown = detail);
   const facts = new URLSearchParams({ job, eps: budget(result, result.budgets[row]), step: result.iterates[column], map });
   if (on !== null) facts.set("on", on);
+  if (picture !== "shown") facts.set("picture", picture);
+  if (tab !== "columns") facts.set("tab", tab);
   history.replaceState(null, "", at(`/live?${facts}`).replaceAll("%2F", "/"));
 });
 
 /** Where an address begins in a result. */
 const asked = (facts) => (result) => {
-  const nearest = (numbers, wanted) => numbers.reduce((best, number, i) => (Math.abs(number - wanted) < Math.abs(numbers[best] - wanted) ? i : best), 0);
-  const start = { map: facts.get("map") };
+  const start = { map: facts.get("map"), tab: facts.get("tab"), picture: facts.get("picture") === "changes" ? "changes" : "shown" };
   const [number, of] = (facts.get("eps") ?? "").split("/").map(Number);
   if (facts.get("eps") && Number.isFinite(number)) start.row = nearest(result.budgets, of ? number / of : number);
   if (facts.get("step")) start.column = nearest(result.iterates, Number(facts.get("step")) || 0);
@@ -355,7 +393,7 @@ async function restore(id, facts) {
   if (!answer.ok) return problem(answer);
   const job = await answer.json();
   const picture = await fetch(at(`/api/live/${id}/image.png`));
-  if (picture.ok && mine === current) take(await picture.blob(), job.title.replace(/^Explain /, ""), field("label").value);
+  if (picture.ok && mine === current) await take(await picture.blob(), job.title.replace(/^Explain /, ""), field("label").value);
   if (job.status !== "succeeded") await finished(id, mine);
   if (mine === current) await open(id, mine, asked(facts));
 }

@@ -1,8 +1,6 @@
 // The models of a live attack: the first is the one that the others are compared with.
 import { at } from "./address.js";
 
-const MOST = 6;
-
 /** A list of models to choose, as many as are attacked; `settings` has all that the page knows. */
 export class ModelList {
   constructor(settings, changed) {
@@ -88,7 +86,7 @@ export class ModelList {
       remove.setAttribute("aria-label", `Remove model ${i + 1}`);
       remove.hidden = rows.length === 1;
     });
-    this.more.hidden = rows.length >= MOST || this.others.length === 0;
+    this.more.hidden = rows.length >= this.settings.most || this.others.length === 0;
   }
 
   /** Take the models that the server finds among the choices; those that are chosen stay. */

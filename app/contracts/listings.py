@@ -24,6 +24,7 @@ class JobOrder(StrEnum):
     NAME = "name"
     KIND = "kind"
     STATE = "state"
+    DATASET = "dataset"
     RECIPE = "recipe"
     EPOCHS = "epochs"
     CLEAN = "clean"

@@ -18,7 +18,7 @@ class _View(BaseModel):
 
 
 class Progress(_View):
-    """How far a job is, in its own unit; `share` is `done / total`, 1 only once it succeeded."""
+    """How far a job is, in its own unit; `share` is `done / total`, and 1 once it succeeded."""
 
     done: int
     total: int

@@ -190,11 +190,12 @@ def _reason(queue: Queue, workers: int, active: dict[tuple[Queue, JobStatus], in
 
 
 def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | None:
-    """All done is said only of a job that succeeded: saving may still fail."""
+    """All done is said only of a job that succeeded, and of every one: saving may still fail."""
     if reported is None:
         return None
-    most = 1.0 if status is JobStatus.SUCCEEDED else 0.99
-    return Progress(share=min(most, reported["done"] / reported["total"]), **reported)
+    if status is JobStatus.SUCCEEDED:
+        return Progress(share=1.0, **{**reported, "eta_s": None})
+    return Progress(share=min(0.99, reported["done"] / reported["total"]), **reported)
 
 
 def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str, ...]) -> JobView:

@@ -11,6 +11,7 @@ from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter, ModelFilter
 from app.contracts.results import Accuracy, Light, ModelCard
 from app.contracts.views import JobView, ModelView, Page
+from app.errors import InvalidInput
 from app.services import jobs, models
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, listings, marks, measurements
@@ -132,6 +133,18 @@ def model_lines(lab: Lab, asked: ModelFilter, *, page: int, page_size: int) -> P
         for view in models.views(lab, rows)
     )
     return Page[ModelLine](items=lines, total=total, page=page, page_size=page_size)
+
+
+def latest_evaluations(lab: Lab, model_ids: Sequence[str]) -> list[str]:
+    """The jobs of the models' latest evaluations, each once. Raises InvalidInput and NotFound."""
+    if not model_ids:
+        raise InvalidInput("Nothing is chosen.", hint="Tick at least one row.")
+    latest = listings.latest_of(lab.database, model_ids)
+    for model in model_ids:
+        if model not in latest:
+            name = models.get(lab, model).name
+            raise InvalidInput(f"“{name}” was not evaluated yet.", hint="Evaluate it first.")
+    return list(dict.fromkeys(latest[model].job_id for model in model_ids))
 
 
 @dataclass(frozen=True)

@@ -26,17 +26,26 @@ _CHUNK = 2**20
 
 
 def submit(
-    lab: Lab, kind: JobKind, stream: BinaryIO, filename: str, start: Callable[[str], JobView]
+    lab: Lab,
+    kind: JobKind,
+    stream: BinaryIO,
+    filename: str,
+    start: Callable[[str], JobView],
+    *,
+    keeps: type[LabError] | None = None,
 ) -> JobView:
     """Store the file of a job of `kind`, and start the job: `start` is given the upload's id.
 
-    Where the file or the job is refused, neither stays. Raises what storing the file raises, and
-    the LabError of `start`.
+    Where the file or the job is refused, neither stays; a file whose job is refused with `keeps`
+    does, for another try, as long as any that no job takes. Raises what storing the file raises,
+    and the LabError of `start`.
     """
     upload_id = _SAVE[kind](lab, stream, filename)
     try:
         return start(upload_id)
-    except LabError:
+    except LabError as refused:
+        if keeps is not None and isinstance(refused, keeps):
+            raise
         lab.files.upload(upload_id).unlink(missing_ok=True)
         catalogue.drop_upload(lab.database, upload_id)
         raise

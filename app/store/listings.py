@@ -22,6 +22,10 @@ _JOB_KEYS: dict[JobOrder, ColumnElement[Any]] = {
     JobOrder.NAME: func.lower(case((JobRow.name != "", JobRow.name), else_=JobRow.title)),
     JobOrder.KIND: JobRow.kind.expression,
     JobOrder.STATE: JobRow.status.expression,
+    JobOrder.DATASET: select(func.lower(DatasetRow.name))
+    .where(DatasetRow.id == JobRow.dataset_id)
+    .correlate(JobRow)
+    .scalar_subquery(),
     JobOrder.RECIPE: JobRow.recipe.expression,
     JobOrder.EPOCHS: JobRow.epochs.expression,
     JobOrder.CLEAN: JobRow.clean.expression,

@@ -272,9 +272,11 @@ def test_a_succeeded_job_is_all_done(client: httpx.Client, lab: Lab) -> None:
     jobs.add(lab.database, row)
     claim = jobs.claim(lab.database, row.id, lease_s=60)
     assert claim is not None
-    jobs.report(lab.database, claim, [ProgressEvent(done=6, total=6, phase="epoch 6 of 6")])
+    progress = ProgressEvent(done=2, total=6, phase="epoch 2 of 6", eta_s=2.0)
+    jobs.report(lab.database, claim, [progress])
     jobs.settle(lab.database, claim, JobStatus.SUCCEEDED)
-    assert client.get(f"/api/jobs/{row.id}").json()["progress"]["share"] == 1
+    said = client.get(f"/api/jobs/{row.id}").json()["progress"]
+    assert (said["share"], said["eta_s"]) == (1, None)
 
 
 def test_a_name_with_markup_is_kept_as_it_is(client: httpx.Client, lab: Lab) -> None:

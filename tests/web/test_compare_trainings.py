@@ -74,6 +74,20 @@ def test_curves_of_all_are_in_one_chart_and_settings_that_differ_in_a_table(
     assert first != second
 
 
+def test_equal_settings_are_said_to_be_so_and_equal_names_are_told_apart(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = an_id()
+    jobs = [training(lab, name="Net", title="Train Net", dataset=dataset) for _ in range(2)]
+    page = page_of(client, *jobs)
+    assert settings(page)["Settings"] == ["They are all the same."]
+    heads = texts(page, "table.board thead th.name")
+    assert heads == [f"Train Net ({job[:8]})" for job in jobs]
+    assert [trace["name"] for trace in figure(page, "loss")["data"]] == [
+        f"Net ({job[:8]})" for job in jobs
+    ]
+
+
 def test_a_continued_training_shows_all_of_its_runs(lab: Lab, client: httpx.Client) -> None:
     first = training(lab, step(1, 3.0), step(2, 2.5), title="first")
     second = training(lab, step(2, 2.4), step(3, 2.0), title="second", continue_from=first)

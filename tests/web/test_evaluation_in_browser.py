@@ -224,3 +224,7 @@ def test_the_gallery_is_filtered_and_draws_its_maps(page: Page, lab: Lab) -> Non
     )
     assert drawn
     expect(page.locator("[data-count]")).to_contain_text(f"of {kept}")
+    assert page.url.endswith(f"/jobs/{job}?model=1&kind=standing")
+    page.reload()
+    expect(page.get_by_label("Shown")).to_have_value("standing")
+    expect(page.locator("ul.gallery > li:visible:not([data-kind=standing])")).to_have_count(0)

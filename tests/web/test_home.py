@@ -226,6 +226,10 @@ def test_the_slider_and_the_pictures_work_by_keyboard(page: Page, lab: Lab) -> N
     expect(view).to_have_attribute("data-drawn", second.picture.name)
     expect(view.locator("[data-credit]:visible")).to_contain_text(second.picture.author)
     assert view.locator("canvas").evaluate_all(drawn) != shown
+    assert page.url.endswith(f"/?picture={second.picture.name}&eps=0")
+    page.reload()
+    expect(view).to_have_attribute("data-drawn", second.picture.name)
+    assert slider.input_value() == "0"
     page.wait_for_function("() => document.querySelector('[data-chart=box] .plot').data?.length")
 
 

@@ -54,12 +54,17 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_is_lost(
     answer = client.post("/models/import", data=sent, files=FILES)
     assert answer.status_code == 422
     assert set(errors(answer.text)) == {"field-architecture", "field-mean", "field-std"}
-    assert "choose it again" in answer.text
+    assert "net.safetensors</strong> is still here" in answer.text
     assert "&lt;i&gt;\nb</textarea>" in answer.text
     assert "<b>" not in answer.text
     assert 'value="timm:&lt;b&gt;"' in answer.text
     assert jobs.page(lab).total == 0
-    assert list((lab.settings.data_dir / "uploads").iterdir()) == []
+    (kept,) = attributes(answer.text, "value", 'input[name="upload"]')
+    better = {"name": "Net", "dataset": sent["dataset"], "architecture": "wrn-28-10"}
+    again = client.post("/models/import", data=better | {"upload": kept})
+    assert again.status_code == 303, again.text
+    job = again.headers["location"].removeprefix("/jobs/")
+    assert jobs.get(lab, job).params["upload"] == kept
 
 
 @pytest.mark.parametrize("files", [None, {"file": ("net.pt", b"")}])

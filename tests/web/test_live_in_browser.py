@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +301,7 @@ def test_the_arena_says_how_much_it_takes(page: Page, lab: Lab, pair: tuple[str,
     expect(rows.nth(0)).to_contain_text(how)
     expect(rows.nth(0).locator("td").nth(3)).to_have_text("from 9/255")
     expect(rows.nth(1)).to_contain_text("withstood all")
-    expect(rows.nth(1).locator("td").nth(3)).to_have_text("does not survive")
+    expect(rows.nth(1).locator("td").nth(3)).to_have_text("nothing to store")
     slide(page, "budget", 12)
     cells = transfer.locator("tbody tr").nth(1).locator("td")
     expect(cells).to_have_text([f"dog, 69.0{NBSP}%", f"cat, 78.0{NBSP}%"])
@@ -363,6 +363,29 @@ def test_an_address_brings_everything_back(page: Page, lab: Lab, pair: tuple[str
         assert (kept.size, kept.getpixel((5, 5))) == ((32, 32), (100, 100, 100))
 
 
+def test_tab_and_change_are_in_the_address_and_an_attack_stays_where_one_is(
+    page: Page, lab: Lab, pair: tuple[str, str]
+) -> None:
+    job = finished(lab, *pair)
+    opened(page, job)
+    slide(page, "budget", 12)
+    slide(page, "iterate", 4)
+    page.select_option("[data-picture]", "changes")
+    page.get_by_role("tab", name="Arena").click()
+    assert page.url.endswith("&picture=changes&tab=arena")
+    page.reload()
+    expect(page.locator(".viewer .arena")).to_be_visible()
+    expect(page.locator("[data-picture]")).to_have_value("changes")
+    step = page.locator("[data-text=iterate]").text_content()
+    another = finished(lab, *pair)
+    page.route("**/api/live", lambda route: route.fulfill(status=202, json={"id": another}))
+    page.click("#attack")
+    page.wait_for_function(f"() => location.search.includes('{another}')")
+    expect(page.locator("[data-text=budget]")).to_have_text("12/255")
+    assert page.locator("[data-text=iterate]").text_content() == step
+    expect(page.locator(".viewer .arena")).to_be_visible()
+
+
 def test_each_norm_has_its_own_largest_budget(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
     attack = Attack(steps=10, norm=Norm.L2)
     opened(page, finished(lab, *pair, attack=attack, max_epsilon=2.5))
@@ -415,16 +438,86 @@ def test_what_is_no_image_is_not_sent(page: Page, lab: Lab, pair: tuple[str, str
     for name, kind in (("notes.pdf", "application/pdf"), ("empty.png", "image/png")):
         page.evaluate(_GIVE, ["drop", name, kind, ""])
         expect(page.locator("#image-error")).to_contain_text(name)
+    page.evaluate(_GIVE, ["drop", "fake.png", "image/png", base64.b64encode(b"text").decode()])
+    expect(page.locator("#image-error")).to_contain_text("“fake.png” is no image")
+    expect(page.locator("#preview")).to_be_hidden()
     assert jobs.page(lab).total == 0
 
 
-def test_a_class_is_aimed_at_by_a_click(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
-    opened(page, finished(lab, *pair))
+def test_what_the_lab_may_read_is_sent_though_the_browser_cannot_show_it(
+    page: Page, lab: Lab, pair: tuple[str, str]
+) -> None:
+    page.goto("/live")
+    unknown = base64.b64encode(b"\x89PNG\r\n\x1a\n of another kind").decode()
+    with page.expect_request("**/api/live"):
+        page.evaluate(_GIVE, ["drop", "rare.png", "image/png", unknown])
+    expect(page.locator("#preview")).to_be_hidden()
+
+
+_CAMERA = """() => {
+    const canvas = Object.assign(document.createElement("canvas"), {width: 48, height: 48});
+    const context = canvas.getContext("2d");
+    context.fillStyle = "rgb(10, 200, 30)";
+    setInterval(() => context.fillRect(0, 0, 48, 48), 20);
+    window.stream = canvas.captureStream();
+    Object.defineProperty(navigator, "mediaDevices", {value: {getUserMedia: async () => stream}});
+}"""
+
+
+def test_a_picture_from_the_camera_is_attacked(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
+    page.goto("/live")
+    page.evaluate(_CAMERA)
+    page.get_by_role("button", name="Camera").click()
+    page.wait_for_function("() => document.querySelector('#camera video').videoWidth === 48")
     with page.expect_response("**/api/live") as sent:
-        column(page, 0).get_by_role("button", name="ship").click()
-    attack = _asked(lab, sent.value.json()["id"]).attack
-    assert (attack.goal, attack.target_class) == (Goal.CLASS, "ship")
-    expect(page.locator("#attack-summary")).to_contain_text("towards ship")
+        page.get_by_role("button", name="Take the picture").click()
+    params = _asked(lab, sent.value.json()["id"])
+    with Image.open(lab.files.upload(params.upload)) as kept:
+        assert kept.size == (48, 48)
+        assert near(kept.convert("RGB").getpixel((20, 20)), (10, 200, 30), 12)
+    expect(page.locator("#camera")).to_be_hidden()
+    assert page.evaluate("() => stream.getTracks().every((one) => one.readyState === 'ended')")
+
+
+def test_a_class_is_aimed_at_by_a_click_and_let_go_by_another(
+    page: Page, lab: Lab, pair: tuple[str, str]
+) -> None:
+    opened(page, finished(lab, *pair))
+    expect(column(page, 0).get_by_role("button", name="cat")).to_be_disabled()  # the true class
+    dog, aim = column(page, 0).get_by_role("button", name="dog"), page.locator("#aim")
+
+    def asked(act: Callable[[], None]) -> tuple[Goal, str | None]:
+        with page.expect_response("**/api/live") as sent:
+            act()
+        attack = _asked(lab, sent.value.json()["id"]).attack
+        return attack.goal, attack.target_class
+
+    assert asked(dog.click) == (Goal.CLASS, "dog")
+    expect(page.locator("#attack-summary")).to_contain_text("towards dog")
+    expect(aim).to_have_text("Towards dog ✕")
+    assert asked(dog.click) == (Goal.UNTARGETED, None)
+    expect(aim).to_be_hidden()
+    dog.click()
+    assert asked(aim.click) == (Goal.UNTARGETED, None)
+    assert asked(dog.click) == (Goal.CLASS, "dog")
+    sample = page.locator("[data-classes] .sample").nth(1)  # it shows a dog
+    assert asked(sample.click) == (Goal.UNTARGETED, None)
+
+
+def test_an_attack_that_failed_comes_back_with_its_image(
+    page: Page, lab: Lab, pair: tuple[str, str]
+) -> None:
+    upload = lab.files.upload(an_id())
+    upload.parent.mkdir(parents=True, exist_ok=True)
+    upload.write_bytes(base64.b64decode(explanation(*pair).clean_png))
+    params = ExplainParams(upload=upload.name.split(".")[0], models=pair, label="cat")
+    why = {"title": "The job failed", "detail": "The disk is full.", "hint": "Make room."}
+    job = add_job(lab, JobKind.EXPLAIN, params, status=JobStatus.FAILED, failure=why)
+    page.goto(f"/live?job={job}")
+    expect(page.locator("#status")).to_have_text("The disk is full. Make room.")
+    with page.expect_response("**/api/live") as sent:
+        page.click("#attack")
+    assert (_asked(lab, sent.value.json()["id"]).models, sent.value.status) == (pair, 202)
 
 
 def test_a_late_answer_does_not_win(page: Page, lab: Lab, pair: tuple[str, str]) -> None:

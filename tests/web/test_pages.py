@@ -33,7 +33,7 @@ from tests.web.examples import (
     explanation,
     train_params,
 )
-from tests.web.parsing import attributes, chosen, live_models, parsed, texts, typed
+from tests.web.parsing import attributes, chosen, live_models, parsed, text_of, texts, typed
 
 _HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 _PAGES = (
@@ -177,7 +177,7 @@ def test_an_address_that_was_never_one_says_so_in_words(client: httpx.Client, pa
         assert said not in html
 
 
-@pytest.mark.parametrize("path", ["/jobs?page=0", "/jobs?kind=dance", "/live?job=x"])
+@pytest.mark.parametrize("path", ["/datasets?page=0", "/live?job=x"])
 def test_a_malformed_address_is_a_page_too(client: httpx.Client, path: str) -> None:
     assert "Error 422" in _html(client, path, 422)
 
@@ -359,16 +359,22 @@ def test_live_starts_from_the_pair_that_withstood_autoattack_best(
     assert live_models(_html(client, "/live")) == [teacher, best]
 
 
-def test_live_starts_from_the_models_used_last(lab: Lab, client: httpx.Client) -> None:
+def test_what_others_attacked_is_nobodys_choice(lab: Lab, client: httpx.Client) -> None:
     dataset = add_dataset(lab)
     teacher = add_model(lab, dataset)
     other, newest = (add_model(lab, dataset, teacher=teacher) for _ in range(2))
-    used = ExplainParams(upload=an_id(), models=(other, teacher))
-    add_job(lab, JobKind.EXPLAIN, used)
-    assert live_models(_html(client, "/live")) == [other, teacher]
-    gone = used.model_copy(update={"models": (an_id(), teacher)})
-    add_job(lab, JobKind.EXPLAIN, gone, created_at=time.time() + 1)
+    add_job(lab, JobKind.EXPLAIN, ExplainParams(upload=an_id(), models=(other,)))
     assert live_models(_html(client, "/live")) == [teacher, newest]
+
+
+def test_a_live_attack_that_failed_is_changed_and_tried_again(
+    lab: Lab, client: httpx.Client
+) -> None:
+    params = ExplainParams(upload=an_id(), models=(add_model(lab, add_dataset(lab)),))
+    job = add_job(lab, JobKind.EXPLAIN, params, status=JobStatus.FAILED)
+    page = parsed(_html(client, f"/jobs/{job}"))
+    (link,) = page.select(f'a[href="/live?job={job}"]')
+    assert text_of(link) == "Change and try again"
 
 
 def test_live_shows_an_earlier_job_with_its_own_settings(lab: Lab, client: httpx.Client) -> None:

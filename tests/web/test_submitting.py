@@ -211,7 +211,7 @@ def test_an_archive_is_uploaded_and_imported(lab: Lab, client: httpx.Client) -> 
         (("mine.zip", _SOMETHING), "Pets", "archive-name"),
     ],
 )
-def test_an_archive_that_cannot_be_taken_leaves_nothing_behind(
+def test_an_archive_that_cannot_be_taken_says_why_and_a_file_that_can_is_kept(
     lab: Lab, client: httpx.Client, file: tuple[str, bytes] | None, name: str, field: str
 ) -> None:
     add_dataset(lab, name="Pets")
@@ -221,7 +221,9 @@ def test_an_archive_that_cannot_be_taken_leaves_nothing_behind(
     assert answer.status_code == 422
     assert set(errors(answer.text)) == {field}
     assert attributes(answer.text, "value", "#archive-seed") == ["5"]
-    assert list((lab.files.root / "uploads").iterdir()) == []
+    kept = attributes(answer.text, "value", 'input[name="upload"]')
+    assert [path.name for path in (lab.files.root / "uploads").iterdir()] == kept
+    assert bool(kept) == (field == "archive-name")  # the file is one, and need not come again
 
 
 def test_drawing_with_wrong_numbers_says_so_in_its_own_form(lab: Lab, client: httpx.Client) -> None:

@@ -178,14 +178,28 @@ def test_every_link_of_a_view_keeps_the_rest_of_it(lab: Lab, client: httpx.Clien
 
 
 @pytest.mark.parametrize(
-    "query", ["page=0", "kind=dance", "sort=beauty", "dataset=1", "order=up", "q=" + "x" * 201]
-)
-@pytest.mark.parametrize("path", ["/jobs", "/models"])
-def test_an_address_that_means_nothing_says_so(client: httpx.Client, path: str, query: str) -> None:
-    if (path, query) in (("/models", "kind=dance"), ("/models", "dataset=1")):
-        assert client.get(f"{path}?{query}").status_code == 200
-    else:
-        assert client.get(f"{path}?{query}").status_code == 422
+    "query",
+    [
+        "page=0", "kind=dance", "recipe=dance", "sort=beauty", "dataset=1", "order=up",
+        "col=a&shelf=b", "q=" + "x" * 201,
+    ],
+)  # fmt: skip
+def test_what_means_nothing_in_an_address_narrows_nothing(
+    lab: Lab, client: httpx.Client, query: str
+) -> None:
+    ended(lab, "Net")
+    add_model(lab, add_dataset(lab), name="Net")
+    assert names(html(client, f"/jobs?{query}")) == ["Net"]
+    assert names(html(client, f"/models?{query}")) == ["Net"]
+
+
+def test_jobs_are_sorted_by_the_name_of_their_dataset(lab: Lab, client: httpx.Client) -> None:
+    for title in ("Zoo", "ants"):
+        ended(lab, title, dataset_id=add_dataset(lab, name=title))
+    ended(lab, "none", dataset_id=None)
+    page = html(client, link(html(client, "/jobs"), "sort-dataset"))
+    assert names(page) == ["ants", "Zoo", "none"]
+    assert names(html(client, link(page, "sort-dataset"))) == ["Zoo", "ants", "none"]
 
 
 def test_empty_fields_of_the_form_say_nothing(lab: Lab, client: httpx.Client) -> None:
@@ -280,8 +294,31 @@ def test_chosen_jobs_go_to_the_comparison_of_their_kind(lab: Lab, client: httpx.
     assert to.headers["location"] == f"/compare?job={one}&job={two}"
     to = client.get("/jobs/compare", params={"job": training})
     assert to.headers["location"] == f"/compare/trainings?job={training}"
-    assert client.get("/jobs/compare", params={"job": [one, training]}).status_code == 422
-    assert client.get("/jobs/compare").status_code == 422
+    mixed = {"job": [one, training], "back": "q=Train"}
+    page = html_of(client.get("/jobs/compare", params=mixed))
+    assert "Only evaluations can be compared" in texts(page, '[role="alert"]')[0]
+    assert names(page) == ["Train"]  # the view that they were chosen in
+    assert attributes(page, "value", "input[name=job][checked]") == [training]
+    assert "Only evaluations" in html_of(client.get("/jobs/compare"))
+
+
+def test_chosen_models_are_compared_by_their_latest_evaluations(
+    lab: Lab, client: httpx.Client
+) -> None:
+    dataset = add_dataset(lab)
+    one, two, new = (add_model(lab, dataset, name=name) for name in ("One", "Two", "New"))
+    both = add_measured(lab, [(one, "One", 80, 40), (two, "Two", 80, 30)], at=1.0)
+    later = add_measured(lab, [(two, "Two", 80, 35)])
+    to = client.get("/models/compare", params={"models": [one, two]})
+    assert to.headers["location"] == f"/compare?job={both}&job={later}"
+    page = html_of(client.get("/models/compare", params={"models": [one, new], "back": ""}))
+    assert "“New” was not evaluated yet." in texts(page, '[role="alert"]')[0]
+    assert attributes(page, "value", "input[name=models][checked]") == [new, one]
+
+
+def html_of(refused: httpx.Response) -> str:
+    assert refused.status_code == 422
+    return refused.text
 
 
 def test_models_show_what_chose_them_and_what_measured_them(lab: Lab, client: httpx.Client) -> None:

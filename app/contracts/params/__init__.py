@@ -34,7 +34,13 @@ from app.contracts.params.base import (
 from app.contracts.params.datasets import ClassOrder, ImportParams, NameEncoding, Source
 from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
-from app.contracts.params.live import LARGEST_OF, LIVE_ITERATES, LIVE_LEVELS, ExplainParams
+from app.contracts.params.live import (
+    LARGEST_OF,
+    LIVE_ITERATES,
+    LIVE_LEVELS,
+    MOST_MODELS,
+    ExplainParams,
+)
 from app.contracts.params.model_import import ImportModelParams
 from app.contracts.params.presets import TRAINING_PRESETS, TrainingPreset, training_preset
 from app.contracts.params.release import ReleaseParams
@@ -65,6 +71,7 @@ __all__ = [
     "MAX_LINF",
     "MAX_OF",
     "MAX_TRAININGS",
+    "MOST_MODELS",
     "NO_ID",
     "PARAMS_OF",
     "TRAINING_PRESETS",

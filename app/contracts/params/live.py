@@ -16,6 +16,8 @@ LIVE_LEVELS = 17
 """Positions of the live view's budget slider, from 0 to the largest budget."""
 LIVE_ITERATES = 11
 """Positions of its iteration slider at most, the start and the last step among them."""
+MOST_MODELS = 6
+"""Models of one live attack: so many columns are compared at a glance, and computed in seconds."""
 LARGEST_OF: Mapping[Norm, float] = {Norm.LINF: from_255(16), Norm.L2: 1.0, Norm.L1: 24.0}
 """The right end of the budget slider, where nothing else is asked: twice the budget that is usual
 in each norm."""
@@ -30,7 +32,7 @@ class ExplainParams(Params):
 
     upload: Id = parameter(title="Image", help="The uploaded image.")
     models: tuple[Id, ...] = parameter(
-        title="Models", min_length=1, max_length=6,
+        title="Models", min_length=1, max_length=MOST_MODELS,
         help="Models of the same classes. Each is attacked white-box, and looks at the images "
         "that were crafted on the others too. Maps are compared with those of the first.",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from app.contracts.results import Accuracy, Comparison, PairedTest
 from app.web.charts import palette
 from app.web.charts.base import SYMBOLS, Figure, Recipes, figure, label
 
-_LONGEST_NAME = 18
+_LONGEST_NAME = 40
 _NEUTRAL = "#7a7f87"
 
 
@@ -31,19 +31,29 @@ def accuracies(comparison: Comparison, recipes: Recipes) -> Figure:
     traces, names = [], []
     for i, row in enumerate(comparison.compared):
         short = row.name if len(row.name) <= _LONGEST_NAME else f"{row.name[:_LONGEST_NAME]}…"
-        names.append(f"{i + 1}  {label(short)}")
+        names.append(_above(i, label(short)))
         for what, accuracy, hollow in (("clean", row.clean, ""), ("robust", row.robust, "-open")):
             symbol = f"{SYMBOLS[i]}{hollow}"
             traces.append(_point(accuracy, i, what, hues[row.model], symbol))
     return figure(
         traces,
-        height=100 + 44 * len(names),
+        height=100 + 48 * len(names),
         showlegend=False,
         margin={"l": 12, "r": 16, "t": 8, "b": 44},
+        annotations=names,
         xaxis={"title": {"text": "Accuracy"}, "tickformat": ".0%", "range": [-0.02, 1.02]},
-        yaxis={"tickvals": list(range(len(names))), "ticktext": names,
-               "range": [len(names) - 0.4, -0.6], "zeroline": False},
+        yaxis={"tickvals": list(range(len(names))),
+               "ticktext": [str(i + 1) for i in range(len(names))],
+               "range": [len(names) - 0.4, -0.8], "zeroline": False},
     )  # fmt: skip
+
+
+def _above(row: int, name: str) -> Figure:
+    """A name above its row, where it takes no width from what is drawn."""
+    return {
+        "text": name, "x": 0, "xref": "paper", "xanchor": "left", "y": row - 0.42, "yref": "y",
+        "showarrow": False, "font": {"size": 11},
+    }  # fmt: skip
 
 
 def _point(accuracy: Accuracy, y: int, what: str, hue: str, symbol: str) -> Figure:

@@ -37,6 +37,8 @@ class Rejected(InvalidInput):
     def __init__(self, messages: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{field}: {text}" for field, text in messages.items()))
         self.messages = dict(messages)
+        self.sent: dict[str, tuple[str, ...]] = {}
+        """The entry of the file that came and is kept for another try."""
 
 
 def entries_of(params: type[Params], values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -44,18 +44,20 @@ router = APIRouter(prefix="/board")
 def board(
     lab: LabDep,
     request: Request,
-    dataset: Annotated[str, Query(pattern="^[0-9a-f]{0,64}$")] = "",
+    dataset: Annotated[str, Query(max_length=80)] = "",
     threat: Annotated[str, Query(max_length=80)] = "",
-    recipe: Annotated[Recipe | None, Query()] = None,
+    recipe: Annotated[str, Query(max_length=80)] = "",
     every: bool = False,
 ) -> Response:
+    """A dataset, a threat model or a recipe that there is not narrows nothing."""
+    of = Recipe.known(recipe)
     held = boards.conditions(lab)
     chosen = boards.chosen(held, dataset, threat)
-    found = None if chosen is None else boards.board(lab, chosen, recipe=recipe, every=every)
+    found = None if chosen is None else boards.board(lab, chosen, recipe=of, every=every)
     hues = {} if found is None else board_charts.hues(found)
     context = BoardContext(
         board=found,
-        filters=() if chosen is None else _filters(held, chosen, recipe),
+        filters=() if chosen is None else _filters(held, chosen, of),
         every=every,
         identities={model: identity(hue) for model, hue in hues.items()},
         figures={} if found is None else board_charts.figures(found),

@@ -33,6 +33,10 @@ class ComparedTraining:
     """One training of the comparison."""
 
     job: JobView
+    name: str
+    """With the beginning of its id where another one is called so too; outside text."""
+    took: str
+    """How long; `–` while it is not over."""
     identity: str
     """The style sheet's name of its colour."""
     runs: tuple[JobView, ...]
@@ -117,9 +121,7 @@ def compare(
     context = TrainingsContext(
         compared=_compared(lab, found, hues),
         differences=_differences(lab, [one.job for one in found]),
-        figures=training_charts.figures(
-            [_shown(one, hue) for one, hue in zip(found, hues, strict=True)]
-        ),
+        figures=training_charts.figures(_shown(found, hues)),
         choices=_choices(lab, job or [], search),
         most=trainings.MAX_COMPARED,
         problem=f"{problem.detail} {problem.hint}".strip() if problem else "",
@@ -160,25 +162,49 @@ def _compared(
     lab: Lab, found: Sequence[History], hues: Sequence[str]
 ) -> tuple[ComparedTraining, ...]:
     left = listings.figures_of_trainings(lab, [one.job.id for one in found])
+    names = _told_apart([one.job for one in found], [one.job.title for one in found])
     return tuple(
         ComparedTraining(
             job=one.job,
+            name=name,
+            took=_took(one.job),
             identity=palette.identity(hue),
             runs=tuple(run.job for run in one.runs[:-1]),
             figures=left.get(one.job.id),
         )
-        for one, hue in zip(found, hues, strict=True)
+        for one, name, hue in zip(found, names, hues, strict=True)
     )
 
 
-def _shown(of: History, hue: str) -> training_charts.Shown:
-    name = str(of.job.name or of.job.params.get("name") or of.job.title)
-    runs = [[(event.at, event.body) for event in run.events] for run in of.runs]
-    return training_charts.Shown(name, hue, runs)
+def _told_apart(jobs: Sequence[JobView], names: Sequence[str]) -> list[str]:
+    """The names; of equal ones, with the beginning of the job's id."""
+    return [
+        f"{name} ({job.id[:8]})" if names.count(name) > 1 else name
+        for job, name in zip(jobs, names, strict=True)
+    ]
+
+
+def _shown(found: Sequence[History], hues: Sequence[str]) -> list[training_charts.Shown]:
+    jobs = [one.job for one in found]
+    names = _told_apart(
+        jobs, [str(job.name or job.params.get("name") or job.title) for job in jobs]
+    )
+    return [
+        training_charts.Shown(
+            name, hue, [[(event.at, event.body) for event in run.events] for run in of.runs]
+        )
+        for of, name, hue in zip(found, names, hues, strict=True)
+    ]
+
+
+def _took(job: JobView) -> str:
+    if job.started_at is None or job.finished_at is None:
+        return "–"
+    return words.took((job.finished_at - job.started_at).total_seconds())
 
 
 def _differences(lab: Lab, jobs: Sequence[JobView]) -> tuple[ChangedSetting, ...]:
-    """Of all settings in the order of the form, with how long each training took."""
+    """Of all settings in the order of the form."""
     said = [_settings(lab, job) for job in jobs]
     labels = dict.fromkeys(label for one in said for label in one)
     rows = [ChangedSetting(label, tuple(one.get(label, "–") for one in said)) for label in labels]
@@ -188,7 +214,4 @@ def _differences(lab: Lab, jobs: Sequence[JobView]) -> tuple[ChangedSetting, ...
 def _settings(lab: Lab, job: JobView) -> dict[str, str]:
     groups = asked_for(lab, job).rows
     rows = [row for group in groups for row in group.rows if row.label not in _OWN]
-    said = {row.label: ", ".join(value.name for value in row.values) for row in rows}
-    if job.started_at and job.finished_at:
-        said["Took"] = words.took((job.finished_at - job.started_at).total_seconds())
-    return said
+    return {row.label: ", ".join(value.name for value in row.values) for row in rows}

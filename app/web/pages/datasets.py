@@ -153,7 +153,7 @@ def _add_archive(lab: Lab, request: Request, posted: FormData, entries: Entries)
         file = posted.get("file")
         return _to(submit_with_file(lab, JobKind.IMPORT, ImportParams, file, entries))
     except Rejected as rejected:
-        return _page(lab, request, archive=entries, errors=rejected.messages)
+        return _page(lab, request, archive={**entries, **rejected.sent}, errors=rejected.messages)
     except (InvalidInput, TooLarge) as error:
         message = f"{error.detail} {error.hint}".strip()
         return _page(lab, request, archive=entries, errors={"file": message}, status=error.status)

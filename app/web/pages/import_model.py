@@ -85,7 +85,8 @@ def start(lab: LabDep, request: Request, posted: Posted) -> Response:
             lab, JobKind.IMPORT_MODEL, ImportModelParams, posted.get("file"), entries
         )
     except Rejected as rejected:
-        return render(request, _context(lab, entries, rejected.messages), status=422)
+        typed = {**entries, **rejected.sent}
+        return render(request, _context(lab, typed, rejected.messages), status=422)
     except (InvalidInput, TooLarge) as error:
         errors = {"file": f"{error.detail} {error.hint}".strip()}
         return render(request, _context(lab, entries, errors), status=error.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 from urllib.parse import parse_qsl, urlencode
@@ -28,7 +29,7 @@ PATH = "/jobs"
 COLUMNS = (
     Column("kind", "Kind"),
     Column("state", "State"),
-    Column("dataset", "Dataset", sorts=False),
+    Column("dataset", "Dataset"),
     Column("recipe", "Recipe", shown=False),
     Column("epochs", "Epochs", numeric=True, shown=False),
     Column("clean", "Clean", numeric=True),
@@ -91,7 +92,12 @@ def all_jobs(lab: LabDep, request: Request) -> Response:
 
 
 def _page(
-    lab: Lab, request: Request, query: JobQuery, *, refused: LabError | None = None
+    lab: Lab,
+    request: Request,
+    query: JobQuery,
+    *,
+    refused: LabError | None = None,
+    kept: Sequence[str] = (),
 ) -> Response:
     found = listings.job_lines(lab, query.filter, page=query.page, page_size=tables.PAGE_SIZE)
     filters = (
@@ -107,6 +113,7 @@ def _page(
         found=found,
         choices=listings.job_choices(lab),
         refused=refused,
+        kept=kept,
     )
     context = JobTableContext(
         table=view,
@@ -125,7 +132,8 @@ def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
             lab, tables.chosen(posted, "job"), job_changes, cancel=job_changes.cancel_all
         )
     except LabError as refused:
-        return _page(lab, request, query, refused=refused)
+        kept = [str(one) for one in posted.getlist("job")]
+        return _page(lab, request, query, refused=refused, kept=kept)
     return tables.back_to(query, PATH, undo=undo)
 
 
@@ -140,17 +148,29 @@ def undo(lab: LabDep, posted: Posted) -> Response:
 
 @router.get("/compare")
 def compare(
-    lab: LabDep, job: Annotated[list[Id] | None, Query(max_length=tables.MOST_CHOSEN)] = None
+    lab: LabDep,
+    request: Request,
+    job: Annotated[list[Id] | None, Query(max_length=tables.MOST_CHOSEN)] = None,
+    back: str = "",
 ) -> Response:
-    """To the comparison of the chosen jobs: evaluations, or trainings. Raises InvalidInput."""
-    views = jobs.several(lab, list(dict.fromkeys(job or [])))
-    kinds = {view.kind for view in views}
+    """To the comparison of the chosen jobs: evaluations, or trainings; or back to the view that
+    they were chosen in, with why they cannot be compared.
+    """
+    chosen = list(dict.fromkeys(job or []))
+    try:
+        page = _page_that_compares(lab, chosen)
+    except LabError as refused:
+        query = JobQuery.read(parse_qsl(back))
+        return _page(lab, request, query, refused=refused, kept=chosen)
+    return RedirectResponse(f"{page}?{urlencode({'job': chosen}, doseq=True)}", status_code=303)
+
+
+def _page_that_compares(lab: Lab, chosen: Sequence[str]) -> str:
+    kinds = {view.kind for view in jobs.several(lab, chosen)}
     pages = {kind: shown.compare for kind, shown in KINDS.items() if shown.compare}
     if len(kinds) != 1 or not kinds <= pages.keys():
         raise InvalidInput(
             "Only evaluations can be compared with evaluations, and trainings with trainings.",
             hint="Choose jobs of one of these kinds.",
         )
-    (kind,) = kinds
-    query = urlencode({"job": [view.id for view in views]}, doseq=True)
-    return RedirectResponse(f"{pages[kind]}?{query}", status_code=303)
+    return pages[kinds.pop()]

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import LARGEST_OF, MAX_OF, ExplainParams, Norm, Recipe
+from app.contracts.params import LARGEST_OF, MAX_OF, MOST_MODELS, ExplainParams, Norm, Recipe
 from app.contracts.results import Picture
 from app.contracts.units import to_255
 from app.contracts.views import DatasetView, ModelView
 from app.deps import LabDep
 from app.errors import InvalidInput
-from app.services import datasets, jobs, models, showcase
+from app.services import datasets, jobs, showcase
 from app.services.lab import Lab
 from app.web.charts import palette
 from app.web.forms.choices import known_models
@@ -64,6 +64,8 @@ class LiveContext(Context):
     """The style sheet's name of a model's colour, by recipe."""
     job: str
     """The id of an earlier explain job to show; empty for none."""
+    most: int
+    """Models that are attacked at once."""
     chosen: bool
     """Whether the address says which models; else those that this browser used last go first."""
     given: str
@@ -90,10 +92,9 @@ def live(
     entries = _entries_of_job(lab, job) if job else {}
     entries |= posted_entries(ExplainParams, request.query_params)
     wished, search = asked(entries, "models")
-    usual = () if wished else _used_last(lab)
-    known = known_models(lab, wished or usual, search)
+    known = known_models(lab, wished, search)
     views = {view.id: view for view in known.views}
-    chosen = [model for model in wished or usual if model in views]
+    chosen = [model for model in wished if model in views]
     chosen = chosen or [view.id for view in likely_pair(known.views)]
     form = form_of(
         ExplainParams, entries=entries, offers={"models": known.offer}, without=("upload",)
@@ -108,6 +109,7 @@ def live(
         example=None if job or dataset else shown_box(lab),
         identities=palette.IDENTITIES,
         job=job,
+        most=MOST_MODELS,
         chosen=bool(wished),
         given=f"/datasets/{dataset}/test/{number}.png" if dataset else "",
         settings={
@@ -123,6 +125,7 @@ def live(
                 for choice in known.offer.choices
             ],
             "chosen": chosen,
+            "most": MOST_MODELS,
             "largest": {norm.value: _largest(norm) for norm in Norm},
         },
     )
@@ -157,14 +160,6 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     if largest is not None and entries.get("attack.norm") != (Norm.LINF,):
         entries["max_epsilon"] = (plain(largest),)
     return entries
-
-
-def _used_last(lab: Lab) -> tuple[str, ...]:
-    """The models of the newest live attack, as far as they are still in the lab."""
-    newest = jobs.page(lab, kinds=[JobKind.EXPLAIN], page_size=1).items
-    used = newest[0].params.get("models", ()) if newest else ()
-    there = models.by_id(lab, used) if used else {}
-    return tuple(used) if len(there) == len(used) else ()
 
 
 def likely_pair(views: Sequence[ModelView]) -> tuple[ModelView, ...]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-from urllib.parse import parse_qsl
+from typing import Annotated, ClassVar
+from urllib.parse import parse_qsl, urlencode
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import field_validator
 
 from app.contracts.attacks import VALIDATION_ATTACK, Method
 from app.contracts.listings import ModelFilter, ModelOrder
+from app.contracts.params import Id
 from app.deps import LabDep
 from app.errors import LabError
-from app.services import listings, models
+from app.services import listings
+from app.services import models as kept_models
 from app.services.lab import Lab
 from app.services.listings import ModelLine
 from app.web.pages import tables
@@ -43,6 +46,13 @@ class ModelQuery(tables.Query):
     """What an address says about the table of models."""
 
     sort: ModelOrder = ModelOrder.CREATED
+
+    @field_validator("dataset")
+    @classmethod
+    def _is_a_checksum(cls, value: str) -> str:
+        if value and len(value) != 64:
+            raise ValueError("is no dataset")
+        return value
 
     @property
     def filter(self) -> ModelFilter:
@@ -80,7 +90,12 @@ def all_models(lab: LabDep, request: Request) -> Response:
 
 
 def _page(
-    lab: Lab, request: Request, query: ModelQuery, *, refused: LabError | None = None
+    lab: Lab,
+    request: Request,
+    query: ModelQuery,
+    *,
+    refused: LabError | None = None,
+    kept: Sequence[str] = (),
 ) -> Response:
     found = listings.model_lines(lab, query.filter, page=query.page, page_size=tables.PAGE_SIZE)
     view = tables.table_view(
@@ -92,6 +107,7 @@ def _page(
         found=found,
         choices=listings.model_choices(lab),
         refused=refused,
+        kept=kept,
     )
     context = ModelTableContext(
         table=view,
@@ -106,9 +122,10 @@ def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
     """Do one thing with the chosen models, and go back to the view that they were chosen in."""
     query = ModelQuery.read(parse_qsl(str(posted.get("back", ""))))
     try:
-        undo = tables.act(lab, tables.chosen(posted, "models"), models)
+        undo = tables.act(lab, tables.chosen(posted, "models"), kept_models)
     except LabError as refused:
-        return _page(lab, request, query, refused=refused)
+        kept = [str(one) for one in posted.getlist("models")]
+        return _page(lab, request, query, refused=refused, kept=kept)
     return tables.back_to(query, PATH, undo=undo)
 
 
@@ -117,5 +134,24 @@ def undo(lab: LabDep, posted: Posted) -> Response:
     """Take out of the bin what was just moved there."""
     query = ModelQuery.read(tables.with_time(posted))
     if query.undo is not None:
-        models.restore_all(lab, query.undo)
+        kept_models.restore_all(lab, query.undo)
     return tables.back_to(query, PATH)
+
+
+@router.get("/compare")
+def compare(
+    lab: LabDep,
+    request: Request,
+    models: Annotated[list[Id] | None, Query(max_length=tables.MOST_CHOSEN)] = None,
+    back: str = "",
+) -> Response:
+    """To the comparison of the chosen models' latest evaluations; or back to the view that they
+    were chosen in, with why there is none.
+    """
+    chosen = list(dict.fromkeys(models or []))
+    try:
+        found = listings.latest_evaluations(lab, chosen)
+    except LabError as refused:
+        query = ModelQuery.read(parse_qsl(back))
+        return _page(lab, request, query, refused=refused, kept=chosen)
+    return RedirectResponse(f"/compare?{urlencode({'job': found}, doseq=True)}", status_code=303)

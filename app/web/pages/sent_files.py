@@ -12,6 +12,7 @@ from app.contracts.views import JobView
 from app.errors import InvalidInput
 from app.services import uploads
 from app.services.lab import Lab
+from app.web.forms.entries import Rejected
 from app.web.pages.submitting import Entries, submit
 
 _LONGEST_NAME = 255
@@ -50,14 +51,20 @@ def submit_with_file(
 ) -> JobView:
     """Start the job with the file that came, else with the one that the form names.
 
-    Raises Rejected and what storing a file raises; InvalidInput where there is neither.
+    Raises Rejected, with the file that it keeps, and what storing a file raises; InvalidInput where
+    there is neither.
     """
 
     def start(upload: str) -> JobView:
-        return submit(lab, kind, params, {**entries, "upload": (upload,)})
+        sent: dict[str, tuple[str, ...]] = {"upload": (upload,)}
+        try:
+            return submit(lab, kind, params, {**entries, **sent})
+        except Rejected as rejected:
+            rejected.sent = sent
+            raise
 
     if isinstance(file, UploadFile) and file.filename:
-        return uploads.submit(lab, kind, file.file, file.filename, start)
+        return uploads.submit(lab, kind, file.file, file.filename, start, keeps=Rejected)
     sent = sent_file(lab, entries)
     if sent is None:
         raise InvalidInput("Choose a file; an hour after it was sent, the lab lets go of it.",

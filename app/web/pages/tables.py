@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol, Self
@@ -102,6 +102,8 @@ class TableView:
     """When the rows that were just deleted went into the bin; empty where none were."""
     problem: str
     """Why the last action was refused; may quote outside text."""
+    chosen: frozenset[str]
+    """The rows that it was about, by id."""
 
 
 class Query(BaseModel):
@@ -128,18 +130,20 @@ class Query(BaseModel):
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """Raises InvalidFields."""
         return cls.read(request.query_params.multi_items())
 
     @classmethod
     def read(cls, items: Sequence[tuple[str, str]]) -> Self:
-        """From the fields of a form or an address; empty ones say nothing. Raises InvalidFields."""
+        """From the fields of a form or an address; empty ones say nothing, nor do those that mean
+        nothing: the page shows by what it is narrowed.
+        """
         values: dict[str, Any] = {name: value for name, value in items if value and name != "col"}
         values["col"] = tuple(value for name, value in items if name == "col")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InvalidFields.of(error) from None
+            wrong = {one["loc"][0] for one in error.errors()}
+            return cls.model_validate({k: v for k, v in values.items() if k not in wrong})
 
     def address(self, path: str, **changes: Any) -> str:
         """Of the same view with something changed, on its first page unless told otherwise."""
@@ -198,8 +202,11 @@ def table_view(
     found: Page[Any],
     choices: Choices,
     refused: LabError | None,
+    kept: Collection[str],
 ) -> TableView:
-    """`filters`: those of this table alone, before those that every one has."""
+    """`filters`: those of this table alone, before those that every one has. `kept`: rows that stay
+    chosen, where an action was refused.
+    """
     shown = {column.key for column in columns_of(query, columns)}
     labels = {Shelf.LIST: "List", Shelf.ARCHIVE: "Archive", Shelf.BIN: f"Bin ({choices.binned:,})"}
     every = (
@@ -230,6 +237,7 @@ def table_view(
         older=query.address(path, page=query.page + 1) if query.page < found.pages else "",
         undo="" if query.undo is None else repr(query.undo),
         problem="" if refused is None else f"{refused.detail} {refused.hint}".strip(),
+        chosen=frozenset(kept),
     )
 
 
