@@ -32,7 +32,7 @@ bundle: install ## Collect what a GPU machine without network needs: make bundle
 	$(BIN)/python -m bench.bundle "$(DATA)"
 
 pictures: install-dev ## Take the pictures of the README and the tour again: make pictures DATA=archive
-	@$(BIN)/python -m docs.pictures $(if $(DATA),"$(DATA)")
+	@$(BIN)/python -m docs.screenshots $(if $(DATA),"$(DATA)")
 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 # Folders whose tests train, or start processes and browsers.

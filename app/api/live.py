@@ -14,6 +14,7 @@ from app.contracts.views import JobView
 from app.deps import IdPath, LabDep
 from app.services import reproducing
 from app.services.exports import attachment, file_name
+from app.services.uploads import MAX_IMAGE_BYTES
 
 router = APIRouter(prefix="/live", tags=["live"])
 
@@ -29,7 +30,9 @@ _PNG, _ZIP = _file("image/png"), _file("application/zip")
 class LiveForm(UploadForm):
     """An image, models of the same classes, and an attack; the first two are needed."""
 
-    image: UploadFile = Field(description="PNG, JPEG or WebP, at most 32 MB.")
+    image: UploadFile = Field(
+        description=f"PNG, JPEG or WebP, at most {MAX_IMAGE_BYTES // 2**20} MB."
+    )
 
 
 @router.post("", status_code=202)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from app.client.terminal import on_one_line
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent, StateEvent
-from app.contracts.words import duration, percent
+from app.contracts.words import duration, estimate
 
 _LINES = 10
 """Without a bar, a line for each tenth of the way, and for each phase."""
@@ -50,8 +50,8 @@ class _Known:
         told = self.estimates
         models = [key.removesuffix(":robust") for key in told if key.endswith(":robust")]
         shown = [
-            f"{self.names.get(model, model)} {percent(told[f'{model}:robust'])} "
-            f"({100 * told[f'{model}:low']:.1f}–{100 * told[f'{model}:high']:.1f})"
+            f"{self.names.get(model, model)} "
+            f"{estimate(*(told[f'{model}:{part}'] for part in ('robust', 'low', 'high')))}"
             f"{', preliminary' if told.get(f'{model}:attacks_left') else ''}"
             for model in models
             if {f"{model}:low", f"{model}:high"} <= told.keys()

@@ -31,7 +31,7 @@ from app.contracts.results import (
 from app.contracts.results.verdict import Check, Light
 from app.contracts.units import format_255
 from app.contracts.views import DatasetView, JobView, ModelView
-from app.contracts.words import budget, percent, with_interval
+from app.contracts.words import budget, give_or_take, percent, signed, with_interval
 
 _SHORT_ID = 8
 _WORST_CHECKS = 3
@@ -211,8 +211,7 @@ def _spread(over: Spread | None) -> str:
     """`71.0 ± 0.4 %`; one seed has no deviation."""
     if over is None:
         return ""
-    mean = percent(over.mean)
-    return mean if over.std is None else f"{100 * over.mean:.1f} ± {percent(over.std)}"
+    return percent(over.mean) if over.std is None else give_or_take(over.mean, over.std)
 
 
 def evaluation(found: EvaluationResult) -> str:
@@ -304,7 +303,7 @@ def _paired(test: PairedTest) -> Sequence[str]:
     return (
         f"{test.second + 1} − {test.first + 1}",
         test.quantity,
-        f"{100 * test.difference:+.1f} ({100 * test.low:+.1f} to {100 * test.high:+.1f})",
+        f"{signed(test.difference)} ({signed(test.low)} to {signed(test.high)})",
         f"{test.p_value:.2g}",
         f"{test.p_adjusted:.2g}",
         f"{test.only_first:,}",

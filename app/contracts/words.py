@@ -21,14 +21,34 @@ def points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:.1f} points"
 
 
+def signed(share: float) -> str:
+    """0.123 -> `+12.3`, with a minus sign that is as wide as the plus; no sign before a zero."""
+    points = f"{100 * share:+.1f}".replace("-", "−")
+    return "0.0" if points in ("+0.0", "−0.0") else points
+
+
+def give_or_take(share: float, by: float) -> str:
+    """A share and how far it may be off: `34.2 ± 1.1 %`."""
+    return f"{100 * share:.1f} ± {percent(by)}"
+
+
 def interval(accuracy: Accuracy) -> str:
     """The 95 % interval as `68.1–73.7 %`."""
-    return f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f} %"
+    return f"{_between(accuracy.low, accuracy.high)} %"
 
 
 def with_interval(accuracy: Accuracy) -> str:
     """`25.7 % (23.8–27.6)`."""
-    return f"{percent(accuracy.value)} ({interval(accuracy).removesuffix(' %')})"
+    return estimate(accuracy.value, accuracy.low, accuracy.high)
+
+
+def estimate(share: float, low: float, high: float) -> str:
+    """The same of a share whose interval is known."""
+    return f"{percent(share)} ({_between(low, high)})"
+
+
+def _between(low: float, high: float) -> str:
+    return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def duration(seconds: float) -> str:

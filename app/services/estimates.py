@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
-from app.contracts.params import AblationParams, EvaluateParams, Params, Recipe, TrainParams
+from app.contracts.params import NO_ID, AblationParams, EvaluateParams, Params, Recipe, TrainParams
 from app.contracts.results import EvaluationResult, ModelCard
 from app.contracts.stored import understood, understood_json
 from app.contracts.views import Estimate
@@ -30,7 +30,6 @@ _READ = 3
 """Results of other evaluations that are read in search of one from which the time follows."""
 _SHARED = ("attack", "further", "queries", "epsilons", "step_counts", "stop_half_width")
 """What two evaluations have to share, beside `SWITCHES`."""
-_NO_ID = "0" * 32
 
 
 class _Run(NamedTuple):
@@ -86,7 +85,7 @@ def of_ablation(lab: Lab, params: AblationParams) -> tuple[Estimate | None, Esti
         found.append(_expected(runs, round(one.epochs * images * one.passes)))
     measuring: Estimate | None = Estimate(seconds=0.0, jobs=0, device="")
     if params.measure is not None:
-        evaluation = params.measure.of(_NO_ID, params.training)
+        evaluation = params.measure.of(NO_ID, params.training)
         one_model = _of_measuring(lab, evaluation, params.training.architecture, dataset.report)
         measuring = reduce(_both, [one_model] * len(planned))
     return reduce(_both, found), measuring

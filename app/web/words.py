@@ -42,14 +42,7 @@ def spread(mean: Mean, digits: int = 3) -> str:
 
 def share(mean: Mean) -> str:
     """A mean of shares with its 95 % interval's half: `34.2 ± 1.1 %`."""
-    half = 100 * (mean.high - mean.low) / 2
-    return f"{100 * mean.value:.1f}{_NBSP}±{_NBSP}{half:.1f}{_NBSP}%"
-
-
-def signed(share: float) -> str:
-    """0.123 -> `+12.3`, with a minus sign that is as wide as the plus."""
-    points = f"{100 * share:+.1f}".replace("-", "−")
-    return "0.0" if points in ("+0.0", "−0.0") else points
+    return unbroken(words.give_or_take(mean.value, (mean.high - mean.low) / 2))
 
 
 def probability(p: float) -> str:

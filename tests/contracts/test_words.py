@@ -27,3 +27,10 @@ def test_every_choice_has_a_name_of_its_own(kind: type[Option]) -> None:
     names = [member.record.title for member in kind]
     assert len(set(names)) == len(names)
     assert not any("_" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.123, "+12.3"), (-0.05, "−5.0"), (0.0004, "0.0"), (-0.0004, "0.0")]
+)
+def test_a_difference_has_its_sign(share: float, text: str) -> None:
+    assert words.signed(share) == text

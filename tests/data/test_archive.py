@@ -94,7 +94,7 @@ def test_train_and_test_may_be_class_names_too(tmp_path: Path) -> None:
         pack(tmp_path / "flat", class_folders("", {"train": 4, "tram": 4})), tmp_path / "flat_d"
     )
     assert flat.class_names == ("train", "tram")
-    assert kinds(report) == {"test_drawn"}
+    assert kinds(report) == {"test_drawn", "classes_like_parts"}
 
 
 def test_part_names_may_be_capitalised(tmp_path: Path) -> None:

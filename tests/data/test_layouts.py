@@ -10,6 +10,7 @@ import struct
 import tarfile
 import unicodedata
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_names_of_parts(name: str, part: Part | None) -> None:
         ("trainset", "testset"), ("Train_Images", "Test_Images"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("around", ["", "archive/", "a/b/"])
+@pytest.mark.parametrize("around", ["", "a/b/"])
 def test_parts_by_any_of_their_names(tmp_path: Path, train: str, test: str, around: str) -> None:
     files = folders(f"{around}{train}/") | folders(f"{around}{test}/", 2, first=50)
     report, dataset = import_files(tmp_path, files)
@@ -153,6 +154,7 @@ def test_parts_beside_classes_are_said(tmp_path: Path) -> None:
         (train_and_test(cat=3, dog=3) | folders("testing/"), "look like the test part"),
         ({"train/a.png": png(0), "train/b.png": png(1), "test/c.png": png(2)},
          "train are not in class folders"),
+        (folders("", 4, names="images masks"), "named for what is in them"),
         (folders("Train/", 2) | folders("train/", 2) | folders("test/", 2), "look like the train"),
     ],
 )  # fmt: skip
@@ -164,6 +166,38 @@ def test_a_flat_test_part_has_no_labels_and_is_said(tmp_path: Path) -> None:
     files = folders("train/", 5) | {f"test/{n}.png": png(90 + n) for n in range(4)}
     report, dataset = import_files(tmp_path, files)
     assert (sizes(dataset), kinds(report)) == ((8, 0, 2), {"folder_left_out", "test_drawn"})
+
+
+def test_parts_in_one_of_several_folders_are_said(tmp_path: Path) -> None:
+    files = train_and_test("small/", cat=4, dog=4) | folders("raw/", 5, first=900)
+    report, dataset = import_files(tmp_path, files)
+    assert (sizes(dataset), kinds(report)) == ((8, 0, 4), {"folder_left_out"})
+
+
+def test_a_class_with_the_name_of_a_part_is_said(tmp_path: Path) -> None:
+    report, dataset = import_files(tmp_path, folders("", 4, names="cat dog test"))
+    assert dataset.class_names == ("cat", "dog", "test")
+    assert "classes_like_parts" in kinds(report)
+
+
+@pytest.mark.parametrize("suffix", ["", ".png"])
+def test_parts_by_lists(tmp_path: Path, suffix: str) -> None:
+    files = folders("images/", 6)
+    for part, numbers in (("train", range(4)), ("test", range(4, 6))):
+        lines = [f"{name}/{n}{suffix}\n" for name in ("cat", "dog") for n in numbers]
+        files[f"meta/{part}.txt"] = "".join(lines).encode()
+    report, dataset = import_files(tmp_path, files)
+    assert (sizes(dataset), kinds(report)) == ((8, 0, 4), set())
+    assert any("meta/test.txt" in note for note in report.notes)
+
+
+def test_a_split_that_is_not_used_is_said(tmp_path: Path) -> None:
+    names = [f"{k + 1} {name}\n" for k, name in enumerate(folders("", 6))]
+    texts = {"images.txt": "".join(names), "train_test_split.txt": "1 0\n2 1\n"}
+    files = folders("images/", 6) | {name: text.encode() for name, text in texts.items()}
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("cat", "dog")
+    assert "split_not_used" in kinds(report)
 
 
 def test_folders_numbered_like_shares_are_said(tmp_path: Path) -> None:
@@ -338,6 +372,20 @@ def test_tiny_imagenet_as_it_is_distributed(tmp_path: Path) -> None:
     assert report.left_out["pictures outside of class folders"] == 6
 
 
+def test_imagenet_as_its_competition_has_it(tmp_path: Path) -> None:
+    ids, top = ["n01440764", "n01443537"], "ILSVRC/Data/CLS-LOC"
+    files = folders(f"{top}/train/", 3, names=" ".join(ids))
+    files |= {f"{top}/val/v{n}.png": png(90 + n) for n in range(4)}
+    files |= {f"{top}/test/t{n}.png": png(190 + n) for n in range(4)}
+    rows = [f"v{n},{ids[n % 2]} 85 1 499 {n}\n" for n in range(4)]
+    files["LOC_val_solution.csv"] = ("ImageId,PredictionString\n" + "".join(rows)).encode()
+    files["LOC_synset_mapping.txt"] = b"n01440764 tench, Tinca tinca\nn01443537 goldfish\n"
+    report, dataset = import_files(tmp_path, files)
+    assert (dataset.class_names, sizes(dataset)) == (("tench", "goldfish"), (6, 0, 4))
+    assert dataset.arrays["test_labels"].tolist() == [0, 0, 1, 1]
+    assert kinds(report) == {"folder_left_out", "validation_is_test"}
+
+
 CSV = "id,breed\n" + "".join(f"p{n},{'pug' if n % 3 else 'husky'}\n" for n in range(12))
 
 
@@ -382,9 +430,12 @@ def test_a_table_decides_against_folders_that_are_no_classes(tmp_path: Path) -> 
     assert "labels_by_table" in kinds(report)
 
 
-def test_a_table_that_says_what_folders_say_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [str, lambda name: ("cat", "dog").index(name)])
+def test_a_table_that_says_what_folders_say_changes_nothing(
+    tmp_path: Path, said: Callable[[str], object]
+) -> None:
     files = train_and_test(cat=4, dog=4)
-    table = "path,label\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in files)
+    table = "path,label\n" + "".join(f"{name},{said(name.split('/')[1])}\n" for name in files)
     report, dataset = import_files(tmp_path, files | {"all.csv": table.encode()})
     assert (report.layout, sizes(dataset)) == ("class folders", (8, 0, 4))
 
@@ -446,6 +497,27 @@ def test_webdataset(tmp_path: Path, label: str, named: bool) -> None:
     assert dataset.arrays["test_labels"].tolist() == [0, 0, 1, 1]
     assert report.left_out["samples without a label"] == 1
     assert ("unnamed_classes" in kinds(report)) is not named
+
+
+def test_captions_beside_class_folders_are_no_labels(tmp_path: Path) -> None:
+    files = folders("", 4)
+    files |= {
+        name.replace(".png", ".txt"): f"a photo {n % 2}".encode() for n, name in enumerate(files)
+    }
+    _, dataset = import_files(tmp_path, files, "tar")
+    assert dataset.class_names == ("cat", "dog")
+
+
+def test_further_pictures_of_a_sample_are_left_out(tmp_path: Path) -> None:
+    files = {f"{n}.cls": b"%d" % (n % 2) for n in range(8)}
+    files |= {f"{n}.mask.png": png(90 + n) for n in range(8)} | {
+        f"{n}.png": png(n) for n in range(8)
+    }
+    report, dataset = import_files(tmp_path, files, "tar")
+    assert report.left_out["further pictures of a sample"] == 8
+    images = np.concatenate([dataset.split("train").images, dataset.split("validation").images,
+                             dataset.split("test").images])  # fmt: skip
+    assert {i.tobytes() for i in images} == {pixels(n).tobytes() for n in range(8)}
 
 
 # Files of many images

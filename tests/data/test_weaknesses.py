@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import numpy as np
@@ -111,14 +110,3 @@ def test_weaknesses_are_stored_with_the_dataset(tmp_path: Path) -> None:
     assert ["test_in_train", "1 of 5 test images are also training images, pixel by pixel.", 1] in (
         dataset.info.notes["warnings"]
     )
-
-
-def test_every_row_of_the_page_of_formats_is_a_test() -> None:
-    root = Path(__file__).resolve().parents[2]
-    page = (root / "docs" / "formats.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\|.*\| `(test_\w+)` \|$", page, re.MULTILINE)
-    tests: set[str] = set()
-    for path in (root / "tests").rglob("test_*.py"):
-        tests.update(re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE))
-    assert len(rows) > 40
-    assert set(rows) <= tests

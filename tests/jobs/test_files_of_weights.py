@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,9 @@ def test_a_network_beside_another_one_is_named(measured: Measured) -> None:
     assert "network in the file" in failure(measured, bring(measured, state))
     job = bring(measured, prefixed("student.", state), network="student")
     assert job.status == JobStatus.FAILED
+    said = failure(measured, bring(measured, state, network="nobody"))
+    assert "begins with “nobody.”" in said
+    assert "body, head, teacher" in said
     found = prefixed("student.", teacher(measured)) | {"teacher.w": torch.zeros(4, 3)}
     result(measured, bring(measured, found, network="student"))
 
@@ -228,6 +232,16 @@ def test_an_optimiser_beside_the_weights_is_said(tmp_path: Path) -> None:
     found, said = converted(saved, tmp_path)
     assert (sorted(found), said["network"]) == (["bias", "weight"], "net")
     assert (said["beside"], said["copies"]) == (["acc", "lr_scheduler", "optimizer"], ["copy"])
+
+
+def test_arguments_and_numbers_of_numpy_beside_the_weights_are_left_out(tmp_path: Path) -> None:
+    noted = {
+        "args": Namespace(lr=0.1, arch="resnet18"), "best_acc": np.float64(93.2),
+        "epoch": np.int64(7), "done": np.bool_(True),
+    }  # fmt: skip
+    found, said = converted({"state_dict": STATE, **noted}, tmp_path)
+    torch.testing.assert_close(found, STATE)
+    assert said["beside"] == sorted(noted)
 
 
 def test_a_bit_that_tipped_over_is_damage_and_a_file_without_checksums_is_none(
@@ -317,6 +331,11 @@ def test_what_a_zip_is_instead_of_weights_is_named(
         (b"\x93NUMPY\x01\x00" + bytes(100), "a NumPy array"),
         (b"GGUF\x03\x00", "a GGUF file"),
         (b"\x1f\x8b\x08\x00" + bytes(40), "compressed with gzip"),
+        (b"\xfd7zXZ\x00" + bytes(40), "compressed with xz"),
+        (b"\x28\xb5\x2f\xfd" + bytes(40), "compressed with zstd"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(40), "a 7-Zip archive"),
+        (b"Rar!\x1a\x07" + bytes(40), "a RAR archive"),
+        (b"net.pt".ljust(257, b"\0") + b"ustar\x0000" + bytes(300), "a tar archive"),
         (b'{"weight_map": {"a": "model-00001.safetensors"}}', "a JSON file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"\n<!DOCTYPE html><title>Sign in</title>", "a web page"),
@@ -407,6 +426,19 @@ def test_an_accuracy_of_chance_is_a_warning_on_the_card(measured: Measured) -> N
         "as they are" in w
         for w in result(measured, bring(measured, no_normalisation)).card.warnings
     )
+
+
+def test_what_hints_at_a_normalisation_is_said(measured: Measured) -> None:
+    state = prefixed("1.", bare(measured))
+    (doubt, *_) = result(measured, bring(measured, state)).card.warnings
+    assert "another module stands before the network" in doubt
+    import timm
+
+    net = timm.create_model("test_resnet", num_classes=10).state_dict()
+    (doubt, *_) = result(
+        measured, bring(measured, net, architecture="timm:test_resnet")
+    ).card.warnings
+    assert "expect mean 0.5, 0.5, 0.5, deviation 0.5, 0.5, 0.5" in doubt
 
 
 # What does not fit.

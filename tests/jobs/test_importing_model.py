@@ -203,7 +203,7 @@ def test_a_normalisation_unlike_that_of_the_file_is_a_question(measured: Measure
         ),
         ({"body.0.weight": torch.full((16, 3, 3, 3), torch.nan)}, "NaN or infinity: body.0.weight"),
         ({"head.weight": torch.full((10, 64), 1e308, dtype=torch.float64)}, "NaN or infinity"),
-        ({"head.weight": torch.ones(10, 64, dtype=torch.int8)}, "torch.int8: no plain weight"),
+        ({"head.weight": torch.ones(10, 64, dtype=torch.int8)}, "of type int8: no plain weight"),
         ({"head.weight": torch.full((10, 64), 1e38)}, "logits are no finite numbers"),
         ({"<b>extra</b>": torch.zeros(1)}, "1 unexpected: <b>extra</b>"),
         ({"module.body.0.weight": torch.zeros(16, 3, 3, 3)}, "unexpected: module.body.0.weight"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.recipes.scenes import SEED, Scene
+from tests.recipes.toy_batch import SEED, ToyBatch
 from worker.recipes import Parameters
 
 Terms = dict[str, Tensor]
@@ -53,9 +53,9 @@ def attack(
     return x_adv
 
 
-def confusing(student: Any, scene: Scene) -> Tensor:
-    logits = student(scene.x).detach()
-    logits[range(len(logits)), scene.y] = -1e9
+def confusing(student: Any, batch: ToyBatch) -> Tensor:
+    logits = student(batch.x).detach()
+    logits[range(len(logits)), batch.y] = -1e9
     return logits.argmax(dim=1)
 
 
@@ -104,28 +104,28 @@ def classified(log_p_adv: Tensor, log_p: Tensor, y: Tensor, parameters: Paramete
     return terms
 
 
-def clean(scene: Scene, student: Any, parameters: Parameters) -> Plain:
-    _, _, log_p = train_pass(student, scene.x)
-    loss = smoothed(log_p, scene.y, parameters.weights.smoothing)
+def clean(batch: ToyBatch, student: Any, parameters: Parameters) -> Plain:
+    _, _, log_p = train_pass(student, batch.x)
+    loss = smoothed(log_p, batch.y, parameters.weights.smoothing)
     return Plain(loss, {"classification": loss}, log_p, None)
 
 
-def chosen(scene: Scene, student: Any, parameters: Parameters) -> Tensor:
+def chosen(batch: ToyBatch, student: Any, parameters: Parameters) -> Tensor:
     towards = parameters.towards_confusing
-    classes = confusing(student, scene) if towards else scene.y
-    start = uniform(scene.x, len(scene.x))
-    return attack(student, scene.x, classes, start, parameters, towards=towards)
+    classes = confusing(student, batch) if towards else batch.y
+    start = uniform(batch.x, len(batch.x))
+    return attack(student, batch.x, classes, start, parameters, towards=towards)
 
 
-def pgd_at(scene: Scene, student: Any, parameters: Parameters) -> Plain:
-    x_adv = chosen(scene, student, parameters)
+def pgd_at(batch: ToyBatch, student: Any, parameters: Parameters) -> Plain:
+    x_adv = chosen(batch, student, parameters)
     _, _, log_p = train_pass(student, x_adv)
-    loss = smoothed(log_p, scene.y, parameters.weights.smoothing)
+    loss = smoothed(log_p, batch.y, parameters.weights.smoothing)
     return Plain(loss, {"classification": loss}, None, log_p)
 
 
-def trades(scene: Scene, student: Any, parameters: Parameters) -> Plain:
-    x, eps, step = scene.x, parameters.attack.eps, parameters.attack.step_size
+def trades(batch: ToyBatch, student: Any, parameters: Parameters) -> Plain:
+    x, eps, step = batch.x, parameters.attack.eps, parameters.attack.step_size
     p = student(x).softmax(dim=1).detach()
     x_adv = x + 0.001 * torch.randn(x.shape, generator=generator(), dtype=x.dtype)
     for _ in range(parameters.attack.steps):
@@ -137,14 +137,14 @@ def trades(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     _, _, seen = train_pass(student, x_adv, x)
     log_p_adv, log_p = seen.chunk(2)
     stability = F.kl_div(log_p_adv, log_p.exp(), reduction="batchmean")
-    classification = smoothed(log_p, scene.y, parameters.weights.smoothing)
+    classification = smoothed(log_p, batch.y, parameters.weights.smoothing)
     loss = classification + parameters.trades_beta * stability
     return Plain(loss, {"classification": classification, "trades": stability}, log_p, log_p_adv)
 
 
-def rslad(scene: Scene, student: Any, parameters: Parameters) -> Plain:
-    x, eps, step = scene.x, parameters.attack.eps, parameters.attack.step_size
-    p = scene.teacher(x).softmax(dim=1).detach()
+def rslad(batch: ToyBatch, student: Any, parameters: Parameters) -> Plain:
+    x, eps, step = batch.x, parameters.attack.eps, parameters.attack.step_size
+    p = batch.teacher(x).softmax(dim=1).detach()
     x_adv = x + 0.001 * torch.randn(x.shape, generator=generator(), dtype=x.dtype)
     for _ in range(parameters.attack.steps):
         x_adv.requires_grad_()
@@ -159,41 +159,41 @@ def rslad(scene: Scene, student: Any, parameters: Parameters) -> Plain:
     return Plain(robust * 5 / 6 + natural / 6, terms, log_p, log_p_adv)
 
 
-def mart(scene: Scene, student: Any, parameters: Parameters) -> Plain:
-    x_adv = chosen(scene, student, parameters)
-    _, _, seen = train_pass(student, x_adv, scene.x)
+def mart(batch: ToyBatch, student: Any, parameters: Parameters) -> Plain:
+    x_adv = chosen(batch, student, parameters)
+    _, _, seen = train_pass(student, x_adv, batch.x)
     log_p_adv, log_p = seen.chunk(2)
-    terms = classified(log_p_adv, log_p, scene.y, parameters)
+    terms = classified(log_p_adv, log_p, batch.y, parameters)
     return Plain(terms["classification"] + terms["mart"], terms, log_p, log_p_adv)
 
 
-def sml(scene: Scene, student: Any, parameters: Parameters) -> Plain:
-    y_prime = confusing(student, scene)
-    start = uniform(scene.x, len(scene.x))
-    x_f = attack(student, scene.x, y_prime, start, parameters, towards=True)
-    _, embedding, seen = train_pass(student, x_f, scene.x, scene.pool[y_prime])
+def sml(batch: ToyBatch, student: Any, parameters: Parameters) -> Plain:
+    y_prime = confusing(student, batch)
+    start = uniform(batch.x, len(batch.x))
+    x_f = attack(student, batch.x, y_prime, start, parameters, towards=True)
+    _, embedding, seen = train_pass(student, x_f, batch.x, batch.pool[y_prime])
     log_p_adv, log_p, _ = seen.chunk(3)
-    w, terms = parameters.weights, classified(log_p_adv, log_p, scene.y, parameters)
+    w, terms = parameters.weights, classified(log_p_adv, log_p, batch.y, parameters)
     metric = triplet(*embedding.chunk(3), w.margin, w.mu)
     loss = sum(terms.values()) + w.bml_weight * metric
     return Plain(loss, terms | {"sml": metric}, log_p, log_p_adv)
 
 
 def of_both_directions(
-    scene: Scene, student: Any, parameters: Parameters, terms_of: set[str]
+    batch: ToyBatch, student: Any, parameters: Parameters, terms_of: set[str]
 ) -> Plain:
-    n, y_prime = len(scene.x), confusing(student, scene)
-    x_prime, start, w = scene.pool[y_prime], uniform(scene.x, 2 * n), parameters.weights
-    x_f = attack(student, scene.x, y_prime, start[:n], parameters, towards=True)
-    x_b = attack(student, x_prime, scene.y, start[n:], parameters, towards=True)
-    features, embedding, seen = train_pass(student, x_f, scene.x, x_b)
+    n, y_prime = len(batch.x), confusing(student, batch)
+    x_prime, start, w = batch.pool[y_prime], uniform(batch.x, 2 * n), parameters.weights
+    x_f = attack(student, batch.x, y_prime, start[:n], parameters, towards=True)
+    x_b = attack(student, x_prime, batch.y, start[n:], parameters, towards=True)
+    features, embedding, seen = train_pass(student, x_f, batch.x, x_b)
     log_p_adv, log_p, _ = seen.chunk(3)
-    terms = classified(log_p_adv, log_p, scene.y, parameters)
+    terms = classified(log_p_adv, log_p, batch.y, parameters)
     loss = sum(terms.values())
     if "agkd" in terms_of:
         with torch.no_grad():
-            images = torch.cat([scene.x, x_prime])
-            taught = attention(scene.teacher.body((images - 0.5) / 0.25))
+            images = torch.cat([batch.x, x_prime])
+            taught = attention(batch.teacher.body((images - 0.5) / 0.25))
         maps = attention(features)
         forward, backward = maps[:n] - taught[:n], maps[2 * n :] - taught[n:]
         terms["agkd"] = forward.abs().mean() + backward.abs().mean()
@@ -204,7 +204,7 @@ def of_both_directions(
     return Plain(loss, terms, log_p, log_p_adv)
 
 
-PLAIN: dict[str, Callable[[Scene, Any, Parameters], Plain]] = {
+PLAIN: dict[str, Callable[[ToyBatch, Any, Parameters], Plain]] = {
     "clean": clean,
     "pgd_at": pgd_at,
     "trades": trades,

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.plugins.recording import Recording, recording
-from tests.recipes.scenes import N, parameters, scene
 from tests.recipes.test_precision import networks
 from tests.recipes.test_recipes import Waits
+from tests.recipes.toy_batch import N, parameters, toy_batch
 from worker.models import Outputs
 from worker.recipes import RECIPES, Batch, Step, perturb
 
@@ -73,13 +73,13 @@ def authors_difference(model: nn.Module, proxy: nn.Module) -> dict[str, Tensor]:
 
 def authors_step(student: Recording, recipe: str, gamma: float, **sgd: float) -> Recording:
     """`calc_awp`, `perturb`, a step of SGD and `restore`, with a proxy of its own."""
-    given = scene()
+    given = toy_batch()
     given.student = student
     objective = given.objective(recipe)
     before = copy.deepcopy(student)
     proxy = copy.deepcopy(student)
     optimizer_of_proxy = torch.optim.SGD(proxy.parameters(), lr=0.01)
-    through = scene()
+    through = toy_batch()
     through.student = proxy
     torch.autograd.backward(-through.objective(recipe)().loss)
     optimizer_of_proxy.step()
@@ -104,7 +104,7 @@ def test_a_step_is_that_of_the_authors(recipe: str) -> None:
     """Weights, and the batch norms' statistics: those of the pass at w + v alone."""
     sgd = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
     expected = authors_step(recording(0), recipe, 0.05, **sgd)
-    given = scene()
+    given = toy_batch()
     optimizer = torch.optim.SGD(given.student.parameters(), **sgd)
     objective = given.objective(recipe)
     restore = perturb(given.student, objective, gamma=0.05)
@@ -115,12 +115,12 @@ def test_a_step_is_that_of_the_authors(recipe: str) -> None:
         given.student.state_dict(), expected.state_dict(), rtol=1e-9, atol=1e-11
     )
     batches = [b for name, b in given.student.named_buffers() if "num_batches" in name]
-    assert [int(b) for b in batches] == [2, 2], "one of the scene, one of the step"
+    assert [int(b) for b in batches] == [2, 2], "one of the toy_batch, one of the step"
 
 
 @pytest.mark.parametrize("recipe", ROBUST)
 def test_it_raises_the_loss_by_moving_every_layer_by_gamma_of_its_norm(recipe: str) -> None:
-    given = scene()
+    given = toy_batch()
     objective, before = given.objective(recipe), copy.deepcopy(given.student)
     plain = objective().loss.item()
     restore = perturb(given.student, objective, gamma=0.01)
@@ -149,7 +149,7 @@ def test_a_layer_without_gradient_stays() -> None:
 
 
 def test_nothing_waits_for_the_device() -> None:
-    given = scene()
+    given = toy_batch()
     with Waits() as waits:
         objective = given.objective("agkd_bml")
         restore = perturb(given.student, objective, gamma=0.01)
@@ -178,7 +178,7 @@ def test_in_bfloat16_it_moves_nearly_the_same_way() -> None:
 
 def test_examples_are_made_once() -> None:
     """One attack, then two passes in train mode on the same images: at w, and at w + v."""
-    given = scene()
+    given = toy_batch()
     objective = given.objective("pgd_at")
     perturb(given.student, objective, gamma=0.01)
     objective()

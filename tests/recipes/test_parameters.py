@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.contracts.params import Recipe, TrainParams
 from app.contracts.recipes import READ_BY_SOME
-from tests.recipes.scenes import scene
+from tests.recipes.toy_batch import toy_batch
 from worker.jobs.stepping import parameters_of
 from worker.recipes import RECIPES, perturb
 
@@ -59,7 +59,7 @@ def loss(recipe: Recipe, **changed: Any) -> float:
         teacher=None if recipe is Recipe.CLEAN else "e" * 32,
         **(BASE | changed),
     )
-    given = scene()
+    given = toy_batch()
     objective = given.objective(recipe, parameters_of(params))
     if params.perturbs_weights(epoch=0):
         perturb(given.student, objective, gamma=params.awp_gamma)
@@ -76,10 +76,10 @@ def test_jobs_and_the_form_name_the_recipes_that_there_are() -> None:
 
 def test_recipes_need_a_teacher_where_jobs_say_so() -> None:
     for recipe in Recipe:
-        seen = scene()
+        seen = toy_batch()
         seen.take(recipe)
         assert bool(seen.teacher.calls) == recipe.needs_teacher
-        assert (scene().take(recipe).adversarial is not None) == recipe.is_robust
+        assert (toy_batch().take(recipe).adversarial is not None) == recipe.is_robust
 
 
 @pytest.mark.parametrize("recipe", Recipe)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.recipes.scenes import PARAMETERS, scene
+from tests.recipes.toy_batch import PARAMETERS, toy_batch
 from worker.agkd_bml.attention import attention_map
 from worker.models import Outputs, build
 from worker.recipes import RECIPES, Batch, Networks
@@ -76,7 +76,7 @@ def test_a_step_in_bfloat16_is_near_the_exact_one(recipe: str) -> None:
 
 def test_what_follows_the_network_is_exact() -> None:
     """The outputs come in the images' type, split as the images were."""
-    pair, x = networks(torch.bfloat16), scene().x.float()
+    pair, x = networks(torch.bfloat16), toy_batch().x.float()
     first, second = pair.student_sees(x, x[:].flip(0))
     assert isinstance(first, Outputs)
     assert all(tensor.dtype == torch.float32 for tensor in (*first, *second))
@@ -88,7 +88,7 @@ def test_what_follows_the_network_is_exact() -> None:
 
 def test_embeddings_and_logits_are_not_rounded() -> None:
     """In bfloat16 they would have 8 bits, of which softmax and cosine see every one."""
-    pair, x = networks(torch.bfloat16), scene().x.float()
+    pair, x = networks(torch.bfloat16), toy_batch().x.float()
     (seen,) = pair.student_sees(x)
     head = pair.student.head
     assert torch.equal(seen.features, seen.features.bfloat16().float())

@@ -13,14 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.plugins.recording import recording
 from tests.recipes.plain import PLAIN
-from tests.recipes.scenes import (
+from tests.recipes.toy_batch import (
     NEEDS_TEACHER,
     PARAMETERS,
     SEED,
     TOWARDS_A_CLASS,
     N,
     parameters,
-    scene,
+    toy_batch,
 )
 from worker.recipes import RECIPES, Batch, Networks
 
@@ -51,7 +51,7 @@ def near(found: Tensor, expected: Tensor) -> None:
     ],
 )
 def test_equals_the_step_written_out(recipe: str, variant: str) -> None:
-    given, chosen, plain_student = scene(), parameters(**VARIANTS[variant]), recording(0)
+    given, chosen, plain_student = toy_batch(), parameters(**VARIANTS[variant]), recording(0)
     found = given.take(recipe, chosen)
     expected = PLAIN[recipe](given, plain_student, chosen)
     assert list(found.terms) == list(expected.terms)
@@ -77,18 +77,18 @@ def test_equals_the_step_written_out(recipe: str, variant: str) -> None:
 
 def test_every_term_takes_part() -> None:
     for recipe in RECIPES:
-        terms = scene().take(recipe).terms
+        terms = toy_batch().take(recipe).terms
         assert all(term.item() > 0 for term in terms.values()), recipe
-    assert scene().take("bml").terms["bml"].item() > 0.03 / 2  # the triplet, not its size alone
+    assert toy_batch().take("bml").terms["bml"].item() > 0.03 / 2  # the triplet, not its size alone
 
 
 def test_a_weight_of_zero_leaves_the_rest() -> None:
     without = parameters(agkd_weight=0.0, bml_weight=0.0)
     for recipe, left_out in {"agkd": "agkd", "bml": "bml", "sml": "sml"}.items():
-        step = scene().take(recipe, without)
+        step = toy_batch().take(recipe, without)
         near(step.loss, step.terms["classification"] + step.terms["mart"])
         assert step.terms[left_out].item() > 0  # still told
-    step = scene().take("agkd_bml", parameters(agkd_weight=0.0, bml_weight=0.0, mart_beta=None))
+    step = toy_batch().take("agkd_bml", parameters(agkd_weight=0.0, bml_weight=0.0, mart_beta=None))
     near(step.loss, step.terms["classification"])
     assert set(step.terms) == {"classification", "agkd", "bml"}
 
@@ -111,7 +111,7 @@ LOOKS_FIRST = ("trades", *TOWARDS_A_CLASS)
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_modes_and_batches_of_each_stage(recipe: str) -> None:
-    given = scene()
+    given = toy_batch()
     given.student.train()
     given.take(recipe)
     steps = 0 if recipe == "clean" else STEPS
@@ -129,7 +129,7 @@ def test_modes_and_batches_of_each_stage(recipe: str) -> None:
 
 @pytest.mark.parametrize("recipe", ROBUST)
 def test_examples_are_new_images_of_the_ball(recipe: str) -> None:
-    given = scene()
+    given = toy_batch()
     given.x[:, :, :4] = given.x[:, :, :4].round()  # black and white: the ball is cut there
     given.take(recipe)
     last = given.student.calls[-1][2]
@@ -154,7 +154,7 @@ def test_examples_are_new_images_of_the_ball(recipe: str) -> None:
 
 @pytest.mark.parametrize("recipe", NEEDS_TEACHER)
 def test_the_teacher_sees_the_clean_images(recipe: str) -> None:
-    given = scene()
+    given = toy_batch()
     given.take(recipe)
     ((_, _, seen),) = given.teacher.calls
     prime = [given.pool[asked] for asked in given.asked]
@@ -163,7 +163,7 @@ def test_the_teacher_sees_the_clean_images(recipe: str) -> None:
 
 def library_example(recipe: str) -> tuple[Tensor, Tensor]:
     """The recipe's adversarial images and those of torchattacks, from the same random start."""
-    given = scene()
+    given = toy_batch()
     given.take(recipe)
     attack = {"eps": PARAMETERS.attack.eps, "alpha": PARAMETERS.attack.step_size, "steps": STEPS}
     of_predictions = recipe in ("trades", "rslad")
@@ -196,7 +196,7 @@ def test_examples_are_those_of_torchattacks(recipe: str) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_gradients_reach_the_student_only(recipe: str) -> None:
-    given = scene()
+    given = toy_batch()
     step = given.take(recipe)
     assert all(p.grad is None for p in given.student.parameters())  # the attack left none
     torch.autograd.backward(step.loss)
@@ -206,18 +206,18 @@ def test_gradients_reach_the_student_only(recipe: str) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_generator_decides_the_step(recipe: str) -> None:
-    first, second = scene().take(recipe), scene().take(recipe)
+    first, second = toy_batch().take(recipe), toy_batch().take(recipe)
     assert torch.equal(first.loss, second.loss)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_images_keep_their_memory_format(recipe: str) -> None:
-    given = scene()
+    given = toy_batch()
     given.student.to(memory_format=torch.channels_last)
     given.x, given.pool = (
         images.to(memory_format=torch.channels_last) for images in (given.x, given.pool)
     )
-    plain = scene().take(recipe)
+    plain = toy_batch().take(recipe)
     step = given.take(recipe)
     for _, _, x in given.student.calls + given.teacher.calls:
         assert x.is_contiguous(memory_format=torch.channels_last)
@@ -231,7 +231,7 @@ def test_refuses_a_teacher_in_train_mode() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_what_has_to_be_there(recipe: str) -> None:
-    given = scene()
+    given = toy_batch()
     batch = Batch(
         x=given.x,
         y=given.y,
@@ -244,7 +244,7 @@ def test_what_has_to_be_there(recipe: str) -> None:
             RECIPES[recipe](alone, batch, PARAMETERS)
     else:
         assert torch.equal(
-            RECIPES[recipe](alone, batch, PARAMETERS)().loss, scene().take(recipe).loss
+            RECIPES[recipe](alone, batch, PARAMETERS)().loss, toy_batch().take(recipe).loss
         )
     if recipe == "mart":
         with pytest.raises(ValueError, match="mart_beta"):
@@ -262,7 +262,7 @@ def test_what_has_to_be_there(recipe: str) -> None:
 )
 def test_refuses_what_pgd_refuses(recipe: str, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        scene().take(recipe, parameters(**wrong))
+        toy_batch().take(recipe, parameters(**wrong))
 
 
 _WAITING = ("_local_scalar_dense", "nonzero", "masked_select")
@@ -310,7 +310,7 @@ def test_what_waits_is_noticed() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_nothing_waits_for_the_device(recipe: str) -> None:
-    given = scene()
+    given = toy_batch()
     with Waits() as waits:
         step = given.take(recipe)
         torch.autograd.backward(step.loss)

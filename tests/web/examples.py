@@ -74,8 +74,8 @@ def add_dataset(
     np.save(folder / "test_labels.npy", labels)
     np.save(folder / "test_images.npy", images)
     about = DatasetReport(
-        classes=tuple(classes), image_size=SIDE, train_images=900,
-        **{"test_images": len(labels), "checksum": "0" * 64, **report},
+        classes=tuple(classes), image_size=SIDE,
+        **{"train_images": 900, "test_images": len(labels), "checksum": "0" * 64, **report},
     )  # fmt: skip
     _write(lab, DatasetRow(
         id=dataset, name=name, source="archive", job_id=an_id(), created_at=time.time(),

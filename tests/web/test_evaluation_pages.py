@@ -19,7 +19,7 @@ from app.services import jobs
 from app.services.lab import Lab
 from app.store.transitions import append
 from app.web.pages.evaluation_doubts import Origin
-from app.web.pages.evaluation_view import Stage, evaluation_view
+from app.web.pages.evaluation_view import CascadeRow, evaluation_view
 from tests.web.example_evaluation import CIFAR, STUDENT, TEACHER
 from tests.web.examples import (
     add_dataset,
@@ -319,6 +319,17 @@ def test_the_gallery_shows_images_and_where_models_look(lab: Lab, client: httpx.
     assert "ul.gallery" not in html
 
 
+def test_kept_images_are_offered_where_some_were_kept(lab: Lab, client: httpx.Client) -> None:
+    result = full_evaluation()
+    assert "/adversarial/" not in _shown(lab, client, result)[1]
+    params = result.params.model_copy(update={"keep_adversarial": 9})
+    job, html = _shown(lab, client, result.model_copy(update={"params": params}))
+    links = [str(link["href"]) for link in parsed(html).select("a[href*='/adversarial/']")]
+    start = f"/api/jobs/{job}/adversarial/"
+    models = [model.model for model in result.models]
+    assert links == [f"{start}{model}.{form}" for model in models for form in ("npz", "zip")]
+
+
 def test_the_steps_beyond_its_own_have_a_row_of_their_own() -> None:
     result = full_evaluation(images=60)
     model = result.models[1]
@@ -328,7 +339,7 @@ def test_the_steps_beyond_its_own_have_a_row_of_their_own() -> None:
     )  # fmt: skip
     models = (model.model_copy(update={"attacks": (row,), "gallery": None}),)
     view = evaluation_view(result.model_copy(update={"models": models}), _RECIPES, _ORIGIN)
-    own, carried = view.models[0].stages
+    own, carried = view.models[0].cascade
     assert (own.label, own.broken, own.worst_case) == ("PGD-20, 5 restarts", 20, own.alone)
     assert carried.label == "the same, carried on to 50 steps"
     assert (carried.attacked, carried.broken, carried.worst_case) == (30, 4, row.worst_case)
@@ -372,8 +383,8 @@ def test_the_same_attack_inside_and_outside_of_autoattack_is_told_apart() -> Non
     models = (model.model_copy(update={"attacks": (*model.attacks, own)}),)
     changed = result.model_copy(update={"params": params, "models": models})
     (model,) = evaluation_view(changed, _RECIPES, _ORIGIN).models
-    named: list[Stage] = [stage for stage in model.stages if stage.label == "APGD-CE"]
-    assert [stage.part for stage in named] == [True, False]
+    named: list[CascadeRow] = [row for row in model.cascade if row.label == "APGD-CE"]
+    assert [row.part for row in named] == [True, False]
 
 
 def test_how_many_images_are_never_broken_is_told() -> None:

@@ -6,14 +6,14 @@ No budget has a default: a lost epsilon is a TypeError.
 from worker.attacks.fgsm import fgsm
 from worker.attacks.iterative import Steps, feature_attack, iterate, projected_ascent
 from worker.attacks.norms import Budget, Norm
-from worker.attacks.pgd import FirstBreak, Model, Objective, pgd
+from worker.attacks.pgd import AttackObjective, FirstBreak, Model, pgd
 
 __all__ = [
+    "AttackObjective",
     "Budget",
     "FirstBreak",
     "Model",
     "Norm",
-    "Objective",
     "Steps",
     "feature_attack",
     "fgsm",

@@ -24,9 +24,9 @@ from worker.attacks.apgd import apgd, dlr
 from worker.attacks.losses import Loss, cross_entropy, margin
 from worker.attacks.norms import Ball, Budget, Norm, per_image, steepest
 from worker.attacks.pgd import (
+    AttackObjective,
     FirstBreak,
     Model,
-    Objective,
     Watch,
     check_steps,
     gradient_of,
@@ -184,7 +184,7 @@ def feature_attack(
 
 
 def projected_ascent(
-    objective: Objective,
+    objective: AttackObjective,
     model: Model,
     x: Tensor,
     y: Tensor,

@@ -35,7 +35,7 @@ from worker.attacks.norms import (
 Model = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) in [0, 1] -> logits (N, K)."""
 
-Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+AttackObjective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Images (M, C, H, W) and their places in the batch, (M,) int64 -> values to climb (M,), each one
 of its own image alone, and the logits (M, K) of the same pass."""
 
@@ -95,7 +95,9 @@ def pgd(
     return climb(objective, ball.at(noise if random_start else None), ball, step_size, steps)
 
 
-def climb(objective: Objective, start: Tensor, ball: Ball, step_size: Tensor, steps: int) -> Tensor:
+def climb(
+    objective: AttackObjective, start: Tensor, ball: Ball, step_size: Tensor, steps: int
+) -> Tensor:
     """The last iterate of x_{t+1} = P(x_t + step_size * u(grad objective(x_t))), (N, C, H, W).
 
     `start`: (N, C, H, W); `step_size`: one for each image, (N, 1, 1, 1).
@@ -107,7 +109,7 @@ def climb(objective: Objective, start: Tensor, ball: Ball, step_size: Tensor, st
     return x_adv
 
 
-def objective_of(model: Model, loss: Loss, classes: Tensor, targeted: bool) -> Objective:
+def objective_of(model: Model, loss: Loss, classes: Tensor, targeted: bool) -> AttackObjective:
     """Away from `classes` (N,), or towards them if targeted."""
 
     def objective(x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +120,7 @@ def objective_of(model: Model, loss: Loss, classes: Tensor, targeted: bool) -> O
     return objective
 
 
-def gradient_of(objective: Objective, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def gradient_of(objective: AttackObjective, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Gradient of each image's value, (M, C, H, W), and the logits (M, K)."""
     x_adv = x_adv.detach().requires_grad_()
     with torch.enable_grad():

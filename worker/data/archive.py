@@ -272,6 +272,8 @@ def _decode(
             raise UnreadableImageError(data)
         if isinstance(data, bytes):
             decoded = decode_picture(data, image_size=size, depth=depth)
+        elif data.shape[:2] == (size, size):
+            decoded = Decoded(data, False, None, ())
         else:
             small = min(data.shape[:2]) < size
             decoded = Decoded(np.asarray(fitted(Image.fromarray(data), size)), small, None, ())

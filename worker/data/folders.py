@@ -12,7 +12,7 @@ from worker.data.layout import LAYOUT_HINT, Contents, Found, Sample
 from worker.data.members import Member
 from worker.data.names import Path, name_list, natural_key
 from worker.data.roles import Part, part_and_rest, part_of
-from worker.data.tables import Table, tables_of
+from worker.data.tables import Table, listed_parts, tables_of
 from worker.data.weaknesses import Weakness
 
 KIND = "class folders"
@@ -20,6 +20,13 @@ _MOST = 0.9
 """Share of pictures that a table names, from which on it labels the whole archive."""
 _NUMBERED = re.compile(
     r"(?:.*[\W_])?(?:fold|part|batch|chunk|shard|vol|volume)[\W_]*\d+", re.IGNORECASE
+)
+
+
+_STRUCTURAL = re.compile(
+    r"(images?|imgs?|pictures?|photos?|masks?|annotations?|labels?|gt|ground[\W_]*truth|depth|"
+    r"segmentations?|originals?|raw|processed|augmented|cropped|resized|thumbnails?)",
+    re.IGNORECASE,
 )
 
 
@@ -64,8 +71,12 @@ def class_folders(contents: Contents) -> Found | None:
     place = _place_of_parts(top)
     if place is None:
         _take_classes(found, _first_classes(top), None)
+        _take_listed_parts(found, contents)
     else:
         _take_parts(found, place, tables)
+        if top.count > place.count:
+            where = f"outside of {place.name}, which holds the parts"
+            _leave(found, where, top.count - place.count)
     taken = {sample.ordinal for sample in found.samples}
     _tell_left_out(found, contents, taken, place)
     return found
@@ -162,7 +173,7 @@ def _take_parts(found: Found, place: _Folder, tables: Sequence[Table]) -> None:
             )
     roles = {part: folders[0] for part, folders in parts.items()}
     for folder in [roles.pop(Part.UNLABELLED)] if Part.UNLABELLED in roles else []:
-        _leave(found, folder, "in a folder of pictures to predict, which have no labels")
+        _leave(found, f"in {folder.name}: pictures to predict have no labels", folder.count)
     flat = []
     for part, folder in roles.items():
         inner = _unwrapped(folder)
@@ -177,11 +188,12 @@ def _take_parts(found: Found, place: _Folder, tables: Sequence[Table]) -> None:
                 "they show.",
                 "Pack one folder a class, or add a table with the columns filename and label.",
             )
-        _leave(found, folder, f"in {folder.name}, which has no class folders: they have no labels")
+        where = f"in {folder.name}, which has no class folders: they have no labels"
+        _leave(found, where, folder.count)
     used = {folder.path for folder in roles.values()}
     for child in place.filled():
         if child.path not in used and part_of(child.path[-1]) is None:
-            _leave(found, child, f"in {child.name}, beside the parts")
+            _leave(found, f"in {child.name}, beside the parts", child.count)
 
 
 def _unwrapped(folder: _Folder) -> _Folder:
@@ -199,10 +211,10 @@ def _unwrapped(folder: _Folder) -> _Folder:
     return folder
 
 
-def _leave(found: Found, folder: _Folder, why: str) -> None:
-    """Leave out all pictures of a folder, and say so."""
-    text = f"Pictures left out because they lie {why}: {folder.count:,}."
-    found.warnings.append(Weakness("folder_left_out", text, folder.count))
+def _leave(found: Found, where: str, count: int) -> None:
+    """Say that the pictures there are left out."""
+    text = f"Pictures left out because they lie {where} ({count:,})."
+    found.warnings.append(Weakness("folder_left_out", text, count))
 
 
 def _take_table(found: Found, folder: _Folder, part: Part, tables: Sequence[Table]) -> bool:
@@ -217,6 +229,26 @@ def _take_table(found: Found, folder: _Folder, part: Part, tables: Sequence[Tabl
             found.left_out += more.left_out
             return True
     return False
+
+
+def _take_listed_parts(found: Found, contents: Contents) -> None:
+    """Parts by lists, where a list for each of train and test names nearly all pictures."""
+    parts, lists = listed_parts(contents)
+    known = [sample for sample in found.samples if sample.ordinal in parts]
+    whole = {Part.TRAIN, Part.TEST} <= {parts[sample.ordinal] for sample in known}
+    if known and whole and len(known) >= _MOST * len(found.samples):
+        left = len(found.samples) - len(known)
+        found.samples = [sample._replace(part=parts[sample.ordinal]) for sample in known]
+        found.notes.append(f"Parts are those that {name_list(lists)} list.")
+        if left:
+            _leave(found, f"in none of {name_list(lists)}", left)
+    unused = sorted(
+        "/".join(path) for path in contents.texts
+        if {"train", "test"} <= set(re.findall("[a-z]+", path[-1].lower()))
+    )  # fmt: skip
+    if unused:
+        text = f"A split seems to be described, and is not used: {name_list(unused)}."
+        found.warnings.append(Weakness("split_not_used", text, len(unused)))
 
 
 # Classes
@@ -260,6 +292,12 @@ def _check_siblings(children: Sequence[_Folder]) -> None:
             f"({name_list(shared)}): they look like parts of a dataset, not like classes.",
             "Name the parts train, validation and test, or pack one of them.",
         )
+    names = [child.path[-1] for child in children if child.count]
+    if len(names) > 1 and all(_STRUCTURAL.fullmatch(name) for name in names):
+        raise DatasetError(
+            f"The folders {name_list(names)} are named for what is in them, not for classes.",
+            LAYOUT_HINT,
+        )
     for child in children:
         if any(part_of(below.path[-1]) for below in child.filled()):
             raise DatasetError("There are train or test folders inside class folders.", LAYOUT_HINT)
@@ -275,6 +313,9 @@ def _tell_left_out(
             "whole; each is taken as a class."
         )
         found.warnings.append(Weakness("numbered_folders", text, len(names)))
+    if alike := sorted(name for name in names if part_of(name)):
+        text = f"Folders named like parts are taken as classes: {name_list(alike)}."
+        found.warnings.append(Weakness("classes_like_parts", text, len(alike)))
     seen: set[str] = set()
     for picture in contents.pictures:
         twice = picture.raw in seen

@@ -27,6 +27,7 @@ _ABOUT = (
 )  # fmt: skip
 _SAMPLE_OF_ANSWERS = ("submission", "samplesubmission")
 _SAMPLED = 500
+_BOXED = re.compile(r"(n\d{8}) [\d ]+")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -51,6 +52,9 @@ class Table:
         """Whether the labels are the folders that the pictures lie in."""
         said = [(self.labels[p.ordinal].casefold(), p.path[:-1]) for p in pictures
                 if p.ordinal in self.labels]  # fmt: skip
+        pairs = {(label, path[-1]) for label, path in said if path}
+        if 1 < len(pairs) == len({label for label, _ in pairs}) == len({f for _, f in pairs}):
+            return True  # numbers of the folders, for example
         same = sum(label in (part.casefold() for part in path) for label, path in said)
         return same >= 0.95 * len(said)
 
@@ -96,16 +100,20 @@ def _rows(text: str) -> list[list[str]]:
     """Cells by rows, at the separator that makes the same number of several cells in most rows."""
     lines = text.splitlines()
     sample = [line for line in lines[:50] if line.strip()]
-    best, cells = ",", 1
+    best, cells, most = ",", 1, 0.8 * len(sample)
     for separator in (",", "\t", ";", " "):
         counts = Counter(len(row) for row in csv.reader(sample, delimiter=separator))
         usual, times = counts.most_common(1)[0] if counts else (1, 0)
-        if usual > cells and times >= 0.8 * len(sample):
-            best, cells = separator, usual
+        if usual > 1 and (times, usual) > (most, cells):
+            best, cells, most = separator, usual, times
     if cells < 2:
         return []
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=best)]
+        # ImageNet's solutions have an id of WordNet, and behind it a box.
+        rows = [
+            [_BOXED.sub(r"\1", cell.strip()) for cell in row]
+            for row in csv.reader(lines, delimiter=best)
+        ]
     except csv.Error:
         return []
     return [row for row in rows if len(row) == cells]
@@ -208,8 +216,7 @@ def _labels(
     if one_hot is not None:
         return one_hot
     named = [c for c in others if _plain(head[c]) in _LABELS] if has_head else []
-    candidates = named or (others if len(others) == 1 else
-                           [c for c in others if _could_label(body, c, has_head)])  # fmt: skip
+    candidates = named or [c for c in others if _could_label(body, c, has_head)]
     if len(candidates) > 1:
         candidates = _same(body, candidates)
     if not candidates:
@@ -290,6 +297,24 @@ def _filled(
         by_row = None if split is None else _named_part(row[split])
         parts[picture.ordinal] = by_row or _part_of_path(picture.path[:-1]) or mine
     return Table(printable("/".join(path)), labels.column, said, parts, frozenset(torn))
+
+
+def listed_parts(contents: Contents) -> tuple[Mapping[int, Part], tuple[str, ...]]:
+    """Parts of pictures by lists such as train.txt and test.txt, and the names of these."""
+    index = _Index(contents.pictures)
+    parts: dict[int, Part] = {}
+    used = []
+    for path, text in contents.texts.items():
+        part = _part_of_table(path[-1])
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if part is None or not lines or _rows(text):
+            continue
+        found = [index.find(line, ("",)) for line in lines]
+        named = [picture for picture in found if picture is not None]
+        if len(named) >= 0.5 * len(lines):
+            parts |= {picture.ordinal: part for picture in named}
+            used.append("/".join(path))
+    return parts, tuple(used)
 
 
 def lines_of(texts: Mapping[Path, str], *stems: str) -> Iterator[list[str]]:

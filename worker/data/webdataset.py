@@ -33,18 +33,20 @@ def webdataset(contents: Contents) -> Found | None:
         if isinstance(data, bytes):
             texts[ordinal] = data
     found = Found("WebDataset samples", [])
-    pictures = set()
-    for picture in contents.pictures:
-        member = labels.get(_key(picture))
+    seen = set()
+    for picture in sorted(contents.pictures, key=lambda p: p.path[-1].count(".")):
+        key = _key(picture)
+        member = labels.get(key)
         label = "" if member is None else _label(texts.get(member.ordinal, b""), member)
-        if not label or picture.raw in pictures:
-            found.left_out[
-                "samples without a label" if not label else "samples that come twice"
-            ] += 1
+        if not label or key in seen:
+            why = "samples without a label" if not label else "further pictures of a sample"
+            found.left_out[why] += 1
             continue
-        pictures.add(picture.raw)
+        seen.add(key)
         part = next((p for name in picture.path[:-1] if (p := _part(name)) is not None), None)
         found.samples.append(Sample(picture.ordinal, "/".join(picture.path), label, part))
+    if found.samples and len({s.class_name for s in found.samples}) > len(found.samples) / 2:
+        return None  # captions
     _name_numbers(found, contents)
     return found
 
@@ -57,7 +59,9 @@ def _label_files(contents: Contents) -> Mapping[tuple[str, ...], Member] | None:
         suffix = member.path[-1].lower().partition(".")[2]
         if suffix in _LABELS and _key(member) in keys and member.size <= _LONGEST:
             by_suffix[suffix][_key(member)] = member
-    for suffix in _LABELS:
+    places = {key[:-1] for key in keys if not any(_part(name) for name in key[:-1])}
+    # Beside pictures in class folders, a text may say anything.
+    for suffix in _LABELS if len(places) <= 1 else ("cls",):
         if keys and len(by_suffix[suffix]) >= _MOST * len(keys):
             return by_suffix[suffix]
     return None

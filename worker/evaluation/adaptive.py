@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from worker.agkd_bml.attention import attention_map, l1_distance
-from worker.attacks import FirstBreak, Norm, Objective, projected_ascent
+from worker.attacks import AttackObjective, FirstBreak, Norm, projected_ascent
 from worker.attacks.losses import Loss, cross_entropy, margin
 from worker.attacks.norms import Ball
 from worker.attacks.pgd import gradient_of
@@ -66,7 +66,7 @@ class _Target:
         seen = self.model.outputs(x_adv)
         return l1_distance(attention_map(seen.features), self.expected[rows]), seen.logits
 
-    def objective(self, loss: Loss, ratio: float, start: Tensor) -> Objective:
+    def objective(self, loss: Loss, ratio: float, start: Tensor) -> AttackObjective:
         """l + r k D, with k taken at `start`; zero where attention has no gradient there."""
 
         def decision(x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +144,7 @@ def adaptive(
     return FirstBreak(best, first_break)
 
 
-def _pull(objective: Objective, x: Tensor, rows: Tensor) -> Tensor:
+def _pull(objective: AttackObjective, x: Tensor, rows: Tensor) -> Tensor:
     """The mean absolute gradient of each image, (M,)."""
     gradient, _ = gradient_of(objective, x, rows)
     return gradient.nan_to_num().abs().mean(dim=(1, 2, 3))

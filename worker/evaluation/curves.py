@@ -24,7 +24,7 @@ from worker.evaluation.target import AttackBatch
 _QUERY_MARKS = (1, 2, 5)
 
 
-def climb(
+def climb_budgets(
     batch: AttackBatch,
     success_check: SuccessCheck,
     state: ChunkState,
@@ -46,7 +46,7 @@ def climb(
 def attack_at(
     batch: AttackBatch, success_check: SuccessCheck, state: ChunkState, eps: float, start: Tensor
 ) -> Tensor:
-    """One budget of `climb`; returns the start for the next."""
+    """One budget of `climb_budgets`; returns the start for the next."""
     rows = state.unbroken_at(eps)
     if len(rows) == 0:
         return start

@@ -16,7 +16,7 @@ from app.contracts.params import EvaluateParams, Goal, Method
 from app.contracts.results import Accuracy
 from worker.evaluation import attacks
 from worker.evaluation.arguments import norm_of, restarts_of, steps_of
-from worker.evaluation.curves import climb
+from worker.evaluation.curves import climb_budgets
 from worker.evaluation.gallery import Candidates
 from worker.evaluation.kept import Kept
 from worker.evaluation.minimal import bisect, halvings
@@ -204,7 +204,9 @@ class Measurement:
     ) -> None:
         """The budgets below that of the threat model, or those beyond it."""
         budgets = self._budgets(beyond)
-        climb(batch, self.success_check, state, budgets, start, lambda eps: phase(self._at(eps)))
+        climb_budgets(
+            batch, self.success_check, state, budgets, start, lambda eps: phase(self._at(eps))
+        )
 
     def _look(self, phase: Phase, chunk: Chunk, batch: AttackBatch, state: ChunkState) -> None:
         rows = state.correct()

@@ -57,7 +57,7 @@ def brought(
     weights |= {"mean": torch.tensor(normalised.mean), "std": torch.tensor(normalised.std)}
     model.load_state_dict(model.state_dict() | weights)
     model = model.to(registry.device()).to(memory_format=torch.channels_last)
-    doubts = [] if normalised.known else [normalisation.in_words(normalised)]
+    doubts = [] if normalised.known else [normalisation.unknown(model, found.prefix)]
     for note in (*_notes(found), *([] if doubts else [normalisation.in_words(normalised)])):
         context.log(note)
     if taken.said:
@@ -79,6 +79,14 @@ def _found(
     context: JobContext, params: ImportModelParams, model: Classifier, file: WeightsFile
 ) -> Match:
     """The network in the file; the log lists what does not match."""
+    if file.within and not any(name.startswith(f"{file.within}.") for name in file.shapes):
+        there = sorted({name.partition(".")[0] for name in file.shapes if "." in name})
+        raise JobError(
+            f"No weight's name in the file begins with “{shown(file.within)}.”.",
+            hint=f"They begin with {', '.join(map(shown, there[:_MOST_NAMES]))}.",
+            field="network",
+            choices=there[:_MOST_NAMES],
+        )
     try:
         return match(model, file.shapes, within=file.within, same=file.same)
     except Mismatch as mismatch:

@@ -28,6 +28,8 @@ _MOST_TENSORS = 100_000
 _LONGEST_NAME = 300
 _SHOWN = 12
 """Names of one kind that are told."""
+_SCALAR = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+"""What files call a number of NumPy 1, and of NumPy 2."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -107,11 +109,25 @@ def _read_through(found: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
             pass
 
 
+def _plain_values() -> list[Any]:
+    """What trainings note beside their weights, and what does nothing when it is read: their
+    arguments, and numbers of NumPy."""
+    import argparse
+
+    import numpy as np
+
+    of_numbers = {type(np.dtype(kind)) for kind in "dflibq?"}
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    named = [(scalar, name) for name in _SCALAR]
+    return [argparse.Namespace, np.dtype, *of_numbers, *named]
+
+
 def _loaded(source: Path) -> Any:
     import torch
 
     try:
-        with warnings.catch_warnings(action="ignore"):
+        quiet, plain = warnings.catch_warnings(action="ignore"), _plain_values()
+        with quiet, torch.serialization.safe_globals(plain):
             return torch.load(source, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
@@ -184,10 +200,11 @@ def _check(name: Any, value: Any) -> None:
 
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
         raise Refused("A weight has no plain name.", "Save `model.state_dict()`.")
+    kind = str(value.dtype).removeprefix("torch.")
     plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
     if not plain or not (value.is_floating_point() or value.dtype in (torch.int64, torch.int32)):
         raise Refused(
-            f"{name[:60]} is no plain tensor of numbers ({value.dtype}, {value.layout}).",
+            f"{name[:60]} is no plain tensor of numbers ({kind}).",
             "Save the network in float32, neither sparse nor quantised.",
         )
 

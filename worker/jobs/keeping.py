@@ -9,6 +9,7 @@ from typing import Literal
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.params import TrainParams
 from app.contracts.results import Accuracy, ModelCard, TrainResult
+from app.contracts.words import percent
 from app.store.tables import DatasetRow, ModelRow
 from worker import registry
 from worker.data import Dataset
@@ -82,14 +83,14 @@ def _warnings(
     if Accuracy.of(*correct["clean"]).low <= chance:
         yield (
             "On held-out images it is right no more often than by chance "
-            f"({100 * chance:.1f} %): a robust accuracy says nothing of a model that has learned "
+            f"({percent(chance)}): a robust accuracy says nothing of a model that has learned "
             "nothing."
         )
     epochs = state.best.epoch if kept == "best" else params.epochs
     start = params.ema_decay ** (epochs * len(state.sampler))
     if start > _MOST_OF_START:
         yield (
-            f"{100 * start:.0f} % of the averaged weights are still those of the start: the run "
+            f"{percent(start)} of the averaged weights are still those of the start: the run "
             f"is too short for an average that keeps {params.ema_decay:g} of itself each step."
         )
 

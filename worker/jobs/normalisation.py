@@ -11,6 +11,7 @@ from torch import Tensor
 from app.contracts.params import ImportModelParams
 from app.errors import JobError
 from worker.jobs.weights_file import WeightsFile
+from worker.models import Classifier, TimmClassifier
 from worker.models.matching import Match, shown
 from worker.models.normalising import Half, Pair
 
@@ -139,13 +140,25 @@ def _numbers(values: Sequence[float]) -> str:
 
 def in_words(one: Normalisation) -> str:
     """A line of the log."""
-    if not one.known:
-        return (
-            "Neither the file nor the job names a normalisation: the network is given images in "
-            "[0, 1] as they are."
-        )
     source = f"the file ({one.source})" if one.source else "the job"
     return (
         f"Normalisation from {source}: mean {_numbers(one.mean)}, standard deviation "
         f"{_numbers(one.std)}."
     )
+
+
+def unknown(model: Classifier, prefix: str) -> str:
+    """The doubt about a network whose normalisation nobody names, with what hints at one."""
+    said = (
+        "Neither the file nor the job names a normalisation: the network is given images in "
+        "[0, 1] as they are."
+    )
+    if prefix.removesuffix(".").rpartition(".")[2].isdecimal():
+        said += (
+            f" The names begin with “{shown(prefix)}”: in its file another module stands before "
+            "the network, perhaps a normalisation whose numbers were not saved."
+        )
+    if isinstance(model, TimmClassifier) and model.published_normalisation is not None:
+        mean, std = map(_numbers, model.published_normalisation)
+        said += f" Weights that timm publishes for it expect mean {mean}, deviation {std}."
+    return said

@@ -12,6 +12,7 @@ from torch import Tensor
 from app.contracts.attacks import VALIDATION_ATTACK, VALIDATION_STEPS
 from app.contracts.events import LogLevel
 from app.contracts.params import TrainParams
+from app.contracts.words import percent, points
 from worker.attacks import Steps, iterate
 from worker.attacks.iterative import FGSM, PGD
 from worker.attacks.norms import uniform_in_ball
@@ -24,8 +25,8 @@ _ATTACKS = {
     "robust": Steps(PGD, steps=VALIDATION_STEPS, relative_step=1 / 4, random_start=True),
     "fgsm": FGSM,
 }
-_FALL, _GAP = 20.0, 15.0
-"""Percentage points; beyond them the student has overfitted to its attack."""
+_FALL, _GAP = 0.20, 0.15
+"""Of the images; beyond them the student has overfitted to its attack."""
 _BATCH = 500
 """Images measured at once, at most; never more than a training step takes, so that they fit."""
 _ROBUST_IMAGES = 1000
@@ -71,7 +72,7 @@ def _report(context: JobContext, state: TrainingState, shares: dict[str, float])
     figures |= {f"validation_{name}": share for name, share in shares.items()}
     figures["peak_memory_mb"] = peak_memory() / 2**20
     context.metrics("epoch", epoch, figures)
-    shown = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    shown = ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
     context.log(f"Epoch {epoch}: validation {shown}.")
 
 
@@ -81,19 +82,19 @@ def _warn(context: JobContext, state: TrainingState, shares: dict[str, float]) -
         return
     advice = "The student overfits to its attack: use more steps, or a smaller step size."
     hits, of = state.last_correct.get("robust", (0, 1))
-    fall = _points(hits / of - shares["robust"])
-    gap = _points(shares["fgsm"] - shares["robust"])
+    fall = _rounded(hits / of - shares["robust"])
+    gap = _rounded(shares["fgsm"] - shares["robust"])
     if fall > _FALL:
-        fell = f"Robust accuracy fell by {fall:.1f} points in an epoch."
+        fell = f"Robust accuracy fell by {points(fall)} in an epoch."
         context.log(f"{fell} {advice}", LogLevel.WARNING)
     if gap > _GAP:
-        weaker = f"FGSM leaves {gap:.1f} points more images right than {VALIDATION_ATTACK}."
+        weaker = f"FGSM leaves {points(gap)} more images right than {VALIDATION_ATTACK}."
         context.log(f"{weaker} {advice}", LogLevel.WARNING)
 
 
-def _points(share: float) -> float:
-    """Percentage points, without the last bits of a difference of shares."""
-    return round(100 * share, 6)
+def _rounded(share: float) -> float:
+    """Without the last bits of a difference of shares."""
+    return round(share, 8)
 
 
 def _batches(count: int, size: int, device: torch.device) -> list[Tensor]:

@@ -72,11 +72,16 @@ class WeightsFile:
                 floating = like[ours].is_floating_point()
                 if value.dtype not in (_FLOATS if floating else _COUNTS):
                     raise JobError(
-                        f"{shown(theirs)} is of type {value.dtype}: no plain weight is.",
+                        f"{shown(theirs)} is of type {kind_of(value)}: no plain weight is.",
                         hint="Save the network in float32, not quantised.",
                     )
                 found[ours] = value.float() if value.is_floating_point() else value
         return found
+
+
+def kind_of(value: Tensor) -> str:
+    """Of its numbers: `float32`."""
+    return str(value.dtype).removeprefix("torch.")
 
 
 @contextmanager
@@ -125,7 +130,9 @@ def _unknown(start: bytes) -> JobError:
 
 def _safetensors(path: Path, header: int, notes: tuple[str, ...], within: str) -> WeightsFile:
     if header > _LONGEST_HEADER:
-        raise JobError(f"The file's header of {header:,} bytes is longer than any network's.")
+        raise JobError(
+            f"The file's header is longer than {_LONGEST_HEADER // 2**20} MB: no network's is."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -34,6 +34,8 @@ class Native(NamedTuple):
     path: str
     """The name of its last layer."""
     head: nn.Linear
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None
+    """Mean and standard deviation that its published weights expect; None where nobody says."""
 
 
 class TimmClassifier(Classifier):
@@ -56,7 +58,7 @@ class TimmClassifier(Classifier):
             mean=mean,
             std=std,
         )
-        self._native = native
+        self.published_normalisation, self._native = native.normalisation, native
         self.body, self.head = body, native.head
 
     def published_names(self) -> dict[str, str]:
@@ -154,7 +156,9 @@ def timm_classifier(
     """
     network = timm_network(name, num_classes, image_size)
     path, head = _head(name, network)
-    native = Native(name, image_size, path, head)
+    facts: Any = network.pretrained_cfg
+    published = (facts["mean"], facts["std"]) if "mean" in facts and "std" in facts else None
+    native = Native(name, image_size, path, head, published)
     kept = head.weight.detach().clone()
     trial = _trial(native, network)
     parent, _, last = path.rpartition(".")

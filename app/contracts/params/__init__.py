@@ -20,6 +20,7 @@ from app.contracts.params.attacks import (
     Attack,
 )
 from app.contracts.params.base import (
+    NO_ID,
     DefaultBy,
     Finite,
     Id,
@@ -71,6 +72,7 @@ __all__ = [
     "MAX_OF",
     "MAX_TRAININGS",
     "MOST_MODELS",
+    "NO_ID",
     "PARAMS_OF",
     "TRAINING_PRESETS",
     "AblationMeasure",

@@ -8,13 +8,26 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 
 MAX_DEPTH, MAX_WIDTH = 100, 20
 _WIDE_RESNET = re.compile(r"(?:dm-)?wrn-([0-9]{1,3})-([0-9]{1,2})")
 
 
+_LONGEST = 130
+_NAME = re.compile(
+    r"(dm-)?wrn-[0-9]{1,3}-[0-9]{1,2}|preactresnet-18|resnet-(18|34|50|101|152)"
+    r"|vgg-(11|13|16|19)|timm:[a-z0-9_]{1,60}(\.[a-z0-9_]{1,60})?"
+    r"|plugin:[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}"
+)
+
+
 def _exists(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "is no name of an architecture: wrn-28-10, dm-wrn-28-10, preactresnet-18, resnet-18, "
+            "vgg-16, timm:resnet18, plugin:my_network are such names"
+        )
     wide = _WIDE_RESNET.fullmatch(name)
     if wide is not None:
         depth, width = int(wide[1]), int(wide[2])
@@ -28,13 +41,9 @@ def _exists(name: str) -> str:
 
 Architecture = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^((dm-)?wrn-[0-9]{1,3}-[0-9]{1,2}|preactresnet-18|resnet-(18|34|50|101|152)"
-        r"|vgg-(11|13|16|19)|timm:[a-z0-9_]{1,60}(\.[a-z0-9_]{1,60})?"
-        r"|plugin:[A-Za-z0-9_][A-Za-z0-9_.-]{0,59})$",
-        max_length=130,
-    ),
+    StringConstraints(max_length=_LONGEST),
     AfterValidator(_exists),
+    WithJsonSchema({"type": "string", "maxLength": _LONGEST, "pattern": f"^({_NAME.pattern})$"}),
 ]
 """`wrn-<depth>-<width>`, `dm-wrn-<depth>-<width>`, `preactresnet-18`, `resnet-<depth>`,
 `vgg-<depth>`, `timm:<model>` or `plugin:<entry point>`."""

@@ -24,6 +24,8 @@ Name = Annotated[
 ]
 """What a person calls a model or a dataset. Markup is allowed; pages escape it."""
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+NO_ID = "0" * 32
+"""Stands for an id that is not known yet."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 

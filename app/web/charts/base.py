@@ -26,7 +26,8 @@ Recipes = Mapping[str, Recipe]
 """What is known of the models, by id: it decides who is the teacher and who the student."""
 SHARE_AXIS = {"tickformat": ".0%", "range": [0, 1.02], "rangemode": "tozero"}
 MAX_TICKS = 10
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
+"""Of curves and points, one after the other, so that not colour alone tells them apart."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ def styled(models: Sequence[M], recipes: Recipes) -> list[Drawn[M]]:
     """The models of an evaluation with the colour and the symbol that they keep in all of it."""
     hues = palette.colours([model.model for model in models], recipes)
     return [
-        Drawn(model, hues[model.model], _SYMBOLS[i % len(_SYMBOLS)])
-        for i, model in enumerate(models)
+        Drawn(model, hues[model.model], SYMBOLS[i % len(SYMBOLS)]) for i, model in enumerate(models)
     ]
 
 

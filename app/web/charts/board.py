@@ -14,6 +14,7 @@ from app.contracts.words import percent, with_interval
 from app.web.charts import palette
 from app.web.charts.base import (
     SHARE_AXIS,
+    SYMBOLS,
     Figure,
     band,
     budget_axis,
@@ -26,7 +27,6 @@ from app.web.charts.base import (
 
 _IN_LEGEND = 9
 """Models beyond so many share colours: then who points at a mark is told its name."""
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
 
 
 def figures(board: Board) -> dict[str, Figure]:
@@ -133,7 +133,7 @@ def curves(board: Board) -> Figure | None:
         lows, highs = [a.low for a in shares], [a.high for a in shares]
         traces.append(band(xs, lows, highs, hue, group))
         drawn = line(xs, [a.value for a in shares], entry.name, hue, dash="dash")
-        symbol = _SYMBOLS[number % len(_SYMBOLS)]
+        symbol = SYMBOLS[number % len(SYMBOLS)]
         traces.append(drawn | {
             "mode": "lines+markers", "legendgroup": group, "text": [label(entry.attacks)] * len(xs),
             "marker": {"symbol": symbol, "size": 7, "color": hue},

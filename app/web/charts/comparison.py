@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from app.contracts.results import Accuracy, Comparison, PairedTest
 from app.web.charts import palette
-from app.web.charts.base import Figure, Recipes, figure, label
+from app.web.charts.base import SYMBOLS, Figure, Recipes, figure, label
 
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
 _LONGEST_NAME = 40
 _NEUTRAL = "#7a7f87"
 
@@ -34,7 +33,7 @@ def accuracies(comparison: Comparison, recipes: Recipes) -> Figure:
         short = row.name if len(row.name) <= _LONGEST_NAME else f"{row.name[:_LONGEST_NAME]}…"
         names.append(_above(i, label(short)))
         for what, accuracy, hollow in (("clean", row.clean, ""), ("robust", row.robust, "-open")):
-            symbol = f"{_SYMBOLS[i]}{hollow}"
+            symbol = f"{SYMBOLS[i]}{hollow}"
             traces.append(_point(accuracy, i, what, hues[row.model], symbol))
     return figure(
         traces,

@@ -18,8 +18,6 @@ CLASSES = (
     "#7a7f87", "#a1644a",
 )  # fmt: skip
 """Of a dataset's classes, in the feature view; of more than ten, some share a colour."""
-GROUNDS = ("#ffffff", "#181d22")
-"""Surfaces that charts are drawn on, light and dark."""
 
 
 def colours(models: Sequence[str], recipes: Mapping[str, Recipe]) -> dict[str, str]:

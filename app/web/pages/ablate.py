@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import AblationParams, Design, Recipe
+from app.contracts.params import NO_ID, AblationParams, Design, Recipe
 from app.contracts.recipes import TEACHERS
 from app.contracts.views import Estimate, JobView
 from app.deps import LabDep
@@ -86,7 +86,6 @@ _TEACHERS = 10
 """Clean models among which a teacher is looked for, the most accurate first."""
 _MANY_EPOCHS = 150
 """Beyond them the page warns."""
-_NO_ID = "0" * 32
 
 
 @router.get("")
@@ -110,7 +109,7 @@ def code(request: Request, posted: Posted) -> Response:
 def plan(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that counts trainings while the form is filled in."""
     entries = _named(posted)
-    named = {"name": "Unnamed", "training.name": "Unnamed", "training.dataset": _NO_ID}
+    named = {"name": "Unnamed", "training.name": "Unnamed", "training.dataset": NO_ID}
     for field, entry in named.items():
         if not any(entries.get(field, ())):
             entries[field] = (entry,)

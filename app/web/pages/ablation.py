@@ -24,6 +24,7 @@ from app.contracts.results import (
 )
 from app.contracts.units import format_255
 from app.contracts.views import JobView
+from app.contracts.words import signed
 from app.deps import LabDep
 from app.services import ablations
 from app.services.lab import Lab
@@ -31,7 +32,7 @@ from app.web.charts.ablation import every_seed
 from app.web.charts.base import Figure
 from app.web.pages.inputs import IdPath
 from app.web.render import Context, render
-from app.web.words import percent, probability, signed
+from app.web.words import percent, probability
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import PARAMS_OF, Params
+from app.contracts.params import NO_ID, PARAMS_OF, Params
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.units import format_255, parse
 from app.deps import LabDep
@@ -22,6 +22,8 @@ from app.services import jobs, uploads
 from app.web.forms import entries as typed
 from app.web.forms.specs import specs
 from app.web.pages.inputs import IdPath
+from app.web.pages.job_frame import Way
+from app.web.pages.kinds import KINDS
 from app.web.pages.submitting import Entries
 from app.web.render import Context, own_address, render
 
@@ -39,30 +41,6 @@ class CodeContext(Context):
     missing: tuple[str, ...]
     """What is wrong with a form that is still being filled in; then there is no code."""
 
-
-@dataclass(frozen=True)
-class _Way:
-    """How programs start jobs of one kind."""
-
-    path: str
-    method: str
-    """Of the client."""
-    file: str = ""
-    """The form's field for a file; empty where jobs are sent as JSON."""
-
-
-_WAYS = {
-    JobKind.TRAIN: _Way("/api/jobs", "train"),
-    JobKind.EVALUATE: _Way("/api/jobs", "evaluate"),
-    JobKind.ABLATION: _Way("/api/jobs", "ablation"),
-    JobKind.RELEASE: _Way("/api/jobs", "release"),
-    JobKind.IMPORT: _Way("/api/datasets", "import_dataset", file="file"),
-    JobKind.IMPORT_MODEL: _Way("/api/models", "import_model", file="file"),
-    JobKind.EXPLAIN: _Way("/api/live", "live", file="image"),
-}
-
-_NOT_SENT = "0" * 32
-"""Stands for the id of a file that is still where its owner has it."""
 
 router = APIRouter(prefix="/jobs")
 
@@ -83,7 +61,7 @@ def code_of_form(request: Request, kind: JobKind, entries: Entries, file: str = 
     """The fragment with what starts the job that is being filled in; `file` is the name of the one
     that it brings."""
     if file:
-        entries = {**entries, "upload": (_NOT_SENT,)}
+        entries = {**entries, "upload": (NO_ID,)}
     try:
         params = typed.read(PARAMS_OF[kind], entries)
     except typed.Rejected as rejected:
@@ -100,20 +78,21 @@ def _said(params: type[Params], rejected: typed.Rejected) -> Iterator[str]:
 
 def code_of(request: Request, kind: JobKind, params: Params, file: str = "") -> CodeContext:
     """What starts a job with these parameters; those at their default are left out."""
-    way, base = _WAYS[kind], own_address(request)
+    way, base = KINDS[kind].way, own_address(request)
     values = _as_typed(params)
     values.pop("upload", None)
-    if kind is JobKind.IMPORT:  # a file says by itself what it is
-        values.pop("source", None)
-        values |= {} if file else params.model_dump(mode="json", include={"source"})
-    if kind is JobKind.EXPLAIN:  # its form is flat
-        values |= values.pop("attack", {})
+    if way.told_by_file:
+        values.pop(way.told_by_file, None)
+        values |= {} if file else params.model_dump(mode="json", include={way.told_by_file})
+    if way.flat:
+        values |= values.pop(way.flat, {})
     if way.file:
         curl = _form(base + way.path, way.file, file, values)
     else:
         curl = _json(base + way.path, {"kind": kind.value, "params": values})
-    if kind is JobKind.ABLATION:  # the client's method asks for it by name
-        values["dataset"] = values["training"].pop("dataset")
+    if way.by_name:
+        group, name = way.by_name.split(".")
+        values[name] = values[group].pop(name)
     return CodeContext(curl, _python(base, way, file, values), ())
 
 
@@ -171,7 +150,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _python(base: str, way: _Way, file: str, values: Mapping[str, Any]) -> str:
+def _python(base: str, way: Way, file: str, values: Mapping[str, Any]) -> str:
     given = [repr(file)] if file else []
     given += [
         f"{name}={pformat(value, sort_dicts=False, width=76).replace(chr(10), chr(10) + ' ' * 8)}"

@@ -42,7 +42,7 @@ class EvaluationChoice:
 
 
 @dataclass(frozen=True)
-class Choices:
+class EvaluationChoices:
     """What may be compared."""
 
     shown: tuple[EvaluationChoice, ...]
@@ -54,12 +54,12 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class ChoicesContext(Context):
+class EvaluationChoicesContext(Context):
     """The choice of evaluations alone."""
 
     template: ClassVar[str] = "_choices.html"
 
-    choices: Choices
+    choices: EvaluationChoices
     """What the search found, and what is chosen."""
 
 
@@ -73,7 +73,7 @@ class CompareContext(Context):
     """None where nothing is compared."""
     figures: dict[str, Any]
     """Its charts as Plotly JSON, by name."""
-    choices: Choices
+    choices: EvaluationChoices
     """What else may be compared."""
     most: int
     """How many evaluations may be chosen."""
@@ -115,10 +115,10 @@ def compare(lab: LabDep, request: Request, job: Chosen = None, search: Searched 
 @router.get("/compare/choices")
 def choices(lab: LabDep, request: Request, job: Chosen = None, search: Searched = "") -> Response:
     """The fragment with the choice of evaluations, which the page fetches as one searches."""
-    return render(request, ChoicesContext(choices=_choices(lab, job or [], search)))
+    return render(request, EvaluationChoicesContext(choices=_choices(lab, job or [], search)))
 
 
-def _choices(lab: Lab, chosen: Sequence[str], search: str) -> Choices:
+def _choices(lab: Lab, chosen: Sequence[str], search: str) -> EvaluationChoices:
     """The chosen ones first, however old they are, then the newest or those found."""
     text = search.strip()
     found = jobs.finished_evaluations(lab, text, limit=_SHOWN + 1)
@@ -126,7 +126,7 @@ def _choices(lab: Lab, chosen: Sequence[str], search: str) -> Choices:
     older = [view for view in (_known(lab, one) for one in chosen if one not in ids) if view]
     ordered = sorted([*older, *found[:_SHOWN]], key=lambda view: view.id not in chosen)
     said = evaluations.summaries(lab, [view.id for view in ordered])
-    return Choices(
+    return EvaluationChoices(
         shown=tuple(_choice(view, said.get(view.id), view.id in chosen) for view in ordered),
         more=bool(text) or len(found) > _SHOWN,
         search=text,

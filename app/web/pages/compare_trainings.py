@@ -29,7 +29,7 @@ from app.web.render import Context, render
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedTraining:
     """One training of the comparison."""
 
     job: JobView
@@ -46,7 +46,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ChangedSetting:
     """A setting that is not the same in all of them; outside text."""
 
     label: str
@@ -84,9 +84,9 @@ class TrainingsContext(Context):
 
     template: ClassVar[str] = "compare_trainings.html"
 
-    compared: tuple[Compared, ...]
+    compared: tuple[ComparedTraining, ...]
     """In the order of the address; empty where none is chosen."""
-    differences: tuple[Difference, ...]
+    differences: tuple[ChangedSetting, ...]
     """Settings that differ."""
     figures: dict[str, Any]
     """The charts as Plotly JSON, by name."""
@@ -158,11 +158,13 @@ def _hues(jobs: Sequence[JobView]) -> list[str]:
     return [chosen[job.id] for job in jobs]
 
 
-def _compared(lab: Lab, found: Sequence[History], hues: Sequence[str]) -> tuple[Compared, ...]:
+def _compared(
+    lab: Lab, found: Sequence[History], hues: Sequence[str]
+) -> tuple[ComparedTraining, ...]:
     left = listings.figures_of_trainings(lab, [one.job.id for one in found])
     names = _told_apart([one.job for one in found], [one.job.title for one in found])
     return tuple(
-        Compared(
+        ComparedTraining(
             job=one.job,
             name=name,
             took=_took(one.job),
@@ -201,11 +203,11 @@ def _took(job: JobView) -> str:
     return words.took((job.finished_at - job.started_at).total_seconds())
 
 
-def _differences(lab: Lab, jobs: Sequence[JobView]) -> tuple[Difference, ...]:
+def _differences(lab: Lab, jobs: Sequence[JobView]) -> tuple[ChangedSetting, ...]:
     """Of all settings in the order of the form."""
     said = [_settings(lab, job) for job in jobs]
     labels = dict.fromkeys(label for one in said for label in one)
-    rows = [Difference(label, tuple(one.get(label, "–") for one in said)) for label in labels]
+    rows = [ChangedSetting(label, tuple(one.get(label, "–") for one in said)) for label in labels]
     return tuple(row for row in rows if len(set(row.values)) > 1)
 
 

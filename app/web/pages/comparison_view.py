@@ -13,7 +13,7 @@ from app.contracts.results import (
     Light,
     PairedTest,
 )
-from app.contracts.words import attack
+from app.contracts.words import attack, signed
 from app.web import words
 from app.web.charts import palette
 from app.web.charts.base import Recipes
@@ -24,7 +24,7 @@ SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedRow:
     """One model of one evaluation."""
 
     number: int
@@ -65,7 +65,7 @@ class TestRow:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelAnswer:
     """What one model says of an image."""
 
     number: int
@@ -82,7 +82,7 @@ class Picture:
     number: int
     address: str
     label: str
-    answers: tuple[Answer, ...]
+    answers: tuple[ModelAnswer, ...]
     live: str
     """Address of the live view with this image."""
 
@@ -90,7 +90,7 @@ class Picture:
 @dataclass(frozen=True)
 class ComparisonView:
     comparison: Comparison
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedRow, ...]
     tests: tuple[TestRow, ...]
     pictures: tuple[Picture, ...]
     warnings: tuple[str, ...]
@@ -115,10 +115,10 @@ def comparison_view(comparison: Comparison, recipes: Recipes) -> ComparisonView:
     )
 
 
-def _rows(compared: Sequence[Compared], identities: Mapping[str, str]) -> list[Row]:
+def _rows(compared: Sequence[Compared], identities: Mapping[str, str]) -> list[ComparedRow]:
     evaluations = list(dict.fromkeys(row.job for row in compared))
     return [
-        Row(
+        ComparedRow(
             number=i,
             evaluation=evaluations.index(row.job) + 1,
             job=row.job,
@@ -145,8 +145,8 @@ def _test(test: PairedTest, compared: Sequence[Compared]) -> TestRow:
         quantity=test.quantity,
         first=test.first + 1,
         second=test.second + 1,
-        difference=f"{words.signed(test.difference)} points",
-        interval=f"{words.signed(test.low)} to {words.signed(test.high)}",
+        difference=f"{signed(test.difference)} points",
+        interval=f"{signed(test.low)} to {signed(test.high)}",
         only_first=test.only_first,
         only_second=test.only_second,
         p_value=words.probability(test.p_value),
@@ -190,7 +190,7 @@ def _picture(
         address=f"/datasets/{dataset}/test/{image.number}.png",
         label=classes[image.label],
         answers=tuple(
-            Answer(
+            ModelAnswer(
                 number=i + 1,
                 identity=identities[row.model],
                 stands=image.robust[i],

@@ -60,7 +60,7 @@ class EvaluateContext(Context):
     """Whether there is anything to evaluate."""
     has_dataset: bool
     """Whether there is anything to evaluate on."""
-    misfit: ModelCard | None
+    unmatched: ModelCard | None
     """Of a chosen model that no dataset of the lab fits."""
     presets: tuple[PresetLink, ...]
     """Ways to fill the form."""
@@ -165,7 +165,7 @@ def _evaluate_page(
         more_open=any(field.error or field.was for group in more for field in group.fields),
         has_model=bool(known.views),
         has_dataset=bool(held.choices),
-        misfit=_misfit(lab, entries, known.views),
+        unmatched=_unmatched(lab, entries, known.views),
         presets=presets.links("/evaluate", presets.EVALUATION_PRESETS, kept(entries, _MODELS)),
         again=again,
         called=called or (again.name if again is not None else ""),
@@ -187,7 +187,7 @@ def _without(groups: Sequence[GroupView], names: Collection[str]) -> tuple[Group
     return tuple(group for group in left if group.fields)
 
 
-def _misfit(lab: Lab, entries: Entries, views: Sequence[ModelView]) -> ModelCard | None:
+def _unmatched(lab: Lab, entries: Entries, views: Sequence[ModelView]) -> ModelCard | None:
     """The card of the first chosen model, where the lab has no images for it."""
     chosen = next((view for view in views if view.id in entries.get("models", ())), None)
     if chosen is None or datasets.fitting(lab, chosen.card) is not None:

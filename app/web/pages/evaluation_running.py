@@ -40,7 +40,7 @@ class ModelSoFar:
 
 
 @dataclass(frozen=True)
-class EstimateContext(Context):
+class SoFarContext(Context):
     """The figures of an evaluation so far, which its page fetches anew."""
 
     template: ClassVar[str] = "_estimate.html"
@@ -63,7 +63,7 @@ def estimate(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     if job.kind is not JobKind.EVALUATE:
         raise NotFound("That job is no evaluation.", hint="Open the job itself.")
     known, asked = so_far(lab, job)
-    return render(request, EstimateContext(job=job, known=known, asked=asked))
+    return render(request, SoFarContext(job=job, known=known, asked=asked))
 
 
 def so_far(lab: Lab, job: JobView) -> tuple[tuple[ModelSoFar, ...], int]:

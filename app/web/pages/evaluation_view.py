@@ -40,7 +40,7 @@ _PROJECTIONS = {"pca": "PCA", "tsne": "t-SNE"}
 
 
 @dataclass(frozen=True)
-class Stage:
+class CascadeRow:
     """One attack of the cascade, or AutoAttack as a whole."""
 
     label: str
@@ -79,7 +79,7 @@ class MeasuredModel:
     """How its outputs were taken for the dataset's classes, in words and in outside text; empty
     where they are the same."""
     verdict: Verdict | None
-    stages: tuple[Stage, ...]
+    cascade: tuple[CascadeRow, ...]
     confused: tuple[Confused, ...]
     """The most frequent ones under attack."""
     attention: AttentionFigures | None
@@ -121,7 +121,7 @@ class EvaluationView:
     @property
     def carried_on(self) -> bool:
         """Whether the first attack broke images beyond its own steps."""
-        return any(stage.seconds is None for model in self.models for stage in model.stages)
+        return any(row.seconds is None for model in self.models for row in model.cascade)
 
     @property
     def inside(self) -> bool:
@@ -209,7 +209,7 @@ def _measured_model(
         identity=hue,
         mapped="" if model.mapped is None else _mapped(model.mapped, len(result.classes)),
         verdict=model.verdict,
-        stages=tuple(_stages(result, model.attacks)),
+        cascade=tuple(_cascade(result, model.attacks)),
         confused=_confused(model, result.classes),
         attention=model.attention,
         needed=_needed(result, model),
@@ -233,38 +233,38 @@ def _mapped(mapped: Mapped, classes: int) -> str:
     return f"{said}. Its outputs were found by name{renamed}."
 
 
-def _stages(result: EvaluationResult, rows: Sequence[AttackRow]) -> list[Stage]:
+def _cascade(result: EvaluationResult, rows: Sequence[AttackRow]) -> list[CascadeRow]:
     """A row an attack; the parts of AutoAttack under one row that sums them up."""
     parts = [row for row in rows if row.part_of_autoattack]
-    stages = []
+    cascade = []
     for row in rows:
         if parts and row is parts[0]:
             last = parts[-1]
-            stages.append(
-                Stage(_WHOLE, False, row.attacked, sum(p.broken for p in parts),
-                      last.worst_case, None, sum(p.seconds for p in parts))
+            cascade.append(
+                CascadeRow(_WHOLE, False, row.attacked, sum(p.broken for p in parts),
+                           last.worst_case, None, sum(p.seconds for p in parts))
             )  # fmt: skip
-        stages += _carried_on(result, row) if row is rows[0] else [_stage(result, row)]
-    return stages
+        cascade += _carried_on(result, row) if row is rows[0] else [_row(result, row)]
+    return cascade
 
 
-def _stage(result: EvaluationResult, row: AttackRow) -> Stage:
-    return Stage(_label(result, row), row.part_of_autoattack, row.attacked, row.broken,
-                 row.worst_case, row.alone, row.seconds)  # fmt: skip
+def _row(result: EvaluationResult, row: AttackRow) -> CascadeRow:
+    return CascadeRow(_label(result, row), row.part_of_autoattack, row.attacked, row.broken,
+                      row.worst_case, row.alone, row.seconds)  # fmt: skip
 
 
-def _carried_on(result: EvaluationResult, row: AttackRow) -> list[Stage]:
+def _carried_on(result: EvaluationResult, row: AttackRow) -> list[CascadeRow]:
     """The first attack after its own steps, and what it broke beyond them: that counts, too."""
-    stage, alone = _stage(result, row), row.alone
+    whole, alone = _row(result, row), row.alone
     longer = result.params.attack.longer_runs(result.params.step_counts)
     if alone is None or not longer or alone.correct == row.worst_case.correct:
-        return [stage]
+        return [whole]
     late = alone.correct - row.worst_case.correct
-    first = replace(stage, broken=row.broken - late, worst_case=alone)
+    first = replace(whole, broken=row.broken - late, worst_case=alone)
     label = f"the same, carried on to {longer[-1]} steps"
     return [
         first,
-        Stage(label, True, row.attacked - first.broken, late, row.worst_case, None, None),
+        CascadeRow(label, True, row.attacked - first.broken, late, row.worst_case, None, None),
     ]
 
 

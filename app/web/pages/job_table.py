@@ -167,7 +167,7 @@ def compare(
 
 def _page_that_compares(lab: Lab, chosen: Sequence[str]) -> str:
     kinds = {view.kind for view in jobs.several(lab, chosen)}
-    pages = {JobKind.EVALUATE: "/compare", JobKind.TRAIN: "/compare/trainings"}
+    pages = {kind: shown.compare for kind, shown in KINDS.items() if shown.compare}
     if len(kinds) != 1 or not kinds <= pages.keys():
         raise InvalidInput(
             "Only evaluations can be compared with evaluations, and trainings with trainings.",

@@ -40,7 +40,7 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Answer:
+class EndpointAnswer:
     """One of an operation's answers."""
 
     status: str
@@ -60,7 +60,7 @@ class Operation:
     help: str
     parameters: tuple[Field, ...]
     body: Body | None
-    answers: tuple[Answer, ...]
+    answers: tuple[EndpointAnswer, ...]
     curl: str
     """A line that asks for it, with `ID` where an id belongs."""
 
@@ -131,11 +131,11 @@ def _body(media_type: str, schema: Schema, shapes: Mapping[str, Schema]) -> Body
     return Body(media_type, () if form else kind(schema), form)
 
 
-def _answers(responses: Mapping[str, Any]) -> Iterator[Answer]:
+def _answers(responses: Mapping[str, Any]) -> Iterator[EndpointAnswer]:
     for status, said in sorted(responses.items()):
         content = said.get("content", {})
         media_type = next(iter(content), "")
-        yield Answer(
+        yield EndpointAnswer(
             status=status,
             help="" if said["description"] == "Successful Response" else said["description"],
             media_type=media_type,

@@ -56,7 +56,7 @@ def submit_with_file(
     """
 
     def start(upload: str) -> JobView:
-        sent = {"upload": (upload,)}
+        sent: dict[str, tuple[str, ...]] = {"upload": (upload,)}
         try:
             return submit(lab, kind, params, {**entries, **sent})
         except Rejected as rejected:

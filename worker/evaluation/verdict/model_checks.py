@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.contracts.params import Goal
 from app.contracts.results import Check, Light
 from app.contracts.words import goal as goal_of
-from app.contracts.words import percent
+from app.contracts.words import percent, points
 from worker.evaluation.verdict.checks import (
     NONE_RIGHT,
     check,
@@ -167,7 +167,7 @@ def sample_size(facts: Facts, probe: Probe) -> Check:
         "sample_size",
         "The sample is large enough",
         Light.GREEN if half <= HALF_WIDTH else Light.AMBER,
-        f"± {100 * half:.1f} points (95 %), n = {facts.robust.n:,}",
+        f"± {points(half)} (95 %), n = {facts.robust.n:,}",
         f"Only {images(facts.robust.n)}: ± {100 * half:.0f} points",
         green="Other images of the same kind would give a figure within the interval.",
         amber="The interval is wider than ± 5 points, more than most defences differ by. Measure "

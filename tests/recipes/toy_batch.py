@@ -49,7 +49,7 @@ def parameters(**changed: Any) -> Parameters:
 
 
 @dataclass
-class Scene:
+class ToyBatch:
     """Images, classes, a pool from which x' is drawn, and two networks of other weights."""
 
     x: Tensor
@@ -79,11 +79,11 @@ class Scene:
         )
 
 
-def scene() -> Scene:
+def toy_batch() -> ToyBatch:
     """Always the same; images in [0.01, 0.99], so that a little noise leaves them in [0, 1]."""
     generator = torch.Generator().manual_seed(7)
     size = (3, 8, 8)
     x = torch.rand(N, *size, generator=generator, dtype=torch.float64)
     y = torch.randint(CLASSES, (N,), generator=generator)
     pool = torch.rand(CLASSES, *size, generator=generator, dtype=torch.float64)
-    return Scene(0.01 + 0.98 * x, y, pool)
+    return ToyBatch(0.01 + 0.98 * x, y, pool)

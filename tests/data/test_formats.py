@@ -1,0 +1,76 @@
+"""The page of formats: each of its rows about datasets is held by a test."""
+
+# ruff: noqa: E501, the words are those of the page
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TEST_OF = {
+    "`train` and `test`, by any of their names (`training`, `testing`, `eval`, `evaluation`, `holdout`, …)": "test_parts_by_any_of_their_names",
+    "a validation folder beside them (`val`, `valid`, `validation`, `dev`)": "test_a_validation_part_is_used_as_such",
+    "`train` and a validation folder alone": "test_a_validation_part_alone_is_the_test_part_and_said",
+    "`test` alone": "test_a_test_part_alone_is_for_evaluation",
+    "`train` alone, or no parts": "test_train_alone_is_split",
+    "`seg_train/seg_train/forest`, `seg_pred`": "test_parts_within_folders_of_their_own_name_and_pictures_to_predict",
+    "`test` with pictures and no class folders": "test_a_flat_test_part_has_no_labels_and_is_said",
+    "other folders beside the parts, such as `sample` or classes": "test_parts_beside_classes_are_said",
+    "folders that hold the same subfolders, two folders for one part, parts in several places, `images` beside `masks`": "test_parts_are_never_taken_for_classes",
+    "parts in one folder, other pictures beside it": "test_parts_in_one_of_several_folders_are_said",
+    "lists such as `meta/train.txt` and `meta/test.txt` beside class folders": "test_parts_by_lists",
+    "`train_test_split.txt` and the like": "test_a_split_that_is_not_used_is_said",
+    "a folder `test` among class folders, with pictures right in it": "test_a_class_with_the_name_of_a_part_is_said",
+    "folders called `part_1`, `fold2`, …": "test_folders_numbered_like_shares_are_said",
+    "class folders": "test_every_image_gets_its_class_and_its_part",
+    "Tiny ImageNet": "test_tiny_imagenet_as_it_is_distributed",
+    "ImageNet": "test_imagenet_as_its_competition_has_it",
+    "ids of WordNet": "test_ids_of_wordnet_get_their_words_in_the_order_of_ids",
+    "a table beside pictures": "test_a_table_of_labels_beside_a_folder",
+    "a table against folders": "test_a_table_decides_against_folders_that_are_no_classes",
+    "a table with several columns that may be the label": "test_columns_that_may_all_be_labels_are_asked_for",
+    "`sample_submission.csv`": "test_a_table_of_labels_beside_a_folder",
+    "WebDataset": "test_webdataset",
+    "texts beside pictures in class folders": "test_captions_beside_class_folders_are_no_labels",
+    "CIFAR-10, CIFAR-100 for Python": "test_cifar_10_for_python_as_it_is_distributed",
+    "SVHN": "test_svhn_as_it_is_distributed",
+    "MNIST and its kin": "test_mnist_as_it_is_distributed",
+    "`.npz`": "test_arrays_of_numpy",
+    "Parquet of Hugging Face": "test_parquet_of_hugging_face",
+    "archives within an archive": "test_archives_within_an_archive_are_named",
+    "RAR, 7-Zip, HDF5, a web page, a pointer of Git LFS": "test_other_files_are_named",
+    "a pickle that asks for more than arrays": "test_a_pickle_that_runs_code_is_refused",
+    "backslashes in a zip that Windows made": "test_backslashes_of_windows_are_separators",
+    "names in UTF-8 without the flag that says so": "test_names_in_utf8_without_the_flag",
+    "names in another encoding": "test_names_in_another_encoding_are_said_and_chosen",
+    "é in one character and in two": "test_one_name_in_two_forms_of_unicode_is_one_class",
+    "the order of classes": "test_the_order_of_classes_is_chosen",
+    "links, hidden files, paths that lead out": "test_links_are_said",
+    "a colour profile (Display P3, Adobe RGB, CMYK)": "test_a_colour_profile_is_converted_to_srgb",
+    "a profile that cannot be read; Adobe RGB by EXIF alone": "test_srgb_and_unreadable_profiles_leave_pixels_alone",
+    "8, 12 or 16 bits of data in 16": "test_16_bits_are_scaled_by_those_in_use",
+    "floating-point or 32-bit pictures": "test_numbers_of_an_unknown_range_are_refused",
+    "a JPEG without its end marker, with every pixel": "test_a_jpeg_without_its_end_marker_is_whole",
+    "a JPEG that is cut short": "test_a_jpeg_without_its_end_marker_is_whole",
+    "long texts in a PNG": "test_a_png_with_long_texts_is_whole",
+    "EXIF tags of the wrong type": "test_mistyped_exif_tags_are_no_damage",
+    "animations, several pages": "test_the_first_of_many_pictures_is_said",
+    "`test_in_train`, `test_nearly_in_train`": "test_leaks_are_found",
+    "`training_duplicates`, `test_duplicates`": "test_duplicates_and_plain_images_are_counted",
+    "`several_labels`": "test_one_picture_under_two_classes_is_said",
+    "`training_plain`, `test_plain`": "test_duplicates_and_plain_images_are_counted",
+    "`few_training`, `few_test`, `unbalanced_training`, `unbalanced_test`": "test_small_and_unbalanced_classes_are_named",
+    "`enlarged`": "test_enlarged_pictures_are_counted",
+    "images that could not be read": "test_why_images_were_left_out_is_said_when_the_import_fails",
+}
+
+
+def test_every_row_about_datasets_is_held_by_a_test() -> None:
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", page, flags=re.MULTILINE)[1]
+    assert section.startswith("Datasets")
+    lines = re.findall(r"^\| (.*?) \|.*\|\n(?!\|---)", section, re.MULTILINE)
+    assert lines == list(TEST_OF)
+    tests: set[str] = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        tests.update(re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE))
+    assert set(TEST_OF.values()) <= tests
