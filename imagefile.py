@@ -155,7 +155,10 @@ def _read(data: bytes, formats: tuple[str, ...], depth: int | None) -> Picture:
 
 
 def remarks_of(png: bytes) -> str:
-    """What was decided about the picture that a stored PNG was made from; empty where nothing."""
+    """What was decided about the picture that a stored PNG was made from; empty where nothing, and
+    for a picture in another format, which the lab has not stored itself."""
+    if not png.startswith(_PNG):
+        return ""
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         return str(image.info.get(REMARKS, ""))
 

@@ -117,7 +117,12 @@ def test_what_is_not_sent_keeps_its_default_and_an_off_check_is_off() -> None:
         ("milestones", "10, x", "must be whole numbers, separated by commas"),
         ("milestones", "20, 10", "milestones are epochs from 1 upwards, rising"),
         ("schedule", "none", "is none of the choices"),
-        ("architecture", "resnet", "is not of the expected form"),
+        (
+            "architecture",
+            "resnet",
+            "is no name of an architecture: wrn-28-10, dm-wrn-28-10, "
+            "preactresnet-18, resnet-18, vgg-16, timm:resnet18, plugin:my_network are such names",
+        ),
         ("milestones", ",".join(map(str, range(1, 12))), "must have at most 10 entries"),
         ("name", " ", "must be given"),
         ("name", 81 * "n", "must have at most 80 characters"),
