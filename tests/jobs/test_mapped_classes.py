@@ -34,8 +34,8 @@ def renamed(measured: Measured, folder: Path, names: Sequence[tuple[str, str]]) 
                 target.writestr(f"{part}/{into[name]}/{file}", source.read(member))
     dataset_id = uuid.uuid4().hex
     import_archive(
-        archive, measured.lab.files.dataset(dataset_id), wishes=Wishes(image_size=32), label="Some",
-        source="renamed.zip", progress=lambda done, total: None,
+        archive, measured.lab.files.dataset(dataset_id), wishes=Wishes(image_size=32),
+        label="Some", source="renamed.zip", progress=lambda done, total: None,
     )  # fmt: skip
     dataset = load_dataset(measured.lab.files.dataset(dataset_id))
     report = DatasetReport(
