@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +18,15 @@ from worker.data.containers import Unpack, open_containers
 from worker.data.errors import DatasetError
 from worker.data.folders import class_folders
 from worker.data.images import Decoded, decode_picture, fitted
-from worker.data.layout import Layout, Sample, contents_of, find_layout
+from worker.data.layout import Layout, contents_of, find_layout
 from worker.data.members import Listing, open_archive
 from worker.data.names import Encoding, name_list, printable
-from worker.data.roles import Part
-from worker.data.splits import stratified_holdout
+from worker.data.sharing import Parts, share_out
 from worker.data.store_format import Progress, remove_partial, write_dataset
 from worker.data.weaknesses import Images, Weakness, weaknesses
 from worker.data.webdataset import webdataset
 
 IMAGE_SIZES = (32, 64, 96, 128, 224)
-TEST_FRACTION = 0.2
-MIN_TRAIN = 2  # images a class: one to train on, one to validate on
 NAMED = 20  # skipped files that a report names
 REPORT_EVERY = 100  # images between two calls of `progress`
 MOST_BYTES = 8 * 2**30  # of all pixels of a dataset
@@ -292,125 +289,15 @@ def _decode(
 # Parts
 
 
-class _Parts(NamedTuple):
-    train: NDArray[np.int64]
-    """Rows of the training part, those of the validation part among them."""
-    held: NDArray[np.bool_] | None
-    """Which of them are the validation part; None where the archive has none."""
-    test: NDArray[np.int64]
-    notes: tuple[str, ...]
-    warnings: tuple[Weakness, ...]
-
-
-def _choose_parts(layout: Layout, gathered: _Gathered, seed: int) -> _Parts:
+def _choose_parts(layout: Layout, gathered: _Gathered, seed: int) -> Parts:
     """Rows of the training and of the test part, without the failed ones."""
     good = np.array([r for r in range(len(layout.samples)) if r not in gathered.reasons], np.int64)
-    given = {part: _rows_of(part, good, layout.samples) for part in (*Part, None)}
     try:
-        return _shared_out(layout, given, seed)
+        return share_out(layout, good, seed)
     except DatasetError as error:
         if not gathered.kinds:
             raise
         raise DatasetError(f"{error.detail} {_sentence(_reasons(gathered))}", error.hint) from None
-
-
-def _rows_of(
-    part: Part | None, good: NDArray[np.int64], samples: Sequence[Sample]
-) -> NDArray[np.int64]:
-    return np.array([row for row in good if samples[row].part is part], dtype=np.int64)
-
-
-def _shared_out(
-    layout: Layout, given: Mapping[Part | None, NDArray[np.int64]], seed: int
-) -> _Parts:
-    labels, names = np.array(layout.labels, dtype=np.int64), layout.class_names
-    declared = {sample.part for sample in layout.samples}
-    train, test = given[Part.TRAIN], given[Part.TEST]
-    held, nothing = given[Part.VALIDATION], np.array([], dtype=np.int64)
-    if not declared & {Part.TRAIN, None}:
-        return _to_evaluate(names, labels, test, held)
-    if None in declared:
-        train = given[None]
-    if declared & {Part.TEST, Part.VALIDATION}:
-        warnings = []
-        if Part.TEST not in declared:
-            test, held = held, nothing
-            text = (
-                "The archive has a validation part and no test part: it is the test part here, and "
-                "a tenth of the training images is held out for validation."
-            )
-            warnings.append(Weakness("validation_is_test", text, len(test)))
-        _check_shared(layout)
-        _check_counts(names, labels[train], MIN_TRAIN, "in train")
-        _check_counts(names, labels[test], 1, "in test")
-        notes = ("The validation part is that of the archive.",) if len(held) else ()
-        marks = np.repeat([False, True], [len(train), len(held)]) if len(held) else None
-        return _Parts(np.concatenate([train, held]), marks, test, notes, tuple(warnings))
-    _check_counts(names, labels[train], MIN_TRAIN + 1, "to share among train and test")
-    kept, drawn = stratified_holdout(labels[train], fraction=TEST_FRACTION, seed=seed)
-    what = "a training part only" if Part.TRAIN in declared else "no train and test folders"
-    text = f"The archive has {what}: a fifth of each class is the test part, drawn at random."
-    return _Parts(train[kept], None, train[drawn], (), (Weakness("test_drawn", text, len(drawn)),))
-
-
-def _to_evaluate(
-    names: Sequence[str],
-    labels: NDArray[np.int64],
-    test: NDArray[np.int64],
-    held: NDArray[np.int64],
-) -> _Parts:
-    """A dataset without a training part."""
-    what, left = "test", 0
-    if not len(test):
-        what, test = "validation", held
-    else:
-        left = len(held)
-    _check_counts(names, labels[test], 1, "in test")
-    warnings = [
-        Weakness(
-            "evaluation_only",
-            f"The archive has a {what} part only: the dataset is for evaluation, and no model can "
-            "be trained on it.",
-            len(test),
-        )
-    ]
-    if left:
-        text = f"Validation images left out, since there is nothing to train on: {left:,}."
-        warnings.append(Weakness("folder_left_out", text, left))
-    return _Parts(np.array([], dtype=np.int64), None, test, (), tuple(warnings))
-
-
-def _check_shared(layout: Layout) -> None:
-    """Whether the parts have the same classes, as the archive has them."""
-    hint = "Give each class a folder of the same name in train and in test."
-    classes: dict[Part, set[str]] = {part: set() for part in Part}
-    for sample in layout.samples:
-        classes[sample.part or Part.TRAIN].add(sample.class_name)
-    train, test = classes[Part.TRAIN], classes[Part.TEST] or classes[Part.VALIDATION]
-    for where, names in (("test", test), ("validation", classes[Part.VALIDATION])):
-        if names - train:
-            unknown = name_list(sorted(names - train))
-            raise DatasetError(f"Classes in {where} that train has no images of: {unknown}.", hint)
-    if train - test:
-        raise DatasetError(
-            f"Classes in train that test has no images of: {name_list(sorted(train - test))}.", hint
-        )
-
-
-def _check_counts(
-    class_names: Sequence[str], labels: NDArray[np.int64], least: int, where: str
-) -> None:
-    counts = np.bincount(labels, minlength=len(class_names))
-    if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
-        raise DatasetError(
-            f"Classes with no readable image {where}: {name_list(empty)}.",
-            "Replace their damaged images, or remove these classes.",
-        )
-    if few := [name for name, count in zip(class_names, counts, strict=True) if count < least]:
-        raise DatasetError(
-            f"Classes with fewer than {least} readable images {where}: {name_list(few)}.",
-            "Add images to these classes, or remove them.",
-        )
 
 
 # The report
@@ -428,7 +315,7 @@ def _sentence(left_out: Mapping[str, int]) -> str:
 def _report(
     layout: Layout,
     gathered: _Gathered,
-    parts: _Parts,
+    parts: Parts,
     pixels: NDArray[np.uint8],
     check: Callable[[], None],
 ) -> ImportReport:
