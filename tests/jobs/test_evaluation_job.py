@@ -143,7 +143,7 @@ def test_a_cancel_is_noticed_between_two_steps(measured: Measured) -> None:
 @pytest.mark.parametrize(
     ("classes", "image_size", "detail"),
     [
-        (("a", "b", "c"), 32, "does not know all classes"),
+        (("a", "b", "c"), 32, "does not know all classes of the dataset"),
         (None, 64, "images of 64 pixels, the dataset's have 32"),
     ],
 )
