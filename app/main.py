@@ -16,6 +16,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import error_handlers
 from app.api import metrics
@@ -34,6 +35,8 @@ from app.web import pages
 _LOG = logging.getLogger("lab.web")
 _RECONCILE_EVERY_S = 2.0
 _DESCRIPTORS = 16_384
+_LARGE_PAGE = 2**14
+"""Bytes from which a page is worth the time that compressing takes."""
 _SMALL_BODY = 2**20
 """Bytes of a body that holds no file, or of what comes with a file."""
 
@@ -137,6 +140,22 @@ async def _end(task: asyncio.Task[None]) -> None:
         await asyncio.wait([task], timeout=0.02)
 
 
+class _CompressedPages:
+    """Large pages travel compressed: an evaluation's holds its charts and its pictures.
+
+    Never event streams, which the middleware leaves alone by their type, nor what the API answers:
+    weights and archives do not get smaller.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._plain = app
+        self._compressed = GZipMiddleware(app, minimum_size=_LARGE_PAGE, compresslevel=4)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        other = scope["type"] != "http" or scope["path"].startswith(("/api/", "/static/"))
+        await (self._plain if other else self._compressed)(scope, receive, send)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on `settings`, by default those of the environment."""
     facts = settings or environment()
@@ -152,6 +171,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings = facts
+    app.add_middleware(_CompressedPages)
     app.add_middleware(
         Border, limit_of=_body_limits(facts), names=facts.allowed_hosts, root=facts.root_path
     )

@@ -166,6 +166,29 @@ def test_headers_that_nobody_reads_reach_nobody(settings: Settings) -> None:
     assert not {b"cookie", b"x-own", b"user-agent"} & set(seen)
 
 
+def test_large_pages_are_sent_small_and_nothing_else_is_touched(
+    client: httpx.Client, web: str, lab: Lab
+) -> None:
+    packed = client.get("/help/trust")
+    plain = client.get("/help/trust", headers={"Accept-Encoding": "identity"})
+    assert (packed.headers["content-encoding"], packed.text) == ("gzip", plain.text)
+    assert "content-encoding" not in plain.headers
+    assert "content-encoding" not in client.get("/api/openapi.json").headers
+    job = job_row()
+    jobs.add(lab.database, job)
+    with httpx.stream("GET", f"{web}/api/jobs/{job.id}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert "content-encoding" not in stream.headers
+
+
+def test_pages_are_asked_for_their_headers_alone(web: str) -> None:
+    for path in ("/", "/jobs", "/help/trust"):
+        head, page = httpx.head(web + path), httpx.get(web + path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == page.headers["content-type"]
+    assert httpx.head(f"{web}/nowhere").status_code == 404
+
+
 def test_static_files_are_sent_small(client: httpx.Client) -> None:
     path = "/static/vendor/plotly-cartesian.min.js"
     packed = client.get(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from app.web.pages import (
     ablate,
@@ -38,4 +39,7 @@ _PAGES = (
     datasets, live, help, reference,
 )  # fmt: skip
 for page in _PAGES:
+    for route in page.router.routes:
+        if isinstance(route, APIRoute) and "GET" in route.methods:
+            route.methods.add("HEAD")  # the server leaves the body out
     router.include_router(page.router)
