@@ -45,11 +45,3 @@ def _text(picture: Image.Image, *, compress_type: int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_type=compress_type)
     return base64.b64encode(buffer.getvalue()).decode()
-
-
-def as_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """(H, W, 3), stored as JPEG as most programs do (4:2:0), and read again."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer, formats=["JPEG"]) as read:
-        return np.asarray(read)

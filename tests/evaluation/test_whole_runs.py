@@ -10,7 +10,8 @@ from tests.evaluation.batches import LinearNet, grey, middle
 from worker.attacks import Norm, Steps, iterate, pgd
 from worker.attacks.iterative import PGD
 from worker.attacks.norms import length
-from worker.evaluation.arguments import steps_of, unit_noise
+from worker.evaluation.arguments import unit_noise
+from worker.evaluation.attacks import steps_of
 
 LP_ATTACKS = [
     (method, norm)

@@ -124,14 +124,16 @@ def _box_filter(size: int, from_size: int, like: Tensor) -> Tensor:
 def _jpeg(x: Tensor, quality: int, _: torch.Generator) -> Tensor:
     """Cut to 8 bit, and through a file, image by image, with what Pillow does by default."""
     pixels = (255 * x).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
-    decoded = np.stack([_through_a_file(image, quality) for image in pixels])
+    decoded = np.stack([as_jpeg(image, quality) for image in pixels])
     return torch.from_numpy(decoded).permute(0, 3, 1, 2).to(x) / 255
 
 
-def _through_a_file(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+def as_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """(H, W, 3), stored as JPEG as most programs do (4:2:0), and read again."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer, formats=["JPEG"]) as read:
+        return np.asarray(read)
 
 
 _Corruption = tuple[Callable[[Tensor, Any, torch.Generator], Tensor], tuple[Any, ...]]

@@ -1,51 +1,23 @@
-"""The chosen attack as arguments: how it moves, what it aims at, where it starts."""
+"""The chosen attack as arguments: its norm, what it aims at, where it starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from numpy.random import SeedSequence
 from torch import Tensor
 
-from app.contracts.params import Attack, Goal, Method
+from app.contracts.params import Attack, Goal
 from worker.agkd_bml.examples import most_confusing_class
-from worker.attacks import Norm, Steps, iterative
-from worker.attacks.iterative import IterativeAttack
+from worker.attacks import Norm
 from worker.attacks.norms import uniform_in_ball
-
-ITERATIVE_ATTACKS: Mapping[Method, IterativeAttack] = {
-    Method.FGSM: iterative.PGD,
-    Method.BIM: iterative.PGD,
-    Method.PGD: iterative.PGD,
-    Method.MI_FGSM: iterative.MI_FGSM,
-    Method.CW: iterative.CW,
-    Method.APGD_CE: iterative.APGD_CE,
-    Method.APGD_DLR: iterative.APGD_DLR,
-}
-"""What those climb that can be the first attack; where they start and how often they step stands in
-their records."""
 
 
 def norm_of(attack: Attack) -> Norm:
     """The norm as attacks name it."""
     return cast(Norm, attack.norm.value)
-
-
-def steps_of(attack: Attack, method: Method | None = None) -> Steps:
-    """How the attack moves, or another iterative method with its parameters."""
-    method = method or attack.method
-    record, iterative = method.record, ITERATIVE_ATTACKS[method]
-    if record.one_step:
-        return Steps(iterative, steps=1, relative_step=1.0, random_start=False)
-    starts = record.random_start and attack.random_start
-    return Steps(iterative, attack.steps, attack.relative_step, starts)
-
-
-def restarts_of(attack: Attack) -> int:
-    """How many starts there are: all are the same where none is random."""
-    return attack.restarts if steps_of(attack).random_start else 1
 
 
 def aims(attack: Attack, classes: Sequence[str], logits: Tensor, y: Tensor) -> Tensor | None:

@@ -15,18 +15,19 @@ import torch
 from torch import Tensor
 
 from app.contracts.params import Attack, EvaluateParams, Method
-from worker.attacks import FirstBreak, feature_attack, iterate
+from worker.attacks import FirstBreak, Steps, feature_attack, iterate, iterative
 from worker.attacks.apgd import apgd_targeted
 from worker.attacks.autoattack import AUTOATTACK_PARTS, STANDARD, autoattack_part
 from worker.attacks.cw_l2 import cw_l2
 from worker.attacks.deepfool import deepfool
 from worker.attacks.fab import fab_targeted
 from worker.attacks.hop_skip_jump import hop_skip_jump
+from worker.attacks.iterative import IterativeAttack
 from worker.attacks.malt import malt
 from worker.attacks.noise import noise
 from worker.attacks.square import square
 from worker.evaluation.adaptive import RUNS, adaptive
-from worker.evaluation.arguments import ITERATIVE_ATTACKS, norm_of, steps_of
+from worker.evaluation.arguments import norm_of
 from worker.evaluation.target import AttackBatch, Source, TargetModel
 
 DRAWS = 10
@@ -278,6 +279,18 @@ def _noise(batch: AttackBatch) -> Returned:
     )
 
 
+ITERATIVE_ATTACKS: Mapping[Method, IterativeAttack] = {
+    Method.FGSM: iterative.PGD,
+    Method.BIM: iterative.PGD,
+    Method.PGD: iterative.PGD,
+    Method.MI_FGSM: iterative.MI_FGSM,
+    Method.CW: iterative.CW,
+    Method.APGD_CE: iterative.APGD_CE,
+    Method.APGD_DLR: iterative.APGD_DLR,
+}
+"""What those climb that can be the first attack; where they start and how often they step stands in
+their records."""
+
 CRAFT: Mapping[Method, Craft] = {
     **{method: Craft(partial(_iterative, method), _steps) for method in ITERATIVE_ATTACKS},
     Method.MALT: Craft(partial(_towards_each, malt), _steps_a_target),
@@ -292,3 +305,18 @@ CRAFT: Mapping[Method, Craft] = {
     Method.NOISE: Craft(_noise, lambda _: DRAWS * _FORWARD),
 }
 """One row a method. AutoAttack is the rows of its parts, and transfer a row for each source."""
+
+
+def steps_of(attack: Attack, method: Method | None = None) -> Steps:
+    """How the attack moves, or another iterative method with its parameters."""
+    method = method or attack.method
+    record, run = method.record, ITERATIVE_ATTACKS[method]
+    if record.one_step:
+        return Steps(run, steps=1, relative_step=1.0, random_start=False)
+    starts = record.random_start and attack.random_start
+    return Steps(run, attack.steps, attack.relative_step, starts)
+
+
+def restarts_of(attack: Attack) -> int:
+    """How many starts there are: all are the same where none is random."""
+    return attack.restarts if steps_of(attack).random_start else 1

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, CurvePoint
-from worker.evaluation.arguments import restarts_of, steps_of
+from worker.evaluation.attacks import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, WRONG, ChunkState, RunRecord
 from worker.evaluation.runs import run_all
 from worker.evaluation.success import SuccessCheck

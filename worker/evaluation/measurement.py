@@ -15,7 +15,8 @@ from app.contracts import words
 from app.contracts.params import EvaluateParams, Goal, Method
 from app.contracts.results import Accuracy
 from worker.evaluation import attacks
-from worker.evaluation.arguments import norm_of, restarts_of, steps_of
+from worker.evaluation.arguments import norm_of
+from worker.evaluation.attacks import restarts_of, steps_of
 from worker.evaluation.curves import climb_budgets
 from worker.evaluation.gallery import Candidates
 from worker.evaluation.kept import Kept

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from app.contracts.params import EvaluateParams, Norm
 from app.contracts.units import from_255
-from worker.evaluation.arguments import restarts_of, steps_of
+from worker.evaluation.attacks import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, ChunkState
 from worker.evaluation.runs import run_all
 from worker.evaluation.success import SuccessCheck

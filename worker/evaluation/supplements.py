@@ -11,7 +11,8 @@ from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, AttentionFigures, Corruption
 from worker.attacks import iterate
 from worker.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from worker.evaluation.arguments import norm_of, steps_of
+from worker.evaluation.arguments import norm_of
+from worker.evaluation.attacks import steps_of
 from worker.evaluation.attention import AttentionMeter
 from worker.evaluation.target import AttackBatch, TargetModel
 

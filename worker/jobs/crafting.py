@@ -17,7 +17,8 @@ from app.contracts.params import Attack
 from worker.agkd_bml.attention import attention_map
 from worker.attacks import iterate
 from worker.attacks.norms import length
-from worker.evaluation.arguments import aims, norm_of, restarts_of, steps_of, unit_noise
+from worker.evaluation.arguments import aims, norm_of, unit_noise
+from worker.evaluation.attacks import restarts_of, steps_of
 from worker.jobs.looking import Looker, Seen, seen
 from worker.models import Outputs
 

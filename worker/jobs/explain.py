@@ -28,7 +28,7 @@ from app.store.tables import ModelRow
 from imagefile import UnreadableImageError, remarks_of
 from worker import registry
 from worker.data import decode_image
-from worker.evaluation.arguments import steps_of
+from worker.evaluation.attacks import steps_of
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.crafting import columns, runs
 from worker.jobs.live_attack import LiveAttack, Part, as_batch

@@ -19,7 +19,7 @@ from app.errors import InvalidInput, LabError
 from app.services import job_changes, jobs, listings
 from app.services.lab import Lab
 from app.services.listings import JobLine
-from app.web.pages import tables
+from app.web.pages import table_actions, tables
 from app.web.pages.inputs import Posted
 from app.web.pages.kinds import KINDS
 from app.web.pages.tables import Column, TableView
@@ -128,22 +128,22 @@ def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
     """Do one thing with the chosen jobs, and go back to the view that they were chosen in."""
     query = JobQuery.read(parse_qsl(str(posted.get("back", ""))))
     try:
-        undo = tables.act(
-            lab, tables.chosen(posted, "job"), job_changes, cancel=job_changes.cancel_all
+        undo = table_actions.act(
+            lab, table_actions.chosen(posted, "job"), job_changes, cancel=job_changes.cancel_all
         )
     except LabError as refused:
         kept = [str(one) for one in posted.getlist("job")]
         return _page(lab, request, query, refused=refused, kept=kept)
-    return tables.back_to(query, PATH, undo=undo)
+    return table_actions.back_to(query, PATH, undo=undo)
 
 
 @router.post("/undo")
 def undo(lab: LabDep, posted: Posted) -> Response:
     """Take out of the bin what was just moved there."""
-    query = JobQuery.read(tables.with_time(posted))
+    query = JobQuery.read(table_actions.with_time(posted))
     if query.undo is not None:
         job_changes.restore_all(lab, query.undo)
-    return tables.back_to(query, PATH)
+    return table_actions.back_to(query, PATH)
 
 
 @router.get("/compare")

@@ -20,7 +20,7 @@ from app.services import listings
 from app.services import models as kept_models
 from app.services.lab import Lab
 from app.services.listings import ModelLine
-from app.web.pages import tables
+from app.web.pages import table_actions, tables
 from app.web.pages.inputs import Posted
 from app.web.pages.recipes import own_identity
 from app.web.pages.tables import Column, TableView
@@ -122,20 +122,20 @@ def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
     """Do one thing with the chosen models, and go back to the view that they were chosen in."""
     query = ModelQuery.read(parse_qsl(str(posted.get("back", ""))))
     try:
-        undo = tables.act(lab, tables.chosen(posted, "models"), kept_models)
+        undo = table_actions.act(lab, table_actions.chosen(posted, "models"), kept_models)
     except LabError as refused:
         kept = [str(one) for one in posted.getlist("models")]
         return _page(lab, request, query, refused=refused, kept=kept)
-    return tables.back_to(query, PATH, undo=undo)
+    return table_actions.back_to(query, PATH, undo=undo)
 
 
 @router.post("/undo")
 def undo(lab: LabDep, posted: Posted) -> Response:
     """Take out of the bin what was just moved there."""
-    query = ModelQuery.read(tables.with_time(posted))
+    query = ModelQuery.read(table_actions.with_time(posted))
     if query.undo is not None:
         kept_models.restore_all(lab, query.undo)
-    return tables.back_to(query, PATH)
+    return table_actions.back_to(query, PATH)
 
 
 @router.get("/compare")
