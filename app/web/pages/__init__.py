@@ -40,6 +40,6 @@ _PAGES = (
 )  # fmt: skip
 for page in _PAGES:
     for route in page.router.routes:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")  # the server leaves the body out
     router.include_router(page.router)
