@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE, PICTURE = "docs/architecture.md", "docs/architecture.svg"
 BEGIN, END = "<!-- rooms -->\n", "<!-- end of rooms -->"
 HOUSES = ("app", "worker")
+BESIDE = ("imagefile.py", "confinement.py")
+"""Modules that serve both houses and know neither."""
 DIVIDED = {*HOUSES, "app/web"}
 """Folders whose parts are rooms; any other folder is one room with all that is in it."""
 
@@ -37,11 +39,12 @@ class Circle(Exception):
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """The files of the houses by the name under which they are imported."""
+    """The files of the houses and beside them, by the name under which they are imported."""
+    files = [path for house in HOUSES for path in sorted((root / house).rglob("*.py"))]
+    files += [path for path in (root / name for name in BESIDE) if path.exists()]
     return {
         ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
-        for house in HOUSES
-        for path in sorted((root / house).rglob("*.py"))
+        for path in files
     }
 
 

@@ -14,7 +14,6 @@ const drop = document.getElementById("drop");
 const preview = document.getElementById("preview");
 const viewer = document.querySelector(".viewer");
 const TYPES = input.accept.split(",");
-const MOST_BYTES = 32 * 2 ** 20;
 const MODELS_KEPT = "live.models";
 const SETTLED_MS = 250;
 let image = null;
@@ -39,7 +38,7 @@ async function isPicture(file) {
 function misfit(file, shown, picture) {
   if (!TYPES.includes(file.type)) return `“${file.name}” is no image that can be read: use PNG, JPEG or WebP.`;
   if (file.size === 0) return `“${file.name}” is empty.`;
-  if (file.size > MOST_BYTES) return `“${file.name}” is larger than 32 MB.`;
+  if (file.size > settings.most_bytes) return `“${file.name}” is larger than ${settings.most_bytes / 2 ** 20} MB.`;
   return shown || picture ? "" : `“${file.name}” is no image, whatever its name says: use PNG, JPEG or WebP.`;
 }
 

@@ -132,6 +132,8 @@ class Recipe(Option):
 
 TEACHERS = tuple(recipe for recipe in Recipe if recipe.is_teacher)
 """Those whose models teach."""
+ROBUST = tuple(recipe for recipe in Recipe if recipe.is_robust)
+"""Those whose models train on adversarial images."""
 
 READ_BY_SOME = frozenset().union(*(recipe.record.parameters for recipe in Recipe))
 """The parameters of a training that not every recipe reads."""

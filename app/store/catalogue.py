@@ -149,6 +149,28 @@ def teachers(database: Database, *, limit: int) -> list[ModelRow]:
         return list(session.scalars(query.limit(limit)))
 
 
+def best_epochs(
+    database: Database,
+    recipes: Collection[str],
+    *,
+    image_size: int | None = None,
+    first: str = "",
+    limit: int,
+) -> list[ModelRow]:
+    """Best epochs of trainings with these recipes, of those on the list: the one of the id `first`,
+    then those whose cards have test figures, then the newest.
+    """
+    kept = [is_best, ModelRow.recipe.in_(recipes), *marks.on_shelf(ModelRow, Shelf.LIST)]
+    if image_size is not None:
+        kept.append(ModelRow.card["image_size"].as_integer() == image_size)
+    tested = ModelRow.card[("test", 0, "measure")].as_string().is_not(None)
+    newest = (ModelRow.created_at.desc(), ModelRow.id.desc())
+    query = select(ModelRow).where(*kept)
+    query = query.order_by((ModelRow.id == first).desc(), tested.desc(), *newest)
+    with database.reading() as session:
+        return list(session.scalars(query.limit(limit)))
+
+
 def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelRow | None:
     """A registered model; one in the bin only when `deleted`."""
     with database.reading() as session:

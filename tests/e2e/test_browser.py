@@ -123,7 +123,7 @@ def _import_archive(page: Page, archive: Path) -> str:
     page.goto("/datasets")
     form = page.locator("form[enctype='multipart/form-data']")
     form.get_by_label("Archive").set_input_files(archive)
-    form.get_by_label("Name").fill(NAME)
+    form.get_by_label("Name", exact=True).fill(NAME)
     return _submit(page)
 
 

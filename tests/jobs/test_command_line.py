@@ -44,6 +44,7 @@ def _write(path: Path, **params: object) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.trains
 def test_import_train_and_evaluate(tmp_path: Path) -> None:
     data = tmp_path / "data"
     file = tmp_path / "params.json"
@@ -75,6 +76,7 @@ def test_import_train_and_evaluate(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.trains
 def test_an_interrupted_training_says_how_to_go_on_and_does_not_repeat_itself(
     tmp_path: Path,
 ) -> None:
@@ -131,6 +133,7 @@ def test_no_job_without_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.trains
 def test_an_ablation_is_run_to_its_table(tmp_path: Path) -> None:
     data, file = tmp_path / "data", tmp_path / "params.json"
     assert _worker(data, "import", _write(file, name="Shapes", train_per_class=10)).returncode == 0

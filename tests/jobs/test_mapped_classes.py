@@ -21,7 +21,7 @@ from tests.jobs.measured import Measured
 from tests.jobs.test_files_of_weights import with_head
 from tests.jobs.test_importing_model import bring, log, result, teacher
 from tests.plugins.images import MINI
-from worker.data import import_archive, load_dataset
+from worker.data import Wishes, import_archive, load_dataset
 
 
 def renamed(measured: Measured, folder: Path, names: Sequence[tuple[str, str]]) -> str:
@@ -34,8 +34,8 @@ def renamed(measured: Measured, folder: Path, names: Sequence[tuple[str, str]]) 
                 target.writestr(f"{part}/{into[name]}/{file}", source.read(member))
     dataset_id = uuid.uuid4().hex
     import_archive(
-        archive, measured.lab.files.dataset(dataset_id), image_size=32, seed=0, label="Some",
-        source="renamed.zip", progress=lambda done, total: None,
+        archive, measured.lab.files.dataset(dataset_id), wishes=Wishes(image_size=32),
+        label="Some", source="renamed.zip", progress=lambda done, total: None,
     )  # fmt: skip
     dataset = load_dataset(measured.lab.files.dataset(dataset_id))
     report = DatasetReport(

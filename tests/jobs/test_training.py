@@ -175,7 +175,7 @@ def test_of_equal_epochs_the_later_is_the_best_and_there_is_one_model(
     [
         (9, 0.0, []),
         (1, 0.0, ["no more often than by chance (10.0 %)"]),
-        (9, 0.9999, ["100.0 % of the averaged weights are still those of the start"]),
+        (9, 0.9999, ["100 % of the averaged weights are still those of the start"]),
         (9, 0.5, []),
     ],
 )

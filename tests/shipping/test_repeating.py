@@ -37,7 +37,7 @@ TINY = {"architecture": "wrn-10-1", "epochs": 1, "batch_size": 250, "steps": 1}
 CHEAP = {"images": 10, "epsilons": [], "step_counts": [],
          "minimal_epsilon": False, "attention": False}  # fmt: skip
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.trains]
 
 
 def _write(path: Path, params: dict[str, Any]) -> None:

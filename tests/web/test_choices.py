@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import httpx
@@ -48,6 +49,12 @@ def _chosen(html: str, field: str) -> list[str]:
 
 def _offered(html: str, field: str) -> list[str]:
     return [value for value in attributes(html, "value", f"select#{field} option") if value]
+
+
+def _live_offered(html: str) -> list[str]:
+    settings = parsed(html).select_one("script#settings")
+    assert settings is not None
+    return [model["id"] for model in json.loads(settings.get_text())["models"]]
 
 
 def test_an_old_teacher_stays_chosen(client: httpx.Client, dataset: str, stock: list[str]) -> None:
@@ -146,6 +153,18 @@ def test_an_old_checkpoint_can_go_on(lab: Lab, client: httpx.Client, dataset: st
     gone = client.get(f"/train?continue_from={ended[4]}").text
     assert _chosen(gone, "field-continue_from") == []
     assert f"no longer in the lab ({ended[4][:8]})" in gone
+
+
+def test_the_pair_that_live_begins_with_may_be_older_than_the_list(
+    lab: Lab, client: httpx.Client, dataset: str
+) -> None:
+    teacher = add_model(lab, dataset)
+    student = add_model(lab, dataset, teacher=teacher)
+    for _ in range(SHOWN):
+        add_model(lab, dataset, classes=("one", "two"))
+    page = client.get("/live").text
+    assert live_models(page) == [teacher, student]
+    assert {teacher, student} <= set(_live_offered(page))
 
 
 def test_the_teacher_that_is_suggested_may_be_older_than_the_list(

@@ -90,7 +90,7 @@ def _warnings(
     start = params.ema_decay ** (epochs * len(state.sampler))
     if start > _MOST_OF_START:
         yield (
-            f"{percent(start)} of the averaged weights are still those of the start: the run "
+            f"{100 * start:.0f} % of the averaged weights are still those of the start: the run "
             f"is too short for an average that keeps {params.ema_decay:g} of itself each step."
         )
 

@@ -10,14 +10,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import LARGEST_OF, MAX_OF, MOST_MODELS, ExplainParams, Norm, Recipe
+from app.contracts.params import LARGEST_OF, MAX_OF, MOST_MODELS, ExplainParams, Norm
 from app.contracts.results import Picture
 from app.contracts.units import to_255
-from app.contracts.views import DatasetView, ModelView
+from app.contracts.views import DatasetView
 from app.deps import LabDep
 from app.errors import InvalidInput
-from app.services import datasets, jobs, showcase
+from app.services import datasets, jobs, models, pairs, showcase
 from app.services.lab import Lab
+from app.services.uploads import MAX_IMAGE_BYTES
 from app.web.charts import palette
 from app.web.forms.choices import known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
@@ -92,10 +93,11 @@ def live(
     entries = _entries_of_job(lab, job) if job else {}
     entries |= posted_entries(ExplainParams, request.query_params)
     wished, search = asked(entries, "models")
-    known = known_models(lab, wished, search)
+    there = models.by_id(lab, wished) if wished else {}
+    chosen = [model for model in wished if model in there]
+    chosen = chosen or [view.id for view in pairs.likely_pair(lab)]
+    known = known_models(lab, (*wished, *chosen), search)
     views = {view.id: view for view in known.views}
-    chosen = [model for model in wished if model in views]
-    chosen = chosen or [view.id for view in likely_pair(known.views)]
     form = form_of(
         ExplainParams, entries=entries, offers={"models": known.offer}, without=("upload",)
     )
@@ -126,6 +128,7 @@ def live(
             ],
             "chosen": chosen,
             "most": MOST_MODELS,
+            "most_bytes": MAX_IMAGE_BYTES,
             "largest": {norm.value: _largest(norm) for norm in Norm},
         },
     )
@@ -160,41 +163,6 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
     if largest is not None and entries.get("attack.norm") != (Norm.LINF,):
         entries["max_epsilon"] = (plain(largest),)
     return entries
-
-
-def likely_pair(views: Sequence[ModelView]) -> tuple[ModelView, ...]:
-    """A teacher and the student that withstood AutoAttack best, by what their cards say.
-
-    Students that learned where to look go before those that never had a teacher: where both look
-    is what the page compares. Where no card has that figure, the newest student. Models of a
-    training's last epoch and those of unknown recipe are never chosen; without any student the
-    newest clean model stands alone.
-    """
-    known = [view for view in views if view.card.kept == "best" and view.card.recipe is not None]
-    clean = [view for view in known if view.card.recipe is Recipe.CLEAN]
-    students = [view for view in known if view.card.recipe is not Recipe.CLEAN]
-    if not students:
-        return tuple(clean[:1])
-    # Of equal ones those of this lab go first, and among them the newest.
-    guided = [view for view in students if view.card.recipe and view.card.recipe.needs_teacher]
-    student = max(
-        guided or students, key=lambda view: (_withstood(view), view.card.origin != "shipped")
-    )
-    fitting = [view for view in clean if _looks_like(view, student)]
-    named = student.card.teacher
-    own = [view for view in fitting if named is not None and view.id == named.id]
-    return (*(own or fitting)[:1], student)
-
-
-def _withstood(view: ModelView) -> float:
-    """Accuracy under AutoAttack, -1 where it was not measured."""
-    measured = [one.accuracy.value for one in view.card.test if one.measure == "AutoAttack"]
-    return max(measured, default=-1.0)
-
-
-def _looks_like(one: ModelView, other: ModelView) -> bool:
-    """Whether both models see the same images."""
-    return (one.card.classes, one.card.image_size) == (other.card.classes, other.card.image_size)
 
 
 def _samples(views: Sequence[DatasetView], lists: list[tuple[str, ...]]) -> tuple[SampleSet, ...]:
