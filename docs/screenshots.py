@@ -173,12 +173,12 @@ def _drawn(page: Page) -> None:
 
 
 def take(page: Page, name: str) -> None:
-    """Write what the window shows, in 256 colours: a third of the bytes, the same to the eye."""
+    """Write what the window shows, in all of its colours: fewer would merge those of models."""
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(500)  # transitions
-    shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
     path = FOLDER / f"{name}.png"
-    shot.quantize(256).save(path, optimize=True)
+    with Image.open(BytesIO(page.screenshot())) as shot:
+        shot.convert("RGB").save(path, optimize=True)
     print(path.relative_to(ROOT), flush=True)
 
 

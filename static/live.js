@@ -56,7 +56,8 @@ async function take(file, name, label = "") {
   if (why) return false;
   image = named;
   if (preview.src) URL.revokeObjectURL(preview.src);
-  preview.src = shown ? URL.createObjectURL(file) : "";
+  if (shown) preview.src = URL.createObjectURL(file);
+  else preview.removeAttribute("src");
   preview.hidden = !shown;
   field("label").value = label;
   if (label && label === field("target_class").value) aimAt("");

@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from app.api.fields import IdempotencyKey, PageSize, strict_json
 from app.contracts.changes import JobChanges, Tag
 from app.contracts.jobs import JobKind, JobStatus
-from app.contracts.params import AblationParams, EvaluateParams, Id, ReleaseParams, TrainParams
+from app.contracts.params import (
+    AblationParams,
+    EvaluateParams,
+    Id,
+    Name,
+    ReleaseParams,
+    TrainParams,
+)
 from app.contracts.results import JobResult
 from app.contracts.views import JobView, Page
 from app.deps import IdPath, LabDep, PageNumber
@@ -35,6 +42,7 @@ class EvaluateRequest(BaseModel):
 
     kind: Literal[JobKind.EVALUATE]
     params: EvaluateParams
+    name: Name | None = Field(None, description="What it is called; left out: by its models.")
 
 
 class ReleaseRequest(BaseModel):
@@ -82,7 +90,8 @@ def submit(
 
     Imports start at `POST /api/datasets`, live attacks at `POST /api/live`.
     """
-    job = jobs.submit(lab, body.kind, body.params, idempotency_key=idempotency_key)
+    name = (body.name or "") if isinstance(body, EvaluateRequest) else ""
+    job = jobs.submit(lab, body.kind, body.params, name=name, idempotency_key=idempotency_key)
     return accepted(response, job)
 
 

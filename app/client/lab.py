@@ -205,6 +205,7 @@ class Lab:
         dataset: str,
         attack: str | Mapping[str, Any] | Attack | None = None,
         sources: Sequence[str] = (),
+        name: str | None = None,
         **params: Any,
     ) -> Job[EvaluationResult]:
         """Measure how robust models are, on the same images.
@@ -213,6 +214,7 @@ class Lab:
             models: One to eight of them.
             attack: The first attack, which draws the curves: its name, or the fields of `Attack`.
             sources: Models that the attack `transfer` attacks in place of those under test.
+            name: What the evaluation is called; by its models unless said.
             params: Those of `EvaluateParams`, for example images, epsilon="8/255",
                 further=["autoattack"].
         """
@@ -224,7 +226,7 @@ class Lab:
         }
         if attack is not None:
             body["attack"] = {"method": attack} if isinstance(attack, str) else attack
-        return self._submit(JobKind.EVALUATE, body)
+        return self._submit(JobKind.EVALUATE, body, name)
 
     def ablation(
         self,
@@ -357,8 +359,11 @@ class Lab:
         except OSError as error:
             raise unreadable(file, error) from error
 
-    def _submit(self, kind: JobKind, params: Mapping[str, Any]) -> Job[Any]:
+    def _submit(
+        self, kind: JobKind, params: Mapping[str, Any], name: str | None = None
+    ) -> Job[Any]:
         body = {"kind": kind, "params": to_jsonable_python(params)}
+        body |= {"name": name} if name else {}
         return self._job(self._transport.post(JOB, "/api/jobs", body, key=_new_key()))
 
     def _job(self, view: JobView) -> Job[Any]:

@@ -50,18 +50,23 @@ class Condition(_View):
     goal: Goal
     models: int
     """How many models were measured so."""
+    shipped: bool = False
+    """Whether the figures came with the lab: other images of the same dataset, so apart from those
+    that it measured itself."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def key(self) -> str:
         """The threat model in an address: `linf-0.03137254901960784-untargeted`."""
-        return f"{self.norm}-{self.epsilon!r}-{self.goal}"
+        said = f"{self.norm}-{self.epsilon!r}-{self.goal}"
+        return f"{said}-shipped" if self.shipped else said
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def threat(self) -> str:
         """`8/255 (L∞)`, with the goal where it is not any wrong class."""
         said = threat_model(self.norm, self.epsilon)
+        said = f"{said}, came with the lab" if self.shipped else said
         return said if self.goal is Goal.UNTARGETED else f"{said}, goal: {self.goal.record.title}"
 
 
@@ -79,7 +84,7 @@ class Entry(_View):
     light: Light | None
     """The verdict; None in results of lab 0.1."""
     job: str
-    """The evaluation that measured it."""
+    """The evaluation that measured it; empty for figures that came with the lab."""
     attacks: str = ""
     """What the evaluation ran: `PGD-20; AutoAttack`; known of the first entries only."""
     curve: tuple[CurvePoint, ...] = ()

@@ -14,7 +14,7 @@ from app.contracts.params import Recipe, Source
 from app.contracts.results import REPORTED, EvaluationSummary, Light
 from app.contracts.units import from_255
 from app.contracts.words import attack
-from app.services import evaluations
+from app.services import evaluations, showcase
 from app.services.lab import Lab
 from app.services.listings import measured
 from app.store import catalogue, measurements
@@ -25,7 +25,14 @@ MOST_CURVES = 8
 
 
 def conditions(lab: Lab) -> list[Condition]:
-    """Every condition under which something was measured; those of most models first."""
+    """Every condition under which something was measured; those of most models first, and last the
+    one under which the models in the box were, before they were shipped.
+    """
+    shipped = showcase.condition(lab)
+    return [*_measured_here(lab), *([] if shipped is None else [shipped])]
+
+
+def _measured_here(lab: Lab) -> list[Condition]:
     return [
         Condition(
             dataset=threat.dataset_sha256,
@@ -55,6 +62,9 @@ def board(
     lab: Lab, condition: Condition, *, recipe: Recipe | None = None, every: bool = False
 ) -> Board:
     """Models measured under a condition, each by its strongest evaluation, or by `every` one."""
+    if condition.shipped:
+        fitting = (one for one in showcase.entries(lab) if recipe in (None, one.recipe))
+        return Board(condition=condition, entries=tuple(fitting), reported=(), left_out=0)
     threat = Threat(condition.dataset, condition.norm, condition.epsilon, condition.goal)
     placed, total = measurements.under(
         lab.database, threat, recipe=recipe, every=every, limit=MOST_ENTRIES

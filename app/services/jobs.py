@@ -32,16 +32,23 @@ _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
 
 
 def submit(
-    lab: Lab, kind: JobKind, params: Params, *, idempotency_key: str | None = None
+    lab: Lab,
+    kind: JobKind,
+    params: Params,
+    *,
+    name: str = "",
+    idempotency_key: str | None = None,
 ) -> JobView:
     """Check what only the store can check, write the job, commit, then wake a worker.
+
+    Without a `name` it is called by what it does.
 
     An ablation is written with its trainings, which the reconciler sends.
 
     Raises InvalidInput when the parameters do not fit what the lab has; Conflict when the key
     belongs to another request; TooMany and Unavailable where there is no room for it.
     """
-    digest = _digest(kind, params.model_dump(mode="json"))
+    digest = _digest(kind, params.model_dump(mode="json") | ({"called": name} if name else {}))
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
     if idempotency_key and (first := job_queries.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
@@ -50,6 +57,7 @@ def submit(
     row = jobs.queued(kind, titles.title(params, names), params)
     children = lifecycle.trainings(row.id, params)
     room.check(lab, 1 + len(children))
+    row.name = name
     row.idempotency_key, row.request_digest = idempotency_key, digest
     expected = estimates.estimate(lab, params)
     row.expected_s = None if expected is None else expected.seconds

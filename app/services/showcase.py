@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from app.contracts.board import Condition, Entry, Figures
 from app.contracts.params import Method, Recipe
-from app.contracts.results import Accuracy, Picture, Showcase, ShowcasePicture
+from app.contracts.results import (
+    Accuracy,
+    EvaluationSummary,
+    ModelCard,
+    ModelSummary,
+    Picture,
+    Showcase,
+    ShowcasePicture,
+)
+from app.contracts.words import attack
 from app.errors import NotFound
 from app.services.lab import Lab
 from app.store.showcase import pool
@@ -55,3 +65,62 @@ def autoattack(lab: Lab) -> dict[str, Accuracy]:
         for one in card.test
         if one.method is Method.AUTOATTACK
     }
+
+
+def condition(lab: Lab) -> Condition | None:
+    """Under which the models in the box were measured before they were shipped."""
+    shown = facts(lab)
+    if shown is None:
+        return None
+    curves = shown.curves
+    return Condition(
+        dataset=curves.dataset.sha256,
+        dataset_name=curves.dataset.name,
+        norm=curves.params.attack.norm,
+        epsilon=curves.params.epsilon,
+        goal=curves.params.attack.goal,
+        models=len(curves.models),
+        shipped=True,
+    )
+
+
+def entries(lab: Lab) -> tuple[Entry, ...]:
+    """Those models with their figures, the most robust first."""
+    shown = facts(lab)
+    if shown is None or lab.shown is None:
+        return ()
+    marks = autoattack(lab)
+    found = [
+        _entry(shown.curves, one, lab.shown.cards[one.model], marks.get(one.model))
+        for one in shown.curves.models
+    ]
+    return tuple(sorted(found, key=_robust, reverse=True))
+
+
+def _robust(entry: Entry) -> float:
+    return -1 if entry.figures.robust is None else entry.figures.robust.value
+
+
+def _entry(
+    curves: EvaluationSummary, model: ModelSummary, card: ModelCard, left: Accuracy | None
+) -> Entry:
+    """`left`: what AutoAttack leaves of it."""
+    said = attack(curves.params.attack)
+    return Entry(
+        model=model.model,
+        name=card.name,
+        recipe=card.recipe,
+        recipe_name="" if card.params is None else card.params.recipe_name,
+        figures=Figures(
+            clean=model.clean,
+            robust=model.robust if left is None else left,
+            autoattack=left,
+            held_out=False,
+            norm=curves.params.attack.norm,
+            epsilon=curves.params.epsilon,
+        ),
+        light=None,
+        job="",
+        attacks=said if left is None else f"{said}; {Method.AUTOATTACK.record.title}",
+        curve=model.against_epsilon,
+    )

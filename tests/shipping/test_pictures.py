@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -38,3 +39,12 @@ def test_every_file_is_a_picture_of_the_list_once() -> None:
 
 def test_there_is_a_picture_of_every_class() -> None:
     assert {picture.label for picture in pool()} == set(CLASSES)
+
+
+@pytest.mark.parametrize("picture", pool(), ids=lambda picture: picture.name)
+def test_a_credit_leads_to_the_very_picture(picture: Picture) -> None:
+    """By the address of its page, or by the name of its file."""
+    of_its_own = urlsplit(picture.source).path.strip("/") != ""
+    assert of_its_own or picture.found_in.split(", ")[-1] in picture.credit
+    assert picture.author in picture.credit
+    assert picture.licence in picture.credit

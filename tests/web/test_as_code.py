@@ -107,6 +107,17 @@ def test_a_form_is_code_as_it_stands_or_says_what_is_missing(
     assert parsed(wrong.text).select("li")
 
 
+def test_an_evaluation_keeps_the_name_that_was_typed(connected: httpx.Client, lab: Lab) -> None:
+    dataset = add_dataset(lab)
+    typed = {"models": add_model(lab, dataset), "dataset": dataset, "called": "For 'us'"}
+    curl, python = _codes(connected.post("/evaluate/code", data=typed).text)
+    subprocess.run(["bash", "-c", curl], capture_output=True, check=True, timeout=60)
+    exec(compile(python.partition("    result =")[0], "python", "exec"), {})
+    answer = connected.post("/evaluate", data=typed)
+    assert answer.status_code == 303
+    assert [job.name for job in jobs.page(lab).items] == ["For 'us'"] * 3
+
+
 @pytest.mark.parametrize("kind", [JobKind.IMPORT, JobKind.IMPORT_MODEL, JobKind.EXPLAIN])
 def test_forms_with_files_are_code_too(
     connected: httpx.Client, lab: Lab, kind: JobKind, tmp_path: Path,

@@ -13,7 +13,7 @@ from app.services.lab import Lab
 from app.store import jobs as store
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
-from tests.web.examples import add_dataset, add_job, add_model, full_evaluation
+from tests.web.examples import add_dataset, add_job, add_model, an_id, full_evaluation
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -205,6 +205,28 @@ def test_a_chart_follows_its_card_and_its_legend_stays_above_it(page: Page, lab:
     assert all("…" in text and text.endswith(f"end {i}") for i, text in enumerate(shown))
 
 
+def test_a_comparison_leaves_its_width_to_what_is_drawn_and_titles_their_room(
+    page: Page, lab: Lab
+) -> None:
+    models = [(an_id(), f"A name of a model that is long, number {i}") for i in range(5)]
+    result = full_evaluation([(*model, Recipe.AGKD_BML) for model in models], images=60)
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"/compare?job={job}")
+    drawn = page.locator("[data-chart=accuracies] .xy .gridlayer").first
+    drawn.wait_for()
+    place = drawn.bounding_box()
+    assert place
+    assert place["width"] > 250
+    page.goto(f"/jobs/{job}")
+    chart = page.locator("[data-chart=epsilon]")
+    chart.locator(".ytitle").wait_for()
+    title = chart.locator(".ytitle").bounding_box()
+    ticks = [tick.bounding_box() for tick in chart.locator(".ytick text").all()]
+    assert title
+    assert all(tick and title["x"] + title["width"] + 2 < tick["x"] for tick in ticks)
+
+
 def test_the_gallery_is_filtered_and_draws_its_maps(page: Page, lab: Lab) -> None:
     result = full_evaluation(images=200)
     job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
@@ -224,7 +246,7 @@ def test_the_gallery_is_filtered_and_draws_its_maps(page: Page, lab: Lab) -> Non
     )
     assert drawn
     expect(page.locator("[data-count]")).to_contain_text(f"of {kept}")
-    assert page.url.endswith(f"/jobs/{job}?model=1&kind=standing")
+    assert page.url.endswith(f"/jobs/{job}?kind=standing&model=1")
     page.reload()
     expect(page.get_by_label("Shown")).to_have_value("standing")
     expect(page.locator("ul.gallery > li:visible:not([data-kind=standing])")).to_have_count(0)

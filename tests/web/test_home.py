@@ -82,6 +82,21 @@ def test_a_new_lab_shows_a_picture_under_attack_and_the_curves(
     assert len(parsed(html).select('figure[data-chart="box"] script')) == 1
 
 
+def test_a_new_labs_board_has_what_the_models_in_the_box_withstood(client: httpx.Client) -> None:
+    page = client.get("/board").text
+    rows = texts(page, "table.board tbody th")
+    assert rows[-1].startswith("Clean WRN-10-2")
+    assert texts(page, "table.board tbody td.keep")[-1] == "Clean"
+    assert {"AGKD-BML", "AGKD-BML-7", "PGD-AT"} < set(texts(page, "table.board tbody td.keep"))
+    assert attributes(page, "href", "table.board tbody td a") == []  # no job of this lab
+    (condition,) = client.get("/api/board/conditions").json()
+    assert condition["shipped"]
+    asked = {"dataset": condition["dataset"], "threat": condition["key"]}
+    found = client.get("/api/board", params=asked).json()["entries"]
+    assert [entry["name"] for entry in found] == rows
+    assert all(entry["figures"]["robust"] == entry["figures"]["autoattack"] for entry in found)
+
+
 def test_what_the_attacks_left_is_served_for_ever(lab: Lab, client: httpx.Client) -> None:
     for address in attributes(home(client), "data-results", "#showcase [name=picture]"):
         answer = client.get(address)

@@ -31,10 +31,11 @@ VIEWS: dict[int, Literal["light", "dark"] | None] = {1280: "light", 390: "dark",
 """A laptop, a telephone, a large screen in pixels; where axe-core looks too, in which colours."""
 FRAGMENTS = {
     "/recent", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation", "/jobs/{job_id}/estimate",
-    "/jobs/{job_id}/code", "/jobs/compare", "/compare/choices", "/compare/trainings/choices",
+    "/jobs/{job_id}/code", "/jobs/compare", "/models/compare", "/compare/choices",
+    "/compare/trainings/choices",
 }  # fmt: skip
 """Parts of pages that pages fetch anew, and what only leads on."""
-ELSEWHERE = ("/api/", "/static")
+ELSEWHERE = ("/api/", "/static", "/metrics")
 """What is not a page of the lab's own."""
 
 _AT_REST = """() => new Promise((done) => {

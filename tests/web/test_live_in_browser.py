@@ -363,6 +363,20 @@ def test_an_address_brings_everything_back(page: Page, lab: Lab, pair: tuple[str
         assert (kept.size, kept.getpixel((5, 5))) == ((32, 32), (100, 100, 100))
 
 
+def test_a_narrow_page_has_one_order_with_a_result_and_without(
+    page: Page, lab: Lab, pair: tuple[str, str]
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    for address in ("/live", f"/live?job={finished(lab, *pair)}"):
+        page.goto(address)
+        page.locator(".stage > :visible").first.wait_for()
+        places = [page.locator(one).first.bounding_box() for one in ("#drop", ".stage", "#models")]
+        tops = [place["y"] for place in places if place]
+        assert len(tops) == 3
+        assert tops == sorted(tops)
+        assert tops[1] < 600
+
+
 def test_tab_and_change_are_in_the_address_and_an_attack_stays_where_one_is(
     page: Page, lab: Lab, pair: tuple[str, str]
 ) -> None:
@@ -447,7 +461,9 @@ def test_what_is_no_image_is_not_sent(page: Page, lab: Lab, pair: tuple[str, str
 def test_what_the_lab_may_read_is_sent_though_the_browser_cannot_show_it(
     page: Page, lab: Lab, pair: tuple[str, str]
 ) -> None:
+    job = finished(lab, *pair)
     page.goto("/live")
+    page.route("**/api/live", lambda route: route.fulfill(status=202, json={"id": job}))
     unknown = base64.b64encode(b"\x89PNG\r\n\x1a\n of another kind").decode()
     with page.expect_request("**/api/live"):
         page.evaluate(_GIVE, ["drop", "rare.png", "image/png", unknown])

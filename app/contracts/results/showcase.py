@@ -42,6 +42,13 @@ class Picture(Result):
         """Where the lab serves it."""
         return f"/static/examples/{self.name}.jpg"
 
+    @property
+    def credit(self) -> str:
+        """Who made it, and under which licence; of a drawing, whose source has no page of its own,
+        the file that it was taken from."""
+        said = f"{self.author}, {self.licence}"
+        return f"{said}, from {self.found_in}" if self.drawing else said
+
 
 class ShowcaseView(Result):
     """What one model makes of the pictures that were crafted on it, one for each budget."""

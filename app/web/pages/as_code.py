@@ -54,19 +54,22 @@ def code(lab: LabDep, request: Request, job_id: IdPath) -> Response:
     params = understood(PARAMS_OF[job.kind], job.params)
     if params is None:
         return render(request, CodeContext("", "", (UNREAD_PARAMS,)))
-    return render(request, code_of(request, job.kind, params, file))
+    name = job.name if job.kind is JobKind.EVALUATE else ""  # others are called by their parameters
+    return render(request, code_of(request, job.kind, params, file, name))
 
 
-def code_of_form(request: Request, kind: JobKind, entries: Entries, file: str = "") -> Response:
+def code_of_form(
+    request: Request, kind: JobKind, entries: Entries, file: str = "", name: str = ""
+) -> Response:
     """The fragment with what starts the job that is being filled in; `file` is the name of the one
-    that it brings."""
+    that it brings, `name` what the job is to be called."""
     if file:
         entries = {**entries, "upload": (NO_ID,)}
     try:
         params = typed.read(PARAMS_OF[kind], entries)
     except typed.Rejected as rejected:
         return render(request, CodeContext("", "", tuple(_said(PARAMS_OF[kind], rejected))))
-    return render(request, code_of(request, kind, params, file))
+    return render(request, code_of(request, kind, params, file, name))
 
 
 def _said(params: type[Params], rejected: typed.Rejected) -> Iterator[str]:
@@ -76,7 +79,9 @@ def _said(params: type[Params], rejected: typed.Rejected) -> Iterator[str]:
         yield f"{labels[name]}: {message}" if name in labels else message
 
 
-def code_of(request: Request, kind: JobKind, params: Params, file: str = "") -> CodeContext:
+def code_of(
+    request: Request, kind: JobKind, params: Params, file: str = "", name: str = ""
+) -> CodeContext:
     """What starts a job with these parameters; those at their default are left out."""
     way, base = KINDS[kind].way, own_address(request)
     values = _as_typed(params)
@@ -86,14 +91,15 @@ def code_of(request: Request, kind: JobKind, params: Params, file: str = "") -> 
         values |= {} if file else params.model_dump(mode="json", include={way.told_by_file})
     if way.flat:
         values |= values.pop(way.flat, {})
+    named = {"name": name} if name else {}
     if way.file:
         curl = _form(base + way.path, way.file, file, values)
     else:
-        curl = _json(base + way.path, {"kind": kind.value, "params": values})
+        curl = _json(base + way.path, {"kind": kind.value, **named, "params": values})
     if way.by_name:
         group, name = way.by_name.split(".")
         values[name] = values[group].pop(name)
-    return CodeContext(curl, _python(base, way, file, values), ())
+    return CodeContext(curl, _python(base, way, file, values | named), ())
 
 
 def _as_typed(params: Params) -> dict[str, Any]:

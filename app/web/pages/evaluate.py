@@ -17,7 +17,7 @@ from app.contracts.results import ModelCard
 from app.contracts.views import JobView, ModelView
 from app.deps import LabDep
 from app.errors import InvalidInput, field_errors
-from app.services import datasets, evaluations, job_changes, jobs, models
+from app.services import datasets, evaluations, jobs, models
 from app.services.lab import Lab
 from app.services.remedies import remedy
 from app.web.forms import entries as typed
@@ -95,18 +95,16 @@ def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
     entries: Entries = typed.posted_entries(EvaluateParams, posted)
     called = str(posted.get(_CALLED, "")).strip()
     try:
-        changes = JobChanges(name=called)
+        JobChanges(name=called)
     except ValidationError as error:
         messages = {_CALLED: field_errors(error.errors())[0][1]}
         page = _evaluate_page(lab, entries, None, messages, called=called)
         return render(request, page, status=422)
     try:
-        job = submit(lab, JobKind.EVALUATE, EvaluateParams, entries)
+        job = submit(lab, JobKind.EVALUATE, EvaluateParams, entries, name=called)
     except typed.Rejected as rejected:
         page = _evaluate_page(lab, entries, None, rejected.messages, called=called)
         return render(request, page, status=422)
-    if called:
-        job_changes.change(lab, [job.id], changes)
     return RedirectResponse(f"/jobs/{job.id}", status_code=303)
 
 
@@ -133,7 +131,9 @@ def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
 @router.post("/evaluate/code")
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of the form from elsewhere."""
-    return code_of_form(request, JobKind.EVALUATE, typed.posted_entries(EvaluateParams, posted))
+    called = str(posted.get(_CALLED, "")).strip()
+    entries = typed.posted_entries(EvaluateParams, posted)
+    return code_of_form(request, JobKind.EVALUATE, entries, name=called)
 
 
 def _evaluate_page(

@@ -63,7 +63,7 @@ def shown_box(lab: Lab) -> ShownBox | None:
                 title=one.picture.title,
                 image=one.picture.address,
                 results=f"/showcase/{one.picture.name}.json?v={showcase.version(lab)}",
-                credit=f"{one.picture.author}, {one.picture.licence}",
+                credit=one.picture.credit,
                 source=one.picture.source,
             )
             for one in pictures

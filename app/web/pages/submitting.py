@@ -24,11 +24,13 @@ AgainFrom = Annotated[str | None, Query(alias="from", pattern=r"^[0-9a-f]{32}$")
 P = TypeVar("P", bound=Params)
 
 
-def submit(lab: Lab, kind: JobKind, params: type[P], entries: Entries) -> JobView:
+def submit(
+    lab: Lab, kind: JobKind, params: type[P], entries: Entries, *, name: str = ""
+) -> JobView:
     """Start the job that was typed. Raises Rejected with a message for each wrong field."""
     values = typed.read(params, entries)
     try:
-        return jobs.submit(lab, kind, values)
+        return jobs.submit(lab, kind, values, name=name)
     except InvalidInput as error:
         raise typed.rejected_by_service(params, error) from None
 
