@@ -137,7 +137,7 @@ def plain_step(setting: Setting) -> TakeStep:
         student.train()
         student.zero_grad()
         seen = student.outputs(torch.cat([x_f, x, x_b]))
-        forward, clean, backward = map(Outputs, *(part.chunk(3) for part in seen))
+        forward, clean, backward = map(Outputs, *(part.chunk(3) for part in seen.parts))
         with torch.no_grad():
             of_x, of_x_prime = teacher.outputs(torch.cat([x, x_prime])).features.chunk(2)
         terms = classification_terms(forward, clean, y, WEIGHTS)
