@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,19 +14,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from app.errors import JobError
-from worker.jobs import file_kinds
+from worker.jobs import apart, file_kinds
 from worker.models.matching import TOP, Shape, shown
 
 CONVERSION_S = 120
 """How long a conversion may take, on the clock and on the processor."""
 _SPARE_MB = 512
-_POLL_S = 0.2
-_ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_HEADER = 10 * 2**20
 _LONGEST_NAME = 300
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _COUNTS = (torch.int64, torch.int32, *_FLOATS)
-_NEEDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 
 @dataclass(frozen=True)
@@ -150,67 +142,24 @@ def _convert(
 ) -> tuple[tuple[str, ...], str]:
     """Have another process convert a PyTorch file; returns what people should know, `within`."""
     megabytes = _SPARE_MB + 4 * source.stat().st_size // 2**20
-    command = [
-        "worker.jobs.converting",
-        str(source),
-        str(target),
-        str(megabytes),
-        str(CONVERSION_S),
-        network,
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=_ROOT,
-        env={name: os.environ[name] for name in _NEEDED if name in os.environ}
-        | {"OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
     try:
-        _wait(process, check)
-        assert process.stdout is not None
-        said = process.stdout.read(2**16)
-    finally:
-        _end(process)
-    return _understood(process.returncode, said)
-
-
-def _wait(process: subprocess.Popen[bytes], check: Callable[[], None]) -> None:
-    deadline = time.monotonic() + CONVERSION_S
-    while True:
-        try:
-            process.wait(_POLL_S)
-        except subprocess.TimeoutExpired:
-            check()
-            if time.monotonic() < deadline:
-                continue
-            raise _took_too_long() from None
-        return
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _understood(code: int, said: bytes) -> tuple[tuple[str, ...], str]:
-    lines = said.splitlines()
-    try:
-        reply: dict[str, Any] = json.loads(lines[-1])
-    except (IndexError, ValueError):
-        if code == -signal.SIGXCPU:
-            raise _took_too_long() from None
-        if code == -signal.SIGKILL:
+        reply = apart.run(
+            "worker.jobs.converting", source, target, megabytes, CONVERSION_S, network,
+            seconds=CONVERSION_S, check=check,
+        )  # fmt: skip
+    except apart.TookTooLongError:
+        raise JobError(
+            f"Reading the file took more than {CONVERSION_S} s.",
+            hint="Save the state dict alone, or as safetensors.",
+        ) from None
+    except apart.BrokeDownError as error:
+        if error.code == -signal.SIGKILL:
             raise JobError(
                 "The system ended the conversion, as it does when memory runs out.",
                 hint="Try again when fewer jobs run, or save the weights as safetensors.",
             ) from None
         raise JobError(
-            f"The file made the conversion break down (exit code {code}).",
+            f"The file made the conversion break down (exit code {error.code}).",
             hint="Save `model.state_dict()` again, or as safetensors.",
         ) from None
     if "detail" in reply:
@@ -241,10 +190,3 @@ def _notes(reply: Mapping[str, Any]) -> Iterator[str]:
             "This system lets no process leave the network; the conversion was kept from it by "
             "an audit hook alone."
         )
-
-
-def _took_too_long() -> JobError:
-    return JobError(
-        f"Reading the file took more than {CONVERSION_S} s.",
-        hint="Save the state dict alone, or as safetensors.",
-    )
