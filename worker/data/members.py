@@ -8,9 +8,10 @@ import struct
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -221,9 +222,7 @@ class _Tar:
     def read(self, wanted: Mapping[int, int]) -> Iterator[tuple[int, bytes | str]]:
         with _explained(), self._open(self._path) as raw:
             stream = _Forward(raw)
-            for ordinal, info in enumerate(_tar_infos(stream)):
-                if ordinal not in wanted:
-                    continue
+            for ordinal, info in _wanted_infos(stream, wanted):
                 if info.size > MAX_FILE:
                     yield wanted[ordinal], _too_long()
                     continue
@@ -233,11 +232,18 @@ class _Tar:
     def copy(self, wanted: Mapping[int, Path]) -> None:
         with _explained(), self._open(self._path) as raw:
             stream = _Forward(raw)
-            for ordinal, info in enumerate(_tar_infos(stream)):
-                if ordinal in wanted:
-                    stream.seek(info.offset_data)
-                    with wanted[ordinal].open("wb") as out:
-                        _copy(stream, out, info.size)
+            for ordinal, info in _wanted_infos(stream, wanted):
+                stream.seek(info.offset_data)
+                with wanted[ordinal].open("wb") as out:
+                    _copy(stream, out, info.size)
+
+
+def _wanted_infos(
+    stream: "_Forward", wanted: Collection[int]
+) -> Iterator[tuple[int, tarfile.TarInfo]]:
+    """Headers by ordinals, up to the last that is wanted; `members` has checked what follows."""
+    found = (each for each in enumerate(_tar_infos(stream)) if each[0] in wanted)
+    return islice(found, len(wanted))
 
 
 def _tar_kind(info: tarfile.TarInfo) -> str:

@@ -136,14 +136,16 @@ def match(
     found, copies = naming.network(same)
     pairs, halves = normalisations(shapes, taken=found.values())
     normalising = {*(name for pair in pairs for name in pair), *(half.name for half in halves)}
-    rest = [name for name in shapes if name not in {*found.values(), *normalising}]
+    known = {*found.values(), *normalising}
+    rest = [name for name in shapes if name not in known]
     left_out: list[str] = []
     unexpected: list[str] = []
     for name in rest:
         if not name.startswith(copies):
             (left_out if naming.leaves_out(name) else unexpected).append(name)
     free = {name for name in state if name in _NORMALISATION or name.endswith(_OPTIONAL)}
-    missing = [naming.of.get(ours, ours) for ours in state if ours not in found.keys() | free]
+    there = found.keys() | free
+    missing = [naming.of.get(ours, ours) for ours in state if ours not in there]
     wrong = [
         f"{shown(theirs)} is {_size(shapes[theirs])}, not {_size(state[ours])}"
         for ours, theirs in found.items()
