@@ -15,6 +15,8 @@ TEST_OF = {
     "`seg_train/seg_train/forest`, `seg_pred`": "test_parts_within_folders_of_their_own_name_and_pictures_to_predict",
     "`test` with pictures and no class folders": "test_a_flat_test_part_has_no_labels_and_is_said",
     "other folders beside the parts, such as `sample` or classes": "test_parts_beside_classes_are_said",
+    "pictures of no part beside those of parts: `extra` in a tar of samples or among shards, `public` in a table's column of parts": "test_pictures_in_no_part_beside_parts_are_training_images_and_said",
+    "samples, rows and shards to predict (`pred`, `unlabelled`)": "test_samples_to_predict_are_left_out_and_counted",
     "folders that hold the same subfolders, two folders for one part, parts in several places, `images` beside `masks`": "test_parts_are_never_taken_for_classes",
     "parts in one folder, other pictures beside it": "test_parts_in_one_of_several_folders_are_said",
     "lists such as `meta/train.txt` and `meta/test.txt` beside class folders": "test_parts_by_lists",

@@ -8,9 +8,11 @@ import json
 import pickle
 import struct
 import tarfile
+import time
 import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,10 @@ from tests.data.packing import (
     train_and_test,
 )
 from worker.data import Dataset, DatasetError
+from worker.data.layout import contents_of
+from worker.data.members import Listing, Member
 from worker.data.roles import Part, part_of
+from worker.data.tables import PictureIndex
 
 Files = dict[str, bytes]
 
@@ -334,6 +339,30 @@ def test_a_file_is_asked_for_that_is_not_there(tmp_path: Path) -> None:
     refused(tmp_path, folders(""), "no file that names each class once", order="file")
 
 
+def test_a_class_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    table = "id,label\n" + "".join(f"p{n},{'1' * 5000 if n % 2 else 'a'}\n" for n in range(8))
+    files = {f"p{n}.png": png(n) for n in range(8)} | {"labels.csv": table.encode()}
+    refused(tmp_path, files, "name cannot be shown")
+
+
+def test_of_many_long_texts_the_first_are_read() -> None:
+    texts = [Member(n, (f"{n}.txt",), 16 * 2**20, False, f"{n}.txt") for n in range(9)]
+    asked: list[int] = []
+
+    def read(wanted: Mapping[int, int]) -> list[tuple[int, bytes]]:
+        asked.extend(wanted)
+        return []
+
+    contents_of(Listing([Member(9, ("0",), 0, True, "0"), *texts], Counter(), ()), read)
+    assert asked == [0, 1, 2, 3]
+
+
+def test_a_list_of_long_lines_is_no_list_of_classes(tmp_path: Path) -> None:
+    lines = b"1" * 5000 + b" cat\n" + b" " + b"2 " * 20_000 + b"\n"
+    _, dataset = import_files(tmp_path, folders("", 4) | {"notes.txt": lines})
+    assert dataset.class_names == ("cat", "dog")
+
+
 def test_ids_of_wordnet_get_their_words_in_the_order_of_ids(tmp_path: Path) -> None:
     ids = "n01443537 n02123045 n03126707 n02012849"
     words = "n01443537\tgoldfish, Carassius auratus\nn02012849\tcrane\nn02123045\ttabby, cat\n" \
@@ -449,6 +478,47 @@ def test_a_column_of_parts_is_used(tmp_path: Path) -> None:
     assert sizes(dataset) == (8, 4, 4)
 
 
+def test_values_of_a_column_of_parts_that_say_none_are_named(tmp_path: Path) -> None:
+    splits = ("train", "public", "", "test")
+    rows = [f"{n}.png,{'pug' if n % 2 else 'husky'},{splits[n // 4]}\n" for n in range(16)]
+    table = "file,label,split\n" + "".join(rows)
+    files = {f"images/{n}.png": png(n) for n in range(16)} | {"labels.csv": table.encode()}
+    report, dataset = import_files(tmp_path, files)
+    assert sizes(dataset) == (12, 0, 4)
+    (said,) = [w for w in report.warnings if w.kind == "part_guessed"]
+    assert said.count == 8
+    assert said.text.endswith("The column “split” of labels.csv says: (nothing), public.")
+
+
+def test_a_row_too_long_for_a_table_is_no_table(tmp_path: Path) -> None:
+    files = folders("", 4) | {"readme.txt": b"a,b\n" + b"x" * 200_000}
+    _, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("said", ["b{n}/p.png", "./b{n}/p", "/home/me/a/b{n}/p.png"])
+def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, said: str) -> None:
+    table = "".join(f"{said.format(n=n)},{'pug' if n % 3 else 'husky'}\n" for n in range(12))
+    files = {f"a/b{n}/p.png": png(n) for n in range(12)}
+    if said.startswith("/"):  # names more folders than there are
+        refused(tmp_path, files | {"t.csv": table.encode()}, "fewer than 3 readable")
+        return
+    _, dataset = import_files(tmp_path, files | {"t.csv": table.encode()})
+    assert np.add(dataset.info.train_counts, dataset.info.test_counts).tolist() == [4, 8]
+
+
+def test_many_pictures_of_one_name_are_found_fast() -> None:
+    """Looking at all of them for each row would take minutes."""
+    count = 20_000
+    pictures = [Member(n, ("a", f"b{n}", "p.png"), 1, False, "") for n in range(count)]
+    index = PictureIndex(pictures)
+    start = time.process_time()
+    found = [index.find(f"b{n}/p.png", ("t.csv",)) for n in range(count)]
+    assert [m is not None and m.ordinal for m in found] == list(range(count))
+    assert {index.find("p.png", ("t.csv",)) for _ in range(count)} == {None}
+    assert time.process_time() - start < 5
+
+
 def test_pictures_without_one_label_are_left_out(tmp_path: Path) -> None:
     table = CSV + "p0,pug\np11,\n" + "gone,pug\n"
     table = table.replace("p11,pug\n", "", 1)
@@ -497,6 +567,39 @@ def test_webdataset(tmp_path: Path, label: str, named: bool) -> None:
     assert dataset.arrays["test_labels"].tolist() == [0, 0, 1, 1]
     assert report.left_out["samples without a label"] == 1
     assert ("unnamed_classes" in kinds(report)) is not named
+
+
+def samples(prefix: str, count: int, first: int) -> Files:
+    """Of WebDataset, of two classes in turn."""
+    files: Files = {}
+    for n in range(count):
+        files |= {f"{prefix}{n}.png": png(first + n), f"{prefix}{n}.cls": b"%d" % (n % 2)}
+    return files
+
+
+@pytest.mark.parametrize("kind", ["samples", "shards"])
+def test_pictures_in_no_part_beside_parts_are_training_images_and_said(
+    tmp_path: Path, kind: str
+) -> None:
+    files: Files = {}
+    for part, count, seed in (("train", 8, 0), ("extra", 4, 30), ("test", 4, 60)):
+        if kind == "samples":
+            files |= samples(f"{part}/", count, seed)
+        else:
+            files[f"{part}-00000-of-00001.parquet"] = parquet_shard(count, seed)
+    report, dataset = import_files(tmp_path, files, "tar")
+    assert sizes(dataset) == (12, 0, 4)
+    assert [w.count for w in report.warnings if w.kind == "part_guessed"] == [4]
+
+
+def test_samples_to_predict_are_left_out_and_counted(tmp_path: Path) -> None:
+    files = samples("train/", 8, 0) | samples("test/", 4, 30) | samples("pred/", 6, 60)
+    report, dataset = import_files(tmp_path, files, "tar")
+    assert sizes(dataset) == (8, 0, 4)
+    assert report.left_out["pictures to predict, without labels"] == 6
+    alone = pack(tmp_path / "alone", samples("pred/", 6, 60), "tar")
+    with pytest.raises(DatasetError, match="All pictures are to predict"):
+        look(alone, tmp_path / "none")
 
 
 def test_captions_beside_class_folders_are_no_labels(tmp_path: Path) -> None:
@@ -624,6 +727,17 @@ def test_mnist_as_it_is_distributed(tmp_path: Path) -> None:
     assert {"unnamed_classes", "enlarged"} <= {w.kind for w in report.warnings}
 
 
+def test_emnist_as_it_is_distributed(tmp_path: Path) -> None:
+    files = {}
+    for part, count, seed in (("train", 20, 0), ("test", 10, 50)):
+        name = f"gzip/emnist-letters-{part}"
+        images = np.stack([pixels(seed + n)[..., 0] for n in range(count)])
+        files[f"{name}-images-idx3-ubyte.gz"] = gzip.compress(idx(images))
+        files[f"{name}-labels-idx1-ubyte.gz"] = gzip.compress(idx(np.arange(count) % 5))
+    _, dataset = import_files(tmp_path, files)
+    assert sizes(dataset) == (20, 0, 10)
+
+
 @pytest.mark.parametrize("style", ["medmnist", "keras"])
 def test_arrays_of_numpy(tmp_path: Path, style: str) -> None:
     arrays = {}
@@ -644,24 +758,34 @@ def test_arrays_of_numpy(tmp_path: Path, style: str) -> None:
         assert (sizes(dataset), dataset.num_classes) == ((12, 6, 6), 3)
 
 
-def parquet_shard(count: int, seed: int, *, typed: bool = True, label: int | None = None) -> bytes:
+def shard(rows: dict[str, list[Any]], features: dict[str, Any] | None = None) -> bytes:
+    """A Parquet file with what `datasets` says of its columns."""
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    values = [n % 2 if label is None else label for n in range(count)]
-    rows = {
-        "img": [{"bytes": png(seed + n), "path": f"{n}.png"} for n in range(count)],
-        "label": values if typed else [("pug", "husky")[v] for v in values],
-    }
     table = arrow.table(rows)
-    features = {
-        "img": {"_type": "Image"},
-        "label": {"_type": "ClassLabel", "names": ["pug", "husky"]},
-    }
-    if typed:
+    if features is not None:
         about = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": about})
     file = io.BytesIO()
     parquet.write_table(table, file)
     return file.getvalue()
+
+
+def cells(count: int, seed: int) -> list[dict[str, Any]]:
+    return [{"bytes": png(seed + n), "path": f"{n}.png"} for n in range(count)]
+
+
+def parquet_shard(
+    count: int,
+    seed: int,
+    *,
+    typed: bool = True,
+    label: int | None = None,
+    names: tuple[str, str] = ("pug", "husky"),
+) -> bytes:
+    values = [n % 2 if label is None else label for n in range(count)]
+    rows = {"img": cells(count, seed), "label": values if typed else [names[v] for v in values]}
+    features = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
+    return shard(rows, features if typed else None)
 
 
 @pytest.mark.parametrize("typed", [True, False])

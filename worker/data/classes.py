@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Order = str
 """`natural`, `sorted` by code points, or `file`: that of a list in the archive."""
+_LONGEST_LINE = 300  # characters: a class's name, its number and a little more
 _WORDNET = re.compile(r"n\d{8}")
 _NUMBERED = (
     re.compile(r"\s*(\d+)\s*[\s,:;]\s*(.*\S)\s*"),
@@ -35,7 +36,7 @@ def ordered(
     own = sorted({sample.class_name for sample in found.samples})
     shown = {renamed.get(name, name) for name in own}
     if given is not None:
-        return _as_listed(given, shown, "The classes given")
+        return _as_given(given, shown)
     listed = dict(_listed(shown, own, texts, renamed))
     if order == "file":
         if not listed:
@@ -64,12 +65,12 @@ def ordered(
     return names
 
 
-def _as_listed(names: Sequence[str], shown: set[str], what: str) -> list[str]:
+def _as_given(names: Sequence[str], shown: set[str]) -> list[str]:
     wrong = sorted({*names} ^ shown)
     if wrong or len({*names}) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         raise DatasetError(
-            f"{what} are not those of the archive: {name_list(wrong or twice)}.",
+            f"The classes given are not those of the archive: {name_list(wrong or twice)}.",
             f"Name each once: {name_list(sorted(shown))}.",
         )
     return list(names)
@@ -82,6 +83,8 @@ def _listed(
     for path, text in texts.items():
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if not len(own) <= len(lines) <= len(own) + 1:  # a header may stand above
+            continue
+        if max(map(len, lines)) > _LONGEST_LINE:
             continue
         for names in (lines, lines[1:], *_without_numbers(lines)):
             spoken = [renamed.get(name, name) for name in names]

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from worker.data.errors import DatasetError
-from worker.data.layout import LAYOUT_HINT, Contents, Found, Sample
+from worker.data.layout import LAYOUT_HINT, TO_PREDICT, Contents, Found, Sample
 from worker.data.members import Member
 from worker.data.names import Path, name_list, natural_key
 from worker.data.roles import Part, part_and_rest, part_of
-from worker.data.tables import Table, listed_parts, tables_of
+from worker.data.tables import PictureIndex, Table, listed_parts, tables_of
 from worker.data.weaknesses import Weakness
 
 KIND = "class folders"
@@ -62,7 +62,8 @@ def class_folders(contents: Contents) -> Found | None:
     """
     if not contents.pictures:
         return None
-    tables = tables_of(contents)
+    index = PictureIndex(contents.pictures)
+    tables = tables_of(contents, index)
     whole = next((table for table in tables if table.covers(contents.pictures) >= _MOST), None)
     if whole is not None and not whole.agrees(contents.pictures):
         return _by_table(whole, contents)
@@ -71,14 +72,13 @@ def class_folders(contents: Contents) -> Found | None:
     place = _place_of_parts(top)
     if place is None:
         _take_classes(found, _first_classes(top), None)
-        _take_listed_parts(found, contents)
+        _take_listed_parts(found, contents, index)
     else:
         _take_parts(found, place, tables)
         if top.count > place.count:
             where = f"outside of {place.name}, which holds the parts"
             _leave(found, where, top.count - place.count)
-    taken = {sample.ordinal for sample in found.samples}
-    _tell_left_out(found, contents, taken, place)
+    _tell_left_out(found, contents)
     return found
 
 
@@ -172,8 +172,9 @@ def _take_parts(found: Found, place: _Folder, tables: Sequence[Table]) -> None:
                 "Leave one, or bring them together.",
             )
     roles = {part: folders[0] for part, folders in parts.items()}
-    for folder in [roles.pop(Part.UNLABELLED)] if Part.UNLABELLED in roles else []:
-        _leave(found, f"in {folder.name}: pictures to predict have no labels", folder.count)
+    if Part.UNLABELLED in roles:
+        folder = roles.pop(Part.UNLABELLED)
+        _leave(found, f"in {folder.name}: {TO_PREDICT}", folder.count)
     flat = []
     for part, folder in roles.items():
         inner = _unwrapped(folder)
@@ -231,9 +232,9 @@ def _take_table(found: Found, folder: _Folder, part: Part, tables: Sequence[Tabl
     return False
 
 
-def _take_listed_parts(found: Found, contents: Contents) -> None:
+def _take_listed_parts(found: Found, contents: Contents, index: PictureIndex) -> None:
     """Parts by lists, where a list for each of train and test names nearly all pictures."""
-    parts, lists = listed_parts(contents)
+    parts, lists = listed_parts(contents, index)
     known = [sample for sample in found.samples if sample.ordinal in parts]
     whole = {Part.TRAIN, Part.TEST} <= {parts[sample.ordinal] for sample in known}
     if known and whole and len(known) >= _MOST * len(found.samples):
@@ -303,9 +304,8 @@ def _check_siblings(children: Sequence[_Folder]) -> None:
             raise DatasetError("There are train or test folders inside class folders.", LAYOUT_HINT)
 
 
-def _tell_left_out(
-    found: Found, contents: Contents, taken: set[int], place: _Folder | None
-) -> None:
+def _tell_left_out(found: Found, contents: Contents) -> None:
+    taken = {sample.ordinal for sample in found.samples}
     names = {sample.class_name for sample in found.samples}
     if len(names) > 1 and all(_NUMBERED.fullmatch(name) for name in names):
         text = (

@@ -1,13 +1,13 @@
 """Which files of an archive are pictures of which class, in which part.
 
-Every way to lay out a dataset has a reader (`READERS`), which is given what the archive holds and
-returns the pictures that it finds, or None where the layout is not its own. The first that finds
-some decides.
+Every way to lay out a dataset has a reader, which is given what the archive holds and returns the
+pictures that it finds, or None where the layout is not its own. The first that finds some decides.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 from worker.data import classes
@@ -24,6 +24,7 @@ LAYOUT_HINT = (
     "Pack one folder of images for each class, such as train/cat/1.png and test/cat/2.png, or just "
     "cat/1.png."
 )
+TO_PREDICT = "pictures to predict, without labels"
 
 
 class Sample(NamedTuple):
@@ -49,6 +50,8 @@ class Found:
     """Files that are no pictures of a class, by the reason."""
     order: Sequence[str] | None = None
     """The classes in the order that the source itself gives them; None where it gives none."""
+    no_parts: str = ""
+    """Why pictures beside those of parts have none, as a sentence, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ Reader = Callable[[Contents], Found | None]
 
 @dataclass(frozen=True)
 class Layout:
-    """Classes, and their pictures sorted by part, class and name."""
+    """Classes, and their pictures sorted by part, class and name; all have a part, or none has."""
 
     kind: str
     class_names: tuple[str, ...]
@@ -81,13 +84,13 @@ class Layout:
 
 _TEXTS = (".csv", ".tsv", ".txt", ".json")
 _NO_PICTURES = "files that are no pictures"
-_MOST_TEXTS, _LONGEST_TEXT = 50, 16 * 2**20
+_MOST_TEXTS, _LONGEST_TEXT, _ALL_TEXTS = 50, 16 * 2**20, 64 * 2**20
 
 
 def contents_of(
     listing: Listing, read: Callable[[Mapping[int, int]], Iterable[tuple[int, bytes | str]]]
 ) -> Contents:
-    """Sort what an archive lists; of many texts those that lie highest are read."""
+    """Sort what an archive lists; of many or long texts those that lie highest are read."""
     files = [member for member in listing.members if not member.is_folder]
     folders = {member.path for member in listing.members if member.is_folder}
     folders |= {member.path[:-1] for member in files}
@@ -95,7 +98,9 @@ def contents_of(
     others = [file for file in files if not has_suffix(file, SUFFIXES)]
     texts = [o for o in others if has_suffix(o, _TEXTS) and o.size <= _LONGEST_TEXT]
     texts.sort(key=lambda member: (len(member.path), member.path))
-    by_ordinal = {member.ordinal: member.path for member in texts[:_MOST_TEXTS]}
+    sums = accumulate(member.size for member in texts)
+    few = [m for m, sum_ in zip(texts, sums, strict=True) if sum_ <= _ALL_TEXTS][:_MOST_TEXTS]
+    by_ordinal = {member.ordinal: member.path for member in few}
     found = {}
     if by_ordinal:
         for ordinal, data in read({ordinal: ordinal for ordinal in by_ordinal}):
@@ -105,14 +110,11 @@ def contents_of(
 
 
 def _text(data: bytes) -> str:
-    for encoding in (
-        ("utf-8-sig", "utf-16") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",)
-    ):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return data.decode("cp1252", "replace")
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def has_suffix(member: Member, suffixes: tuple[str, ...]) -> bool:
@@ -139,9 +141,11 @@ def find_layout(
     found = next((f for f in (reader(contents) for reader in readers) if f is not None), None)
     if found is None or not found.samples:
         raise _nothing_found(contents)
-    renamed = classes.spoken(sorted({s.class_name for s in found.samples}), contents.texts)
+    _settle_parts(found)
+    own = sorted({sample.class_name for sample in found.samples})
+    renamed = classes.spoken(own, contents.texts)
+    _check_names(sorted(renamed.get(name, name) for name in own))
     names = classes.ordered(found, contents.texts, order, given, renamed)
-    _check_names(names)
     label = {name: number for number, name in enumerate(names)}
     samples = [
         s._replace(class_name=renamed.get(s.class_name, s.class_name)) for s in found.samples
@@ -157,6 +161,30 @@ def find_layout(
         warnings=tuple(found.warnings),
         left_out=found.left_out + _unpictured(contents),
     )
+
+
+def _settle_parts(found: Found) -> None:
+    """Leave out what is to be predicted; beside parts, pictures of none are training images."""
+    kept = [sample for sample in found.samples if sample.part is not Part.UNLABELLED]
+    if not kept:
+        raise DatasetError(
+            "All pictures are to predict, by the names of their folders, files or parts.",
+            LAYOUT_HINT,
+        )
+    if left := len(found.samples) - len(kept):
+        found.left_out[TO_PREDICT] += left
+    guessed = sum(sample.part is None for sample in kept)
+    if 0 < guessed < len(kept):
+        text = f"Pictures of no part beside those of parts, taken as training images: {guessed:,}."
+        text = f"{text} {found.no_parts}".rstrip()
+        found.warnings.append(Weakness("part_guessed", text, guessed))
+        kept = [sample._replace(part=sample.part or Part.TRAIN) for sample in kept]
+    found.samples = kept
+
+
+def in_order(listed: Sequence[str], used: set[str]) -> list[str]:
+    """The names that are used, in the order of a list."""
+    return [name for name in listed if name in used]
 
 
 def _unpictured(contents: Contents) -> Counter[str]:

@@ -45,6 +45,12 @@ def part_and_rest(name: str) -> tuple[Part, str] | None:
     return (parts[0], " ".join(rest)) if ends and len(parts) == 1 and rest else None
 
 
+def named_part(name: str) -> Part | None:
+    """The part that a name says, alone or at one of its ends."""
+    said = part_and_rest(name)
+    return part_of(name) or (said[0] if said else None)
+
+
 def _words(name: str) -> list[str]:
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
     return re.findall(r"[^\W\d_]+|\d+", apart)

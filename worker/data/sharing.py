@@ -35,12 +35,10 @@ def share_out(layout: Layout, good: NDArray[np.int64], seed: int) -> Parts:
     given = {part: _rows_of(part, good, layout.samples) for part in (*Part, None)}
     labels, names = np.array(layout.labels, dtype=np.int64), layout.class_names
     declared = {sample.part for sample in layout.samples}
-    train, test = given[Part.TRAIN], given[Part.TEST]
+    train, test = given[None if None in declared else Part.TRAIN], given[Part.TEST]
     held, nothing = given[Part.VALIDATION], np.array([], dtype=np.int64)
     if not declared & {Part.TRAIN, None}:
         return _to_evaluate(names, labels, test, held)
-    if None in declared:
-        train = given[None]
     if declared & {Part.TEST, Part.VALIDATION}:
         warnings = []
         if Part.TEST not in declared:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import PurePosixPath
 
 from worker.data.errors import DatasetError
 from worker.data.layout import Contents, Found, Sample
 from worker.data.members import Member
 from worker.data.names import Path, name_list, printable
-from worker.data.roles import Part, part_and_rest, part_of
+from worker.data.roles import Part, named_part, part_and_rest, part_of
 
 _LABELS = (
     "label", "labels", "class", "classname", "category", "target", "breed", "species", "y", "dx",
@@ -43,6 +45,8 @@ class Table:
     parts: Mapping[int, Part | None]
     torn: frozenset[int]
     """Pictures that several rows give different labels."""
+    no_parts: str
+    """What a column of parts says of pictures that have none, as a sentence; or nothing."""
 
     def covers(self, pictures: Sequence[Member]) -> float:
         """The share of pictures that it names."""
@@ -60,7 +64,7 @@ class Table:
 
     def found(self, pictures: Sequence[Member]) -> Found:
         """The pictures that it labels."""
-        found = Found(f"a table of labels, {self.name}", [])
+        found = Found(f"a table of labels, {self.name}", [], no_parts=self.no_parts)
         for picture in pictures:
             label = self.labels.get(picture.ordinal)
             if label is None:
@@ -73,18 +77,15 @@ class Table:
                 part = self.parts[picture.ordinal]
                 name = "/".join(picture.path)
                 found.samples.append(Sample(picture.ordinal, name, label, part))
-        if any(sample.part is not None for sample in found.samples):
-            found.samples = [s._replace(part=s.part or Part.TRAIN) for s in found.samples]
         found.notes.append(f"Labels are those of the column “{self.column}” of {self.name}.")
         return found
 
 
-def tables_of(contents: Contents) -> list[Table]:
+def tables_of(contents: Contents, index: PictureIndex) -> list[Table]:
     """The tables of an archive that name pictures of it, those that name most first.
 
     Raises DatasetError where one names pictures and it cannot be told which column labels them.
     """
-    index = _Index(contents.pictures)
     found = []
     for path, text in contents.texts.items():
         words = "".join(re.findall("[a-z]+", path[-1].rpartition(".")[0].lower()))
@@ -101,54 +102,68 @@ def _rows(text: str) -> list[list[str]]:
     lines = text.splitlines()
     sample = [line for line in lines[:50] if line.strip()]
     best, cells, most = ",", 1, 0.8 * len(sample)
-    for separator in (",", "\t", ";", " "):
-        counts = Counter(len(row) for row in csv.reader(sample, delimiter=separator))
-        usual, times = counts.most_common(1)[0] if counts else (1, 0)
-        if usual > 1 and (times, usual) > (most, cells):
-            best, cells, most = separator, usual, times
-    if cells < 2:
-        return []
     try:
+        for separator in (",", "\t", ";", " "):
+            counts = Counter(len(row) for row in csv.reader(sample, delimiter=separator))
+            usual, times = counts.most_common(1)[0] if counts else (1, 0)
+            if usual > 1 and (times, usual) > (most, cells):
+                best, cells, most = separator, usual, times
+        if cells < 2:
+            return []
         # ImageNet's solutions have an id of WordNet, and behind it a box.
         rows = [
             [_BOXED.sub(r"\1", cell.strip()) for cell in row]
             for row in csv.reader(lines, delimiter=best)
         ]
-    except csv.Error:
+    except csv.Error:  # a cell longer than any of a table
         return []
     return [row for row in rows if len(row) == cells]
 
 
-class _Index:
-    """Finds pictures by what tables call them: a path, a name, or a name without its suffix."""
+class PictureIndex:
+    """Finds pictures by what tables call them: a path, a name, or a name without its suffix.
+
+    Paths are kept from their ends, sorted: those that end alike are neighbours.
+    """
 
     def __init__(self, pictures: Sequence[Member]) -> None:
-        self._by_name: dict[str, list[Member]] = defaultdict(list)
+        ends: list[tuple[Path, Member]] = []
         for picture in pictures:
-            name = picture.path[-1].casefold()
-            self._by_name[name].append(picture)
-            self._by_name[name.rpartition(".")[0]].append(picture)
+            *folders, name = (part.casefold() for part in picture.path)
+            called = (name, name.rpartition(".")[0])
+            ends += [((each, *reversed(folders)), picture) for each in called]
+        ends.sort(key=itemgetter(0))
+        self._ends = [end for end, _ in ends]
+        self._pictures = [picture for _, picture in ends]
+        self._told: dict[tuple[Path, Path], Member | None] = {}
 
     def find(self, said: str, table: Path) -> Member | None:
         """The picture; of several of a name the one that the path or the table's own name tells."""
-        parts = [
-            p for p in PurePosixPath(said.replace("\\", "/").casefold()).parts if p not in "./"
-        ]
-        if not parts:
+        path = PurePosixPath(said.replace("\\", "/").casefold())
+        end = tuple(part for part in reversed(path.parts) if part not in "./")
+        if not end:
             return None
-        found = self._by_name.get(parts[-1], [])
-        if len(found) > 1 and len(parts) > 1:
-            found = [m for m in found if _ends(m, parts[:-1])]
+        found = self._ending(end[:1])
         if len(found) > 1:
-            inside = [m for m in found if m.path[: len(table) - 1] == table[:-1]]
-            found = inside or found
-        if len(found) > 1 and (mine := _part_of_table(table[-1])) is not None:
-            found = [m for m in found if _part_of_path(m.path[:-1]) is mine]
-        return found[0] if len(found) == 1 else None
+            found = self._ending(end)
+        if len(found) < 2:
+            return self._pictures[found[0]] if found else None
+        if (end, table) not in self._told:
+            self._told[end, table] = _told([self._pictures[at] for at in found], table)
+        return self._told[end, table]
+
+    def _ending(self, end: Path) -> range:
+        """Where the paths are that end so."""
+        behind = (*end[:-1], f"{end[-1]}\0")  # no text lies between these two
+        return range(bisect_left(self._ends, end), bisect_left(self._ends, behind))
 
 
-def _ends(member: Member, parts: Sequence[str]) -> bool:
-    return [p.casefold() for p in member.path[:-1]][-len(parts) :] == list(parts)
+def _told(found: Sequence[Member], table: Path) -> Member | None:
+    """Of several pictures that a table may mean the one that lies where the table is, or says."""
+    found = [m for m in found if m.path[: len(table) - 1] == table[:-1]] or found
+    if len(found) > 1 and (mine := _part_of_table(table[-1])) is not None:
+        found = [m for m in found if _part_of_path(m.path[:-1]) is mine]
+    return found[0] if len(found) == 1 else None
 
 
 def _part_of_path(path: Path) -> Part | None:
@@ -163,7 +178,7 @@ def _part_of_table(name: str) -> Part | None:
     return said[0] if said is not None and said[1].replace(" ", "") in _ABOUT else part
 
 
-def _table(path: Path, rows: list[list[str]], index: _Index) -> Table | None:
+def _table(path: Path, rows: list[list[str]], index: PictureIndex) -> Table | None:
     if not rows:
         return None
     sample = rows[1 : 1 + _SAMPLED] or rows
@@ -191,12 +206,7 @@ def _plain(word: str) -> str:
 
 def _are_parts(body: Sequence[Sequence[str]], column: int) -> bool:
     values = {row[column] for row in body}
-    return len(values) <= 10 and any(_named_part(value) for value in values)
-
-
-def _named_part(value: str) -> Part | None:
-    said = part_of(value) or part_and_rest(value)
-    return said[0] if isinstance(said, tuple) else said
+    return len(values) <= 10 and any(named_part(value) for value in values)
 
 
 @dataclass(frozen=True)
@@ -282,26 +292,33 @@ def _filled(
     body: Sequence[Sequence[str]],
     key: int,
     split: int | None,
-    index: _Index,
+    index: PictureIndex,
 ) -> Table:
     mine = _part_of_table(path[-1])
     said: dict[int, str] = {}
     parts: dict[int, Part | None] = {}
-    torn = set()
+    torn, strange = set(), set()
     for row, label in zip(body, labels.of_row, strict=True):
         picture = index.find(row[key], path)
         if picture is None:
             continue
         if said.setdefault(picture.ordinal, label) != label:
             torn.add(picture.ordinal)
-        by_row = None if split is None else _named_part(row[split])
-        parts[picture.ordinal] = by_row or _part_of_path(picture.path[:-1]) or mine
-    return Table(printable("/".join(path)), labels.column, said, parts, frozenset(torn))
+        by_row = None if split is None else named_part(row[split])
+        parts[picture.ordinal] = part = by_row or _part_of_path(picture.path[:-1]) or mine
+        if split is not None and part is None:
+            strange.add(row[split] or "(nothing)")
+    name, no_parts = printable("/".join(path)), ""
+    if split is not None and strange:
+        column = printable(head[split])
+        no_parts = f"The column “{column}” of {name} says: {name_list(sorted(strange))}."
+    return Table(name, labels.column, said, parts, frozenset(torn), no_parts)
 
 
-def listed_parts(contents: Contents) -> tuple[Mapping[int, Part], tuple[str, ...]]:
+def listed_parts(
+    contents: Contents, index: PictureIndex
+) -> tuple[Mapping[int, Part], tuple[str, ...]]:
     """Parts of pictures by lists such as train.txt and test.txt, and the names of these."""
-    index = _Index(contents.pictures)
     parts: dict[int, Part] = {}
     used = []
     for path, text in contents.texts.items():
@@ -315,10 +332,3 @@ def listed_parts(contents: Contents) -> tuple[Mapping[int, Part], tuple[str, ...
             parts |= {picture.ordinal: part for picture in named}
             used.append("/".join(path))
     return parts, tuple(used)
-
-
-def lines_of(texts: Mapping[Path, str], *stems: str) -> Iterator[list[str]]:
-    """The lines of texts that are called so, without their suffixes."""
-    for path, text in texts.items():
-        if path[-1].rpartition(".")[0].lower() in stems:
-            yield [line.strip() for line in text.splitlines() if line.strip()]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from worker.data.errors import DatasetError
-from worker.data.layout import Contents, Found, Sample
+from worker.data.layout import Contents, Found, Sample, in_order
 from worker.data.members import Member
-from worker.data.names import printable
-from worker.data.roles import Part, part_and_rest, part_of
-from worker.data.tables import lines_of
+from worker.data.names import Path, printable
+from worker.data.roles import named_part
 from worker.data.weaknesses import Weakness
 
 _LABELS = ("cls", "json", "txt", "label")
@@ -43,7 +42,7 @@ def webdataset(contents: Contents) -> Found | None:
             found.left_out[why] += 1
             continue
         seen.add(key)
-        part = next((p for name in picture.path[:-1] if (p := _part(name)) is not None), None)
+        part = next((p for name in picture.path[:-1] if (p := named_part(name)) is not None), None)
         found.samples.append(Sample(picture.ordinal, "/".join(picture.path), label, part))
     if found.samples and len({s.class_name for s in found.samples}) > len(found.samples) / 2:
         return None  # captions
@@ -59,7 +58,7 @@ def _label_files(contents: Contents) -> Mapping[tuple[str, ...], Member] | None:
         suffix = member.path[-1].lower().partition(".")[2]
         if suffix in _LABELS and _key(member) in keys and member.size <= _LONGEST:
             by_suffix[suffix][_key(member)] = member
-    places = {key[:-1] for key in keys if not any(_part(name) for name in key[:-1])}
+    places = {key[:-1] for key in keys if not any(named_part(name) for name in key[:-1])}
     # Beside pictures in class folders, a text may say anything.
     for suffix in _LABELS if len(places) <= 1 else ("cls",):
         if keys and len(by_suffix[suffix]) >= _MOST * len(keys):
@@ -69,11 +68,6 @@ def _label_files(contents: Contents) -> Mapping[tuple[str, ...], Member] | None:
 
 def _key(member: Member) -> tuple[str, ...]:
     return (*member.path[:-1], member.path[-1].partition(".")[0])
-
-
-def _part(name: str) -> Part | None:
-    said = part_and_rest(name)
-    return part_of(name) or (said[0] if said else None)
 
 
 def _label(data: bytes, member: Member) -> str:
@@ -100,18 +94,21 @@ def _name_numbers(found: Found, contents: Contents) -> None:
         )
     if not all(number.isdecimal() for number in numbers):
         return
-    listed = next(lines_of(contents.texts, "classnames", "class_names", "classes", "labels"), None)
+    listed = next(_lines_of(contents.texts, "classnames", "class_names", "classes", "labels"), None)
     most = max(map(int, numbers))
     if listed is None or most >= len(listed):
         text = "Labels are numbers, and no list names their classes: they are called by number."
         found.warnings.append(Weakness("unnamed_classes", text, len(numbers)))
         return
     found.samples = [s._replace(class_name=listed[int(s.class_name)]) for s in found.samples]
-    found.order = _in_order(listed, {sample.class_name for sample in found.samples})
+    found.order = in_order(listed, {sample.class_name for sample in found.samples})
     found.notes.append(
         f"Labels are numbers; their names are those listed: {printable(listed[0])}, …"
     )
 
 
-def _in_order(listed: Sequence[str], used: set[str]) -> list[str]:
-    return [name for name in listed if name in used]
+def _lines_of(texts: Mapping[Path, str], *stems: str) -> Iterator[list[str]]:
+    """The lines of texts that are called so, without their suffixes."""
+    for path, text in texts.items():
+        if path[-1].rpartition(".")[0].lower() in stems:
+            yield [line.strip() for line in text.splitlines() if line.strip()]
