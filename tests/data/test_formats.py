@@ -38,6 +38,7 @@ TEST_OF = {
     "MNIST and its kin": "test_mnist_as_it_is_distributed",
     "`.npz`": "test_arrays_of_numpy",
     "Parquet of Hugging Face": "test_parquet_of_hugging_face",
+    "Parquet with several columns that may be the pictures or the label, shards that declare other columns or classes": "test_shards_that_declare_other_classes_are_refused",
     "archives within an archive": "test_archives_within_an_archive_are_named",
     "RAR, 7-Zip, HDF5, a web page, a pointer of Git LFS": "test_other_files_are_named",
     "a pickle that asks for more than arrays": "test_a_pickle_that_runs_code_is_refused",

@@ -31,7 +31,7 @@ from tests.data.packing import (
     png,
     train_and_test,
 )
-from worker.data import Dataset, DatasetError
+from worker.data import Dataset, DatasetError, archive, containers
 from worker.data.layout import contents_of
 from worker.data.members import Listing, Member
 from worker.data.roles import Part, part_of
@@ -208,6 +208,22 @@ def test_a_split_that_is_not_used_is_said(tmp_path: Path) -> None:
 def test_folders_numbered_like_shares_are_said(tmp_path: Path) -> None:
     report, _ = import_files(tmp_path, folders("", 3, names="images_part_1 images_part_2"))
     assert "numbered_folders" in kinds(report)
+
+
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [(12, ["Pictures of 16 bits a channel that use 12, taken as 12-bit data: 6."]), (16, [])],
+)
+def test_bits_in_use_are_counted_as_they_are_used(
+    tmp_path: Path, most: int, said: list[str]
+) -> None:
+    files: Files = {}
+    for n in range(6):
+        levels = np.random.default_rng(n).integers(0, 256, (32, 32)).astype(np.uint16)
+        levels[0, 0] = 2**most - 1 if n == 5 else 255
+        files[f"{'ab'[n % 2]}/{n}.png"] = encode(levels)
+    report, _ = import_files(tmp_path, files)
+    assert [note for note in report.notes if "16 bits a channel" in note] == said
 
 
 def test_why_images_were_left_out_is_said_when_the_import_fails(tmp_path: Path) -> None:
@@ -806,6 +822,81 @@ def test_parquet_of_hugging_face(tmp_path: Path, typed: bool) -> None:
     ]
     np.testing.assert_array_equal(pugs, [pixels(90), pixels(92)])
     assert report.left_out.get("rows without a label", 0) == (4 if typed else 0)
+
+
+def test_shards_that_declare_other_classes_are_refused(tmp_path: Path) -> None:
+    files = {
+        "data/test-00000-of-00001.parquet": parquet_shard(4, 90, names=("dog", "cat")),
+        "data/train-00000-of-00001.parquet": parquet_shard(6, 0, names=("cat", "dog")),
+    }
+    refused(tmp_path, files, "shards declare other columns or classes")
+    other = shard({"img": cells(4, 90), "label": [0, 1, 0, 1]})
+    mixed = {"train.parquet": parquet_shard(6, 0, typed=False), "test.parquet": other}
+    refused(tmp_path, mixed, "shards declare other columns or classes")
+
+
+@pytest.mark.parametrize(
+    ("order", "names"), [("natural", ("class2", "class10")), ("sorted", ("class10", "class2"))]
+)
+def test_labels_of_shards_that_are_texts_are_sorted_as_asked(
+    tmp_path: Path, order: str, names: tuple[str, ...]
+) -> None:
+    files = {
+        f"{part}.parquet": parquet_shard(6, seed, typed=False, names=("class10", "class2"))
+        for part, seed in (("train", 0), ("test", 90))
+    }
+    report, dataset = import_files(tmp_path, files, order=order)
+    assert dataset.class_names == names
+    assert not any("the source itself gives" in note for note in report.notes)
+    first = dataset.arrays["test_images"][dataset.arrays["test_labels"] == names.index("class10")]
+    np.testing.assert_array_equal(first, [pixels(90), pixels(92), pixels(94)])
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_of_several_columns_of_pictures_none_is_guessed(tmp_path: Path, typed: bool) -> None:
+    rows = {"mask": cells(8, 90), "image": cells(8, 0), "label": [n % 2 for n in range(8)]}
+    features = {"image": {"_type": "Image"}, "mask": {"_type": "Image"}} if typed else None
+    report, dataset = import_files(tmp_path, {"train.parquet": shard(rows, features)})
+    stored = np.concatenate([dataset.arrays["train_images"], dataset.arrays["test_images"]])
+    assert {image.tobytes() for image in stored} == {pixels(n).tobytes() for n in range(8)}
+    assert "Other columns of pictures are not used: mask." in {w.text for w in report.warnings}
+    rows["photo"] = rows.pop("image")
+    refused_path = tmp_path / "unclear"
+    refused_path.mkdir()
+    refused(refused_path, {"train.parquet": shard(rows)}, "may be the pictures: mask, photo")
+
+
+@pytest.mark.parametrize(
+    ("name", "sized"),
+    [
+        ("data/train-00000-of-00001-a09b74b3ef9c3b56.parquet", (6, 0, 2)),
+        ("mnist-test-00000-of-00001.parquet", (0, 0, 8)),
+        ("eval/0000.parquet", (0, 0, 8)),
+        ("testimonials/a.parquet", (6, 0, 2)),
+        ("value/0.parquet", (6, 0, 2)),
+    ],
+)
+def test_parts_of_shards_are_told_as_those_of_folders(
+    tmp_path: Path, name: str, sized: tuple[int, int, int]
+) -> None:
+    report, dataset = import_files(tmp_path, {name: parquet_shard(8, 0)})
+    assert sizes(dataset) == sized
+    drawn = [w.text for w in report.warnings if w.kind == "test_drawn"]
+    said = "a training part only" if "train" in name else "no train and test folders"
+    assert not drawn if sized[0] == 0 else said in drawn[0]
+
+
+def test_too_many_files_of_many_images_are_refused(tmp_path: Path) -> None:
+    files = {f"{n}.parquet": b"PAR1" for n in range(1001)}
+    refused(tmp_path, files, "1,001 files of many images")
+
+
+def test_more_images_than_fit_are_refused_before_they_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "MOST_BYTES", 32 * 32 * 3 * 11)
+    monkeypatch.setattr(containers, "Sample", None)  # none is made
+    refused(tmp_path, {"train.parquet": parquet_shard(12, 0)}, "12 images of 32 pixels")
 
 
 # What is refused by its name

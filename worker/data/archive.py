@@ -2,9 +2,10 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imagefile import UnreadableImageError
+from imagefile import Remark, UnreadableImageError
 from worker.data.classes import Order
-from worker.data.containers import Unpack, open_containers
+from worker.data.containers import Source, Unpack, open_containers
 from worker.data.errors import DatasetError
 from worker.data.folders import class_folders
 from worker.data.images import Decoded, decode_picture, fitted
@@ -32,9 +33,7 @@ REPORT_EVERY = 100  # images between two calls of `progress`
 MOST_BYTES = 8 * 2**30  # of all pixels of a dataset
 _EXAMPLE_CLASSES, _EXAMPLES, _EXAMPLE_SIDE = 20, 6, 64
 _READERS = (webdataset, class_folders)
-
-Source = Callable[[Mapping[int, int]], Iterable[tuple[int, bytes | NDArray[np.uint8] | str]]]
-"""Pictures by their ordinals, as files or as pixels, or why there are none."""
+_OF_DEPTH = {8: Remark.DEPTH_8, 12: Remark.DEPTH_12}
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,8 @@ def _understood(
     archive = open_archive(path, name=name, encoding=wishes.encoding)
     listing = archive.members()
     contents = contents_of(listing, archive.read)
-    with open_containers(archive, contents, scratch, unpack) as opened:
+    check_room = partial(_check_room, size=wishes.image_size)
+    with open_containers(archive, contents, scratch, unpack, check_room) as opened:
         if opened is not None:
             found, read = opened
             layout = find_layout(
@@ -203,7 +203,7 @@ def _with_names(layout: Layout, listing: Listing) -> Layout:
         )
         warnings.append(Weakness("names_guessed", text, len(listing.guessed)))
     left_out = Counter(layout.left_out) + listing.left_out
-    return Layout(**{**vars(layout), "left_out": left_out, "warnings": tuple(warnings)})
+    return replace(layout, left_out=left_out, warnings=tuple(warnings))
 
 
 def _check_room(images: int, size: int) -> None:
@@ -253,6 +253,8 @@ def _decode_all(
     if shallow:
         for row, data in read(shallow):
             _decode(gathered, data, row, pixels, deepest)
+    if deepest in _OF_DEPTH:
+        gathered.remarks[_OF_DEPTH[deepest]] = len(gathered.depths)
     return gathered
 
 
@@ -281,7 +283,8 @@ def _decode(
     if depth is not None:
         return  # counted before
     gathered.enlarged += decoded.enlarged
-    gathered.remarks.update(str(remark) for remark in decoded.remarks)
+    # Which depth is taken is known at the end alone.
+    gathered.remarks.update(r for r in decoded.remarks if r not in _OF_DEPTH.values())
     if decoded.depth is not None:
         gathered.depths[row] = decoded.depth
 

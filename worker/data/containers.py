@@ -5,7 +5,8 @@ arrays; what these say is checked here, since that process had hostile bytes in 
 
     labels.npy (N,) int64        parts.npy (N,) uint8, by `PARTS`
     pixels.npy (N, H, W, 3) uint8, or else files.bin and ends.npy (N,) int64: pictures end to end
-    about.json: classes (a list of names, or null), kind, notes, warnings, left_out
+    about.json: classes (a list of names, or null), ordered (whether that order is the source's
+    own), kind, notes, warnings, left_out
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.data.errors import DatasetError
-from worker.data.layout import MAX_CLASSES, Contents, Found, Sample, has_suffix
+from worker.data.layout import MAX_CLASSES, Contents, Found, Sample, has_suffix, in_order
 from worker.data.members import MAX_TOTAL, Archive, Member
-from worker.data.roles import Part
+from worker.data.names import Path as ArchivePath
+from worker.data.names import printable
+from worker.data.roles import Part, named_part
 from worker.data.weaknesses import Weakness
 
-PARTS: tuple[Part | None, ...] = (None, Part.TRAIN, Part.VALIDATION, Part.TEST)
+PARTS: tuple[Part | None, ...] = (None, *Part)
+MOST_FILES = 1000
 _CIFAR = re.compile(r"data_batch_\d+|test_batch|batches\.meta|train|test|meta")
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "parquet": (".parquet",),
@@ -37,19 +41,29 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "idx": ("-ubyte", ".ubyte", "-ubyte.gz"),
     "npz": (".npz",),
 }
-Unpack = Callable[[str, Sequence[tuple[str, Path]], Path], None]
-"""Read files of a kind, by the names that they have in the archive, into a folder."""
-Read = Callable[[Mapping[int, int]], Iterator[tuple[int, bytes | NDArray[np.uint8] | str]]]
+_TAIL = re.compile(
+    r"([-_.](images|labels))?([-.]idx\d)?[-.]ubyte(\.gz)?$|(-\d+-of-\d+[^.]*)?\.\w+$"
+)
+"""What follows the part in a file's name: `-images-idx3-ubyte.gz`, `-00000-of-00002.parquet`."""
+Unpack = Callable[[str, Sequence[tuple[str, int, Path]], Path], None]
+"""Read files of a kind, with their names and their parts as `PARTS` numbers them, into a folder."""
+Source = Callable[[Mapping[int, int]], Iterable[tuple[int, bytes | NDArray[np.uint8] | str]]]
+"""Pictures by their ordinals, as files or as pixels, or why there are none."""
 
 
 @contextmanager
 def open_containers(
-    archive: Archive, contents: Contents, scratch: Path, unpack: Unpack | None
-) -> Iterator[tuple[Found, Read] | None]:
+    archive: Archive,
+    contents: Contents,
+    scratch: Path,
+    unpack: Unpack | None,
+    check_room: Callable[[int], None],
+) -> Iterator[tuple[Found, Source] | None]:
     """The images in files that hold many, and a way to them; None where there are no such files.
 
     Args:
         scratch: where they may lie meanwhile; nothing stays.
+        check_room: called with the number of images before they are listed; what it raises ends it.
 
     Raises:
         DatasetError: they cannot be read; says why.
@@ -60,14 +74,23 @@ def open_containers(
         return
     if unpack is None:
         raise DatasetError("Files of many images are not read here.", "Pack class folders.")
+    if len(members) > MOST_FILES:
+        raise DatasetError(
+            f"The archive has {len(members):,} files of many images.",
+            f"Pack at most {MOST_FILES:,}: join shards to larger ones, or take fewer.",
+        )
     folder = Path(tempfile.mkdtemp(prefix=".unpacking.", suffix=".partial", dir=scratch))
     try:
         files = {m.ordinal: folder / f"{number}.source" for number, m in enumerate(members)}
         archive.copy(files)
         target = folder / "unpacked"
         target.mkdir()
-        unpack(kind, [("/".join(m.path), files[m.ordinal]) for m in members], target)
-        yield _opened(target)
+        told = [
+            (printable(m.path[-1]), PARTS.index(_part_of(m.path)), files[m.ordinal])
+            for m in members
+        ]
+        unpack(kind, told, target)
+        yield _opened(target, check_room)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -85,11 +108,18 @@ def _containers(contents: Contents) -> tuple[str, list[Member]]:
     return "", []
 
 
-def _opened(folder: Path) -> tuple[Found, Read]:
+def _part_of(path: ArchivePath) -> Part | None:
+    """By the name of a file, or else of the folders that it lies in, from the innermost out."""
+    said = (_TAIL.sub("", path[-1]), *reversed(path[:-1]))
+    return next((part for name in said if (part := named_part(name)) is not None), None)
+
+
+def _opened(folder: Path, check_room: Callable[[int], None]) -> tuple[Found, Source]:
     """What was unpacked. Raises DatasetError where it is not what it has to be."""
     try:
         about: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         labels = _array(folder / "labels.npy", np.int64, 1)
+        check_room(len(labels))
         parts = _array(folder / "parts.npy", np.uint8, 1)
         read = _reader(folder, len(labels))
         if len(parts) != len(labels) or (len(parts) and parts.max() >= len(PARTS)):
@@ -107,7 +137,10 @@ def _opened(folder: Path) -> tuple[Found, Read]:
             warnings=[Weakness("unpacked", str(text)) for text in about["warnings"]],
             left_out=Counter({str(k): int(n) for k, n in about["left_out"].items()}),
         )
-        found.order = [name for name in names if name in {s.class_name for s in found.samples}]
+        if about["ordered"]:
+            found.order = in_order(names, {sample.class_name for sample in found.samples})
+    except DatasetError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DatasetError(
             f"The file's images could not be taken ({error}).", "Import them as class folders."
@@ -136,7 +169,7 @@ def _names(listed: Sequence[Any] | None, labels: NDArray[np.int64]) -> list[str]
     return names
 
 
-def _reader(folder: Path, count: int) -> Read:
+def _reader(folder: Path, count: int) -> Source:
     if (folder / "pixels.npy").exists():
         pixels = _array(folder / "pixels.npy", np.uint8, 4)
         if len(pixels) != count or pixels.shape[-1] != 3:

@@ -16,17 +16,17 @@ _SIZES = 6
 
 
 def unpack(
-    kind: str, files: Sequence[tuple[str, Path]], target: Path, *, check: Callable[[], None]
+    kind: str, files: Sequence[tuple[str, int, Path]], target: Path, *, check: Callable[[], None]
 ) -> None:
     """Read files of one kind into a folder; `check` is called again and again.
 
     Raises DatasetError with what is wrong, and what `check` raises.
     """
-    megabytes = _SPARE_MB + _SIZES * sum(path.stat().st_size for _, path in files) // 2**20
-    pairs = [text for pair in files for text in pair]
+    megabytes = _SPARE_MB + _SIZES * sum(path.stat().st_size for *_, path in files) // 2**20
+    triples = [text for triple in files for text in triple]
     try:
         reply = apart.run(
-            "worker.jobs.unpacking", kind, target, megabytes, UNPACKING_S, *pairs,
+            "worker.jobs.unpacking", kind, target, megabytes, UNPACKING_S, *triples,
             seconds=UNPACKING_S, check=check,
         )  # fmt: skip
     except apart.TookTooLongError:

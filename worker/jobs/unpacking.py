@@ -1,6 +1,6 @@
 """Files that hold many images become plain arrays, in a process that can do little else.
 
-    python -m worker.jobs.unpacking KIND TARGET MEGABYTES SECONDS (NAME FILE)...
+    python -m worker.jobs.unpacking KIND TARGET MEGABYTES SECONDS (NAME PART FILE)...
 
 The files are hostile until unpacked: a pickle may ask for no type but numpy's arrays, and the
 parsers of .mat and Parquet are large; so they run without a network and within limits of memory,
@@ -14,21 +14,19 @@ import gzip
 import json
 import os
 import pickle
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from confinement import guard, leave_network, limit
 from worker.jobs.converting import Refused
 
-Files = Sequence[tuple[str, Path]]
-"""By the names that they have in the archive."""
+Files = Sequence[tuple[str, int, Path]]
+"""Their names, without folders, and their parts as `worker.data.containers.PARTS` numbers them."""
 _TRAIN, _VALIDATION, _TEST = 1, 2, 3
-_PARTS = (("train", _TRAIN), ("val", _VALIDATION), ("dev", _VALIDATION), ("test", _TEST))
 _LONGEST_PICTURE = 32 * 2**20
 
 
@@ -41,6 +39,8 @@ class _Unpacked:
     parts: Any
     classes: Sequence[str] | None
     pixels: Any = None
+    ordered: bool = True
+    """Whether the order of the classes is the source's own."""
     files: Iterator[bytes] | None = None
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -89,20 +89,10 @@ def _write(target: Path, found: _Unpacked) -> None:
                 ends.append(out.tell())
         np.save(target / "ends.npy", np.array(ends, dtype=np.int64), allow_pickle=False)
     about = {
-        "kind": found.kind, "classes": found.classes, "notes": found.notes,
-        "warnings": found.warnings, "left_out": found.left_out,
+        "kind": found.kind, "classes": found.classes, "ordered": found.ordered,
+        "notes": found.notes, "warnings": found.warnings, "left_out": found.left_out,
     }  # fmt: skip
     (target / "about.json").write_text(json.dumps(about), encoding="utf-8")
-
-
-def _part(name: str) -> int:
-    """By the name of a file or of the folder it lies in, the file's first; 0 where none says it."""
-    for piece in reversed(PurePosixPath(name.lower()).parts):
-        words = re.findall("[a-z]+", piece)
-        for word, part in _PARTS:
-            if any(w.startswith(word) for w in words):
-                return part
-    return 0
 
 
 # CIFAR
@@ -145,7 +135,7 @@ def _cifar(files: Files) -> _Unpacked:
 
     pixels, labels, parts = [], [], []
     classes: Sequence[str] | None = None
-    for name, path in sorted(files):
+    for name, _, path in sorted(files):
         page = _pickled(path)
         listed = page.get("label_names", page.get("fine_label_names"))
         if listed is not None:
@@ -158,7 +148,7 @@ def _cifar(files: Files) -> _Unpacked:
             raise Refused(f"{name} has no labels.", "Upload the archive as it is published.")
         pixels.append(data.transpose(0, 2, 3, 1))
         labels += [int(label) for label in own]
-        parts += [_TEST if "test" in PurePosixPath(name).name else _TRAIN] * len(data)
+        parts += [_TEST if "test" in name else _TRAIN] * len(data)
     if not pixels:
         raise Refused("The archive holds no batches.", "Upload it as it is published.")
     return _Unpacked("CIFAR for Python", labels, parts, classes, np.concatenate(pixels))
@@ -173,8 +163,8 @@ def _svhn(files: Files) -> _Unpacked:
     from scipy.io import loadmat
 
     pixels, labels, parts, left = [], [], [], Counter[str]()
-    for name, path in sorted(files):
-        if "extra" in PurePosixPath(name).name.lower():
+    for name, part, path in sorted(files):
+        if "extra" in name.lower():
             left["files of extra training images, which are not the usual training set"] += 1
             continue
         page = loadmat(path, variable_names=("X", "y"))
@@ -185,7 +175,7 @@ def _svhn(files: Files) -> _Unpacked:
             )
         pixels.append(x.transpose(3, 0, 1, 2))
         labels.append(np.where(y == 10, 0, y))
-        parts += [_part(name)] * len(y)
+        parts += [part] * len(y)
     if not pixels:
         raise Refused("There is no train_32x32.mat or test_32x32.mat.", "Add one of them.")
     names = [str(digit) for digit in range(10)]
@@ -202,10 +192,12 @@ def _idx(files: Files) -> _Unpacked:
     import numpy as np
 
     arrays: dict[str, Any] = {}
-    for name, path in sorted(files):
+    part_of: dict[str, int] = {}
+    for name, part, path in sorted(files):
         data = path.read_bytes()
         packed = data[:2] == b"\x1f\x8b"
-        arrays[PurePosixPath(name).name] = _idx_array(gzip.decompress(data) if packed else data)
+        arrays[name] = _idx_array(gzip.decompress(data) if packed else data)
+        part_of[name] = _TEST if name.startswith("t10k") else part
     pixels, labels, parts = [], [], []
     for name, images in arrays.items():
         own = arrays.get(name.replace("images", "labels").replace("idx3", "idx1"))
@@ -213,7 +205,7 @@ def _idx(files: Files) -> _Unpacked:
             continue
         pixels.append(np.repeat(images[..., None], 3, axis=-1))
         labels.append(own.astype(np.int64))
-        parts += [_TEST if name.startswith("t10k") else _part(name)] * len(own)
+        parts += [part_of[name]] * len(own)
     if not pixels:
         raise Refused("No file of images has one of labels beside it.", "Upload both of them.")
     return _Unpacked("MNIST's idx", np.concatenate(labels), parts, None, np.concatenate(pixels))
@@ -235,7 +227,7 @@ def _npz(files: Files) -> _Unpacked:
 
     if len(files) > 1:
         raise Refused("The archive holds several .npz files.", "Upload one of them.")
-    with np.load(files[0][1], allow_pickle=False) as page:
+    with np.load(files[0][-1], allow_pickle=False) as page:
         arrays = {name: page[name] for name in page.files}
     pixels, labels, parts = [], [], []
     for said, part in (("train", _TRAIN), ("val", _VALIDATION), ("test", _TEST)):
@@ -293,40 +285,58 @@ def _parquet(files: Files) -> _Unpacked:
             "Parquet is not read here: pyarrow is not installed.",
             "Install it where the worker runs, or import class folders.",
         ) from None
-    shards = [(name, parquet.ParquetFile(path)) for name, path in sorted(files)]
-    image, label, classes, warnings = _columns(shards[0][1].schema_arrow)
+    shards = [(part, parquet.ParquetFile(path)) for _, part, path in sorted(files)]
+    (image, label, texts, classes), warnings = _agreed([s.schema_arrow for _, s in shards])
     labels: list[int] = []
     parts: list[int] = []
     kept: list[list[bool]] = []
     names: dict[str, int] = {}
     left = Counter[str]()
-    for name, shard in shards:
+    for part, shard in shards:
         values = shard.read(columns=[label]).column(label).to_pylist()
-        if values and isinstance(next((v for v in values if v is not None), None), str):
+        if texts:
             values = [None if v is None else names.setdefault(v, len(names)) for v in values]
         good = [value is not None and value >= 0 for value in values]
         labels += [int(v) for v, g in zip(values, good, strict=True) if g]
-        parts += [_part(name)] * sum(good)
+        parts += [part] * sum(good)
         left["rows without a label"] += len(good) - sum(good)
         kept.append(good)
-    if names:
-        classes, labels = _sorted_names(names, labels)
     found = _Unpacked(
-        "Parquet of images", labels, parts, classes, files=_pictures(shards, image, kept)
+        "Parquet of images",
+        labels,
+        parts,
+        list(names) if texts else classes,
+        ordered=not texts,
+        files=_pictures([shard for _, shard in shards], image, kept),
     )
     found.notes.append(f"Images are of the column “{image}”, labels of “{label}”.")
     found.warnings, found.left_out = warnings, {k: n for k, n in left.items() if n}
     return found
 
 
-def _sorted_names(names: Mapping[str, int], labels: Sequence[int]) -> tuple[list[str], list[int]]:
-    order = sorted(names)
-    place = {names[name]: number for number, name in enumerate(order)}
-    return order, [place[label] for label in labels]
+class _Columns(NamedTuple):
+    """What a shard declares."""
+
+    image: str
+    label: str
+    texts: bool
+    """Whether labels are texts, not numbers."""
+    classes: Sequence[str] | None
 
 
-def _columns(schema: Any) -> tuple[str, str, Sequence[str] | None, list[str]]:
-    """The columns of images and of labels, the names of classes, and what is to be said."""
+def _agreed(schemas: Sequence[Any]) -> tuple[_Columns, list[str]]:
+    """The columns that all shards declare, and what is to be said of others."""
+    columns, said = zip(*map(_columns, schemas), strict=True)
+    if any(other != columns[0] for other in columns):
+        raise Refused(
+            "The shards declare other columns or classes.",
+            "Pack those of one dataset, which declare the same.",
+        )
+    return columns[0], list(dict.fromkeys(text for each in said for text in each))
+
+
+def _columns(schema: Any) -> tuple[_Columns, Sequence[str]]:
+    """The columns that are meant, and what is to be said of others."""
     import pyarrow as pa
 
     features = _features(schema)
@@ -340,22 +350,33 @@ def _columns(schema: Any) -> tuple[str, str, Sequence[str] | None, list[str]]:
         )
     plain = [f.name for f in schema
              if pa.types.is_integer(f.type) or pa.types.is_string(f.type)]  # fmt: skip
-    declared = [name for name in plain if features.get(name, {}).get("_type") == "ClassLabel"]
-    usual = [name for name in plain if name in ("label", "labels", "fine_label", "class", "target")]
-    chosen = declared or usual or plain
-    best = [name for name in ("label", "fine_label") if name in chosen] or chosen
-    if not best:
+    if not plain:
         raise Refused(
             "The Parquet file has no column of labels.", "It takes one of numbers or of texts."
         )
-    if len(best) > 1:
+    typed = {name: features.get(name, {}).get("_type") for name in (*images, *plain)}
+    declared = [name for name in images if typed[name] == "Image"]
+    image, said = _the_one(declared or images, ("image", "img"), "pictures", "the pictures")
+    declared = [name for name in plain if typed[name] == "ClassLabel"]
+    usual = [name for name in plain if name in ("label", "labels", "fine_label", "class", "target")]
+    best = ("label", "fine_label")
+    label, more = _the_one(declared or usual or plain, best, "labels", "the label")
+    texts = pa.types.is_string(schema.field(label).type)
+    return _Columns(image, label, texts, features.get(label, {}).get("names")), said + more
+
+
+def _the_one(
+    chosen: Sequence[str], best: Sequence[str], what: str, meant: str
+) -> tuple[str, list[str]]:
+    """Of several columns the one with one of the best names, and what is to be said of others."""
+    found = [name for name in best if name in chosen] or chosen
+    if len(found) > 1:
         raise Refused(
-            f"Several columns may be the label: {', '.join(best)[:200]}.", "Keep one of them."
+            f"Several columns may be {meant}: {', '.join(found)[:200]}.", "Keep one of them."
         )
-    others = [name for name in chosen if name != best[0]]
-    said = [f"Other columns of labels are not used: {', '.join(others)[:200]}."] if others else []
-    classes = features.get(best[0], {}).get("names")
-    return images[0], best[0], classes, said
+    others = [name for name in chosen if name != found[0]]
+    said = f"Other columns of {what} are not used: {', '.join(others)[:200]}."
+    return found[0], [said] if others else []
 
 
 def _features(schema: Any) -> dict[str, Any]:
@@ -368,10 +389,8 @@ def _features(schema: Any) -> dict[str, Any]:
         return {}
 
 
-def _pictures(
-    shards: Sequence[tuple[str, Any]], image: str, kept: Sequence[Sequence[bool]]
-) -> Iterator[bytes]:
-    for (_, shard), good in zip(shards, kept, strict=True):
+def _pictures(shards: Sequence[Any], image: str, kept: Sequence[Sequence[bool]]) -> Iterator[bytes]:
+    for shard, good in zip(shards, kept, strict=True):
         at = 0
         for batch in shard.iter_batches(batch_size=256, columns=[image]):
             for value in batch.column(0):
@@ -395,6 +414,9 @@ _KINDS: Mapping[str, Callable[[Files], _Unpacked]] = {
 
 if __name__ == "__main__":
     os.umask(0o077)
-    _, kind, target, megabytes, seconds, *pairs = sys.argv
-    files = [(name, Path(path)) for name, path in zip(pairs[::2], pairs[1::2], strict=True)]
+    _, kind, target, megabytes, seconds, *triples = sys.argv
+    files = [
+        (name, int(part), Path(path))
+        for name, part, path in zip(triples[::3], triples[1::3], triples[2::3], strict=True)
+    ]
     sys.exit(main(kind, Path(target), int(megabytes), int(seconds), files))
