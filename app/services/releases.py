@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 HERE = Path(__file__).resolve().parent
 CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
@@ -44,9 +44,13 @@ def logits(images):
 
 
 def load(path):
-    """One picture as (1, 3, H, W) in [0, 1]; what is not square is stretched."""
+    """The square in the middle of one picture, upright, as (1, 3, H, W) in [0, 1]."""
     side = CARD["image_size"]
-    picture = Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    edge = min(picture.size)
+    left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
+    square = picture.crop((left, top, left + edge, top + edge))
+    picture = square.resize((side, side), Image.Resampling.LANCZOS)
     return (np.asarray(picture, np.float32) / 255).transpose(2, 0, 1)[None]
 
 
@@ -111,8 +115,10 @@ def _texts(lab: Lab, model: ModelView, result: ReleaseResult) -> dict[str, bytes
 
 
 def _strongest(lab: Lab, model: ModelView) -> Finished | None:
-    """The evaluation that its figures come from, by the board's order."""
-    found = measurements.strongest(lab.database, model.id)
+    """The evaluation that its figures come from: under the threat model that it was trained for,
+    else under any, and of these by the board's order.
+    """
+    found = measurements.strongest(lab.database, model.id, model.card.trained_for)
     try:
         return None if found is None else finished(lab, found)
     except (Conflict, NotFound):  # left in a form that is not read any more, or its file is gone

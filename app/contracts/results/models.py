@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from app.contracts.params import Method, Precision, Recipe, TrainParams
+from app.contracts.attacks import Goal, Method, Norm
+from app.contracts.params import Precision, Recipe, TrainParams
 from app.contracts.results.base import Accuracy, Environment, Lineage, Result
-
 
 class TestAccuracy(Result):
     """An accuracy on test images, with what it was measured on."""
@@ -75,6 +75,15 @@ class ModelCard(Result):
     def recipe(self) -> Recipe | None:
         """How it was trained; None where that is not known."""
         return None if self.params is None else self.params.recipe
+
+    @property
+    def trained_for(self) -> tuple[Norm, float, Goal] | None:
+        """Norm, budget and goal of the attacks that it learned to withstand; None for a clean
+        model, and where that is not known.
+        """
+        if self.params is None or not self.params.recipe.is_robust:
+            return None
+        return Norm.LINF, self.params.epsilon, Goal.UNTARGETED
 
 
 class TrainResult(Result):
