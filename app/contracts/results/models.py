@@ -10,6 +10,10 @@ from app.contracts.attacks import Goal, Method, Norm
 from app.contracts.params import Precision, Recipe, TrainParams
 from app.contracts.results.base import Accuracy, Environment, Lineage, Result
 
+_LONGEST_FIRST = sorted(Method, key=lambda method: len(method.record.title), reverse=True)
+"""By their titles: `CW-L2-100` is no CW."""
+
+
 class TestAccuracy(Result):
     """An accuracy on test images, with what it was measured on."""
 
@@ -28,8 +32,9 @@ class TestAccuracy(Result):
         """Cards that were written before there was a field for it name it in `measure` alone."""
         if not isinstance(value, dict) or "method" in value:
             return value
-        titles = {method.record.title: method for method in Method}
-        return {**value, "method": titles.get(str(value.get("measure")).partition("-")[0])}
+        measure = str(value.get("measure"))
+        named = (m for m in _LONGEST_FIRST if f"{measure}-".startswith(f"{m.record.title}-"))
+        return {**value, "method": next(named, None)}
 
 
 def _as_far_as_read(value: Any, read: ValidatorFunctionWrapHandler) -> TrainParams | None:
