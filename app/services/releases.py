@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from app.contracts.jobs import JobKind
@@ -20,7 +20,6 @@ from app.services.model_card import card
 from app.settings import VERSION
 from app.store import measurements
 
-_CHUNK = 2**20
 _REQUIREMENTS = "numpy\nonnxruntime>=1.20\npillow\n"
 _USAGE = '''\
 """Classify images: python load.py picture.png ..."""
@@ -79,22 +78,16 @@ def package(lab: Lab, job_id: str) -> tuple[ModelView, Iterator[bytes]]:
     sums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
     listed = "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items())
     texts["SHA256SUMS"] = listed.encode()
-    return model, _zipped(
-        {"model.onnx": lab.files.onnx(job.id), "model.safetensors": weights}, texts
-    )
+    large = {"model.onnx": lab.files.onnx(job.id), "model.safetensors": weights}
+    return model, exports.streamed_zip(partial(_write, large, texts))
 
 
-def _zipped(large: Mapping[str, Path], small: Mapping[str, bytes]) -> Iterator[bytes]:
-    """An archive of files, which do not get smaller by compression, and texts, piece by piece."""
-    with tempfile.TemporaryFile() as packed:
-        with zipfile.ZipFile(packed, "w") as archive:
-            for name, text in small.items():
-                archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
-            for name, path in large.items():
-                archive.write(path, name)
-        packed.seek(0)
-        while data := packed.read(_CHUNK):
-            yield data
+def _write(large: Mapping[str, Path], small: Mapping[str, bytes], archive: zipfile.ZipFile) -> None:
+    """Large files do not get smaller by compression."""
+    for name, text in small.items():
+        archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    for name, path in large.items():
+        archive.write(path, name)
 
 
 def _texts(lab: Lab, model: ModelView, result: ReleaseResult) -> dict[str, bytes]:
