@@ -46,9 +46,3 @@ def _unique(names: Sequence[str]) -> dict[str, int]:
 
 def _plain(name: str) -> str:
     return _SEPARATORS.sub(" ", unicodedata.normalize("NFC", name).casefold()).strip()
-
-
-def natural(name: str) -> tuple[tuple[int, str], ...]:
-    """A key that sorts `class 2` before `class 10`, without regard to case."""
-    parts = re.findall(r"\d+|\D+", name.casefold())
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
