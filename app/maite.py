@@ -108,7 +108,8 @@ def class_folders(
     by their numbers.
 
     Raises ValueError: no dataset, images or targets of another form, class names that are no
-    folders, a label without a name where others have one, and one name or number for two classes.
+    folders, a label without a name where others have one, and one name or number for two classes,
+    in one dataset or in both.
     """
     parts = {"train": train, "test": test}
     given = {name: part for name, part in parts.items() if part is not None}
@@ -127,6 +128,8 @@ def class_folders(
                 if folders.setdefault(label, folder) != folder:
                     raise ValueError(f"{label} is the class {folders[label]!r} and {folder!r}")
                 archive.writestr(f"{part}/{folder}/{index:06d}.png", _png(np.asarray(image)))
+        if len(set(folders.values())) < len(folders):
+            raise ValueError("one class has two numbers")
         archive.writestr("classes.txt", "".join(f"{folders[k]}\n" for k in sorted(folders)))
     return Path(path)
 

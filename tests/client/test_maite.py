@@ -190,10 +190,14 @@ def test_nothing_is_guessed_of_a_dataset(
         )
 
 
-def test_a_number_is_one_class_in_both_parts(tmp_path: Path) -> None:
-    images = [(np.zeros((3, 4, 4), np.uint8), [1, 0])]
-    train, test = Images(images, {0: "cat", 1: "dog"}), Images(images, {0: "dog", 1: "cat"})
-    with pytest.raises(ValueError, match="0 is the class 'cat' and 'dog'"):
+@pytest.mark.parametrize(
+    ("target", "said"), [([1, 0], "0 is the class 'cat' and 'dog'"), ([0, 1], "has two numbers")]
+)
+def test_a_number_is_one_class_in_both_parts(tmp_path: Path, target: Any, said: str) -> None:
+    black = np.zeros((3, 4, 4), np.uint8)
+    train = Images([(black, [1, 0])], {0: "cat", 1: "dog"})
+    test = Images([(black, target)], {0: "dog", 1: "cat"})
+    with pytest.raises(ValueError, match=said):
         class_folders(tmp_path / "photos.zip", train=train, test=test)
 
 
