@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from app.contracts.params import message_of
+from app.contracts.complaints import message_of
 
 _ENVELOPE = {"body", "query", "path", "header", "cookie", "params"}
 """Parts of an error's location that say where an input travelled, not which one it is."""
@@ -19,7 +19,7 @@ _ENVELOPE = {"body", "query", "path", "header", "cookie", "params"}
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Pairs of field and message of pydantic's errors.
 
-    A rule over several fields names the one to change (`app.contracts.params.invalid`).
+    A rule over several fields names the one to change (`app.contracts.complaints.invalid`).
     """
     return [(_field(error), message_of(error)) for error in errors]
 

@@ -128,9 +128,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _open_more_files() -> None:
     """As many as this user may: a connection takes one, and there are usually 1,024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

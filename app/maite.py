@@ -103,27 +103,47 @@ def class_folders(
 ) -> Path:
     """Write datasets of MAITE's as an archive that `lab.import_dataset` takes.
 
-    Floats have to be in [0, 1], and are rounded to 256 values; whole numbers are 0 to 255. The lab
-    sorts classes by name, whatever their numbers were.
+    Floats have to be in [0, 1], and are rounded to 256 values; whole numbers are 0 to 255. The
+    lab sorts classes by name, unless it imports them with `order="file"`: `classes.txt` has them
+    by their numbers.
 
-    Raises ValueError: no dataset, images of another form, class names that are no folders.
+    Raises ValueError: no dataset, images or targets of another form, class names that are no
+    folders, a label without a name where others have one, and one name or number for two classes,
+    in one dataset or in both.
     """
     parts = {"train": train, "test": test}
     given = {name: part for name, part in parts.items() if part is not None}
     if not given:
         raise ValueError("no dataset to write")
+    folders: dict[int, str] = {}
     with zipfile.ZipFile(path, "w") as archive:
         for part, dataset in given.items():
             named: Mapping[int, str] = dataset.metadata.get("index2label", {})
+            if len(set(named.values())) < len(named):
+                raise ValueError(f"two classes of the {part} dataset have one name")
             for index in range(len(dataset)):
                 image, target, _ = dataset[index]
-                label = int(np.asarray(target).argmax())
-                folder = _folder(named.get(label, str(label)))
+                label = _label(np.asarray(target))
+                folder = _folder(label, named)
+                if folders.setdefault(label, folder) != folder:
+                    raise ValueError(f"{label} is the class {folders[label]!r} and {folder!r}")
                 archive.writestr(f"{part}/{folder}/{index:06d}.png", _png(np.asarray(image)))
+        if len(set(folders.values())) < len(folders):
+            raise ValueError("one class has two numbers")
+        archive.writestr("classes.txt", "".join(f"{folders[k]}\n" for k in sorted(folders)))
     return Path(path)
 
 
-def _folder(name: str) -> str:
+def _label(target: NDArray[Any]) -> int:
+    if target.ndim != 1:
+        raise ValueError(f"targets are one-hot (K,), not {target.shape}")
+    return int(target.argmax())
+
+
+def _folder(label: int, named: Mapping[int, str]) -> str:
+    if named and label not in named:
+        raise ValueError(f"the class {label} has no name")
+    name = named.get(label, str(label))
     if not name or name.startswith(".") or any(c in '/\\:*?"<>|' or c < " " for c in name):
         raise ValueError(f"the class {name!r} cannot be the name of a folder")
     return name
@@ -137,6 +157,8 @@ def _png(image: NDArray[Any]) -> bytes:
         if not (image.min() >= 0 and image.max() <= 1):
             raise ValueError("floats are in [0, 1]")
         image = np.rint(image * 255)
+    elif not (image.min() >= 0 and image.max() <= 255):
+        raise ValueError("whole numbers are in [0, 255]")
     buffer = BytesIO()
     Image.fromarray(image.astype(np.uint8).transpose(1, 2, 0).copy()).save(buffer, "PNG")
     return buffer.getvalue()

@@ -34,12 +34,12 @@ async function isPicture(file) {
   return head.startsWith("\x89PNG") || head.startsWith("\xff\xd8\xff") || /^RIFF.{4}WEBP/s.test(head);
 }
 
-/** Why a file cannot be sent; empty if it can. */
-function misfit(file, shown, picture) {
+/** Why a file cannot be sent, by its type and size; empty if it can. */
+function misfit(file) {
   if (!TYPES.includes(file.type)) return `“${file.name}” is no image that can be read: use PNG, JPEG or WebP.`;
   if (file.size === 0) return `“${file.name}” is empty.`;
   if (file.size > settings.most_bytes) return `“${file.name}” is larger than ${settings.most_bytes / 2 ** 20} MB.`;
-  return shown || picture ? "" : `“${file.name}” is no image, whatever its name says: use PNG, JPEG or WebP.`;
+  return "";
 }
 
 let taking = 0;
@@ -49,9 +49,10 @@ async function take(file, name, label = "") {
   if (!file) return false;
   const mine = ++taking;
   const named = new File([file], name ?? file.name, { type: file.type });
-  const [shown, picture] = await Promise.all([shows(named), isPicture(named)]);
+  let why = misfit(named);
+  const [shown, picture] = why ? [false, false] : await Promise.all([shows(named), isPicture(named)]);
   if (mine !== taking) return false;
-  const why = misfit(named, shown, picture);
+  if (!why && !shown && !picture) why = `“${named.name}” is no image, whatever its name says: use PNG, JPEG or WebP.`;
   complain("image", why);
   if (why) return false;
   image = named;

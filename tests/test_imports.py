@@ -23,7 +23,10 @@ FORBIDDEN = {
         "app.api", "app.web", "app.services", "app.store", "app.queue", "app.settings",
         "fastapi", "sqlalchemy", "celery", "redis", "numpy", "PIL",
     ),
-    "app.errors": ("app.api", "app.web", "app.services", "app.store", "app.queue", "fastapi"),
+    "app.errors": (
+        "app.api", "app.web", "app.services", "app.store", "app.queue", "app.contracts.params",
+        "fastapi",
+    ),
     "app.settings": ("app.api", "app.web", "app.services", "app.store", "app.queue", "fastapi"),
     "app.store": (
         "app.api", "app.web", "app.services", "app.ablations", "app.queue", "fastapi", "celery",

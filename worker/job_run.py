@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,11 +135,10 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
 
 def _explain(error: Exception, claim: Claim) -> dict[str, str]:
     """Say it in words that a user can act on; what nobody foresaw goes to the worker's log."""
-    import torch  # as in `engine`
-
+    torch = sys.modules.get("torch")  # where it was not needed, it is not asked for
     if isinstance(error, LabError):
         known = error
-    elif isinstance(error, torch.OutOfMemoryError | MemoryError):
+    elif isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         known = JobError(
             "The memory of the device is not enough.", hint="Use a smaller batch size."
         )

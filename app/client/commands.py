@@ -64,12 +64,7 @@ def ablation(lab: Lab, options: Namespace) -> Exit:
 
 def release(lab: Lab, options: Namespace) -> Exit:
     job = lab.release(options.model)
-    if options.output is None:
-        return _submitted(job, options)
-    code = _waited(job)
-    if code is Exit.DONE:
-        print(job.export(options.output))
-    return code
+    return _submitted(job, options) if options.output is None else _exported(job, options)
 
 
 def table(lab: Lab, options: Namespace) -> Exit:
@@ -97,10 +92,7 @@ def fetch(lab: Lab, options: Namespace) -> Exit:
     job = lab.job(options.job)
     if options.output is None:
         return _followed(job, options)
-    code = _waited(job)
-    if code is Exit.DONE:
-        print(job.export(options.output, images=options.images, model=options.model))
-    return code
+    return _exported(job, options, images=options.images, model=options.model)
 
 
 def gate(lab: Lab, options: Namespace) -> Exit:
@@ -119,10 +111,10 @@ def gate(lab: Lab, options: Namespace) -> Exit:
 
 
 def _write_reports(lab: Lab, job: Job[Any], found: Gate | None, options: Namespace) -> None:
-    page, version = f"{lab.url}/jobs/{job.id}", lab.health().version
     if options.junit is not None:
         write(options.junit, gate_reports.junit(job.view, found))
     if options.sarif is not None:
+        page, version = f"{lab.url}/jobs/{job.id}", lab.health().version
         report = gate_reports.sarif(job.view, found, version=version, at=options.at, page=page)
         write(options.sarif, report)
 
@@ -177,6 +169,13 @@ def _followed(job: Job[Any], options: Namespace) -> Exit:
     if code is Exit.DONE:
         found = job.result()
         _print(found, shown.result(found), options)
+    return code
+
+
+def _exported(job: Job[Any], options: Namespace, **how: Any) -> Exit:
+    code = _waited(job)
+    if code is Exit.DONE:
+        print(job.export(options.output, **how))
     return code
 
 

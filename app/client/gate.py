@@ -50,7 +50,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of models. Raises LabError where that is nothing."""
+    """What is asked of models. Raises LabError where that is nothing, or no share."""
 
     robust: float | None = None
     """The least accuracy in the worst case of each image, a share in [0, 1]."""
@@ -68,6 +68,14 @@ class Asked:
                 "A gate without a condition always holds.",
                 hint="Ask for a robust accuracy, a clean accuracy, or a verdict.",
             )
+        for rule, least in (("robust", self.robust), ("clean", self.clean)):
+            if least is not None and not 0 <= least <= 1:
+                raise LabError(
+                    "Not a share",
+                    f"The least {rule} accuracy would be {least}.",
+                    hint="Ask for a share from 0 to 1: 0.45 for 45 %.",
+                    field=rule,
+                )
 
 
 def judge(result: EvaluationResult, asked: Asked) -> Gate:

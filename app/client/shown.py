@@ -103,11 +103,10 @@ def datasets(listed: Sequence[DatasetView]) -> str:
 def imported(dataset: str | None, report: DatasetReport) -> str:
     """A dataset, or what a preview would import, and what weakens it."""
     what = "Preview, nothing is kept" if dataset is None else f"Dataset {dataset}"
-    left_out = sum(one.count for one in report.left_out)
     more = ["…"] if len(report.classes) > _NAMED_CLASSES else []
     lines = [
         f"{what}: {report.train_images:,} training and {report.test_images:,} test images of "
-        f"{len(report.classes)} classes, {left_out:,} files left out.",
+        f"{len(report.classes)} classes, {report.files_left_out:,} files left out.",
         f"Classes: {', '.join((*report.classes[:_NAMED_CLASSES], *more))}.",
         *report.notes,
         *(f"Warning: {warning.text}" for warning in report.warnings),

@@ -81,14 +81,18 @@ class Entry(_View):
     recipe_name: str
     """As papers call it: `AGKD-BML-7`; empty where it is not known."""
     figures: Figures
-    light: Light | None
-    """The verdict; None in results of lab 0.1."""
     job: str
     """The evaluation that measured it; empty for figures that came with the lab."""
     attacks: str = ""
     """What the evaluation ran: `PGD-20; AutoAttack`; known of the first entries only."""
     curve: tuple[CurvePoint, ...] = ()
     """Accuracy against the budget under the first attack; of the first entries only."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def light(self) -> Light | None:
+        """The verdict; None in results of lab 0.1."""
+        return self.figures.light
 
 
 class Board(_View):

@@ -8,8 +8,9 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from app.contracts.complaints import invalid
 from app.contracts.jobs import JobKind
-from app.contracts.params import EvaluateParams, invalid
+from app.contracts.params import EvaluateParams
 from app.contracts.results import DatasetReport, EvaluationResult, Lineage, ModelCard
 from app.contracts.results.base import Result
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import tempfile
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.contracts.results import EvaluationResult, ModelFigures
 from app.contracts.views import JobView
 from app.errors import NotFound
 from app.services import spreadsheets
+from app.services.datasets import png
 from app.services.evaluations import finished
+from app.services.exports import streamed_zip
 from app.services.lab import Lab
-
-_CHUNK = 2**20
 
 
 class Held(NamedTuple):
@@ -52,23 +50,21 @@ def pictures(found: Held) -> Iterator[bytes]:
 
     A PNG has 256 values a colour; what rounding to them does to an attack is in the table.
     """
-    with tempfile.TemporaryFile() as packed:
-        with np.load(found.path) as arrays, zipfile.ZipFile(packed, "w") as archive:
-            lines = spreadsheets.adversarial(found.job.id, found.model, found.result, arrays)
-            archive.writestr("images.csv", "".join(lines), zipfile.ZIP_DEFLATED)
-            numbers = arrays["number"].tolist()
-            for kind in ("clean", "adversarial"):
-                for number, pixels in zip(numbers, arrays[kind], strict=True):
-                    archive.writestr(f"{kind}/{number:06d}.png", _png(pixels))
-        packed.seek(0)
-        while data := packed.read(_CHUNK):
-            yield data
+    return streamed_zip(partial(_write, found))
+
+
+def _write(found: Held, archive: zipfile.ZipFile) -> None:
+    with np.load(found.path) as arrays:
+        lines = spreadsheets.adversarial(found.job.id, found.model, found.result, arrays)
+        archive.writestr("images.csv", "".join(lines), zipfile.ZIP_DEFLATED)
+        numbers = arrays["number"].tolist()
+        for kind in ("clean", "adversarial"):
+            for number, pixels in zip(numbers, arrays[kind], strict=True):
+                archive.writestr(f"{kind}/{number:06d}.png", _png(pixels))
 
 
 def _png(pixels: NDArray[Any]) -> bytes:
     """Of pixels (3, H, W), whole numbers from 0 to 255, or floats in [0, 1]."""
     if pixels.dtype != np.uint8:
         pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(buffer, "PNG")
-    return buffer.getvalue()
+    return png(np.ascontiguousarray(pixels.transpose(1, 2, 0)))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from app.contracts.attacks import Goal, Norm
 from app.contracts.board import Board, Condition, Entry
 from app.contracts.params import Recipe, Source
-from app.contracts.results import REPORTED, EvaluationSummary, Light
+from app.contracts.results import REPORTED, EvaluationSummary
 from app.contracts.units import from_255
 from app.contracts.words import attack
 from app.services import evaluations, showcase
@@ -85,7 +85,6 @@ def _entry(placed: Placed) -> Entry:
         recipe=recipe,
         recipe_name="" if recipe is None else recipe.called(placed.steps or 0),
         figures=measured(row),
-        light=None if row.light is None else Light(row.light),
         job=row.job_id,
     )
 

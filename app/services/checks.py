@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from app.contracts.classes import places
+from app.contracts.classes import missing, places
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
     AblationParams,
@@ -62,11 +62,13 @@ def _same_classes(model: ModelRow, classes: Sequence[str], field: str, other: st
 def _knows_classes(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
     """An evaluation finds a model's outputs by name: in another order, or among more."""
     if places(classes, model.card["classes"]) is None:
-        unknown = [name for name in classes if places([name], model.card["classes"]) is None]
+        unknown = missing(classes, model.card["classes"])
+        why = "Several classes of the dataset are the same class of the model."
+        if unknown:
+            why = f"It lacks {', '.join(unknown[:5])}, or has several that are written alike."
         raise InvalidInput(
             f"The model “{model.name}” does not know all classes of {other}.",
-            hint=f"It lacks {', '.join(unknown[:5])}. Choose a model that was trained on these "
-            "classes, or on more.",
+            hint=f"{why} Choose a model that was trained on these classes, or on more.",
             field=field,
         )
 

@@ -142,8 +142,8 @@ def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:
     """A PNG strip of the first test images of one class, side by side. Raises NotFound."""
     chosen = _samples(lab, dataset_id, class_index)
-    images = _test_array(lab, dataset_id, "test_images")
-    return _png(np.concatenate([images[i] for i in chosen], axis=1))  # (H, 8 W, 3)
+    images = _array(lab, dataset_id, "test_images")
+    return png(np.concatenate([images[i] for i in chosen], axis=1))  # (H, 8 W, 3)
 
 
 def sample(lab: Lab, dataset_id: str, class_index: int, position: int) -> bytes:
@@ -159,7 +159,7 @@ def _samples(lab: Lab, dataset_id: str, class_index: int) -> NDArray[np.intp]:
     view = get(lab, dataset_id)
     if not 0 <= class_index < len(view.report.classes):
         raise NotFound("The dataset has no such class.")
-    labels = _test_array(lab, dataset_id, "test_labels")
+    labels = _array(lab, dataset_id, "test_labels")
     chosen = np.flatnonzero(labels == class_index)[:SAMPLES_PER_CLASS]
     if not len(chosen):
         raise NotFound("The class has no test images.")
@@ -169,10 +169,10 @@ def _samples(lab: Lab, dataset_id: str, class_index: int) -> NDArray[np.intp]:
 def test_image(lab: Lab, dataset_id: str, number: int) -> bytes:
     """One image of the test part as PNG, by its number from 0. Raises NotFound."""
     get(lab, dataset_id)
-    images = _test_array(lab, dataset_id, "test_images")
+    images = _array(lab, dataset_id, "test_images")
     if not 0 <= number < len(images):
         raise NotFound("The dataset has no such test image.")
-    return _png(images[number])
+    return png(images[number])
 
 
 def measured_images(lab: Lab, params: EvaluateParams) -> int:
@@ -181,7 +181,7 @@ def measured_images(lab: Lab, params: EvaluateParams) -> int:
     """
     try:
         report = get(lab, params.dataset).report
-        labels = _test_array(lab, params.dataset, "test_labels")
+        labels = _array(lab, params.dataset, "test_labels")
     except NotFound:
         return params.images
     target = params.attack.target_class
@@ -191,13 +191,11 @@ def measured_images(lab: Lab, params: EvaluateParams) -> int:
 
 def arrays(lab: Lab, dataset_id: str, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Pixels (N, H, W, 3) and labels of its `train` or `test` part. Raises NotFound."""
-    images, labels = (
-        _test_array(lab, dataset_id, f"{part}_{what}") for what in ("images", "labels")
-    )
+    images, labels = (_array(lab, dataset_id, f"{part}_{what}") for what in ("images", "labels"))
     return images, labels
 
 
-def _test_array(lab: Lab, dataset_id: str, name: str) -> NDArray[Any]:
+def _array(lab: Lab, dataset_id: str, name: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(lab.files.dataset(dataset_id) / f"{name}.npy", mmap_mode="r")
         return array
@@ -205,7 +203,7 @@ def _test_array(lab: Lab, dataset_id: str, name: str) -> NDArray[Any]:
         raise NotFound("The dataset's files are gone.", hint="Import it again.") from None
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def png(pixels: NDArray[np.uint8]) -> bytes:
     """Of pixels (H, W, 3)."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")

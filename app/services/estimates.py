@@ -19,7 +19,7 @@ from app.contracts.results import EvaluationResult, ModelCard
 from app.contracts.stored import understood, understood_json
 from app.contracts.views import Estimate
 from app.services.lab import Lab
-from app.services.remedies import SWITCHES, expected_seconds
+from app.services.remedies import SWITCHES, asks_for_more, expected_seconds
 from app.store import catalogue, history
 
 _LOOKED_AT = 100
@@ -182,6 +182,8 @@ def _reckoned(
     """From what the attacks of an earlier evaluation took; the newest that tells it."""
     whole = [each for each in earlier if each.params.get("stop_half_width") is None]
     for each in whole[:_READ]:
+        if asks_for_more(params, each.params):  # reading it would tell no time
+            continue
         try:
             result = understood_json(EvaluationResult, lab.files.result(each.job).read_bytes())
         except FileNotFoundError:

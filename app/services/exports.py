@@ -1,14 +1,16 @@
 """Finished evaluations as files: to be judged elsewhere, opened as tables, and run again.
 
-Also what every file that leaves the lab is called.
+Also what every file that leaves the lab is called, and how archives leave it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
 import unicodedata
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 
 from app.contracts.export import Export, ExportedDataset, ExportedJob, ExportedModel
 from app.contracts.results import EvaluationResult, Lineage
@@ -19,6 +21,8 @@ from app.services.evaluations import Finished, finished, of_lab_01
 from app.services.lab import Lab
 from app.settings import code_version
 from app.store import catalogue
+
+_CHUNK = 2**20
 
 
 def export(lab: Lab, job_id: str) -> Export:
@@ -126,6 +130,16 @@ def file_name(text: str, noun: str, id: str, ending: str) -> str:
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     safe = re.sub(r"[^A-Za-z0-9-]+", "-", ascii_text).strip("-")[:60].strip("-")
     return f"{safe or noun}-{id[:8]}{ending}"
+
+
+def streamed_zip(fill: Callable[[zipfile.ZipFile], None]) -> Iterator[bytes]:
+    """An archive, piece by piece, that `fill` writes when the first piece is asked for."""
+    with tempfile.TemporaryFile() as packed:
+        with zipfile.ZipFile(packed, "w") as archive:
+            fill(archive)
+        packed.seek(0)
+        while data := packed.read(_CHUNK):
+            yield data
 
 
 def attachment(name: str) -> dict[str, str]:

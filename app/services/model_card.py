@@ -38,7 +38,7 @@ def card(
     """The card of a released model.
 
     Args:
-        evaluation: What its figures are; None where it was not evaluated.
+        evaluation: What its figures are; None where there is none that can be read.
         usage: Python that runs it.
         version: Of the lab.
     """
@@ -48,7 +48,7 @@ def card(
         f"---\n{top}\n---\n\n# {_plain(model.name)}",
         *_what(model),
         "## How robust it is",
-        *(_robust(evaluation, figures) if evaluation and figures else _known(model)),
+        *(_robust(model, evaluation, figures) if evaluation and figures else _known(model)),
         "## Use",
         f"```python\n{usage.strip()}\n```",
         *_files(onnx),
@@ -128,7 +128,7 @@ def _what(model: ModelView) -> Iterator[str]:
 
 
 def _known(model: ModelView) -> Iterator[str]:
-    yield "This lab has no evaluation of it: nothing vouches for its robustness."
+    yield "This lab has no evaluation of it that can be read: nothing vouches for its robustness."
     lines = [
         f"- {_plain(one.measure)}: {with_interval(one.accuracy)} on {one.accuracy.n:,} test images "
         f"of {_plain(one.dataset.name)}"
@@ -138,7 +138,7 @@ def _known(model: ModelView) -> Iterator[str]:
         yield "\n".join(["Figures that came with it:", "", *lines])
 
 
-def _robust(evaluation: EvaluationResult, figures: ModelFigures) -> Iterator[str]:
+def _robust(model: ModelView, evaluation: EvaluationResult, figures: ModelFigures) -> Iterator[str]:
     params, verdict = evaluation.params, figures.verdict
     tried = [attack_in_full(params.attack), *(m.record.title for m in params.further)]
     light = None if verdict is None else verdict.light
@@ -156,6 +156,7 @@ def _robust(evaluation: EvaluationResult, figures: ModelFigures) -> Iterator[str
             f"| Verdict | {'not checked' if light is None else f'{light}: {light.standing}'} |",
         ]
     )
+    yield _chosen(model, params)
     if verdict is not None:
         yield _plain(verdict.sentence)
         yield "\n".join(_doubt(check) for check in verdict.checks if check.light is not Light.GREEN)
@@ -167,6 +168,24 @@ def _robust(evaluation: EvaluationResult, figures: ModelFigures) -> Iterator[str
             for row in figures.attacks
         )
         yield "\n".join([*head, *rows])
+
+
+def _chosen(model: ModelView, params: EvaluateParams) -> str:
+    """Why these figures are shown, of all that were measured."""
+    own = model.card.trained_for
+    if own is None:
+        among = "of all threat models, as none is known that it was trained for"
+    elif own == (params.attack.norm, params.epsilon, params.attack.goal):
+        among = "under the threat model that it was trained for"
+    else:
+        among = (
+            f"of all threat models, as none is under {threat_model(*own[:2])}, any wrong class, "
+        )
+        among += "that it was trained for"
+    return (
+        f"The figures are of this lab's strongest evaluation of it {among}: a valid one before an "
+        "invalid one, one with AutoAttack before one without, then of most images, then the newest."
+    )
 
 
 def _doubt(check: Check) -> str:

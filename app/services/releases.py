@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from app.contracts.jobs import JobKind
@@ -20,7 +20,6 @@ from app.services.model_card import card
 from app.settings import VERSION
 from app.store import measurements
 
-_CHUNK = 2**20
 _REQUIREMENTS = "numpy\nonnxruntime>=1.20\npillow\n"
 _USAGE = '''\
 """Classify images: python load.py picture.png ..."""
@@ -31,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 HERE = Path(__file__).resolve().parent
 CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
@@ -44,9 +43,13 @@ def logits(images):
 
 
 def load(path):
-    """One picture as (1, 3, H, W) in [0, 1]; what is not square is stretched."""
+    """The square in the middle of one picture, upright, as (1, 3, H, W) in [0, 1]."""
     side = CARD["image_size"]
-    picture = Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    edge = min(picture.size)
+    left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
+    square = picture.crop((left, top, left + edge, top + edge))
+    picture = square.resize((side, side), Image.Resampling.LANCZOS)
     return (np.asarray(picture, np.float32) / 255).transpose(2, 0, 1)[None]
 
 
@@ -75,22 +78,16 @@ def package(lab: Lab, job_id: str) -> tuple[ModelView, Iterator[bytes]]:
     sums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
     listed = "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items())
     texts["SHA256SUMS"] = listed.encode()
-    return model, _zipped(
-        {"model.onnx": lab.files.onnx(job.id), "model.safetensors": weights}, texts
-    )
+    large = {"model.onnx": lab.files.onnx(job.id), "model.safetensors": weights}
+    return model, exports.streamed_zip(partial(_write, large, texts))
 
 
-def _zipped(large: Mapping[str, Path], small: Mapping[str, bytes]) -> Iterator[bytes]:
-    """An archive of files, which do not get smaller by compression, and texts, piece by piece."""
-    with tempfile.TemporaryFile() as packed:
-        with zipfile.ZipFile(packed, "w") as archive:
-            for name, text in small.items():
-                archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
-            for name, path in large.items():
-                archive.write(path, name)
-        packed.seek(0)
-        while data := packed.read(_CHUNK):
-            yield data
+def _write(large: Mapping[str, Path], small: Mapping[str, bytes], archive: zipfile.ZipFile) -> None:
+    """Large files do not get smaller by compression."""
+    for name, text in small.items():
+        archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    for name, path in large.items():
+        archive.write(path, name)
 
 
 def _texts(lab: Lab, model: ModelView, result: ReleaseResult) -> dict[str, bytes]:
@@ -111,8 +108,10 @@ def _texts(lab: Lab, model: ModelView, result: ReleaseResult) -> dict[str, bytes
 
 
 def _strongest(lab: Lab, model: ModelView) -> Finished | None:
-    """The evaluation that its figures come from, by the board's order."""
-    found = measurements.strongest(lab.database, model.id)
+    """The evaluation that its figures come from: under the threat model that it was trained for,
+    else under any, and of these by the board's order.
+    """
+    found = measurements.strongest(lab.database, model.id, model.card.trained_for)
     try:
         return None if found is None else finished(lab, found)
     except (Conflict, NotFound):  # left in a form that is not read any more, or its file is gone

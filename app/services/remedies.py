@@ -217,6 +217,11 @@ _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
 """By the check's id. The others are about the model or the data, which no parameter changes."""
 
 
+def asks_for_more(params: EvaluateParams, had: Mapping[str, Any]) -> bool:
+    """Whether something beside attacks and curves is asked for that an evaluation did not have."""
+    return any(getattr(params, name) and not had.get(name) for name in SWITCHES)
+
+
 def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float | None:
     """What these parameters are likely to take, from what `result` took; None where it is unknown.
 
@@ -224,7 +229,7 @@ def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float 
     not have beside attacks and curves is not measured: then it is unknown too.
     """
     old, seconds = result.params, result.environment.seconds
-    if any(getattr(params, name) and not getattr(old, name) for name in SWITCHES):
+    if asks_for_more(params, dict(old)):
         return None
     # The same images as before are as many as before, however many were asked for.
     images = 1.0 if params.images == old.images else params.images / result.images

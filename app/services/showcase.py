@@ -119,7 +119,6 @@ def _entry(
             norm=curves.params.attack.norm,
             epsilon=curves.params.epsilon,
         ),
-        light=None,
         job="",
         attacks=said if left is None else f"{said}; {Method.AUTOATTACK.record.title}",
         curve=model.against_epsilon,

@@ -167,11 +167,18 @@ def under(
     return [Placed(*facts) for *facts, _ in rows], total
 
 
-def strongest(database: Database, model_id: str) -> str | None:
-    """The job of a model's strongest evaluation, whatever its threat model; None where there is
-    none on the list.
+def strongest(
+    database: Database, model_id: str, trained_for: tuple[str, float, str] | None
+) -> str | None:
+    """The job of a model's strongest evaluation; None where there is none on the list.
+
+    Those under the norm, budget and goal of `trained_for` go before all others.
     """
     query = _of_shown(MeasurementRow.job_id).where(MeasurementRow.model_id == model_id)
+    if trained_for is not None:
+        columns = MeasurementRow.norm, MeasurementRow.epsilon, MeasurementRow.goal
+        same = (column == value for column, value in zip(columns, trained_for, strict=True))
+        query = query.order_by(and_(*same).desc())
     with database.reading() as session:
         job: str | None = session.scalar(query.order_by(*_STRONGEST_FIRST).limit(1))
     return job

@@ -5,19 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 from markdown_it import MarkdownIt
+from PIL import Image
 from sqlalchemy import update
 
 from app.contracts.export import Export
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Recipe, ReleaseParams, TrainParams
 from app.contracts.results import Environment, Light, Lineage, OnnxFile, ReleaseResult
+from app.contracts.units import from_255
 from app.services.lab import Lab
 from app.store.tables import ModelRow
 from tests.api.problems import problem
@@ -25,6 +31,7 @@ from tests.plugins.stock import WEIGHTS, stock_model
 from tests.web.example_evaluation import full_evaluation
 from tests.web.examples import add_job, train_params
 from tests.web.parsing import parsed, text_of
+from worker.data import decode_image
 
 ONNX = b"an ONNX file"
 HOSTILE = "---\nx: [*a]\n<script>alert(1)</script> **N** | `y` \U0001f600"[4:]
@@ -63,6 +70,14 @@ def top_and_text(files: dict[str, bytes]) -> tuple[dict[str, Any], str]:
     before, top, after = text.split("---\n", 2)
     assert before == ""
     return yaml.safe_load(top), after
+
+
+def trained(lab: Lab, model: str, epsilon: float) -> None:
+    """Let a model be one that PGD-AT trained with this budget."""
+    with lab.database.writing() as session:
+        row = session.get_one(ModelRow, model)
+        params = row.card["params"] | {"recipe": Recipe.PGD_AT, "epsilon": epsilon}
+        row.card = row.card | {"params": params}
 
 
 def evaluate(lab: Lab, model: str, light: Light = Light.GREEN, **more: Any) -> Any:
@@ -124,6 +139,63 @@ def test_figures_are_of_the_strongest_evaluation_on_the_list(
     assert "evaluation.json" not in files_of(client, job)
     evaluate(lab, model, Light.RED)
     assert "red: invalid" in top_and_text(files_of(client, job))[1]
+
+
+def test_figures_are_under_the_threat_model_that_it_was_trained_for(
+    client: httpx.Client, lab: Lab
+) -> None:
+    model = stock_model(lab)
+    job = released(lab, model)
+    own = full_evaluation([(model, "Teacher", Recipe.AGKD_BML)], images=60)
+    weaker = own.params.model_copy(update={"epsilon": from_255(1)})
+    other = own.model_copy(update={"params": weaker})
+    add_job(lab, JobKind.EVALUATE, own.params, result=own, finished_at=1.0)
+    add_job(lab, JobKind.EVALUATE, weaker, result=other, finished_at=2.0)
+    text = top_and_text(files_of(client, job))[1]
+    assert "1/255 (L∞)" in text
+    assert "none is known that it was trained for" in text
+
+    trained(lab, model, from_255(8))
+    text = top_and_text(files_of(client, job))[1]
+    assert "8/255 (L∞)" in text
+    assert "1/255 (L∞)" not in text
+    assert "under the threat model that it was trained for" in text
+
+    trained(lab, model, from_255(4))
+    text = top_and_text(files_of(client, job))[1]
+    assert "| Threat model | 1/255 (L∞)" in text
+    assert "none is under 4/255 (L∞), any wrong class, that it was trained for" in text
+
+
+def test_an_evaluation_that_cannot_be_read_is_told_from_none(
+    client: httpx.Client, lab: Lab
+) -> None:
+    model = stock_model(lab)
+    result = full_evaluation([(model, "Teacher", Recipe.CLEAN)], images=60)
+    job = add_job(lab, JobKind.EVALUATE, result.params, result=result)
+    lab.files.result(job).write_bytes(b"{}")
+    files = files_of(client, released(lab, model))
+    assert "no evaluation of it that can be read" in top_and_text(files)[1]
+    assert "evaluation.json" not in files
+
+
+def test_the_package_sees_a_picture_as_the_lab_does(
+    client: httpx.Client, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wide, on its side, and an odd number of pixels too long for a square."""
+    source = files_of(client, released(lab, stock_model(lab)))["load.py"].decode()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 95, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(pixels).save(tmp_path / "picture.png", exif=exif)
+    (tmp_path / "card.json").write_text('{"image_size": 32, "classes": []}')
+    runtime = SimpleNamespace(InferenceSession=lambda path: None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)  # type: ignore[arg-type]
+    names: dict[str, Any] = {"__file__": str(tmp_path / "load.py"), "__name__": "load"}
+    exec(source, names)
+    seen = names["load"](tmp_path / "picture.png")
+    expected = decode_image((tmp_path / "picture.png").read_bytes(), image_size=32)
+    np.testing.assert_array_equal(np.rint(255 * seen[0]).transpose(1, 2, 0), expected)
 
 
 def test_names_from_outside_are_only_names(client: httpx.Client, lab: Lab) -> None:

@@ -99,6 +99,14 @@ def test_nothing_asked_is_a_wrong_call(gate: Gate, job: str) -> None:
         assert ended.value.code == 2
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.1, 45, float("nan")])
+@pytest.mark.parametrize("rule", ["robust", "clean"])
+def test_no_share_is_no_condition(rule: str, share: float) -> None:
+    with pytest.raises(LabError, match="Ask for a share") as refused:
+        Asked(**{rule: share})
+    assert refused.value.field == rule
+
+
 def test_only_evaluations_have_gates(api: Client, lab: Lab, evaluation: EvaluationResult) -> None:
     failed = add_job(
         lab, JobKind.EVALUATE, evaluation.params, status=JobStatus.FAILED, started_at=1.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,20 @@ from worker.data import Wishes, import_archive, load_dataset
 
 CLASSES = ("cat", "dog", "ship")
 NUMBERS, LABELS = [3, 8, 11], [2, 0, 1]
+
+
+class Images:
+    """Images with their targets, as MAITE has them."""
+
+    def __init__(self, held: Sequence[tuple[Any, Any]], named: Mapping[int, str]) -> None:
+        self._held = held
+        self.metadata = {"id": "images", "index2label": named}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any, dict[str, Any]]:
+        return (*self._held[index], {"id": index})
 
 
 @pytest.fixture
@@ -105,9 +120,14 @@ def test_a_dataset_becomes_an_archive_of_class_folders(tmp_path: Path, kept: Pat
     path = class_folders(tmp_path / "photos.zip", train=clean, test=KeptImages(kept))
     with zipfile.ZipFile(path) as archive:
         assert sorted(archive.namelist()) == sorted(
-            f"{part}/{CLASSES[label]}/{place:06d}.png"
-            for part in ("train", "test")
-            for place, label in enumerate(LABELS)
+            [
+                *(
+                    f"{part}/{CLASSES[label]}/{place:06d}.png"
+                    for part in ("train", "test")
+                    for place, label in enumerate(LABELS)
+                ),
+                "classes.txt",
+            ]
         )
         with archive.open("train/ship/000000.png") as stream, Image.open(stream) as picture:
             pixels = np.asarray(picture).transpose(2, 0, 1)
@@ -135,6 +155,50 @@ def test_a_class_that_is_no_folder_is_refused(tmp_path: Path, kept: Path, name: 
     images.metadata = {"id": "x", "index2label": {2: name}}
     with pytest.raises(ValueError, match="cannot be the name of a folder"):
         class_folders(tmp_path / "photos.zip", test=images)
+
+
+def test_the_order_of_the_classes_is_kept(tmp_path: Path) -> None:
+    black = np.zeros((3, 4, 4), np.uint8)
+    named = Images([(black, hot) for hot in np.eye(3)], {2: "ant", 0: "cow", 1: "bee"})
+    path = class_folders(tmp_path / "photos.zip", test=named)
+    import_archive(
+        path, tmp_path / "dataset", wishes=Wishes(image_size=32, order="file"), label="Photos",
+        source=path.name, progress=lambda done, total: None,
+    )  # fmt: skip
+    assert load_dataset(tmp_path / "dataset").class_names == ("cow", "bee", "ant")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"target": 1}, "targets are one-hot"),
+        ({"target": [[0, 1]]}, "targets are one-hot"),
+        ({"named": {0: "cat", 1: "cat"}}, "have one name"),
+        ({"named": {0: "cat"}}, "has no name"),
+        ({"image": np.full((3, 4, 4), 256)}, "whole numbers are in"),
+        ({"image": np.full((3, 4, 4), -1)}, "whole numbers are in"),
+        ({"image": np.full((3, 4, 4), np.nan)}, "floats are in"),
+    ],
+)
+def test_nothing_is_guessed_of_a_dataset(
+    tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    one = {"image": np.zeros((3, 4, 4), np.uint8), "target": [0, 1], "named": {}} | changed
+    with pytest.raises(ValueError, match=said):
+        class_folders(
+            tmp_path / "photos.zip", test=Images([(one["image"], one["target"])], one["named"])
+        )
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [([1, 0], "0 is the class 'cat' and 'dog'"), ([0, 1], "has two numbers")]
+)
+def test_a_number_is_one_class_in_both_parts(tmp_path: Path, target: Any, said: str) -> None:
+    black = np.zeros((3, 4, 4), np.uint8)
+    train = Images([(black, [1, 0])], {0: "cat", 1: "dog"})
+    test = Images([(black, target)], {0: "dog", 1: "cat"})
+    with pytest.raises(ValueError, match=said):
+        class_folders(tmp_path / "photos.zip", train=train, test=test)
 
 
 def test_nothing_is_no_archive(tmp_path: Path) -> None:

@@ -42,7 +42,14 @@ def test_impossible_counts_are_refused(correct: int, n: int) -> None:
 
 @pytest.mark.parametrize(
     ("measure", "method"),
-    [("clean", None), ("PGD-20", Method.PGD), ("AutoAttack", Method.AUTOATTACK)],
+    [
+        ("clean", None),
+        ("PGD-20", Method.PGD),
+        ("AutoAttack", Method.AUTOATTACK),
+        ("CW-L2-100", Method.CW_L2),
+        ("APGD-CE-50", Method.APGD_CE),
+        ("PGDX", None),
+    ],
 )
 def test_figures_of_older_cards_know_their_attack(measure: str, method: Method | None) -> None:
     origin = {"id": "0" * 32, "name": "Pets", "sha256": "0" * 64}

@@ -87,3 +87,18 @@ def test_of_timms_networks_the_one_that_fits_is_found(name: str) -> None:
 def test_of_what_nobody_knows_nothing_is_said() -> None:
     assert fitting({"layer1.0.weight": (3, 3), "blocks.0.0.x": (1,)}) is None
     assert fitting({}) is None
+
+
+@pytest.mark.parametrize("name", ["block1.layer.0.conv1.weight", "body.1.conv1.weight"])
+def test_a_weight_without_a_shape_tells_no_width(name: str) -> None:
+    assert fitting({name: ()}) is None
+
+
+def test_a_copy_of_a_network_makes_it_no_deeper() -> None:
+    state = build("wrn-16-2", num_classes=4, mean=(0, 0, 0), std=(1, 1, 1)).state_dict()
+    shapes = {
+        f"{part}{name}": tuple(value.shape)
+        for part in ("", "ema.")
+        for name, value in state.items()
+    }  # fmt: skip
+    assert fitting(shapes) == ("wrn-16-2", None)

@@ -123,7 +123,9 @@ def test_a_killed_supervisor_leaves_no_orphan_and_its_folder_serves_again(site: 
     os.kill(first.process.pid, signal.SIGKILL)
     first.wait()
     # At once: it waits for the rest of the first one, and then starts.
-    second = site.start(CUDA_VISIBLE_DEVICES="0,1").wait_ready()
+    # SPT_NOENV: Celery names its processes where setproctitle is installed, as a tool of the tests
+    # has it, and the names must not overwrite the variables that are looked at.
+    second = site.start(CUDA_VISIBLE_DEVICES="0,1", SPT_NOENV="1").wait_ready()
     assert _none_left(family)
     _see_two_gpus(second)
     assert second.stop(signal.SIGINT) == 0

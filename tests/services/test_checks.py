@@ -46,6 +46,25 @@ def test_sources_have_to_exist_and_to_fit(lab: Lab, further: tuple[str, ...]) ->
     assert (field, "64 pixels" in detail) == ("sources", True)
 
 
+@pytest.mark.parametrize(
+    ("known", "asked", "said"),
+    [
+        (("cat", "dog"), ("cat", "dog", "fish"), "It lacks fish,"),
+        (("cat", "Cat", "dog"), ("Cat", "DOG"), "It lacks Cat, or has several"),
+        (("cat", "dog"), ("cat", "Cat", "dog"), "Several classes of the dataset are the same"),
+    ],
+)
+def test_why_a_model_does_not_know_the_classes_is_said(
+    lab: Lab, known: tuple[str, ...], asked: tuple[str, ...], said: str
+) -> None:
+    params = EvaluateParams(
+        models=(stock_model(lab, classes=known),), dataset=stock_dataset(lab, classes=asked)
+    )
+    with pytest.raises(InvalidInput) as refusal:
+        check(lab, JobKind.EVALUATE, params)
+    assert refusal.value.hint.startswith(said)
+
+
 def test_a_transfer_comes_from_another_model(lab: Lab) -> None:
     dataset, model, other = stock_dataset(lab), stock_model(lab), stock_model(lab, name="Other")
     given = {"dataset": dataset, "further": ("transfer",)}

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import HttpUrl, Secret
+from sqlalchemy import update
 
 from app.contracts.events import MetricsEvent
 from app.contracts.jobs import JobKind, JobStatus
@@ -25,6 +26,7 @@ from app.services.tracking import mirror
 from app.services.tracking.mirror import Mirror, trackers
 from app.services.tracking.mlflow import Mlflow
 from app.store import jobs
+from app.store.tables import JobRow
 from tests.plugins.families import fail, take
 from tests.plugins.lab_process import free_port
 from tests.plugins.rows import job_row
@@ -187,13 +189,14 @@ def test_an_evaluation_is_a_run_with_each_models_figures(
 
 
 def test_each_job_is_there_once_whoever_starts_again(
-    lab: Lab, server: Server, mlflow: Mirror
+    lab: Lab, server: Server, mlflow: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluated(lab)
     trained(lab)
     add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.FAILED, finished_at=1000.0)
     add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.RUNNING)
     mlflow.catch_up()
+    monkeypatch.setattr(mirror, "record", lambda *_: pytest.fail("it is there already"))
     Mirror(lab, Mlflow(server.url, "Robust nets")).catch_up()
     assert len(server.runs) == 2, "what ended long ago or not at all is not told"
 
@@ -268,8 +271,10 @@ def test_tensorboard_gets_a_folder_for_each_job(lab: Lab, tmp_path: Path) -> Non
     (tracker,) = trackers(Lab(settings, lab.database, lab.files, lab.broker, None))
     job = trained(lab, MetricsEvent(series="epoch", step=3, values={"clean": 0.5}))
     _, result = evaluated(lab)
-    for _ in range(2):
-        Mirror(lab, tracker).catch_up()
+    Mirror(lab, tracker).catch_up()
+    with lab.database.writing() as session:
+        session.execute(update(JobRow).values(name="Another name", title="Another title"))
+    Mirror(lab, tracker).catch_up()
     folders = sorted(runs.iterdir())
     assert len(folders) == 2
     (of_training,) = (each for each in folders if job[:8] in each.name)

@@ -21,7 +21,7 @@ from app.web.charts.ablation import every_seed
 from app.web.forms.pairs import read_pairs, typed_pairs
 from app.web.pages.ablation import AblationView, ablation_view
 from tests.plugins.families import children_of, fail, run_all, succeed, take
-from tests.web.examples import add_dataset, add_model, an_id, brought_figures
+from tests.web.examples import CLASSES, add_dataset, add_model, an_id, brought_figures
 from tests.web.parsing import attributes, chosen, errors, links, parsed, text_of, texts, typed
 
 _HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
@@ -185,6 +185,19 @@ def test_the_form_begins_with_the_papers_recipes_and_a_teacher(
     assert len(presets) == len(TRAINING_PRESETS)
     quick = client.get(presets[2]).text
     assert (typed(quick, "training.steps"), typed(quick, "training.step_size")) == ("3", "4")
+
+
+@pytest.mark.parametrize(
+    "report", [{"train_images": 0}, {"classes": CLASSES[::-1]}, {"classes": CLASSES[:2]}]
+)
+def test_no_teacher_is_suggested_that_nothing_can_be_trained_with(
+    lab: Lab, client: httpx.Client, report: dict[str, Any]
+) -> None:
+    teacher = add_model(lab, an_id())
+    add_dataset(lab, checksum="9" * 64, **report)
+    assert teacher not in chosen(client.get("/ablation").text, "training.teacher")
+    add_dataset(lab, name="Pets to train on", checksum="8" * 64)
+    assert teacher in chosen(client.get("/ablation").text, "training.teacher")
 
 
 def test_the_suggested_teacher_fits_a_dataset_of_the_lab(lab: Lab, client: httpx.Client) -> None:

@@ -118,6 +118,17 @@ def test_a_search_finds_the_rest_and_keeps_what_is_chosen(
     assert "_<b>" not in html
 
 
+def test_a_search_of_the_live_page_chooses_among_what_it_finds(
+    client: httpx.Client, stock: list[str]
+) -> None:
+    def begun(text: str) -> list[str]:
+        return live_models(client.get("/live", params={"search.models": text}).text)
+
+    assert begun("") == [stock[4]]
+    assert begun("ancient") == [stock[0]]
+    assert begun("nothing of this name") == []
+
+
 def test_only_long_lists_are_searched(lab: Lab, client: httpx.Client, dataset: str) -> None:
     for name in ("One", "Two", "Three"):
         add_model(lab, dataset, name=name)

@@ -447,11 +447,15 @@ def _asked(lab: Lab, job: str) -> ExplainParams:
 
 def test_what_is_no_image_is_not_sent(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
     page.goto("/live")
+    page.evaluate(
+        "() => { window.createImageBitmap = async () => { window.decoded = true; throw 0; }; }"
+    )
     page.click("#attack")
     expect(page.locator("#image-error")).to_have_text("Choose an image first.")
     for name, kind in (("notes.pdf", "application/pdf"), ("empty.png", "image/png")):
         page.evaluate(_GIVE, ["drop", name, kind, ""])
         expect(page.locator("#image-error")).to_contain_text(name)
+    assert not page.evaluate("window.decoded"), "its type and size are looked at first"
     page.evaluate(_GIVE, ["drop", "fake.png", "image/png", base64.b64encode(b"text").decode()])
     expect(page.locator("#image-error")).to_contain_text("“fake.png” is no image")
     expect(page.locator("#preview")).to_be_hidden()

@@ -28,7 +28,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from worker.attacks.norms import Ball, Norm, steepest
+from worker.attacks.norms import Ball, Norm, broadcast, steepest
 from worker.attacks.pgd import FirstBreak, Model, Watch
 
 LogitObjective = Callable[[Tensor, Tensor], Tensor]
@@ -254,8 +254,8 @@ def _remember(state: _State, value: Tensor, *, first: bool) -> None:
         return
     state.rises = state.rises + (value > state.value)
     better = value > state.best_value
-    state.best = torch.where(_broadcast(better), state.x_adv, state.best)
-    state.best_gradient = torch.where(_broadcast(better), state.gradient, state.best_gradient)
+    state.best = torch.where(broadcast(better), state.x_adv, state.best)
+    state.best_gradient = torch.where(broadcast(better), state.gradient, state.best_gradient)
     state.best_value = torch.where(better, value, state.best_value)
     state.value = value
 
@@ -266,22 +266,18 @@ def _adapt(state: _State, window: int) -> None:
         density, radius = _changed(state.best, state.ball.x), state.ball.radius
         back = density / state.density < SPARSER
         shrunk = torch.maximum(state.step_size / SHRINK, LEAST_STEP * radius)
-        state.step_size = torch.where(_broadcast(back), radius, shrunk)
+        state.step_size = torch.where(broadcast(back), radius, shrunk)
         state.share, state.density = density / math.prod(state.best.shape[1:]) / SHRINK, density
     else:
         stuck = ~state.halved & (state.best_at_check >= state.best_value)
         back = (state.rises <= ENOUGH_RISES * window) | stuck
-        state.step_size = torch.where(_broadcast(back), state.step_size / 2, state.step_size)
+        state.step_size = torch.where(broadcast(back), state.step_size / 2, state.step_size)
         state.halved, state.best_at_check = back, state.best_value
         state.rises = torch.zeros_like(state.rises)
-    state.x_adv = torch.where(_broadcast(back), state.best, state.x_adv)
-    state.gradient = torch.where(_broadcast(back), state.best_gradient, state.gradient)
+    state.x_adv = torch.where(broadcast(back), state.best, state.x_adv)
+    state.gradient = torch.where(broadcast(back), state.best_gradient, state.gradient)
 
 
 def _changed(x_adv: Tensor, x: Tensor) -> Tensor:
     """How many entries of each image differ, (M,), in the images' own precision."""
     return (x_adv != x).flatten(1).sum(dim=1).to(x.dtype)
-
-
-def _broadcast(numbers: Tensor) -> Tensor:
-    return numbers.view(-1, 1, 1, 1)  # (M,) -> (M, 1, 1, 1)

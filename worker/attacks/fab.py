@@ -17,7 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worker.attacks.norms import Budget, Norm, check_norm, length, per_image
+from worker.attacks.apgd import most_likely_wrong
+from worker.attacks.norms import Budget, Norm, broadcast, check_norm, length, per_image
 from worker.attacks.pgd import Model, check_batch
 
 OVERSHOOT, BACK, MOST_PULL = 1.05, 0.9, 0.1
@@ -69,7 +70,7 @@ def fab_targeted(
     with torch.no_grad():
         logits = model(best)
     standing = logits.argmax(dim=1) == y
-    classes = logits.argsort(dim=1, descending=True)[:, 1 : targets + 1]  # the first is y
+    classes = most_likely_wrong(logits, y, targets)
     while classes.shape[1] > 0:
         left = standing.nonzero().squeeze(1)  # (M,)
         if len(left) == 0:
@@ -100,7 +101,7 @@ def _nearest(
         here = _to_plane(x_i, w, difference, norm)
         start = _to_plane(x, w, difference + (w * (x - x_i)).sum(dim=(1, 2, 3)), norm)
         far, near = (length(d, norm).clamp(min=LEAST_LENGTH) for d in (start, here))
-        pull = _broadcast((near / (near + far)).clamp(max=MOST_PULL))
+        pull = broadcast((near / (near + far)).clamp(max=MOST_PULL))
         x_i = (1 - pull) * (x_i + OVERSHOOT * here) + pull * (x + OVERSHOOT * start)
         x_i = x_i.clamp(0, 1)
         with torch.no_grad():
@@ -108,9 +109,9 @@ def _nearest(
         delta = x_i - x
         size = length(delta, norm)
         nearer = broke & (size < distance)
-        best = torch.where(_broadcast(nearer), x_i, best)
+        best = torch.where(broadcast(nearer), x_i, best)
         distance = torch.where(nearer, size, distance)
-        x_i = torch.where(_broadcast(broke), x + BACK * delta, x_i)
+        x_i = torch.where(broadcast(broke), x + BACK * delta, x_i)
     return best, distance
 
 
@@ -131,16 +132,16 @@ def _to_plane(x: Tensor, w: Tensor, height: Tensor, norm: Norm) -> Tensor:
 
     Where the box does not reach the plane, all the way to its walls. `height` is (M,).
     """
-    direction = -w.sign() * _broadcast(height.sign())
+    direction = -w.sign() * broadcast(height.sign())
     # What the box leaves in that direction; none where w is zero.
     room = torch.where(direction > 0, 1 - x, x) * direction.abs()
     size, target = w.abs(), height.abs()
     if norm == "linf":
-        return direction * torch.minimum(room, _broadcast(_level(size, room, target)))
+        return direction * torch.minimum(room, broadcast(_level(size, room, target)))
     if norm == "l2":
         stop = (room / size).nan_to_num(posinf=0.0)
         level = _level(size.square(), stop, target)
-        return direction * size * torch.minimum(stop, _broadcast(level))
+        return direction * size * torch.minimum(stop, broadcast(level))
     return direction * _largest_first(size, room, target)
 
 
@@ -152,7 +153,7 @@ def _level(rate: Tensor, stop: Tensor, target: Tensor) -> Tensor:
     """
     level, full = torch.zeros_like(target), rate * stop
     while True:
-        running = stop > _broadcast(level)
+        running = stop > broadcast(level)
         rest = target - full.masked_fill(running, 0).sum(dim=(1, 2, 3))
         slope = (rate * running).sum(dim=(1, 2, 3))
         higher = torch.where(slope > 0, rest / slope, torch.inf)
@@ -168,7 +169,3 @@ def _largest_first(size: Tensor, room: Tensor, target: Tensor) -> Tensor:
     left = torch.cat([target[:, None], -most[:, :-1]], dim=1).cumsum(dim=1)  # before each entry
     moved = (torch.minimum(left.clamp(min=0), most) / falling).nan_to_num()
     return torch.zeros_like(moved).scatter(1, order, moved).view(size.shape)
-
-
-def _broadcast(numbers: Tensor) -> Tensor:
-    return numbers.view(-1, 1, 1, 1)  # (M,) -> (M, 1, 1, 1)

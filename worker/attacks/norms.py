@@ -61,7 +61,7 @@ def per_image(name: str, budget: Budget, x: Tensor) -> Tensor:
         numbers = x.new_full((len(x),), budget)
     if not valid:
         raise ValueError(f"{name} must be finite and not negative, not {budget}")
-    return _broadcast(numbers)
+    return broadcast(numbers)
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
@@ -77,7 +77,7 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
     scaled = gradient / torch.where(largest > 0, largest, 1.0)
     # At least 1, or 0 where the gradient is zero.
-    return scaled / _broadcast(length(scaled, "l2")).clamp(min=1)
+    return scaled / broadcast(length(scaled, "l2")).clamp(min=1)
 
 
 def project(delta: Tensor, eps: Tensor, norm: Norm) -> Tensor:
@@ -85,9 +85,9 @@ def project(delta: Tensor, eps: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return delta.clamp(-eps, eps)
     if norm == "l2":
-        lengths = _broadcast(length(delta, "l2"))
+        lengths = broadcast(length(delta, "l2"))
         return delta * torch.where(lengths > eps, eps / lengths, 1.0)
-    threshold = _broadcast(_soft_threshold(delta.abs().flatten(1), eps.flatten()))
+    threshold = broadcast(_soft_threshold(delta.abs().flatten(1), eps.flatten()))
     return delta.sign() * (delta.abs() - threshold).clamp(min=0)
 
 
@@ -103,14 +103,14 @@ def uniform_in_ball(x: Tensor, eps: Tensor, norm: Norm, generator: torch.Generat
         rest = rest.exponential_(generator=generator)
         signs = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         laplace = torch.where(signs < 0.5, -sizes, sizes)
-        return eps * laplace / _broadcast(rest + length(laplace, "l1"))
+        return eps * laplace / broadcast(rest + length(laplace, "l1"))
     if norm == "linf":
         noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return eps * (2 * noise - 1)
     noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     uniform = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
     dimensions = math.prod(x.shape[1:])
-    return eps * _broadcast(uniform.pow(1 / dimensions)) * steepest(noise, "l2")
+    return eps * broadcast(uniform.pow(1 / dimensions)) * steepest(noise, "l2")
 
 
 @dataclass(frozen=True)
@@ -155,5 +155,6 @@ def _soft_threshold(sizes: Tensor, eps: Tensor) -> Tensor:
     return theta.clamp(min=0)
 
 
-def _broadcast(numbers: Tensor) -> Tensor:
-    return numbers.view(-1, 1, 1, 1)  # (N,) -> (N, 1, 1, 1)
+def broadcast(numbers: Tensor) -> Tensor:
+    """A number an image, (N,), against images: (N, 1, 1, 1)."""
+    return numbers.view(-1, 1, 1, 1)

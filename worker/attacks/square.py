@@ -67,8 +67,11 @@ def square(
     rows = standing.nonzero().squeeze(1)
     if len(rows) == 0:
         return FirstBreak(x_adv, first_break)
-    run = _by_squares if norm == "linf" else _by_authors
-    found = run(model, x_adv[rows], y[rows], eps=eps, norm=norm, queries=queries, seed=seed)
+    images, labels = x_adv[rows], y[rows]
+    if norm == "linf":
+        found = _by_squares(model, images, labels, eps=eps, queries=queries, seed=seed)
+    else:
+        found = _by_authors(model, images, labels, eps=eps, norm=norm, queries=queries, seed=seed)
     x_adv[rows], first_break[rows] = found
     return FirstBreak(x_adv, first_break)
 
@@ -118,7 +121,7 @@ def side_of(query: int, height: int, width: int) -> int:
 
 @torch.no_grad()
 def _by_squares(
-    model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, queries: int, seed: int
+    model: Model, x: Tensor, y: Tensor, *, eps: float, queries: int, seed: int
 ) -> FirstBreak:
     """In Linf, of images that stand."""
     (channels, height, width), generator = x.shape[1:], torch.Generator().manual_seed(seed)

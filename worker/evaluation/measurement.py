@@ -74,8 +74,8 @@ class Measurement:
         sources: Sequence[Source],
         keep: Collection[int] = (),
     ) -> None:
-        """`keep`: the numbers of the images whose adversarial examples are kept."""
-        """Before the first chunk; `sources` are what transfer attacks."""
+        """Before the first chunk. `sources` are what transfer attacks; `keep` the numbers of the
+        images whose adversarial examples are kept."""
         self.target_model, self.params, self.classes = target_model, params, tuple(classes)
         self.how = steps_of(params.attack)
         self.lengths = lengths_of(params.attack, params.step_counts)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from app.contracts.events import LogLevel
 from app.contracts.params import ImportModelParams
 from app.errors import JobError
 from worker import registry
@@ -38,9 +37,11 @@ def brought(
     context: JobContext, params: ImportModelParams, dataset: Dataset, file: WeightsFile
 ) -> Brought:
     """The network that the file holds. Raises JobError."""
-    found = _found(context, params, _network(params, dataset, dataset.num_classes), file)
+    model = _network(params, dataset, dataset.num_classes)
+    found = _found(context, params, model, file)
     taken = outputs.mapped(params, dataset, found.outputs)
-    model = _network(params, dataset, max(2, found.outputs))
+    if model.num_classes != max(2, found.outputs):
+        model = _network(params, dataset, max(2, found.outputs))
     weights = file.read(found.names, model.state_dict())
     wrong = [name for name, value in weights.items() if not value.isfinite().all()]
     if wrong:
@@ -91,7 +92,7 @@ def _found(
         return match(model, file.shapes, within=file.within, same=file.same)
     except Mismatch as mismatch:
         for line in mismatch.lists():
-            context.log(line, LogLevel.WARNING)
+            context.warn(line)
         raise JobError(
             f"The weights do not fit {params.architecture}. {mismatch}.",
             hint=_advice(params.architecture, mismatch, file),

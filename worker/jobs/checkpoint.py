@@ -47,14 +47,12 @@ def choose(loaded: Any, wanted: str) -> Chosen | None:
     found = dict(_networks(loaded, 2, (), 0)) or dict(_networks(loaded, 0, (), 0))
     if not found:
         return None
-    keys, within = _named(found, wanted)
-    if keys is None:
-        keys = next(iter(found))
-        copies = {other for other, state in found.items() if _same(found[keys], state)}
-        if len(copies) < len(found):
-            raise SeveralNetworks(tuple(map(_shown, found)))
+    named, within = _named(found, wanted)
+    keys = next(iter(found)) if named is None else named
     entries = found[keys]
     copies = {other for other in found if other != keys and _same(entries, found[other])}
+    if named is None and len(copies) + 1 < len(found):
+        raise SeveralNetworks(tuple(map(_shown, found)))
     return Chosen(
         name=_shown(keys),
         entries=entries,

@@ -167,7 +167,7 @@ class _Shelf:
         return self._loaded[row.id]
 
     def mapped(self, row: ModelRow) -> Mapped | None:
-        """How the model's outputs are taken; the log says so."""
+        """How the model's outputs are taken where it is not one by one; None where it is."""
         theirs, ours = tuple(row.card["classes"]), self._dataset.class_names
         order = places(ours, theirs)
         if theirs == ours or order is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,10 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from app.contracts.events import LogLevel
 from app.contracts.params import ImportParams, Source
 from app.contracts.results import DatasetReport, DatasetWarning, ImportResult, LeftOut
 from app.errors import JobError
@@ -37,6 +32,7 @@ from worker.data import (
 )
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.unpacked import unpack
+from worker.pictures import png
 from worker.registry import id_within
 
 
@@ -61,7 +57,7 @@ def run(context: JobContext, params: ImportParams) -> Outcome:
         remove(folder)
         raise
     for warning in found.report.warnings:
-        context.log(warning.text, LogLevel.WARNING)
+        context.warn(warning.text)
     if params.preview:
         return Outcome(ImportResult(dataset=None, report=found.report, examples=found.examples))
     row = DatasetRow(
@@ -104,7 +100,7 @@ def _unpack(context: JobContext, params: ImportParams, folder: Path) -> _Found:
         context.log(f"Left out: {reason} ({count:,}).")
     checksum = "" if params.preview else load_dataset(folder).checksum
     report = _of_archive(found, params.image_size, checksum)
-    return _Found(report, tuple(map(_png, found.examples)) if params.preview else ())
+    return _Found(report, tuple(map(png, found.examples)) if params.preview else ())
 
 
 def _of_archive(found: ImportReport, image_size: int, checksum: str) -> DatasetReport:
@@ -128,12 +124,6 @@ def _of_archive(found: ImportReport, image_size: int, checksum: str) -> DatasetR
 
 def _warning(found: Weakness) -> DatasetWarning:
     return DatasetWarning(kind=found.kind, text=found.text, count=found.count)
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _draw(context: JobContext, params: ImportParams, folder: Path) -> _Found:

@@ -12,7 +12,6 @@ from pathlib import Path, PurePath
 import torch
 from torch import Tensor
 
-from app.contracts.events import LogLevel
 from app.contracts.params import ImportModelParams
 from app.contracts.results import (
     Accuracy,
@@ -91,7 +90,7 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         stored.unlink(missing_ok=True)
         raise
     for doubt in doubts:
-        context.log(doubt, LogLevel.WARNING)
+        context.warn(doubt)
     context.progress(3, 3, "registered")
     return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
 

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.contracts.classes import natural, places
+from app.contracts.classes import places
 from app.contracts.params import ImportModelParams
 from app.contracts.results import Accuracy
 from app.contracts.words import percent
 from app.errors import JobError
 from worker.data import Dataset
+from worker.data.names import natural_key
 
 _IMAGENET = 1000
 _GAIN, _GOOD = 0.1, 0.5
@@ -156,7 +157,10 @@ def better_order(guesses: Tensor, labels: Tensor, classes: Sequence[str]) -> Bet
     if then.low <= max(good, now.high) or then.value < now.value + _GAIN:
         return None
     best = tuple(classes[k] for k in meant)
-    for name, key in (("sorted as bytes are, capitals first", str), ("sorted by number", natural)):
+    for name, key in (
+        ("sorted as bytes are, capitals first", str),
+        ("sorted by number", natural_key),
+    ):
         order = sorted(classes, key=key)
         hits = sum(int(met[i, list(classes).index(of)]) for i, of in enumerate(order))
         if Accuracy.of(hits, n).high >= then.value:

@@ -78,8 +78,11 @@ class Classifier(nn.Module):
 
     def outputs(self, x: Tensor) -> Outputs:
         """Features, embedding and logits of images x in [0, 1], (N, 3, H, W)."""
-        normalised = (x - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
-        return self.read_out(self.body(normalised))
+        return self.read_out(self.body(self.normalised(x)))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Images in [0, 1] by the mean and standard deviation of the training images' colours."""
+        return (x - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
 
     def read_out(self, features: Tensor) -> Outputs:
         """Embedding and logits that follow from a feature map (N, C, H, W).

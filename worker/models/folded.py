@@ -76,13 +76,20 @@ class Folded(NamedTuple):
 
     def _through(self, x: Tensor, meet: Callable[[Tensor], None]) -> Outputs:
         """`meet` is handed what each block's convolutions take in."""
-        seen = self.start(((x - self.mean) / self.std).to(self.start.weight.dtype))
+        seen = self.start(self.normalised(x))
         for block in self.blocks:
             activated = block.activated(seen)
             meet(activated)
             seen = block(seen, activated)
-        features = F.relu(seen if self.end is None else self.end(seen))  # (N, C, h, w)
-        return self.read_out(features, x.dtype)
+        return self.read_out(self.ended(seen), x.dtype)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """What the first convolution takes in, of images in [0, 1]."""
+        return ((x - self.mean) / self.std).to(self.start.weight.dtype)
+
+    def ended(self, seen: Tensor) -> Tensor:
+        """The last feature map (N, C, h, w), of what the last block gives."""
+        return F.relu(seen if self.end is None else self.end(seen))
 
     def read_out(self, features: Tensor, dtype: torch.dtype) -> Outputs:
         """Embedding and logits, in the given type, of the last feature map (N, C, h, w)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -143,9 +143,11 @@ def match(
     for name in rest:
         if not name.startswith(copies):
             (left_out if naming.leaves_out(name) else unexpected).append(name)
-    free = {name for name in state if name in _NORMALISATION or name.endswith(_OPTIONAL)}
-    there = found.keys() | free
-    missing = [naming.of.get(ours, ours) for ours in state if ours not in there]
+    missing = [
+        naming.of.get(ours, ours)
+        for ours in state
+        if ours not in found and not _may_be_missing(ours)
+    ]
     wrong = [
         f"{shown(theirs)} is {_size(shapes[theirs])}, not {_size(state[ours])}"
         for ours, theirs in found.items()
@@ -176,12 +178,11 @@ class _Naming:
     ) -> None:
         self.of, self._shapes, self._unused = of, shapes, unused
         self._within = f"{within}." if within else ""
-        needed = {
-            theirs
-            for ours, theirs in of.items()
-            if ours not in _NORMALISATION and not ours.endswith(_OPTIONAL)
-        }
-        reach = Counter(begin for name in shapes for begin, rest in _splits(name) if rest in needed)
+        needed = {theirs for ours, theirs in of.items() if not _may_be_missing(ours)}
+        pieces = 1 + max(name.count(".") for name in needed)
+        reach = Counter(
+            begin for name in shapes for begin, rest in _ends(name, pieces) if rest in needed
+        )
         counts = {begin: n for begin, n in reach.items() if begin.startswith(self._within)}
         self._whole = sorted((b for b, n in counts.items() if n == len(needed)), key=len)
         best = max(counts.values(), default=0)
@@ -210,6 +211,20 @@ class _Naming:
         if not name.startswith(self._within) or _LEFT_OUT.fullmatch(name):
             return True
         return any(rest.startswith(self._unused) for _, rest in _splits(name))
+
+
+def _may_be_missing(ours: str) -> bool:
+    return ours in _NORMALISATION or ours.endswith(_OPTIONAL)
+
+
+def _ends(name: str, pieces: int) -> Iterator[tuple[str, str]]:
+    """A name in two at its last dots: ends of up to so many pieces, and what stands before them."""
+    at = len(name)
+    for _ in range(pieces):
+        at = name.rfind(".", 0, at)
+        yield name[: at + 1], name[at + 1 :]
+        if at < 0:
+            return
 
 
 def _splits(name: str) -> Iterable[tuple[str, str]]:

@@ -130,13 +130,12 @@ class Memory:
         self._passing(pixels)
         folded, (height, width) = self._folded, pixels.shape[2:]
         self._rows, self._changes = rows, list[_Change]()
-        normalised = ((pixels - folded.mean) / folded.std).to(folded.start.weight.dtype)
-        change = _Change((_Span(top, top + height), _Span(left, left + width)), normalised)
+        window = _Span(top, top + height), _Span(left, left + width)
+        change = _Change(window, folded.normalised(pixels))
         seen = self._convolved(folded.start, self._meet(change, folded.start.padding), change)
         for block in folded.blocks:
             seen = self._through(block, seen)
-        end = F.relu(seen.content if folded.end is None else folded.end(seen.content))
-        features = seen._replace(content=end)
+        features = seen._replace(content=folded.ended(seen.content))
         last = self._meet(features, (0, 0))
         whole = last.after(features, rows, (_Span(0, last.size[0]), _Span(0, last.size[1])))
         return folded.read_out(whole, pixels.dtype).logits

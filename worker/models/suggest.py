@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.models.build import build
-from worker.models.matching import Mismatch, Named, Shape, match
+from worker.models.matching import Named, Shape, match
 from worker.models.resnet import DEPTHS as RESNETS
 from worker.models.timm_models import size_of, timm_network
 from worker.models.vgg import DEPTHS as VGGS
@@ -66,7 +66,7 @@ def fitting(shapes: Mapping[str, Shape], within: str = "") -> Fitting | None:
     """
     for architecture in _candidates(shapes):
         # A network on the meta device has names and shapes, and takes no memory and no time.
-        with suppress(Mismatch, ValueError), torch.device("meta"):
+        with suppress(ValueError), torch.device("meta"):
             outline = _outline(architecture)
             match(outline, shapes, within=within, same=lambda name, other: True)
             return Fitting(architecture, getattr(outline, "image_size", None))
@@ -112,12 +112,13 @@ def _candidates(shapes: Mapping[str, Shape]) -> Iterator[str]:
 
 
 def _wide(shapes: Mapping[str, Shape]) -> Iterator[str]:
-    published = [found for name in shapes if (found := _WIDE.fullmatch(name))]
+    published = [found for name in shapes if shapes[name] and (found := _WIDE.fullmatch(name))]
     if published:
         blocks = 1 + max(int(found[3]) for found in published)
         width = shapes[published[0][0]][0] // 16
         kind = "dm-wrn" if published[0][2].startswith("layer") else "wrn"
         yield f"{kind}-{6 * blocks + 4}-{width}"
-    own = [found for name in shapes if (found := _OWN.fullmatch(name))]
+    own = [found for name in shapes if shapes[name] and (found := _OWN.fullmatch(name))]
     if own:
-        yield f"wrn-{2 * len(own) + 4}-{shapes[own[0][0]][0] // 16}"
+        blocks = max(int(found[2]) for found in own)  # the stem is 0
+        yield f"wrn-{2 * blocks + 4}-{shapes[own[0][0]][0] // 16}"

@@ -96,8 +96,7 @@ class _ClassTokenClassifier(TimmClassifier):
     attends = True
 
     def outputs(self, x: Tensor) -> Outputs:
-        normalised = (x - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
-        return self._of(*self.body(normalised))
+        return self._of(*self.body(self.normalised(x)))
 
     def read_again(self, features: Tensor, beside: Tensor | None) -> Outputs:
         """The last block again, with the class token's attention as it is given."""

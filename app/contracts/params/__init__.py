@@ -27,8 +27,6 @@ from app.contracts.params.base import (
     Name,
     Params,
     Seed,
-    invalid,
-    message_of,
     parameter,
 )
 from app.contracts.params.datasets import ClassOrder, ImportParams, NameEncoding, Source
@@ -104,8 +102,6 @@ __all__ = [
     "TrainParams",
     "TrainingPreset",
     "family",
-    "invalid",
-    "message_of",
     "parameter",
     "training_preset",
 ]

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Self
 from pydantic import JsonValue, ValidationError, model_validator
 
 from app.contracts.attacks import Method
+from app.contracts.complaints import invalid, message_of
 from app.contracts.params.attacks import Attack
-from app.contracts.params.base import Name, Params, Seed, invalid, message_of, parameter
+from app.contracts.params.base import Name, Params, Seed, parameter
 from app.contracts.params.designs import Design
 from app.contracts.params.evaluation import EvaluateParams
 from app.contracts.params.training import TrainParams

@@ -8,7 +8,8 @@ from typing import Self
 from pydantic import model_validator
 
 from app.contracts.attacks import ITERATIVE, Goal, Method, Norm
-from app.contracts.params.base import Finite, Params, invalid, parameter
+from app.contracts.complaints import invalid
+from app.contracts.params.base import Finite, Params, parameter
 from app.contracts.units import format_255, from_255
 
 MAX_LINF = from_255(64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
-from pydantic_core import PydanticCustomError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 
 def printable(value: str) -> str:
@@ -78,16 +78,6 @@ def parameter(
         extra["x-default-by"] = {"field": default.field, "values": dict(default.values)}
     extra |= {_LIMITS[name]: limit for name, limit in bounds.items() if name in _LIMITS}
     return Field(title=title, description=help, json_schema_extra=extra, **source, **bounds)
-
-
-def invalid(field: str, message: str) -> PydanticCustomError:
-    """The error of a rule that spans several fields; it names the one to change."""
-    return PydanticCustomError("invalid", "{message}", {"field": field, "message": message})
-
-
-def message_of(error: Mapping[str, Any]) -> str:
-    """What one of pydantic's errors says, without the name that it gives to a ValueError."""
-    return str(error["msg"]).removeprefix("Value error, ")
 
 
 class Params(BaseModel):

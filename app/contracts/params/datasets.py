@@ -6,8 +6,9 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from app.contracts.complaints import invalid
 from app.contracts.options import Option, Record
-from app.contracts.params.base import Id, Name, Params, Seed, invalid, parameter
+from app.contracts.params.base import Id, Name, Params, Seed, parameter
 
 
 class Source(Option):

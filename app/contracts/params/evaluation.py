@@ -7,8 +7,9 @@ from typing import Self
 from pydantic import model_validator
 
 from app.contracts.attacks import Goal, Method
+from app.contracts.complaints import invalid
 from app.contracts.params.attacks import LIMITS, Attack, within_norm
-from app.contracts.params.base import Finite, Id, Params, Seed, invalid, parameter
+from app.contracts.params.base import Finite, Id, Params, Seed, parameter
 from app.contracts.units import Intensity, from_255
 
 

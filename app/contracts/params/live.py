@@ -8,8 +8,9 @@ from typing import Self
 from pydantic import model_validator
 
 from app.contracts.attacks import Norm
+from app.contracts.complaints import invalid
 from app.contracts.params.attacks import LIMITS, MAX_OF, Attack, within_norm
-from app.contracts.params.base import Id, Params, Seed, invalid, parameter
+from app.contracts.params.base import Id, Params, Seed, parameter
 from app.contracts.units import Intensity, from_255
 
 LIVE_LEVELS = 17

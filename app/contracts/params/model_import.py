@@ -6,13 +6,13 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from app.contracts.complaints import invalid
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.base import (
     Finite,
     Id,
     Name,
     Params,
-    invalid,
     parameter,
     printable,
 )

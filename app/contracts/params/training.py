@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
+from app.contracts.complaints import invalid
 from app.contracts.options import Option, Record, in_a_row
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.attacks import MAX_LINF
@@ -17,7 +18,6 @@ from app.contracts.params.base import (
     Name,
     Params,
     Seed,
-    invalid,
     parameter,
 )
 from app.contracts.recipes import Recipe, RecipeRecord

@@ -56,6 +56,11 @@ class DatasetReport(Result):
     has_masks: bool = False
     checksum: str
 
+    @property
+    def files_left_out(self) -> int:
+        """How many files are not in the dataset; of older imports, how many images."""
+        return sum(one.count for one in self.left_out) if self.left_out else self.skipped
+
 
 class ImportResult(Result):
     """The dataset of an import, or what a preview would have imported."""

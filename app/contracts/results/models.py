@@ -6,8 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from app.contracts.params import Method, Precision, Recipe, TrainParams
+from app.contracts.attacks import Goal, Method, Norm
+from app.contracts.params import Precision, Recipe, TrainParams
 from app.contracts.results.base import Accuracy, Environment, Lineage, Result
+
+_LONGEST_FIRST = sorted(Method, key=lambda method: len(method.record.title), reverse=True)
+"""By their titles: `CW-L2-100` is no CW."""
 
 
 class TestAccuracy(Result):
@@ -28,8 +32,9 @@ class TestAccuracy(Result):
         """Cards that were written before there was a field for it name it in `measure` alone."""
         if not isinstance(value, dict) or "method" in value:
             return value
-        titles = {method.record.title: method for method in Method}
-        return {**value, "method": titles.get(str(value.get("measure")).partition("-")[0])}
+        measure = str(value.get("measure"))
+        named = (m for m in _LONGEST_FIRST if f"{measure}-".startswith(f"{m.record.title}-"))
+        return {**value, "method": next(named, None)}
 
 
 def _as_far_as_read(value: Any, read: ValidatorFunctionWrapHandler) -> TrainParams | None:
@@ -75,6 +80,15 @@ class ModelCard(Result):
     def recipe(self) -> Recipe | None:
         """How it was trained; None where that is not known."""
         return None if self.params is None else self.params.recipe
+
+    @property
+    def trained_for(self) -> tuple[Norm, float, Goal] | None:
+        """Norm, budget and goal of the attacks that it learned to withstand; None for a clean
+        model, and where that is not known.
+        """
+        if self.params is None or not self.params.recipe.is_robust:
+            return None
+        return Norm.LINF, self.params.epsilon, Goal.UNTARGETED
 
 
 class TrainResult(Result):

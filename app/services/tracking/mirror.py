@@ -26,8 +26,11 @@ _FIRST_S, _MOST_S = 5.0, 300.0
 class Tracker(Protocol):
     name: str
 
+    def has(self, job_id: str) -> bool:
+        """Whether a whole record of a job is there. Raises where it cannot be asked."""
+
     def keep(self, record: Record) -> None:
-        """Write a record, at most once however often it is told. Raises where it cannot."""
+        """Write a record that is not there, or not whole. Raises where it cannot."""
 
     def close(self) -> None: ...
 
@@ -94,7 +97,7 @@ class Mirror:
     def _tell(self, job_id: str) -> None:
         self._refused[job_id] += 1
         job = job_queries.get(self._lab.database, job_id)
-        if job is not None:
+        if job is not None and not self._tracker.has(job_id):
             self._tracker.keep(record(self._lab, job))
         self._told.add(job_id)
         del self._refused[job_id]

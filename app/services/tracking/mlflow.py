@@ -34,7 +34,7 @@ _ANSWER_S = 30.0
 
 
 class Mlflow:
-    """One server. `keep` raises httpx.HTTPError, and KeyError where it is no MLflow."""
+    """One server. Raises httpx.HTTPError, and KeyError where it is no MLflow."""
 
     name = "MLflow"
 
@@ -42,15 +42,16 @@ class Mlflow:
         self._http = httpx.Client(base_url=f"{url.rstrip('/')}/{_API}", timeout=_ANSWER_S)
         self._experiment = experiment
 
+    def has(self, job_id: str) -> bool:
+        """Whether the server has a run of the job that was ended."""
+        found = self._found(self._experiment_id(), job_id)
+        return found is not None and found["status"] != "RUNNING"
+
     def keep(self, record: Record) -> None:
-        """Write a record, unless the server has it already."""
+        """Write a record as a run, or to its run that is still open."""
         experiment = self._experiment_id()
-        wanted = f"tags.`lab.job` = '{record.id}'"
-        found = self._post("runs/search", experiment_ids=[experiment], filter=wanted)
-        runs = found.get("runs", [])
-        if runs and runs[0]["info"]["status"] != "RUNNING":
-            return
-        run = runs[0]["info"]["run_id"] if runs else self._created(experiment, record)
+        found = self._found(experiment, record.id)
+        run = self._created(experiment, record) if found is None else found["run_id"]
         params = [
             {"key": _key(name), "value": value[:500]} for name, value in record.params.items()
         ]
@@ -71,6 +72,12 @@ class Mlflow:
             return str(self._post("experiments/create", name=self._experiment)["experiment_id"])
         answer.raise_for_status()
         return str(answer.json()["experiment"]["experiment_id"])
+
+    def _found(self, experiment: str, job_id: str) -> dict[str, Any] | None:
+        """What the server says of a job's run; None where it has none."""
+        wanted = f"tags.`lab.job` = '{job_id}'"
+        found = self._post("runs/search", experiment_ids=[experiment], filter=wanted)
+        return next((run["info"] for run in found.get("runs", [])), None)
 
     def _created(self, experiment: str, record: Record) -> str:
         created = self._post(

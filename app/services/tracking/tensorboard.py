@@ -12,18 +12,20 @@ from app.services.tracking.record import Record
 
 
 class TensorBoard:
-    """One folder of runs. `keep` raises OSError."""
+    """One folder of runs. Raises OSError."""
 
     name = "TensorBoard"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def has(self, job_id: str) -> bool:
+        """Whether there is a folder of the job, by whatever name it had then."""
+        return any(self._folder.glob(file_name("", "*", job_id, "")))
+
     def keep(self, record: Record) -> None:
-        """Write a record, unless its folder is there already."""
+        """Write a record into a folder of its own."""
         run = self._folder / file_name(record.name, "job", record.id, "")
-        if run.exists():
-            return
         partial = run.with_name(f".{run.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
         with SummaryWriter(str(partial)) as writer:

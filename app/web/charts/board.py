@@ -6,7 +6,7 @@ it, so their robust accuracy is an upper bound; crosses are invalid by their ver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.contracts.board import Board, Entry
 from app.contracts.results import Accuracy, Light
@@ -29,9 +29,9 @@ _IN_LEGEND = 9
 """Models beyond so many share colours: then who points at a mark is told its name."""
 
 
-def figures(board: Board) -> dict[str, Figure]:
-    """`board`, and `curves` where there are any."""
-    drawn = {"board": clean_against_robust(board), "curves": curves(board)}
+def figures(board: Board, hues: Mapping[str, str]) -> dict[str, Figure]:
+    """`board`, and `curves` where there are any, in the hues that `hues` gives the models."""
+    drawn = {"board": clean_against_robust(board, hues), "curves": curves(board, hues)}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -41,7 +41,7 @@ def hues(board: Board) -> dict[str, str]:
     return palette.colours([entry.model for entry in board.entries], recipes)
 
 
-def clean_against_robust(board: Board) -> Figure | None:
+def clean_against_robust(board: Board, hues: Mapping[str, str]) -> Figure | None:
     """A mark a model, with both intervals. None where no robust accuracy is known."""
     by_model: dict[str, list[Entry]] = {}
     for entry in board.entries:
@@ -49,9 +49,8 @@ def clean_against_robust(board: Board) -> Figure | None:
             by_model.setdefault(entry.model, []).append(entry)
     if not by_model:
         return None
-    of = hues(board)
     told = {"showlegend": len(by_model) <= _IN_LEGEND}
-    traces = [_marks(entries, of[model]) | told for model, entries in by_model.items()]
+    traces = [_marks(entries, hues[model]) | told for model, entries in by_model.items()]
     ends = _ends(board)
     return figure(
         [*traces, *_reported(board, ends)],
@@ -123,13 +122,13 @@ def _reported(board: Board, ends: tuple[float, float]) -> list[Figure]:
     return drawn
 
 
-def curves(board: Board) -> Figure | None:
+def curves(board: Board, hues: Mapping[str, str]) -> Figure | None:
     """Accuracy against the budget under each evaluation's first attack, with intervals."""
-    condition, of, traces, budgets = board.condition, hues(board), [], set()
+    condition, traces, budgets = board.condition, [], set()
     for number, entry in enumerate(each for each in board.entries if each.curve):
         xs = [budget_scale(condition.norm, point.x) for point in entry.curve]
         shares = [point.accuracy for point in entry.curve]
-        hue, group = of[entry.model], f"{entry.model}-{entry.job}"
+        hue, group = hues[entry.model], f"{entry.model}-{entry.job}"
         lows, highs = [a.low for a in shares], [a.high for a in shares]
         traces.append(band(xs, lows, highs, hue, group))
         drawn = line(xs, [a.value for a in shares], entry.name, hue, dash="dash")

@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.contracts.params import Params, message_of
+from app.contracts.complaints import message_of
+from app.contracts.params import Params
 from app.errors import InvalidInput
 from app.web.forms.pairs import joined, read_pairs, typed_pairs
 from app.web.forms.specs import Spec, specs, typed

@@ -149,20 +149,21 @@ def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -
 
 
 def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
-    """The recipes of the paper's own ablation; for a teacher the most accurate clean model that the
-    lab has images for, its own before those that came with it.
+    """The recipes of the paper's own ablation; for a teacher the most accurate clean model of whose
+    classes, in their order, the lab has training images, its own before those that came with it.
     """
     found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
     best_first = models.teachers(lab, limit=_TEACHERS)
-    pairs = ((view, datasets.fitting(lab, view.card)) for view in best_first)
-    teacher, dataset = next((pair for pair in pairs if pair[1] is not None), (None, None))
-    if teacher is None or dataset is None:
-        return found
-    return found | {
-        "training.teacher": (teacher.id,),
-        "training.architecture": (teacher.card.architecture,),
-        "training.dataset": (dataset.id,),
-    }
+    for teacher in best_first:
+        dataset = datasets.fitting(lab, teacher.card)
+        report = None if dataset is None else dataset.report
+        if dataset and report and report.train_images and report.classes == teacher.card.classes:
+            return found | {
+                "training.teacher": (teacher.id,),
+                "training.architecture": (teacher.card.architecture,),
+                "training.dataset": (dataset.id,),
+            }
+    return found
 
 
 def _plan(lab: Lab, entries: Entries) -> AblationPlanContext:

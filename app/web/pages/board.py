@@ -60,7 +60,7 @@ def board(
         filters=() if chosen is None else _filters(held, chosen, of),
         every=every,
         identities={model: identity(hue) for model, hue in hues.items()},
-        figures={} if found is None else board_charts.figures(found),
+        figures={} if found is None else board_charts.figures(found, hues),
     )
     return render(request, context)
 

@@ -103,9 +103,9 @@ class EvaluationView:
     short: Headlines
     """What it begins with."""
     doubts: tuple[Doubt, ...]
+    """What speaks against it, over all models, the worst first."""
     mend_all: Mend | None
     """What mends several of them at once."""
-    """What speaks against it, over all models, the worst first."""
     gallery: GalleryView | None
     """None where no images were kept."""
     models: tuple[MeasuredModel, ...]

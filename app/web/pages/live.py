@@ -52,7 +52,7 @@ class LiveContext(Context):
     fields: dict[str, FieldView]
     """Made from `ExplainParams`, by name."""
     ready: bool
-    """Whether there is a model to attack."""
+    """Whether there is a model to attack, or may be beside those that were searched."""
     more_models: bool
     """Whether the lab has models that only a search finds."""
     examples: tuple[Picture, ...]
@@ -95,16 +95,18 @@ def live(
     wished, search = asked(entries, "models")
     there = models.by_id(lab, wished) if wished else {}
     chosen = [model for model in wished if model in there]
-    chosen = chosen or [view.id for view in pairs.likely_pair(lab)]
+    if not chosen and not search:  # a search keeps what is chosen in the page that asks
+        chosen = [view.id for view in pairs.likely_pair(lab)]
     known = known_models(lab, (*wished, *chosen), search)
     views = {view.id: view for view in known.views}
+    chosen = chosen or [view.id for view in known.views[:1]]
     form = form_of(
         ExplainParams, entries=entries, offers={"models": known.offer}, without=("upload",)
     )
     lists = list(dict.fromkeys(view.card.classes for view in known.views))
     context = LiveContext(
         fields={field.spec.name: field for field in form.fields},
-        ready=bool(views),
+        ready=bool(views or search),
         more_models=known.more,
         examples=showcase.examples(lab),
         samples=_samples(datasets.newest(lab), lists),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.contracts.params import Norm
 from app.contracts.results import Check, Light
-from app.contracts.words import attack, percent, points, threat_model
+from app.contracts.words import attack, counted, percent, points, threat_model
 from worker.evaluation.verdict.checks import (
     NONE_RIGHT,
     check,
@@ -60,7 +60,7 @@ _MISLED = {
 def _too_short(facts: Facts) -> dict[str, str]:
     """The nearest cause where the main attack's steps do not add up to a way through the ball."""
     attack = facts.attack
-    steps = "1 step" if attack.steps == 1 else f"{attack.steps} steps"
+    steps = counted(attack.steps, "step")
     said = (
         f"{steps} of {attack.relative_step:g} ε cannot cross the ball, one long step can: FGSM is "
         "ahead because the main attack ends early, which says nothing about gradients. Give it "
