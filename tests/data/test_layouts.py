@@ -754,6 +754,18 @@ def test_emnist_as_it_is_distributed(tmp_path: Path) -> None:
     assert sizes(dataset) == (20, 0, 10)
 
 
+def test_two_idx_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    images = idx(np.stack([pixels(n, 28, 28)[..., 0] for n in range(6)]))
+    labels = idx(np.arange(6) % 3)
+    files = {
+        f"{part}/{name}": data
+        for part in ("train", "test")
+        for name, data in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels))
+    }
+    with pytest.raises(DatasetError, match="Several files are called images-idx3-ubyte"):
+        import_files(tmp_path, files)
+
+
 @pytest.mark.parametrize("style", ["medmnist", "keras"])
 def test_arrays_of_numpy(tmp_path: Path, style: str) -> None:
     arrays = {}

@@ -194,6 +194,10 @@ def _idx(files: Files) -> _Unpacked:
     arrays: dict[str, Any] = {}
     part_of: dict[str, int] = {}
     for name, part, path in sorted(files):
+        if name in arrays:
+            raise Refused(
+                f"Several files are called {name}.", "Name them as MNIST does: train-… and t10k-… ."
+            )
         data = path.read_bytes()
         packed = data[:2] == b"\x1f\x8b"
         arrays[name] = _idx_array(gzip.decompress(data) if packed else data)
