@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+from pydantic import TypeAdapter
+
 from app.contracts.attacks import Method
-from app.contracts.recipes import ROBUST, TEACHERS
-from app.contracts.views import ModelView
-from app.services import models
+from app.contracts.recipes import ROBUST, TEACHERS, Recipe
+from app.contracts.results import TestAccuracy
 from app.services.lab import Lab
 from app.store import catalogue
+from app.store.tables import ModelRow
 
+_GUIDED = frozenset(recipe for recipe in Recipe if recipe.needs_teacher)
+_FIGURES: TypeAdapter[tuple[TestAccuracy, ...]] = TypeAdapter(tuple[TestAccuracy, ...])
 _LOOKED_AT = 100
 
 
-def likely_pair(lab: Lab) -> tuple[ModelView, ...]:
-    """A teacher and the student that withstood AutoAttack best, by what their cards say.
+def likely_pair(lab: Lab) -> tuple[str, ...]:
+    """The ids of a teacher and of the student that withstood AutoAttack best, by what their cards
+    say.
 
     Students that learned where to look go before those that never had a teacher: where both look
     is what the page compares. Where no card has that figure, the newest student. Models of a
     training's last epoch and those of unknown recipe are never chosen; without any student the
     newest clean model stands alone.
     """
-    students = _best(lab, ROBUST)
+    students = catalogue.best_epochs(lab.database, ROBUST, limit=_LOOKED_AT)
     if not students:
-        return tuple(_best(lab, TEACHERS)[:1])
+        alone = catalogue.best_epochs(lab.database, TEACHERS, limit=1)
+        return tuple(row.id for row in alone)
     # Of equal ones those of this lab go first, and among them the newest.
-    guided = [view for view in students if view.card.recipe and view.card.recipe.needs_teacher]
+    guided = [row for row in students if row.recipe in _GUIDED]
     student = max(
-        guided or students, key=lambda view: (_withstood(view), view.card.origin != "shipped")
+        guided or students, key=lambda row: (_withstood(row), row.card.get("origin") != "shipped")
     )
-    named = "" if student.card.teacher is None else student.card.teacher.id
-    fitting = [
-        view
-        for view in _best(lab, TEACHERS, size=student.card.image_size, first=named)
-        if view.card.classes == student.card.classes
-    ]
-    return (*fitting[:1], student)
+    named = (student.card.get("teacher") or {"id": ""})["id"]
+    teachers = catalogue.best_epochs(
+        lab.database, TEACHERS,
+        image_size=student.card["image_size"], first=named, limit=_LOOKED_AT,
+    )  # fmt: skip
+    fitting = (row.id for row in teachers if row.card["classes"] == student.card["classes"])
+    return (*islice(fitting, 1), student.id)
 
 
-def _best(
-    lab: Lab, recipes: tuple[str, ...], *, size: int | None = None, first: str = ""
-) -> list[ModelView]:
-    rows = catalogue.best_epochs(
-        lab.database, recipes, image_size=size, first=first, limit=_LOOKED_AT
-    )
-    return models.views(lab, rows)
-
-
-def _withstood(view: ModelView) -> float:
+def _withstood(row: ModelRow) -> float:
     """Accuracy under AutoAttack, -1 where it was not measured."""
-    measured = [one.accuracy.value for one in view.card.test if one.method is Method.AUTOATTACK]
-    return max(measured, default=-1.0)
+    figures = _FIGURES.validate_python(row.card.get("test", ()))
+    return max((f.accuracy.value for f in figures if f.method is Method.AUTOATTACK), default=-1.0)

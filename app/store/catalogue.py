@@ -158,17 +158,18 @@ def best_epochs(
     limit: int,
 ) -> list[ModelRow]:
     """Best epochs of trainings with these recipes, of those on the list: the one of the id `first`,
-    then those whose cards have test figures, then the newest.
+    then those that came with the lab, whose cards have test figures, then the newest.
     """
     kept = [is_best, ModelRow.recipe.in_(recipes), *marks.on_shelf(ModelRow, Shelf.LIST)]
     if image_size is not None:
         kept.append(ModelRow.card["image_size"].as_integer() == image_size)
-    tested = ModelRow.card[("test", 0, "measure")].as_string().is_not(None)
-    newest = (ModelRow.created_at.desc(), ModelRow.id.desc())
     query = select(ModelRow).where(*kept)
-    query = query.order_by((ModelRow.id == first).desc(), tested.desc(), *newest)
+    query = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit)
+    # One after the other: to sort by what a card says, every card of the lab would be read.
+    ranks = (ModelRow.id == first, ModelRow.job_id.is_(None), ModelRow.job_id.is_not(None))
     with database.reading() as session:
-        return list(session.scalars(query.limit(limit)))
+        found = {row.id: row for rank in ranks for row in session.scalars(query.where(rank))}
+    return list(found.values())[:limit]
 
 
 def model(database: Database, model_id: str, *, deleted: bool = False) -> ModelRow | None:

@@ -96,7 +96,7 @@ def live(
     there = models.by_id(lab, wished) if wished else {}
     chosen = [model for model in wished if model in there]
     if not chosen and not search:  # a search keeps what is chosen in the page that asks
-        chosen = [view.id for view in pairs.likely_pair(lab)]
+        chosen = list(pairs.likely_pair(lab))
     known = known_models(lab, (*wished, *chosen), search)
     views = {view.id: view for view in known.views}
     chosen = chosen or [view.id for view in known.views[:1]]
