@@ -26,7 +26,7 @@ from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
 from app.services import announcing, evaluations
 from app.services.lab import Lab
-from app.services.upkeep import reconcile
+from app.services.upkeep import reconcile, sweep
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import BESIDE, VERSION, Settings
 from app.settings import settings as environment
@@ -34,6 +34,7 @@ from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
 _RECONCILE_EVERY_S = 2.0
+_SWEEP_EVERY_S = 3600.0
 _DESCRIPTORS = 16_384
 _LARGE_PAGE = 2**14
 """Bytes from which a page is worth the time that compressing takes."""
@@ -48,6 +49,15 @@ async def _reconcile_for_ever(lab: Lab) -> None:
         except Exception:
             _LOG.exception("The reconciler failed; it tries again.")
         await asyncio.sleep(_RECONCILE_EVERY_S)
+
+
+async def _sweep_for_ever(lab: Lab) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(sweep, lab)
+        except Exception:
+            _LOG.exception("Files that no row names were not removed; the next hour tries again.")
+        await asyncio.sleep(_SWEEP_EVERY_S)
 
 
 async def _sum_up_what_is_old(lab: Lab) -> None:
@@ -105,7 +115,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     assert lab.settings.redis_url is not None
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
-    always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
+    always = [_reconcile_for_ever(lab), _sweep_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
     if lab.settings.mlflow_url is not None or lab.settings.tensorboard_dir is not None:

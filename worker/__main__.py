@@ -234,7 +234,7 @@ def _conclude(lab: WorkerLab, job_id: str, *, interrupted: bool) -> int:
     if row.failure is not None:
         print(f"{row.failure['detail']} {row.failure['hint']}", file=sys.stderr)
     elif row.result_file is not None:
-        print(f"result: {lab.files.result(job_id)}")
+        print(f"result: {lab.files.result(row.result_name)}")
     return 0 if status is JobStatus.SUCCEEDED else 1
 
 

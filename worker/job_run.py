@@ -104,15 +104,15 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         if params is None:
             raise JobError(UNREAD_PARAMS, hint="Submit it again.")
         outcome = engine()[claim.kind](context, params)
-        file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED
         try:
+            file = lab.files.write_result(claim.result_name, outcome.result)
             jobs.settle(
                 lab.database, claim, status,
                 result_file=file, summary=outcome.summary, rows=outcome.rows,
             )  # fmt: skip
-        except IntegrityError:
-            for path in (*outcome.files, lab.files.result(claim.job_id)):
+        except (LeaseLost, IntegrityError):
+            for path in (*outcome.files, lab.files.result(claim.result_name)):
                 remove(path)
             raise
         for path in outcome.scratch:

@@ -231,6 +231,7 @@ def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str
         waiting_because=reasons.get(Queue(row.queue)) if status is JobStatus.QUEUED else None,
         failure=Failure(**row.failure) if row.failure else None,
         has_result=row.result_file is not None,
+        result_name=row.result_name,
         parent=row.parent_id,
         children=children,
     )
@@ -256,7 +257,7 @@ def result(lab: Lab, job_id: str) -> JobResult:
 
 def result_of(lab: Lab, job: JobView) -> JobResult:
     """The same of a job at hand, without a query. Raises NotFound and Conflict."""
-    return _read(_result_json(lab, job.id, job.status, has_one=job.has_result))
+    return _read(_result_json(lab, job.result_name, job.status, has_one=job.has_result))
 
 
 def _read(data: bytes) -> JobResult:
@@ -272,14 +273,14 @@ def _read(data: bytes) -> JobResult:
 def result_json(lab: Lab, job_id: str) -> bytes:
     """The result as the worker wrote it. Raises NotFound and Conflict."""
     row = _row(lab, job_id)
-    return _result_json(lab, row.id, row.status, has_one=row.result_file is not None)
+    return _result_json(lab, row.result_name, row.status, has_one=row.result_file is not None)
 
 
-def _result_json(lab: Lab, job_id: str, status: str, *, has_one: bool) -> bytes:
+def _result_json(lab: Lab, name: str, status: str, *, has_one: bool) -> bytes:
     if not has_one:
         raise Conflict(f"The job is {status} and has no result.", hint="Follow its events.")
     try:
-        return lab.files.result(job_id).read_bytes()
+        return lab.files.result(name).read_bytes()
     except FileNotFoundError:
         raise NotFound("The result's file is gone.", hint="Submit the job again.") from None
 

@@ -41,13 +41,20 @@ def _clear(lab: Lab) -> None:
     for dataset_id in marks.empty_bin(lab.database, DatasetRow, older_than_s=_KEPT_S):
         remove(lab.files.dataset(dataset_id))
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):
-        remove(lab.files.result(job_id))
-        remove(lab.files.onnx(job_id))
-        remove(lab.files.adversarial(job_id))
-        remove(lab.files.checkpoints(job_id))
+        for path in (*lab.files.left_by(job_id), lab.files.checkpoints(job_id)):
+            remove(path)
     left = lab.files.with_checkpoints() - {params.get("continue_from") for params in active}
     for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):
         remove(lab.files.checkpoints(job_id))
+
+
+def sweep(lab: Lab) -> None:
+    """Remove files that no row names: a worker that lost its job, or a web process that was killed
+    between a file and its row, left them.
+    """
+    # The files first: one whose row is written meanwhile is young.
+    for path in list(lab.files.unnamed(catalogue.named_files(lab.database))):
+        remove(path)
 
 
 def _resend(lab: Lab) -> None:

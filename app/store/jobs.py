@@ -55,6 +55,11 @@ class Claim:
     fence: int
     parent_id: str | None = None
 
+    @property
+    def result_name(self) -> str:
+        """What this attempt calls its files, and no other one."""
+        return f"{self.job_id}-{self.fence}"
+
 
 def queued(
     kind: JobKind,

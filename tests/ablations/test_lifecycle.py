@@ -106,7 +106,7 @@ def test_a_parent_follows_its_children_to_the_end(database: Database, files: Fil
     assert Counter(job.kind for job in children_of(database, parent)) == {
         JobKind.TRAIN: 4, JobKind.EVALUATE: 4,
     }  # fmt: skip
-    result = AblationResult.model_validate_json(files.result(parent).read_bytes())
+    result = AblationResult.model_validate_json(files.result(done.result_name).read_bytes())
     assert result.table == table_of(database, files, parent)
     assert not lifecycle.advance_all(database, files)
     stored = [EVENT.validate_python(e.body) for e in job_queries.events_after(database, parent, 0)]

@@ -131,7 +131,7 @@ def _outcome(folder: Path, job: str) -> dict[str, Any]:
     row = row_of(lab, job)
     if row.result_file is None:
         return {"status": row.status, "failure": row.failure}
-    result = TrainResult.model_validate_json(lab.files.result(job).read_bytes())
+    result = TrainResult.model_validate_json(lab.files.result(row.result_name).read_bytes())
     models = catalogue.models_by_id(lab.database, [result.model, result.last])
     return {
         "status": row.status,

@@ -76,7 +76,7 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     if params.keep_adversarial:
         _keep(context, result, measured)
     meter.finish()
-    return Outcome(result)
+    return Outcome(result, files=[context.lab.files.adversarial(context.claim.result_name)])
 
 
 def _check_room(context: JobContext, params: EvaluateParams, side: int) -> None:
@@ -91,7 +91,7 @@ def _check_room(context: JobContext, params: EvaluateParams, side: int) -> None:
 
 def _keep(context: JobContext, result: EvaluationResult, measured: Sequence[Measurement]) -> None:
     """Write the adversarial images of every model, with what they are of."""
-    params, folder = result.params, context.lab.files.adversarial(context.claim.job_id)
+    params, folder = result.params, context.lab.files.adversarial(context.claim.result_name)
     folder.mkdir(exist_ok=True)
     for figures, each in zip(result.models, measured, strict=True):
         arrays = each.kept.arrays()

@@ -7,7 +7,7 @@ weights and the accuracy on test images have been looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ from app.contracts.results import (
 from app.contracts.words import interval, percent
 from app.errors import JobError
 from app.store import catalogue
-from app.store.jobs import LeaseLost
 from app.store.tables import ModelRow, UploadRow
 from worker import registry
 from worker.data import Dataset, TensorSplit, to_float
@@ -51,10 +50,10 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
     lab = context.lab
     row, dataset = registry.dataset(lab.database, lab.files, params.dataset)
     upload = _upload(context, params)
-    model_id = registry.id_within(context.claim.job_id, "model")
+    model_id = registry.id_within(context.claim.job_id, context.claim.fence, "model")
     stored = lab.files.weights(model_id)
     context.progress(0, 3, "reading the file")
-    scratch = _scratch(stored, context.claim.fence)
+    scratch = stored.with_suffix(".converted")
     with opened(
         lab.files.upload(upload.id),
         network=params.network or "",
@@ -84,25 +83,13 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         ]
         tested = _tested(card, params, found, doubts)
         kept.card = tested.model_dump(mode="json")
-    except LeaseLost:
-        raise  # the file is that of the worker which has the job now
     except BaseException:
         stored.unlink(missing_ok=True)
         raise
     for doubt in doubts:
         context.warn(doubt)
     context.progress(3, 3, "registered")
-    return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
-
-
-def _scratch(stored: Path, fence: int) -> Path:
-    """This attempt's own: an earlier one may still run, and remove what it left.
-
-    What a killed one left goes here.
-    """
-    for earlier in range(fence):
-        stored.with_suffix(f".{earlier}.converted").unlink(missing_ok=True)
-    return stored.with_suffix(f".{fence}.converted")
+    return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept], [stored])
 
 
 def _upload(context: JobContext, params: ImportModelParams) -> UploadRow:
