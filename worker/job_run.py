@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.ablations import lifecycle
 from app.contracts.events import LogLevel
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError, LabError
@@ -25,22 +25,29 @@ from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, Wor
 _log = logging.getLogger(__name__)
 
 
+def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> JobStatus | None:
+    """Run what a queue has next; None when there is nothing, or it was given back."""
+    claim = jobs.claim_next(lab.database, queue, lease_s=lab.settings.lease_s)
+    return None if claim is None else _run(lab, claim, stopping)
+
+
 def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> JobStatus | None:
     """Run a queued job to its end; None when it was not ours to run, or was given back."""
     claim = jobs.claim(lab.database, job_id, lease_s=lab.settings.lease_s)
-    if claim is None:
-        _log.info("job %s is not queued; nothing to do", job_id)
-        return None
-    lab.ring(job_id)
+    return None if claim is None else _run(lab, claim, stopping)
+
+
+def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
+    lab.ring(claim.job_id)
     _tell_parent(lab, claim)
     try:
         with _lease(lab, claim):
             return _attempt(lab, claim, stopping)
     except LeaseLost:
-        _log.warning("job %s: the lease was lost; another worker has it", job_id)
+        _log.warning("job %s: the lease was lost; another worker has it", claim.job_id)
         return None
     finally:
-        lab.ring(job_id)
+        lab.ring(claim.job_id)
         _tell_parent(lab, claim)
 
 

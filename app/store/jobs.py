@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.contracts.events import Event, LogEvent, LogLevel, ProgressEvent, StateEvent
-from app.contracts.jobs import MAX_ATTEMPTS, PARENTS, QUEUE_OF, JobKind, JobStatus
+from app.contracts.jobs import MAX_ATTEMPTS, PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
 from app.contracts.results import EvaluationSummary
 from app.errors import JobError
@@ -124,26 +124,46 @@ def add_all(session: Session, rows: Sequence[JobRow]) -> None:
 
 
 def claim(database: Database, job_id: str, *, lease_s: float) -> Claim | None:
-    """Take a queued job; None when it is not queued (a repeated or late message), or a parent."""
-    now = time.time()
+    """Take a queued job; None when it is not queued, or a parent."""
     with database.writing() as session:
-        taken = move(
-            session,
-            job_id,
-            JobStatus.QUEUED,
-            JobStatus.RUNNING,
-            JobRow.kind.not_in(PARENTS),
-            attempt=JobRow.attempt + 1,
-            fence=JobRow.fence + 1,
-            lease_until=now + lease_s,
-            started_at=func.coalesce(JobRow.started_at, now),
-        )
-        if not taken:
-            return None
-        job = session.get_one(JobRow, job_id)
-        append(session, job_id, [StateEvent(status=JobStatus.RUNNING, attempt=job.attempt)])
-        kind = JobKind(job.kind)
-        return Claim(job.id, kind, job.params, job.attempt, job.fence, job.parent_id)
+        return _take(session, job_id, lease_s)
+
+
+def claim_next(database: Database, queue: Queue, *, lease_s: float) -> Claim | None:
+    """Take the job that a worker of the queue does next; None where none waits.
+
+    The oldest: one that was interrupted goes on at its place, whatever was submitted meanwhile.
+    """
+    waits = (
+        JobRow.status == JobStatus.QUEUED,
+        JobRow.queue == queue,
+        JobRow.kind.not_in(PARENTS),
+    )
+    oldest = select(JobRow.id).where(*waits).order_by(JobRow.created_at, JobRow.id).limit(1)
+    with database.writing() as session:
+        # Where writers do not take turns, another worker's choice is left to it.
+        job_id = session.scalar(oldest.with_for_update(skip_locked=True))
+        return None if job_id is None else _take(session, job_id, lease_s)
+
+
+def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
+    now = time.time()
+    taken = move(
+        session,
+        job_id,
+        JobStatus.QUEUED,
+        JobStatus.RUNNING,
+        JobRow.kind.not_in(PARENTS),
+        attempt=JobRow.attempt + 1,
+        fence=JobRow.fence + 1,
+        lease_until=now + lease_s,
+        started_at=func.coalesce(JobRow.started_at, now),
+    )
+    if not taken:
+        return None
+    job = session.get_one(JobRow, job_id)
+    append(session, job_id, [StateEvent(status=JobStatus.RUNNING, attempt=job.attempt)])
+    return Claim(job.id, JobKind(job.kind), job.params, job.attempt, job.fence, job.parent_id)
 
 
 def _held(claim: Claim) -> tuple[Any, ...]:

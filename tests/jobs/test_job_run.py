@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import update
 
 from app.contracts.events import LogEvent, StateEvent
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import ImportParams
 from app.store import catalogue, jobs
 from app.store.tables import JobRow
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
-from worker.job_run import run_job
+from worker.job_run import run_job, run_next
 from worker.jobs.context import WorkerLab
 
 _SHAPES = ImportParams(name="Shapes", train_per_class=10)
@@ -71,6 +71,20 @@ def test_a_job_that_a_stopping_worker_gives_back_keeps_its_attempts(lab: WorkerL
     job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
     assert run_job(lab, job_id, stopping=lambda: True) is None
     assert (row_of(lab, job_id).status, row_of(lab, job_id).attempt) == (JobStatus.QUEUED, 0)
+
+
+def test_what_was_interrupted_goes_on_before_what_came_later(lab: WorkerLab) -> None:
+    first, later = (
+        add_job(lab, JobKind.IMPORT, ImportParams(name=name, train_per_class=10))
+        for name in ("First", "Later")
+    )
+    assert run_job(lab, first, stopping=lambda: True) is None
+    for job_id, other in ((first, JobStatus.QUEUED), (later, JobStatus.SUCCEEDED)):
+        # Each time by the message that names the later one: the first one's is used up.
+        assert run_next(lab, Queue.EVALUATE, stopping=_never) is JobStatus.SUCCEEDED
+        assert row_of(lab, job_id).status == JobStatus.SUCCEEDED
+        assert row_of(lab, later).status == other
+    assert run_next(lab, Queue.EVALUATE, stopping=_never) is None
 
 
 def test_an_unforeseen_error_is_told_and_logged(

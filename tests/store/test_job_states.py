@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from app.contracts.events import Event, LogEvent, ProgressEvent
-from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobKind, JobStatus
+from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobKind, JobStatus, Queue
 from app.store import job_queries, jobs
 from app.store.db import Database
 from app.store.jobs import Claim, LeaseLost
@@ -98,6 +98,22 @@ class JobStates(RuleBasedStateMachine):
         assert claim is not None
         assert claim.fence > expected.fence
         assert claim.attempt == expected.attempt + 1 <= MAX_ATTEMPTS
+        expected.attempt, expected.fence = claim.attempt, claim.fence
+        expected.expired = lease_s < 0
+        expected.enter(JobStatus.RUNNING)
+        return claim
+
+    @rule(target=claims, lease_s=st.sampled_from([HELD, EXPIRED]))
+    def claim_next(self, lease_s: float) -> Claim:
+        """Whatever message wakes a worker: one that names a job that is over, or none."""
+        queued = [job for job, e in self.expected.items() if e.status is JobStatus.QUEUED]
+        claim = jobs.claim_next(self.database, Queue.TRAIN, lease_s=lease_s)
+        if not queued:
+            assert claim is None
+            return Claim(next(iter(self.expected)), JobKind.TRAIN, {}, 0, fence=-1)
+        assert claim is not None
+        assert claim.job_id == queued[0], "the oldest"
+        expected = self.expected[claim.job_id]
         expected.attempt, expected.fence = claim.attempt, claim.fence
         expected.expired = lease_s < 0
         expected.enter(JobStatus.RUNNING)
