@@ -24,6 +24,7 @@ from app.api import router as api
 from app.bell import Bell
 from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
+from app.errors import trouble
 from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.upkeep import reconcile, sweep
@@ -43,11 +44,18 @@ _SMALL_BODY = 2**20
 
 
 async def _reconcile_for_ever(lab: Lab) -> None:
+    told = None
     while True:
         try:
             await asyncio.to_thread(reconcile, lab)
-        except Exception:
-            _LOG.exception("The reconciler failed; it tries again.")
+            known = None
+        except Exception as error:
+            known = trouble(error)
+            if known is None:
+                _LOG.exception("The reconciler failed; it tries again.")
+        if known != told:  # and not every two seconds
+            _LOG.warning("What the reconciler waits for: %s", known or "nothing any more.")
+            told = known
         await asyncio.sleep(_RECONCILE_EVERY_S)
 
 

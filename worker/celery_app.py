@@ -69,7 +69,7 @@ def lab() -> WorkerLab:
         except RedisError:
             _log.debug("the bell was not heard")
 
-    return WorkerLab(facts, Database(facts.sql_url), files, ring)
+    return WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), files, ring)
 
 
 @signals.worker_shutting_down.connect

@@ -157,6 +157,8 @@ class Health(_View):
     ok: bool
     version: str
     database: bool
+    trouble: str | None = None
+    """What the disk is short of, or why the database takes nothing: jobs wait for it."""
     broker: bool
     queues: tuple[QueueHealth, ...]
     webhook: WebhookHealth | None = None

@@ -180,6 +180,8 @@ def _reasons(lab: Lab, rows: Sequence[JobRow]) -> dict[Queue, str]:
     """Why a queued job waits, by queue; asks the broker once, and only when a job waits."""
     if all(row.status != JobStatus.QUEUED for row in rows):
         return {}
+    if (full := room.nearly_full(lab)) is not None:
+        return dict.fromkeys(Queue, full)
     workers = lab.broker.workers()
     if workers is None:
         return dict.fromkeys(Queue, "The broker does not answer; the job is kept and sent later.")

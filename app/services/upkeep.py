@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from app import errors
 from app.ablations import lifecycle
 from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
-from app.services import announcing
+from app.services import announcing, room
 from app.services.lab import Lab
 from app.settings import VERSION
 from app.store import catalogue, job_queries, jobs, marks
@@ -22,7 +23,7 @@ _KEPT_S = 7 * 24 * 3600.0
 
 def reconcile(lab: Lab) -> None:
     """Give lost jobs back to the queue, and tell the broker again about what nobody took."""
-    changed = jobs.release_expired(lab.database)
+    changed = lab.leases.release(lab.database)
     changed += lifecycle.advance_all(lab.database, lab.files)
     for job_id in changed:
         lab.broker.ring(job_id)
@@ -69,6 +70,14 @@ def _resend(lab: Lab) -> None:
             full.add(queue)
 
 
+def _trouble(lab: Lab) -> str | None:
+    try:
+        lab.database.writes()
+    except Exception as error:
+        return errors.trouble(error) or "The database cannot be written."
+    return room.nearly_full(lab)
+
+
 def health(lab: Lab) -> Health:
     """Whether database, broker, workers and webhook answer."""
     database = lab.database.answers()
@@ -83,11 +92,13 @@ def health(lab: Lab) -> Health:
         )
         for queue in Queue
     )
-    ok = database and workers is not None and all(q.workers for q in queues)
+    trouble = _trouble(lab) if database else None
+    ok = database and trouble is None and workers is not None and all(q.workers for q in queues)
     return Health(
         ok=ok,
         version=VERSION,
         database=database,
+        trouble=trouble,
         broker=workers is not None,
         queues=queues,
         webhook=announcing.health(lab) if database else None,

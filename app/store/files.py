@@ -47,6 +47,10 @@ class Files:
                     if path.stat().st_mtime < forgotten:
                         path.unlink()
 
+    def free(self) -> int:
+        """Bytes that the disk has left."""
+        return shutil.disk_usage(self.root).free
+
     def upload(self, id: str) -> Path:
         return self.root / "uploads" / id
 

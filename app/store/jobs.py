@@ -15,21 +15,15 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.contracts.events import Event, LogEvent, LogLevel, ProgressEvent, StateEvent
-from app.contracts.jobs import MAX_ATTEMPTS, PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
+from app.contracts.events import Event, ProgressEvent, StateEvent
+from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
 from app.contracts.results import EvaluationSummary
-from app.errors import JobError
 from app.store import measurements
 from app.store.db import Database
 from app.store.job_queries import with_key
 from app.store.tables import EventRow, JobRow
 from app.store.transitions import append, move, touched
-
-_LOST_WORKER = JobError(
-    f"Its worker was lost {MAX_ATTEMPTS} times, and nothing was gained between.",
-    hint="The worker may run out of memory: try a smaller batch size, and look at its log.",
-).as_failure()
 
 
 class LeaseLost(Exception):
@@ -166,7 +160,8 @@ def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
     return Claim(job.id, JobKind(job.kind), job.params, job.attempt, job.fence, job.parent_id)
 
 
-def _held(claim: Claim) -> tuple[Any, ...]:
+def held(claim: Claim) -> tuple[Any, ...]:
+    """Conditions of a row: the job is this claim's still."""
     return (
         JobRow.id == claim.job_id,
         JobRow.status == JobStatus.RUNNING,
@@ -176,7 +171,7 @@ def _held(claim: Claim) -> tuple[Any, ...]:
 
 def renew(database: Database, claim: Claim, *, lease_s: float) -> None:
     """Hold the job for another `lease_s`. Raises LeaseLost."""
-    statement = update(JobRow).where(*_held(claim)).values(lease_until=time.time() + lease_s)
+    statement = update(JobRow).where(*held(claim)).values(lease_until=time.time() + lease_s)
     with database.writing() as session:
         if not touched(session, statement):
             raise LeaseLost
@@ -189,14 +184,14 @@ def forgive(database: Database, claim: Claim) -> None:
     machine that restarts every night ends no long training. Raises LeaseLost.
     """
     with database.writing() as session:
-        if not touched(session, update(JobRow).where(*_held(claim)).values(attempt=1)):
+        if not touched(session, update(JobRow).where(*held(claim)).values(attempt=1)):
             raise LeaseLost
 
 
 def cancel_requested(database: Database, claim: Claim) -> bool:
     """Whether someone asked for the job's end. Raises LeaseLost."""
     with database.reading() as session:
-        flag = session.scalar(select(JobRow.cancel_requested).where(*_held(claim)))
+        flag = session.scalar(select(JobRow.cancel_requested).where(*held(claim)))
     if flag is None:
         raise LeaseLost
     return flag
@@ -209,7 +204,7 @@ def report(database: Database, claim: Claim, events: Sequence[Event]) -> None:
         if isinstance(event, ProgressEvent):
             values["progress"] = event.model_dump(exclude={"type"})
     with database.writing() as session:
-        if not touched(session, update(JobRow).where(*_held(claim)).values(**values)):
+        if not touched(session, update(JobRow).where(*held(claim)).values(**values)):
             raise LeaseLost
         append(session, claim.job_id, events)
 
@@ -295,35 +290,3 @@ def mark_sent(database: Database, job_id: str, *, at: float | None) -> None:
     """Note when the broker was told about a job; None when it must be told again."""
     with database.writing() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(sent_at=at))
-
-
-def release_expired(database: Database) -> list[str]:
-    """Take jobs from workers that stopped renewing: back to the queue, or to their end."""
-    now = time.time()
-    expired = select(JobRow).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_until < now)
-    with database.reading() as session:
-        lost = list(session.scalars(expired))
-    return [job.id for job in lost if _release(database, job, now)]
-
-
-def _release(database: Database, job: JobRow, now: float) -> bool:
-    values: dict[str, Any] = {"lease_until": None, "sent_at": None}
-    if job.cancel_requested:
-        new = JobStatus.CANCELLED
-        values |= {"finished_at": now}
-    elif job.attempt >= MAX_ATTEMPTS:
-        new = JobStatus.FAILED
-        values |= {"finished_at": now, "failure": _LOST_WORKER}
-    else:
-        new = JobStatus.QUEUED
-    lost = LogEvent(level=LogLevel.WARNING, text=f"The worker of attempt {job.attempt} was lost.")
-    still = (
-        JobRow.fence == job.fence,
-        JobRow.lease_until < now,
-        JobRow.cancel_requested == job.cancel_requested,
-    )
-    with database.writing() as session:
-        if not move(session, job.id, JobStatus.RUNNING, new, *still, **values):
-            return False
-        append(session, job.id, [lost, StateEvent(status=new, attempt=job.attempt)])
-        return True

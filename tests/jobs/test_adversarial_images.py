@@ -6,6 +6,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,7 +144,7 @@ def test_more_than_the_disk_is_to_hold_is_refused(kept: Run) -> None:
     for images, refused in ((largest, False), (largest + 1, True)):
         params = small(kept.measured, keep_adversarial=images, images=images, epsilons=())
         settings = kept.lab.settings.model_copy(update={"max_kept_mb": 1})
-        web = Lab(settings, kept.lab.database, kept.lab.files, kept.lab.broker, None)
+        web = replace(kept.lab, settings=settings)
         if not refused:
             jobs.cancel(web, jobs.submit(web, JobKind.EVALUATE, params).id)
             continue

@@ -13,7 +13,7 @@ from app.contracts.events import LogEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import EvaluationResult
-from app.store import jobs
+from app.store import losses
 from app.store.jobs import LeaseLost
 from app.store.tables import JobRow
 from tests.jobs.evaluations import evaluate, small, untimed
@@ -58,7 +58,7 @@ def kept_by(measured: Measured, job_id: str) -> dict[str, bytes]:
 def lose(measured: Measured, job_id: str) -> None:
     with measured.lab.database.writing() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(lease_until=1.0))
-    assert jobs.release_expired(measured.lab.database) == [job_id]
+    assert losses.release_expired(measured.lab.database, lease_s=60) == [job_id]
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from sqlalchemy import update
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
-from app.store import jobs
+from app.store import jobs, losses
 from app.store.tables import JobRow
 from tests.jobs.runs import add_job, every_look, row_of, run
 from tests.jobs.trainings import Workshop, judge_clean, lines, models_of, open_workshop, train
@@ -222,7 +222,7 @@ def _lose(lab: WorkerLab, job_id: str) -> None:
     with lab.database.writing() as session:
         late = update(JobRow).where(JobRow.id == job_id).values(lease_until=time.time() - 1)
         session.execute(late)
-    assert jobs.release_expired(lab.database) == [job_id]
+    assert losses.release_expired(lab.database, lease_s=60) == [job_id]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams
-from app.store import catalogue, jobs
+from app.store import catalogue, losses
 from app.store.tables import JobRow
 from tests.jobs.runs import add_job, every_look, row_of
 from tests.jobs.trainings import Workshop, open_workshop
@@ -47,7 +47,7 @@ def lose(lab: WorkerLab, job_id: str) -> None:
     with lab.database.writing() as session:
         late = update(JobRow).where(JobRow.id == job_id).values(lease_until=1.0)
         session.execute(late)
-    assert jobs.release_expired(lab.database) == [job_id]
+    assert losses.release_expired(lab.database, lease_s=60) == [job_id]
 
 
 def stale_in(

@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from app.services import jobs
 from app.services.lab import Lab
 from app.services.upkeep import reconcile, sweep
 from app.store import catalogue
+from app.store.losses import Leases
 from app.store.tables import JobRow, ModelRow, UploadRow
 from tests.plugins.families import ablation_params, take
 from tests.plugins.rows import job_row
@@ -188,6 +190,7 @@ def _send(lab: Lab) -> None:
     ids=["a lost job", "a parent that follows", "an unsent job", "an old upload", "an old model"],
 )
 def test_what_is_due_is_written_once(lab: Lab, happen: Callable[[Lab], object]) -> None:
+    lab = replace(lab, leases=Leases(0))
     _busy(lab)
     happen(lab)
     with statements() as said:
