@@ -46,7 +46,7 @@ def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatu
     lab.ring(claim.job_id)
     _tell_parent(lab, claim)
     try:
-        with _lease(lab, claim):
+        with lab.pulse.beating(claim), _lease(lab, claim):
             return _attempt(lab, claim, stopping)
     except LeaseLost:
         _log.warning("job %s: the lease was lost; another worker has it", claim.job_id)
@@ -95,6 +95,7 @@ def _lease(lab: WorkerLab, claim: Claim) -> Iterator[None]:
             try:
                 jobs.renew(lab.database, claim, lease_s=lab.settings.lease_s)
             except LeaseLost:
+                lab.pulse.lose()
                 return
             except Exception as error:
                 # A busy or restarting database: it waits as patiently as the lease is long.

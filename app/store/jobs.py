@@ -49,6 +49,11 @@ class Claim:
     fence: int
     parent_id: str | None = None
 
+    @classmethod
+    def of(cls, row: JobRow, fence: int) -> Claim:
+        """That of an attempt, which may be over."""
+        return cls(row.id, JobKind(row.kind), row.params, row.attempt, fence, row.parent_id)
+
     @property
     def result_name(self) -> str:
         """What this attempt calls its files, and no other one."""
@@ -157,7 +162,7 @@ def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
         return None
     job = session.get_one(JobRow, job_id)
     append(session, job_id, [StateEvent(status=JobStatus.RUNNING, attempt=job.attempt)])
-    return Claim(job.id, JobKind(job.kind), job.params, job.attempt, job.fence, job.parent_id)
+    return Claim.of(job, job.fence)
 
 
 def held(claim: Claim) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
 from worker.jobs.throttle import Throttle
+from worker.pulse import Pulse
 
 _LOOK_EVERY_S = 0.25
 """How often a running job asks SQL whether it must end. Steps may take less than the question."""
@@ -47,6 +48,8 @@ class WorkerLab:
     """Tells followers of a job that its events grew."""
     clock: Callable[[], float] = time.monotonic
     """In seconds, from anywhere."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """By which the worker's parent, where there is one, sees whether its child lives."""
 
 
 @dataclass(frozen=True)
