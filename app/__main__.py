@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.run import checks
+from app.run import checks, leftovers
+from app.run.processes import say
 from app.run.supervisor import Supervisor
 from app.settings import Settings
 
@@ -18,6 +19,8 @@ def main() -> int:
         settings = checks.read_settings()
         checks.prepare_folder(settings.data_dir)
         lock_fd = checks.lock(settings.data_dir)
+        if left := leftovers.end(settings.data_dir):
+            say(f"ended what a killed lab had left here: {', '.join(left)}")
         checks.check_port(settings.port)
         if settings.redis_url is not None:
             checks.check_redis(settings.redis_url)
