@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.run import checks, leftovers
+from app.run import backup, checks, leftovers
 from app.run.processes import say
 from app.run.supervisor import Supervisor
 from app.settings import Settings
@@ -13,6 +13,8 @@ from app.settings import Settings
 
 def main() -> int:
     """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run."""
+    if sys.argv[1:2] and sys.argv[1] in backup.COMMANDS:
+        return backup.main(sys.argv[1:])
     _parser().parse_args()
     try:
         checks.check_worker()
@@ -37,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
         f"  {name:<{widest}}  {' '.join(text.split())}" for name, text in described.items()
     )
     return argparse.ArgumentParser(
-        description="Start the lab on this machine; Ctrl-C ends it.",
+        usage="%(prog)s [-h] | backup FILE | restore FILE",
+        description="Start the lab on this machine; Ctrl-C ends it. `backup` writes a lab to a "
+        "file, also while it runs; `restore` makes one of it.",
         epilog=f"variables of the environment:\n{variables}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -48,7 +48,7 @@ def submit(
     Raises InvalidInput when the parameters do not fit what the lab has; Conflict when the key
     belongs to another request; TooMany and Unavailable where there is no room for it.
     """
-    digest = _digest(kind, params.model_dump(mode="json") | ({"called": name} if name else {}))
+    digest = _digest(kind, _asked(lab, params) | ({"called": name} if name else {}))
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
     if idempotency_key and (first := job_queries.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
@@ -68,6 +68,14 @@ def submit(
     if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
         jobs.mark_sent(lab.database, row.id, at=None)
     return get(lab, row.id)
+
+
+def _asked(lab: Lab, params: Params) -> dict[str, Any]:
+    """What makes two requests the same: of a file its content, not what this copy of it is called
+    here."""
+    body = params.model_dump(mode="json")
+    sent = catalogue.upload(lab.database, body["upload"]) if body.get("upload") else None
+    return body if sent is None else body | {"upload": sent.sha256}
 
 
 def _digest(kind: JobKind, body: dict[str, Any]) -> str:

@@ -81,14 +81,21 @@ class Files:
         """What lies in a folder and has none of its names, and was left alone for a day: what an
         attempt wrote that lost its job before a row could name it.
 
-        `named`: by folder, what files are called without their suffix.
+        `named`: by folder, what files are called without their suffix; here and below.
         """
         forgotten = time.time() - _WRITTEN_WITHIN_S
         for folder, names in named.items():
             for path in (self.root / folder).iterdir():
                 with suppress(FileNotFoundError):  # another process tidies too
-                    if path.name.split(".")[0] not in names and _changed(path) < forgotten:
+                    if _stem(path) not in names and _changed(path) < forgotten:
                         yield path
+
+    def named(self, named: Mapping[str, Collection[str]]) -> Iterator[Path]:
+        """The files and folders that have one of these names."""
+        for folder, names in named.items():
+            for path in sorted((self.root / folder).iterdir()):
+                if _stem(path) in names:
+                    yield path
 
     def checkpoints(self, job_id: str) -> Path:
         """The folder where a training job keeps what it needs to go on."""
@@ -135,6 +142,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
 
 
 def _changed(path: Path) -> float:
