@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from app.store.jobs import LeaseLost
 from app.store.tables import JobRow
 from tests.jobs.evaluations import evaluate, small, untimed
 from tests.jobs.measured import Measured
-from tests.jobs.runs import add_job, events_of, row_of
+from tests.jobs.runs import add_job, events_of, open_lab, row_of
 from worker.job_run import run_job
 from worker.jobs.bookmark import Bookmark
 from worker.jobs.save_pace import SavePace
@@ -90,6 +94,32 @@ def test_one_that_dies_after_every_stage_has_the_same_figures(
     assert result_of(measured, torn) == result_of(measured, whole)
     assert kept_by(measured, torn) == kept_by(measured, whole)
     assert not measured.lab.files.checkpoints(torn).exists()
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_at_random_moments_has_the_same_figures(measured: Measured) -> None:
+    """By SIGKILL, as the kernel does it: half-written files, held locks and all."""
+    folder, facts = measured.lab.settings.data_dir, {"lease_s": 0.3, "checkpoint_s": 0.001}
+    params, rng, kills = everything(measured), random.Random(7), 0
+    whole, torn = (add_job(measured.lab, JobKind.EVALUATE, params) for _ in range(2))
+    assert run_job(measured.lab, whole, stopping=lambda: False) is JobStatus.SUCCEEDED
+    for _ in range(4):
+        worker = os.fork()
+        if worker == 0:
+            run_job(open_lab(folder, **facts), torn, stopping=lambda: False)
+            os._exit(0)
+        time.sleep(rng.uniform(0.4, 1.6))
+        os.kill(worker, signal.SIGKILL)
+        _, status = os.waitpid(worker, 0)
+        if os.WIFSIGNALED(status) and row_of(measured.lab, torn).status == JobStatus.RUNNING:
+            kills += 1
+            lose(measured, torn)
+    if row_of(measured.lab, torn).status == JobStatus.QUEUED:
+        run_job(measured.lab, torn, stopping=lambda: False)
+    assert kills >= 2
+    assert row_of(measured.lab, torn).status == JobStatus.SUCCEEDED
+    assert result_of(measured, torn) == result_of(measured, whole)
+    assert kept_by(measured, torn) == kept_by(measured, whole)
 
 
 def test_one_that_is_stopped_goes_on_and_its_progress_does_not_fall(measured: Measured) -> None:
