@@ -103,6 +103,7 @@ def facts_of(measured: Measurement) -> Facts:
         doubled = Accuracy.of(int(kept.sum()), len(record))
     return Facts(
         classes=len(measured.classes),
+        commonest=float(np.bincount(record["y"]).max() / len(record)),
         epsilon=params.epsilon,
         attack=params.attack,
         clean=measured.clean(),
