@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
-from app.contracts.attacks import Goal, Method
+from app.contracts.attacks import FIRST, Goal, Method
 from app.contracts.complaints import invalid
 from app.contracts.params.attacks import LIMITS, Attack, within_norm
 from app.contracts.params.base import Finite, Id, Params, Seed, parameter
 from app.contracts.units import Intensity, from_255
+
+ALONG_GRADIENTS = ("minimal_epsilon", "attention", "embedding")
+"""Switches of an evaluation that need a first attack of gradient steps."""
 
 
 class EvaluateParams(Params):
@@ -40,7 +43,7 @@ class EvaluateParams(Params):
     )  # fmt: skip
     queries: int = parameter(
         1000, title="Queries", ge=10, le=100_000, group="Further attacks", unit="an image",
-        help="Of `square` and `hop_skip_jump`. AutoAttack always takes 5,000.",
+        help="Of `square` and `hop_skip_jump`, at each budget. AutoAttack always takes 5,000.",
     )  # fmt: skip
     sources: tuple[Id, ...] = parameter(
         (), title="Transfer from", max_length=8, group="Further attacks",
@@ -94,6 +97,40 @@ class EvaluateParams(Params):
         """What kept images of so many pixels take: 4 bytes a value adversarial, 1 clean."""
         images = min(self.keep_adversarial, self.images)
         return len(self.models) * images * 3 * side**2 * 5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asked_for_by_nobody(cls, data: Any) -> Any:
+        """What is on by default and needs gradients is off after a first attack that only asks."""
+        if not isinstance(data, dict):
+            return data
+        attack = data.get("attack", {})
+        method = (
+            attack.get("method") if isinstance(attack, dict) else getattr(attack, "method", None)
+        )
+        if method not in [m for m in FIRST if m.record.black_box]:
+            return data
+        return dict.fromkeys(ALONG_GRADIENTS, False) | data
+
+    @model_validator(mode="after")
+    def _answers_suffice(self) -> Self:
+        """After a first attack that only asks, nothing needs more than answers."""
+        first = self.attack.method.record
+        if not first.black_box:
+            return self
+        for method in self.further:
+            if not method.record.black_box:
+                raise invalid(
+                    "further",
+                    f"{method} needs more than answers; after {self.attack.method} as the first "
+                    "attack everything is black-box",
+                )
+        for name in ALONG_GRADIENTS:
+            if getattr(self, name):
+                raise invalid(
+                    name, f"needs an attack along gradients, and {self.attack.method} is none"
+                )
+        return self
 
     @model_validator(mode="after")
     def _curves_are_sound(self) -> Self:
