@@ -127,6 +127,14 @@ def onnx_network(data: bytes, asked: OnnxInterface) -> OnnxNetwork:
     )
 
 
+def is_black_box(row: ModelRow) -> JobError:
+    """Why it is not taken where gradients or features are needed."""
+    return JobError(
+        f"“{row.name}” is a black box: it gives neither gradients nor features.",
+        hint="Choose a model whose weights are in the lab.",
+    )
+
+
 def load_model(files: Files, row: ModelRow) -> Classifier:
     """The registered white box, on the device, channels-last, in eval mode, without gradients.
 
@@ -134,10 +142,7 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
     box.
     """
     if access_of(row) is not Access.WHITE_BOX:
-        raise JobError(
-            f"“{row.name}” is a black box: it gives neither gradients nor features.",
-            hint="Choose a model whose weights are in the lab.",
-        )
+        raise is_black_box(row)
     data = _data(files, row)
     # The stored buffers bring their own normalisation.
     model = new_model(

@@ -92,12 +92,17 @@ def plan(
 ) -> tuple[Entry, ...]:
     """The rows of a model's table, in the order in which they run.
 
-    The first attack; FGSM as its control, where it takes steps and the norm has it; the further attacks in the order
-    of `Method`; random points last, as another control. A model is no source of transfer to itself.
+    The first attack; FGSM as its control, where it takes steps and the norm has it; the further
+    attacks in the order of `Method`; random points last, as another control. A model is no source
+    of transfer to itself.
     """
     first, control = params.attack.method, Method.FGSM
     rows = [Entry(method=first, passes=0)]
-    if first.record.iterative and first is not control and params.attack.norm in control.record.norms:
+    if (
+        first.record.iterative
+        and first is not control
+        and params.attack.norm in control.record.norms
+    ):
         rows.append(Entry(method=control, passes=1))
     for method in Method:
         if method in params.further and method not in (first, control, Method.NOISE):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from confinement import guard, leave_network, limit
+from worker.onnx_session import session
 
 _MOST_BYTES = 2**31 - 1
 """No protocol buffer is larger."""
@@ -260,8 +261,6 @@ def _tried(
 ) -> tuple[str, int, int | None]:
     """The output that is meant, how many numbers it gives an image, and how many images it takes
     at once: one where it says any number, and fails with two. Raises Refused."""
-    from worker.models.onnx_network import session
-
     try:
         made = session(data, threads=1)
     except MemoryError:

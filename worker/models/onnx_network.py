@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from worker.onnx_session import session
+
 _AT_ONCE = 250
 """Images of one run, of a network that takes any number."""
 _TINY = torch.finfo(torch.float32).tiny
@@ -74,16 +76,6 @@ class OnnxNetwork:
         if self._kind.kind in "ui":
             values = values.round()
         return np.ascontiguousarray(values.numpy().astype(self._kind))
-
-
-def session(data: bytes, *, threads: int) -> Any:
-    """What onnxruntime makes of a file. Raises whatever it makes onnxruntime raise."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def scores(raw: Tensor, *, probabilities: bool) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from app.contracts.access import Need
 from app.contracts.attacks import FIRST, Goal, Method
 from app.contracts.complaints import invalid
 from app.contracts.params.attacks import LIMITS, Attack, within_norm
@@ -97,6 +98,14 @@ class EvaluateParams(Params):
         """What kept images of so many pixels take: 4 bytes a value adversarial, 1 clean."""
         images = min(self.keep_adversarial, self.images)
         return len(self.models) * images * 3 * side**2 * 5
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What every model under test has to give."""
+        looks = {Need.FEATURES} if self.attention or self.embedding else set()
+        return frozenset({self.attack.method.record.needs, *looks}).union(
+            method.record.needs for method in self.further
+        )
 
     @model_validator(mode="before")
     @classmethod
