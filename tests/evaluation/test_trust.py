@@ -36,6 +36,7 @@ def rows(**broken: int) -> tuple[AttackRow, ...]:
 
 FACTS = Facts(
     classes=10,
+    commonest=0.1,
     epsilon=8 / 255,
     attack=Attack(),
     clean=accuracy(850),
@@ -111,6 +112,7 @@ FACTS_CASES: list[tuple[str, dict[str, Any], Light]] = [
     ("autoattack_gap", {"autoattack": accuracy(419)}, Light.RED),
     ("better_than_chance", {"clean": accuracy(122)}, Light.GREEN),
     ("better_than_chance", {"clean": accuracy(118)}, Light.AMBER),
+    ("better_than_chance", {"clean": accuracy(618), "commonest": 0.6}, Light.AMBER),
     ("noise", {"attacks": rows(noise=2)}, Light.GREEN),
     ("noise", {"attacks": rows(noise=3)}, Light.RED),
     ("noise", {"attacks": ()}, Light.AMBER),

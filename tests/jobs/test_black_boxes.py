@@ -1,4 +1,4 @@
-"""What remains of an evaluation where a model only answers, and what such models are refused for."""
+"""What remains of an evaluation where a model only answers, and what is refused."""
 
 from __future__ import annotations
 

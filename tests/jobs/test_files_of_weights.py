@@ -109,6 +109,23 @@ def test_a_normalisation_of_grey_levels_is_refused_and_taken_when_given(
     assert found.card.test[0].accuracy.value == pytest.approx(expected)
 
 
+def test_the_normalisation_of_another_network_is_a_question(
+    measured: Measured, expected: float
+) -> None:
+    own = teacher(measured)
+    student = {f"student.{name}": value for name, value in bare(measured).items()}
+    before = {f"student.data.{n}": own[n] for n in NORMALISATION}
+    other = {f"ema.data.{n}": torch.full((3,), 0.5) for n in NORMALISATION}
+    said = failure(measured, bring(measured, student | other))
+    assert "ema.data.mean, is in another part of the file than the network" in said
+    assert "which is at “student”" in said
+    found = result(measured, bring(measured, student | before | other))
+    assert found.card.test[0].accuracy.value == pytest.approx(expected)
+    given = {n: own[n].tolist() for n in NORMALISATION}
+    found = result(measured, bring(measured, student | other, **given))
+    assert found.card.test[0].accuracy.value == pytest.approx(expected)
+
+
 def test_two_normalisations_that_differ_are_a_question(measured: Measured) -> None:
     own = teacher(measured)
     other = {"inner.mean": torch.full((3,), 0.5), "inner.std": torch.full((3,), 0.5)}

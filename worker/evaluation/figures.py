@@ -107,6 +107,7 @@ def facts_of(measured: Measurement) -> Facts:
         halved = Accuracy.of(int(kept.sum()), len(record))
     return Facts(
         classes=len(measured.classes),
+        commonest=float(np.bincount(record["y"]).max() / len(record)),
         epsilon=params.epsilon,
         attack=params.attack,
         clean=measured.clean(),

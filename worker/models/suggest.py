@@ -64,7 +64,9 @@ def fitting(shapes: Mapping[str, Shape], within: str = "") -> Fitting | None:
         shapes: of every tensor in the file, by its name.
         within: how the names of the network begin that is meant, without the last dot.
     """
-    for architecture in _candidates(shapes):
+    start = f"{within}." if within else ""
+    meant = {name: shape for name, shape in shapes.items() if name.startswith(start)}
+    for architecture in _candidates(meant):
         # A network on the meta device has names and shapes, and takes no memory and no time.
         with suppress(ValueError), torch.device("meta"):
             outline = _outline(architecture)

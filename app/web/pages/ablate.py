@@ -155,9 +155,8 @@ def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
     found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
     best_first = models.teachers(lab, limit=_TEACHERS)
     for teacher in best_first:
-        dataset = datasets.fitting(lab, teacher.card)
-        report = None if dataset is None else dataset.report
-        if dataset and report and report.train_images and report.classes == teacher.card.classes:
+        dataset = datasets.to_train(lab, teacher.card)
+        if dataset is not None:
             return found | {
                 "training.teacher": (teacher.id,),
                 "training.architecture": (teacher.card.architecture,),

@@ -25,6 +25,9 @@ class Facts:
 
     classes: int
     """K, at least 2."""
+    commonest: float
+    """The share of the images that are of their commonest class: who always says it is right so
+    often."""
     epsilon: float
     """Budget of the threat model, in units of [0, 1], in the norm of `attack`."""
     attack: Attack

@@ -147,14 +147,16 @@ def _no_undefended(facts: Facts, probe: Probe) -> str:
 
 
 def better_than_chance(facts: Facts, probe: Answers) -> Check:
-    chance = 1 / facts.classes
+    """Than the best answer without looking: the commonest class, which is 1/K or more."""
+    chance = facts.commonest
     return check(
         "better_than_chance",
         "The model is right more often than by chance",
         Light.GREEN if facts.clean.low > chance else Light.AMBER,
-        f"{percent(facts.clean.value)} of clean images, chance {percent(chance)}, n = "
-        f"{facts.clean.n:,}",
-        f"Only {percent(facts.clean.value)} of clean images are right: chance is {percent(chance)}",
+        f"{percent(facts.clean.value)} of clean images, the commonest class alone "
+        f"{percent(chance)}, n = {facts.clean.n:,}",
+        f"Only {percent(facts.clean.value)} of clean images are right: to name the commonest class "
+        f"each time gives {percent(chance)}",
         green="There is something to defend: clean images are told apart.",
         amber="A model that answers at random, or always the same, withstands attacks without "
         "having learned anything. Train it longer, or measure more images.",
