@@ -8,18 +8,15 @@ from app.contracts.options import Option, Record
 class Layout(Option):
     """The order of an image's axes behind the batch."""
 
-    CHANNELS_FIRST = (
-        "nchw",
-        Record(title="NCHW", summary="Channels, height, width: PyTorch and most others."),
-    )
-    CHANNELS_LAST = "nhwc", Record(title="NHWC", summary="Height, width, channels: TensorFlow.")
+    CHANNELS_FIRST = "nchw", Record(title="NCHW: channels first, as PyTorch has it")
+    CHANNELS_LAST = "nhwc", Record(title="NHWC: channels last, as TensorFlow has it")
 
 
 class PixelRange(Option):
     """What black and white are to the network, before anything is subtracted."""
 
-    UNIT = "0-1", Record(title="0 to 1", summary="Pixels from 0 to 1.")
-    BYTES = "0-255", Record(title="0 to 255", summary="Grey levels from 0 to 255.")
+    UNIT = "0-1", Record(title="0 to 1")
+    BYTES = "0-255", Record(title="0 to 255")
 
     @property
     def white(self) -> float:

@@ -138,6 +138,14 @@ def _check_import_model(lab: Lab, params: Params) -> None:
             field="outputs",
         )
     _check_upload(lab, params.upload)
+    if params.architecture is None:
+        upload = catalogue.upload(lab.database, params.upload)
+        if upload is not None and not upload.filename.lower().endswith(".onnx"):
+            raise InvalidInput(
+                "Weights need the architecture that they belong to.",
+                hint="Only an ONNX file holds its own network; its name ends in .onnx.",
+                field="architecture",
+            )
 
 
 def _check_train(lab: Lab, params: Params) -> None:

@@ -182,7 +182,7 @@ def _notes(facts: Mapping[str, Any], told: OnnxInterface) -> list[str]:
     size = "any number of" if told.batch is None else f"{told.batch:,}"
     by = f", written by {facts['producer']}" if facts["producer"] else ""
     notes = [
-        f"An ONNX model of {facts['parameters']:,} parameters{by}: {told.layout.record.title}, "
+        f"An ONNX model of {facts['parameters']:,} parameters{by}: {told.layout.value.upper()}, "
         f"{size} images at once, pixels from {told.pixels.record.title}."
     ]
     if facts["declared"] is None and told.batch == 1:

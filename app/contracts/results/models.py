@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from app.contracts.access import Access
+from app.contracts.access import Access, Need
 from app.contracts.attacks import Goal, Method, Norm
 from app.contracts.onnx import Layout, PixelRange
 from app.contracts.params import Precision, Recipe, TrainParams
@@ -105,6 +105,10 @@ class ModelCard(Result):
     precision: Precision = Precision.FLOAT32
     """What the steps were computed in; never `auto`."""
     environment: Environment
+
+    def gives(self, *needs: Need) -> bool:
+        """Whether whoever has the model can have all of these of it."""
+        return self.access.record.gives.issuperset(needs)
 
     @property
     def recipe(self) -> Recipe | None:

@@ -10,6 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
+from app.contracts.access import Need
+from app.contracts.attacks import Method
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
@@ -62,6 +64,8 @@ class EvaluateContext(Context):
     """Whether there is anything to evaluate on."""
     unmatched: ModelCard | None
     """Of a chosen model that no dataset of the lab fits."""
+    black_box: ModelCard | None
+    """Of a chosen model that only answers."""
     presets: tuple[PresetLink, ...]
     """Ways to fill the form."""
     again: JobView | None
@@ -87,6 +91,8 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
         for view in chosen.values():
             dataset = datasets.fitting(lab, view.card)
             entries["dataset"] = () if dataset is None else (dataset.id,)
+    if "attack.method" not in entries and _black_box(lab, entries) is not None:
+        entries["attack.method"] = (Method.SQUARE,)
     return render(request, _evaluate_page(lab, entries, job, {}))
 
 
@@ -144,7 +150,9 @@ def _evaluate_page(
     offers = {
         "dataset": held,
         "models": known.offer,
-        "sources": known_models(lab, *typed.asked(entries, "sources")).offer,
+        "sources": known_models(
+            lab, *typed.asked(entries, "sources"), giving=(Need.GRADIENTS,)
+        ).offer,
     }
     messages = {name: said for name, said in errors.items() if name != _CALLED}
     called_error = errors.get(_CALLED, "")
@@ -166,6 +174,7 @@ def _evaluate_page(
         has_model=bool(known.views),
         has_dataset=bool(held.choices),
         unmatched=_unmatched(lab, entries, known.views),
+        black_box=_black_box(lab, entries),
         presets=presets.links("/evaluate", presets.EVALUATION_PRESETS, kept(entries, _MODELS)),
         again=again,
         called=called or (again.name if again is not None else ""),
@@ -185,6 +194,13 @@ def _without(groups: Sequence[GroupView], names: Collection[str]) -> tuple[Group
         for each in groups
     )
     return tuple(group for group in left if group.fields)
+
+
+def _black_box(lab: Lab, entries: Entries) -> ModelCard | None:
+    """The card of the first chosen model that gives no gradients."""
+    chosen = models.by_id(lab, entries.get("models", ()))
+    cards = (view.card for view in chosen.values())
+    return next((card for card in cards if not card.gives(Need.GRADIENTS)), None)
 
 
 def _unmatched(lab: Lab, entries: Entries, views: Sequence[ModelView]) -> ModelCard | None:
