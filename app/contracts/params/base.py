@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -52,6 +52,16 @@ class DefaultBy:
         return self.values[data.get(self.field, next(iter(self.values)))]
 
 
+@dataclass(frozen=True)
+class DefaultOf:
+    """A default that follows from the parameters before this one."""
+
+    usual: JsonValue
+    """By the defaults of those."""
+    of: Callable[[dict[str, Any]], JsonValue]
+    """By their values; one that is wrong is missing."""
+
+
 def parameter(
     default: Any = ...,
     *,
@@ -69,6 +79,8 @@ def parameter(
     """
     source = {"default_factory": default} if callable(default) else {"default": default}
     extra: dict[str, JsonValue] = {"unit": unit, "group": group, "only": [str(m) for m in only]}
+    if isinstance(default, DefaultOf):
+        source, extra["default"] = {"default_factory": default.of}, default.usual
     # Two facts that pydantic leaves out: a made default, and the bounds of a value of two forms.
     if callable(default):
         extra["default"] = to_jsonable_python(default())

@@ -7,14 +7,19 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from app.contracts.access import Need
-from app.contracts.attacks import FIRST, Goal, Method
+from app.contracts.attacks import Goal, Method
 from app.contracts.complaints import invalid
 from app.contracts.params.attacks import LIMITS, Attack, within_norm
-from app.contracts.params.base import Finite, Id, Params, Seed, parameter
+from app.contracts.params.base import DefaultOf, Finite, Id, Params, Seed, parameter
 from app.contracts.units import Intensity, from_255
 
 ALONG_GRADIENTS = ("minimal_epsilon", "attention", "embedding")
 """Switches of an evaluation that need a first attack of gradient steps."""
+
+
+def _follows_gradients(given: dict[str, Any]) -> bool:
+    attack = given.get("attack")
+    return attack is None or not attack.method.record.black_box
 
 
 class EvaluateParams(Params):
@@ -60,7 +65,7 @@ class EvaluateParams(Params):
         help="The points of the curve of accuracy against steps.",
     )  # fmt: skip
     minimal_epsilon: bool = parameter(
-        True, title="Minimal ε", group="Curves",
+        DefaultOf(True, _follows_gradients), title="Minimal ε", group="Curves",
         help="Bisect for each image the smallest budget at which the attack breaks it.",
     )  # fmt: skip
     corruptions: bool = parameter(
@@ -69,7 +74,7 @@ class EvaluateParams(Params):
         "(Hendrycks and Dietterich, ICLR 2019), five severities of each.",
     )  # fmt: skip
     attention: bool = parameter(
-        True, title="Attention under attack", group="More pictures",
+        DefaultOf(True, _follows_gradients), title="Attention under attack", group="More pictures",
         help="How far each model's attention moves away from the teacher's on clean images.",
     )  # fmt: skip
     embedding: bool = parameter(
@@ -106,20 +111,6 @@ class EvaluateParams(Params):
         return frozenset({self.attack.method.record.needs, *looks}).union(
             method.record.needs for method in self.further
         )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _asked_for_by_nobody(cls, data: Any) -> Any:
-        """What is on by default and needs gradients is off after a first attack that only asks."""
-        if not isinstance(data, dict):
-            return data
-        attack = data.get("attack", {})
-        method = (
-            attack.get("method") if isinstance(attack, dict) else getattr(attack, "method", None)
-        )
-        if method not in [m for m in FIRST if m.record.black_box]:
-            return data
-        return dict.fromkeys(ALONG_GRADIENTS, False) | data
 
     @model_validator(mode="after")
     def _answers_suffice(self) -> Self:
