@@ -138,8 +138,6 @@ def _narrow(shares: Sequence[float], n: int) -> bool:
 
 def _more_steps(case: _Case) -> _Change | None:
     attack = case.params.attack
-    if not attack.method.record.iterative:
-        return _more_queries(case)
     if attack.method.record.one_step:
         return _other_first(Method.PGD, case)
     steps = min(1000, max(_STEPS, 4 * attack.steps))
@@ -221,6 +219,8 @@ _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "adaptive": partial(_beside, Method.ADAPTIVE),
     "stronger_than_fgsm": _restarts,
     "converged": _more_steps,
+    "queries_suffice": _more_queries,
+    "other_questions": partial(_beside, Method.HOP_SKIP_JUMP),
     "falls_with_epsilon": partial(_other_first, Method.APGD_CE),
     "zero_gradients": partial(_other_first, Method.APGD_DLR),
     "unbounded": partial(_add, _BLIND),

@@ -96,6 +96,8 @@ def _group(view: ModelView) -> str:
 
 def _in_short(view: ModelView) -> str:
     card = view.card
+    if not card.gives(Need.GRADIENTS):
+        return f"{card.access.record.title}, {card.architecture}, {card.dataset.name}"
     how = (
         card.architecture
         if card.params is None

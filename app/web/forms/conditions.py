@@ -32,9 +32,11 @@ class When:
     values: tuple[str, ...]
     otherwise: When | None = None
     also: When | None = None
+    none: bool = False
+    """None of `values` may be chosen."""
 
     def met(self, entries: Mapping[str, Sequence[str]]) -> bool:
-        chosen = any(entry in self.values for entry in entries.get(self.field, ()))
+        chosen = any(entry in self.values for entry in entries.get(self.field, ())) != self.none
         met = chosen or (self.otherwise is not None and self.otherwise.met(entries))
         return met and (self.also is None or self.also.met(entries))
 

@@ -53,8 +53,7 @@ def answers_called_broken(facts: Facts, probe: Answers) -> Check:
 
 
 def other_questions(facts: Facts, probe: Answers) -> Check:
-    name = "other_questions"
-    title = f"Other attacks that ask add little to {facts.attack.method.record.title}"
+    name, title = "other_questions", "Another way of asking finds little more"
     asking = {m for m in Method if m.record.sized_by == "queries"} - {facts.attack.method}
     ran = [row for row in facts.attacks if row.method in asking]
     broken, n = sum(row.broken for row in ran), facts.main.n
