@@ -25,7 +25,7 @@ from app.store.files import Files, atomic_write
 from app.store.tables import DatasetRow, ModelRow
 from worker.data import Dataset, DatasetError, load_dataset
 from worker.models import AnyModel, BlackBox, Classifier, build
-from worker.models.onnx_network import OnnxNetwork
+from worker.onnx_network import OnnxNetwork
 
 
 def id_within(job_id: str, part: str) -> str:

@@ -21,6 +21,7 @@ from tests.jobs.onnx_files import Linear, fitted, model_of
 from tests.jobs.test_importing_model import bring, failure, log, result
 from worker import registry
 from worker.data import to_float
+from worker.jobs import file_kinds
 from worker.models import BlackBox
 
 
@@ -270,6 +271,13 @@ def test_what_is_refused(measured: Measured, net: Linear, what: str) -> None:
 def test_a_damaged_file_is_refused(measured: Measured, net: Linear) -> None:
     data = model_of(net).SerializeToString()
     assert "damaged" in failure(measured, take(measured, data[: len(data) // 2], pixels="0-1"))
+
+
+def test_it_is_told_by_its_content(net: Linear) -> None:
+    assert file_kinds.is_onnx(model_of(net).SerializeToString())
+    assert file_kinds.is_onnx(b"\x08\x07\x12\x07pytorch\x1a\x052.9.1:\x10")
+    assert not file_kinds.is_onnx(b"\x08\x01\x12\x9a\x10\n\x05")  # TensorFlow's SavedModel
+    assert not file_kinds.is_onnx(b"")
 
 
 def test_weights_without_an_architecture_are_asked_for_it(measured: Measured) -> None:

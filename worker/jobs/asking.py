@@ -18,7 +18,7 @@ from worker.data import Dataset, TensorSplit, to_float
 from worker.jobs import apart, outputs
 from worker.jobs.context import JobContext
 from worker.models import BlackBox
-from worker.models.onnx_network import are_probabilities
+from worker.onnx_network import are_probabilities
 
 _SECONDS = 120
 """How long reading and trying may take, on the clock and on the processor."""

@@ -58,7 +58,7 @@ class DefaultOf:
 
     usual: JsonValue
     """By the defaults of those."""
-    of: Callable[[dict[str, Any]], JsonValue]
+    within: Callable[[Mapping[str, Any]], JsonValue]
     """By their values; one that is wrong is missing."""
 
 
@@ -75,17 +75,18 @@ def parameter(
     """A pydantic `Field` with what a form needs to show it.
 
     `only`: the members of an enum that may be chosen here, where not all of them may. A `DefaultBy`
-    is what the field's `before` validator then meets, and has to replace.
+    or `DefaultOf` is what the field's `before` validator then meets, and has to replace.
     """
     source = {"default_factory": default} if callable(default) else {"default": default}
     extra: dict[str, JsonValue] = {"unit": unit, "group": group, "only": [str(m) for m in only]}
-    if isinstance(default, DefaultOf):
-        source, extra["default"] = {"default_factory": default.of}, default.usual
     # Two facts that pydantic leaves out: a made default, and the bounds of a value of two forms.
     if callable(default):
         extra["default"] = to_jsonable_python(default())
-    if isinstance(default, DefaultBy):
+    if isinstance(default, DefaultBy | DefaultOf):
         source = {"default_factory": lambda: default, "validate_default": True}
+    if isinstance(default, DefaultOf):
+        extra["default"] = default.usual
+    if isinstance(default, DefaultBy):
         extra["default"] = default.within({})
         extra["x-default-by"] = {"field": default.field, "values": dict(default.values)}
     extra |= {_LIMITS[name]: limit for name, limit in bounds.items() if name in _LIMITS}

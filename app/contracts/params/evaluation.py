@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
 from app.contracts.access import Need
 from app.contracts.attacks import Goal, Method
@@ -17,7 +18,7 @@ ALONG_GRADIENTS = ("minimal_epsilon", "attention", "embedding")
 """Switches of an evaluation that need a first attack of gradient steps."""
 
 
-def _follows_gradients(given: dict[str, Any]) -> bool:
+def _follows_gradients(given: Mapping[str, Any]) -> bool:
     attack = given.get("attack")
     return attack is None or not attack.method.record.black_box
 
@@ -111,6 +112,11 @@ class EvaluateParams(Params):
         return frozenset({self.attack.method.record.needs, *looks}).union(
             method.record.needs for method in self.further
         )
+
+    @field_validator("minimal_epsilon", "attention", mode="before")
+    @classmethod
+    def _as_the_first_attack_allows(cls, value: Any, info: ValidationInfo) -> Any:
+        return value.within(info.data) if isinstance(value, DefaultOf) else value
 
     @model_validator(mode="after")
     def _answers_suffice(self) -> Self:

@@ -71,15 +71,6 @@ EVALUATION_PRESETS = (
         _entries("10000", "20", "5", (Method.AUTOATTACK,), more=False, minimal_epsilon="true"),
     ),
     Preset(
-        "Black box",
-        "Square, 1,000 queries a budget, then HopSkipJump, on 500 images: nothing but answers, for "
-        "models that give no more. An upper bound; its verdict is amber at best.",
-        _entries(
-            "500", "20", "1", (Method.HOP_SKIP_JUMP,), more=False, epsilons="0, 2, 4, 8",
-            step_counts="", **{"attack.method": Method.SQUARE},
-        ),
-    ),
-    Preset(
         "Everything",
         "Every attack but transfer, which needs a second model, every curve and every picture, on "
         "1,000 images. The longest of the three for each image; the interval is ± 3 points.",
@@ -87,6 +78,15 @@ EVALUATION_PRESETS = (
             "1000", "20", "5",
             _EVERY,
             more=True,
+        ),
+    ),
+    Preset(
+        "Black box",
+        "Square, 1,000 queries a budget, then HopSkipJump, on 500 images: nothing but answers, for "
+        "models that give no more. An upper bound; its verdict is amber at best.",
+        _entries(
+            "500", "20", "1", (Method.HOP_SKIP_JUMP,), more=False, epsilons="0, 2, 4, 8",
+            step_counts="", **{"attack.method": Method.SQUARE},
         ),
     ),
 )  # fmt: skip
