@@ -342,7 +342,6 @@ def test_what_a_zip_is_instead_of_weights_is_named(
     ("data", "named"),
     [
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "Keras"),
-        (b"\x08\x07\x12\x07pytorch\x1a\x052.9.1:\x10", "an ONNX model"),
         (b"\x08\x01\x12\xfd\x0f\n\x10\n\x03Add" + bytes(40), "a TensorFlow model"),
         (b"\x1c\x00\x00\x00TFL3" + bytes(40), "a TensorFlow Lite model"),
         (b"\x93NUMPY\x01\x00" + bytes(100), "a NumPy array"),

@@ -98,9 +98,13 @@ def facts_of(measured: Measurement) -> Facts:
     main, fgsm = rows[0].alone, next((r.alone for r in rows if r.method is Method.FGSM), None)
     assert main is not None
     doubled = None
-    if not params.attack.method.record.one_step:
+    halved = None
+    if params.attack.method.record.takes_steps:
         kept = record["first_break"] > 2 * params.attack.steps
         doubled = Accuracy.of(int(kept.sum()), len(record))
+    elif params.attack.method.record.query_curve:
+        kept = record["first_break"] > params.queries // 2
+        halved = Accuracy.of(int(kept.sum()), len(record))
     return Facts(
         classes=len(measured.classes),
         commonest=float(np.bincount(record["y"]).max() / len(record)),
@@ -110,6 +114,7 @@ def facts_of(measured: Measurement) -> Facts:
         robust=measured.robust(),
         main=main,
         doubled=doubled,
+        halved=halved,
         fgsm=fgsm,
         only_fgsm=measured.only_fgsm,
         autoattack=after_autoattack(rows),

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.params import NO_ID, AblationParams, Design, Recipe
 from app.contracts.recipes import TEACHERS
@@ -135,7 +136,9 @@ def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -
     held = offered_datasets(lab, *typed.asked(entries, "training.dataset"))
     offers = {
         "training.dataset": held,
-        "training.teacher": known_models(lab, *typed.asked(entries, "training.teacher")).offer,
+        "training.teacher": known_models(
+            lab, *typed.asked(entries, "training.teacher"), giving=(Need.FEATURES,)
+        ).offer,
         "grid": Offer(grid_choices()),
     }
     form = form_of(AblationParams, entries=entries, offers=offers, errors=errors, without=REPLACED)
