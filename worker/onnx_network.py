@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from worker.onnx_session import session
+from worker.onnx_session import AT_ONCE, session
 
-_AT_ONCE = 250
-"""Images of one run, of a network that takes any number."""
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -59,7 +57,7 @@ class OnnxNetwork:
 
     def raw(self, x: Tensor) -> Tensor:
         """What the file itself gives, (N, O) float32."""
-        return torch.cat([self._run(part) for part in torch.split(x, self._batch or _AT_ONCE)])
+        return torch.cat([self._run(part) for part in torch.split(x, self._batch or AT_ONCE)])
 
     def _run(self, x: Tensor) -> Tensor:
         images, n = self._prepared(x.detach().cpu().float()), len(x)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+AT_ONCE = 32
+"""Images of one run, of a network that takes any number: as many as it was tried with."""
+
 
 def session(data: bytes, *, threads: int) -> Any:
     """What onnxruntime makes of a file, on the processor. Raises whatever the file makes it raise.

@@ -17,6 +17,7 @@ from app.contracts.params import (
     Attack,
     EvaluateParams,
     ExplainParams,
+    Norm,
     Recipe,
     ReleaseParams,
     TrainParams,
@@ -44,7 +45,9 @@ def black_box(measured: Measured) -> str:
 
 @pytest.fixture(scope="module")
 def figures(measured: Measured, black_box: str) -> ModelFigures:
-    params = asked(measured, black_box, further=(Method.HOP_SKIP_JUMP,), corruptions=True)
+    params = asked(
+        measured, black_box, further=(Method.HOP_SKIP_JUMP,), corruptions=True, keep_adversarial=3
+    )
     (found,) = evaluate(measured, params).models
     return found
 
@@ -107,6 +110,19 @@ def test_the_gallery_has_images_and_no_maps(figures: ModelFigures) -> None:
     for image in figures.gallery.images:
         assert image.model.clean.attention == image.model.adversarial.attention == ()
     assert (figures.attention, figures.embedding) == (None, None)
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [(Norm.L2, 0.8), (Norm.L1, 12.0)])
+def test_other_norms_are_asked_in_as_well(
+    measured: Measured, black_box: str, norm: Norm, epsilon: float
+) -> None:
+    attack = Attack(method=Method.SQUARE, norm=norm)
+    params = small(
+        measured, attack, models=(black_box,), queries=30, epsilon=epsilon, epsilons=(), images=20
+    )
+    (found,) = evaluate(measured, params).models
+    assert found.attacks[0].broken > 0
+    assert found.attacks[0].largest <= epsilon * (1 + 1e-5)
 
 
 def test_the_same_evaluation_twice_is_the_same(measured: Measured, black_box: str) -> None:

@@ -186,7 +186,7 @@ def _notes(facts: Mapping[str, Any], told: OnnxInterface) -> list[str]:
         f"{size} images at once, pixels from {told.pixels.record.title}."
     ]
     if facts["declared"] is None and told.batch == 1:
-        notes.append("It says that it takes any number of images, and fails with two.")
+        notes.append("It says that it takes any number of images, and fails with several.")
     if told.scores == "probabilities":
         notes.append(
             "Its answers are probabilities: on test images they are never negative and sum to one. "

@@ -14,21 +14,17 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from confinement import guard, leave_network, limit
-from worker.onnx_session import session
+from worker.jobs.onnx_operators import OWN, SHOWN, Refused, check_operators, listed, plain
+from worker.onnx_session import AT_ONCE, session
 
 _MOST_BYTES = 2**31 - 1
 """No protocol buffer is larger."""
 _LONGEST_NAME = 300
-_SHOWN = 12
-_OWN = ("", "ai.onnx")
-_STANDARD = (*_OWN, "ai.onnx.ml")
-"""Domains whose operators are ONNX's own."""
-_WITHOUT_END = ("Loop", "Scan")
 _KINDS = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
 """Numbers that an input may have, as ONNX counts types."""
 _FLOATS = ("float16", "float32", "float64")
@@ -40,16 +36,6 @@ _RANGES = {
 }
 """What ONNX's metadata say of pixels: the range, and a mean and deviation that follow."""
 _RANGE_KEY, _ORDER_KEY = "Image.NominalPixelRange", "Image.BitmapPixelFormat"
-
-
-class Refused(Exception):
-    """The file cannot be taken as it is; what is wrong, and what to do or to choose among."""
-
-    def __init__(
-        self, detail: str, hint: str, field: str | None = None, choices: Sequence[str] = ()
-    ) -> None:
-        super().__init__(detail)
-        self.said = {"detail": detail, "hint": hint, "field": field, "choices": list(choices)}
 
 
 def main(source: Path, side: int, layout: str, output: str, megabytes: int, seconds: int) -> int:
@@ -86,7 +72,7 @@ def found(source: Path, side: int, layout: str, output: str) -> dict[str, Any]:
         raise Refused(
             "The file is damaged, or no ONNX model.", "Copy or export it again."
         ) from error
-    _check_operators(model)
+    check_operators(model)
     source_name, kind, shape = _input(model)
     chosen = _layout(shape, layout)
     _check_side(shape, chosen, side)
@@ -104,87 +90,10 @@ def found(source: Path, side: int, layout: str, output: str) -> dict[str, Any]:
         "input": source_name, "kind": kind, "layout": chosen, "batch": batch,
         "declared": shape[0], "output": taken, "outputs": outputs,
         "pixels": "0-255" if kind == "uint8" else pixels, "middle": middle,
-        "opset": max((o.version for o in model.opset_import if o.domain in _OWN), default=0),
+        "opset": max((o.version for o in model.opset_import if o.domain in OWN), default=0),
         "parameters": sum(math.prod(t.dims) for t in model.graph.initializer),
-        "producer": _plain(f"{model.producer_name} {model.producer_version}".strip()),
+        "producer": plain(f"{model.producer_name} {model.producer_version}".strip()),
     }  # fmt: skip
-
-
-def _check_operators(model: Any) -> None:
-    """Nothing outside the file, nothing of others' making, nothing without an end."""
-    own = {(function.domain, function.name) for function in model.functions}
-    foreign, endless = set(), set()
-    graphs = [model.graph, *model.functions]
-    for node in _nodes(graphs):
-        if node.domain not in _STANDARD and (node.domain, node.op_type) not in own:
-            foreign.add(f"{node.domain}.{node.op_type}")
-        if node.op_type in _WITHOUT_END:
-            endless.add(node.op_type)
-        _check_tensors(_tensors_of(node))
-    for graph in _graphs(graphs):
-        _check_tensors(graph.initializer)
-        _check_tensors(
-            part for one in graph.sparse_initializer for part in (one.values, one.indices)
-        )
-    if foreign:
-        raise Refused(
-            f"The file needs operators that are not ONNX's: {_listed(sorted(foreign))}.",
-            "The lab runs no code that others bring. Export the network with standard operators.",
-        )
-    if endless:
-        raise Refused(
-            f"The file holds loops ({_listed(sorted(endless))}), which may never end.",
-            "Export the network with its loops unrolled: a classifier of images needs none.",
-        )
-
-
-def _graphs(graphs: Sequence[Any]) -> Iterator[Any]:
-    """Those that have initializers: functions have none."""
-    import onnx
-
-    waiting = list(graphs)
-    while waiting:
-        graph = waiting.pop()
-        if isinstance(graph, onnx.GraphProto):
-            yield graph
-        waiting.extend(inner for node in graph.node for inner in _inner(node))
-
-
-def _nodes(graphs: Sequence[Any]) -> Iterator[Any]:
-    waiting = list(graphs)
-    while waiting:
-        for node in waiting.pop().node:
-            yield node
-            waiting.extend(_inner(node))
-
-
-def _inner(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _tensors_of(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-        for one in (*sparse, *attribute.sparse_tensors):
-            yield from (one.values, one.indices)
-
-
-def _check_tensors(tensors: Any) -> None:
-    import onnx
-
-    for tensor in tensors:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise Refused(
-                "The file keeps its weights in another file beside it, which the lab never reads.",
-                "Save it as one file: `onnx.save(onnx.load(path), new, save_as_external_data="
-                "False)`.",
-            )
 
 
 def _input(model: Any) -> tuple[str, str, list[int | None]]:
@@ -192,7 +101,7 @@ def _input(model: Any) -> tuple[str, str, list[int | None]]:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [one for one in model.graph.input if one.name not in weights]
     if len(inputs) != 1:
-        names = _listed([one.name for one in inputs]) or "none"
+        names = listed([one.name for one in inputs]) or "none"
         raise Refused(
             f"The network has {len(inputs)} inputs ({names}); the lab gives it images alone.",
             "Export it with one input.",
@@ -202,20 +111,22 @@ def _input(model: Any) -> tuple[str, str, list[int | None]]:
     kind = _KINDS.get(tensor.elem_type)
     if kind not in (*_FLOATS, "uint8"):
         raise Refused(
-            f"The input {_plain(one.name)} takes numbers of type {kind or tensor.elem_type}.",
+            f"The input {plain(one.name)} takes numbers of type {kind or tensor.elem_type}.",
             "Export the network for images of float32 or uint8.",
         )
     shape = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-    if (
-        len(shape) != 4
-        or len(one.name) > _LONGEST_NAME
-        or any(d is not None and d < 1 for d in shape)
-    ):
+    if not _is_name(one.name):
+        raise Refused("The input has no plain name.", "Export the network again.")
+    if len(shape) != 4 or any(size is not None and size < 1 for size in shape):
         raise Refused(
-            f"The input {_plain(one.name)} takes the shape {_shape(shape)}, no batch of images.",
+            f"The input {plain(one.name)} takes the shape {_shape(shape)}, no batch of images.",
             "Export the network for a shape such as N × 3 × 32 × 32.",
         )
     return one.name, kind, shape
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_NAME and text.isprintable()
 
 
 def _layout(shape: Sequence[int | None], given: str) -> str:
@@ -260,14 +171,14 @@ def _tried(
     data: bytes, source: str, kind: str, batch: int | None, dimensions: Sequence[int], wanted: str
 ) -> tuple[str, int, int | None]:
     """The output that is meant, how many numbers it gives an image, and how many images it takes
-    at once: one where it says any number, and fails with two. Raises Refused."""
+    at once: one where it says any number, and fails with several. Raises Refused."""
     try:
         made = session(data, threads=1)
     except MemoryError:
         raise
     except Exception as error:
         raise Refused(
-            f"onnxruntime cannot load the network: {_plain(error)}.",
+            f"onnxruntime cannot load the network: {plain(error)}.",
             "Export it again, with a version of ONNX's operators that onnxruntime knows.",
         ) from error
     given = _run(made, source, kind, batch or 1, dimensions)
@@ -277,14 +188,18 @@ def _tried(
         if len(shape) >= 2 and shape[0] == (batch or 1) and math.prod(shape[2:]) == 1
     }
     taken = _output(fitting, given, wanted)
-    if batch is None:
-        try:
-            again = _run(made, source, kind, 2, dimensions)
-        except Refused:
-            batch = 1
-        else:
-            batch = None if again.get(taken, (0,))[0] == 2 else 1
+    if batch is None and not _takes_many(made, source, kind, dimensions, taken):
+        batch = 1
     return taken, fitting[taken], batch
+
+
+def _takes_many(made: Any, source: str, kind: str, dimensions: Sequence[int], output: str) -> bool:
+    """Whether it really answers for several images, within the memory that there is."""
+    try:
+        given = _run(made, source, kind, AT_ONCE, dimensions)
+    except (Refused, MemoryError):
+        return False
+    return given.get(output, (0,))[0] == AT_ONCE
 
 
 def _run(
@@ -302,54 +217,43 @@ def _run(
         if "alloc" in str(error):
             raise MemoryError from error
         raise Refused(
-            f"The network fails on an image: {_plain(error)}.", "Export it again."
+            f"The network fails on an image: {plain(error)}.", "Export it again."
         ) from error
     named = zip((one.name for one in made.get_outputs()), values, strict=True)
     return {
         name: value.shape
         for name, value in named
-        if isinstance(value, np.ndarray) and value.dtype.name in _FLOATS
+        if isinstance(value, np.ndarray) and value.dtype.name in _FLOATS and _is_name(name)
     }
 
 
 def _output(fitting: dict[str, int], given: dict[str, tuple[int, ...]], wanted: str) -> str:
     if wanted and wanted not in fitting:
         raise Refused(
-            f"The network has no output “{_plain(wanted)}” that gives scores.",
-            f"It has {_listed(list(fitting)) or 'none'}.",
+            f"The network has no output “{plain(wanted)}” that gives scores.",
+            f"It has {listed(list(fitting)) or 'none'}.",
             "network",
-            list(fitting)[:_SHOWN],
+            list(fitting)[:SHOWN],
         )
     if wanted or len(fitting) == 1:
         return wanted or next(iter(fitting))
     if not fitting:
-        shapes = ", ".join(f"{_plain(name)}: {_shape(shape)}" for name, shape in given.items())
+        shapes = ", ".join(f"{plain(name)}: {_shape(shape)}" for name, shape in given.items())
         raise Refused(
             "The network gives no scores, a number for each class and image"
             f"{f'; its outputs are {shapes[:200]}' if shapes else ''}.",
             "Export it with its logits as output. Labels alone are not enough.",
         )
     raise Refused(
-        f"The network has several outputs that may be scores: {_listed(list(fitting))}.",
+        f"The network has several outputs that may be scores: {listed(list(fitting))}.",
         "Say which one is meant, as the network in the file.",
         "network",
-        list(fitting)[:_SHOWN],
+        list(fitting)[:SHOWN],
     )
 
 
 def _shape(shape: Sequence[int | None]) -> str:
     return " × ".join("any" if one is None else f"{one}" for one in shape) or "of a single number"
-
-
-def _plain(text: object) -> str:
-    """Words from outside on one line, cut short."""
-    shown = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return shown.rstrip(". ") if len(shown) <= 160 else f"{shown[:159]}…"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = ", …" if len(names) > _SHOWN else ""
-    return ", ".join(map(_plain, names[:_SHOWN])) + more
 
 
 def _too_large(megabytes: int) -> dict[str, Any]:
