@@ -83,6 +83,21 @@ class InvalidFields(InvalidInput):
         return cls(field_errors(error.errors()))
 
 
+class Unauthenticated(LabError):
+    """Nobody has said who asks. `complaint` tells a person what was wrong with what they said."""
+
+    status = 401
+    title = "Sign in"
+
+    def __init__(self, complaint: str = "") -> None:
+        super().__init__(
+            complaint or "The lab asks other users of this machine, and proxies, for its token.",
+            hint="It lies in the file `token` of the lab's data folder. Programs send it as "
+            "`Authorization: Bearer …`, or find it by LAB_DATA_DIR or LAB_TOKEN.",
+        )
+        self.complaint = complaint
+
+
 class Forbidden(LabError):
     status = 403
     title = "Refused"

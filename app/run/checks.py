@@ -6,11 +6,11 @@ import errno
 import fcntl
 import importlib.util
 import os
-import re
 import socket
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 from pydantic import ValidationError
@@ -129,7 +129,8 @@ def check_port(port: int) -> None:
 
 def check_redis(url: str) -> None:
     """Raises CannotStart when no Redis answers a PING in time."""
-    shown = re.sub(r"//[^@/]*@", "//…@", url)
+    whole = urlsplit(url)
+    shown = f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
     seconds = REDIS_ANSWERS_WITHIN_S
     try:
         connection = redis.Redis.from_url(

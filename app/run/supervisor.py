@@ -14,12 +14,14 @@ import sys
 import time
 from collections.abc import Mapping
 
+from app.access import peers
+from app.access.token import kept_token, token_file
 from app.contracts.jobs import Queue
 from app.run import devices
 from app.run.broker import Broker
 from app.run.checks import LOOPBACK, CannotStart
 from app.run.processes import GRACE_S, ROOT, Child, announce, say, stop
-from app.settings import Settings
+from app.settings import Auth, Settings
 
 _STREAMS_END_AFTER_S = 3
 """How long an open event stream may hold up the end of the web process."""
@@ -42,7 +44,7 @@ def web_command(port: int) -> list[str]:
         *("-m", "uvicorn", "--factory", "app.main:create_app"),
         *("--host", LOOPBACK, "--port", str(port)),
         *("--timeout-graceful-shutdown", str(_STREAMS_END_AFTER_S)),
-        *("--limit-concurrency", str(_MOST_CONNECTIONS)),
+        *("--limit-concurrency", str(_MOST_CONNECTIONS), "--no-proxy-headers"),
         *("--log-level", "warning"),
     ]
 
@@ -94,15 +96,34 @@ class Supervisor:
     def run(self) -> int:
         """Run until SIGINT, SIGTERM or SIGHUP; returns the exit code. Raises CannotStart."""
         self._catch_signals()
+        if os.geteuid() == 0:
+            say("warning: it runs as root, and so do its jobs; a user of its own is safer")
         try:
             environment = self._start_broker()
             if self._start_web(environment):
                 self._start_workers(environment)
-                announce(f"AGKD-BML Lab is ready: http://{LOOPBACK}:{self._settings.port}")
+                announce(f"AGKD-BML Lab is ready: {self._address}")
+                self._say_who_may()
                 self._watch()
         finally:
             self._stop()
         return 0 if self._stop_requests < 2 else 130
+
+    @property
+    def _address(self) -> str:
+        return f"http://{LOOPBACK}:{self._settings.port}"
+
+    def _say_who_may(self) -> None:
+        """Where a browser needs the token, give it to whoever sits at the terminal. Into a log goes
+        only where it lies."""
+        if self._settings.auth is Auth.OFF:
+            say("LAB_AUTH=off: every user of this machine may do everything")
+        elif not (self._settings.believes_sockets and peers.can_be_known()):
+            folder = self._settings.data_dir
+            if sys.stdout.isatty():
+                announce(f"Open it by {self._address}/?token={kept_token(folder)}")
+            else:
+                say(f"it asks for the token in {token_file(folder)}")
 
     def _catch_signals(self) -> None:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -164,7 +185,7 @@ class Supervisor:
     def _web_answers(self) -> bool:
         connection = http.client.HTTPConnection(LOOPBACK, self._settings.port, timeout=2.0)
         try:
-            connection.request("GET", "/api/health")
+            connection.request("GET", "/api/alive")
             connection.getresponse().read()
         except (OSError, http.client.HTTPException):
             return False

@@ -11,9 +11,11 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from app.access.callers import caller_of
+from app.access.signing_in import wanted
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
-from app.errors import LabError
+from app.errors import LabError, Unauthenticated
 from app.settings import BESIDE, VERSION
 from app.web import words
 
@@ -45,6 +47,20 @@ class ErrorContext(Context):
 
 
 @dataclass(frozen=True)
+class SignInContext(Context):
+    """Instead of a page for those who may not see it yet."""
+
+    template: ClassVar[str] = "sign_in.html"
+
+    then: str
+    """The page that was asked for, an address of the lab."""
+    complaint: str
+    """What was wrong with the last try; empty before it."""
+    elsewhere: bool
+    """Whether another site's link led here: browsers then keep their cookies back."""
+
+
+@dataclass(frozen=True)
 class Shell:
     """What the frame around every page needs; `shell` in the templates."""
 
@@ -52,6 +68,10 @@ class Shell:
     """Of the request: the menu marks where one is."""
     version: str
     """Of the lab."""
+    inside: bool
+    """Whether whoever asks may look around; else nothing leads on."""
+    signed_in: bool
+    """Whether the browser can sign out."""
 
 
 _NAMES = "href|src|action|formaction|hx-get|hx-post|data-image|data-results|data-given"
@@ -112,7 +132,13 @@ def own_address(request: Request) -> str:
 def render(request: Request, context: Context, *, status: int = 200) -> HTMLResponse:
     """The page of a context. Every field of the context is a variable of its template."""
     values = {field.name: getattr(context, field.name) for field in fields(context)}
-    shell = Shell(path=request.url.path, version=VERSION)
+    caller = caller_of(request)
+    shell = Shell(
+        path=request.url.path,
+        version=VERSION,
+        inside=caller is not None,
+        signed_in=caller is not None and caller.by_cookie,
+    )
     html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
     root = request.app.state.settings.root_path
     if root:
@@ -122,7 +148,15 @@ def render(request: Request, context: Context, *, status: int = 200) -> HTMLResp
 
 def error_page(request: Request, error: LabError) -> HTMLResponse:
     """An error as a page, with its status and what to do about it."""
-    context = ErrorContext(
+    context: Context = ErrorContext(
         status=error.status, title=error.title, detail=error.detail, hint=error.hint
     )
+    if isinstance(error, Unauthenticated):
+        context = sign_in(request, wanted(request), complaint=error.complaint)
     return render(request, context, status=error.status)
+
+
+def sign_in(request: Request, then: str, *, complaint: str = "") -> SignInContext:
+    """The page to sign in on, before the page `then`."""
+    elsewhere = request.headers.get("sec-fetch-site") == "cross-site"
+    return SignInContext(then=then, complaint=complaint, elsewhere=elsewhere)

@@ -55,6 +55,7 @@ ROUTES = {
     "/api/live/{job_id}/image.png": {"get"},
     "/api/live/{job_id}/reproduction.zip": {"get"},
     "/api/health": {"get"},
+    "/api/alive": {"get"},
 }
 
 

@@ -143,6 +143,9 @@ class _Containers:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
         return clean | own | {"OMP_NUM_THREADS": "1"}
 
+    def token(self) -> str:
+        return Path(self._folders["/data"], "token").read_text().strip()
+
     def start(self, name: str) -> None:
         service = self._services[name]
         self._running.append(
@@ -207,7 +210,9 @@ def test_its_commands_make_a_lab_on_a_real_redis(containers: tuple[_Containers, 
         lab.start(f"worker-{queue}")
     for queue in Queue:
         wait_until(partial(lab.healthy, f"worker-{queue}"), f"a worker for {queue}")
-    health = read_health(f"http://127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}"
+    assert read_health(url)["status"] == 401, "whose processes connect is not to be known"
+    health = read_health(url, lab.token())
     assert health["ok"]
     assert [queue["workers"] for queue in health["queues"]] == [1, 1, 1]
     commands = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, check=True)

@@ -25,6 +25,7 @@ from app.web.pages import (
     models,
     reference,
     report,
+    sign_in,
     train,
 )
 from app.web.pages.kinds import KINDS
@@ -36,7 +37,7 @@ router = APIRouter(include_in_schema=False)
 _PAGES = (
     ablate, ablation, as_code, board, home, job_table, jobs, report, compare,
     compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
-    datasets, live, help, reference,
+    datasets, live, help, reference, sign_in,
 )  # fmt: skip
 for page in _PAGES:
     for route in page.router.routes:

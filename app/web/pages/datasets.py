@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from app.access.routes import ByMethod
 from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.listings import Shelf
@@ -83,7 +84,7 @@ class DatasetContext(Context):
     """How many models were trained on it."""
 
 
-router = APIRouter(prefix="/datasets")
+router = APIRouter(prefix="/datasets", route_class=ByMethod)
 
 _NAMES = {
     Source.SHAPES: "Shapes",

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
+from app.access.routes import ByMethod
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
@@ -72,7 +73,7 @@ class EvaluateContext(Context):
     """What is wrong with that."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 
 _MODELS = ("models", "dataset")
 _STRENGTH = ("images", "epsilon", "attack.norm")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.jobs import JobKind
 from app.contracts.params import LARGEST_OF, MAX_OF, MOST_MODELS, ExplainParams, Norm
 from app.contracts.results import Picture
@@ -75,7 +76,7 @@ class LiveContext(Context):
     """What the script needs: the models with their classes, and which are chosen."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 
 _SAMPLE_SETS = 4
 _SAMPLE_CLASSES = 10
