@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.store.files import keep_private
 
 LOOPBACK = "127.0.0.1"
-"""The lab has no login, so this is the only address it listens on."""
+"""The only address that the lab listens on."""
 
 REDIS_ANSWERS_WITHIN_S = 3.0
 _PREDECESSOR_GONE_WITHIN_S = 30.0
