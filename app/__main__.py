@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.run import checks
+from app.run import checks, users
 from app.run.supervisor import Supervisor
 from app.settings import Settings
 
 
 def main() -> int:
     """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run."""
-    _parser().parse_args()
+    asked = _parser().parse_args()
     try:
+        if asked.command == "users":
+            return users.run(checks.read_settings(), asked)
         checks.check_worker()
         settings = checks.read_settings()
         checks.prepare_folder(settings.data_dir)
         lock_fd = checks.lock(settings.data_dir)
-        checks.check_port(settings.port)
+        checks.check_port(settings.host, settings.port)
         if settings.redis_url is not None:
             checks.check_redis(settings.redis_url)
         return Supervisor(settings, lock_fd).run()
@@ -33,11 +35,14 @@ def _parser() -> argparse.ArgumentParser:
     variables = "\n".join(
         f"  {name:<{widest}}  {' '.join(text.split())}" for name, text in described.items()
     )
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description="Start the lab on this machine; Ctrl-C ends it.",
         epilog=f"variables of the environment:\n{variables}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    commands = parser.add_subparsers(dest="command")
+    users.add_commands(commands.add_parser("users", help="accounts: list, add, role, password"))
+    return parser
 
 
 if __name__ == "__main__":

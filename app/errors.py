@@ -91,9 +91,10 @@ class Unauthenticated(LabError):
 
     def __init__(self, complaint: str = "") -> None:
         super().__init__(
-            complaint or "The lab asks other users of this machine, and proxies, for its token.",
-            hint="It lies in the file `token` of the lab's data folder. Programs send it as "
-            "`Authorization: Bearer …`, or find it by LAB_DATA_DIR or LAB_TOKEN.",
+            complaint or "The lab asks who you are.",
+            hint="Programs send a token as `Authorization: Bearer …`; the client takes it from "
+            "LAB_TOKEN. The lab's own lies in the file `token` of its data folder; where there are "
+            "accounts, the page of yours makes one.",
         )
         self.complaint = complaint
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.callers import OWNER, SIGNED_IN, Caller, remember
+from app.access.callers import OWNER, Caller, remember
+from app.access.cookies import cookies_of, form_key
 from app.access.credentials import Credentials, laid
 from app.access.peers import Peers
-from app.access.signing_in import WRONG, is_secure, signed_in, token_of, wanted
+from app.access.routes import PublicPaths
+from app.access.signing_in import signed_in, token_of, wanted
 from app.error_handlers import render
 from app.errors import Unauthenticated
+from app.services import accounts
+from app.services.lab import Lab
 from app.settings import Auth, Settings
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lab"', "Connection": "close"}
@@ -25,16 +31,17 @@ class Gate:
     border, which takes the credentials out of the request.
 
     Args:
-        is_public: Whether a path answers everybody.
+        public: What answers everybody.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, is_public: Callable[[str], bool]) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, public: PublicPaths) -> None:
         self.app = app
-        self._settings, self._is_public = settings, is_public
+        self._settings, self._public = settings, public
+        self._knows_token = settings.auth in (Auth.OWNER, Auth.TOKEN)
         self._peers = Peers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self._public.is_file(scope["path"]):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
@@ -49,24 +56,39 @@ class Gate:
         """The gate's own answer; None where the request goes on."""
         if brought.token is not None and request.method in ("GET", "HEAD"):
             # At once out of the address, which browsers show and remember.
-            if self._settings.auth is not Auth.OFF and token_of(request).is_it(brought.token):
-                return signed_in(request, wanted(request))
+            if self._knows_token and token_of(request).is_it(brought.token):
+                return signed_in(request, token_of(request).cookie(), wanted(request))
             if caller is not None:
                 return RedirectResponse(wanted(request), status_code=303)
-        if caller is not None or self._is_public(request.scope["path"]):
+        if caller is not None or self._public.covers(request.scope["path"]):
             return None
         wrong = brought.token is not None or brought.bearer is not None
-        return render(request, Unauthenticated(WRONG if wrong else ""), _CHALLENGE)
+        complaint = "This token is not right." if wrong else ""
+        return render(request, Unauthenticated(complaint), _CHALLENGE)
 
     async def _caller(self, request: Request, brought: Credentials) -> Caller | None:
         if self._settings.auth is Auth.OFF:
             return OWNER
+        cookies = cookies_of(request)
+        if self._settings.auth is Auth.ACCOUNTS:
+            return await run_in_threadpool(_user, request.app.state.lab, brought.bearer, cookies)
         token = token_of(request)
         if brought.bearer is not None:
             return OWNER if token.is_it(brought.bearer) else None
-        if any(map(token.gave, brought.cookies(token.cookie_name(secure=is_secure(request))))):
-            return SIGNED_IN
+        if given := next(filter(token.gave, cookies), None):
+            return replace(OWNER, form_key=form_key(given))
         if not self._settings.believes_sockets or brought.forwarded:
             return None
         client, server = request.scope.get("client"), request.scope.get("server")
         return OWNER if await self._peers.is_owner(client, server) else None
+
+
+def _user(lab: Lab, bearer: str | None, cookies: Sequence[str]) -> Caller | None:
+    """By a token of a program, else by a browser's session."""
+    if bearer is not None:
+        user = accounts.by_token(lab, bearer)
+        return None if user is None else Caller(user.role, user)
+    for cookie in cookies:
+        if (user := accounts.by_session(lab, cookie)) is not None:
+            return Caller(user.role, user, form_key(cookie))
+    return None

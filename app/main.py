@@ -20,7 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import error_handlers
+from app.access.cookies import Cookie
 from app.access.routes import PublicFiles, public_paths
+from app.access.throttle import Throttle
 from app.access.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
@@ -110,6 +112,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
+    app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()
     always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
@@ -132,10 +135,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _token(settings: Settings) -> OwnersToken | None:
-    if settings.auth is Auth.OFF:
+    if settings.auth not in (Auth.OWNER, Auth.TOKEN):
         return None
-    token = kept_token(settings.data_dir)
-    return OwnersToken(token, settings.session_h * 3600, settings.root_path)
+    return OwnersToken(kept_token(settings.data_dir), settings.session_h * 3600)
 
 
 def _open_more_files() -> None:
@@ -192,9 +194,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     files = GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6)
     app.router.routes.append(PublicFiles("/static", files))
     app.add_middleware(_CompressedPages)
-    app.add_middleware(Gate, settings=facts, is_public=public_paths(app))
+    app.add_middleware(Gate, settings=facts, public=public_paths(app))
     app.add_middleware(
-        Border, limit_of=_body_limits(facts), names=facts.allowed_hosts, root=facts.root_path
+        Border,
+        limit_of=_body_limits(facts),
+        names=(*facts.allowed_hosts, facts.shown_host),
+        root=facts.root_path,
+        on_loopback=facts.auth is not Auth.ACCOUNTS,
     )
     if facts.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(facts.trusted_proxies))

@@ -8,11 +8,13 @@ import subprocess
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, HttpUrl, Secret, field_validator
+from pydantic import Field, HttpUrl, Secret, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.contracts.complaints import invalid
 
 VERSION = "0.2.0"
 _CODE = Path(__file__).resolve().parent.parent
@@ -33,6 +35,8 @@ class Auth(StrEnum):
     """By the user of the process that asks, where the system tells it; else by the token."""
     TOKEN = "token"
     """By the token alone."""
+    ACCOUNTS = "accounts"
+    """By a name and a password, or a token of one's own."""
     OFF = "off"
     """Not at all: whoever reaches the lab may do everything."""
 
@@ -48,12 +52,20 @@ class Settings(BaseSettings):
     )
 
     port: int = Field(8000, ge=1, le=65535)
-    """Where it listens on 127.0.0.1."""
+    """Where it listens."""
+    host: str = "127.0.0.1"
+    """The address it listens on, `0.0.0.0` for all; on any but the loopback ones there are
+    accounts."""
+    tls_cert: Path | None = None
+    """A file with the certificate, and those that lead to it, to speak https with."""
+    tls_key: Path | None = None
+    """The file with its key."""
     data_dir: Path = Path("data")
     """Everything that the lab keeps."""
     auth: Auth = Auth.OWNER
     """Who may use it. `owner`: processes of its own user and of root, and whoever has the token in
-    the data folder; `token`: the token alone; `off`: everybody on this machine."""
+    the data folder; `token`: the token alone; `accounts`: `python -m app users` makes them; `off`:
+    everybody on this machine."""
     session_h: int = Field(168, ge=1, le=8760)
     """Hours after which a browser signs in again."""
     root_path: str = ""
@@ -142,7 +154,44 @@ class Settings(BaseSettings):
             raise ValueError("no path; write it like /lab, with letters, digits, - _ . and ~")
         return path
 
-    @field_validator("data_dir", "shipped_dir", "tensorboard_dir")
+    @field_validator("host")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            raise ValueError("no address; write it like 127.0.0.1, 0.0.0.0 or ::1") from None
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if not self.on_loopback:
+            if "auth" not in self.model_fields_set:
+                self.auth = Auth.ACCOUNTS
+            elif self.auth is not Auth.ACCOUNTS:
+                raise invalid("auth", "on an address that others reach there have to be accounts")
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise invalid("tls_key", "a certificate needs its key, and a key its certificate")
+        return self
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def shown_host(self) -> str:
+        """The name in its address; of a lab that listens everywhere, this machine's own."""
+        address = ipaddress.ip_address(self.host)
+        if address.is_unspecified:
+            address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+        return f"[{address}]" if address.version == 6 else str(address)
+
+    @property
+    def address(self) -> str:
+        """Where this machine finds it."""
+        return f"http{'' if self.tls_cert is None else 's'}://{self.shown_host}:{self.port}"
+
+    @field_validator("data_dir", "shipped_dir", "tensorboard_dir", "tls_cert", "tls_key")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()

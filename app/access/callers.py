@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
-from app.errors import Forbidden
+from app.contracts.accounts import Role, User
+from app.errors import Forbidden, NotFound
 
 _KEY = "lab.caller"
-
-
-class Role(IntEnum):
-    """What somebody may do; each role may also do what those before it may."""
-
-    VIEWER = 1
-    """Look at everything."""
-    RUNNER = 2
-    """Submit, upload and change."""
-    ADMIN = 3
-    """What concerns everybody."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +17,19 @@ class Caller:
     """Whoever a request comes from."""
 
     role: Role
-    by_cookie: bool = False
-    """Whether a browser signed in, and can sign out."""
+    user: User | None = None
+    """Whose account it is; None of the owner."""
+    form_key: str = field(default="", repr=False)
+    """What the forms of a browser that has a cookie bring along; empty of all other callers."""
+
+    @property
+    def by_cookie(self) -> bool:
+        """Whether a browser signed in, and can sign out."""
+        return bool(self.form_key)
 
 
 OWNER = Caller(Role.ADMIN)
 """Who started the lab, and whoever has its token."""
-SIGNED_IN = Caller(Role.ADMIN, by_cookie=True)
-"""Whoever has had it, in a browser."""
 
 
 def remember(connection: HTTPConnection, caller: Caller | None) -> None:
@@ -50,10 +44,17 @@ def caller_of(connection: HTTPConnection) -> Caller | None:
     return caller
 
 
-def demand(connection: HTTPConnection, role: Role) -> None:
-    """Raises Forbidden where whoever asks has less than the role."""
+def demand(connection: HTTPConnection, role: Role) -> Caller:
+    """Who asks. Raises Forbidden where that is less than the role."""
     caller = caller_of(connection)
-    if caller is None or caller.role < role:
-        raise Forbidden(
-            f"This takes the role of {role.name.lower()}.", hint="Ask who runs the lab for it."
-        )
+    if caller is None or not caller.role.covers(role):
+        raise Forbidden(f"This takes the role {role}.", hint="Ask who runs the lab for it.")
+    return caller
+
+
+def user_of(connection: HTTPConnection) -> User:
+    """Whose account asks. Raises NotFound where the lab has no accounts."""
+    caller = caller_of(connection)
+    if caller is None or caller.user is None:
+        raise NotFound("This lab has no accounts.", hint="LAB_AUTH=accounts lets it have some.")
+    return caller.user

@@ -6,13 +6,16 @@ An application with a route that says nothing does not start (`public_paths`).
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Mount
 
-from app.access.callers import Role, demand
+from app.access.callers import demand
+from app.access.forms import check_form
+from app.contracts.accounts import Role
 
 _LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -35,7 +38,10 @@ class _Guarded(APIRoute):
         handle = super().get_route_handler()
 
         async def admitted(request: Request) -> Response:
-            demand(request, self.looking if request.method in _LOOKS else self.changing)
+            looks = request.method in _LOOKS
+            caller = demand(request, self.looking if looks else self.changing)
+            if caller.by_cookie and not looks:
+                await check_form(request, caller.form_key)
             return await handle(request)
 
         return admitted
@@ -47,12 +53,34 @@ class ByMethod(_Guarded):
     looking, changing = Role.VIEWER, Role.RUNNER
 
 
+class ForEverybodyInside(_Guarded):
+    """What concerns the caller alone: whatever the role."""
+
+    looking = changing = Role.VIEWER
+
+
 class SaysNothing(Exception):
     """A route that does not say who may use it."""
 
 
-def public_paths(app: FastAPI) -> Callable[[str], bool]:
-    """Whether a path is one that answers everybody; every other one needs a caller.
+@dataclass(frozen=True)
+class PublicPaths:
+    """What answers everybody; every other path needs a caller."""
+
+    whole: frozenset[str]
+    beginnings: tuple[str, ...]
+    """Of files."""
+
+    def covers(self, path: str) -> bool:
+        return path in self.whole or self.is_file(path)
+
+    def is_file(self, path: str) -> bool:
+        """Whether nobody needs to be known for it."""
+        return path.startswith(self.beginnings)
+
+
+def public_paths(app: FastAPI) -> PublicPaths:
+    """What an application gives to everybody.
 
     Raises SaysNothing where a route does not say what it asks.
     """
@@ -67,4 +95,4 @@ def public_paths(app: FastAPI) -> Callable[[str], bool]:
             whole.add(context.path)
         elif not isinstance(route, _Guarded):
             raise SaysNothing(f"{context.path or route}: name a class of app.access.routes")
-    return lambda path: path in whole or path.startswith(tuple(beginnings))
+    return PublicPaths(frozenset(whole), tuple(beginnings))

@@ -1,4 +1,4 @@
-"""How a browser signs in: the token for a cookie, and on to the page that was wanted."""
+"""How a browser signs in: a cookie, and on to the page that was wanted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from app.access.cookies import cookie_of
+from app.access.throttle import Throttle
 from app.access.token import OwnersToken
 
-WRONG = "This is not the lab's token."
 _WITHIN = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """An address of this host. Browsers read `//host` and `/\\host` as another's, and overlook tabs."""
 
@@ -20,6 +21,18 @@ def token_of(request: Request) -> OwnersToken:
     token = request.app.state.token
     assert isinstance(token, OwnersToken)
     return token
+
+
+def throttle_of(request: Request) -> Throttle:
+    """What makes guessing slow."""
+    throttle = request.app.state.throttle
+    assert isinstance(throttle, Throttle)
+    return throttle
+
+
+def address_of(request: Request) -> str:
+    """Where the request comes from: who connected, or whom a trusted proxy names."""
+    return "" if request.client is None else request.client.host
 
 
 def within_lab(address: str) -> str:
@@ -36,35 +49,12 @@ def wanted(request: Request) -> str:
     return within_lab(f"{path}?{query}" if query else path)
 
 
-def is_secure(request: Request) -> bool:
-    return request.url.scheme == "https"
-
-
-def signed_in(request: Request, address: str) -> Response:
-    """A browser that showed the token gets a cookie, and goes on to the page it wanted."""
-    token = token_of(request)
+def signed_in(request: Request, value: str, address: str) -> Response:
+    """The browser keeps the cookie's value, and goes on to the page that it wanted."""
     answer = RedirectResponse(within_lab(address), status_code=303)
-    answer.set_cookie(
-        token.cookie_name(secure=is_secure(request)),
-        token.cookie(),
-        max_age=token.lifetime_s,
-        path=token.path,
-        secure=is_secure(request),
-        httponly=True,
-        samesite="strict",
-    )
-    return answer
+    return cookie_of(request).give(request, answer, value)
 
 
 def signed_out(request: Request) -> Response:
     """The browser's cookie goes, and the page to sign in comes."""
-    token = token_of(request)
-    answer = RedirectResponse("/login", status_code=303)
-    answer.delete_cookie(
-        token.cookie_name(secure=is_secure(request)),
-        path=token.path,
-        secure=is_secure(request),
-        httponly=True,
-        samesite="strict",
-    )
-    return answer
+    return cookie_of(request).take(request, RedirectResponse("/login", status_code=303))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -44,27 +43,18 @@ class OwnersToken:
 
     Args:
         lifetime_s: Of a cookie.
-        root: The path under which a proxy serves the lab, or nothing.
     """
 
-    def __init__(self, token: str, lifetime_s: int, root: str) -> None:
+    def __init__(self, token: str, lifetime_s: int) -> None:
         self._token = token.encode()
-        self.lifetime_s = lifetime_s
-        self.path = root or "/"
-        self._label = hashlib.sha256(b"name " + self._token).hexdigest()[:10]
+        self._lifetime_s = lifetime_s
 
     def is_it(self, presented: str) -> bool:
         return hmac.compare_digest(self._token, presented.encode(errors="replace"))
 
-    def cookie_name(self, *, secure: bool) -> str:
-        """Cookies know no ports: several labs of one host need names of their own. The prefixes
-        keep out what other sites of the same domain set."""
-        prefix = ("__Host-" if self.path == "/" else "__Secure-") if secure else ""
-        return f"{prefix}lab-{self._label}"
-
     def cookie(self) -> str:
         """A new one."""
-        until = f"{time.time() + self.lifetime_s:.0f}"
+        until = f"{time.time() + self._lifetime_s:.0f}"
         return f"{until}.{self._signature(until)}"
 
     def gave(self, cookie: str) -> bool:

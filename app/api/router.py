@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from app.access.routes import ByMethod
 from app.api import (
     ablations,
+    account,
     board,
     comparisons,
     datasets,
@@ -42,7 +43,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api", responses=_ERRORS)
 _PARTS = (
     jobs, events, exports, releases, ablations, comparisons, board, datasets, models, presets, live,
-    health,
+    health, account,
 )  # fmt: skip
 for part in _PARTS:
     router.include_router(part.router)

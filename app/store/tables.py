@@ -261,3 +261,46 @@ class WebhookRow(Table):
     """Jobs that ended earlier are not announced."""
     failure: Mapped[str] = mapped_column(Text, default="")
     """Why the last announcement was not taken; empty when it was."""
+
+
+def _user() -> Mapped[str]:
+    return mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+
+
+class UserRow(Table):
+    """Somebody with an account."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), unique=True)
+    password: Mapped[str] = mapped_column(Text)
+    """Its argon2 hash, with the hash's parameters and salt."""
+    role: Mapped[str] = mapped_column(String(8))
+    created_at: Mapped[float]
+
+
+class SessionRow(Table):
+    """A browser that signed in. Its cookie is kept as a digest alone."""
+
+    __tablename__ = "sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = _user()
+    until: Mapped[float]
+
+    __table_args__ = (Index("sessions_by_user", "user_id"), Index("sessions_by_end", "until"))
+
+
+class ApiTokenRow(Table):
+    """A program's way in, kept as a digest alone."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = _user()
+    name: Mapped[str] = mapped_column(String(80))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[float]
+
+    __table_args__ = (Index("api_tokens_by_user", "user_id"),)

@@ -12,11 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app.access.callers import caller_of
+from app.access.forms import FIELD
 from app.access.signing_in import wanted
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
 from app.errors import LabError, Unauthenticated
-from app.settings import BESIDE, VERSION
+from app.settings import BESIDE, VERSION, Auth
 from app.web import words
 
 TEMPLATES = BESIDE / "templates"
@@ -58,6 +59,8 @@ class SignInContext(Context):
     """What was wrong with the last try; empty before it."""
     elsewhere: bool
     """Whether another site's link led here: browsers then keep their cookies back."""
+    accounts: bool
+    """Whether there are accounts; else there is a token."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,10 @@ class Shell:
     """Of the lab."""
     inside: bool
     """Whether whoever asks may look around; else nothing leads on."""
-    signed_in: bool
-    """Whether the browser can sign out."""
+    user: str
+    """Whose account it is; empty where there are none."""
+    form_key: str
+    """What forms bring along; empty where the browser has no session, which it could leave."""
 
 
 _NAMES = "href|src|action|formaction|hx-get|hx-post|data-image|data-results|data-given"
@@ -80,6 +85,7 @@ _ADDRESS = re.compile(rf'(?<=\s)({_NAMES})="/(?!/)')
 _OWN_LINK = re.compile(r'<a href="/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 
 
+_POST_FORM = re.compile(r'<form\b[^>]*\bmethod="post"[^>]*>')
 _OWN_FORM = re.compile(r'<form [^>]*action="/.*?</form>', re.DOTALL)
 
 
@@ -137,12 +143,16 @@ def render(request: Request, context: Context, *, status: int = 200) -> HTMLResp
         path=request.url.path,
         version=VERSION,
         inside=caller is not None,
-        signed_in=caller is not None and caller.by_cookie,
+        user="" if caller is None or caller.user is None else caller.user.name,
+        form_key="" if caller is None else caller.form_key,
     )
     html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
     root = request.app.state.settings.root_path
     if root:
         html = _ADDRESS.sub(rf'\1="{root}/', html)
+    if shell.form_key:
+        proof = f'<input type="hidden" name="{FIELD}" value="{shell.form_key}">'
+        html = _POST_FORM.sub(rf"\g<0>{proof}", html)
     return HTMLResponse(html, status_code=status)
 
 
@@ -159,4 +169,5 @@ def error_page(request: Request, error: LabError) -> HTMLResponse:
 def sign_in(request: Request, then: str, *, complaint: str = "") -> SignInContext:
     """The page to sign in on, before the page `then`."""
     elsewhere = request.headers.get("sec-fetch-site") == "cross-site"
-    return SignInContext(then=then, complaint=complaint, elsewhere=elsewhere)
+    accounts = request.app.state.settings.auth is Auth.ACCOUNTS
+    return SignInContext(then, complaint, elsewhere, accounts)

@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
+from app.access.cookies import Cookie
 from app.access.signing_in import within_lab
 from app.access.token import OwnersToken, kept_token
 from app.client import Lab as Client
@@ -24,6 +25,9 @@ from tests.api.problems import problem
 from tests.plugins.applications import InProcess
 from tests.plugins.servers import served
 from tests.web.parsing import parsed
+
+HTTPS = {"type": "http", "scheme": "https", "server": ("127.0.0.1", 443), "path": "/",
+         "headers": []}  # fmt: skip
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_a_proxys_own_socket_says_nothing(connected: httpx.Client, header: str) 
 def test_a_wrong_token_is_refused_even_from_the_owners_process(connected: httpx.Client) -> None:
     answer = connected.get("/api/jobs", headers={"Authorization": "Bearer wrong"})
     problem(answer, 401)
-    assert "not the lab's token" in answer.json()["detail"]
+    assert "not right" in answer.json()["detail"]
 
 
 def test_an_address_with_the_token_gives_a_cookie_and_loses_it(
@@ -79,7 +83,10 @@ def test_an_address_with_the_token_gives_a_cookie_and_loses_it(
     assert name.startswith("lab-")
     assert stranger.get("/jobs").status_code == 200
     assert parsed(stranger.get("/jobs").text).select_one("form[action='/logout']")
-    stranger.post("/logout")
+    assert stranger.post("/logout").status_code == 403
+    proof = parsed(stranger.get("/jobs").text).select_one("form[action='/logout'] [name=csrf]")
+    assert proof is not None
+    stranger.post("/logout", data={"csrf": str(proof["value"])})
     assert stranger.get("/jobs").status_code == 401
 
 
@@ -150,7 +157,7 @@ def test_an_address_with_the_token_leads_nowhere_else(
 
 @pytest.fixture
 def cookies(tmp_path: Path) -> OwnersToken:
-    return OwnersToken(kept_token(tmp_path), 3600, "")
+    return OwnersToken(kept_token(tmp_path), 3600)
 
 
 def test_cookies_end_and_cannot_be_made(
@@ -162,17 +169,22 @@ def test_cookies_end_and_cannot_be_made(
     for forged in (f"{int(until) + 1}.{signature}", until, f"{until}.", f".{signature}", "", ".",
                    f"inf.{signature}", f"{until}.é"):  # fmt: skip
         assert not cookies.gave(forged), forged
-    assert not OwnersToken("x" * 43, 3600, "").gave(cookie)
+    assert not OwnersToken("x" * 43, 3600).gave(cookie)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3601)
     assert not cookies.gave(cookie)
 
 
-def test_each_lab_has_cookies_of_its_own_name(cookies: OwnersToken) -> None:
-    other = OwnersToken("x" * 43, 3600, "/lab")
-    assert other.cookie_name(secure=False) != cookies.cookie_name(secure=False)
-    assert other.cookie_name(secure=True).startswith("__Secure-")
-    assert other.path == "/lab"
+def test_each_lab_has_cookies_of_its_own_name(settings: Settings) -> None:
+    below = {"root_path": "/lab"}
+    names = {
+        Cookie(settings.model_copy(update=changed)).name(Request({**HTTPS, "scheme": scheme}))
+        for changed in ({}, {"port": 8001}, {"data_dir": Path("/other")}, below)
+        for scheme in ("http", "https")
+    }
+    assert len(names) == 7, "the path alone makes no other name for http"
+    assert sum(name.startswith("__Host-lab-") for name in names) == 3
+    assert sum(name.startswith("__Secure-lab-") for name in names) == 1
 
 
 def test_a_cookie_of_the_same_name_from_elsewhere_shuts_nobody_out(
@@ -274,7 +286,6 @@ class TestOff:
         assert not (lab.settings.data_dir / "token").exists()
 
     def test_there_is_nothing_to_sign_in_to(self, web: str) -> None:
-        for method, path in (("GET", "/login"), ("POST", "/login"), ("POST", "/logout"),
-                             ("GET", "/?token=x")):  # fmt: skip
+        for method, path in (("GET", "/login"), ("POST", "/login"), ("GET", "/?token=x")):
             answer = httpx.request(method, f"{web}{path}")
             assert (answer.status_code, answer.headers["location"]) == (303, "/")

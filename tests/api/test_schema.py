@@ -56,6 +56,9 @@ ROUTES = {
     "/api/live/{job_id}/reproduction.zip": {"get"},
     "/api/health": {"get"},
     "/api/alive": {"get"},
+    "/api/account": {"get"},
+    "/api/account/tokens": {"get", "post"},
+    "/api/account/tokens/{token_id}": {"delete"},
 }
 
 

@@ -19,6 +19,7 @@ import yaml
 
 from app.contracts.jobs import Queue
 from app.run.supervisor import web_command, worker_command
+from app.settings import Settings
 from tests.plugins.lab_process import PATIENCE_S, ROOT, free_port, read_health, wait_until
 
 PASSWORD = "5e" * 24
@@ -97,7 +98,7 @@ def test_a_gpu_is_reserved_for_workers_outside_the_cpu_profile(
 
 
 def test_the_commands_are_those_of_the_supervisor(services: dict[str, Service]) -> None:
-    assert services["web"]["command"] == ["python", *web_command(8000)]
+    assert services["web"]["command"] == ["python", *web_command(Settings(port=8000))]
     for queue in Queue:
         assert services[f"worker-{queue}"]["command"] == ["python", *worker_command(queue)]
 
@@ -105,7 +106,7 @@ def test_the_commands_are_those_of_the_supervisor(services: dict[str, Service]) 
 def test_the_commands_are_those_of_the_documentation() -> None:
     text = (ROOT / "docs" / "running.md").read_text()
     documented = {line.strip() for line in text.splitlines() if line.startswith("    python -m ")}
-    for command in [web_command(8000), *(worker_command(queue) for queue in Queue)]:
+    for command in [web_command(Settings(port=8000)), *(worker_command(queue) for queue in Queue)]:
         assert shlex.join(["python", *command]) in documented
 
 
