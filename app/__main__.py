@@ -12,10 +12,11 @@ from app.settings import Settings
 
 def main() -> int:
     """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run."""
-    asked = _parser().parse_args()
     try:
-        if asked.command == "users":
+        if sys.argv[1:2] == ["users"]:
+            asked = users.parser().parse_args(sys.argv[2:])
             return users.run(checks.read_settings(), asked)
+        _parser().parse_args()
         checks.check_worker()
         settings = checks.read_settings()
         checks.prepare_folder(settings.data_dir)
@@ -35,14 +36,11 @@ def _parser() -> argparse.ArgumentParser:
     variables = "\n".join(
         f"  {name:<{widest}}  {' '.join(text.split())}" for name, text in described.items()
     )
-    parser = argparse.ArgumentParser(
-        description="Start the lab on this machine; Ctrl-C ends it.",
+    return argparse.ArgumentParser(
+        description="Start the lab; Ctrl-C ends it. `python -m app users --help` is about accounts.",
         epilog=f"variables of the environment:\n{variables}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command")
-    users.add_commands(commands.add_parser("users", help="accounts: list, add, role, password"))
-    return parser
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from app.contracts.accounts import Role
-from app.errors import LabError
-from app.run.checks import CannotStart
+from app.errors import InvalidInput, LabError
 from app.settings import Settings
 from app.store.files import keep_private
 
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
     from app.store.db import Database
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
+def parser() -> argparse.ArgumentParser:
     """What `users` can be asked to do."""
+    parser = argparse.ArgumentParser(prog="python -m app users", description="Accounts of the lab.")
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("list", help="name and role of each")
     for name, about in (
@@ -33,10 +33,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
             roles = [role.value for role in Role]
             given = {"nargs": "?", "default": Role.RUNNER.value} if name == "add" else {}
             command.add_argument("role", choices=roles, **given)  # type: ignore[arg-type]
+    return parser
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Do it; a lab may run meanwhile. Raises CannotStart with what was wrong."""
+    """Do it; a lab may run meanwhile. Returns the exit code: 1 where it cannot be, with one line."""
     from app.store.db import Database  # the lab itself starts without
 
     keep_private(settings.data_dir)
@@ -45,7 +46,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     try:
         _do(database, asked)
     except LabError as error:
-        raise CannotStart(error.detail.rstrip(".")) from None
+        print(error.detail, file=sys.stderr)
+        return 1
     finally:
         database.close()
     return 0
@@ -73,5 +75,5 @@ def _password() -> str:
         return sys.stdin.readline().rstrip("\n")
     password = getpass.getpass("Password: ")
     if getpass.getpass("Again: ") != password:
-        raise CannotStart("the two passwords differ")
+        raise InvalidInput("The two passwords differ.")
     return password

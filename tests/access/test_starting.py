@@ -16,7 +16,6 @@ import pytest
 from pydantic import ValidationError
 
 from app.run import users
-from app.run.checks import CannotStart
 from app.run.supervisor import Supervisor, web_command
 from app.settings import Auth, Settings
 from tests.plugins.lab_process import ROOT, free_port, wait_until
@@ -85,9 +84,7 @@ def test_https_for_others_with_accounts(settings: Settings) -> None:
 
 
 def typed(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    users.add_commands(parser)
-    return parser.parse_args(words)
+    return users.parser().parse_args(words)
 
 
 @pytest.fixture(autouse=True)
@@ -100,9 +97,10 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str
     """What a command of `python -m app users` prints."""
     settings = Settings(data_dir=tmp_path / "data")
 
-    def run(*words: str) -> str:
-        assert users.run(settings, typed(*words)) == 0
-        return capsys.readouterr().out
+    def run(*words: str, code: int = 0) -> str:
+        assert users.run(settings, typed(*words)) == code
+        said = capsys.readouterr()
+        return said.out if code == 0 else said.err
 
     return run
 
@@ -120,13 +118,15 @@ def test_accounts_from_a_shell(ask: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [(("add", "rita"), "already"), (("add", "no name"), "characters"),
-     (("role", "x", "admin"), "no user"), (("remove", "x"), "no user"), (("add", "../x"), "characters"), (("add", "é"), "characters")],
+    [
+        (("add", "rita"), "already"), (("add", "no name"), "characters"),
+        (("add", "../x"), "characters"), (("add", "é"), "characters"),
+        (("role", "x", "admin"), "no user"), (("remove", "x"), "no user"),
+    ],
 )  # fmt: skip
 def test_what_cannot_be(ask: Callable[..., str], words: tuple[str, ...], why: str) -> None:
     ask("add", "rita")
-    with pytest.raises(CannotStart, match=why):
-        ask(*words)
+    assert why in ask(*words, code=1)
 
 
 @pytest.mark.parametrize("password", ["", "short", "x" * 201])
@@ -134,6 +134,5 @@ def test_what_is_no_password(
     ask: Callable[..., str], monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
-    with pytest.raises(CannotStart, match="10 to 200"):
-        ask("add", "rita")
+    assert "10 to 200" in ask("add", "rita", code=1)
     assert ask("list") == ""
