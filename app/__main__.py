@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         f"  {name:<{widest}}  {' '.join(text.split())}" for name, text in described.items()
     )
     return argparse.ArgumentParser(
-        description="Start the lab; Ctrl-C ends it. `python -m app users --help` is about accounts.",
+        description="Start the lab; Ctrl-C ends it. `users --help` tells about accounts.",
         epilog=f"variables of the environment:\n{variables}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

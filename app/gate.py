@@ -8,22 +8,27 @@ from dataclasses import replace
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.callers import OWNER, Caller, remember
 from app.access.cookies import cookies_of, form_key
 from app.access.credentials import Credentials, laid
 from app.access.peers import Peers
 from app.access.routes import PublicPaths
-from app.access.signing_in import signed_in, token_of, wanted
+from app.access.signing_in import address_of, signed_in, token_of, wanted
+from app.contracts.accounts import Role
 from app.error_handlers import render
 from app.errors import Unauthenticated
-from app.services import accounts
+from app.services import accounts, auditing
 from app.services.lab import Lab
 from app.settings import Auth, Settings
+from app.store.acting import Act, acting
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lab"', "Connection": "close"}
 """With an answer to a request whose body is not read."""
+
+
+_LOOKS = ("GET", "HEAD", "OPTIONS")
 
 
 class Gate:
@@ -38,6 +43,7 @@ class Gate:
         self.app = app
         self._settings, self._public = settings, public
         self._knows_token = settings.auth in (Auth.OWNER, Auth.TOKEN)
+        self._records = settings.auth is Auth.ACCOUNTS
         self._peers = Peers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +54,25 @@ class Gate:
         caller = await self._caller(request, laid(scope))
         remember(request, caller)
         answer = self._answer(request, caller, laid(scope))
-        await (answer or self.app)(scope, receive, send)
+        if answer is not None or request.method in _LOOKS or not self._records:
+            await (answer or self.app)(scope, receive, send)
+        else:
+            await self._recorded(request, _act(request, caller), receive, send)
+
+    async def _recorded(self, request: Request, act: Act, receive: Receive, send: Send) -> None:
+        """Pass on a request that may change something, and keep who asked for it."""
+        status = 500
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            with acting(act):
+                await self.app(request.scope, receive, told)
+        finally:
+            await run_in_threadpool(auditing.finish, request.app.state.lab, act, status)
 
     def _answer(
         self, request: Request, caller: Caller | None, brought: Credentials
@@ -81,6 +105,17 @@ class Gate:
             return None
         client, server = request.scope.get("client"), request.scope.get("server")
         return OWNER if await self._peers.is_owner(client, server) else None
+
+
+def _act(request: Request, caller: Caller | None) -> Act:
+    user = None if caller is None else caller.user
+    return Act(
+        who="" if user is None else user.name,
+        address=address_of(request),
+        what=f"{request.method} {request.scope['path']}",
+        user_id=None if user is None else user.id,
+        owns_all=caller is not None and caller.role is Role.ADMIN,
+    )
 
 
 def _user(lab: Lab, bearer: str | None, cookies: Sequence[str]) -> Caller | None:

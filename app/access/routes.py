@@ -59,6 +59,12 @@ class ForEverybodyInside(_Guarded):
     looking = changing = Role.VIEWER
 
 
+class ForAdmins(_Guarded):
+    """What concerns everybody."""
+
+    looking = changing = Role.ADMIN
+
+
 class SaysNothing(Exception):
     """A route that does not say who may use it."""
 

@@ -11,6 +11,7 @@ from app.access.routes import ByMethod
 from app.api import (
     ablations,
     account,
+    audit,
     board,
     comparisons,
     datasets,
@@ -43,7 +44,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api", responses=_ERRORS)
 _PARTS = (
     jobs, events, exports, releases, ablations, comparisons, board, datasets, models, presets, live,
-    health, account,
+    health, account, audit,
 )  # fmt: skip
 for part in _PARTS:
     router.include_router(part.router)

@@ -47,3 +47,19 @@ class NewApiToken(ApiToken):
 
     token: str
     """Shown this once: the lab keeps a digest alone."""
+
+
+class Audit(BaseModel):
+    """That somebody changed something, or was refused."""
+
+    at: datetime
+    who: str
+    """The name of an account; `owner` of who runs the lab, empty of who is not known."""
+    address: str
+    """From where; empty of a command."""
+    what: str
+    """The request, as `POST /api/jobs`, or the command."""
+    targets: tuple[str, ...]
+    """What it concerned: ids, and names of accounts."""
+    status: int | None
+    """HTTP status of the answer; None where the process ended before it."""

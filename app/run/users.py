@@ -37,14 +37,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Do it; a lab may run meanwhile. Returns the exit code: 1 where it cannot be, with one line."""
-    from app.store.db import Database  # the lab itself starts without
+    """Do it; a lab may run meanwhile. Returns the exit code; 1 comes with a line that says why."""
+    from app.store import audit  # the lab itself starts without
+    from app.store.acting import Act, acting
+    from app.store.db import Database
 
     keep_private(settings.data_dir)
     database = Database(settings.sql_url)
     database.migrate()
+    act = Act("owner", "", f"users {asked.what}", targets=[getattr(asked, "name", "")])
     try:
-        _do(database, asked)
+        with acting(act):
+            _do(database, asked)
+        if act.row is not None:
+            audit.finish(database, act, 200)
     except LabError as error:
         print(error.detail, file=sys.stderr)
         return 1

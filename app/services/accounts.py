@@ -28,7 +28,7 @@ from app.errors import (
     Unavailable,
 )
 from app.services.lab import Lab
-from app.store import accounts
+from app.store import accounts, acting
 from app.store.db import Database
 from app.store.tables import ApiTokenRow, UserRow
 
@@ -96,6 +96,8 @@ def sign_in(lab: Lab, throttle: Throttle, name: str, password: str, address: str
     """
     name = name.strip().lower()[:LONGEST_NAME]
     row = _check(lab, throttle, name, password, address, Unauthenticated(_WRONG))
+    if (act := acting.current()) is not None:
+        act.who = name
     session = secrets.token_urlsafe(32)
     until = time.time() + lab.settings.session_h * 3600
     accounts.begin_session(lab.database, row.id, _digest(session), until)
@@ -114,6 +116,7 @@ def _check(
         refused.retry_after_s = wait
         raise refused
     row = accounts.named(lab.database, name)
+    acting.concerns("unknown" if row is None else name)
     right = _is_right(_nobodys() if row is None else row.password, password[:LONGEST_PASSWORD])
     if row is None or not right:
         raise wrong

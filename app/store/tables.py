@@ -42,6 +42,8 @@ class JobRow(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     parent_id: Mapped[str | None] = mapped_column(String(32))
     """The job whose part this one is."""
+    owner_id: Mapped[str | None] = mapped_column(String(32))
+    """The account that asked for it, and so for what comes from it; None where there were none."""
     kind: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(16))
@@ -304,3 +306,22 @@ class ApiTokenRow(Table):
     created_at: Mapped[float]
 
     __table_args__ = (Index("api_tokens_by_user", "user_id"),)
+
+
+class AuditRow(Table):
+    """That somebody changed something, or was refused."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[float]
+    who: Mapped[str] = mapped_column(String(80))
+    """The name of an account; `owner` of who runs the lab, empty of who is not known."""
+    address: Mapped[str] = mapped_column(String(80))
+    """From where."""
+    what: Mapped[str] = mapped_column(String(200))
+    """The request: `POST /api/jobs`."""
+    targets: Mapped[str] = mapped_column(Text)
+    """The ids of what it concerned, with spaces between."""
+    status: Mapped[int | None]
+    """Of the answer; None where the process ended before it."""

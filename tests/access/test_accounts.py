@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from anyio.from_thread import BlockingPortal
-from fastapi import FastAPI
 from sqlalchemy import create_engine, text
 
 from app.access import throttle
@@ -19,54 +16,15 @@ from app.contracts.jobs import JobKind
 from app.services import accounts
 from app.services.lab import Lab
 from app.settings import Auth, Settings
+from tests.access.people import PASSWORD, NewClient, proof, signed_in
 from tests.api.problems import problem
-from tests.plugins.applications import InProcess
 from tests.web.examples import add_job, train_params
 from tests.web.parsing import parsed
-
-PASSWORD = "correct horse battery"
-NewClient = Callable[[], httpx.Client]
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"auth": Auth.ACCOUNTS})
-
-
-@pytest.fixture
-def new_client(app: FastAPI, portal: BlockingPortal) -> Iterator[NewClient]:
-    opened = []
-
-    def new() -> httpx.Client:
-        transport = InProcess(app, portal, is_owner=False)
-        opened.append(httpx.Client(transport=transport, base_url="http://127.0.0.1"))
-        return opened[-1]
-
-    yield new
-    for client in opened:
-        client.close()
-
-
-def signed_in(new_client: NewClient, name: str, password: str = PASSWORD) -> httpx.Client:
-    client = new_client()
-    answer = client.post("/login", data={"name": name, "password": password, "then": "/jobs"})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/jobs")
-    return client
-
-
-def proof(client: httpx.Client, path: str = "/account") -> str:
-    shown = parsed(client.get(path).text).select_one("meta[name=csrf]")
-    assert shown is not None
-    return str(shown["content"])
-
-
-@pytest.fixture
-def users(lab: Lab) -> dict[Role, str]:
-    """A name for each role."""
-    names = {Role.VIEWER: "vera", Role.RUNNER: "rita", Role.ADMIN: "ada"}
-    for role, name in names.items():
-        accounts.add(lab.database, name, PASSWORD, role)
-    return names
 
 
 def test_nobody_comes_in_by_a_socket_or_the_labs_token(
@@ -85,8 +43,9 @@ def test_what_each_role_may(new_client: NewClient, users: dict[Role, str], lab: 
         assert client.get("/jobs").status_code == 200
         assert client.get(f"/api/jobs/{job}").status_code == 200
         sent = {"X-CSRF-Token": proof(client)}
-        answer = client.patch(f"/api/jobs/{job}", json={"note": name}, headers=sent)
-        assert answer.status_code == (403 if role is Role.VIEWER else 200)
+        asked = {"name": name, "source": "shapes"}
+        answer = client.post("/api/datasets", data=asked, headers=sent)
+        assert answer.status_code == (403 if role is Role.VIEWER else 202)
     client = signed_in(new_client, users[Role.VIEWER])
     form = {"csrf": proof(client), "note": "x"}
     assert client.post(f"/jobs/{job}/change", data=form).status_code == 403
@@ -108,7 +67,7 @@ def test_changes_need_what_the_page_brings(
     new_client: NewClient, users: dict[Role, str], lab: Lab
 ) -> None:
     job = add_job(lab, JobKind.TRAIN, train_params())
-    client, other = signed_in(new_client, "rita"), signed_in(new_client, "ada")
+    client, other = signed_in(new_client, "ada"), signed_in(new_client, "rita")
     for shown in ({}, {"csrf": ""}, {"csrf": "é"}, {"csrf": proof(other)}):
         answer = client.post(f"/jobs/{job}/change", data={"note": "x", **shown})
         assert answer.status_code == 403, shown

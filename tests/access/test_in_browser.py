@@ -13,12 +13,12 @@ from app.contracts.jobs import JobKind
 from app.services import accounts
 from app.services.lab import Lab
 from app.settings import Auth, Settings
+from tests.access.people import PASSWORD
 from tests.web.browsing import browser as browser
 from tests.web.examples import add_dataset, add_job, train_params
 from tests.web.test_layout_in_browser import survey, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-PASSWORD = "correct horse battery"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -37,7 +37,7 @@ def look(page: Page) -> None:
 
 
 def test_a_person_signs_in_works_and_signs_out(lab: Lab, web: str, browser: Browser) -> None:
-    accounts.add(lab.database, "rita", PASSWORD, Role.RUNNER)
+    accounts.add(lab.database, "rita", PASSWORD, Role.ADMIN)
     add_dataset(lab)
     job = add_job(lab, JobKind.TRAIN, train_params())
     page = browser.new_context(base_url=web).new_page()
@@ -60,6 +60,9 @@ def test_a_person_signs_in_works_and_signs_out(lab: Lab, web: str, browser: Brow
     page.get_by_role("button", name="Make a token").click()
     expect(page.get_by_role("status")).to_contain_text("lab_")
     page.goto("/account")
+    look(page)
+    page.get_by_role("link", name="Audit log").click()
+    expect(page.locator("main tbody tr")).to_have_count(4)
     look(page)
     page.get_by_role("button", name="Sign out", exact=True).click()
     page.goto("/jobs")

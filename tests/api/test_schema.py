@@ -57,6 +57,9 @@ ROUTES = {
     "/api/health": {"get"},
     "/api/alive": {"get"},
     "/api/account": {"get"},
+    "/api/audit": {"get"},
+    "/api/audit/records.csv": {"get"},
+    "/api/audit/records.jsonl": {"get"},
     "/api/account/tokens": {"get", "post"},
     "/api/account/tokens/{token_id}": {"delete"},
 }

@@ -10,6 +10,7 @@ from app.web.pages import (
     ablation,
     account,
     as_code,
+    audit,
     board,
     compare,
     compare_trainings,
@@ -36,7 +37,7 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, account, as_code, board, home, job_table, jobs, report, compare,
+    ablate, ablation, account, as_code, audit, board, home, job_table, jobs, report, compare,
     compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
     datasets, live, help, reference, sign_in,
 )  # fmt: skip
