@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.run import checks
+from app.run import checks, users
 from app.run.supervisor import Supervisor
 from app.settings import Settings
 
 
 def main() -> int:
     """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run."""
-    _parser().parse_args()
     try:
+        if sys.argv[1:2] == ["users"]:
+            asked = users.parser().parse_args(sys.argv[2:])
+            return users.run(checks.read_settings(), asked)
+        _parser().parse_args()
         checks.check_worker()
         settings = checks.read_settings()
         checks.prepare_folder(settings.data_dir)
         lock_fd = checks.lock(settings.data_dir)
-        checks.check_port(settings.port)
+        checks.check_port(settings.host, settings.port)
         if settings.redis_url is not None:
             checks.check_redis(settings.redis_url)
         return Supervisor(settings, lock_fd).run()
@@ -34,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         f"  {name:<{widest}}  {' '.join(text.split())}" for name, text in described.items()
     )
     return argparse.ArgumentParser(
-        description="Start the lab on this machine; Ctrl-C ends it.",
+        description="Start the lab; Ctrl-C ends it. `users --help` tells about accounts.",
         epilog=f"variables of the environment:\n{variables}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import Field, TypeAdapter
 
+from app.access.routes import ByMethod
 from app.api.fields import ExactName, PageSize, strict_json
 from app.api.uploads import UploadForm, started, takes
 from app.contracts.changes import Changes, Tag
@@ -18,7 +19,7 @@ from app.deps import IdPath, LabDep, PageNumber
 from app.services import models
 from app.services.exports import file_name
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=ByMethod)
 _CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
 
 

@@ -63,10 +63,15 @@ class Lab:
     Args:
         url: Its address; by default `LAB_URL` of the environment, else http://127.0.0.1:8000.
         timeout_s: How long an answer may take.
+        token: Where it asks for one; by default `LAB_TOKEN` of the environment, else, for a lab of
+            this machine, the one in its data folder (`LAB_DATA_DIR`, by default `data`).
     """
 
-    def __init__(self, url: str | None = None, *, timeout_s: float = 30.0) -> None:
-        self._transport = Transport(url or os.environ.get("LAB_URL") or DEFAULT_URL, timeout_s)
+    def __init__(
+        self, url: str | None = None, *, timeout_s: float = 30.0, token: str | None = None
+    ) -> None:
+        address = url or os.environ.get("LAB_URL") or DEFAULT_URL
+        self._transport = Transport(address, timeout_s, token)
 
     @property
     def url(self) -> str:

@@ -20,7 +20,7 @@ from app.contracts.jobs import MAX_ATTEMPTS, PARENTS, QUEUE_OF, JobKind, JobStat
 from app.contracts.params import Params
 from app.contracts.results import EvaluationSummary
 from app.errors import JobError
-from app.store import measurements
+from app.store import acting, measurements
 from app.store.db import Database
 from app.store.job_queries import with_key
 from app.store.tables import EventRow, JobRow
@@ -93,6 +93,10 @@ def add(database: Database, job: JobRow, children: Sequence[JobRow] = ()) -> Non
 
     Raises DuplicateKey when its idempotency key is taken.
     """
+    if (act := acting.current()) is not None:
+        for row in (job, *children):
+            row.owner_id = act.user_id
+    acting.concerns(job.id)
     try:
         with database.writing() as session:
             add_all(session, [job, *children])

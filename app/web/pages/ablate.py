@@ -8,6 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.params import NO_ID, AblationParams, Design, Recipe
@@ -76,7 +77,7 @@ class AblationPlanContext(Context):
     """The same of all evaluations."""
 
 
-router = APIRouter(prefix="/ablation")
+router = APIRouter(prefix="/ablation", route_class=ByMethod)
 
 _OF_THE_PAPER = (
     Recipe.CLEAN, Recipe.PGD_AT, Recipe.SML, Recipe.AGKD, Recipe.BML, Recipe.AGKD_BML,

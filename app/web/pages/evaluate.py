@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
+from app.access.routes import ByMethod
 from app.contracts.access import Need
 from app.contracts.attacks import ITERATIVE, Method
 from app.contracts.changes import JobChanges
@@ -77,7 +78,7 @@ class EvaluateContext(Context):
     """What is wrong with that."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 
 _MODELS = ("models", "dataset")
 _STRENGTH = ("images", "epsilon", "attack.norm")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.access import Need
 from app.contracts.attacks import ITERATIVE
 from app.contracts.jobs import JobKind
@@ -77,7 +78,7 @@ class LiveContext(Context):
     """What the script needs: the models with their classes, and which are chosen."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 
 _SAMPLE_SETS = 4
 _SAMPLE_CLASSES = 10

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.params import TrainParams
@@ -49,7 +50,7 @@ class TrainContext(Context):
     """The job whose parameters fill the form."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 
 
 @router.get("/train")
