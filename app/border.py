@@ -1,7 +1,7 @@
 """What every request passes first, and what every answer carries.
 
-The lab has no login: it trusts whoever reaches it, so only this machine may. Browsers run other
-sites' code on this machine too; these rules keep it out.
+Where nobody needs an account, only this machine may reach the lab. Browsers run other sites' code
+on this machine too, with all that lets their users in; these rules keep it out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access import credentials
 from app.error_handlers import render, unexpected
 from app.errors import Forbidden, LabError, Misdirected, TooLarge
 
@@ -37,10 +38,11 @@ _READ = frozenset(
         "accept-encoding", "connection", "content-length", "content-type", "host",
         "hx-request", "hx-target", "idempotency-key", "if-modified-since", "if-none-match",
         "if-range", "last-event-id", "origin", "range", "sec-fetch-site", "transfer-encoding",
+        "x-csrf-token",
     )
 )  # fmt: skip
-"""What the lab reads of a request. Other headers never reach a parser: on many versions of Python
-that of cookies takes seconds for 40 kB."""
+"""What routes read of a request. Other headers never reach a parser: on many versions of Python
+that of cookies takes seconds for 40 kB. What says who asks is taken out before."""
 
 _ADDRESSES = {"location", "hx-push-url"}
 """Headers that name an address of the lab, with or without its host."""
@@ -48,13 +50,14 @@ _UNREAD = {"Connection": "close"}
 """With an answer to a body that was not read; else the server would read it and throw it away."""
 
 
+_ELSEWHERE = Misdirected(
+    "The lab answers only on this machine's own address.",
+    hint="Let it listen on 127.0.0.1, and forward the port by ssh; or have accounts.",
+)
+
+
 def _refusal(request: Request, limit: int, names: Collection[str]) -> LabError | None:
     host = request.headers.get("host", "")
-    if not _is_loopback(request):
-        return Misdirected(
-            "The lab has no login, so it answers only on this machine's own address.",
-            hint="Let it listen on 127.0.0.1, and forward the port by ssh.",
-        )
     if not (_OWN_NAME.fullmatch(host) or _is_among(names, host)):
         # Another name that leads here is DNS rebinding: a foreign site posing as this lab.
         known = ", ".join(("localhost", "127.0.0.1", *names))
@@ -108,23 +111,39 @@ class Border:
         limit_of: The largest body, in bytes, that a path takes.
         names: Of hosts, beside this machine's own.
         root: The path of the proxy, or nothing.
+        on_loopback: Whether to answer at this machine's own address alone, wherever the server
+            listens.
     """
 
     def __init__(
-        self, app: ASGIApp, limit_of: Callable[[str], int], names: Collection[str], root: str
+        self,
+        app: ASGIApp,
+        limit_of: Callable[[str], int],
+        names: Collection[str],
+        root: str,
+        *,
+        on_loopback: bool = True,
     ) -> None:
         self.app = app
         self.limit_of, self.names, self.root = limit_of, names, root
+        self.on_loopback = on_loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # there is none, and so no rule for one
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        brought = credentials.take(scope)
         read = [(name, value) for name, value in scope["headers"] if name in _READ]
         scope = {**_below(self.root, scope), "headers": read}
+        credentials.lay(scope, brought)
         request, answer = Request(scope), _Answer(scope, send, self.root)
         limit = self.limit_of(request.url.path)
         refusal = _refusal(request, limit, self.names)
+        if self.on_loopback and not _is_loopback(request):
+            refusal = _ELSEWHERE
         if refusal is not None:
             await render(request, refusal, _UNREAD)(scope, receive, answer.send)
             return

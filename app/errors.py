@@ -109,6 +109,22 @@ class InvalidFields(InvalidInput):
         return cls(field_errors(error.errors()))
 
 
+class Unauthenticated(LabError):
+    """Nobody has said who asks. `complaint` tells a person what was wrong with what they said."""
+
+    status = 401
+    title = "Sign in"
+
+    def __init__(self, complaint: str = "") -> None:
+        super().__init__(
+            complaint or "The lab asks who you are.",
+            hint="Programs send a token as `Authorization: Bearer …`; the client takes it from "
+            "LAB_TOKEN. The lab's own lies in the file `token` of its data folder; where there are "
+            "accounts, the page of yours makes one.",
+        )
+        self.complaint = complaint
+
+
 class Forbidden(LabError):
     status = 403
     title = "Refused"

@@ -17,19 +17,25 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import error_handlers
+from app.access.cookies import Cookie
+from app.access.routes import PublicFiles, public_paths
+from app.access.throttle import Throttle
+from app.access.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
 from app.bell import Bell
 from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
 from app.errors import trouble
+from app.gate import Gate
 from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.upkeep import reconcile, sweep
 from app.services.uploads import MAX_IMAGE_BYTES
-from app.settings import BESIDE, VERSION, Settings
+from app.settings import BESIDE, VERSION, Auth, Settings
 from app.settings import settings as environment
 from app.web import pages
 
@@ -123,6 +129,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     assert lab.settings.redis_url is not None
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
+    app.state.token = _token(lab.settings)
+    app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()
     always = [_reconcile_for_ever(lab), _sweep_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
@@ -142,6 +150,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in beside:
             await _end(task)
         lab.close()
+
+
+def _token(settings: Settings) -> OwnersToken | None:
+    if settings.auth not in (Auth.OWNER, Auth.TOKEN):
+        return None
+    return OwnersToken(kept_token(settings.data_dir), settings.session_h * 3600)
 
 
 def _open_more_files() -> None:
@@ -184,22 +198,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Train robust image classifiers, measure how robust they are, and see what "
         "they look at.",
         lifespan=_lifespan,
-        openapi_url="/api/openapi.json",
+        openapi_url=None,
         servers=[{"url": facts.root_path}] if facts.root_path else None,
         docs_url=None,
         redoc_url=None,
     )
     app.state.settings = facts
-    app.add_middleware(_CompressedPages)
-    app.add_middleware(
-        Border, limit_of=_body_limits(facts), names=facts.allowed_hosts, root=facts.root_path
-    )
     error_handlers.install(app)
     app.include_router(api.router)
     app.include_router(metrics.router)
     app.include_router(pages.router)
     # A browser asks each time whether a file is still the same, and gets it once.
-    app.mount("/static", GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6))
+    files = GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6)
+    app.router.routes.append(PublicFiles("/static", files))
+    app.add_middleware(_CompressedPages)
+    app.add_middleware(Gate, settings=facts, public=public_paths(app))
+    app.add_middleware(
+        Border,
+        limit_of=_body_limits(facts),
+        names=(*facts.allowed_hosts, facts.shown_host),
+        root=facts.root_path,
+        on_loopback=facts.auth is not Auth.ACCOUNTS,
+    )
+    if facts.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(facts.trusted_proxies))
     return app
 
 

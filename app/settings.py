@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import subprocess
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, HttpUrl, Secret, field_validator
+from pydantic import Field, HttpUrl, Secret, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.contracts.complaints import invalid
 
 VERSION = "0.2.0"
 _CODE = Path(__file__).resolve().parent.parent
@@ -24,6 +28,19 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 _PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
 
 
+class Auth(StrEnum):
+    """How the lab knows who asks."""
+
+    OWNER = "owner"
+    """By the user of the process that asks, where the system tells it; else by the token."""
+    TOKEN = "token"
+    """By the token alone."""
+    ACCOUNTS = "accounts"
+    """By a name and a password, or a token of one's own."""
+    OFF = "off"
+    """Not at all: whoever reaches the lab may do everything."""
+
+
 class Settings(BaseSettings):
     """Where the lab listens, keeps its files and finds its services."""
 
@@ -35,16 +52,32 @@ class Settings(BaseSettings):
     )
 
     port: int = Field(8000, ge=1, le=65535)
-    """Where it listens on 127.0.0.1."""
+    """Where it listens."""
+    host: str = "127.0.0.1"
+    """The address it listens on, `0.0.0.0` for all; on any but the loopback ones there are
+    accounts."""
+    tls_cert: Path | None = None
+    """A file with the certificate, and those that lead to it, to speak https with."""
+    tls_key: Path | None = None
+    """The file with its key."""
     data_dir: Path = Path("data")
     """Everything that the lab keeps."""
+    auth: Auth = Auth.OWNER
+    """Who may use it. `owner`: processes of its own user and of root, and whoever has the token in
+    the data folder; `token`: the token alone; `accounts`: `python -m app users` makes them; `off`:
+    everybody on this machine."""
+    session_h: int = Field(168, ge=1, le=8760)
+    """Hours after which a browser signs in again."""
     root_path: str = ""
     """The path under which a proxy serves it, such as `/lab`; empty: the whole of an address."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Names by which a proxy is reached, such as `lab.example.org`; several with commas."""
-    redis_url: str | None = None
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed,
+    such as `127.0.0.1`; several with commas. Nobody else's are."""
+    redis_url: str | None = Field(None, repr=False)
     """A Redis or Valkey for the queue; the lab starts its own where none is given."""
-    database_url: str | None = None
+    database_url: str | None = Field(None, repr=False)
     """An SQLAlchemy URL; SQLite in the data folder where none is given."""
     max_upload_mb: int = Field(1024, ge=1)
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
@@ -71,7 +104,7 @@ class Settings(BaseSettings):
     """Who is told of every job that ends. Such addresses often are a password: only the host is
     shown."""
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
@@ -84,6 +117,35 @@ class Settings(BaseSettings):
                 raise ValueError(f"no name of a host: {name!r}; write it like lab.example.org")
         return tuple(name.lower() for name in value)
 
+    @field_validator("redis_url", "database_url")
+    @classmethod
+    def _is_whole(cls, value: str | None) -> str | None:
+        """A password with a character that means something in a URL would be taken for a host or a
+        port, and shown as that by whatever cannot reach it."""
+        if value is not None and not value.startswith("sqlite"):
+            url = urlsplit(value)
+            try:
+                torn = url.port == 0 or "@" in f"{url.path}{url.query}{url.fragment}"
+            except ValueError:
+                torn = True
+            if torn:
+                raise ValueError(
+                    "no whole URL; write @ : / ? # and % in a password as %40 %3A %2F %3F %23 %25"
+                )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            try:
+                ipaddress.ip_network(address)
+            except ValueError:
+                raise ValueError(
+                    f"no address or network: {address!r}; write it like 127.0.0.1 or 10.0.0.0/8"
+                ) from None
+        return value
+
     @field_validator("root_path")
     @classmethod
     def _is_path(cls, value: str) -> str:
@@ -92,10 +154,54 @@ class Settings(BaseSettings):
             raise ValueError("no path; write it like /lab, with letters, digits, - _ . and ~")
         return path
 
-    @field_validator("data_dir", "shipped_dir", "tensorboard_dir")
+    @field_validator("host")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            raise ValueError("no address; write it like 127.0.0.1, 0.0.0.0 or ::1") from None
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if not self.on_loopback:
+            if "auth" not in self.model_fields_set:
+                self.auth = Auth.ACCOUNTS
+            elif self.auth is not Auth.ACCOUNTS:
+                raise invalid("auth", "on an address that others reach there have to be accounts")
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise invalid("tls_key", "a certificate needs its key, and a key its certificate")
+        return self
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def shown_host(self) -> str:
+        """The name in its address; of a lab that listens everywhere, this machine's own."""
+        address = ipaddress.ip_address(self.host)
+        if address.is_unspecified:
+            address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+        return f"[{address}]" if address.version == 6 else str(address)
+
+    @property
+    def address(self) -> str:
+        """Where this machine finds it."""
+        return f"http{'' if self.tls_cert is None else 's'}://{self.shown_host}:{self.port}"
+
+    @field_validator("data_dir", "shipped_dir", "tensorboard_dir", "tls_cert", "tls_key")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+    @property
+    def believes_sockets(self) -> bool:
+        """Whether a process of the lab's own user is its owner. Not behind a proxy: that may run as
+        the same user, and asks for others."""
+        proxied = self.root_path or self.allowed_hosts or self.trusted_proxies
+        return self.auth is Auth.OWNER and not proxied
 
     @property
     def sql_url(self) -> str:

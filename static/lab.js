@@ -1,4 +1,5 @@
 // Small behaviours that every page shares.
+import { proof } from "./address.js";
 
 // A form with data-confirm asks before it is sent; a sent form cannot be sent twice.
 document.addEventListener("submit", (event) => {
@@ -34,5 +35,6 @@ document.addEventListener("click", async (event) => {
 
 // Of a file that is not sent itself, the name goes.
 document.addEventListener("htmx:configRequest", ({ detail }) => {
+  Object.assign(detail.headers, proof());
   for (const [name, value] of [...detail.formData]) if (value instanceof File) detail.formData.set(name, value.name);
 });

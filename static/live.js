@@ -1,5 +1,5 @@
 // Sends an image with an attack, follows the job, and hands the result to the viewer.
-import { at } from "./address.js";
+import { at, proof } from "./address.js";
 import { takePicture } from "./camera.js";
 import { show } from "./explain.js";
 import { ModelList } from "./model-list.js";
@@ -261,7 +261,7 @@ function again() {
 
 /** A job that nobody waits for any more. */
 function give(id) {
-  fetch(at(`/api/jobs/${id}/cancel`), { method: "POST" }).catch(() => {});
+  fetch(at(`/api/jobs/${id}/cancel`), { method: "POST", headers: proof() }).catch(() => {});
 }
 
 async function attack() {
@@ -276,7 +276,7 @@ async function attack() {
   viewer.setAttribute("aria-busy", "true");
   say("Sending the image…");
   try {
-    const answer = await fetch(at("/api/live"), { method: "POST", body: entries() });
+    const answer = await fetch(at("/api/live"), { method: "POST", headers: proof(), body: entries() });
     if (mine !== current) return answer.ok ? give((await answer.json()).id) : undefined;
     if (!answer.ok) return await problem(answer);
     const job = await answer.json();
@@ -332,6 +332,7 @@ function finished(id, mine) {
 
 /** Show a finished job, unless something else was asked for meanwhile. */
 async function open(id, mine, start) {
+  if (running !== id) say("Loading the result…"); // megabytes, of large images
   const answer = await fetch(at(`/api/jobs/${id}/result`));
   if (mine !== current) return;
   if (!answer.ok) return problem(answer);

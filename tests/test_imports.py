@@ -31,6 +31,9 @@ FORBIDDEN = {
     "app.store": (
         "app.api", "app.web", "app.services", "app.ablations", "app.queue", "fastapi", "celery",
     ),
+    "app.access": (
+        "app.api", "app.web", "app.services", "app.store", "app.queue", "app.run", "sqlalchemy",
+    ),
     "app.ablations": (
         "app.api", "app.web", "app.services", "app.queue", "sqlalchemy", "fastapi", "celery",
         "redis", "numpy", "PIL",

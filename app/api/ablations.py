@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from app.access.routes import ByMethod
 from app.contracts.results import AblationTable, Contrast
 from app.deps import IdPath, LabDep
 from app.services import ablations
 from app.services.exports import attachment, file_name
 
-router = APIRouter(prefix="/jobs", tags=["ablations"])
+router = APIRouter(prefix="/jobs", tags=["ablations"], route_class=ByMethod)
 
 _CSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}}}

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.access.routes import ByMethod
 from app.contracts.board import Board, Condition
 from app.contracts.params import Recipe
 from app.deps import LabDep
 from app.errors import NotFound
 from app.services import board as boards
 
-router = APIRouter(prefix="/board", tags=["board"])
+router = APIRouter(prefix="/board", tags=["board"], route_class=ByMethod)
 
 
 @router.get("/conditions")

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.access.routes import ByMethod
 from app.contracts.params import Id
 from app.contracts.results import Comparison
 from app.deps import LabDep
 from app.services import comparing
 
-router = APIRouter(prefix="/comparisons", tags=["comparisons"])
+router = APIRouter(prefix="/comparisons", tags=["comparisons"], route_class=ByMethod)
 
 
 @router.get("")

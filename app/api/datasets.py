@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import Field, TypeAdapter
 
+from app.access.routes import ByMethod
 from app.api.exports import CSV, csv
 from app.api.fields import ExactName, IdempotencyKey, strict_json
 from app.api.jobs import accepted
@@ -20,7 +21,7 @@ from app.deps import IdPath, LabDep
 from app.errors import InvalidInput
 from app.services import datasets, exports, jobs
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=ByMethod)
 _CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
 
 

@@ -16,13 +16,14 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from app.access.routes import ByMethod
 from app.contracts.jobs import JobStatus
 from app.deps import BellDep, IdPath, LabDep
 from app.errors import Unavailable
 from app.services import jobs
 from app.store.job_queries import StoredEvent
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ByMethod)
 
 _LOOK_AGAIN_S = 1.0
 """How late an event comes when the bell is silent."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
+from app.access.routes import ByMethod
 from app.api.fields import IdempotencyKey, large_json
 from app.api.jobs import accepted
 from app.contracts.export import MAX_VALUES, Export
@@ -16,7 +17,7 @@ from app.deps import IdPath, LabDep
 from app.services import adversarial, exports
 from app.services.exports import attachment, file_name
 
-router = APIRouter(prefix="/jobs", tags=["exports"])
+router = APIRouter(prefix="/jobs", tags=["exports"], route_class=ByMethod)
 
 _EXPORT_BODY = {"application/json": {"schema": {"$ref": "#/components/schemas/Export"}}}
 CSV: dict[int | str, dict[str, Any]] = {

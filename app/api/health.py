@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from app.access.routes import ByMethod, Public
 from app.contracts.views import Health
 from app.deps import LabDep
 from app.services import upkeep
 
-router = APIRouter(tags=["health"])
+alive = APIRouter(tags=["health"], route_class=Public)
+"""What anybody may know."""
+router = APIRouter(tags=["health"], route_class=ByMethod)
+
+
+@alive.get("/alive", status_code=204)
+def is_alive() -> None:
+    """Whether this process answers; to everybody, and nothing else."""
 
 
 @router.get("/health", responses={503: {"model": Health}})

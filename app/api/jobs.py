@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from app.access.routes import ByMethod
 from app.api.fields import IdempotencyKey, PageSize, strict_json
 from app.contracts.changes import JobChanges, Tag
 from app.contracts.jobs import JobKind, JobStatus
@@ -23,7 +24,7 @@ from app.contracts.views import JobView, Page
 from app.deps import IdPath, LabDep, PageNumber
 from app.services import job_changes, jobs
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ByMethod)
 
 
 class TrainRequest(BaseModel):

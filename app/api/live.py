@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Response, UploadFile
 from pydantic import Field
 
+from app.access.routes import ByMethod
 from app.api.fields import IdempotencyKey
 from app.api.uploads import UploadForm, started, takes
 from app.contracts.jobs import JobKind
@@ -17,7 +18,7 @@ from app.services import reproducing
 from app.services.exports import attachment, file_name
 from app.services.uploads import MAX_IMAGE_BYTES
 
-router = APIRouter(prefix="/live", tags=["live"])
+router = APIRouter(prefix="/live", tags=["live"], route_class=ByMethod)
 
 
 def _file(media_type: str) -> dict[int | str, dict[str, Any]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from app.access.routes import ByMethod
 from app.deps import LabDep
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=ByMethod)
 
 
 @router.get("/metrics")

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import Field, TypeAdapter
 
+from app.access.routes import ByMethod
 from app.api.fields import ExactName, IdempotencyKey, PageSize, strict_json
 from app.api.uploads import UploadForm, started, takes
 from app.contracts.changes import Changes, Tag
@@ -18,16 +19,16 @@ from app.deps import IdPath, LabDep, PageNumber
 from app.services import models
 from app.services.exports import file_name
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=ByMethod)
 _CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
 
 
 @takes(ImportModelParams)
 class ImportModelForm(UploadForm):
-    """Weights that were trained elsewhere, their network, and what shows that they fit."""
+    """A model that was trained elsewhere, its network, and what shows that it fits."""
 
     file: UploadFile = Field(
-        description="`.safetensors`, or a `.pt` or `.pth` that holds a state dict."
+        description="`.safetensors`, a `.pt` or `.pth` that holds a state dict, or `.onnx`."
     )
 
 
@@ -70,12 +71,12 @@ def one(lab: LabDep, model_id: IdPath) -> ModelView:
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
 def weights(lab: LabDep, model_id: IdPath) -> FileResponse:
-    """The weights as safetensors."""
+    """The weights as safetensors; of a black box its ONNX file."""
     view, path = models.weights(lab, model_id)
     return FileResponse(
         path,
         media_type="application/octet-stream",
-        filename=file_name(view.name, "model", view.id, ".safetensors"),
+        filename=file_name(view.name, "model", view.id, path.suffix),
         headers={"ETag": f'"{view.sha256}"'},
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from app.access.routes import ByMethod
 from app.contracts.params import TRAINING_PRESETS, TrainingPreset
 
-router = APIRouter(prefix="/presets", tags=["presets"])
+router = APIRouter(prefix="/presets", tags=["presets"], route_class=ByMethod)
 
 
 @router.get("/train")

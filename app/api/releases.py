@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from app.access.routes import ByMethod
 from app.api.exports import ZIP
 from app.deps import IdPath, LabDep
 from app.services import releases
 from app.services.exports import attachment, file_name
 
-router = APIRouter(prefix="/jobs", tags=["exports"])
+router = APIRouter(prefix="/jobs", tags=["exports"], route_class=ByMethod)
 
 
 @router.get("/{job_id}/release.zip", response_class=StreamingResponse, responses=ZIP)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
 
+from app.access.routes import ByMethod
 from app.api import (
     ablations,
+    account,
+    audit,
     board,
     comparisons,
     datasets,
@@ -24,6 +28,12 @@ from app.api.problems import Problem
 
 _URLENCODED = "application/x-www-form-urlencoded"
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "The one in the file `token` of the data folder. Programs of the lab's own "
+    "user on the same machine need none.",
+}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {
         "description": "What is wrong with the request, and what to do about it (RFC 9457).",
@@ -34,10 +44,22 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api", responses=_ERRORS)
 _PARTS = (
     jobs, events, exports, releases, ablations, comparisons, board, datasets, models, presets, live,
-    health,
+    health, account, audit,
 )  # fmt: skip
 for part in _PARTS:
     router.include_router(part.router)
+router.include_router(health.alive)
+
+_description = APIRouter(route_class=ByMethod)
+
+
+@_description.get("/openapi.json", include_in_schema=False)
+def description(request: Request) -> JSONResponse:
+    """This API as an OpenAPI document."""
+    return JSONResponse(request.app.openapi())
+
+
+router.include_router(_description)
 
 
 class Described(FastAPI):
@@ -49,6 +71,8 @@ class Described(FastAPI):
             parts = schema.pop("$defs") | {"Problem": schema}
             described = super().openapi()
             described["components"]["schemas"].update(parts)
+            described["components"]["securitySchemes"] = {"token": _TOKEN}
+            described["security"] = [{}, {"token": []}]
             _say_that_files_come_in_parts(described)
         assert self.openapi_schema is not None
         return self.openapi_schema

@@ -63,10 +63,15 @@ class Lab:
     Args:
         url: Its address; by default `LAB_URL` of the environment, else http://127.0.0.1:8000.
         timeout_s: How long an answer may take.
+        token: Where it asks for one; by default `LAB_TOKEN` of the environment, else, for a lab of
+            this machine, the one in its data folder (`LAB_DATA_DIR`, by default `data`).
     """
 
-    def __init__(self, url: str | None = None, *, timeout_s: float = 30.0) -> None:
-        self._transport = Transport(url or os.environ.get("LAB_URL") or DEFAULT_URL, timeout_s)
+    def __init__(
+        self, url: str | None = None, *, timeout_s: float = 30.0, token: str | None = None
+    ) -> None:
+        address = url or os.environ.get("LAB_URL") or DEFAULT_URL
+        self._transport = Transport(address, timeout_s, token)
 
     @property
     def url(self) -> str:
@@ -117,7 +122,7 @@ class Lab:
         return the_one_named(name_or_id, found, "model", self._newest_models)
 
     def weights(self, name_or_id: str, path: str | Path) -> Path:
-        """Write a model's weights to a file, as safetensors."""
+        """Write a model's file: weights as safetensors, or the ONNX file of a black box."""
         target, model = Path(path), self.model(name_or_id)
         self._transport.save(f"/api/models/{model.id}/weights", target)
         return target
@@ -160,16 +165,26 @@ class Lab:
         return self._upload("/api/datasets", file, {"name": name, "source": source, **options})
 
     def import_model(
-        self, file: str | Path, *, name: str, dataset: str, architecture: str, **options: Any
+        self,
+        file: str | Path,
+        *,
+        name: str,
+        dataset: str,
+        architecture: str | None = None,
+        **options: Any,
     ) -> Job[ImportModelResult]:
-        """Bring in weights that were trained elsewhere: safetensors, or a state dict.
+        """Bring in a model that was trained elsewhere: safetensors, a state dict, or ONNX.
 
         Args:
             dataset: Whose classes and image size the model has; its test images are the check.
-            architecture: `wrn-28-10`, `preactresnet-18`, `timm:<name>` or `plugin:<name>`.
-            options: Those of `ImportModelParams`: classes, mean, std, expected, tolerance.
+            architecture: `wrn-28-10`, `preactresnet-18`, `timm:<name>` or `plugin:<name>`;
+                none for an ONNX file, whose network becomes a black box.
+            options: Those of `ImportModelParams`: classes, mean, std, expected, tolerance; of an
+                ONNX file also pixels and layout.
         """
-        values = {"name": name, "dataset": self._dataset_id(dataset), "architecture": architecture}
+        values = {"name": name, "dataset": self._dataset_id(dataset)}
+        if architecture is not None:
+            values["architecture"] = architecture
         return self._upload("/api/models", file, {**values, **options})
 
     def train(

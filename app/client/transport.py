@@ -12,6 +12,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from app.client.errors import LabError, not_understood, refused, unreachable, write
+from app.client.tokens import Token
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | Sequence[str]]
@@ -37,10 +38,11 @@ class Transport:
     Raises LabError where `url` is no address, and from every method.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, token: str | None = None) -> None:
         self.url = _address(url)
         self._http = httpx.Client(
             base_url=self.url,
+            auth=Token(token),
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
             # The server drops idle connections after 5 s; one that is older may just be dying.
             limits=httpx.Limits(keepalive_expiry=2.0),

@@ -6,11 +6,11 @@ import errno
 import fcntl
 import importlib.util
 import os
-import re
 import socket
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 from pydantic import ValidationError
@@ -18,12 +18,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.errors import field_errors
 from app.run.processes import say
 from app.settings import Settings
 from app.store.files import keep_private
-
-LOOPBACK = "127.0.0.1"
-"""The lab has no login, so this is the only address it listens on."""
 
 REDIS_ANSWERS_WITHIN_S = 3.0
 _NEEDED_TO_START = 2**20
@@ -40,9 +38,8 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"LAB_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"]
-        )
+        found = field_errors(error.errors())
+        wrong = "; ".join(f"LAB_{field.upper()}: {message}" for field, message in found)
         raise CannotStart(f"the settings are not valid: {wrong}") from None
 
 
@@ -111,13 +108,14 @@ def _runs(pid: str) -> bool:
     return True
 
 
-def check_port(port: int) -> None:
+def check_port(host: str, port: int) -> None:
     """Raises CannotStart when something listens there, or the port may not be used."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As uvicorn does: a port whose last connections linger in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError as error:
             reason = (
                 "is in use"
@@ -125,13 +123,14 @@ def check_port(port: int) -> None:
                 else f"cannot be used ({error.strerror})"
             )
             raise CannotStart(
-                f"port {port} on {LOOPBACK} {reason}; set LAB_PORT to another one"
+                f"port {port} on {host} {reason}; set LAB_PORT to another one"
             ) from None
 
 
 def check_redis(url: str) -> None:
     """Raises CannotStart when no Redis answers a PING in time."""
-    shown = re.sub(r"//[^@/]*@", "//…@", url)
+    whole = urlsplit(url)
+    shown = f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
     seconds = REDIS_ANSWERS_WITHIN_S
     try:
         connection = redis.Redis.from_url(

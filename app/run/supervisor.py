@@ -9,17 +9,20 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 
+from app.access import peers
+from app.access.token import kept_token, token_file
 from app.contracts.jobs import Queue
 from app.run import devices, leftovers
 from app.run.broker import Broker
-from app.run.checks import LOOPBACK, CannotStart
+from app.run.checks import CannotStart
 from app.run.processes import GRACE_S, ROOT, Child, announce, say, stop
-from app.settings import Settings
+from app.settings import Auth, Settings
 
 _STREAMS_END_AFTER_S = 3
 """How long an open event stream may hold up the end of the web process."""
@@ -36,13 +39,15 @@ _WEB_GRACE_S = 6.0
 _BROKER_GRACE_S = 5.0
 
 
-def web_command(port: int) -> list[str]:
+def web_command(settings: Settings) -> list[str]:
     """The arguments of `python` that serve pages and API."""
+    tls = (("--ssl-certfile", settings.tls_cert), ("--ssl-keyfile", settings.tls_key))
     return [
         *("-m", "uvicorn", "--factory", "app.main:create_app"),
-        *("--host", LOOPBACK, "--port", str(port)),
+        *("--host", settings.host, "--port", str(settings.port)),
+        *(str(part) for option in tls if option[1] is not None for part in option),
         *("--timeout-graceful-shutdown", str(_STREAMS_END_AFTER_S)),
-        *("--limit-concurrency", str(_MOST_CONNECTIONS)),
+        *("--limit-concurrency", str(_MOST_CONNECTIONS), "--no-proxy-headers"),
         *("--log-level", "warning"),
     ]
 
@@ -94,15 +99,33 @@ class Supervisor:
     def run(self) -> int:
         """Run until SIGINT, SIGTERM or SIGHUP; returns the exit code. Raises CannotStart."""
         self._catch_signals()
+        if os.geteuid() == 0:
+            say("warning: it runs as root, and so do its jobs; a user of its own is safer")
         try:
             environment = self._start_broker()
             if self._start_web(environment):
                 self._start_workers(environment)
-                announce(f"AGKD-BML Lab is ready: http://{LOOPBACK}:{self._settings.port}")
+                announce(f"AGKD-BML Lab is ready: {self._settings.address}")
+                self._say_who_may()
                 self._watch()
         finally:
             self._stop()
         return 0 if self._stop_requests < 2 else 130
+
+    def _say_who_may(self) -> None:
+        """Where a browser needs the token, give it to whoever sits at the terminal. Into a log goes
+        only where it lies."""
+        if self._settings.auth is Auth.OFF:
+            say("LAB_AUTH=off: every user of this machine may do everything")
+        elif self._settings.auth is Auth.ACCOUNTS:
+            if not (self._settings.tls_cert or self._settings.trusted_proxies):
+                say("warning: passwords cross the network unencrypted; set LAB_TLS_CERT")
+        elif not (self._settings.believes_sockets and peers.can_be_known()):
+            folder = self._settings.data_dir
+            if sys.stdout.isatty():
+                announce(f"Open it by {self._settings.address}/?token={kept_token(folder)}")
+            else:
+                say(f"it asks for the token in {token_file(folder)}")
 
     def _catch_signals(self) -> None:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -130,7 +153,7 @@ class Supervisor:
 
     def _start_web(self, environment: Mapping[str, str]) -> bool:
         """Whether it answers; it also brings the database's schema up to date for the workers."""
-        command = [sys.executable, *web_command(self._settings.port)]
+        command = [sys.executable, *web_command(self._settings)]
         self._web = Child("web", command, environment)
         self._web.start()
         self._tell_watchdog()
@@ -162,9 +185,14 @@ class Supervisor:
         return [*first, *self._workers, *last]
 
     def _web_answers(self) -> bool:
-        connection = http.client.HTTPConnection(LOOPBACK, self._settings.port, timeout=2.0)
+        host, port = self._settings.shown_host.strip("[]"), self._settings.port
+        connection = http.client.HTTPConnection(host, port, timeout=2.0)
+        if self._settings.tls_cert is not None:
+            # Of this machine's own process nothing but the answer is wanted: whoever it is for.
+            blind = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection(host, port, timeout=2.0, context=blind)
         try:
-            connection.request("GET", "/api/health")
+            connection.request("GET", "/api/alive")
             connection.getresponse().read()
         except (OSError, http.client.HTTPException):
             return False

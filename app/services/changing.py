@@ -9,6 +9,7 @@ from typing import Any
 
 from app.contracts.changes import MAX_TAGS, Changes, JobChanges
 from app.errors import Conflict, InvalidInput
+from app.services import ownership
 from app.services.lab import Lab
 from app.store import marks
 
@@ -39,8 +40,10 @@ def change(
 ) -> None:
     """Change these rows alike; of the tags that each has, some become more or fewer.
 
-    Raises InvalidInput where these are too many tags; Conflict where another change came first.
+    Raises Forbidden where one is somebody else's; InvalidInput where these are too many tags;
+    Conflict where another change came first.
     """
+    ownership.check(lab, table, ids)
     more, fewer = more_tags, fewer_tags
     values, tags = _columns(changes), changes.tags
     try:

@@ -18,7 +18,7 @@ from app.contracts.params import EvaluateParams
 from app.contracts.results import DatasetReport, ModelCard
 from app.contracts.views import DatasetView, Page
 from app.errors import Conflict, NotFound
-from app.services import changing, checks, jobs
+from app.services import changing, checks, jobs, ownership
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, marks
@@ -101,6 +101,7 @@ def trained_on(lab: Lab, dataset_id: str) -> int:
 def delete(lab: Lab, dataset_id: str) -> float:
     """Move a dataset into the bin; returns when. Raises NotFound; Conflict while a job needs it."""
     _row(lab, dataset_id)
+    ownership.check(lab, DatasetRow, [dataset_id])
     job = jobs.using(lab, [dataset_id])
     if job is not None:
         raise Conflict(
@@ -113,6 +114,7 @@ def delete(lab: Lab, dataset_id: str) -> float:
 def restore(lab: Lab, dataset_id: str) -> DatasetView:
     """Take a dataset out of the bin. Raises NotFound."""
     _row(lab, dataset_id, deleted=True)
+    ownership.check(lab, DatasetRow, [dataset_id])
     marks.take_out_of_bin(lab.database, DatasetRow, [dataset_id])
     return get(lab, dataset_id)
 
@@ -136,6 +138,18 @@ def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
     same = (row for row in sized if row.report["classes"] == list(card.classes))
     known = (row for row in sized if places(row.report["classes"], card.classes) is not None)
     row = next(same, next(known, None))
+    return None if row is None else _views(lab, [row])[0]
+
+
+def to_train(lab: Lab, teacher: ModelCard) -> DatasetView | None:
+    """The dataset that a teacher was trained on, else the newest of its very classes that has
+    images to train on.
+    """
+    sized = catalogue.datasets_of_size(lab.database, teacher.image_size)
+    same = [row for row in sized if row.report["classes"] == list(teacher.classes)]
+    fit = [row for row in same if row.report["train_images"]]
+    own = (row for row in fit if row.checksum == teacher.dataset.sha256)
+    row = next(own, next(iter(fit), None))
     return None if row is None else _views(lab, [row])[0]
 
 

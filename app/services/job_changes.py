@@ -9,7 +9,7 @@ from app.contracts.changes import Changes
 from app.contracts.jobs import JobStatus
 from app.contracts.views import JobView
 from app.errors import Conflict, NotFound
-from app.services import changing, jobs
+from app.services import changing, jobs, ownership
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, marks
 from app.store.tables import JobRow
@@ -39,6 +39,7 @@ def delete(lab: Lab, *job_ids: str) -> float:
     over, is a part of another, or something that is still there came from it.
     """
     views = jobs.several(lab, job_ids)
+    ownership.check(lab, JobRow, job_ids)
     for view in views:
         _check_over(view)
         _check_whole(lab, view, job_ids)
@@ -97,6 +98,7 @@ def restore(lab: Lab, *job_ids: str) -> list[JobView]:
                 f"“{row.title}” is a part of an ablation.",
                 hint="Restore the ablation: its jobs come along.",
             )
+    ownership.check(lab, JobRow, job_ids)
     children = job_queries.children_of(lab.database, job_ids)
     marks.take_out_of_bin(lab.database, JobRow, [*job_ids, *children])
     return jobs.several(lab, job_ids)
@@ -107,6 +109,7 @@ def cancel_all(lab: Lab, job_ids: Sequence[str]) -> None:
     unfinished = [view for view in jobs.several(lab, job_ids) if not view.status.is_final]
     if not unfinished:
         raise Conflict("These jobs are over.", hint="Only unfinished jobs end early.")
+    ownership.check(lab, JobRow, [view.id for view in unfinished])
     for view in unfinished:
         with suppress(Conflict):  # it ended just now
             jobs.cancel(lab, view.id)
@@ -115,6 +118,7 @@ def cancel_all(lab: Lab, job_ids: Sequence[str]) -> None:
 def restore_all(lab: Lab, deleted_at: float) -> int:
     """Take out of the bin what one call of `delete` moved there; returns how many jobs."""
     ids = marks.deleted_at(lab.database, JobRow, deleted_at)
+    ownership.check(lab, JobRow, ids)
     marks.take_out_of_bin(lab.database, JobRow, ids)
     return len(ids)
 

@@ -18,10 +18,10 @@ from app.contracts.results import JobResult
 from app.contracts.stored import understood
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.errors import Conflict, NotFound
-from app.services import checks, estimates, room
+from app.services import checks, estimates, ownership, room
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
-from app.store import catalogue, job_queries, jobs, marks
+from app.store import acting, catalogue, job_queries, jobs, marks
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
@@ -311,6 +311,8 @@ def cancel(lab: Lab, job_id: str) -> JobView:
     Raises NotFound, Conflict.
     """
     row = _row(lab, job_id)
+    ownership.check(lab, JobRow, [job_id])
+    acting.concerns(job_id)
     concerned = _request_cancel(lab, row)
     if concerned is None:
         now = _row(lab, job_id).status

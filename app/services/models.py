@@ -10,7 +10,7 @@ from app.contracts.changes import Changes
 from app.contracts.results import ModelCard
 from app.contracts.views import ModelView, Page
 from app.errors import Conflict, NotFound
-from app.services import changing, jobs
+from app.services import changing, jobs, ownership
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import catalogue, marks
@@ -75,9 +75,9 @@ def _row(lab: Lab, model_id: str) -> ModelRow:
 
 
 def weights(lab: Lab, model_id: str) -> tuple[ModelView, Path]:
-    """The safetensors file. Raises NotFound."""
+    """The safetensors file, or the ONNX file of a black box. Raises NotFound."""
     view = get(lab, model_id)
-    path = lab.files.weights(model_id)
+    path = lab.files.weights(model_id, view.card.access)
     if not path.exists():
         raise NotFound("The model's file is gone from the data folder.", hint="Train it again.")
     return view, path
@@ -112,6 +112,7 @@ def delete(lab: Lab, *model_ids: str) -> float:
     needs one.
     """
     _check_held(lab, model_ids)
+    ownership.check(lab, ModelRow, model_ids)
     job = jobs.using(lab, model_ids)
     if job is not None:
         raise Conflict(
@@ -129,12 +130,14 @@ def students_of(lab: Lab, model_id: str) -> int:
 def restore(lab: Lab, *model_ids: str) -> None:
     """Take models out of the bin, all or none of them. Raises NotFound."""
     _check_held(lab, model_ids, deleted=True)
+    ownership.check(lab, ModelRow, model_ids)
     marks.take_out_of_bin(lab.database, ModelRow, model_ids)
 
 
 def restore_all(lab: Lab, deleted_at: float) -> int:
     """Take out of the bin what one call of `delete` moved there; returns how many models."""
     ids = marks.deleted_at(lab.database, ModelRow, deleted_at)
+    ownership.check(lab, ModelRow, ids)
     marks.take_out_of_bin(lab.database, ModelRow, ids)
     return len(ids)
 

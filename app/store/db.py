@@ -13,6 +13,8 @@ from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
+from app.store import acting
+
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -73,6 +75,7 @@ class Database:
     def writing(self) -> Iterator[Session]:
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+            acting.note(session)
 
     def migrate(self) -> None:
         """Bring the schema up to date; safe to run by several processes at once."""

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
+from app.contracts.access import Access
+
 _UNFINISHED = (
     "uploads/.*.part", "models/.*.part", "results/.*.part", "adversarial/*/.*.part",
     "models/*.converted",
@@ -57,8 +59,10 @@ class Files:
     def dataset(self, id: str) -> Path:
         return self.root / "datasets" / id
 
-    def weights(self, model_id: str) -> Path:
-        return self.root / "models" / f"{model_id}.safetensors"
+    def weights(self, model_id: str, access: Access = Access.WHITE_BOX) -> Path:
+        """The file of a model: weights, or the network of a black box."""
+        suffix = ".safetensors" if access is Access.WHITE_BOX else ".onnx"
+        return self.root / "models" / f"{model_id}{suffix}"
 
     def result(self, name: str) -> Path:
         """`name`: of the job's row (`JobRow.result_name`), here and below."""

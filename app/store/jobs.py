@@ -19,7 +19,7 @@ from app.contracts.events import Event, ProgressEvent, StateEvent
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
 from app.contracts.results import EvaluationSummary
-from app.store import measurements
+from app.store import acting, measurements
 from app.store.db import Database
 from app.store.job_queries import with_key
 from app.store.tables import EventRow, JobRow
@@ -97,6 +97,10 @@ def add(database: Database, job: JobRow, children: Sequence[JobRow] = ()) -> Non
 
     Raises DuplicateKey when its idempotency key is taken.
     """
+    if (act := acting.current()) is not None:
+        for row in (job, *children):
+            row.owner_id = act.user_id
+    acting.concerns(job.id)
     try:
         with database.writing() as session:
             add_all(session, [job, *children])

@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Update, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.contracts.changes import MAX_TAGS
 from app.contracts.listings import Shelf
+from app.store import acting
 from app.store.db import Database
 from app.store.tables import DatasetRow, JobRow, ModelRow, TagRow
 
@@ -45,6 +46,7 @@ def change(
     `tags` takes the place of all that there are; `more_tags` are added, `fewer_tags` removed.
     Raises TooManyTags and TakenMeanwhile, and then changes nothing.
     """
+    acting.concerns(*ids)
     unwanted = [_on(table), TagRow.id.in_(ids)]
     if tags is None:
         unwanted.append(TagRow.tag.in_(fewer_tags))
@@ -110,9 +112,21 @@ def on_shelf(table: Marked, shelf: Shelf) -> tuple[ColumnElement[bool], ...]:
     return table.deleted_at.is_(None), kept
 
 
+def owners(database: Database, table: Marked, ids: Collection[str]) -> dict[str, str | None]:
+    """The accounts that rows belong to: those that asked for the job, or for the one that it is a
+    part of; of models and datasets, for the job that they came from."""
+    job, parent = aliased(JobRow), aliased(JobRow)
+    owner = func.coalesce(job.owner_id, parent.owner_id)
+    own = job.id == (table.id if issubclass(table, JobRow) else table.job_id)
+    query = select(table.id, owner).join(job, own).outerjoin(parent, parent.id == job.parent_id)
+    with database.reading() as session:
+        return dict(session.execute(query.where(table.id.in_(ids))).tuples().all())
+
+
 def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float:
     """Move rows into the bin, all at the same time, which is returned."""
     now = time.time()
+    acting.concerns(*ids)
     with database.writing() as session:
         outside = (table.id.in_(ids), table.deleted_at.is_(None))
         session.execute(update(table).where(*outside).values(deleted_at=now))
@@ -121,6 +135,7 @@ def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float
 
 def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> None:
     """A model or a dataset brings the job that it came from, and an ablation around that."""
+    acting.concerns(*ids)
     with database.writing() as session:
         session.execute(update(table).where(table.id.in_(ids)).values(deleted_at=None))
         if not issubclass(table, JobRow):

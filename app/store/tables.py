@@ -43,6 +43,8 @@ class JobRow(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     parent_id: Mapped[str | None] = mapped_column(String(32))
     """The job whose part this one is."""
+    owner_id: Mapped[str | None] = mapped_column(String(32))
+    """The account that asked for it, and so for what comes from it; None where there were none."""
     kind: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(16))
@@ -272,3 +274,65 @@ class WebhookRow(Table):
     """Jobs that ended earlier are not announced."""
     failure: Mapped[str] = mapped_column(Text, default="")
     """Why the last announcement was not taken; empty when it was."""
+
+
+def _user() -> Mapped[str]:
+    return mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+
+
+class UserRow(Table):
+    """Somebody with an account."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), unique=True)
+    password: Mapped[str] = mapped_column(Text)
+    """Its argon2 hash, with the hash's parameters and salt."""
+    role: Mapped[str] = mapped_column(String(8))
+    created_at: Mapped[float]
+
+
+class SessionRow(Table):
+    """A browser that signed in. Its cookie is kept as a digest alone."""
+
+    __tablename__ = "sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = _user()
+    until: Mapped[float]
+
+    __table_args__ = (Index("sessions_by_user", "user_id"), Index("sessions_by_end", "until"))
+
+
+class ApiTokenRow(Table):
+    """A program's way in, kept as a digest alone."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = _user()
+    name: Mapped[str] = mapped_column(String(80))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[float]
+
+    __table_args__ = (Index("api_tokens_by_user", "user_id"),)
+
+
+class AuditRow(Table):
+    """That somebody changed something, or was refused."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[float]
+    who: Mapped[str] = mapped_column(String(80))
+    """The name of an account; `owner` of who runs the lab, empty of who is not known."""
+    address: Mapped[str] = mapped_column(String(80))
+    """From where."""
+    what: Mapped[str] = mapped_column(String(200))
+    """The request: `POST /api/jobs`."""
+    targets: Mapped[str] = mapped_column(Text)
+    """The ids of what it concerned, with spaces between."""
+    status: Mapped[int | None]
+    """Of the answer; None where the process ended before it."""

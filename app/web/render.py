@@ -11,10 +11,13 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from app.access.callers import caller_of
+from app.access.forms import FIELD
+from app.access.signing_in import wanted
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
-from app.errors import LabError
-from app.settings import BESIDE, VERSION
+from app.errors import LabError, Unauthenticated
+from app.settings import BESIDE, VERSION, Auth
 from app.web import words
 
 TEMPLATES = BESIDE / "templates"
@@ -45,6 +48,22 @@ class ErrorContext(Context):
 
 
 @dataclass(frozen=True)
+class SignInContext(Context):
+    """Instead of a page for those who may not see it yet."""
+
+    template: ClassVar[str] = "sign_in.html"
+
+    then: str
+    """The page that was asked for, an address of the lab."""
+    complaint: str
+    """What was wrong with the last try; empty before it."""
+    elsewhere: bool
+    """Whether another site's link led here: browsers then keep their cookies back."""
+    accounts: bool
+    """Whether there are accounts; else there is a token."""
+
+
+@dataclass(frozen=True)
 class Shell:
     """What the frame around every page needs; `shell` in the templates."""
 
@@ -52,6 +71,12 @@ class Shell:
     """Of the request: the menu marks where one is."""
     version: str
     """Of the lab."""
+    inside: bool
+    """Whether whoever asks may look around; else nothing leads on."""
+    user: str
+    """Whose account it is; empty where there are none."""
+    form_key: str
+    """What forms bring along; empty where the browser has no session, which it could leave."""
 
 
 _NAMES = "href|src|action|formaction|hx-get|hx-post|data-image|data-results|data-given"
@@ -60,6 +85,7 @@ _ADDRESS = re.compile(rf'(?<=\s)({_NAMES})="/(?!/)')
 _OWN_LINK = re.compile(r'<a href="/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 
 
+_POST_FORM = re.compile(r'<form\b[^>]*\bmethod="post"[^>]*>')
 _OWN_FORM = re.compile(r'<form [^>]*action="/.*?</form>', re.DOTALL)
 
 
@@ -112,17 +138,36 @@ def own_address(request: Request) -> str:
 def render(request: Request, context: Context, *, status: int = 200) -> HTMLResponse:
     """The page of a context. Every field of the context is a variable of its template."""
     values = {field.name: getattr(context, field.name) for field in fields(context)}
-    shell = Shell(path=request.url.path, version=VERSION)
+    caller = caller_of(request)
+    shell = Shell(
+        path=request.url.path,
+        version=VERSION,
+        inside=caller is not None,
+        user="" if caller is None or caller.user is None else caller.user.name,
+        form_key="" if caller is None else caller.form_key,
+    )
     html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
     root = request.app.state.settings.root_path
     if root:
         html = _ADDRESS.sub(rf'\1="{root}/', html)
+    if shell.form_key:
+        proof = f'<input type="hidden" name="{FIELD}" value="{shell.form_key}">'
+        html = _POST_FORM.sub(rf"\g<0>{proof}", html)
     return HTMLResponse(html, status_code=status)
 
 
 def error_page(request: Request, error: LabError) -> HTMLResponse:
     """An error as a page, with its status and what to do about it."""
-    context = ErrorContext(
+    context: Context = ErrorContext(
         status=error.status, title=error.title, detail=error.detail, hint=error.hint
     )
+    if isinstance(error, Unauthenticated):
+        context = sign_in(request, wanted(request), complaint=error.complaint)
     return render(request, context, status=error.status)
+
+
+def sign_in(request: Request, then: str, *, complaint: str = "") -> SignInContext:
+    """The page to sign in on, before the page `then`."""
+    elsewhere = request.headers.get("sec-fetch-site") == "cross-site"
+    accounts = request.app.state.settings.auth is Auth.ACCOUNTS
+    return SignInContext(then, complaint, elsewhere, accounts)

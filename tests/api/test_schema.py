@@ -55,6 +55,13 @@ ROUTES = {
     "/api/live/{job_id}/image.png": {"get"},
     "/api/live/{job_id}/reproduction.zip": {"get"},
     "/api/health": {"get"},
+    "/api/alive": {"get"},
+    "/api/account": {"get"},
+    "/api/audit": {"get"},
+    "/api/audit/records.csv": {"get"},
+    "/api/audit/records.jsonl": {"get"},
+    "/api/account/tokens": {"get", "post"},
+    "/api/account/tokens/{token_id}": {"delete"},
 }
 
 

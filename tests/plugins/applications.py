@@ -12,6 +12,8 @@ from anyio.from_thread import BlockingPortal
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from app.access.token import kept_token
+
 
 @contextmanager
 def running(app: FastAPI, portal: BlockingPortal) -> Iterator[FastAPI]:
@@ -23,14 +25,18 @@ def running(app: FastAPI, portal: BlockingPortal) -> Iterator[FastAPI]:
 class InProcess(httpx.BaseTransport):
     """`httpx.ASGITransport` for a client that does not await: every layer but the socket.
 
-    An answer arrives when it is complete, so that streams of running jobs need a server.
+    An answer arrives when it is complete, so that streams of running jobs need a server. No socket
+    says whose process asks: the owner's brings the token.
     """
 
-    def __init__(self, app: FastAPI, portal: BlockingPortal) -> None:
+    def __init__(self, app: FastAPI, portal: BlockingPortal, *, is_owner: bool = True) -> None:
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._portal = portal
+        self._token = kept_token(app.state.settings.data_dir) if is_owner else None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self._token is not None:
+            request.headers.setdefault("Authorization", f"Bearer {self._token}")
         request.read()  # a body that can be awaited, whatever it came from
         return self._portal.call(self._answer, request)
 
@@ -71,7 +77,7 @@ def entrance(portal: BlockingPortal) -> Iterator[Entrance]:
     opened = Entrance()
     config = uvicorn.Config(
         opened, host="127.0.0.1", port=0, log_level="critical", lifespan="off",
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=2, proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
     over = portal.start_task_soon(server.serve)

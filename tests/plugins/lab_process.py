@@ -40,10 +40,12 @@ def wait_until(condition: Callable[[], Any], what: str, within_s: float = PATIEN
     return value
 
 
-def read_health(url: str) -> dict[str, Any]:
+def read_health(url: str, token: str | None = None) -> dict[str, Any]:
     """What a lab says of itself; empty while it does not answer."""
+    shown = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
-        with urllib.request.urlopen(f"{url}/api/health", timeout=10) as answer:
+        asked = urllib.request.Request(f"{url}/api/health", headers=shown)
+        with urllib.request.urlopen(asked, timeout=10) as answer:
             body: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         body = json.load(error)

@@ -50,11 +50,12 @@ def wait_for_broker(url: str) -> None:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: FastAPI, *, log_level: str = "critical") -> Iterator[str]:
     """The application behind uvicorn on a free port; gives its URL."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=2
-    )
+        app, host="127.0.0.1", port=0, log_level=log_level, timeout_graceful_shutdown=2,
+        proxy_headers=False,
+    )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

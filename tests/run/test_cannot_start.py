@@ -86,6 +86,20 @@ def test_a_redis_that_is_not_there(refuses: Refuses) -> None:
     assert "secret" not in line
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:12/sec?ret@127.0.0.1/0", "redis://u:12#sec@127.0.0.1", "redis://:sec:ret/@[::1]/0",
+     "redis://127.0.0.1:sec"],
+)  # fmt: skip
+@pytest.mark.parametrize("variable", ["LAB_REDIS_URL", "LAB_DATABASE_URL"])
+def test_a_password_that_tears_its_url_apart_is_not_shown(
+    refuses: Refuses, variable: str, url: str
+) -> None:
+    line = refuses(**{variable: url.replace("redis", "postgresql+psycopg", "DATABASE" in variable)})
+    assert f"{variable}: " in line
+    assert not any(part in line for part in ("sec", "12", "127.0.0.1"))
+
+
 def test_a_redis_that_hangs(refuses: Refuses) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -19,6 +19,7 @@ import yaml
 
 from app.contracts.jobs import Queue
 from app.run.supervisor import web_command, worker_command
+from app.settings import Settings
 from tests.plugins.lab_process import PATIENCE_S, ROOT, free_port, read_health, wait_until
 
 PASSWORD = "5e" * 24
@@ -97,7 +98,7 @@ def test_a_gpu_is_reserved_for_workers_outside_the_cpu_profile(
 
 
 def test_the_commands_are_those_of_the_supervisor(services: dict[str, Service]) -> None:
-    assert services["web"]["command"] == ["python", *web_command(8000)]
+    assert services["web"]["command"] == ["python", *web_command(Settings(port=8000))]
     for queue in Queue:
         assert services[f"worker-{queue}"]["command"] == ["python", *worker_command(queue)]
 
@@ -105,7 +106,7 @@ def test_the_commands_are_those_of_the_supervisor(services: dict[str, Service]) 
 def test_the_commands_are_those_of_the_documentation() -> None:
     text = (ROOT / "docs" / "running.md").read_text()
     documented = {line.strip() for line in text.splitlines() if line.startswith("    python -m ")}
-    for command in [web_command(8000), *(worker_command(queue) for queue in Queue)]:
+    for command in [web_command(Settings(port=8000)), *(worker_command(queue) for queue in Queue)]:
         assert shlex.join(["python", *command]) in documented
 
 
@@ -142,6 +143,9 @@ class _Containers:
         own = {name: self._here(value) for name, value in service["environment"].items()}
         clean = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
         return clean | own | {"OMP_NUM_THREADS": "1"}
+
+    def token(self) -> str:
+        return Path(self._folders["/data"], "token").read_text().strip()
 
     def start(self, name: str) -> None:
         service = self._services[name]
@@ -207,7 +211,9 @@ def test_its_commands_make_a_lab_on_a_real_redis(containers: tuple[_Containers, 
         lab.start(f"worker-{queue}")
     for queue in Queue:
         wait_until(partial(lab.healthy, f"worker-{queue}"), f"a worker for {queue}")
-    health = read_health(f"http://127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}"
+    assert read_health(url)["status"] == 401, "whose processes connect is not to be known"
+    health = read_health(url, lab.token())
     assert health["ok"]
     assert [queue["workers"] for queue in health["queues"]] == [1, 1, 1]
     commands = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, check=True)

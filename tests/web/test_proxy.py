@@ -13,13 +13,15 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, expect
 from pydantic import ValidationError
 
+from app.access.token import kept_token
 from app.client import Lab as Client
 from app.contracts.jobs import JobKind, JobStatus
+from app.main import create_app
 from app.services.announcing import announcement
 from app.services.lab import Lab
 from app.settings import Settings
 from app.store import job_queries
-from tests.plugins.applications import InProcess
+from tests.plugins.applications import Entrance, InProcess, running
 from tests.web.browsing import browser as browser
 from tests.web.examples import add_job, train_params
 from tests.web.furnished import PLAIN, furnish
@@ -122,7 +124,8 @@ def test_only_named_hosts_are_answered(proxied: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("allowed_hosts", "*"), ("allowed_hosts", "http://a"), ("allowed_hosts", "a b"),
-     ("root_path", "lab"), ("root_path", "/a b"), ("root_path", "/../x\""), ("root_path", "//x")],
+     ("root_path", "lab"), ("root_path", "/a b"), ("root_path", "/../x\""), ("root_path", "//x"),
+     ("trusted_proxies", "*"), ("trusted_proxies", "proxy"), ("trusted_proxies", "10.0.0.1/8")],
 )  # fmt: skip
 def test_what_is_no_name_or_path_is_refused(field: str, value: str) -> None:
     with pytest.raises(ValidationError):
@@ -131,17 +134,49 @@ def test_what_is_no_name_or_path_is_refused(field: str, value: str) -> None:
 
 def test_the_client_takes_an_address_with_a_path(lab: Lab, web: str) -> None:
     job = add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.FAILED)
-    with Client(f"{web}{ROOT}") as client:
+    with Client(f"{web}{ROOT}", token=kept_token(lab.settings.data_dir)) as client:
         assert client.job(job[:8]).id == job
 
 
-def test_a_proxy_that_ends_tls_says_so(lab: Lab, web: str) -> None:
-    """Origins are compared with their scheme, which the server takes from a proxy here."""
+@pytest.mark.parametrize(
+    ("trusted", "status"), [((), 403), (("10.0.0.0/8", "127.0.0.1"), 303), (("10.0.0.1",), 403)]
+)
+def test_a_trusted_proxy_that_ends_tls_says_so(
+    lab: Lab, portal: BlockingPortal, door: Entrance, trusted: tuple[str, ...], status: int
+) -> None:
+    """Origins are compared with their scheme, which a proxy that is trusted tells."""
     job = add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.FAILED)
-    sent = {"Host": NAME, "Origin": f"https://{NAME}"}
-    for more, status in (({}, 403), ({"X-Forwarded-Proto": "https"}, 303)):
-        answer = httpx.post(f"{web}/jobs/{job}/change", data={"note": "x"}, headers=sent | more)
-        assert answer.status_code == status
+    settings = lab.settings.model_copy(update={"trusted_proxies": trusted})
+    sent = {
+        "Host": NAME,
+        "Origin": f"https://{NAME}",
+        "Authorization": f"Bearer {kept_token(settings.data_dir)}",
+    }
+    https = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.7"}
+    with running(create_app(settings), portal) as app, door.leading_to(app) as web:
+        for more, expected in (({}, 403), (https, status)):
+            answer = httpx.post(f"{web}/jobs/{job}/change", data={"note": "x"}, headers=sent | more)
+            assert answer.status_code == expected
+
+
+def test_nobody_is_known_by_a_proxys_socket(connected: httpx.Client, proxied: httpx.Client) -> None:
+    """It may run as the lab's own user, and asks for others."""
+    assert connected.get("/api/jobs").status_code == 401
+    assert connected.get(f"{ROOT}/").status_code == 401
+    assert proxied.get(f"{ROOT}/").status_code == 200
+
+
+def test_a_cookie_stays_below_the_path(lab: Lab, connected: httpx.Client) -> None:
+    token = kept_token(lab.settings.data_dir)
+    answer = connected.get(f"{ROOT}/jobs?token={token}")
+    assert answer.headers["location"] == f"{ROOT}/jobs"
+    assert f"Path={ROOT};" in answer.headers["set-cookie"]
+    assert connected.get(f"{ROOT}/jobs").status_code == 200
+    assert connected.get(f"{ROOT}rador").status_code == 401
+    connected.cookies.clear()
+    form = parsed(connected.get(f"{ROOT}/jobs").text).select_one("main form")
+    assert form is not None
+    assert form["action"] == f"{ROOT}/login"
 
 
 @pytest.mark.browser
@@ -153,6 +188,7 @@ def test_scripts_and_streams_stay_below_the_path(lab: Lab, web: str, browser: Br
     wrong: list[str] = []
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))
     page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"{ROOT}/?token={kept_token(lab.settings.data_dir)}")
     for path in ("/", "/live", "/models", "/jobs", pages["evaluation"]):
         page.goto(f"{ROOT}{path}", wait_until="load")
     page.goto(f"{ROOT}{pages['evaluation-running']}", wait_until="load")

@@ -17,14 +17,14 @@ from app.contracts.params import EvaluateParams, Goal, Method
 from app.contracts.results import Accuracy
 from worker.evaluation import attacks
 from worker.evaluation.arguments import norm_of
-from worker.evaluation.attacks import restarts_of, steps_of
+from worker.evaluation.attacks import restarts_of
 from worker.evaluation.curves import attack_at
 from worker.evaluation.gallery import Candidates
 from worker.evaluation.kept import Kept
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, RunRecord
 from worker.evaluation.progress import Meter
-from worker.evaluation.runs import lengths_of, run_all
+from worker.evaluation.runs import length_of, lengths_of, run_all
 from worker.evaluation.stages import Stage, Work
 from worker.evaluation.success import SuccessCheck
 from worker.evaluation.supplements import Attention, Corruptions
@@ -35,6 +35,8 @@ Phase = Callable[..., AbstractContextManager[None]]
 
 _CLEAN, _MINIMAL = "clean images", "minimal ε"
 _ATTENTION, _CORRUPTIONS, _GALLERY = "attention", "corruptions", "gallery"
+_KEPT = ("record", "success_check", "attention", "corruptions", "kept")
+"""Parts of a `Measurement` that know more with every chunk; and so do the candidates."""
 
 
 @dataclass
@@ -79,7 +81,7 @@ class Measurement:
         """Before the first chunk. `sources` are what transfer attacks; `keep` the numbers of the
         images whose adversarial examples are kept."""
         self.target_model, self.params, self.classes = target_model, params, tuple(classes)
-        self.how = steps_of(params.attack)
+        self.length = length_of(params)
         self.lengths = lengths_of(params.attack, params.step_counts)
         self.entries = attacks.plan(params, target_model, sources)
         self.tallies = tuple(Tally() for _ in self.entries)
@@ -131,20 +133,17 @@ class Measurement:
 
     def state(self) -> dict[str, Any]:
         """What is known of all images so far, for `load`: plain values, and tensors on the CPU."""
-        tallies, parts = [dict(vars(tally)) for tally in self.tallies], self._parts()
-        kept = {name: part.state() for name, part in parts.items()}
+        tallies = [dict(vars(tally)) for tally in self.tallies]
+        kept = {name: getattr(self, name).state() for name in ("candidates", *_KEPT)}
         return {"tallies": tallies, "only_fgsm": self.only_fgsm, **kept}
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
+    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from a `state`, on the device where images are."""
         self.tallies = tuple(Tally(**each) for each in state["tallies"])
         self.only_fgsm = state["only_fgsm"]
-        for name, part in self._parts().items():
-            part.load(state[name])
-
-    def _parts(self) -> dict[str, Any]:
-        names = "record", "success_check", "attention", "corruptions", "candidates", "kept"
-        return {name: getattr(self, name) for name in names}
+        self.candidates.load(state["candidates"], device)
+        for name in _KEPT:
+            getattr(self, name).load(state[name])
 
     def clean(self) -> Accuracy:
         """Of the images so far."""
@@ -195,17 +194,17 @@ class Measurement:
             batch.take(rows),
             self.success_check,
             eps,
-            how=self.how,
             lengths=self.lengths,
-            restarts=restarts_of(self.params.attack),
             exact=bool(self.params.step_counts),
         )
         state.first_break[rows], state.restart[rows] = runs.first_break, runs.restart
+        if self.params.attack.method.record.query_curve:
+            state.queries[rows] = runs.first_break
         state.note(rows, runs.success, eps, by=MAIN, own=eps)
         state.left(rows, runs.success)
         state.withstood(rows[~runs.success.broken], eps)
         tally.attacked += len(rows)
-        tally.broken_alone += int((runs.first_break <= self.how.steps).sum())
+        tally.broken_alone += int((runs.first_break <= self.length).sum())
         tally.largest = max(tally.largest, runs.largest)
         tally.seconds += time.perf_counter() - begin
         work.reached = batch.start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
@@ -273,12 +272,16 @@ class Measurement:
         attack, goal = self.params.attack, self.params.attack.goal
         aims = len(self.classes) - 1 if goal is Goal.ALL_CLASSES else 1
         runs = restarts_of(attack) * aims
-        costs = {_CLEAN: 1.0, self._first: float(sum(self.lengths) * runs)}
+        one = float(self.length * runs)
+        whole = float(sum(self.lengths) * runs)
+        if not attack.method.record.iterative:
+            one = whole = attacks.CRAFT[attack.method].passes(self.params)
+        costs = {_CLEAN: 1.0, self._first: whole}
         for eps in self._budgets(beyond=False) + self._budgets(beyond=True):
-            costs[self._at(eps)] = self.how.steps * runs
+            costs[self._at(eps)] = one
         costs |= {entry.title: entry.passes for entry in self.entries[1:]}
         if self.params.minimal_epsilon:
-            costs[_MINIMAL] = halvings(self.params) * self.how.steps * runs
+            costs[_MINIMAL] = halvings(self.params) * one
         costs[_ATTENTION], costs[_CORRUPTIONS] = self.attention.passes, self.corruptions.passes
         costs[_GALLERY] = self.candidates.passes + self.kept.passes
         return costs

@@ -35,7 +35,7 @@ class Bookmark:
         self._facts = registry.environment(0).model_dump(mode="json")
         self._page = self._begun = self._found() or _START
         for each, state in zip(measured, self._begun.get("models", ()), strict=False):
-            each.load(state)
+            each.load(state, registry.device())
         if self._begun is not _START:
             meter.load(self._begun["meter"])
             context.log(f"Going on with batch {self.chunk + 1}, as an earlier attempt left it.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.web.pages import (
     ablate,
     ablation,
+    account,
     as_code,
+    audit,
     board,
     compare,
     compare_trainings,
@@ -25,6 +27,7 @@ from app.web.pages import (
     models,
     reference,
     report,
+    sign_in,
     train,
 )
 from app.web.pages.kinds import KINDS
@@ -34,12 +37,13 @@ ENVIRONMENT.globals["kinds"] = KINDS
 
 router = APIRouter(include_in_schema=False)
 _PAGES = (
-    ablate, ablation, as_code, board, home, job_table, jobs, report, compare,
+    ablate, ablation, account, as_code, audit, board, home, job_table, jobs, report, compare,
     compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
-    datasets, live, help, reference,
+    datasets, live, help, reference, sign_in,
 )  # fmt: skip
 for page in _PAGES:
-    for route in page.router.routes:
+    for context in iter_route_contexts(page.router.routes):
+        route = context.original_route
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")  # the server leaves the body out
     router.include_router(page.router)

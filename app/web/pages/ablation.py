@@ -9,6 +9,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.params import AblationParams
 from app.contracts.results import (
     AblationChild,
@@ -125,7 +126,7 @@ class AblationNewsContext(Context):
     """The table as it is known now."""
 
 
-router = APIRouter(prefix="/jobs")
+router = APIRouter(prefix="/jobs", route_class=ByMethod)
 
 
 @router.get("/{job_id}/ablation")

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.jobs import JobKind
 from app.contracts.params import NO_ID, PARAMS_OF, Params
 from app.contracts.stored import UNREAD_PARAMS, understood
@@ -42,7 +43,7 @@ class CodeContext(Context):
     """What is wrong with a form that is still being filled in; then there is no code."""
 
 
-router = APIRouter(prefix="/jobs")
+router = APIRouter(prefix="/jobs", route_class=ByMethod)
 
 
 @router.get("/{job_id}/code")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.board import Board, Condition
 from app.contracts.params import Recipe
 from app.deps import LabDep
@@ -37,7 +38,7 @@ class BoardContext(Context):
     """Its charts as Plotly JSON, by name."""
 
 
-router = APIRouter(prefix="/board")
+router = APIRouter(prefix="/board", route_class=ByMethod)
 
 
 @router.get("")

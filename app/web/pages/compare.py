@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Id
 from app.contracts.results import EvaluationSummary
@@ -83,7 +84,7 @@ class CompareContext(Context):
     """Why those chosen cannot be compared, and what to do; may quote outside text."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 Chosen = Annotated[list[Id] | None, Query(max_length=MOST_CHOSEN)]
 Searched = Annotated[str, Query(max_length=200)]
 

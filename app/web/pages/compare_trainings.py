@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.board import Figures
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter
@@ -98,7 +99,7 @@ class TrainingsContext(Context):
     """Why those chosen cannot be compared; may quote outside text."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 
 _SHOWN = 30
 _OWN = {TrainParams.model_fields[name].title for name in ("name", "continue_from")}

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from app.access.routes import ByMethod
 from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.listings import Shelf
@@ -83,7 +84,7 @@ class DatasetContext(Context):
     """How many models were trained on it."""
 
 
-router = APIRouter(prefix="/datasets")
+router = APIRouter(prefix="/datasets", route_class=ByMethod)
 
 _NAMES = {
     Source.SHAPES: "Shapes",
@@ -292,4 +293,6 @@ def test_image(lab: LabDep, dataset_id: IdPath, number: ImageNumber) -> Response
 
 def _png(data: bytes) -> Response:
     """A dataset never changes, so its pictures may be kept."""
-    return Response(data, media_type="image/png", headers={"Cache-Control": "max-age=86400"})
+    return Response(
+        data, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"}
+    )

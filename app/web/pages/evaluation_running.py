@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy
@@ -53,7 +54,7 @@ class SoFarContext(Context):
     """How many images are to be measured."""
 
 
-router = APIRouter(prefix="/jobs")
+router = APIRouter(prefix="/jobs", route_class=ByMethod)
 
 
 @router.get("/{job_id}/estimate")

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from app.access.routes import ByMethod
 from app.errors import NotFound
 from app.settings import BESIDE
 from app.web.render import Context, render
@@ -22,7 +23,7 @@ from app.web.render import Context, render
 DOCS = BESIDE / "docs"
 _TOPICS = (
     "tour", "live", "evaluating", "trust", "training", "formats", "importing", "exports", "client",
-    "running", "performance", "architecture", "testing",
+    "running", "security", "performance", "architecture", "testing",
 )  # fmt: skip
 """In the order of the index; decisions and results follow by name."""
 
@@ -55,7 +56,7 @@ class HelpContext(Context):
     """Name and title of decisions and results."""
 
 
-router = APIRouter(prefix="/help")
+router = APIRouter(prefix="/help", route_class=ByMethod)
 
 
 @router.get("")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from app.access.routes import ByMethod
 from app.contracts.results import EvaluationSummary
 from app.contracts.views import Health, JobView
 from app.contracts.words import counted
@@ -59,10 +60,10 @@ class RecentContext(Context):
     """Jobs that are not over, and those that ended last."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 
 _CHARTS = {"epsilon": against_epsilon, "steps": against_steps}
-_FOR_EVER = "public, max-age=31536000, immutable"
+_FOR_EVER = "private, max-age=31536000, immutable"
 
 
 @router.get("/")

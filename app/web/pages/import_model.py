@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from app.access.routes import ByMethod
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportModelParams
 from app.deps import LabDep
@@ -57,7 +58,7 @@ class ImportModelContext(Context):
     """The largest file accepted."""
 
 
-router = APIRouter(prefix="/models/import")
+router = APIRouter(prefix="/models/import", route_class=ByMethod)
 
 _OWN_FIELDS = ("upload", "classes", "outputs", "network")
 """Those that the template draws itself."""

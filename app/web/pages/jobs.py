@@ -8,6 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
+from app.access.routes import ByMethod
 from app.contracts.changes import JobChanges
 from app.contracts.views import JobView
 from app.deps import LabDep
@@ -29,7 +30,7 @@ class JobStateContext(Context):
     """In any state."""
 
 
-router = APIRouter(prefix="/jobs")
+router = APIRouter(prefix="/jobs", route_class=ByMethod)
 
 
 @router.get("/{job_id}")

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import field_validator
 
+from app.access.routes import ByMethod
 from app.contracts.attacks import VALIDATION_ATTACK, Method
 from app.contracts.listings import ModelFilter, ModelOrder
 from app.contracts.params import Id
@@ -81,7 +82,7 @@ class ModelTableContext(Context):
     """The style sheet's name of each model's colour."""
 
 
-router = APIRouter(prefix=PATH)
+router = APIRouter(prefix=PATH, route_class=ByMethod)
 
 
 @router.get("")

@@ -9,6 +9,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from app.access.routes import ByMethod
 from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ReleaseParams, TrainParams
@@ -64,7 +65,7 @@ class ModelContext(Context):
     """How many models learned from it."""
 
 
-router = APIRouter(prefix="/models")
+router = APIRouter(prefix="/models", route_class=ByMethod)
 
 _SHOWN_EVALUATIONS = 50
 

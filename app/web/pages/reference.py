@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.access.routes import ByMethod
 from app.web.pages.reference_shapes import (
     Field,
     Schema,
@@ -77,7 +78,7 @@ class ReferenceContext(Context):
     """What requests and answers are made of, by name."""
 
 
-router = APIRouter()
+router = APIRouter(route_class=ByMethod)
 
 
 @router.get("/docs")

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
+from app.access.routes import ByMethod
 from app.contracts.export import Export
 from app.contracts.views import JobView
 from app.deps import LabDep
@@ -67,7 +68,7 @@ class ReportContext(Context):
     """Styles and scripts, written into the file."""
 
 
-router = APIRouter(prefix="/jobs")
+router = APIRouter(prefix="/jobs", route_class=ByMethod)
 
 
 @router.get("/{job_id}/report.html")

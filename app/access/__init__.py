@@ -1,0 +1,1 @@
+"""Who asks, and what each route asks of them."""

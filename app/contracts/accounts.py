@@ -1,0 +1,65 @@
+"""Accounts: who may sign in, and what each role may do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+
+class Role(StrEnum):
+    """What somebody may do; each role may also do what those before it may."""
+
+    VIEWER = "viewer"
+    """Look at everything."""
+    RUNNER = "runner"
+    """Submit, upload and change."""
+    ADMIN = "admin"
+    """What concerns everybody."""
+
+    def covers(self, other: Role) -> bool:
+        """Whether it may do what the other may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class User(BaseModel):
+    """Somebody with an account."""
+
+    id: str
+    name: str
+    role: Role
+    created_at: datetime
+
+
+class ApiToken(BaseModel):
+    """A program's way in, as it is listed."""
+
+    id: str
+    name: str
+    """What its user calls it."""
+    created_at: datetime
+
+
+class NewApiToken(ApiToken):
+    """One that was just made."""
+
+    token: str
+    """Shown this once: the lab keeps a digest alone."""
+
+
+class Audit(BaseModel):
+    """That somebody changed something, or was refused."""
+
+    at: datetime
+    who: str
+    """The name of an account; `owner` of who runs the lab, empty of who is not known."""
+    address: str
+    """From where; empty of a command."""
+    what: str
+    """The request, as `POST /api/jobs`, or the command."""
+    targets: tuple[str, ...]
+    """What it concerned: ids, and names of accounts."""
+    status: int | None
+    """HTTP status of the answer; None where the process ended before it."""

@@ -1,0 +1,85 @@
+"""`python -m app users`: accounts, by who runs the lab."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from typing import TYPE_CHECKING
+
+from app.contracts.accounts import Role
+from app.errors import InvalidInput, LabError
+from app.settings import Settings
+from app.store.files import keep_private
+
+if TYPE_CHECKING:
+    from app.store.db import Database
+
+
+def parser() -> argparse.ArgumentParser:
+    """What `users` can be asked to do."""
+    parser = argparse.ArgumentParser(prog="python -m app users", description="Accounts of the lab.")
+    commands = parser.add_subparsers(dest="what", required=True)
+    commands.add_parser("list", help="name and role of each")
+    for name, about in (
+        ("add", "make an account; asks for its password, or reads a line of it"),
+        ("password", "another password; ends all sessions and tokens"),
+        ("role", "change what one may do"),
+        ("remove", "with its sessions and tokens; what it made stays"),
+    ):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("name")
+        if name in ("add", "role"):
+            roles = [role.value for role in Role]
+            given = {"nargs": "?", "default": Role.RUNNER.value} if name == "add" else {}
+            command.add_argument("role", choices=roles, **given)  # type: ignore[arg-type]
+    return parser
+
+
+def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Do it; a lab may run meanwhile. Returns the exit code; 1 comes with a line that says why."""
+    from app.store import audit  # the lab itself starts without
+    from app.store.acting import Act, acting
+    from app.store.db import Database
+
+    keep_private(settings.data_dir)
+    database = Database(settings.sql_url)
+    database.migrate()
+    act = Act("owner", "", f"users {asked.what}", targets=[getattr(asked, "name", "")])
+    try:
+        with acting(act):
+            _do(database, asked)
+        if act.row is not None:
+            audit.finish(database, act, 200)
+    except LabError as error:
+        print(error.detail, file=sys.stderr)
+        return 1
+    finally:
+        database.close()
+    return 0
+
+
+def _do(database: Database, asked: argparse.Namespace) -> None:
+    from app.services import accounts
+
+    if asked.what == "list":
+        for user in accounts.users(database):
+            print(f"{user.name:<{accounts.LONGEST_NAME}}  {user.role}")
+    elif asked.what == "add":
+        accounts.add(database, asked.name, _password(), Role(asked.role))
+    elif asked.what == "password":
+        accounts.set_password(database, asked.name, _password())
+    elif asked.what == "role":
+        accounts.set_role(database, asked.name, Role(asked.role))
+    else:
+        accounts.remove(database, asked.name)
+
+
+def _password() -> str:
+    """Typed twice, or a line of the standard input; never an argument, which everybody sees."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != password:
+        raise InvalidInput("The two passwords differ.")
+    return password

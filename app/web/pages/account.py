@@ -1,0 +1,85 @@
+"""One's own account: tokens of programs, the password, and the way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse
+from starlette.responses import Response
+
+from app.access.callers import user_of
+from app.access.routes import ForEverybodyInside
+from app.access.signing_in import address_of, signed_out, throttle_of
+from app.contracts.accounts import ApiToken, NewApiToken, User
+from app.deps import IdPath, LabDep
+from app.errors import InvalidInput
+from app.services import accounts
+from app.services.lab import Lab
+from app.web.render import Context, render
+
+
+@dataclass(frozen=True)
+class AccountContext(Context):
+    template: ClassVar[str] = "account.html"
+
+    user: User
+    tokens: tuple[ApiToken, ...]
+    made: NewApiToken | None
+    """Shown this once."""
+    messages: dict[str, str]
+    """What is wrong with a field."""
+
+
+router = APIRouter(prefix="/account", route_class=ForEverybodyInside)
+Typed = Annotated[str, Form(max_length=1000)]
+
+
+@router.get("")
+def page(lab: LabDep, request: Request) -> Response:
+    return _page(lab, request)
+
+
+@router.post("/tokens")
+def make_token(lab: LabDep, request: Request, name: Typed = "") -> Response:
+    user, name = user_of(request), name.strip()
+    if not 1 <= len(name) <= 80:
+        return _page(lab, request, messages={"name": "It has 1 to 80 characters."})
+    return _page(lab, request, made=accounts.make_token(lab, user.id, name))
+
+
+@router.post("/tokens/{token_id}/revoke")
+def revoke_token(lab: LabDep, request: Request, token_id: IdPath) -> Response:
+    accounts.revoke_token(lab, user_of(request).id, token_id)
+    return RedirectResponse("/account", status_code=303)
+
+
+@router.post("/password")
+def change_password(lab: LabDep, request: Request, old: Typed = "", new: Typed = "") -> Response:
+    user = user_of(request)
+    try:
+        accounts.change_password(lab, throttle_of(request), user, old, new, address_of(request))
+    except InvalidInput as error:
+        name = "old" if error.field == "old" else "new"
+        return _page(lab, request, messages={name: error.detail})
+    return signed_out(request)
+
+
+@router.post("/sign-out-everywhere")
+def sign_out_everywhere(lab: LabDep, request: Request) -> Response:
+    accounts.sign_out_everywhere(lab, user_of(request).id)
+    return signed_out(request)
+
+
+def _page(
+    lab: Lab,
+    request: Request,
+    *,
+    made: NewApiToken | None = None,
+    messages: dict[str, str] | None = None,
+) -> Response:
+    user = user_of(request)
+    tokens = tuple(accounts.tokens(lab, user.id))
+    context = AccountContext(user=user, tokens=tokens, made=made, messages=messages or {})
+    return render(request, context, status=422 if messages else 200)
