@@ -293,4 +293,6 @@ def test_image(lab: LabDep, dataset_id: IdPath, number: ImageNumber) -> Response
 
 def _png(data: bytes) -> Response:
     """A dataset never changes, so its pictures may be kept."""
-    return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+    return Response(
+        data, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"}
+    )
