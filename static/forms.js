@@ -11,8 +11,9 @@ function isChosen(form, name, among) {
   return values(form, name).some((one) => among.split(" ").includes(one));
 }
 
-function isMeant(form, { dataset: { when, is, orWhen, orIs } }) {
-  return isChosen(form, when, is) || (orWhen !== undefined && isChosen(form, orWhen, orIs));
+function isMeant(form, { dataset: { when, is, orWhen, orIs, andWhen, andIs, andNone } }) {
+  const met = isChosen(form, when, is) || (orWhen !== undefined && isChosen(form, orWhen, orIs));
+  return met && (andWhen === undefined || isChosen(form, andWhen, andIs) === (andNone === undefined));
 }
 
 function isRequired(form, { dataset: { requiredWhen, requiredIs, requiredOrWhen, requiredOrIs } }) {

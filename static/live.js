@@ -332,6 +332,7 @@ function finished(id, mine) {
 
 /** Show a finished job, unless something else was asked for meanwhile. */
 async function open(id, mine, start) {
+  if (running !== id) say("Loading the result…"); // megabytes, of large images
   const answer = await fetch(at(`/api/jobs/${id}/result`));
   if (mine !== current) return;
   if (!answer.ok) return problem(answer);

@@ -42,7 +42,7 @@ from app.contracts.events import EVENT, LogEvent, ProgressEvent
 from app.contracts.export import Export
 from app.contracts.jobs import PARENTS, JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, Params
-from app.errors import Conflict, InvalidInput, LabError
+from app.errors import Conflict, InvalidFields, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, job_queries, jobs, shipped
 from app.store.db import Database
@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lab, echo = _open(settings())
         job_id = _resumed(lab, options) if options.command == "resume" else _submit(lab, options)
     except (LabError, OSError, ValidationError) as error:
-        print(error, file=sys.stderr)
+        said = InvalidFields.of(error) if isinstance(error, ValidationError) else error
+        print(said, file=sys.stderr)
         return 2
     print(f"job {job_id}", flush=True)
     status = _run(lab, echo, job_id, stopping.is_set)

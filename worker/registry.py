@@ -14,7 +14,9 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from app.contracts.results import Environment, Lineage, ModelCard
+from app.contracts.access import Access
+from app.contracts.onnx import Layout
+from app.contracts.results import Environment, Lineage, ModelCard, OnnxInterface
 from app.errors import JobError
 from app.settings import code_version
 from app.store import catalogue
@@ -22,7 +24,8 @@ from app.store.db import Database
 from app.store.files import Files, atomic_write
 from app.store.tables import DatasetRow, ModelRow
 from worker.data import Dataset, DatasetError, load_dataset
-from worker.models import Classifier, build
+from worker.models import AnyModel, BlackBox, Classifier, build
+from worker.onnx_network import OnnxNetwork
 
 
 def id_within(job_id: str, part: str) -> str:
@@ -91,20 +94,56 @@ def new_model(
         ) from error
 
 
-def load_model(files: Files, row: ModelRow) -> Classifier:
-    """The registered model, on the device, channels-last, in eval mode, without gradients.
+def access_of(row: ModelRow) -> Access:
+    """What it gives."""
+    return Access(row.card.get("access", Access.WHITE_BOX))
 
-    Raises JobError where its file is missing or is not the one that was registered.
+
+def load(files: Files, row: ModelRow) -> AnyModel:
+    """The registered model, whatever it gives. Raises JobError as `load_model` does."""
+    if access_of(row) is Access.WHITE_BOX:
+        return load_model(files, row)
+    return black_box(_data(files, row), OnnxInterface.model_validate(row.card["onnx"]))
+
+
+def black_box(data: bytes, asked: OnnxInterface) -> BlackBox:
+    """The network in an ONNX file, with the outputs that stand for its classes."""
+    return BlackBox(onnx_network(data, asked), asked.outputs)
+
+
+def onnx_network(data: bytes, asked: OnnxInterface) -> OnnxNetwork:
+    """The network in an ONNX file, which was read and tried in a process of its own before."""
+    return OnnxNetwork(
+        data,
+        source=asked.input,
+        output=asked.output,
+        kind=asked.kind,
+        channels_last=asked.layout is Layout.CHANNELS_LAST,
+        white=asked.pixels.white,
+        mean=asked.mean,
+        std=asked.std,
+        batch=asked.batch,
+        probabilities=asked.scores == "probabilities",
+    )
+
+
+def is_black_box(row: ModelRow) -> JobError:
+    """Why it is not taken where gradients or features are needed."""
+    return JobError(
+        f"“{row.name}” is a black box: it gives neither gradients nor features.",
+        hint="Choose a model whose weights are in the lab.",
+    )
+
+
+def load_model(files: Files, row: ModelRow) -> Classifier:
+    """The registered white box, on the device, channels-last, in eval mode, without gradients.
+
+    Raises JobError where its file is missing or is not the one that was registered, and for a black
+    box.
     """
-    try:
-        data = files.weights(row.id).read_bytes()
-    except OSError as error:
-        raise JobError(f"The weights of “{row.name}” cannot be read.") from error
-    if hashlib.sha256(data).hexdigest() != row.sha256:
-        raise JobError(
-            f"The weights of “{row.name}” are not those that were registered.",
-            hint="The file was changed or damaged: train the model again.",
-        )
+    if access_of(row) is not Access.WHITE_BOX:
+        raise is_black_box(row)
+    data = _data(files, row)
     # The stored buffers bring their own normalisation.
     model = new_model(
         row.card["architecture"],
@@ -119,6 +158,20 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
         raise JobError(f"The weights of “{row.name}” do not fit its architecture.") from error
     model = model.to(device()).to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
+
+
+def _data(files: Files, row: ModelRow) -> bytes:
+    """The model's file. Raises JobError."""
+    try:
+        data = files.weights(row.id, access_of(row)).read_bytes()
+    except OSError as error:
+        raise JobError(f"The weights of “{row.name}” cannot be read.") from error
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise JobError(
+            f"The weights of “{row.name}” are not those that were registered.",
+            hint="The file was changed or damaged: train the model again.",
+        )
+    return data
 
 
 def save_weights(
@@ -148,6 +201,35 @@ def register(
         "image_size": card.image_size,
     }
     sha256, size = save_weights(files, model_id, weights, facts)
+    return _row_of(card, sha256, size, model_id=model_id, job_id=job_id, dataset_id=dataset_id)
+
+
+def register_onnx(
+    files: Files,
+    card: ModelCard,
+    data: bytes,
+    *,
+    model_id: str,
+    job_id: str,
+    dataset_id: str | None,
+) -> ModelRow:
+    """The same with the file of a black box, as it came."""
+    with atomic_write(files.weights(model_id, card.access)) as stream:
+        stream.write(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return _row_of(card, sha256, len(data), model_id=model_id, job_id=job_id, dataset_id=dataset_id)
+
+
+def _row_of(
+    card: ModelCard,
+    sha256: str,
+    size: int,
+    *,
+    model_id: str,
+    job_id: str,
+    dataset_id: str | None,
+) -> ModelRow:
+    """The row of a model whose file is written."""
     return ModelRow(
         id=model_id,
         name=card.name,

@@ -25,10 +25,10 @@ _CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
 
 @takes(ImportModelParams)
 class ImportModelForm(UploadForm):
-    """Weights that were trained elsewhere, their network, and what shows that they fit."""
+    """A model that was trained elsewhere, its network, and what shows that it fits."""
 
     file: UploadFile = Field(
-        description="`.safetensors`, or a `.pt` or `.pth` that holds a state dict."
+        description="`.safetensors`, a `.pt` or `.pth` that holds a state dict, or `.onnx`."
     )
 
 
@@ -66,12 +66,12 @@ def one(lab: LabDep, model_id: IdPath) -> ModelView:
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
 def weights(lab: LabDep, model_id: IdPath) -> FileResponse:
-    """The weights as safetensors."""
+    """The weights as safetensors; of a black box its ONNX file."""
     view, path = models.weights(lab, model_id)
     return FileResponse(
         path,
         media_type="application/octet-stream",
-        filename=file_name(view.name, "model", view.id, ".safetensors"),
+        filename=file_name(view.name, "model", view.id, path.suffix),
         headers={"ETag": f'"{view.sha256}"'},
     )
 

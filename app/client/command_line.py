@@ -110,12 +110,14 @@ def _add_import(found: _Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_import_model(found: _Commands[argparse.ArgumentParser]) -> None:
-    command = found.add_parser("import-model", help="bring weights into the lab")
+    command = found.add_parser("import-model", help="bring a model into the lab")
     command.set_defaults(run=commands.import_model)
-    command.add_argument("file", type=Path, help="safetensors, or a .pt with a state dict")
+    command.add_argument("file", type=Path, help="safetensors, a .pt with a state dict, or .onnx")
     command.add_argument("--name", required=True, help="what the model is called")
     command.add_argument("--dataset", required=True, help="whose classes it tells apart")
-    command.add_argument("--architecture", required=True, help="such as wrn-28-10, timm:resnet18")
+    command.add_argument(
+        "--architecture", help="of weights, such as wrn-28-10 or timm:resnet18; ONNX has its own"
+    )
     command.add_argument("--expected", type=float, help="clean accuracy on test images, a share")
     _add_parameters(command, "name", "dataset", "architecture", "expected")
     _add_waiting(command)

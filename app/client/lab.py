@@ -122,7 +122,7 @@ class Lab:
         return the_one_named(name_or_id, found, "model", self._newest_models)
 
     def weights(self, name_or_id: str, path: str | Path) -> Path:
-        """Write a model's weights to a file, as safetensors."""
+        """Write a model's file: weights as safetensors, or the ONNX file of a black box."""
         target, model = Path(path), self.model(name_or_id)
         self._transport.save(f"/api/models/{model.id}/weights", target)
         return target
@@ -165,16 +165,26 @@ class Lab:
         return self._upload("/api/datasets", file, {"name": name, "source": source, **options})
 
     def import_model(
-        self, file: str | Path, *, name: str, dataset: str, architecture: str, **options: Any
+        self,
+        file: str | Path,
+        *,
+        name: str,
+        dataset: str,
+        architecture: str | None = None,
+        **options: Any,
     ) -> Job[ImportModelResult]:
-        """Bring in weights that were trained elsewhere: safetensors, or a state dict.
+        """Bring in a model that was trained elsewhere: safetensors, a state dict, or ONNX.
 
         Args:
             dataset: Whose classes and image size the model has; its test images are the check.
-            architecture: `wrn-28-10`, `preactresnet-18`, `timm:<name>` or `plugin:<name>`.
-            options: Those of `ImportModelParams`: classes, mean, std, expected, tolerance.
+            architecture: `wrn-28-10`, `preactresnet-18`, `timm:<name>` or `plugin:<name>`;
+                none for an ONNX file, whose network becomes a black box.
+            options: Those of `ImportModelParams`: classes, mean, std, expected, tolerance; of an
+                ONNX file also pixels and layout.
         """
-        values = {"name": name, "dataset": self._dataset_id(dataset), "architecture": architecture}
+        values = {"name": name, "dataset": self._dataset_id(dataset)}
+        if architecture is not None:
+            values["architecture"] = architecture
         return self._upload("/api/models", file, {**values, **options})
 
     def train(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from app.contracts.access import Access, Need
 from app.contracts.options import Option, Record
 
 
@@ -63,7 +64,7 @@ class AttackRecord(Record):
     norms: frozenset[Norm] = _LP
     """Those in which it is defined."""
     iterative: bool = False
-    """Takes steps inside a given budget: it can be the first attack, and draws the curves."""
+    """Takes gradient steps inside a given budget."""
     one_step: bool = False
     """Takes a single step, as long as the budget."""
     random_start: bool = False
@@ -76,19 +77,34 @@ class AttackRecord(Record):
     """Which parameter of an evaluation says how long it may try; None: its authors did."""
     quoted_alone: bool = False
     """Papers quote the accuracy under it alone, so it sees every image."""
-    black_box: bool = False
-    """Needs no gradient of the model under test."""
+    needs: Need = Need.GRADIENTS
+    """What the model under test has to give."""
     query_curve: bool = False
     """Says after how many queries it broke an image, from which a curve is drawn."""
     needs_source: bool = False
     """Is made on another model, which has to be named."""
 
     @property
+    def black_box(self) -> bool:
+        """Whether a model that only answers can be attacked."""
+        return self.needs in Access.BLACK_BOX.record.gives
+
+    @property
+    def can_be_first(self) -> bool:
+        """Whether it can be the first attack of an evaluation, which draws the curves."""
+        return self.iterative or self.query_curve
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether it is carried on step by step, to a number that is chosen."""
+        return self.iterative and not self.one_step
+
+    @property
     def parameters(self) -> frozenset[str]:
         """Which of the parameters of an iterative attack it reads, beside norm and goal."""
         read = {
-            "steps": self.iterative and not self.one_step,
-            "relative_step": self.iterative and not (self.one_step or self.own_step_size),
+            "steps": self.takes_steps,
+            "relative_step": self.takes_steps and not self.own_step_size,
             "random_start": self.random_start,
             "restarts": self.random_start,
         }
@@ -151,7 +167,7 @@ class Method(Option):
     SQUARE = "square", AttackRecord(
         title="Square", summary="Random squares, no gradients.",
         source="Andriushchenko et al., ECCV 2020", norms=_EVERY, sized_by="queries",
-        quoted_alone=True, black_box=True, query_curve=True,
+        quoted_alone=True, needs=Need.SCORES, query_curve=True,
     )  # fmt: skip
     AUTOATTACK = "autoattack", AttackRecord(
         title="AutoAttack",
@@ -169,32 +185,35 @@ class Method(Option):
     )  # fmt: skip
     HOP_SKIP_JUMP = "hop_skip_jump", AttackRecord(
         title="HopSkipJump", summary="Sees nothing but the predicted class.",
-        source="Chen et al., S&P 2020", sized_by="queries", black_box=True,
+        source="Chen et al., S&P 2020", sized_by="queries", needs=Need.LABELS,
     )  # fmt: skip
     TRANSFER = "transfer", AttackRecord(
         title="Transfer",
         summary="PGD on another model of the lab: black-box for the model under test.",
-        sized_by="steps", black_box=True, needs_source=True,
+        sized_by="steps", needs=Need.LABELS, needs_source=True,
     )  # fmt: skip
     FEATURE = "feature", AttackRecord(
         title="Feature attack",
         summary="Drives the last features away from those of the clean image.", sized_by="steps",
+        needs=Need.FEATURES,
     )  # fmt: skip
     ADAPTIVE = "adaptive", AttackRecord(
         title="Adaptive attack",
         summary="PGD on the margin, or on cross-entropy, and on the attention that the method "
         "protects.",
-        sized_by="steps",
+        sized_by="steps", needs=Need.FEATURES,
     )  # fmt: skip
     NOISE = "noise", AttackRecord(
         title="Random noise",
         summary="Ten random points of the ball: a control that no defence should lose to.",
-        norms=_EVERY,
+        norms=_EVERY, needs=Need.LABELS,
     )  # fmt: skip
 
 
 ITERATIVE = tuple(method for method in Method if method.record.iterative)
-"""Attacks that can be the first one, and draw the curves."""
+"""Attacks of gradient steps."""
+FIRST = tuple(method for method in Method if method.record.can_be_first)
+"""Attacks that can be the first one of an evaluation, and draw the curves."""
 
 VALIDATION_STEPS = 10
 VALIDATION_ATTACK = f"{Method.PGD.record.title}-{VALIDATION_STEPS}"

@@ -125,7 +125,7 @@ class ModelView(_View):
     archived_at: datetime | None = None
     job: str | None
     sha256: str
-    """Of the safetensors file."""
+    """Of its file."""
     size_bytes: int
     card: ModelCard
 

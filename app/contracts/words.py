@@ -87,10 +87,10 @@ def threat_model(norm: Norm, eps: float) -> str:
 
 
 def attack(how: Attack) -> str:
-    """An iterative attack with what it spends: `PGD-20, 5 restarts`, `APGD-CE, 50 steps`."""
+    """A first attack with what it spends: `PGD-20, 5 restarts`, `APGD-CE, 50 steps`."""
     record = how.method.record
     name = record.title
-    if not record.one_step:
+    if record.takes_steps:
         name = f"{name}, {how.steps} steps" if record.own_step_size else f"{name}-{how.steps}"
     restarts = how.restarts if record.random_start else 1
     return name if restarts == 1 else f"{name}, {restarts} restarts"
@@ -104,7 +104,7 @@ def goal(how: Attack) -> str:
 def attack_in_full(how: Attack) -> str:
     """With all that its method reads: `PGD (20 steps of 0.25 ε, 5 starts)`."""
     record = how.method.record
-    if record.one_step:
+    if not record.takes_steps:
         return record.title
     steps = counted(how.steps, "step")
     if "relative_step" in record.parameters:

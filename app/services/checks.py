@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
+from app.contracts.access import Access, Need
 from app.contracts.classes import missing, places
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
@@ -24,6 +25,12 @@ from app.errors import InvalidInput
 from app.services.lab import Lab
 from app.store import catalogue, job_queries
 from app.store.tables import DatasetRow, ModelRow
+
+_ITS_WEIGHTS = "Choose a model whose weights are in the lab."
+_ONLY_ASK = (
+    "Take `square` as the first attack, and only `hop_skip_jump` and `transfer` as further ones; "
+    "leave attention and features out."
+)
 
 
 def _unknown(what: str, field: str) -> InvalidInput:
@@ -83,6 +90,17 @@ def _same_size(model: ModelRow, size: int, field: str, other: str) -> None:
         )
 
 
+def _gives(model: ModelRow, needs: Set[Need], field: str, hint: str) -> None:
+    access = Access(model.card.get("access", Access.WHITE_BOX))
+    lacking = [need.value for need in Need if need in needs - access.record.gives]
+    if lacking:
+        raise InvalidInput(
+            f"“{model.name}” is a {access.record.title}: it gives no {' and no '.join(lacking)}.",
+            hint=hint,
+            field=field,
+        )
+
+
 def check_name(lab: Lab, name: str) -> None:
     """Raises InvalidInput where a dataset has the name already, also one in the bin."""
     held = catalogue.dataset_named(lab.database, name)
@@ -120,6 +138,14 @@ def _check_import_model(lab: Lab, params: Params) -> None:
             field="outputs",
         )
     _check_upload(lab, params.upload)
+    if params.architecture is None:
+        upload = catalogue.upload(lab.database, params.upload)
+        if upload is not None and not upload.filename.lower().endswith(".onnx"):
+            raise InvalidInput(
+                "Weights need the architecture that they belong to.",
+                hint="Only an ONNX file holds its own network; its name ends in .onnx.",
+                field="architecture",
+            )
 
 
 def _check_train(lab: Lab, params: Params) -> None:
@@ -151,6 +177,7 @@ def _check_batch(dataset: DatasetRow, params: TrainParams) -> None:
 
 def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) -> None:
     other = f"the dataset “{dataset.name}”"
+    _gives(teacher, {Need.FEATURES, Need.GRADIENTS}, "teacher", _ITS_WEIGHTS)
     _same_classes(teacher, dataset.report["classes"], "teacher", other)
     _same_size(teacher, dataset.report["image_size"], "teacher", other)
     theirs, ours = teacher.card["architecture"], params.architecture
@@ -216,6 +243,10 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
                 raise _unknown("model", field)
             _knows_classes(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
+    for model_id in params.models:
+        _gives(found[model_id], params.needs, "models", _ONLY_ASK)
+    for model_id in params.sources:
+        _gives(found[model_id], {Need.GRADIENTS}, "sources", _ITS_WEIGHTS)
     _check_transfer(params, found)
     _check_room(lab, params, dataset.report["image_size"])
     _check_target(params.attack.goal, params.attack.target_class, dataset.report["classes"])
@@ -257,6 +288,7 @@ def _check_explain(lab: Lab, params: Params) -> None:
     for model in params.models:
         if model not in found:
             raise _unknown("model", "models")
+        _gives(found[model], {Need.GRADIENTS, Need.FEATURES}, "models", _ITS_WEIGHTS)
     first = found[params.models[0]]
     classes = first.card["classes"]
     for model in params.models[1:]:
@@ -298,7 +330,8 @@ def _check_ablation(lab: Lab, params: Params) -> None:
 
 def _check_release(lab: Lab, params: Params) -> None:
     assert isinstance(params, ReleaseParams)
-    _model(lab, params.model, "model")
+    model = _model(lab, params.model, "model")
+    _gives(model, {Need.GRADIENTS, Need.FEATURES}, "model", "Download the file that it came as.")
 
 
 _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {

@@ -141,6 +141,18 @@ def fitting(lab: Lab, card: ModelCard) -> DatasetView | None:
     return None if row is None else _views(lab, [row])[0]
 
 
+def to_train(lab: Lab, teacher: ModelCard) -> DatasetView | None:
+    """The dataset that a teacher was trained on, else the newest of its very classes that has
+    images to train on.
+    """
+    sized = catalogue.datasets_of_size(lab.database, teacher.image_size)
+    same = [row for row in sized if row.report["classes"] == list(teacher.classes)]
+    fit = [row for row in same if row.report["train_images"]]
+    own = (row for row in fit if row.checksum == teacher.dataset.sha256)
+    row = next(own, next(iter(fit), None))
+    return None if row is None else _views(lab, [row])[0]
+
+
 def sample_sheet(lab: Lab, dataset_id: str, class_index: int) -> bytes:
     """A PNG strip of the first test images of one class, side by side. Raises NotFound."""
     chosen = _samples(lab, dataset_id, class_index)

@@ -75,9 +75,9 @@ def _row(lab: Lab, model_id: str) -> ModelRow:
 
 
 def weights(lab: Lab, model_id: str) -> tuple[ModelView, Path]:
-    """The safetensors file. Raises NotFound."""
+    """The safetensors file, or the ONNX file of a black box. Raises NotFound."""
     view = get(lab, model_id)
-    path = lab.files.weights(model_id)
+    path = lab.files.weights(model_id, view.card.access)
     if not path.exists():
         raise NotFound("The model's file is gone from the data folder.", hint="Train it again.")
     return view, path

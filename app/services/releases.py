@@ -24,13 +24,14 @@ _REQUIREMENTS = "numpy\nonnxruntime>=1.20\npillow\n"
 _USAGE = '''\
 """Classify images: python load.py picture.png ..."""
 
+import io
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 HERE = Path(__file__).resolve().parent
 CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
@@ -43,9 +44,17 @@ def logits(images):
 
 
 def load(path):
-    """The square in the middle of one picture, upright, as (1, 3, H, W) in [0, 1]."""
+    """The square in the middle of one picture, upright and in sRGB, as (1, 3, H, W) in [0, 1]."""
     side = CARD["image_size"]
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    picture = ImageOps.exif_transpose(Image.open(path))
+    if picture.mode not in ("L", "P", "RGB") or picture.has_transparency_data:
+        raise ValueError(f"{path}: {picture.mode}; not RGB or grey of 8 bits that is opaque")
+    if profile := picture.info.get("icc_profile"):
+        theirs = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" not in ImageCms.getProfileDescription(theirs).casefold():
+            ours = ImageCms.createProfile("sRGB")
+            picture = ImageCms.profileToProfile(picture, theirs, ours, outputMode="RGB")
+    picture = picture.convert("RGB")
     edge = min(picture.size)
     left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
     square = picture.crop((left, top, left + edge, top + edge))

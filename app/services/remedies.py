@@ -22,6 +22,8 @@ from app.contracts.units import from_255
 _STEPS, _RESTARTS, _EPSILON = 20, 5, from_255(8)
 SWITCHES = ("minimal_epsilon", "corruptions", "attention", "embedding")
 """What an evaluation may have beside its attacks and curves."""
+_MOST_QUERIES = 10_000
+"""Where more of them are left to people."""
 _WIDE = 0.05
 """Half of an interval that a sample is too small for; as the verdict has it."""
 _SAMPLES = (100, 200, 400, 500, 1000, 2000, 5000, 10_000)
@@ -144,10 +146,21 @@ def _more_steps(case: _Case) -> _Change | None:
     return f"Give {attack.method.record.title} {steps} steps", _attack(case.params, steps=steps)
 
 
-def _beside(method: Method, case: _Case) -> _Change | None:
-    """The method, and attacks on the margin; nothing where the norm does not have the method."""
-    if case.params.attack.norm not in method.record.norms:
+def _more_queries(case: _Case) -> _Change | None:
+    queries = min(_MOST_QUERIES, 4 * case.params.queries)
+    if queries <= case.params.queries:
         return None
+    return f"Ask {queries:,} times", _changed(case.params, queries=queries)
+
+
+def _beside(method: Method, case: _Case) -> _Change | None:
+    """The method, and attacks on the margin where the first attack follows gradients; nothing where
+    the norm does not have the method."""
+    attack = case.params.attack
+    if attack.norm not in method.record.norms:
+        return None
+    if attack.method.record.black_box:
+        return _add((method,), case)
     return _add((method, Method.CW, Method.AUTOATTACK), case)
 
 
@@ -196,7 +209,7 @@ def _usual_budget(case: _Case) -> _Change | None:
     return "Measure at 8/255", _changed(params, epsilon=_EPSILON)
 
 
-_BLIND = tuple(m for m in Method if m.record.black_box and not m.record.needs_source)
+_BLIND = tuple(m for m in Method if m.record.sized_by == "queries")
 _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "autoattack_gap": _autoattack,
     "noise": partial(_add, (Method.CW, Method.AUTOATTACK)),
@@ -206,6 +219,8 @@ _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "adaptive": partial(_beside, Method.ADAPTIVE),
     "stronger_than_fgsm": _restarts,
     "converged": _more_steps,
+    "queries_suffice": _more_queries,
+    "other_questions": partial(_beside, Method.HOP_SKIP_JUMP),
     "falls_with_epsilon": partial(_other_first, Method.APGD_CE),
     "zero_gradients": partial(_other_first, Method.APGD_DLR),
     "unbounded": partial(_add, _BLIND),
@@ -250,7 +265,7 @@ def _passes_beside(params: EvaluateParams) -> float:
 
 def _runs(attack: Attack) -> int:
     record = attack.method.record
-    return (1 if record.one_step else attack.steps) * (
+    return (attack.steps if record.takes_steps else 1) * (
         attack.restarts if record.random_start else 1
     )
 

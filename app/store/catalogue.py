@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, true, update
 
 from app.contracts.jobs import JobKind
 from app.contracts.listings import Shelf
@@ -165,8 +165,9 @@ def best_epochs(
         kept.append(ModelRow.card["image_size"].as_integer() == image_size)
     query = select(ModelRow).where(*kept)
     query = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit)
-    # One after the other: to sort by what a card says, every card of the lab would be read.
-    ranks = (ModelRow.id == first, ModelRow.job_id.is_(None), ModelRow.job_id.is_not(None))
+    # One after the other, and by ids: else every card of the lab would be read.
+    brought = select(ModelRow.id).where(ModelRow.job_id.is_(None))
+    ranks = (ModelRow.id == first, ModelRow.id.in_(brought), true())
     with database.reading() as session:
         found = {row.id: row for rank in ranks for row in session.scalars(query.where(rank))}
     return list(found.values())[:limit]

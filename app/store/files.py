@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
+from app.contracts.access import Access
+
 _UNFINISHED = (
     "uploads/.*.part", "models/.*.part", "results/.*.part", "adversarial/*/.*.part",
     "models/*.converted",
@@ -47,8 +49,10 @@ class Files:
     def dataset(self, id: str) -> Path:
         return self.root / "datasets" / id
 
-    def weights(self, model_id: str) -> Path:
-        return self.root / "models" / f"{model_id}.safetensors"
+    def weights(self, model_id: str, access: Access = Access.WHITE_BOX) -> Path:
+        """The file of a model: weights, or the network of a black box."""
+        suffix = ".safetensors" if access is Access.WHITE_BOX else ".onnx"
+        return self.root / "models" / f"{model_id}{suffix}"
 
     def result(self, job_id: str) -> Path:
         return self.root / "results" / f"{job_id}.json"

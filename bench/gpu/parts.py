@@ -10,9 +10,9 @@ from typing import Any
 from bench.gpu import RunPart, checks, evaluation, speed
 
 SHARES = {
-    "checks": 3.0,
-    "wrn-16-4": 4.0,
-    "wrn-28-10": 3.0,
+    "checks": 4.0,
+    "wrn-28-10": 4.0,
+    "wrn-16-4": 2.0,
     "preactresnet-18": 1.0,
     "wrn-10-2": 0.5,
     "evaluation": 1.5,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,15 +43,16 @@ class Way:
 _WAYS = (
     Way("lab, bfloat16"),
     Way("lab, bfloat16, graph", graph=True),
+)
+_LATER = (
+    Way("lab, float32", dtype=None),
     Way("lab, bfloat16, tuned", tuned=True),
     Way("lab, bfloat16, tuned, graph", tuned=True, graph=True),
-    Way("lab, float32", dtype=None),
-)
-_COMPILED = (
     Way("lab, bfloat16, compiled, tuned, graph", compiled=True, tuned=True, graph=True),
     Way("lab, bfloat16, compiled", compiled=True),
 )
-"""Last, since compiling may take all the time that is left."""
+"""One after the other in the second half of the time: float32, trying algorithms out and compiling
+may take all that is left."""
 
 
 @dataclass
@@ -80,10 +82,10 @@ def of(architecture: str) -> RunPart:
         )
         peaks = _peaks(tell, gpu)
         sides = {_PLAIN: _plain(setting)}
-        for way in _WAYS if gpu else (_WAYS[0], _WAYS[-1]):
+        for way in _WAYS if gpu else (_WAYS[0], _LATER[0]):
             _add(tell, sides, way, setting)
         _take_turns(tell, sides, setting, peaks, end - (0.5 * seconds if gpu else 0.0))
-        for way in _COMPILED if gpu else ():
+        for way in _LATER if gpu else ():
             if _add(tell, sides, way, setting):
                 _take_turns(tell, sides, setting, peaks, end)
 
@@ -96,13 +98,14 @@ def _peaks(tell: Tell, gpu: bool) -> dict[torch.dtype, tuple[float, float]]:
     found = {}
     for dtype in (torch.bfloat16, torch.float32):
         product, convolution = _product(dtype, size), _convolution(dtype, images)
+        other = _convolution(dtype, images, torch.contiguous_format)
         found[dtype] = (product, convolution)
         tell(
             f"peak, {str(dtype).removeprefix('torch.')}",
             {
-                "product": product, "convolution": convolution,
+                "product": product, "convolution": convolution, "contiguous": other,
                 "text": f"a matrix product of {size} does {product / 1e12:.2f} TFLOP/s, a "
-                f"convolution {convolution / 1e12:.2f}",
+                f"convolution {convolution / 1e12:.2f}, a contiguous one {other / 1e12:.2f}",
             },
         )  # fmt: skip
     return found
@@ -114,9 +117,11 @@ def _product(dtype: torch.dtype, size: int) -> float:
     return 2 * size**3 / _fastest(lambda: a @ b)
 
 
-def _convolution(dtype: torch.dtype, images: int) -> float:
-    """3x3, 160 to 160 channels at 32x32, channels-last: that of WRN-28-10's first stage."""
-    channels, layout = 160, torch.channels_last
+def _convolution(
+    dtype: torch.dtype, images: int, layout: torch.memory_format = torch.channels_last
+) -> float:
+    """3x3, 160 to 160 channels at 32x32: that of WRN-28-10's first stage."""
+    channels = 160
     x = torch.randn(images, channels, 32, 32, device=registry.device())
     weight = torch.randn(channels, channels, 3, 3, device=registry.device())
     x, weight = (part.to(dtype, memory_format=layout) for part in (x, weight))
@@ -144,7 +149,8 @@ def _now() -> float:
 def _plain(setting: Setting) -> _Side:
     """As torch comes: convolutions of float32 multiply 10 bits of the mantissa (TF32) on a GPU."""
     step = plain_step(setting)
-    return _Side(step, lambda: torch.backends.cudnn.flags(allow_tf32=True), operations(step))
+    as_it_comes = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=True)
+    return _Side(step, as_it_comes, operations(step))
 
 
 def _add(tell: Tell, sides: dict[str, _Side], way: Way, setting: Setting) -> bool:
@@ -169,7 +175,7 @@ def _lab(way: Way, setting: Setting) -> _Side:
 
     def around() -> AbstractContextManager[Any]:
         return (
-            torch.backends.cudnn.flags(benchmark=True, allow_tf32=False)
+            torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
             if way.tuned
             else nullcontext()
         )
@@ -219,7 +225,7 @@ def _report(
     """
     needed = sides["lab, bfloat16"].operations
     plain = statistics.median(sides[_PLAIN].seconds)
-    ways = {way.name: way for way in (*_WAYS, *_COMPILED)}
+    ways = {way.name: way for way in (*_WAYS, *_LATER)}
     best = {"gpu": torch.cuda.is_available(), "ratio": 0.0, "peak": 0.0}
     for name, side in sides.items():
         middle = statistics.median(side.seconds)

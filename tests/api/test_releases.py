@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from app.contracts.units import from_255
 from app.services.lab import Lab
 from app.store.tables import ModelRow
 from tests.api.problems import problem
+from tests.data.test_images import ADOBE
 from tests.plugins.stock import WEIGHTS, stock_model
 from tests.web.example_evaluation import full_evaluation
 from tests.web.examples import add_job, train_params
@@ -179,23 +181,48 @@ def test_an_evaluation_that_cannot_be_read_is_told_from_none(
     assert "evaluation.json" not in files
 
 
-def test_the_package_sees_a_picture_as_the_lab_does(
+@pytest.fixture
+def load(
     client: httpx.Client, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Wide, on its side, and an odd number of pixels too long for a square."""
+) -> Callable[[Path], np.ndarray]:
+    """How a package reads a picture: (1, 3, 32, 32)."""
     source = files_of(client, released(lab, stock_model(lab)))["load.py"].decode()
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 95, 3), np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    Image.fromarray(pixels).save(tmp_path / "picture.png", exif=exif)
     (tmp_path / "card.json").write_text('{"image_size": 32, "classes": []}')
     runtime = SimpleNamespace(InferenceSession=lambda path: None)
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)  # type: ignore[arg-type]
     names: dict[str, Any] = {"__file__": str(tmp_path / "load.py"), "__name__": "load"}
     exec(source, names)
-    seen = names["load"](tmp_path / "picture.png")
-    expected = decode_image((tmp_path / "picture.png").read_bytes(), image_size=32)
-    np.testing.assert_array_equal(np.rint(255 * seen[0]).transpose(1, 2, 0), expected)
+    return names["load"]
+
+
+@pytest.mark.parametrize("profile", [None, ADOBE], ids=["sRGB", "Adobe RGB"])
+def test_the_package_sees_a_picture_as_the_lab_does(
+    load: Callable[[Path], np.ndarray], tmp_path: Path, profile: bytes | None
+) -> None:
+    """Wide, on its side, and an odd number of pixels too long for a square."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 95, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    picture = tmp_path / "picture.png"
+    Image.fromarray(pixels).save(picture, exif=exif, icc_profile=profile)
+    expected = decode_image(picture.read_bytes(), image_size=32)
+    found = np.rint(255 * load(picture)[0]).transpose(1, 2, 0)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "see-through", "see-through palette", "four inks"])
+def test_the_package_refuses_a_picture_that_has_to_be_converted(
+    load: Callable[[Path], np.ndarray], tmp_path: Path, kind: str
+) -> None:
+    image, name, options = {
+        "16 bits": (Image.new("I;16", (32, 32)), "a.png", {}),
+        "see-through": (Image.new("RGBA", (32, 32)), "a.png", {}),
+        "see-through palette": (Image.new("P", (32, 32)), "a.png", {"transparency": 0}),
+        "four inks": (Image.new("CMYK", (32, 32)), "a.jpg", {}),
+    }[kind]
+    image.save(tmp_path / name, **options)
+    with pytest.raises(ValueError, match=f"{name}: .*not RGB or grey of 8 bits"):
+        load(tmp_path / name)
 
 
 def test_names_from_outside_are_only_names(client: httpx.Client, lab: Lab) -> None:

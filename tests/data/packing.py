@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from worker.data import Dataset, ImportReport, Wishes, import_archive, load_dataset
+from worker.data import Dataset, DatasetError, ImportReport, Wishes, import_archive, load_dataset
 from worker.jobs.unpacked import unpack
 
+Files = dict[str, bytes]
 KINDS = ("zip", "tar", "tar.gz", "tar.xz")
 _TAR_MODES = {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}
 
@@ -95,3 +97,20 @@ def import_files(
 def kinds(report: ImportReport) -> set[str]:
     """Of the warnings, without those that any small dataset has."""
     return {w.kind for w in report.warnings} - {"few_training", "few_test", "enlarged"}
+
+
+def folders(prefix: str, count: int = 3, first: int = 0, names: str = "cat dog") -> Files:
+    return class_folders(prefix, dict.fromkeys(names.split(), count), first_seed=first)
+
+
+def sizes(dataset: Dataset) -> tuple[int, int, int]:
+    """Images to train on, to validate on by the archive's own part, and to test on."""
+    held = dataset.arrays.get("train_held", np.zeros(len(dataset.arrays["train_labels"]), bool))
+    return int((~held).sum()), int(held.sum()), len(dataset.arrays["test_labels"])
+
+
+def refused(tmp_path: Path, files: Files, match: str, kind: str = "zip", **wishes: Any) -> None:
+    tmp_path.mkdir(exist_ok=True)
+    with pytest.raises(DatasetError, match=match):
+        import_files(tmp_path, files, kind, **wishes)
+    assert not (tmp_path / "dataset").exists()

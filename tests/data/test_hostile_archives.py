@@ -335,6 +335,32 @@ def test_headers_that_lie_about_sizes(tmp_path: Path, kind: str, header: bytes) 
     assert "damaged" in refused(tmp_path, path).detail
 
 
+def pax(body: bytes) -> bytes:
+    """A header of pax with any records, padded to blocks."""
+    size = b"%011o\0" % len(body)
+    return tar_header("pax", tarfile.XHDTYPE, size) + body + bytes(-len(body) % 512)
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (pax(b"1" * 40_000), "a number without an end"),
+        (pax(b"30 a=" + b"x" * 2**20), "too long"),
+    ],
+    ids=["digits", "long"],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_headers_that_take_an_age_are_not_parsed(
+    tmp_path: Path, header: bytes, why: str, first: bool
+) -> None:
+    content = pack(tmp_path / "plain", train_and_test(cat=3, dog=3), "tar").read_bytes()
+    with tarfile.open(tmp_path / "plain") as archive:
+        at = 0 if first else archive.getmembers()[4].offset
+    path = tmp_path / "archive"
+    path.write_bytes(content[:at] + header + content[at:])
+    assert why in refused(tmp_path, path).detail
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(KINDS),

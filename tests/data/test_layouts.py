@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
-import pickle
-import struct
 import tarfile
 import time
 import unicodedata
@@ -14,14 +11,14 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.data.packing import (
-    class_folders,
+    Files,
     encode,
+    folders,
     import_files,
     import_path,
     kinds,
@@ -29,32 +26,16 @@ from tests.data.packing import (
     pack,
     pixels,
     png,
+    refused,
+    sizes,
     train_and_test,
 )
-from worker.data import Dataset, DatasetError, archive, containers
+from tests.data.test_containers import parquet_shard
+from worker.data import DatasetError
 from worker.data.layout import contents_of
 from worker.data.members import Listing, Member
 from worker.data.roles import Part, part_of
 from worker.data.tables import PictureIndex
-
-Files = dict[str, bytes]
-
-
-def folders(prefix: str, count: int = 3, first: int = 0, names: str = "cat dog") -> Files:
-    return class_folders(prefix, dict.fromkeys(names.split(), count), first_seed=first)
-
-
-def sizes(dataset: Dataset) -> tuple[int, int, int]:
-    """Images to train on, to validate on by the archive's own part, and to test on."""
-    held = dataset.arrays.get("train_held", np.zeros(len(dataset.arrays["train_labels"]), bool))
-    return int((~held).sum()), int(held.sum()), len(dataset.arrays["test_labels"])
-
-
-def refused(tmp_path: Path, files: Files, match: str, kind: str = "zip", **wishes: Any) -> None:
-    with pytest.raises(DatasetError, match=match):
-        import_files(tmp_path, files, kind, **wishes)
-    assert not (tmp_path / "dataset").exists()
-
 
 # Parts
 
@@ -446,6 +427,10 @@ CSV = "id,breed\n" + "".join(f"p{n},{'pug' if n % 3 else 'husky'}\n" for n in ra
          + "".join(f"p{n}.png,{int(n % 3 == 0)},{int(n % 3 > 0)}\n" for n in range(12))),
         ("meta.csv", "lesion,image_id,age,dx\n"
          + "".join(f"L{n},p{n},{n}.5,{'pug' if n % 3 else 'husky'}\n" for n in range(12))),
+        ("train/metadata.jsonl", "".join(
+            json.dumps({"file_name": f"p{n}.png", "label": "pug" if n % 3 else "husky",
+                        "boxes": [[n, 1]]}) + "\n"
+            for n in range(12))),
         ("labels.csv", "name,label,class_name\n"
          + "".join(f"p{n},{int(n % 3 > 0)},{'pug' if n % 3 else 'husky'}\n" for n in range(12))),
     ],
@@ -545,7 +530,6 @@ def test_pictures_without_one_label_are_left_out(tmp_path: Path) -> None:
         "pictures that labels.csv does not name": 1,
         "pictures with several labels in labels.csv": 1,
         "pictures without a label in labels.csv": 1,
-        "files that are no pictures": 1,
     }
 
 
@@ -637,278 +621,6 @@ def test_further_pictures_of_a_sample_are_left_out(tmp_path: Path) -> None:
     images = np.concatenate([dataset.split("train").images, dataset.split("validation").images,
                              dataset.split("test").images])  # fmt: skip
     assert {i.tobytes() for i in images} == {pixels(n).tobytes() for n in range(8)}
-
-
-# Files of many images
-
-
-def cifar_batch(count: int, seed: int, **more: Any) -> bytes:
-    images = np.stack([pixels(seed + n) for n in range(count)])
-    data = images.transpose(0, 3, 1, 2).reshape(count, 3072)
-    labels = [n % 3 for n in range(count)]
-    return pickle.dumps({b"data": data, b"labels": labels, b"filenames": ["x"] * count, **more}, 2)
-
-
-def test_cifar_10_for_python_as_it_is_distributed(tmp_path: Path) -> None:
-    names = ["airplane", "automobile", "bird"]
-    files = {
-        f"cifar-10-batches-py/{name}": content
-        for name, content in {
-            "batches.meta": pickle.dumps({"label_names": names}, 2),
-            "data_batch_1": cifar_batch(6, 0),
-            "data_batch_2": cifar_batch(6, 50),
-            "test_batch": cifar_batch(6, 90),
-            "readme.html": b"<html>",
-        }.items()
-    }
-    report, dataset = import_files(tmp_path, files, "tar.gz")
-    assert dataset.class_names == tuple(names)
-    assert sizes(dataset) == (12, 0, 6)
-    assert report.layout == "CIFAR for Python"
-    first = dataset.arrays["test_images"][dataset.arrays["test_labels"] == 0]
-    np.testing.assert_array_equal(first, [pixels(90), pixels(93)])
-    assert {path.name for path in tmp_path.iterdir()} == {"archive", "dataset"}
-
-
-def test_cifar_100_takes_its_fine_labels(tmp_path: Path) -> None:
-    names = [f"fine {n}" for n in range(3)]
-    page = {"fine_label_names": names, "coarse_label_names": ["a", "b"]}
-    batches = {
-        part: cifar_batch(6, seed, fine_labels=[n % 3 for n in range(6)], coarse_labels=[0] * 6)
-        for part, seed in (("train", 0), ("test", 90))
-    }
-    files = {f"cifar-100-python/{n}": d for n, d in batches.items()}
-    files["cifar-100-python/meta"] = pickle.dumps(page, 2)
-    _, dataset = import_files(tmp_path, files, "tar.gz")
-    assert (dataset.class_names, sizes(dataset)) == (tuple(names), (6, 0, 6))
-
-
-class Evil:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path("/tmp/evil-was-here").touch, ()
-
-
-def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
-    files = {"c/data_batch_1": pickle.dumps({"data": Evil()}), "c/test_batch": cifar_batch(6, 0)}
-    refused(tmp_path, files, "holds more than images", "tar")
-    assert not Path("/tmp/evil-was-here").exists()
-
-
-def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
-    files = {"c/data_batch_1": cifar_batch(6, 0)[:2000], "c/test_batch": cifar_batch(6, 0)}
-    refused(tmp_path, files, "damaged")
-
-
-def svhn(count: int, seed: int) -> bytes:
-    from scipy.io import savemat
-
-    images = np.stack([pixels(seed + n) for n in range(count)], axis=-1)
-    labels = np.array([10 if n % 10 == 0 else n % 10 for n in range(count)], np.uint8)[:, None]
-    file = io.BytesIO()
-    savemat(file, {"X": images, "y": labels}, do_compression=True)
-    return file.getvalue()
-
-
-def test_svhn_as_it_is_distributed(tmp_path: Path) -> None:
-    files = {"train_32x32.mat": svhn(40, 0), "test_32x32.mat": svhn(20, 100),
-             "extra_32x32.mat": b"not read"}  # fmt: skip
-    report, dataset = import_files(tmp_path, files)
-    assert dataset.class_names == tuple("0123456789")
-    assert sizes(dataset) == (40, 0, 20)
-    zeros = dataset.arrays["test_images"][dataset.arrays["test_labels"] == 0]
-    np.testing.assert_array_equal(zeros, [pixels(100), pixels(110)])
-    assert any("extra" in reason for reason in report.left_out)
-
-
-def test_one_mat_alone_is_its_part(tmp_path: Path) -> None:
-    path = tmp_path / "test_32x32.mat"
-    path.write_bytes(svhn(20, 100))
-    report, dataset = import_path(path, tmp_path / "dataset")
-    assert (sizes(dataset), "evaluation_only" in kinds(report)) == ((0, 0, 20), True)
-
-
-def idx(array: np.ndarray) -> bytes:
-    head = b"\0\0\x08" + bytes([array.ndim]) + b"".join(struct.pack(">I", n) for n in array.shape)
-    return head + array.astype(np.uint8).tobytes()
-
-
-def test_mnist_as_it_is_distributed(tmp_path: Path) -> None:
-    files = {}
-    for part, count, seed in (("train", 20, 0), ("t10k", 10, 50)):
-        images = np.stack([pixels(seed + n, 28, 28)[..., 0] for n in range(count)])
-        files[f"{part}-images-idx3-ubyte.gz"] = gzip.compress(idx(images))
-        files[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(idx(np.arange(count) % 5))
-    report, dataset = import_files(tmp_path, files)
-    assert (sizes(dataset), dataset.class_names) == ((20, 0, 10), tuple("01234"))
-    assert {"unnamed_classes", "enlarged"} <= {w.kind for w in report.warnings}
-
-
-def test_emnist_as_it_is_distributed(tmp_path: Path) -> None:
-    files = {}
-    for part, count, seed in (("train", 20, 0), ("test", 10, 50)):
-        name = f"gzip/emnist-letters-{part}"
-        images = np.stack([pixels(seed + n)[..., 0] for n in range(count)])
-        files[f"{name}-images-idx3-ubyte.gz"] = gzip.compress(idx(images))
-        files[f"{name}-labels-idx1-ubyte.gz"] = gzip.compress(idx(np.arange(count) % 5))
-    _, dataset = import_files(tmp_path, files)
-    assert sizes(dataset) == (20, 0, 10)
-
-
-def test_two_idx_files_of_one_name_are_refused(tmp_path: Path) -> None:
-    images = idx(np.stack([pixels(n, 28, 28)[..., 0] for n in range(6)]))
-    labels = idx(np.arange(6) % 3)
-    files = {
-        f"{part}/{name}": data
-        for part in ("train", "test")
-        for name, data in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels))
-    }
-    with pytest.raises(DatasetError, match="Several files are called images-idx3-ubyte"):
-        import_files(tmp_path, files)
-
-
-@pytest.mark.parametrize("style", ["medmnist", "keras"])
-def test_arrays_of_numpy(tmp_path: Path, style: str) -> None:
-    arrays = {}
-    for part, count, seed in (("train", 12, 0), ("val", 6, 30), ("test", 6, 50)):
-        x, y = (
-            (f"{part}_images", f"{part}_labels")
-            if style == "medmnist"
-            else (f"x_{part}", f"y_{part}")
-        )
-        arrays[x] = np.stack([pixels(seed + n) for n in range(count)])
-        arrays[y] = (np.arange(count) % 3)[:, None]
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    path = tmp_path / "a.npz"
-    path.write_bytes(file.getvalue())
-    for source in (path, pack(tmp_path / "packed", {"a.npz": file.getvalue()})):
-        _, dataset = import_path(source, tmp_path / f"d_{source.name}")
-        assert (sizes(dataset), dataset.num_classes) == ((12, 6, 6), 3)
-
-
-def shard(rows: dict[str, list[Any]], features: dict[str, Any] | None = None) -> bytes:
-    """A Parquet file with what `datasets` says of its columns."""
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    table = arrow.table(rows)
-    if features is not None:
-        about = json.dumps({"info": {"features": features}})
-        table = table.replace_schema_metadata({"huggingface": about})
-    file = io.BytesIO()
-    parquet.write_table(table, file)
-    return file.getvalue()
-
-
-def cells(count: int, seed: int) -> list[dict[str, Any]]:
-    return [{"bytes": png(seed + n), "path": f"{n}.png"} for n in range(count)]
-
-
-def parquet_shard(
-    count: int,
-    seed: int,
-    *,
-    typed: bool = True,
-    label: int | None = None,
-    names: tuple[str, str] = ("pug", "husky"),
-) -> bytes:
-    values = [n % 2 if label is None else label for n in range(count)]
-    rows = {"img": cells(count, seed), "label": values if typed else [names[v] for v in values]}
-    features = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
-    return shard(rows, features if typed else None)
-
-
-@pytest.mark.parametrize("typed", [True, False])
-def test_parquet_of_hugging_face(tmp_path: Path, typed: bool) -> None:
-    files = {
-        "data/train-00000-of-00002.parquet": parquet_shard(6, 0, typed=typed),
-        "data/train-00001-of-00002.parquet": parquet_shard(6, 50, typed=typed),
-        "data/test-00000-of-00001.parquet": parquet_shard(4, 90, typed=typed),
-        "data/unlabelled.parquet": parquet_shard(4, 190, label=-1),
-    }
-    if not typed:
-        del files["data/unlabelled.parquet"]
-    report, dataset = import_files(tmp_path, files)
-    assert dataset.class_names == (("pug", "husky") if typed else ("husky", "pug"))
-    assert sizes(dataset) == (12, 0, 4)
-    pugs = dataset.arrays["test_images"][
-        dataset.arrays["test_labels"] == dataset.class_names.index("pug")
-    ]
-    np.testing.assert_array_equal(pugs, [pixels(90), pixels(92)])
-    assert report.left_out.get("rows without a label", 0) == (4 if typed else 0)
-
-
-def test_shards_that_declare_other_classes_are_refused(tmp_path: Path) -> None:
-    files = {
-        "data/test-00000-of-00001.parquet": parquet_shard(4, 90, names=("dog", "cat")),
-        "data/train-00000-of-00001.parquet": parquet_shard(6, 0, names=("cat", "dog")),
-    }
-    refused(tmp_path, files, "shards declare other columns or classes")
-    other = shard({"img": cells(4, 90), "label": [0, 1, 0, 1]})
-    mixed = {"train.parquet": parquet_shard(6, 0, typed=False), "test.parquet": other}
-    refused(tmp_path, mixed, "shards declare other columns or classes")
-
-
-@pytest.mark.parametrize(
-    ("order", "names"), [("natural", ("class2", "class10")), ("sorted", ("class10", "class2"))]
-)
-def test_labels_of_shards_that_are_texts_are_sorted_as_asked(
-    tmp_path: Path, order: str, names: tuple[str, ...]
-) -> None:
-    files = {
-        f"{part}.parquet": parquet_shard(6, seed, typed=False, names=("class10", "class2"))
-        for part, seed in (("train", 0), ("test", 90))
-    }
-    report, dataset = import_files(tmp_path, files, order=order)
-    assert dataset.class_names == names
-    assert not any("the source itself gives" in note for note in report.notes)
-    first = dataset.arrays["test_images"][dataset.arrays["test_labels"] == names.index("class10")]
-    np.testing.assert_array_equal(first, [pixels(90), pixels(92), pixels(94)])
-
-
-@pytest.mark.parametrize("typed", [True, False])
-def test_of_several_columns_of_pictures_none_is_guessed(tmp_path: Path, typed: bool) -> None:
-    rows = {"mask": cells(8, 90), "image": cells(8, 0), "label": [n % 2 for n in range(8)]}
-    features = {"image": {"_type": "Image"}, "mask": {"_type": "Image"}} if typed else None
-    report, dataset = import_files(tmp_path, {"train.parquet": shard(rows, features)})
-    stored = np.concatenate([dataset.arrays["train_images"], dataset.arrays["test_images"]])
-    assert {image.tobytes() for image in stored} == {pixels(n).tobytes() for n in range(8)}
-    assert "Other columns of pictures are not used: mask." in {w.text for w in report.warnings}
-    rows["photo"] = rows.pop("image")
-    refused_path = tmp_path / "unclear"
-    refused_path.mkdir()
-    refused(refused_path, {"train.parquet": shard(rows)}, "may be the pictures: mask, photo")
-
-
-@pytest.mark.parametrize(
-    ("name", "sized"),
-    [
-        ("data/train-00000-of-00001-a09b74b3ef9c3b56.parquet", (6, 0, 2)),
-        ("mnist-test-00000-of-00001.parquet", (0, 0, 8)),
-        ("eval/0000.parquet", (0, 0, 8)),
-        ("testimonials/a.parquet", (6, 0, 2)),
-        ("value/0.parquet", (6, 0, 2)),
-    ],
-)
-def test_parts_of_shards_are_told_as_those_of_folders(
-    tmp_path: Path, name: str, sized: tuple[int, int, int]
-) -> None:
-    report, dataset = import_files(tmp_path, {name: parquet_shard(8, 0)})
-    assert sizes(dataset) == sized
-    drawn = [w.text for w in report.warnings if w.kind == "test_drawn"]
-    said = "a training part only" if "train" in name else "no train and test folders"
-    assert not drawn if sized[0] == 0 else said in drawn[0]
-
-
-def test_too_many_files_of_many_images_are_refused(tmp_path: Path) -> None:
-    files = {f"{n}.parquet": b"PAR1" for n in range(1001)}
-    refused(tmp_path, files, "1,001 files of many images")
-
-
-def test_more_images_than_fit_are_refused_before_they_are_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archive, "MOST_BYTES", 32 * 32 * 3 * 11)
-    monkeypatch.setattr(containers, "Sample", None)  # none is made
-    refused(tmp_path, {"train.parquet": parquet_shard(12, 0)}, "12 images of 32 pixels")
 
 
 # What is refused by its name

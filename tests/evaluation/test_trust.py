@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from app.contracts.params import Attack, Goal, Method, Norm, Recipe
 from app.contracts.results import Accuracy, AttackRow, Light, Verdict
+from worker.evaluation.verdict.evidence import Answers
 from worker.evaluation.verdict.judge import CHECKS, Facts, Probe, Tried, judge
 
 N = 1000
@@ -36,6 +37,7 @@ def rows(**broken: int) -> tuple[AttackRow, ...]:
 
 FACTS = Facts(
     classes=10,
+    commonest=0.1,
     epsilon=8 / 255,
     attack=Attack(),
     clean=accuracy(850),
@@ -111,6 +113,7 @@ FACTS_CASES: list[tuple[str, dict[str, Any], Light]] = [
     ("autoattack_gap", {"autoattack": accuracy(419)}, Light.RED),
     ("better_than_chance", {"clean": accuracy(122)}, Light.GREEN),
     ("better_than_chance", {"clean": accuracy(118)}, Light.AMBER),
+    ("better_than_chance", {"clean": accuracy(618), "commonest": 0.6}, Light.AMBER),
     ("noise", {"attacks": rows(noise=2)}, Light.GREEN),
     ("noise", {"attacks": rows(noise=3)}, Light.RED),
     ("noise", {"attacks": ()}, Light.AMBER),
@@ -390,8 +393,46 @@ def test_numbers_that_do_not_belong_together_are_refused() -> None:
 def test_the_documentation_explains_every_check_and_no_other() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "trust.md"
     headings = re.findall(r"^### `(\w+)`: (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    checks = judge(FACTS, PROBE).checks
-    assert sorted(headings) == sorted((check.id, check.title) for check in checks)
+    both = (*judge(FACTS, PROBE).checks, *judge(ASKED, ANSWERS).checks)
+    checks = {(check.id, check.title) for check in both}
+    assert sorted(headings) == sorted(checks)
+
+
+ASKED = replace(
+    FACTS, attack=Attack(method=Method.SQUARE), main=accuracy(500), halved=accuracy(500),
+    doubled=None, fgsm=None, autoattack=None, attacks=(row(Method.SQUARE, 350),),
+)  # fmt: skip
+ANSWERS = Answers(
+    images=128, input_low=0.0, input_high=1.0, passes_gap=1e-7,
+    hard_label=Tried(attacked=16, broken=0),
+)  # fmt: skip
+ANSWER_CASES: list[tuple[str, dict[str, Any], dict[str, Any], Light]] = [
+    ("gradients_followed", {}, {}, Light.AMBER),
+    ("queries_suffice", {}, {}, Light.GREEN),
+    ("queries_suffice", {"halved": accuracy(504)}, {}, Light.GREEN),
+    ("queries_suffice", {"halved": accuracy(506)}, {}, Light.AMBER),
+    ("other_questions", {}, {}, Light.GREEN),
+    ("other_questions", {}, {"hard_label": Tried(attacked=16, broken=1)}, Light.AMBER),
+    ("other_questions", {}, {"hard_label": None}, Light.AMBER),
+    ("other_questions", {"robust": accuracy(0)}, {"hard_label": None}, Light.GREEN),
+    ("other_questions", {"attacks": (row(Method.HOP_SKIP_JUMP, 2),)}, {}, Light.GREEN),
+    ("other_questions", {"attacks": (row(Method.HOP_SKIP_JUMP, 3),)}, {}, Light.AMBER),
+    ("answers_called_broken", {}, {}, Light.GREEN),
+    ("answers_called_broken", {"disproved": 2}, {}, Light.AMBER),
+    ("answers_called_broken", {"disproved": 3}, {}, Light.RED),
+    ("passes_agree", {}, {"passes_gap": 0.1}, Light.RED),
+]
+
+
+@pytest.mark.parametrize(("name", "facts", "answers", "light"), ANSWER_CASES)
+def test_checks_of_answers(
+    name: str, facts: dict[str, Any], answers: dict[str, Any], light: Light
+) -> None:
+    verdict = judge(replace(ASKED, **facts), replace(ANSWERS, **answers))
+    (found,) = [check for check in verdict.checks if check.id == name]
+    assert found.light is light
+    assert verdict.light is not Light.GREEN
+    assert (found.problem == "") == (light is Light.GREEN)
 
 
 def test_judging_needs_no_torch() -> None:

@@ -121,6 +121,16 @@ def test_what_cannot_run_is_said_in_words(tmp_path: Path) -> None:
         assert (done.returncode, "JSON" in done.stderr) == (2, True)
 
 
+def test_every_parameter_that_is_wrong_is_named_and_no_library(tmp_path: Path) -> None:
+    params = {"dataset": "0" * 32, "models": [], "attack": {"queries": 100}}
+    done = _worker(tmp_path / "data", "evaluate", _write(tmp_path / "params.json", **params))
+    assert done.returncode == 2
+    assert "models: " in done.stderr
+    assert "attack.queries: " in done.stderr
+    assert "pydantic" not in done.stderr
+    assert "[type=" not in done.stderr
+
+
 def test_no_job_without_its_file(tmp_path: Path) -> None:
     params = {"name": "Net", "dataset": "0" * 32, "architecture": "wrn-10-1"}
     file = _write(tmp_path / "p.json", **params)

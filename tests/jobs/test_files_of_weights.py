@@ -109,6 +109,23 @@ def test_a_normalisation_of_grey_levels_is_refused_and_taken_when_given(
     assert found.card.test[0].accuracy.value == pytest.approx(expected)
 
 
+def test_the_normalisation_of_another_network_is_a_question(
+    measured: Measured, expected: float
+) -> None:
+    own = teacher(measured)
+    student = {f"student.{name}": value for name, value in bare(measured).items()}
+    before = {f"student.data.{n}": own[n] for n in NORMALISATION}
+    other = {f"ema.data.{n}": torch.full((3,), 0.5) for n in NORMALISATION}
+    said = failure(measured, bring(measured, student | other))
+    assert "ema.data.mean, is in another part of the file than the network" in said
+    assert "which is at “student”" in said
+    found = result(measured, bring(measured, student | before | other))
+    assert found.card.test[0].accuracy.value == pytest.approx(expected)
+    given = {n: own[n].tolist() for n in NORMALISATION}
+    found = result(measured, bring(measured, student | other, **given))
+    assert found.card.test[0].accuracy.value == pytest.approx(expected)
+
+
 def test_two_normalisations_that_differ_are_a_question(measured: Measured) -> None:
     own = teacher(measured)
     other = {"inner.mean": torch.full((3,), 0.5), "inner.std": torch.full((3,), 0.5)}
@@ -325,7 +342,6 @@ def test_what_a_zip_is_instead_of_weights_is_named(
     ("data", "named"),
     [
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "Keras"),
-        (b"\x08\x07\x12\x07pytorch\x1a\x052.9.1:\x10", "an ONNX model"),
         (b"\x08\x01\x12\xfd\x0f\n\x10\n\x03Add" + bytes(40), "a TensorFlow model"),
         (b"\x1c\x00\x00\x00TFL3" + bytes(40), "a TensorFlow Lite model"),
         (b"\x93NUMPY\x01\x00" + bytes(100), "a NumPy array"),

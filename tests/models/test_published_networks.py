@@ -102,3 +102,15 @@ def test_a_copy_of_a_network_makes_it_no_deeper() -> None:
         for name, value in state.items()
     }  # fmt: skip
     assert fitting(shapes) == ("wrn-16-2", None)
+
+
+def test_a_wider_network_beside_it_makes_it_no_wider() -> None:
+    shapes = {
+        f"{part}{name}": tuple(value.shape)
+        for part, width in (("student.", 2), ("teacher.", 4))
+        for name, value in build(
+            f"wrn-10-{width}", num_classes=4, mean=(0, 0, 0), std=(1, 1, 1)
+        ).state_dict().items()
+    }  # fmt: skip
+    for part, width in (("teacher", 4), ("student", 2)):
+        assert fitting(shapes, within=part) == (f"wrn-10-{width}", None)

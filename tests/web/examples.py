@@ -84,6 +84,19 @@ def add_dataset(
     return dataset
 
 
+BLACK_BOX: dict[str, Any] = {
+    "architecture": "ONNX", "access": "black_box", "origin": "imported", "params": None,
+    "selection": "Imported from net.onnx.", "epoch": 0, "validation_clean": None,
+    "validation_robust": None, "teacher": None,
+    "onnx": {
+        "input": "images", "output": "probs", "kind": "float32", "layout": "nhwc",
+        "pixels": "0-255", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "batch": 8,
+        "scores": "probabilities", "outputs": (0, 1), "opset": 17,
+    },
+}  # fmt: skip
+"""What the card of a network in an ONNX file says."""
+
+
 def add_model(
     lab: Lab,
     dataset: str,

@@ -34,6 +34,7 @@ from app.services.lab import Lab
 from app.store import jobs as store
 from tests.plugins.families import children_of, fail, succeed, take
 from tests.web.examples import (
+    BLACK_BOX,
     add_dataset,
     add_job,
     add_model,
@@ -92,6 +93,7 @@ def furnish(lab: Lab, names: Names) -> dict[str, str]:
         lab, dataset, name=names.student, teacher=teacher, classes=names.classes
     )  # fmt: skip
     third = add_model(lab, dataset, name=names.third, teacher=teacher, classes=names.classes)
+    black_box = add_model(lab, dataset, name=names.third, classes=names.classes, **BLACK_BOX)
     gone = add_model(lab, dataset, name=names.third, classes=names.classes)
     models.delete(lab, gone)
     for _ in range(MORE):
@@ -101,7 +103,11 @@ def furnish(lab: Lab, names: Names) -> dict[str, str]:
     models.change(lab, [student], kept)
     datasets.change(lab, dataset, kept)
     of = _Furnished(lab, names, dataset, teacher, student, third)
-    return of.forms() | of.things() | of.trainings() | of.imports() | of.evaluations()
+    boxed = {
+        "model-black-box": f"/models/{black_box}",
+        "evaluate-black-box": f"/evaluate?models={black_box}",
+    }
+    return boxed | of.forms() | of.things() | of.trainings() | of.imports() | of.evaluations()
 
 
 def empty() -> dict[str, str]:

@@ -200,6 +200,17 @@ def test_no_teacher_is_suggested_that_nothing_can_be_trained_with(
     assert teacher in chosen(client.get("/ablation").text, "training.teacher")
 
 
+def test_a_dataset_for_evaluation_alone_hides_none_that_can_be_trained_on(
+    lab: Lab, client: httpx.Client
+) -> None:
+    teacher = add_model(lab, an_id())
+    trainable = add_dataset(lab, name="Both")
+    add_dataset(lab, name="Tests", train_images=0)
+    page = client.get("/ablation").text
+    assert chosen(page, "training.teacher") == [teacher]
+    assert chosen(page, "training.dataset") == [trainable]
+
+
 def test_the_suggested_teacher_fits_a_dataset_of_the_lab(lab: Lab, client: httpx.Client) -> None:
     def suggested() -> list[str]:
         page = client.get("/ablation").text

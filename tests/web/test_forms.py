@@ -136,8 +136,8 @@ def test_a_wrong_entry_is_named_at_its_field(name: str, entry: str, message: str
 
 
 def test_what_is_left_empty_is_not_of_a_wrong_form() -> None:
-    found = _messages(ImportModelParams, {"name": ("x",), "architecture": (" ",)})
-    assert found["architecture"] == "must be given"
+    found = _messages(ImportModelParams, {"name": ("x",), "dataset": (" ",)})
+    assert found["dataset"] == "must be chosen"
 
 
 def test_all_wrong_entries_are_named_at_once() -> None:

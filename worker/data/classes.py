@@ -1,4 +1,5 @@
-"""The order of classes, which decides what each label stands for, and names for ids of WordNet."""
+"""The order of classes, which decides what each label stands for, and names for numbers and for
+ids of WordNet."""
 
 import json
 import re
@@ -7,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from worker.data.errors import DatasetError
-from worker.data.names import Path, name_list, natural_key
+from worker.data.names import Path, name_list, natural_key, printable
+from worker.data.weaknesses import Weakness
 
 if TYPE_CHECKING:
     from worker.data.layout import Found
@@ -16,6 +18,8 @@ Order = str
 """`natural`, `sorted` by code points, or `file`: that of a list in the archive."""
 _LONGEST_LINE = 300  # characters: a class's name, its number and a little more
 _WORDNET = re.compile(r"n\d{8}")
+_LISTS = ("classnames", "class_names", "classes", "labels", "batches.meta", "fine_label_names")
+"""What lists of classes by number are called, without their suffixes."""
 _NUMBERED = (
     re.compile(r"\s*(\d+)\s*[\s,:;]\s*(.*\S)\s*"),
     re.compile(r"\s*(.*\S)\s*[\s,:;]\s*(\d+)\s*"),
@@ -99,6 +103,38 @@ def _without_numbers(lines: Sequence[str]) -> Iterator[list[str]]:
         found = [match for line in lines if (match := pattern.fullmatch(line))]
         found.sort(key=lambda match: int(match[number]))
         yield [match[3 - number] for match in found]
+
+
+def in_order(listed: Sequence[str], used: set[str]) -> list[str]:
+    """The names that are used, in the order of a list."""
+    return [name for name in listed if name in used]
+
+
+def name_numbers(found: "Found", texts: Mapping[Path, str]) -> None:
+    """Classes that are numbers get the names of a list of classes; without one, that is said."""
+    numbers = {sample.class_name for sample in found.samples}
+    if not all(number.isdecimal() for number in numbers):
+        return
+    path, listed = next(_lists_of_classes(texts), ((), ()))
+    if max(map(int, numbers)) >= len(listed):
+        text = "Labels are numbers, and no list names their classes: they are called by number."
+        found.warnings.append(Weakness("unnamed_classes", text, len(numbers)))
+        return
+    found.samples = [s._replace(class_name=listed[int(s.class_name)]) for s in found.samples]
+    found.order = in_order(listed, {sample.class_name for sample in found.samples})
+    found.used.add(path)
+    found.notes.append(
+        f"Labels are numbers; their names are those listed: {printable(listed[0])}, …"
+    )
+
+
+def _lists_of_classes(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Sequence[str]]]:
+    """The lines of texts that are called so, where none comes twice: else they are of pictures."""
+    for path, text in texts.items():
+        if path[-1].rpartition(".")[0].lower() in _LISTS:
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            if len({*lines}) == len(lines):
+                yield path, lines
 
 
 def spoken(names: Sequence[str], texts: Mapping[Path, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Files that hold many images: CIFAR's pickles, SVHN's .mat, MNIST's idx, .npz and Parquet.
+"""Files that hold many images: those of CIFAR, STL-10, SVHN and MNIST, of NumPy, and Parquet.
 
 They are read by a process that can do little else (`worker.jobs.unpacking`), which leaves plain
 arrays; what these say is checked here, since that process had hostile bytes in its hands.
@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.data.classes import in_order, name_numbers
 from worker.data.errors import DatasetError
-from worker.data.layout import MAX_CLASSES, Contents, Found, Sample, has_suffix, in_order
+from worker.data.layout import MAX_CLASSES, Contents, Found, Sample, has_suffix
 from worker.data.members import MAX_TOTAL, Archive, Member
 from worker.data.names import Path as ArchivePath
 from worker.data.names import printable
@@ -35,11 +36,14 @@ from worker.data.weaknesses import Weakness
 PARTS: tuple[Part | None, ...] = (None, *Part)
 MOST_FILES = 1000
 _CIFAR = re.compile(r"data_batch_\d+|test_batch|batches\.meta|train|test|meta")
+_CIFAR_BINARY = re.compile(r"data_batch_\d+\.bin|test_batch\.bin|train\.bin|test\.bin")
+_STL = re.compile(r"(train|test)_[Xy]\.bin")
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "parquet": (".parquet",),
     "svhn": ("_32x32.mat",),
     "idx": ("-ubyte", ".ubyte", "-ubyte.gz"),
     "npz": (".npz",),
+    "npy": (".npy",),
 }
 _TAIL = re.compile(
     r"([-_.](images|labels))?([-.]idx\d)?[-.]ubyte(\.gz)?$|(-\d+-of-\d+[^.]*)?\.\w+$"
@@ -90,7 +94,10 @@ def open_containers(
             for m in members
         ]
         unpack(kind, told, target)
-        yield _opened(target, check_room)
+        found, read = _opened(target, check_room)
+        found.used |= {member.path for member in members}
+        name_numbers(found, contents.texts)
+        yield found, read
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -101,6 +108,10 @@ def _containers(contents: Contents) -> tuple[str, list[Member]]:
     names = {member.path[-1] for member in others}
     if "test_batch" in names or {"train", "test", "meta"} <= names:
         return "cifar", [member for member in others if _CIFAR.fullmatch(member.path[-1])]
+    if "test_batch.bin" in names or {"train.bin", "test.bin"} <= names:
+        return "cifar_binary", [m for m in others if _CIFAR_BINARY.fullmatch(m.path[-1])]
+    if names & {"train_X.bin", "test_X.bin"}:
+        return "stl", [member for member in others if _STL.fullmatch(member.path[-1])]
     for kind, suffixes in _KINDS.items():
         found = [member for member in others if has_suffix(member, suffixes)]
         if found and len(contents.pictures) < len(found):
@@ -145,9 +156,6 @@ def _opened(folder: Path, check_room: Callable[[int], None]) -> tuple[Found, Sou
         raise DatasetError(
             f"The file's images could not be taken ({error}).", "Import them as class folders."
         ) from error
-    if about["classes"] is None:
-        text = "Labels are numbers without names: classes are called by number."
-        found.warnings.append(Weakness("unnamed_classes", text, len(names)))
     return found, read
 
 

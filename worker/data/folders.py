@@ -228,6 +228,7 @@ def _take_table(found: Found, folder: _Folder, part: Part, tables: Sequence[Tabl
             found.notes += more.notes
             found.warnings += more.warnings
             found.left_out += more.left_out
+            found.used |= more.used
             return True
     return False
 
@@ -238,11 +239,13 @@ def _take_listed_parts(found: Found, contents: Contents, index: PictureIndex) ->
     known = [sample for sample in found.samples if sample.ordinal in parts]
     whole = {Part.TRAIN, Part.TEST} <= {parts[sample.ordinal] for sample in known}
     if known and whole and len(known) >= _MOST * len(found.samples):
+        names = name_list("/".join(path) for path in lists)
+        found.used |= set(lists)
         left = len(found.samples) - len(known)
         found.samples = [sample._replace(part=parts[sample.ordinal]) for sample in known]
-        found.notes.append(f"Parts are those that {name_list(lists)} list.")
+        found.notes.append(f"Parts are those that {names} list.")
         if left:
-            _leave(found, f"in none of {name_list(lists)}", left)
+            _leave(found, f"in none of {names}", left)
     unused = sorted(
         "/".join(path) for path in contents.texts
         if {"train", "test"} <= set(re.findall("[a-z]+", path[-1].lower()))

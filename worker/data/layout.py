@@ -5,7 +5,7 @@ pictures that it finds, or None where the layout is not its own. The first that 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
@@ -50,6 +50,8 @@ class Found:
     """Files that are no pictures of a class, by the reason."""
     order: Sequence[str] | None = None
     """The classes in the order that the source itself gives them; None where it gives none."""
+    used: set[Path] = field(default_factory=set)
+    """Other files that were read: tables, lists, and those that hold many pictures."""
     no_parts: str = ""
     """Why pictures beside those of parts have none, as a sentence, where that is known."""
 
@@ -82,7 +84,7 @@ class Layout:
     left_out: Mapping[str, int]
 
 
-_TEXTS = (".csv", ".tsv", ".txt", ".json")
+_TEXTS = (".csv", ".tsv", ".txt", ".json", ".jsonl")
 _NO_PICTURES = "files that are no pictures"
 _MOST_TEXTS, _LONGEST_TEXT, _ALL_TEXTS = 50, 16 * 2**20, 64 * 2**20
 
@@ -159,7 +161,7 @@ def find_layout(
         labels=tuple(label[s.class_name] for s in samples),
         notes=tuple(found.notes),
         warnings=tuple(found.warnings),
-        left_out=found.left_out + _unpictured(contents),
+        left_out=found.left_out + _unpictured(contents, found.used),
     )
 
 
@@ -182,15 +184,12 @@ def _settle_parts(found: Found) -> None:
     found.samples = kept
 
 
-def in_order(listed: Sequence[str], used: set[str]) -> list[str]:
-    """The names that are used, in the order of a list."""
-    return [name for name in listed if name in used]
-
-
-def _unpictured(contents: Contents) -> Counter[str]:
-    """Files that are no pictures, those of formats that are not read by their names."""
+def _unpictured(contents: Contents, used: Collection[Path] = ()) -> Counter[str]:
+    """Files that are no pictures and were not used, those of formats that are not read by name."""
     counts = Counter[str]()
     for member in contents.others:
+        if member.path in used:
+            continue
         suffix = "." + member.path[-1].lower().rpartition(".")[2]
         unread = suffix in UNREAD_SUFFIXES
         what = f"{suffix[1:].upper()} files, which are not read" if unread else _NO_PICTURES

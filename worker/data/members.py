@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import re
 import stat
 import struct
 import tarfile
@@ -11,14 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 from worker.data import names
 from worker.data.errors import DatasetError
 from worker.data.names import Encoding, printable
 
+Parsed = TypeVar("Parsed")
 MAX_MEMBERS = 250_000
 MAX_TOTAL = 4 * 2**30  # bytes, uncompressed
 MAX_FILE = 32 * 2**20  # bytes of one file
@@ -31,6 +34,9 @@ _OTHER_KINDS = {
     "a pointer of Git LFS, not the file itself",
 }  # fmt: skip
 _BLOCK = 512  # bytes; the unit of tar
+_LONGEST_HEADER = 2**20  # bytes of a member's headers in a tar
+_LONGEST_NUMBER = 1000  # digits in them
+_DIGITS = re.compile(rb"\d+")
 _WINDOWS = (0, 10, 11, 14)  # systems whose file names hold no backslash (APPNOTE 4.4.2.2)
 _UTF8 = 0x800  # flag of a zip's member whose name is UTF-8
 _UNICODE_PATH = 0x7075  # its extra field with the name in Unicode
@@ -292,9 +298,11 @@ def _tar_infos(stream: "_Forward") -> Iterator[tarfile.TarInfo]:
     `tarfile` takes any broken header for the end; a whole archive ends with a block of zeros.
     """
     count = 0
-    with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
-        while (info := archive.next()) is not None:
-            archive.members = []  # it would keep every header
+    # Opening reads the first header.
+    opened = stream.header(partial(tarfile.open, fileobj=stream, mode="r:"))
+    with opened as archive:
+        while (info := stream.header(archive.next)) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # it would keep every header
             count += 1
             _check_limits(count, 0)
             yield info
@@ -308,14 +316,34 @@ class _Forward:
     def __init__(self, raw: io.BufferedIOBase) -> None:
         self._raw = raw
         self._position = 0
+        self._left: int | None = None
         self.last = b""
+
+    def header(self, parse: Callable[[], Parsed]) -> Parsed:
+        """What `parse` reads is a header: short, and without what `tarfile` takes an age for.
+
+        It searches records of pax by a pattern whose time grows with the square of a run of digits
+        (CVE-2024-6232).
+        """
+        self._left = _LONGEST_HEADER
+        parsed = parse()
+        self._left = None
+        return parsed
 
     def tell(self) -> int:
         return self._position
 
     def read(self, size: int) -> bytes:
-        if size > MAX_FILE:
+        if size > (MAX_FILE if self._left is None else self._left):
             raise tarfile.ReadError("a header is too long")
+        data = self._take(size)
+        if self._left is not None:
+            self._left -= len(data)
+            if any(len(run[0]) > _LONGEST_NUMBER for run in _DIGITS.finditer(data)):
+                raise tarfile.ReadError("a header holds a number without an end")
+        return data
+
+    def _take(self, size: int) -> bytes:
         self.last = self._raw.read(size)
         self._position += len(self.last)
         _check_limits(0, self._position)
@@ -325,7 +353,7 @@ class _Forward:
         if position < self._position:
             raise tarfile.ReadError("a header points backwards")
         while self._position < position:
-            if not self.read(min(position - self._position, 2**20)):
+            if not self._take(min(position - self._position, 2**20)):
                 raise EOFError("unexpected end")
 
     def drain(self) -> None:

@@ -1,8 +1,9 @@
-"""Tables that name pictures and say what they show: CSV, TSV, and lists separated by spaces."""
+"""Tables that name pictures and say what they show: CSV, TSV, JSON lines, and lists with spaces."""
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 from bisect import bisect_left
 from collections import Counter
@@ -37,7 +38,9 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 class Table:
     """What one file says of pictures."""
 
+    path: Path
     name: str
+    """The path, as it may be shown."""
     column: str
     """That of the labels, as it is called there."""
     labels: Mapping[int, str]
@@ -64,7 +67,9 @@ class Table:
 
     def found(self, pictures: Sequence[Member]) -> Found:
         """The pictures that it labels."""
-        found = Found(f"a table of labels, {self.name}", [], no_parts=self.no_parts)
+        found = Found(
+            f"a table of labels, {self.name}", [], used={self.path}, no_parts=self.no_parts
+        )
         for picture in pictures:
             label = self.labels.get(picture.ordinal)
             if label is None:
@@ -91,7 +96,8 @@ def tables_of(contents: Contents, index: PictureIndex) -> list[Table]:
         words = "".join(re.findall("[a-z]+", path[-1].rpartition(".")[0].lower()))
         if path[-1].lower().endswith(".json") or words.endswith(_SAMPLE_OF_ANSWERS):
             continue
-        table = _table(path, _rows(text), index)
+        is_records = path[-1].lower().endswith(".jsonl")
+        table = _table(path, _records(text) if is_records else _rows(text), index)
         if table is not None:
             found.append(table)
     return sorted(found, key=lambda table: -len(table.labels))
@@ -118,6 +124,24 @@ def _rows(text: str) -> list[list[str]]:
     except csv.Error:  # a cell longer than any of a table
         return []
     return [row for row in rows if len(row) == cells]
+
+
+def _records(text: str) -> list[list[str]]:
+    """Cells by rows, the names of the columns first, of an object a line: `metadata.jsonl`, as
+    Hugging Face's `datasets` has it. Values that are no text, number or truth are left out.
+    """
+    try:
+        records = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return []
+    if not all(isinstance(record, dict) for record in records):
+        return []
+    plain = [
+        {key: str(value) for key, value in record.items() if isinstance(value, str | int | float)}
+        for record in records
+    ]
+    head = list(dict.fromkeys(key for record in plain for key in record))
+    return [head, *([record.get(key, "").strip() for key in head] for record in plain)]
 
 
 class PictureIndex:
@@ -312,13 +336,13 @@ def _filled(
     if split is not None and strange:
         column = printable(head[split])
         no_parts = f"The column “{column}” of {name} says: {name_list(sorted(strange))}."
-    return Table(name, labels.column, said, parts, frozenset(torn), no_parts)
+    return Table(path, name, labels.column, said, parts, frozenset(torn), no_parts)
 
 
 def listed_parts(
     contents: Contents, index: PictureIndex
-) -> tuple[Mapping[int, Part], tuple[str, ...]]:
-    """Parts of pictures by lists such as train.txt and test.txt, and the names of these."""
+) -> tuple[Mapping[int, Part], tuple[Path, ...]]:
+    """Parts of pictures by lists such as train.txt and test.txt, and where these are."""
     parts: dict[int, Part] = {}
     used = []
     for path, text in contents.texts.items():
@@ -330,5 +354,5 @@ def listed_parts(
         named = [picture for picture in found if picture is not None]
         if len(named) >= 0.5 * len(lines):
             parts |= {picture.ordinal: part for picture in named}
-            used.append("/".join(path))
+            used.append(path)
     return parts, tuple(used)

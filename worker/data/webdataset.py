@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+from worker.data.classes import name_numbers
 from worker.data.errors import DatasetError
-from worker.data.layout import Contents, Found, Sample, in_order
+from worker.data.layout import Contents, Found, Sample
 from worker.data.members import Member
-from worker.data.names import Path, printable
 from worker.data.roles import named_part
-from worker.data.weaknesses import Weakness
 
 _LABELS = ("cls", "json", "txt", "label")
 _LONGEST = 4096  # bytes of a label
@@ -46,7 +45,12 @@ def webdataset(contents: Contents) -> Found | None:
         found.samples.append(Sample(picture.ordinal, "/".join(picture.path), label, part))
     if found.samples and len({s.class_name for s in found.samples}) > len(found.samples) / 2:
         return None  # captions
-    _name_numbers(found, contents)
+    if not found.samples:
+        raise DatasetError(
+            "No sample's label can be read.",
+            "A .cls holds a number or a name; a .json has a field label.",
+        )
+    name_numbers(found, contents.texts)
     return found
 
 
@@ -82,33 +86,3 @@ def _label(data: bytes, member: Member) -> str:
         return ""
     value = next((body[key] for key in _KEYS if key in body), "")
     return str(value) if isinstance(value, (str, int)) else ""
-
-
-def _name_numbers(found: Found, contents: Contents) -> None:
-    """Numbers get the names of a list of classes, where there is one."""
-    numbers = {sample.class_name for sample in found.samples}
-    if not numbers:
-        raise DatasetError(
-            "No sample's label can be read.",
-            "A .cls holds a number or a name; a .json has a field label.",
-        )
-    if not all(number.isdecimal() for number in numbers):
-        return
-    listed = next(_lines_of(contents.texts, "classnames", "class_names", "classes", "labels"), None)
-    most = max(map(int, numbers))
-    if listed is None or most >= len(listed):
-        text = "Labels are numbers, and no list names their classes: they are called by number."
-        found.warnings.append(Weakness("unnamed_classes", text, len(numbers)))
-        return
-    found.samples = [s._replace(class_name=listed[int(s.class_name)]) for s in found.samples]
-    found.order = in_order(listed, {sample.class_name for sample in found.samples})
-    found.notes.append(
-        f"Labels are numbers; their names are those listed: {printable(listed[0])}, …"
-    )
-
-
-def _lines_of(texts: Mapping[Path, str], *stems: str) -> Iterator[list[str]]:
-    """The lines of texts that are called so, without their suffixes."""
-    for path, text in texts.items():
-        if path[-1].rpartition(".")[0].lower() in stems:
-            yield [line.strip() for line in text.splitlines() if line.strip()]

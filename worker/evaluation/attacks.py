@@ -92,12 +92,17 @@ def plan(
 ) -> tuple[Entry, ...]:
     """The rows of a model's table, in the order in which they run.
 
-    The first attack; FGSM as its control, where the norm has it; the further attacks in the order
-    of `Method`; random points last, as another control. A model is no source of transfer to itself.
+    The first attack; FGSM as its control, where it takes steps and the norm has it; the further
+    attacks in the order of `Method`; random points last, as another control. A model is no source
+    of transfer to itself.
     """
     first, control = params.attack.method, Method.FGSM
     rows = [Entry(method=first, passes=0)]
-    if first is not control and params.attack.norm in control.record.norms:
+    if (
+        first.record.iterative
+        and first is not control
+        and params.attack.norm in control.record.norms
+    ):
         rows.append(Entry(method=control, passes=1))
     for method in Method:
         if method in params.further and method not in (first, control, Method.NOISE):
@@ -244,7 +249,7 @@ def _hop_skip_jump(batch: AttackBatch) -> Returned:
 def _feature(batch: AttackBatch) -> Returned:
     steps = batch.params.attack.steps
     found = feature_attack(
-        batch.target_model.model,
+        batch.target_model.white_box,
         batch.x,
         batch.y,
         eps=batch.eps,
@@ -259,7 +264,7 @@ def _feature(batch: AttackBatch) -> Returned:
 def _adaptive(batch: AttackBatch) -> Returned:
     steps = batch.params.attack.steps
     found: FirstBreak = adaptive(
-        batch.target_model.model,
+        batch.target_model.white_box,
         batch.x,
         batch.y,
         eps=batch.eps,
@@ -319,4 +324,5 @@ def steps_of(attack: Attack, method: Method | None = None) -> Steps:
 
 def restarts_of(attack: Attack) -> int:
     """How many starts there are: all are the same where none is random."""
-    return attack.restarts if steps_of(attack).random_start else 1
+    starts = attack.method.record.random_start and attack.random_start
+    return attack.restarts if starts else 1

@@ -13,11 +13,12 @@ from app.contracts.results import EmbeddingView, ModelFigures, Verdict
 from app.contracts.units import from_255
 from worker.data import Split
 from worker.evaluation.arguments import norm_of
+from worker.evaluation.attacks import steps_of
 from worker.evaluation.embedding import VIEW_IMAGES, embedding_view
 from worker.evaluation.figures import facts_of, model_figures
 from worker.evaluation.measurement import Measurement
 from worker.evaluation.outcomes import STANDS
-from worker.evaluation.probing.probes import probe
+from worker.evaluation.probing.probes import probe, probe_answers
 from worker.evaluation.progress import Meter
 from worker.evaluation.target import Chunk
 from worker.evaluation.verdict.judge import judge
@@ -44,16 +45,21 @@ class Samples:
 
 def passes(params: EvaluateParams, images: int) -> float:
     """What `conclude` takes at most for a model, in passes forward and backward."""
-    steps = params.attack.steps
-    view = min(images, VIEW_IMAGES) * 2 * steps if params.embedding else 0
-    return min(images, PROBE_IMAGES) * (_PROBE_PASSES + 9 * steps) + view
+    view = min(images, VIEW_IMAGES) * 2 * params.attack.steps if params.embedding else 0
+    return min(images, PROBE_IMAGES) * _of_probe(params) + view
+
+
+def _of_probe(params: EvaluateParams) -> float:
+    """What the probe takes an image at most, in passes forward and backward."""
+    along_gradients = params.attack.method.record.iterative
+    return _PROBE_PASSES + (9 * params.attack.steps if along_gradients else 0)
 
 
 def conclude(measured: Measurement, samples: Samples, meter: Meter) -> ModelFigures:
     """All figures of a model, with the verdict on them."""
     name, params = measured.target_model.name, measured.params
     steps = params.attack.steps
-    with meter.stage(f"{name}: checks", len(samples.probe.y) * (_PROBE_PASSES + 9 * steps)):
+    with meter.stage(f"{name}: checks", len(samples.probe.y) * _of_probe(params)):
         verdict = _verdict(measured, samples.probe)
     if not params.embedding:
         return model_figures(measured, embedding=None, verdict=verdict)
@@ -66,17 +72,30 @@ def _verdict(measured: Measurement, chunk: Chunk) -> Verdict:
     target_model, params, record = measured.target_model, measured.params, measured.record
     rows = np.searchsorted(np.sort(record.numbers), chunk.numbers)
     standing = torch.from_numpy(record["broken_by"][rows] == STANDS).to(chunk.y.device)
+    if params.attack.method.record.black_box:
+        answers = probe_answers(
+            target_model.call,
+            chunk.x,
+            chunk.y,
+            eps=params.epsilon,
+            norm=norm_of(params.attack),
+            seed=params.seed,
+            standing=standing,
+            blind=_blind(measured),
+            batch_size=params.batch_size,
+        )
+        return judge(facts_of(measured), answers)
     seen = probe(
         target_model.call,
         chunk.x,
         chunk.y,
-        how=measured.how,
+        how=steps_of(params.attack),
         eps=params.epsilon,
         norm=norm_of(params.attack),
         seed=params.seed,
         standing=standing,
         blind=_blind(measured),
-        seeing=target_model.model,
+        seeing=target_model.white_box,
         reference=target_model.teacher,
         teacher=target_model.teacher,
         batch_size=params.batch_size,
@@ -96,7 +115,7 @@ def _embedding(measured: Measurement, samples: Samples) -> EmbeddingView | None:
     eps = params.epsilon if attack.norm is Norm.LINF else _VIEW_EPSILON
     try:
         return embedding_view(
-            measured.target_model.model,
+            measured.target_model.white_box,
             samples.view.x,
             samples.view.y,
             samples.pool,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, CurvePoint
-from worker.evaluation.attacks import restarts_of, steps_of
+from worker.evaluation.attacks import restarts_of
 from worker.evaluation.outcomes import MAIN, WRONG, ChunkState, RunRecord
 from worker.evaluation.runs import run_all
 from worker.evaluation.success import SuccessCheck
@@ -50,17 +50,8 @@ def attack_at(
     rows = state.unbroken_at(eps)
     if len(rows) == 0:
         return start
-    params = batch.params
-    how = steps_of(params.attack)
-    runs = run_all(
-        batch.take(rows, start),
-        success_check,
-        eps,
-        how=how,
-        lengths=(how.steps,),
-        restarts=restarts_of(params.attack),
-    )
-    state.note(rows, runs.success, eps, by=MAIN, own=params.epsilon)
+    runs = run_all(batch.take(rows, start), success_check, eps)
+    state.note(rows, runs.success, eps, by=MAIN, own=batch.params.epsilon)
     state.withstood(rows[~runs.success.broken], eps)
     return start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
 
@@ -72,8 +63,9 @@ def against_epsilon(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoi
 
 
 def against_steps(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoint, ...]:
-    """Under the main attack alone, with all its restarts, after so many steps; none for FGSM."""
-    if params.attack.method.record.one_step:
+    """Under the main attack alone, with all its restarts, after so many steps; none where it takes
+    none, or one."""
+    if not params.attack.method.record.takes_steps:
         return ()
     first_break = record["first_break"]
     return tuple(_point(count, first_break > count) for count in params.step_counts)
@@ -92,7 +84,8 @@ def against_restarts(record: RunRecord, params: EvaluateParams) -> tuple[CurvePo
 
 def against_queries(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoint, ...]:
     """Under the attack that counts them alone, after so many queries; none where it did not run."""
-    if not any(method.record.query_curve for method in params.further):
+    methods = (params.attack.method, *params.further)
+    if not any(method.record.query_curve for method in methods):
         return ()
     needed = record["queries"]
     return tuple(_point(count, needed > count) for count in query_counts(params.queries))

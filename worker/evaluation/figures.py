@@ -98,17 +98,23 @@ def facts_of(measured: Measurement) -> Facts:
     main, fgsm = rows[0].alone, next((r.alone for r in rows if r.method is Method.FGSM), None)
     assert main is not None
     doubled = None
-    if not params.attack.method.record.one_step:
+    halved = None
+    if params.attack.method.record.takes_steps:
         kept = record["first_break"] > 2 * params.attack.steps
         doubled = Accuracy.of(int(kept.sum()), len(record))
+    elif params.attack.method.record.query_curve:
+        kept = record["first_break"] > params.queries // 2
+        halved = Accuracy.of(int(kept.sum()), len(record))
     return Facts(
         classes=len(measured.classes),
+        commonest=float(np.bincount(record["y"]).max() / len(record)),
         epsilon=params.epsilon,
         attack=params.attack,
         clean=measured.clean(),
         robust=measured.robust(),
         main=main,
         doubled=doubled,
+        halved=halved,
         fgsm=fgsm,
         only_fgsm=measured.only_fgsm,
         autoattack=after_autoattack(rows),

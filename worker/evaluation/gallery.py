@@ -25,7 +25,7 @@ from worker.agkd_bml.attention import attention_map
 from worker.evaluation.attention import on_grid
 from worker.evaluation.outcomes import STANDS, WRONG, ChunkState
 from worker.evaluation.target import Chunk, TargetModel
-from worker.models import Classifier
+from worker.models import AnyModel, BlackBox
 from worker.pictures import png
 
 _MAP_SIDE, _DECIMALS, _OF_BUDGETS = 16, 3, 5
@@ -112,7 +112,7 @@ def _worst(found: Sequence[_Candidate], most: int) -> list[_Candidate]:
 
 
 @torch.no_grad()
-def _leads(model: Classifier, x_adv: Tensor, y: Tensor) -> list[float]:
+def _leads(model: AnyModel, x_adv: Tensor, y: Tensor) -> list[float]:
     """p(true class) - max of the others, image by image; -1 where the answer is no number."""
     shares = model(x_adv).softmax(dim=1)
     true = shares.gather(1, y[:, None])[:, 0]
@@ -143,24 +143,32 @@ def _pictured(target: TargetModel, chosen: Sequence[_Candidate]) -> list[Gallery
     ]
 
 
-def _looks(model: Classifier, x: Tensor, x_adv: Tensor) -> list[Looks]:
+def _looks(model: AnyModel, x: Tensor, x_adv: Tensor) -> list[Looks]:
     pairs = zip(_look(model, x), _look(model, x_adv), strict=True)
     return [Looks(clean=clean, adversarial=adversarial) for clean, adversarial in pairs]
 
 
 @torch.no_grad()
-def _look(model: Classifier, x: Tensor) -> list[Look]:
-    outputs = model.outputs(x)
-    probability, prediction = outputs.logits.softmax(dim=1).nan_to_num(0.0).max(dim=1)
-    maps = attention_map(outputs.features).nan_to_num(0.0)  # (N, h, w)
-    height, width = (min(side, _MAP_SIDE) for side in maps.shape[1:])
-    grids = on_grid(maps, torch.Size((height, width))).clamp(0, 1)
+def _look(model: AnyModel, x: Tensor) -> list[Look]:
+    if isinstance(model, BlackBox):
+        logits, grids = model(x), x.new_zeros(len(x), 0, 0)
+    else:
+        outputs = model.outputs(x)
+        logits, grids = outputs.logits, _grids(outputs.features)
+    probability, prediction = logits.softmax(dim=1).nan_to_num(0.0).max(dim=1)
     return [
         Look(prediction=k, probability=p, attention=tuple(map(tuple, rows)))
         for k, p, rows in zip(
             prediction.tolist(), _rounded(probability), _rounded(grids), strict=True
         )
     ]
+
+
+def _grids(features: Tensor) -> Tensor:
+    """Attention maps of a page's size, (N, h, w), of features (N, C, H, W)."""
+    maps = attention_map(features).nan_to_num(0.0)
+    height, width = (min(side, _MAP_SIDE) for side in maps.shape[1:])
+    return on_grid(maps, torch.Size((height, width))).clamp(0, 1)
 
 
 def _rounded(values: Tensor) -> list[Any]:

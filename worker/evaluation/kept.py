@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worker.evaluation.outcomes import ChunkState
 from worker.evaluation.target import Chunk
-from worker.models import Classifier
+from worker.models import AnyModel
 
 
 class Kept:
@@ -20,7 +20,7 @@ class Kept:
     image, else what the first attack made of it.
     """
 
-    def __init__(self, model: Classifier, wanted: Collection[int]) -> None:
+    def __init__(self, model: AnyModel, wanted: Collection[int]) -> None:
         """`wanted`: the numbers of the images to keep, within the dataset's test part."""
         self._model, self._wanted = model, frozenset(wanted)
         self._parts: list[dict[str, NDArray[Any]]] = []

@@ -16,14 +16,14 @@ from app.contracts.params import EvaluateParams, Goal, Method
 from app.contracts.results import Accuracy
 from worker.evaluation import attacks
 from worker.evaluation.arguments import norm_of
-from worker.evaluation.attacks import restarts_of, steps_of
+from worker.evaluation.attacks import restarts_of
 from worker.evaluation.curves import climb_budgets
 from worker.evaluation.gallery import Candidates
 from worker.evaluation.kept import Kept
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, RunRecord
 from worker.evaluation.progress import Meter
-from worker.evaluation.runs import lengths_of, run_all
+from worker.evaluation.runs import length_of, lengths_of, run_all
 from worker.evaluation.success import SuccessCheck
 from worker.evaluation.supplements import Attention, Corruptions
 from worker.evaluation.target import AttackBatch, Chunk, Source, TargetModel
@@ -77,7 +77,7 @@ class Measurement:
         """Before the first chunk. `sources` are what transfer attacks; `keep` the numbers of the
         images whose adversarial examples are kept."""
         self.target_model, self.params, self.classes = target_model, params, tuple(classes)
-        self.how = steps_of(params.attack)
+        self.length = length_of(params)
         self.lengths = lengths_of(params.attack, params.step_counts)
         self.entries = attacks.plan(params, target_model, sources)
         self.tallies = tuple(Tally() for _ in self.entries)
@@ -161,17 +161,17 @@ class Measurement:
             batch.take(rows),
             self.success_check,
             eps,
-            how=self.how,
             lengths=self.lengths,
-            restarts=restarts_of(self.params.attack),
             exact=bool(self.params.step_counts),
         )
         state.first_break[rows], state.restart[rows] = runs.first_break, runs.restart
+        if self.params.attack.method.record.query_curve:
+            state.queries[rows] = runs.first_break
         state.note(rows, runs.success, eps, by=MAIN, own=eps)
         state.left(rows, runs.success)
         state.withstood(rows[~runs.success.broken], eps)
         tally.attacked += len(rows)
-        tally.broken_alone += int((runs.first_break <= self.how.steps).sum())
+        tally.broken_alone += int((runs.first_break <= self.length).sum())
         tally.largest = max(tally.largest, runs.largest)
         tally.seconds += time.perf_counter() - begin
         return batch.start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
@@ -233,12 +233,16 @@ class Measurement:
         attack, goal = self.params.attack, self.params.attack.goal
         aims = len(self.classes) - 1 if goal is Goal.ALL_CLASSES else 1
         runs = restarts_of(attack) * aims
-        costs = {_CLEAN: 1.0, self._first: float(sum(self.lengths) * runs)}
+        one = float(self.length * runs)
+        whole = float(sum(self.lengths) * runs)
+        if not attack.method.record.iterative:
+            one = whole = attacks.CRAFT[attack.method].passes(self.params)
+        costs = {_CLEAN: 1.0, self._first: whole}
         for eps in self._budgets(beyond=False) + self._budgets(beyond=True):
-            costs[self._at(eps)] = self.how.steps * runs
+            costs[self._at(eps)] = one
         costs |= {entry.title: entry.passes for entry in self.entries[1:]}
         if self.params.minimal_epsilon:
-            costs[_MINIMAL] = halvings(self.params) * self.how.steps * runs
+            costs[_MINIMAL] = halvings(self.params) * one
         costs[_ATTENTION], costs[_CORRUPTIONS] = self.attention.passes, self.corruptions.passes
         costs[_GALLERY] = self.candidates.passes + self.kept.passes
         return costs

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from app.contracts.params import EvaluateParams, Norm
 from app.contracts.units import from_255
-from worker.evaluation.attacks import restarts_of, steps_of
 from worker.evaluation.outcomes import MAIN, ChunkState
 from worker.evaluation.runs import run_all
 from worker.evaluation.success import SuccessCheck
@@ -47,7 +46,7 @@ def bisect(batch: AttackBatch, success_check: SuccessCheck, state: ChunkState) -
 
     Each run starts where the one before left the image, be it broken or not.
     """
-    how, params = steps_of(batch.params.attack), batch.params
+    params = batch.params
     coarse, start = resolution(params), batch.start
     rows = _wide(state, coarse)
     while len(rows) > 0:
@@ -56,9 +55,6 @@ def bisect(batch: AttackBatch, success_check: SuccessCheck, state: ChunkState) -
             batch.take(rows, start),
             success_check,
             middle,
-            how=how,
-            lengths=(how.steps,),
-            restarts=restarts_of(params.attack),
         )
         state.note(rows, runs.success, middle, by=MAIN, own=params.epsilon)
         state.withstood(rows[~runs.success.broken], middle[~runs.success.broken])

@@ -27,9 +27,9 @@ class Attention:
     def __init__(self, target_model: TargetModel, params: EvaluateParams) -> None:
         self._meter, self._seen = None, False
         if params.attention:
-            reference = target_model.teacher or target_model.model
+            reference = target_model.teacher or target_model.white_box
             lineage = target_model.teacher_lineage or target_model.lineage
-            self._meter = AttentionMeter(reference, lineage, target_model.model)
+            self._meter = AttentionMeter(reference, lineage, target_model.white_box)
             self._how = steps_of(params.attack)
 
     @property

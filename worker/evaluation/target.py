@@ -13,7 +13,7 @@ from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import Lineage, Mapped
 from worker.attacks import Model, Norm
 from worker.evaluation.arguments import aims, norm_of, unit_noise
-from worker.models import Classifier
+from worker.models import AnyModel, Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class TargetModel:
     """A model under test."""
 
     lineage: Lineage
-    model: Classifier
+    model: AnyModel
     """Judges what was attacked: images in [0, 1] -> logits (N, K); in eval mode, no gradients for
     parameters."""
     call: Model
@@ -41,6 +41,12 @@ class TargetModel:
     @property
     def name(self) -> str:
         return self.lineage.name
+
+    @property
+    def white_box(self) -> Classifier:
+        """The model where its features are wanted, which an evaluation asks of no black box."""
+        assert isinstance(self.model, Classifier)
+        return self.model
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,10 @@ class AttackBatch:
     @property
     def norm(self) -> Norm:
         return norm_of(self.params.attack)
+
+    def within(self, eps: float) -> AttackBatch:
+        """The same with another budget."""
+        return replace(self, params=self.params.model_copy(update={"epsilon": eps}))
 
     def take(self, rows: Tensor, start: Tensor | None = None) -> AttackBatch:
         """The images at `rows`, (M',) int64; with another `start` for all M, where given."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from worker.attacks import Model
 from worker.evaluation.progress import Meter
-from worker.models import Classifier, Frozen, frozen
+from worker.models import AnyModel, Classifier, Frozen, frozen
 
 _FORWARD = 1 / 3
 """What a pass without gradients costs, of one forward and backward."""
@@ -25,13 +25,16 @@ class Watch:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
 
-    def over(self, model: Classifier) -> Classifier:
+    def over(self, model: AnyModel) -> AnyModel:
         """Watch the model; returns it."""
-        model.body.register_forward_pre_hook(self._passing)
+        seen = model.body if isinstance(model, Classifier) else model
+        seen.register_forward_pre_hook(self._passing)
         return model
 
-    def copy_of(self, model: Classifier) -> Model:
+    def copy_of(self, model: AnyModel) -> Model:
         """A model that is watched, as attacks call it: quicker where its batch norms fold away."""
+        if not isinstance(model, Classifier):
+            return model
         copy = frozen(model, dtype=None)
         return replace(copy, passing=self._count) if isinstance(copy, Frozen) else copy
 

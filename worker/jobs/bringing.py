@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import torch
 
+from app.contracts.access import Access
 from app.contracts.params import ImportModelParams
+from app.contracts.results import OnnxInterface
 from app.errors import JobError
 from worker import registry
 from worker.data import Dataset
@@ -31,6 +33,13 @@ class Brought(NamedTuple):
     outputs: outputs.Taken
     doubts: list[str]
     """What may be wrong with it, in words."""
+    access: Access = Access.WHITE_BOX
+    interface: OnnxInterface | None = None
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it has learned."""
+        return sum(p.numel() for p in self.model.parameters())
 
 
 def brought(
@@ -67,6 +76,7 @@ def brought(
 
 
 def _network(params: ImportModelParams, dataset: Dataset, num_classes: int) -> Classifier:
+    assert params.architecture is not None
     return registry.new_model(
         params.architecture,
         num_classes=num_classes,
@@ -95,7 +105,7 @@ def _found(
             context.warn(line)
         raise JobError(
             f"The weights do not fit {params.architecture}. {mismatch}.",
-            hint=_advice(params.architecture, mismatch, file),
+            hint=_advice(params.architecture or "", mismatch, file),
             field="architecture",
         ) from mismatch
     except SeveralNetworks as several:

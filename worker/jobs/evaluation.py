@@ -36,7 +36,7 @@ from worker.evaluation.progress import Meter
 from worker.evaluation.target import Chunk, Source, TargetModel
 from worker.jobs.attacking import Watch
 from worker.jobs.context import JobContext, Outcome
-from worker.models import Classifier
+from worker.models import AnyModel, Classifier
 
 _LONGEST = 2000
 """Characters of a line of the log."""
@@ -136,7 +136,7 @@ class _Shelf:
     def __init__(self, context: JobContext, dataset: Dataset, watch: Watch) -> None:
         self._database, self._files = context.lab.database, context.lab.files
         self._dataset, self._watch = dataset, watch
-        self._loaded: dict[str, Classifier] = {}
+        self._loaded: dict[str, AnyModel] = {}
 
     def row(self, model_id: str) -> ModelRow:
         """Raises JobError where it was deleted or does not fit."""
@@ -155,16 +155,23 @@ class _Shelf:
         fits = places(self._dataset.class_names, teacher.card["classes"]) is not None
         return teacher if fits and teacher.card["image_size"] == self._dataset.image_size else None
 
-    def model(self, row: ModelRow) -> Classifier:
+    def model(self, row: ModelRow) -> AnyModel:
         """Raises JobError where its weights are missing or damaged."""
         if row.id not in self._loaded:
-            model = registry.load_model(self._files, row)
+            model = registry.load(self._files, row)
             order = places(self._dataset.class_names, row.card["classes"])
             assert order is not None
             if order != tuple(range(model.num_classes)):
                 model.choose_outputs(order)
             self._loaded[row.id] = self._watch.over(model)
         return self._loaded[row.id]
+
+    def white_box(self, row: ModelRow) -> Classifier:
+        """Raises JobError where it is none."""
+        model = self.model(row)
+        if not isinstance(model, Classifier):
+            raise registry.is_black_box(row)
+        return model
 
     def mapped(self, row: ModelRow) -> Mapped | None:
         """How the model's outputs are taken where it is not one by one; None where it is."""
@@ -191,8 +198,16 @@ def _measurements(
 ) -> list[Measurement]:
     wanted = params.sources if any(m.record.needs_source for m in params.further) else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
-    sources = [Source(registry.lineage_of_model(row), shelf.call(row)) for row in others]
+    for row in rows:
+        if params.needs - registry.access_of(row).record.gives:
+            raise registry.is_black_box(row)
+    sources = [_source(shelf, row) for row in others]
     return [Measurement(_target_model(shelf, row), params, classes, sources, keep) for row in rows]
+
+
+def _source(shelf: _Shelf, row: ModelRow) -> Source:
+    shelf.white_box(row)
+    return Source(registry.lineage_of_model(row), shelf.call(row))
 
 
 def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
@@ -204,7 +219,7 @@ def _target_model(shelf: _Shelf, row: ModelRow) -> TargetModel:
         recipe=_recipe_of(row),
         mapped=shelf.mapped(row),
         kept=None if row.card.get("origin") == "imported" else row.card.get("kept", "best"),
-        teacher=None if teacher is None else shelf.model(teacher),
+        teacher=None if teacher is None else shelf.white_box(teacher),
         teacher_lineage=None if teacher is None else registry.lineage_of_model(teacher),
         teacher_recipe=None if teacher is None else _recipe_of(teacher),
     )

@@ -26,11 +26,6 @@ _KERAS_WAY = (
 _UNPACK = "Unpack it, and upload the file of weights within."
 _TENSORFLOW = Kind("a TensorFlow model", _KERAS_WAY)
 _KERAS = Kind("a Keras model", _KERAS_WAY)
-_ONNX = Kind(
-    "an ONNX model",
-    "It is a program as well as weights. Convert it to PyTorch (onnx2torch), compare the logits of "
-    "both, and save the state dict under the names of the network it came from.",
-)
 _POINTER = Kind(
     "a Git LFS pointer, not the weights themselves", "Fetch them: `git lfs pull`, then upload."
 )
@@ -51,6 +46,16 @@ _STARTS = (
 )
 
 
+def is_onnx(start: bytes) -> bool:
+    """Whether a file with these first `START_BYTES` is an ONNX model.
+
+    Protocol buffers: ONNX opens with its version, a SavedModel with its schema's, 1.
+    """
+    if start[:1] != b"\x08" or start[2:3] not in (b"\x12", b":", b"B"):
+        return False
+    return start[1:3] != b"\x01\x12" or b"onnx" in start
+
+
 def by_start(start: bytes) -> Kind | None:
     """What a file with these first `START_BYTES` is; None where nobody knows."""
     for magic, kind in _STARTS:
@@ -68,9 +73,8 @@ def by_start(start: bytes) -> Kind | None:
         return Kind("a tar archive", _UNPACK)
     if start[4:8] == b"TFL3":
         return Kind("a TensorFlow Lite model", _KERAS_WAY)
-    # Protocol buffers: ONNX opens with its version, a SavedModel with its schema's, 1.
-    if start[:1] == b"\x08" and start[2:3] in (b"\x12", b":", b"B"):
-        return _TENSORFLOW if start[1:3] == b"\x01\x12" and b"onnx" not in start else _ONNX
+    if start[:3] == b"\x08\x01\x12" and not is_onnx(start):
+        return _TENSORFLOW
     return _TENSORFLOW if b"\n\x0b\n\x05" in start[:8] else None
 
 

@@ -1,7 +1,8 @@
-"""The import of a model: weights from outside become one of the lab's, once shown to fit.
+"""The import of a model: a file from outside becomes one of the lab's, once shown to fit.
 
 Nothing is registered before the network's names and shapes, its numbers, the logits of the stored
-weights and the accuracy on test images have been looked at.
+file and the accuracy on test images have been looked at. What differs between weights and an ONNX
+file stands in `bringing` and in `asking`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from app.store.jobs import LeaseLost
 from app.store.tables import ModelRow, UploadRow
 from worker import registry
 from worker.data import Dataset, TensorSplit, to_float
-from worker.jobs import outputs
-from worker.jobs.bringing import brought
+from worker.jobs import file_kinds, outputs
+from worker.jobs.asking import Asked, asked
+from worker.jobs.bringing import Brought, brought
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.validation import clean_guesses
 from worker.jobs.weights_file import opened
-from worker.models import Classifier, TimmClassifier
+from worker.models import AnyModel, TimmClassifier
 
 CHECKED_IMAGES = 1000
 _SEED = 0
@@ -52,27 +54,18 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
     row, dataset = registry.dataset(lab.database, lab.files, params.dataset)
     upload = _upload(context, params)
     model_id = registry.id_within(context.claim.job_id, "model")
-    stored = lab.files.weights(model_id)
     context.progress(0, 3, "reading the file")
-    scratch = _scratch(stored, context.claim.fence)
-    with opened(
-        lab.files.upload(upload.id),
-        network=params.network or "",
-        scratch=scratch,
-        check=context.check,
-    ) as file:
-        for note in file.notes:
-            context.log(note)
-        network = brought(context, params, dataset, file)
+    images = _test_images(dataset)
+    network = _network(context, params, dataset, images, upload, model_id)
     model = network.model
     context.progress(1, 3, "comparing logits")
-    images = _test_images(dataset)
     expected = _reference(model, images, network.outputs.order)
     model.choose_outputs(network.outputs.order)
-    card = _card(context, params, model, upload, registry.lineage_of_dataset(row), dataset)
+    card = _card(context, params, network, upload, registry.lineage_of_dataset(row), dataset)
+    stored = lab.files.weights(model_id, card.access)
     try:
-        kept = _register(context, card, model, model_id, row.id)
-        again = registry.load_model(lab.files, kept)
+        kept = _register(context, card, network, model_id, row.id)
+        again = registry.load(lab.files, kept)
         parity = _parity(again, images, expected)
         context.progress(2, 3, "measuring the accuracy")
         guesses = clean_guesses(context.check, again, images, _BATCH)
@@ -93,6 +86,38 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         context.warn(doubt)
     context.progress(3, 3, "registered")
     return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
+
+
+def _network(
+    context: JobContext,
+    params: ImportModelParams,
+    dataset: Dataset,
+    images: TensorSplit,
+    upload: UploadRow,
+    model_id: str,
+) -> Brought | Asked:
+    """What the file holds. Raises JobError."""
+    files = context.lab.files
+    path = files.upload(upload.id)
+    with path.open("rb") as stream:
+        is_onnx = file_kinds.is_onnx(stream.read(file_kinds.START_BYTES))
+    if is_onnx:
+        return asked(context, params, dataset, images, path)
+    if params.architecture is None:
+        raise JobError(
+            "Weights need the architecture that they belong to.",
+            hint="Say which network it is. Only an ONNX file holds its own.",
+            field="architecture",
+        )
+    with opened(
+        path,
+        network=params.network or "",
+        scratch=_scratch(files.weights(model_id), context.claim.fence),
+        check=context.check,
+    ) as file:
+        for note in file.notes:
+            context.log(note)
+        return brought(context, params, dataset, file)
 
 
 def _scratch(stored: Path, fence: int) -> Path:
@@ -118,7 +143,7 @@ def _test_images(dataset: Dataset) -> TensorSplit:
     return test.sample(min(CHECKED_IMAGES, len(test)), seed=_SEED).to(registry.device())
 
 
-def _reference(model: Classifier, images: TensorSplit, order: Sequence[int]) -> Tensor:
+def _reference(model: AnyModel, images: TensorSplit, order: Sequence[int]) -> Tensor:
     """Logits of the network as the file's own code has it, in the dataset's order of classes.
 
     For a network of timm that is timm's own class, which normalises nothing.
@@ -145,15 +170,17 @@ def _first(images: TensorSplit) -> Tensor:
 def _card(
     context: JobContext,
     params: ImportModelParams,
-    model: Classifier,
+    network: Brought | Asked,
     upload: UploadRow,
     dataset: Lineage,
     facts: Dataset,
 ) -> ModelCard:
     return ModelCard(
         name=params.name,
-        architecture=params.architecture,
-        parameters=sum(p.numel() for p in model.parameters()),
+        architecture=params.architecture or "ONNX",
+        parameters=network.parameters,
+        access=network.access,
+        onnx=network.interface,
         classes=facts.class_names,
         image_size=facts.image_size,
         dataset=dataset,
@@ -169,19 +196,28 @@ def _card(
 
 
 def _register(
-    context: JobContext, card: ModelCard, model: Classifier, model_id: str, dataset_id: str
+    context: JobContext,
+    card: ModelCard,
+    network: Brought | Asked,
+    model_id: str,
+    dataset_id: str,
 ) -> ModelRow:
+    files, job_id = context.lab.files, context.claim.job_id
+    if isinstance(network, Asked):
+        return registry.register_onnx(
+            files, card, network.data, model_id=model_id, job_id=job_id, dataset_id=dataset_id
+        )
     return registry.register(
-        context.lab.files,
+        files,
         card,
-        model.state_dict(),
+        network.model.state_dict(),
         model_id=model_id,
-        job_id=context.claim.job_id,
+        job_id=job_id,
         dataset_id=dataset_id,
     )
 
 
-def _parity(again: Classifier, images: TensorSplit, expected: Tensor) -> float:
+def _parity(again: AnyModel, images: TensorSplit, expected: Tensor) -> float:
     """The largest difference of logits between the registered model and the file's network."""
     with torch.no_grad():
         difference = float((again(_first(images)) - expected).abs().max())

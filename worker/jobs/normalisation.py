@@ -35,13 +35,15 @@ def settled(params: ImportModelParams, match: Match, file: WeightsFile) -> Norma
 
     Raises JobError with what is missing, differs, or is in other units.
     """
-    found = list(_within(match, file))
+    found = [one for pair, one in _within(match, file) if _stands_before(pair, match.prefix)]
     if params.mean is not None:
         assert params.std is not None
         return _given(tuple(params.mean), tuple(params.std), found)
     if not found:
         if match.halves:
             raise _half(match.halves[0])
+        if match.pairs:
+            raise _elsewhere(match)
         return Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "", known=False)
     one = found[0]
     for other in found[1:]:
@@ -85,13 +87,23 @@ def _given(
     return given
 
 
-def _within(match: Match, file: WeightsFile) -> Iterator[Normalisation]:
+def _within(match: Match, file: WeightsFile) -> Iterator[tuple[Pair, Normalisation]]:
     """Those of the file, checked; the network's own, which stands next to its weights, first."""
     for pair in sorted(match.pairs, key=lambda pair: not pair.mean.startswith(match.prefix)):
         mean, std = (_channels(name, file.numbers(name)) for name in pair)
         if not all(value > 0 for value in std):
             raise JobError(f"The file's {shown(pair.std)} is {_numbers(std)}; it must be above 0.")
-        yield Normalisation(mean, std, _where(pair))
+        yield pair, Normalisation(mean, std, _where(pair))
+
+
+def _stands_before(pair: Pair, prefix: str) -> bool:
+    """Whether it is in the network, or in a module around it, and not in another part of the file.
+
+    `a.normalize.mean` stands before the network at `a.model.`, and not before that at `b.`.
+    """
+    module = pair.mean.rpartition(".")[0]
+    around = {f"{name}." if name else "" for name in (module, module.rpartition(".")[0])}
+    return pair.mean.startswith(prefix) or any(prefix.startswith(name) for name in around)
 
 
 def _channels(name: str, value: Tensor) -> tuple[float, ...]:
@@ -122,6 +134,16 @@ def _half(half: Half) -> JobError:
     return JobError(
         f"The file has half a normalisation: {shown(half.name)}, and no {half.lacks} beside it.",
         hint="Give both, mean and standard deviation, with the import.",
+        field="mean",
+    )
+
+
+def _elsewhere(match: Match) -> JobError:
+    return JobError(
+        f"The file's normalisation, {_where(match.pairs[0])}, is in another part of the file than "
+        f"the network, which is at “{shown(match.prefix.removesuffix('.'))}”.",
+        hint="Give mean and standard deviation with the import: those, or 0 and 1 where the "
+        "network takes images as they are.",
         field="mean",
     )
 

@@ -14,6 +14,8 @@ from worker.models import Classifier
 
 OPSET = 20
 INPUT, OUTPUT = "images", "logits"
+_METADATA = {"Image.NominalPixelRange": "Normalized_0_1", "Image.BitmapPixelFormat": "Rgb8"}
+"""In the words of ONNX's own specification: what the images are."""
 _BATCH = 4
 _TOLERANCE = 1e-4
 """Of the largest logit; one network computed in two orders differs by rounding."""
@@ -44,6 +46,7 @@ def write(model: Classifier, side: int, path: Path) -> None:
         verbose=False,
     )
     assert program is not None
+    program.model.metadata_props.update(_METADATA)
     program.save(path, external_data=False)
 
 

@@ -19,7 +19,7 @@ from worker.attacks.norms import uniform_in_ball
 from worker.data import TensorSplit
 from worker.jobs.context import JobContext
 from worker.jobs.training_state import Best, TrainingState, seeds
-from worker.models import Classifier
+from worker.models import AnyModel, Classifier
 
 _ATTACKS = {
     "robust": Steps(PGD, steps=VALIDATION_STEPS, relative_step=1 / 4, random_start=True),
@@ -109,7 +109,7 @@ def clean_correct(
 
 
 def clean_guesses(
-    check: Callable[[], None], model: Classifier, split: TensorSplit, size: int
+    check: Callable[[], None], model: AnyModel, split: TensorSplit, size: int
 ) -> Tensor:
     """What a model in eval mode says of each image of the split, (N,), `size` at a time."""
     guesses = []

@@ -67,6 +67,8 @@ class WeightsFile:
                         f"{shown(theirs)} is of type {kind_of(value)}: no plain weight is.",
                         hint="Save the network in float32, not quantised.",
                     )
+                if value.numel() == like[ours].numel():
+                    value = value.reshape(like[ours].shape)
                 found[ours] = value.float() if value.is_floating_point() else value
         return found
 

@@ -7,6 +7,7 @@ for under which the file has all of the network's names, whatever it is.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,10 @@ _LEFT_OUT = re.compile(
 )
 """Counters of trainings and of averages, and the state of an optimiser."""
 _NAMED, _IN_SHORT = 20, 3
+
+_FLATTENED = "pre_logits."
+"""Where timm has a convolution as large as its map, torchvision a linear layer of the flat map: the
+same numbers in the same order."""
 
 Shape = tuple[int, ...]
 
@@ -241,6 +246,8 @@ def _fits(ours: str, theirs: Shape, expected: Shape) -> bool:
     """Whether a weight has the network's shape; the head may have another number of outputs."""
     if ours in ("head.weight", "head.bias"):
         return len(theirs) == len(expected) and theirs[1:] == expected[1:] and theirs[0] > 0
+    if _FLATTENED in ours and len(theirs) == 2:  # a linear layer that sees the whole map
+        return theirs == (expected[0], math.prod(expected[1:]))
     return theirs == expected
 
 

@@ -14,11 +14,17 @@ from worker.models.build import build
 from worker.models.matching import Named, Shape, match
 from worker.models.resnet import DEPTHS as RESNETS
 from worker.models.timm_models import size_of, timm_network
+from worker.models.torchvision_names import torchvision_names
 from worker.models.vgg import DEPTHS as VGGS
 
 _RESNETS = tuple(f"resnet-{depth}" for depth in RESNETS)
 _VGGS = tuple(f"vgg-{depth}" for depth in VGGS)
 _SIZES = ("tiny", "small", "base")
+_EFFICIENTNETS = tuple(f"timm:efficientnet_b{size}" for size in range(5))
+_VITS = (
+    *(f"timm:vit_{size}_patch16_224" for size in (*_SIZES, "large")),
+    *(f"timm:vit_{size}_patch32_224" for size in ("small", "base", "large")),
+)
 _COMMON: Mapping[str, Sequence[str]] = {
     r"layer1\.0\.": (
         "preactresnet-18",
@@ -32,17 +38,16 @@ _COMMON: Mapping[str, Sequence[str]] = {
         *_VGGS,
         *(f"timm:vgg{depth}{norm}" for depth in VGGS for norm in ("", "_bn")),
     ),
+    r"features\.1\.0\.block\.": _EFFICIENTNETS,
     r"blocks\.0\.0\.": (
-        *(f"timm:efficientnet_b{size}" for size in range(4)),
+        *_EFFICIENTNETS,
         *("timm:mobilenetv2_100", "timm:mobilenetv3_small_100", "timm:mobilenetv3_large_100"),
     ),
     r"s1\.b1\.": tuple(f"timm:regnety_{size}" for size in ("004", "008", "016", "032")),
     r"stages\.0\.blocks\.": tuple(f"timm:convnext_{size}" for size in _SIZES),
     r"layers\.0\.blocks\.": tuple(f"timm:swin_{size}_patch4_window7_224" for size in _SIZES),
-    r"blocks\.0\.attn\.": (
-        *(f"timm:vit_{size}_patch16_224" for size in (*_SIZES, "large")),
-        *(f"timm:vit_{kind}_224" for kind in ("small_patch32", "base_patch32", "base_patch8")),
-    ),
+    r"blocks\.0\.attn\.": (*_VITS, "timm:vit_base_patch8_224"),
+    r"encoder_layer_0\.": _VITS,
 }
 """Those that most weights are of, by what their names have in common."""
 _WIDE = re.compile(r"(.*\.)?(block1\.layer|layer\.0\.block)\.(\d+)\.conv_?1\.weight")
@@ -64,7 +69,9 @@ def fitting(shapes: Mapping[str, Shape], within: str = "") -> Fitting | None:
         shapes: of every tensor in the file, by its name.
         within: how the names of the network begin that is meant, without the last dot.
     """
-    for architecture in _candidates(shapes):
+    start = f"{within}." if within else ""
+    meant = {name: shape for name, shape in shapes.items() if name.startswith(start)}
+    for architecture in _candidates(meant):
         # A network on the meta device has names and shapes, and takes no memory and no time.
         with suppress(ValueError), torch.device("meta"):
             outline = _outline(architecture)
@@ -98,7 +105,11 @@ class _OfTimm:
         return {ours: self._state[theirs] for ours, theirs in self._names.items()}
 
     def namings(self) -> Sequence[Mapping[str, str]]:
-        return (self._names,)
+        further = torchvision_names(self._names.values())
+        return (
+            self._names,
+            *({ours: of[name] for ours, name in self._names.items()} for of in further),
+        )
 
 
 def _candidates(shapes: Mapping[str, Shape]) -> Iterator[str]:

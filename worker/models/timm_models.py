@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from worker.models.attending import ClassTokenBody, attends
 from worker.models.base import Classifier, Outputs
+from worker.models.torchvision_names import torchvision_names
 
 _NAME = re.compile(r"[a-z0-9_]{1,60}(\.[a-z0-9_]{1,60})?")
 _PROBE_SIDE = 64
@@ -67,6 +68,14 @@ class TimmClassifier(Classifier):
         body = {name: name.removeprefix(start) for name in self.state_dict() if start in name}
         path = self._native.path
         return body | {f"head.{part}": f"{path}.{part}" for part in ("weight", "bias")}
+
+    def further_names(self) -> tuple[dict[str, str], ...]:
+        """Those of torchvision, where it has the same network under other names."""
+        own = self.published_names()
+        return tuple(
+            {ours: theirs[name] for ours, name in own.items()}
+            for theirs in torchvision_names(own.values())
+        )
 
     def native(self) -> nn.Module:
         """timm's own network with these weights, in eval mode; it takes normalised images."""

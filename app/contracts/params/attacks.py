@@ -1,4 +1,4 @@
-"""The parameters of the iterative attack that draws an evaluation's curves."""
+"""The parameters of the first attack, which draws an evaluation's curves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from app.contracts.attacks import ITERATIVE, Goal, Method, Norm
+from app.contracts.attacks import FIRST, Goal, Method, Norm
 from app.contracts.complaints import invalid
 from app.contracts.params.base import Finite, Params, parameter
 from app.contracts.units import format_255, from_255
@@ -28,7 +28,11 @@ class Attack(Params):
     """How images are attacked, step by step; the budget is given by the job."""
 
     method: Method = parameter(
-        Method.PGD, title="Attack", help="An attack of steps inside the budget.", only=ITERATIVE
+        Method.PGD,
+        title="Attack",
+        only=FIRST,
+        help="An attack of steps inside the budget; or `square`, which asks for scores alone: the "
+        "one for black boxes.",
     )
     norm: Norm = parameter(
         Norm.LINF, title="Norm", help="How the size of a perturbation is measured.",
@@ -64,7 +68,7 @@ class Attack(Params):
         """Steps beyond its own to which an evaluation carries it on, rising: to the counts of its
         curve, and to twice its own, where accuracy should have settled. None for one step.
         """
-        if self.method.record.one_step:
+        if not self.method.record.takes_steps:
             return ()
         further = (count for count in step_counts if count > self.steps)
         return tuple(sorted({2 * self.steps, *further}))
@@ -73,8 +77,8 @@ class Attack(Params):
     def crosses(self) -> bool:
         """Whether its steps, one after the other, reach the far side of the ball from their start.
 
-        From a random start that is two radii away at most, from the image one. Attacks that choose
-        their own step size do, and one step of FGSM is a radius.
+        From a random start that is two radii away at most, from the image one. Attacks without a
+        step size to choose do: one step of FGSM is a radius.
         """
         record = self.method.record
         if record.one_step or record.own_step_size:
@@ -85,8 +89,8 @@ class Attack(Params):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         record = self.method.record
-        if not record.iterative:
-            known = ", ".join(ITERATIVE)
+        if not record.can_be_first:
+            known = ", ".join(FIRST)
             raise invalid("method", f"one of {known}; others go among further attacks")
         if self.norm not in record.norms:
             raise invalid("norm", f"{self.method} is not defined in {self.norm}")

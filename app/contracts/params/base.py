@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -52,6 +52,16 @@ class DefaultBy:
         return self.values[data.get(self.field, next(iter(self.values)))]
 
 
+@dataclass(frozen=True)
+class DefaultOf:
+    """A default that follows from the parameters before this one."""
+
+    usual: JsonValue
+    """By the defaults of those."""
+    within: Callable[[Mapping[str, Any]], JsonValue]
+    """By their values; one that is wrong is missing."""
+
+
 def parameter(
     default: Any = ...,
     *,
@@ -65,15 +75,18 @@ def parameter(
     """A pydantic `Field` with what a form needs to show it.
 
     `only`: the members of an enum that may be chosen here, where not all of them may. A `DefaultBy`
-    is what the field's `before` validator then meets, and has to replace.
+    or `DefaultOf` is what the field's `before` validator then meets, and has to replace.
     """
     source = {"default_factory": default} if callable(default) else {"default": default}
     extra: dict[str, JsonValue] = {"unit": unit, "group": group, "only": [str(m) for m in only]}
     # Two facts that pydantic leaves out: a made default, and the bounds of a value of two forms.
     if callable(default):
         extra["default"] = to_jsonable_python(default())
-    if isinstance(default, DefaultBy):
+    if isinstance(default, DefaultBy | DefaultOf):
         source = {"default_factory": lambda: default, "validate_default": True}
+    if isinstance(default, DefaultOf):
+        extra["default"] = default.usual
+    if isinstance(default, DefaultBy):
         extra["default"] = default.within({})
         extra["x-default-by"] = {"field": default.field, "values": dict(default.values)}
     extra |= {_LIMITS[name]: limit for name, limit in bounds.items() if name in _LIMITS}

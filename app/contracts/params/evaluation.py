@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
+from app.contracts.access import Need
 from app.contracts.attacks import Goal, Method
 from app.contracts.complaints import invalid
 from app.contracts.params.attacks import LIMITS, Attack, within_norm
-from app.contracts.params.base import Finite, Id, Params, Seed, parameter
+from app.contracts.params.base import DefaultOf, Finite, Id, Params, Seed, parameter
 from app.contracts.units import Intensity, from_255
+
+ALONG_GRADIENTS = ("minimal_epsilon", "attention", "embedding")
+"""Switches of an evaluation that need a first attack of gradient steps."""
+
+
+def _follows_gradients(given: Mapping[str, Any]) -> bool:
+    attack = given.get("attack")
+    return attack is None or not attack.method.record.black_box
 
 
 class EvaluateParams(Params):
@@ -40,7 +50,7 @@ class EvaluateParams(Params):
     )  # fmt: skip
     queries: int = parameter(
         1000, title="Queries", ge=10, le=100_000, group="Further attacks", unit="an image",
-        help="Of `square` and `hop_skip_jump`. AutoAttack always takes 5,000.",
+        help="Of `square` and `hop_skip_jump`, at each budget. AutoAttack always takes 5,000.",
     )  # fmt: skip
     sources: tuple[Id, ...] = parameter(
         (), title="Transfer from", max_length=8, group="Further attacks",
@@ -56,7 +66,7 @@ class EvaluateParams(Params):
         help="The points of the curve of accuracy against steps.",
     )  # fmt: skip
     minimal_epsilon: bool = parameter(
-        True, title="Minimal ε", group="Curves",
+        DefaultOf(True, _follows_gradients), title="Minimal ε", group="Curves",
         help="Bisect for each image the smallest budget at which the attack breaks it.",
     )  # fmt: skip
     corruptions: bool = parameter(
@@ -65,7 +75,7 @@ class EvaluateParams(Params):
         "(Hendrycks and Dietterich, ICLR 2019), five severities of each.",
     )  # fmt: skip
     attention: bool = parameter(
-        True, title="Attention under attack", group="More pictures",
+        DefaultOf(True, _follows_gradients), title="Attention under attack", group="More pictures",
         help="How far each model's attention moves away from the teacher's on clean images.",
     )  # fmt: skip
     embedding: bool = parameter(
@@ -94,6 +104,39 @@ class EvaluateParams(Params):
         """What kept images of so many pixels take: 4 bytes a value adversarial, 1 clean."""
         images = min(self.keep_adversarial, self.images)
         return len(self.models) * images * 3 * side**2 * 5
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What every model under test has to give."""
+        looks = {Need.FEATURES} if self.attention or self.embedding else set()
+        return frozenset({self.attack.method.record.needs, *looks}).union(
+            method.record.needs for method in self.further
+        )
+
+    @field_validator("minimal_epsilon", "attention", mode="before")
+    @classmethod
+    def _as_the_first_attack_allows(cls, value: Any, info: ValidationInfo) -> Any:
+        return value.within(info.data) if isinstance(value, DefaultOf) else value
+
+    @model_validator(mode="after")
+    def _answers_suffice(self) -> Self:
+        """After a first attack that only asks, nothing needs more than answers."""
+        first = self.attack.method.record
+        if not first.black_box:
+            return self
+        for method in self.further:
+            if not method.record.black_box:
+                raise invalid(
+                    "further",
+                    f"{method} needs more than answers; after {self.attack.method} as the first "
+                    "attack everything is black-box",
+                )
+        for name in ALONG_GRADIENTS:
+            if getattr(self, name):
+                raise invalid(
+                    name, f"needs an attack along gradients, and {self.attack.method} is none"
+                )
+        return self
 
     @model_validator(mode="after")
     def _curves_are_sound(self) -> Self:

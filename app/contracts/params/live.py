@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from app.contracts.attacks import Norm
+from app.contracts.attacks import ITERATIVE, Norm
 from app.contracts.complaints import invalid
 from app.contracts.params.attacks import LIMITS, MAX_OF, Attack, within_norm
 from app.contracts.params.base import Id, Params, Seed, parameter
@@ -53,5 +53,7 @@ class ExplainParams(Params):
     def _parts_fit(self) -> Self:
         if len(set(self.models)) < len(self.models):
             raise invalid("models", "each one once")
+        if not self.attack.method.record.iterative:
+            raise invalid("method", f"one of {', '.join(ITERATIVE)}")
         within_norm(self.attack.norm, "max_epsilon", self.max_epsilon)
         return self

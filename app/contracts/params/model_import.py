@@ -1,4 +1,4 @@
-"""The parameters of an import of weights."""
+"""The parameters of an import of a model: weights, or an ONNX file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from app.contracts.complaints import invalid
+from app.contracts.onnx import Layout, PixelRange
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.base import (
     Finite,
@@ -33,10 +34,15 @@ class ImportModelParams(Params):
 
     name: Name = parameter(title="Name", help="What the model is called in lists and charts.")
     upload: Id = parameter(
-        title="Weights",
-        help="The uploaded file: `.safetensors`, or a `.pt` or `.pth` that holds a state dict.",
+        title="File",
+        help="The uploaded file: `.safetensors`, a `.pt` or `.pth` that holds a state dict, or "
+        "`.onnx`, whose network becomes a black box.",
     )
-    architecture: Architecture = parameter(title="Architecture", help=ARCHITECTURE_HELP)
+    architecture: Architecture | None = parameter(
+        None,
+        title="Architecture",
+        help=f"{ARCHITECTURE_HELP} Empty for an ONNX file, which holds its own network.",
+    )
     dataset: Id = parameter(
         title="Dataset",
         help="Its classes and its image size are the model's; its test images show whether the "
@@ -61,7 +67,8 @@ class ImportModelParams(Params):
         None,
         title="Network in the file",
         help="Where a file holds several: the key that it lies under, such as `state_dict_ema`, or "
-        "how the names of its weights begin. Without it, the only one.",
+        "how the names of its weights begin; of an ONNX file the name of an output. Without it, "
+        "the only one.",
     )
     mean: Channels | None = parameter(
         None,
@@ -77,6 +84,20 @@ class ImportModelParams(Params):
         help="What the weights expect an image to be divided by, after that. Without it: what the "
         "file says, or else 1.",
         group="Normalisation",
+    )
+    pixels: PixelRange | None = parameter(
+        None,
+        title="Pixel range",
+        help="Of an ONNX file: what its network takes, before mean and standard deviation. "
+        "Without it, what the file says; where that is nothing, the lab asks.",
+        group="ONNX",
+    )
+    layout: Layout | None = parameter(
+        None,
+        title="Layout",
+        help="Of an ONNX file: the order of an image's axes. Without it, as the shape of its input "
+        "shows; where that shows nothing, the lab asks.",
+        group="ONNX",
     )
     expected: Finite | None = parameter(
         None,

@@ -67,6 +67,7 @@ from app.contracts.results.live import (
 from app.contracts.results.models import (
     ImportModelResult,
     ModelCard,
+    OnnxInterface,
     TestAccuracy,
     TrainResult,
 )
@@ -140,6 +141,7 @@ __all__ = [
     "ModelFigures",
     "ModelSummary",
     "OnnxFile",
+    "OnnxInterface",
     "Outcomes",
     "Pace",
     "PairedTest",

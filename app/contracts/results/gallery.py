@@ -20,7 +20,7 @@ class Look(Result):
     probability: float
     """That it gives this class, in [0, 1]."""
     attention: Grid
-    """The paper's class-irrelevant channel sum; at most 16 x 16."""
+    """The paper's class-irrelevant channel sum; at most 16 x 16. Empty of a black box."""
 
 
 class Looks(Result):

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
+from app.contracts.access import Access, Need
 from app.contracts.attacks import Goal, Method, Norm
+from app.contracts.onnx import Layout, PixelRange
 from app.contracts.params import Precision, Recipe, TrainParams
 from app.contracts.results.base import Accuracy, Environment, Lineage, Result
 
@@ -45,12 +47,40 @@ def _as_far_as_read(value: Any, read: ValidatorFunctionWrapHandler) -> TrainPara
     return params
 
 
+class OnnxInterface(Result):
+    """How the network in an ONNX file is asked, and what is made of its answers."""
+
+    input: str
+    output: str
+    """Their names in the file."""
+    kind: str
+    """Of the input's numbers, as NumPy calls it: `float32`."""
+    layout: Layout
+    pixels: PixelRange
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    """In units of [0, 1]; 0 and 1 where images are given as they are."""
+    batch: int | None
+    """How many images it takes at once; None: any number."""
+    scores: Literal["logits", "probabilities"]
+    """What it answers with. Of probabilities the logarithm is taken."""
+    outputs: tuple[int, ...]
+    """The number of the output that stands for each class; of a single output, 1 is its own and 0
+    what is opposite to it."""
+    opset: int
+    """The version of ONNX's operators."""
+
+
 class ModelCard(Result):
     """Everything needed to judge a model, and to train it again."""
 
     name: str
     architecture: str
+    """Of a network in an ONNX file: `ONNX`."""
     parameters: int
+    access: Access = Access.WHITE_BOX
+    onnx: OnnxInterface | None = None
+    """None but for an ONNX file."""
     classes: tuple[str, ...]
     image_size: int
     dataset: Lineage
@@ -75,6 +105,10 @@ class ModelCard(Result):
     precision: Precision = Precision.FLOAT32
     """What the steps were computed in; never `auto`."""
     environment: Environment
+
+    def gives(self, *needs: Need) -> bool:
+        """Whether whoever has the model can have all of these of it."""
+        return self.access.record.gives.issuperset(needs)
 
     @property
     def recipe(self) -> Recipe | None:

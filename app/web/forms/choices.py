@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.contracts.access import Access, Need
 from app.contracts.jobs import JobKind
 from app.contracts.views import DatasetView, JobView, ModelView
 from app.services import datasets, jobs, models
@@ -64,8 +65,11 @@ class KnownModels:
         return Offer(tuple(map(_of_model, self.views)), self.more, self.search)
 
 
-def known_models(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> KnownModels:
-    """The models `chosen`, and the newest or those that `search` finds."""
+def known_models(
+    lab: Lab, chosen: Sequence[str] = (), search: str = "", *, giving: Sequence[Need] = ()
+) -> KnownModels:
+    """The models `chosen`, and the newest or those that `search` finds; those that give all of
+    `giving`."""
     if search:
         shown, more = models.search(lab, search, limit=MODELS_SHOWN), True
     else:
@@ -73,7 +77,8 @@ def known_models(lab: Lab, chosen: Sequence[str] = (), search: str = "") -> Know
         shown, more = page.items, page.pages > 1
     absent = sorted(set(chosen) - {view.id for view in shown})
     older = models.by_id(lab, absent) if absent else {}
-    return KnownModels((*older.values(), *shown), more, search)
+    views = (*older.values(), *shown)
+    return KnownModels(tuple(v for v in views if v.card.gives(*giving)), more, search)
 
 
 def _of_model(view: ModelView) -> Choice:
@@ -81,6 +86,8 @@ def _of_model(view: ModelView) -> Choice:
 
 
 def _group(view: ModelView) -> str:
+    if view.card.access is Access.BLACK_BOX:
+        return "Black boxes"
     recipe = view.card.recipe
     if recipe is None:
         return "Imported models"
@@ -89,6 +96,8 @@ def _group(view: ModelView) -> str:
 
 def _in_short(view: ModelView) -> str:
     card = view.card
+    if not card.gives(Need.GRADIENTS):
+        return f"{card.access.record.title}, {card.architecture}, {card.dataset.name}"
     how = (
         card.architecture
         if card.params is None

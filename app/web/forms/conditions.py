@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.contracts.attacks import ITERATIVE
 from app.contracts.params import (
@@ -20,20 +20,25 @@ from app.contracts.params import (
     Schedule,
     TrainParams,
 )
+from app.contracts.params.evaluation import ALONG_GRADIENTS
 from app.contracts.recipes import READ_BY_SOME
 
 
 @dataclass(frozen=True)
 class When:
-    """One of `values` must be chosen in `field`, or what `otherwise` says."""
+    """One of `values` must be chosen in `field`, or what `otherwise` says; and what `also` says."""
 
     field: str
     values: tuple[str, ...]
     otherwise: When | None = None
+    also: When | None = None
+    none: bool = False
+    """None of `values` may be chosen."""
 
     def met(self, entries: Mapping[str, Sequence[str]]) -> bool:
-        chosen = any(entry in self.values for entry in entries.get(self.field, ()))
-        return chosen or (self.otherwise is not None and self.otherwise.met(entries))
+        chosen = any(entry in self.values for entry in entries.get(self.field, ())) != self.none
+        met = chosen or (self.otherwise is not None and self.otherwise.met(entries))
+        return met and (self.also is None or self.also.met(entries))
 
 
 def _attacks(parameter: str) -> When:
@@ -67,6 +72,8 @@ _TRAINING = {
 }
 
 
+_IN_STEPS = When("attack.method", ITERATIVE)
+_BY_QUERIES = tuple(method for method in Method if method.record.sized_by == "queries")
 _IN_GRID = When("design", (Design.GRID,))
 
 
@@ -95,9 +102,10 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
     EvaluateParams: {
         **_ATTACK,
         "further": When("attack.goal", (Goal.UNTARGETED,)),
-        "queries": When("further", tuple(m for m in Method if m.record.sized_by == "queries")),
+        "queries": When("further", _BY_QUERIES, When("attack.method", _BY_QUERIES)),
         "sources": When("further", tuple(m for m in Method if m.record.needs_source)),
         "step_counts": _attacks("steps"),
+        **dict.fromkeys(ALONG_GRADIENTS, _IN_STEPS),
     },
     ExplainParams: _ATTACK,
     AblationParams: {
@@ -122,13 +130,19 @@ def _in_norm(method: Method) -> When:
     return When("attack.norm", tuple(sorted(method.record.norms)))
 
 
+def _further(method: Method) -> When:
+    """After a first attack that only asks, others that do."""
+    first = _IN_STEPS if not method.record.black_box else None
+    return replace(_in_norm(method), also=first)
+
+
 _TARGETED = When("attack.method", tuple(sorted(m for m in Method if m.record.targetable)))
 _CHOICES: dict[str, Mapping[str, When]] = {
     "attack.method": {method: _in_norm(method) for method in Method},
     "attack.goal": {goal: _TARGETED for goal in Goal if goal is not Goal.UNTARGETED},
 }
 CHOICE_WHEN: Mapping[type[Params], Mapping[str, Mapping[str, When]]] = {
-    EvaluateParams: {**_CHOICES, "further": {method: _in_norm(method) for method in Method}},
+    EvaluateParams: {**_CHOICES, "further": {method: _further(method) for method in Method}},
     ExplainParams: _CHOICES,
 }
 """The same of single choices, by field and by choice."""

@@ -80,6 +80,15 @@ EVALUATION_PRESETS = (
             more=True,
         ),
     ),
+    Preset(
+        "Black box",
+        "Square, 1,000 queries a budget, then HopSkipJump, on 500 images: nothing but answers, for "
+        "models that give no more. An upper bound; its verdict is amber at best.",
+        _entries(
+            "500", "20", "1", (Method.HOP_SKIP_JUMP,), more=False, epsilons="0, 2, 4, 8",
+            step_counts="", **{"attack.method": Method.SQUARE},
+        ),
+    ),
 )  # fmt: skip
 
 

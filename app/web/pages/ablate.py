@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.access.routes import ByMethod
+from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.params import NO_ID, AblationParams, Design, Recipe
 from app.contracts.recipes import TEACHERS
@@ -136,7 +137,9 @@ def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -
     held = offered_datasets(lab, *typed.asked(entries, "training.dataset"))
     offers = {
         "training.dataset": held,
-        "training.teacher": known_models(lab, *typed.asked(entries, "training.teacher")).offer,
+        "training.teacher": known_models(
+            lab, *typed.asked(entries, "training.teacher"), giving=(Need.FEATURES,)
+        ).offer,
         "grid": Offer(grid_choices()),
     }
     form = form_of(AblationParams, entries=entries, offers=offers, errors=errors, without=REPLACED)
@@ -156,9 +159,8 @@ def _likely(lab: Lab) -> dict[str, tuple[str, ...]]:
     found = {"recipes": tuple(str(recipe) for recipe in _OF_THE_PAPER)}
     best_first = models.teachers(lab, limit=_TEACHERS)
     for teacher in best_first:
-        dataset = datasets.fitting(lab, teacher.card)
-        report = None if dataset is None else dataset.report
-        if dataset and report and report.train_images and report.classes == teacher.card.classes:
+        dataset = datasets.to_train(lab, teacher.card)
+        if dataset is not None:
             return found | {
                 "training.teacher": (teacher.id,),
                 "training.architecture": (teacher.card.architecture,),

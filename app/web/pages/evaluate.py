@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,6 +11,8 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
 from app.access.routes import ByMethod
+from app.contracts.access import Need
+from app.contracts.attacks import ITERATIVE, Method
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
@@ -24,6 +26,7 @@ from app.services.remedies import remedy
 from app.web.forms import entries as typed
 from app.web.forms import presets
 from app.web.forms.choices import known_models, offered_datasets
+from app.web.forms.conditions import When
 from app.web.forms.form import FieldView, FormView, GroupView, form_of
 from app.web.forms.presets import PresetLink
 from app.web.pages.as_code import code_of_form
@@ -63,6 +66,8 @@ class EvaluateContext(Context):
     """Whether there is anything to evaluate on."""
     unmatched: ModelCard | None
     """Of a chosen model that no dataset of the lab fits."""
+    black_boxes: tuple[str, ...]
+    """The ids of the offered models that only answer."""
     presets: tuple[PresetLink, ...]
     """Ways to fill the form."""
     again: JobView | None
@@ -84,10 +89,14 @@ _CALLED = "called"
 def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
     entries, job = prefilled(lab, request, JobKind.EVALUATE, EvaluateParams, again)
     if "dataset" not in entries:
-        chosen = models.by_id(lab, entries.get("models", ())[:1])
-        for view in chosen.values():
+        first = models.by_id(lab, entries.get("models", ())[:1])
+        for view in first.values():
             dataset = datasets.fitting(lab, view.card)
             entries["dataset"] = () if dataset is None else (dataset.id,)
+    if "attack.method" not in entries and _black_boxes(
+        models.by_id(lab, entries.get("models", ()))
+    ):
+        entries["attack.method"] = (Method.SQUARE,)
     return render(request, _evaluate_page(lab, entries, job, {}))
 
 
@@ -145,7 +154,9 @@ def _evaluate_page(
     offers = {
         "dataset": held,
         "models": known.offer,
-        "sources": known_models(lab, *typed.asked(entries, "sources")).offer,
+        "sources": known_models(
+            lab, *typed.asked(entries, "sources"), giving=(Need.GRADIENTS,)
+        ).offer,
     }
     messages = {name: said for name, said in errors.items() if name != _CALLED}
     called_error = errors.get(_CALLED, "")
@@ -157,6 +168,8 @@ def _evaluate_page(
         earlier={} if again is None else typed.entries_of(EvaluateParams, again.params),
         wrong_beside=bool(called_error),
     )
+    black_boxes = _black_boxes({view.id: view for view in known.views})
+    form = _fitting(form, black_boxes)
     more = _without(form.groups, {*_MODELS, *_STRENGTH})
     return EvaluateContext(
         form=form,
@@ -167,6 +180,7 @@ def _evaluate_page(
         has_model=bool(known.views),
         has_dataset=bool(held.choices),
         unmatched=_unmatched(lab, entries, known.views),
+        black_boxes=black_boxes,
         presets=presets.links("/evaluate", presets.EVALUATION_PRESETS, kept(entries, _MODELS)),
         again=again,
         called=called or (again.name if again is not None else ""),
@@ -186,6 +200,28 @@ def _without(groups: Sequence[GroupView], names: Collection[str]) -> tuple[Group
         for each in groups
     )
     return tuple(group for group in left if group.fields)
+
+
+def _black_boxes(views: Mapping[str, ModelView]) -> tuple[str, ...]:
+    """Of these models, those that give no gradients."""
+    return tuple(id for id, view in views.items() if not view.card.gives(Need.GRADIENTS))
+
+
+def _fitting(form: FormView, black_boxes: tuple[str, ...]) -> FormView:
+    """The same form, which offers no steps along gradients where one of these models is chosen."""
+    if not black_boxes:
+        return form
+    none = When("models", black_boxes, none=True)
+
+    def fitting(field: FieldView) -> FieldView:
+        if field.spec.name != "attack.method":
+            return field
+        offered = field.choice_when.items()
+        when = {m: replace(w, also=none) if m in ITERATIVE else w for m, w in offered}
+        return replace(field, choice_when=when)
+
+    groups = (replace(group, fields=tuple(map(fitting, group.fields))) for group in form.groups)
+    return replace(form, groups=tuple(groups))
 
 
 def _unmatched(lab: Lab, entries: Entries, views: Sequence[ModelView]) -> ModelCard | None:

@@ -26,6 +26,7 @@ class MapView:
     """`dog, 83 %`."""
     right: bool
     grid: Grid
+    """Empty of a model that shows none."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class GalleryPicture:
     pictures: tuple[PictureView, PictureView]
     """Clean, then attacked."""
     live: str
-    """Address of the live view."""
+    """Address of the live view; empty for a model that shows no attention."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _picture(
     model: ModelFigures,
     image: GalleryImage,
 ) -> GalleryPicture:
-    classes, label = result.classes, result.classes[image.label]
+    label = result.classes[image.label]
     return GalleryPicture(
         model=who,
         number=image.number,
@@ -132,13 +133,21 @@ def _picture(
             PictureView("clean", image.clean_png, _maps(result, image, "clean")),
             PictureView("attacked", image.adversarial_png, _maps(result, image, "adversarial")),
         ),
-        live=live_address(
-            _pair(model),
-            recipes,
-            dataset=result.dataset.id,
-            number=image.number,
-            label=classes[image.label],
-        ),
+        live=_live(result, recipes, model, image),
+    )
+
+
+def _live(
+    result: EvaluationResult, recipes: Recipes, model: ModelFigures, image: GalleryImage
+) -> str:
+    if not image.model.clean.attention:
+        return ""
+    return live_address(
+        _pair(model),
+        recipes,
+        dataset=result.dataset.id,
+        number=image.number,
+        label=result.classes[image.label],
     )
 
 

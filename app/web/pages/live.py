@@ -10,6 +10,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.access.routes import ByMethod
+from app.contracts.access import Need
+from app.contracts.attacks import ITERATIVE
 from app.contracts.jobs import JobKind
 from app.contracts.params import LARGEST_OF, MAX_OF, MOST_MODELS, ExplainParams, Norm
 from app.contracts.results import Picture
@@ -21,10 +23,10 @@ from app.services import datasets, jobs, models, pairs, showcase
 from app.services.lab import Lab
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.web.charts import palette
-from app.web.forms.choices import known_models
+from app.web.forms.choices import Offer, known_models
 from app.web.forms.entries import asked, entries_of, posted_entries
 from app.web.forms.form import FieldView, form_of
-from app.web.forms.specs import UNIT_255, plain
+from app.web.forms.specs import UNIT_255, plain, specs
 from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
 from app.web.pages.showcase_view import ShownBox, shown_box
@@ -94,15 +96,19 @@ def live(
     entries = _entries_of_job(lab, job) if job else {}
     entries |= posted_entries(ExplainParams, request.query_params)
     wished, search = asked(entries, "models")
-    there = models.by_id(lab, wished) if wished else {}
+    held = models.by_id(lab, wished) if wished else {}
+    there = [model for model, view in held.items() if view.card.gives(Need.FEATURES)]
     chosen = [model for model in wished if model in there]
     if not chosen and not search:  # a search keeps what is chosen in the page that asks
         chosen = list(pairs.likely_pair(lab))
-    known = known_models(lab, (*wished, *chosen), search)
+    known = known_models(lab, (*wished, *chosen), search, giving=(Need.FEATURES,))
     views = {view.id: view for view in known.views}
     chosen = chosen or [view.id for view in known.views[:1]]
     form = form_of(
-        ExplainParams, entries=entries, offers={"models": known.offer}, without=("upload",)
+        ExplainParams,
+        entries=entries,
+        offers={"models": known.offer, "attack.method": _attacks()},
+        without=("upload",),
     )
     lists = list(dict.fromkeys(view.card.classes for view in known.views))
     context = LiveContext(
@@ -136,6 +142,13 @@ def live(
         },
     )
     return render(request, context)
+
+
+def _attacks() -> Offer:
+    """Those of steps: the view shows what each of them leads to."""
+    steps = {method.value for method in ITERATIVE}
+    (spec,) = (one for one in specs(ExplainParams) if one.name == "attack.method")
+    return Offer(tuple(choice for choice in spec.choices if choice.value in steps))
 
 
 def _largest(norm: Norm) -> dict[str, Any]:

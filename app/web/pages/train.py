@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.access.routes import ByMethod
+from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.params import TrainParams
 from app.contracts.views import JobView
@@ -82,7 +83,9 @@ def _train_page(
     held = offered_datasets(lab, *typed.asked(entries, "dataset"))
     offers = {
         "dataset": held,
-        "teacher": known_models(lab, *typed.asked(entries, "teacher")).offer,
+        "teacher": known_models(
+            lab, *typed.asked(entries, "teacher"), giving=(Need.FEATURES,)
+        ).offer,
         "continue_from": resumable_jobs(lab, *typed.asked(entries, "continue_from")),
     }
     form = form_of(TrainParams, entries=entries, offers=offers, errors=errors)

@@ -11,7 +11,7 @@ from worker.attacks.iterative import PGD
 from worker.attacks.noise import noise
 from worker.attacks.square import square
 from worker.evaluation.adaptive import Seeing, adaptive
-from worker.evaluation.probing.probe_batch import Craft, ProbeBatch
+from worker.evaluation.probing.probe_batch import Asking, Craft, ProbeBatch
 from worker.evaluation.verdict.evidence import Tried
 
 NOISE_DRAWS = 10
@@ -22,7 +22,7 @@ LEAST_STEPS, LARGEST_STEP = 20, 0.25
 """Of PGD where it stands for another attack: enough for one that takes a single step, too."""
 
 
-def by_noise(batch: ProbeBatch, left: Tensor) -> Tried:
+def by_noise(batch: Asking, left: Tensor) -> Tried:
     """Random points of the ball, on the images at `left` (M,), as all of these."""
     generator = torch.Generator(batch.x.device).manual_seed(batch.seed)
 
@@ -40,7 +40,7 @@ def by_noise(batch: ProbeBatch, left: Tensor) -> Tried:
     return _tried(batch, left, craft)
 
 
-def by_square(batch: ProbeBatch, left: Tensor) -> Tried:
+def by_square(batch: Asking, left: Tensor) -> Tried:
     """Few queries of Square."""
 
     def craft(part: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def by_square(batch: ProbeBatch, left: Tensor) -> Tried:
     return _tried(batch, left, craft)
 
 
-def by_hard_label(batch: ProbeBatch, left: Tensor) -> Tried | None:
+def by_hard_label(batch: Asking, left: Tensor) -> Tried | None:
     """Few queries of HopSkipJump on a few images; None in L1, where it is not defined."""
     if batch.norm == "l1":
         return None
@@ -118,5 +118,5 @@ def _plain(how: Steps) -> Steps:
     return Steps(PGD, steps, size, random_start=True)
 
 
-def _tried(batch: ProbeBatch, left: Tensor, craft: Craft) -> Tried:
+def _tried(batch: Asking, left: Tensor, craft: Craft) -> Tried:
     return Tried(attacked=len(left), broken=int(batch.broken(left, craft, batch.eps).sum()))

@@ -20,27 +20,18 @@ Craft = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeBatch:
-    """The images of a probe, and the attack that the run used."""
+class Asking:
+    """The images of a probe, and a model that answers."""
 
     model: Model
     x: Tensor
     """(N, C, H, W)"""
     y: Tensor
     """(N,)"""
-    how: Steps
     eps: float
     norm: Norm
-    start: Tensor
-    """A point of the unit ball for each image, (N, C, H, W)."""
     seed: int
     batch_size: int
-
-    @property
-    def whole(self) -> float:
-        """The radius of the ball that holds all of [0, 1], around whatever image."""
-        d = math.prod(self.x.shape[1:])
-        return {"linf": 1.0, "l2": math.sqrt(d), "l1": float(d)}[self.norm]
 
     def parts(self, rows: Tensor) -> Sequence[Tensor]:
         """Places (M,) in batches; none where there are none."""
@@ -62,6 +53,21 @@ class ProbeBatch:
         """Which perturbed images (M, C, H, W) are misclassified within the budget: (M,) bool."""
         success_check = SuccessCheck(model or self.model, self.norm)
         return success_check(self.x[part], x_adv, self.y[part], eps).broken
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeBatch(Asking):
+    """The same with the attack along gradients that the run used."""
+
+    how: Steps
+    start: Tensor
+    """A point of the unit ball for each image, (N, C, H, W)."""
+
+    @property
+    def whole(self) -> float:
+        """The radius of the ball that holds all of [0, 1], around whatever image."""
+        d = math.prod(self.x.shape[1:])
+        return {"linf": 1.0, "l2": math.sqrt(d), "l1": float(d)}[self.norm]
 
     def first_breaks(self, model: Model, how: Steps, eps: float, norm: Norm | None = None) -> Craft:
         """An attack of steps on `model`: the first iterate that breaks each image."""

@@ -27,8 +27,8 @@ from worker.evaluation.probing.other_attacks import (
     by_square,
     by_transfer,
 )
-from worker.evaluation.probing.probe_batch import ProbeBatch, to_eight_bits
-from worker.evaluation.verdict.evidence import OutputKind, Probe, Tried
+from worker.evaluation.probing.probe_batch import Asking, ProbeBatch, to_eight_bits
+from worker.evaluation.verdict.evidence import Answers, OutputKind, Probe, Tried
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0)
 """Of the budget of the threat model, where accuracy must fall."""
@@ -120,14 +120,38 @@ def probe(
     )
 
 
+def probe_answers(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: Norm,
+    seed: int,
+    standing: Tensor,
+    blind: Collection[Method],
+    batch_size: int,
+) -> Answers:
+    """The same of a run that asks for scores alone; arguments as in `probe`."""
+    batch = Asking(model=model, x=x, y=y, eps=eps, norm=norm, seed=seed, batch_size=batch_size)
+    logits, left = _passes(batch), standing.nonzero().squeeze(1)
+    return Answers(
+        images=len(x),
+        input_low=float(x.min()),
+        input_high=float(x.max()),
+        passes_gap=_passes_gap(batch, logits),
+        hard_label=by_hard_label(batch, left) if Method.HOP_SKIP_JUMP in blind else None,
+    )
+
+
 @torch.no_grad()
-def _passes(batch: ProbeBatch) -> Tensor:
+def _passes(batch: Asking) -> Tensor:
     """The outputs for the clean images, (N, K)."""
     return torch.cat([batch.model(part) for part in torch.split(batch.x, batch.batch_size)])
 
 
 @torch.no_grad()
-def _passes_gap(batch: ProbeBatch, logits: Tensor) -> float:
+def _passes_gap(batch: Asking, logits: Tensor) -> float:
     """The largest difference to a pass in falling order and half batches, of the largest output."""
     half = max(1, batch.batch_size // 2)
     again = torch.cat([batch.model(part) for part in torch.split(batch.x.flip(0), half)]).flip(0)

@@ -14,7 +14,7 @@ from worker.evaluation.verdict.checks import (
     unmeasured,
     worst,
 )
-from worker.evaluation.verdict.evidence import Facts, Probe
+from worker.evaluation.verdict.evidence import Answers, Facts, Probe
 from worker.evaluation.verdict.thresholds import (
     ALLOWED,
     DOUBLING,
@@ -161,7 +161,7 @@ def unbounded(facts: Facts, probe: Probe) -> Check:
     )
 
 
-def perturbations(facts: Facts, probe: Probe) -> Check:
+def perturbations(facts: Facts, probe: Answers) -> Check:
     inside = facts.largest <= facts.epsilon + facts.slack  # false for NaN
     sound = inside and facts.out_of_range == 0 and facts.not_finite == 0
     return check(

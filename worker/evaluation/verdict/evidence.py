@@ -25,6 +25,9 @@ class Facts:
 
     classes: int
     """K, at least 2."""
+    commonest: float
+    """The share of the images that are of their commonest class: who always says it is right so
+    often."""
     epsilon: float
     """Budget of the threat model, in units of [0, 1], in the norm of `attack`."""
     attack: Attack
@@ -37,6 +40,9 @@ class Facts:
     doubled: Accuracy | None
     """The same after twice as many steps (never more images than in `main`). None where it was not
     measured, which is so for FGSM: it has one step."""
+    halved: Accuracy | None = None
+    """Under the main attack after half of its queries (never fewer images than in `main`). None for
+    an attack of steps."""
     fgsm: Accuracy | None
     """Under FGSM alone, with the same goal as the main attack. None in L1, where it is not
     defined."""
@@ -81,7 +87,7 @@ class Tried:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class Answers:
     """What a small part of the images showed, in raw runs: every budget attacked on its own, no
     bound taken from another run. Attacks are untargeted. `worker.evaluation.probing` makes it.
     """
@@ -91,12 +97,21 @@ class Probe:
     input_low: float
     """The smallest pixel of the clean images; NaN if any is NaN."""
     input_high: float
-    outputs: OutputKind
-    """`probabilities`: not negative, and each row sums to one. `unit`: all in [0, 1] without that.
-    `not_finite`: NaN or infinite somewhere."""
     passes_gap: float
     """The largest difference between outputs of two passes over the same images, the second one in
     another order and other batches, as a share of the largest output; infinite where not finite."""
+    hard_label: Tried | None
+    """HopSkipJump, on a few of the images that stand. None where the run itself had it, or it
+    cannot be had."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Answers):
+    """The same of a run along gradients, with what these show."""
+
+    outputs: OutputKind
+    """`probabilities`: not negative, and each row sums to one. `unit`: all in [0, 1] without that.
+    `not_finite`: NaN or infinite somewhere."""
     gradients: int
     """Images whose gradients were looked at: those that are right when clean."""
     zero_gradients: int
@@ -112,12 +127,10 @@ class Probe:
     """Many small steps, held by nothing but [0, 1], on the images that are right when clean."""
     noise: Tried | None
     """Random points of the ball, on the images that stand. None where the run itself had it, or it
-    cannot be had; so are the next four."""
+    cannot be had; so are the next three."""
     square: Tried | None
     transfer: Tried | None
     """PGD on the teacher."""
-    hard_label: Tried | None
-    """HopSkipJump, on a few of the images that stand."""
     adaptive: Tried | None
     teacher: int | None
     """Images on which the teacher, defended or not, is still right under the main attack; None

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from app.contracts.results import Check, Light, Verdict
 from app.contracts.words import interval, percent, threat_model
-from worker.evaluation.verdict import attack_checks, model_checks, second_opinions
+from worker.evaluation.verdict import answer_checks, attack_checks, model_checks, second_opinions
 from worker.evaluation.verdict.checks import NOT_MEASURED, worst, worst_first
-from worker.evaluation.verdict.evidence import Facts, Probe, Tried
+from worker.evaluation.verdict.evidence import Answers, Facts, Probe, Tried
 
 __all__ = ["CHECKS", "Facts", "Probe", "Tried", "judge"]
 
@@ -44,25 +44,48 @@ CHECKS: tuple[Callable[[Facts, Probe], Check], ...] = (
 )
 """Every check; those that say most come first among checks of one light."""
 
+ANSWER_CHECKS: tuple[Callable[[Facts, Answers], Check], ...] = (
+    answer_checks.gradients_followed,
+    answer_checks.other_questions,
+    answer_checks.queries_suffice,
+    model_checks.inputs_in_range,
+    model_checks.passes_agree,
+    attack_checks.perturbations,
+    answer_checks.answers_called_broken,
+    model_checks.better_than_chance,
+    model_checks.selection,
+    model_checks.sample_size,
+)
+"""The same of an evaluation that asked for answers alone; the first is never green."""
+
 _TOLD = 3
 
 
-def judge(facts: Facts, probe: Probe) -> Verdict:
-    """Every check once, worst first; the verdict is as bad as the worst of them.
+def judge(facts: Facts, probe: Answers) -> Verdict:
+    """Every check once, worst first; without a `Probe` those of answers. The verdict is as bad as
+    the worst of them.
 
     Raises:
         ValueError: a probe of no images, or accuracies of different numbers of images.
     """
     _check_numbers(facts, probe)
-    checks = worst_first(check(facts, probe) for check in CHECKS)
+    found = (
+        [check(facts, probe) for check in CHECKS]
+        if isinstance(probe, Probe)
+        else [check(facts, probe) for check in ANSWER_CHECKS]
+    )
+    checks = worst_first(found)
     light = worst(check.light for check in checks)
     return Verdict(light=light, sentence=_in_words(facts, light, checks), checks=checks)
 
 
-def _check_numbers(facts: Facts, probe: Probe) -> None:
+def _check_numbers(facts: Facts, probe: Answers) -> None:
     if probe.images < 1:
         raise ValueError("a probe needs at least one image")
-    given = (facts.clean, facts.robust, facts.main, facts.fgsm, facts.doubled, facts.autoattack)
+    given = (
+        facts.clean, facts.robust, facts.main, facts.fgsm, facts.doubled, facts.halved,
+        facts.autoattack,
+    )  # fmt: skip
     sizes = {accuracy.n for accuracy in given if accuracy is not None}
     if len(sizes) > 1:
         raise ValueError(f"accuracies of one run have one n, not {sorted(sizes)}")

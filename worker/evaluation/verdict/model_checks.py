@@ -14,7 +14,7 @@ from worker.evaluation.verdict.checks import (
     of,
     unmeasured,
 )
-from worker.evaluation.verdict.evidence import Facts, Probe
+from worker.evaluation.verdict.evidence import Answers, Facts, Probe
 from worker.evaluation.verdict.thresholds import (
     HALF_WIDTH,
     PASSES_APART,
@@ -26,7 +26,7 @@ from worker.evaluation.verdict.thresholds import (
 _KEPT = {"best": "the best epoch on held-out training images", "last": "the last epoch"}
 
 
-def inputs_in_range(facts: Facts, probe: Probe) -> Check:
+def inputs_in_range(facts: Facts, probe: Answers) -> Check:
     within = probe.input_low >= 0 and probe.input_high <= 1  # false for NaN
     return check(
         "inputs_in_range",
@@ -60,7 +60,7 @@ def outputs_are_logits(facts: Facts, probe: Probe) -> Check:
     )
 
 
-def passes_agree(facts: Facts, probe: Probe) -> Check:
+def passes_agree(facts: Facts, probe: Answers) -> Check:
     gap = probe.passes_gap
     light = Light.GREEN if gap <= PASSES_UNUSUAL else Light.AMBER
     return check(
@@ -146,22 +146,24 @@ def _no_undefended(facts: Facts, probe: Probe) -> str:
     return "the teacher was trained on adversarial images itself"
 
 
-def better_than_chance(facts: Facts, probe: Probe) -> Check:
-    chance = 1 / facts.classes
+def better_than_chance(facts: Facts, probe: Answers) -> Check:
+    """Than the best answer without looking: the commonest class, which is 1/K or more."""
+    chance = facts.commonest
     return check(
         "better_than_chance",
         "The model is right more often than by chance",
         Light.GREEN if facts.clean.low > chance else Light.AMBER,
-        f"{percent(facts.clean.value)} of clean images, chance {percent(chance)}, n = "
-        f"{facts.clean.n:,}",
-        f"Only {percent(facts.clean.value)} of clean images are right: chance is {percent(chance)}",
+        f"{percent(facts.clean.value)} of clean images, the commonest class alone "
+        f"{percent(chance)}, n = {facts.clean.n:,}",
+        f"Only {percent(facts.clean.value)} of clean images are right: to name the commonest class "
+        f"each time gives {percent(chance)}",
         green="There is something to defend: clean images are told apart.",
         amber="A model that answers at random, or always the same, withstands attacks without "
         "having learned anything. Train it longer, or measure more images.",
     )
 
 
-def sample_size(facts: Facts, probe: Probe) -> Check:
+def sample_size(facts: Facts, probe: Answers) -> Check:
     half = (facts.robust.high - facts.robust.low) / 2
     return check(
         "sample_size",
@@ -175,7 +177,7 @@ def sample_size(facts: Facts, probe: Probe) -> Check:
     )
 
 
-def selection(facts: Facts, probe: Probe) -> Check:
+def selection(facts: Facts, probe: Answers) -> Check:
     name, title = "selection", "The model was not chosen on test images"
     if facts.kept is None:
         return unmeasured(

@@ -1,0 +1,47 @@
+"""What a model gives to whoever asks it: one record an access.
+
+What an attack needs stands in its own record (`attacks.py`); whether it applies follows from both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.contracts.options import Option, Record
+
+
+class Need(StrEnum):
+    """What may be needed of a model beside its name."""
+
+    GRADIENTS = "gradients"
+    """Of its outputs, by the pixels of an image."""
+    FEATURES = "features"
+    """Its last feature map: attention, and what learns from it."""
+    SCORES = "scores"
+    """A number for each class."""
+    LABELS = "labels"
+    """The likeliest class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessRecord(Record):
+    """One access."""
+
+    gives: frozenset[Need]
+
+
+class Access(Option):
+    """How a model is held."""
+
+    record: AccessRecord
+
+    WHITE_BOX = "white_box", AccessRecord(
+        title="white box", summary="Its weights are here, and everything follows from them.",
+        gives=frozenset(Need),
+    )  # fmt: skip
+    BLACK_BOX = "black_box", AccessRecord(
+        title="black box",
+        summary="It gives scores alone: neither gradients nor features.",
+        gives=frozenset({Need.SCORES, Need.LABELS}),
+    )  # fmt: skip

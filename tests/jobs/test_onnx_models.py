@@ -1,0 +1,300 @@
+"""ONNX files as black boxes: how they are asked, what they say, and which are refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from app.contracts.access import Access
+from app.contracts.onnx import Layout, PixelRange
+from app.store import catalogue
+from app.store.tables import JobRow
+from tests.jobs.measured import Measured
+from tests.jobs.onnx_files import Linear, fitted, model_of
+from tests.jobs.test_importing_model import bring, failure, log, result
+from worker import registry
+from worker.data import to_float
+from worker.jobs import file_kinds
+from worker.models import BlackBox
+
+
+@pytest.fixture(scope="session")
+def net(measured: Measured) -> Linear:
+    return fitted(measured.dataset)
+
+
+def take(measured: Measured, model: onnx.ModelProto | bytes, **params: Any) -> JobRow:
+    """Run an import without an architecture."""
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    return bring(measured, data, **{"architecture": None, **params})
+
+
+def loaded(measured: Measured, job: JobRow) -> BlackBox:
+    row = registry.model_row(measured.lab.database, result(measured, job).model)
+    model = registry.load(measured.lab.files, row)
+    assert isinstance(model, BlackBox)
+    return model
+
+
+def images(measured: Measured, count: int = 7) -> torch.Tensor:
+    return to_float(measured.dataset.split("test").to("cpu").images[:count])
+
+
+def test_a_file_becomes_a_black_box_that_answers_as_it_does(
+    measured: Measured, net: Linear
+) -> None:
+    model = model_of(net)
+    job = take(measured, model, pixels="0-1")
+    found = result(measured, job)
+    card, asked = found.card, found.card.onnx
+    assert asked is not None
+    assert (card.architecture, card.access, card.origin) == ("ONNX", Access.BLACK_BOX, "imported")
+    assert (asked.input, asked.output, asked.kind, asked.opset) == ("x", "logits", "float32", 17)
+    assert (asked.layout, asked.pixels) == (Layout.CHANNELS_FIRST, PixelRange.UNIT)
+    assert (asked.batch, asked.scores, asked.outputs) == (None, "logits", tuple(range(10)))
+    assert card.parameters == 10 * 48 + 10 + 2
+    assert card.test[0].accuracy.low > 0.1
+    row = catalogue.model(measured.lab.database, found.model)
+    assert row is not None
+    stored = measured.lab.files.weights(row.id, Access.BLACK_BOX)
+    assert stored.read_bytes() == model.SerializeToString()
+    assert hashlib.sha256(stored.read_bytes()).hexdigest() == row.sha256
+    x = images(measured)
+    torch.testing.assert_close(loaded(measured, job)(x), net.logits(x), rtol=0, atol=1e-5)
+    with pytest.raises(TypeError, match="no gradients"):
+        loaded(measured, job)(x.requires_grad_())
+
+
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "channels last": (
+        {"shape": ("N", 32, 32, 3), "channels_last": True}, {"pixels": "0-1"},
+    ),
+    "grey levels": ({"white": 255.0}, {"pixels": "0-255"}),
+    "grey levels by its metadata": (
+        {"white": 255.0, "metadata": {"Image.NominalPixelRange": "NominalRange_0_255"}}, {},
+    ),
+    "bytes": ({"white": 255.0, "kind": TensorProto.UINT8}, {}),
+    "half precision": ({"kind": TensorProto.FLOAT16}, {"pixels": "0-1"}),
+    "a batch of one": ({"shape": (1, 3, 32, 32)}, {"pixels": "0-1"}),
+    "a batch of three": ({"shape": (3, 3, 32, 32)}, {"pixels": "0-1"}),
+    "a batch of one that says any": ({"for_one": True}, {"pixels": "0-1"}),
+    "open sides": (
+        {"shape": ("N", None, None, None)}, {"pixels": "0-1", "layout": "nchw"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_is_asked_as_it_wants_to_be(measured: Measured, net: Linear, way: str) -> None:
+    written, told = WAYS[way]
+    job = take(measured, model_of(net, **written), **told)
+    x = images(measured)
+    rounding = 0.05 if way == "half precision" else 1e-4
+    torch.testing.assert_close(loaded(measured, job)(x), net.logits(x), rtol=0, atol=rounding)
+    if way == "a batch of one that says any":
+        assert "fails with several" in log(measured, job)
+
+
+def test_normalisation_is_given_in_units_of_0_to_1(measured: Measured, net: Linear) -> None:
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)
+    job = take(measured, model_of(net), pixels="0-1", mean=mean, std=std)
+    x = images(measured)
+    shaped = [torch.tensor(v).view(1, 3, 1, 1) for v in (mean, std)]
+    expected = net.logits((x - shaped[0]) / shaped[1])
+    torch.testing.assert_close(loaded(measured, job)(x), expected, rtol=0, atol=1e-4)
+    symmetric = take(
+        measured, model_of(net, metadata={"Image.NominalPixelRange": "Normalized_1_1"})
+    )
+    torch.testing.assert_close(
+        loaded(measured, symmetric)(x), net.logits(2 * x - 1), rtol=0, atol=1e-4
+    )
+
+
+def test_probabilities_are_known_and_their_logarithms_taken(
+    measured: Measured, net: Linear
+) -> None:
+    job = take(measured, model_of(net, softmax=True), pixels="0-1")
+    found = result(measured, job).card
+    assert found.onnx is not None
+    assert found.onnx.scores == "probabilities"
+    assert "Their logarithms are taken" in log(measured, job)
+    x = images(measured)
+    expected = net.logits(x).log_softmax(dim=1)
+    torch.testing.assert_close(loaded(measured, job)(x), expected, rtol=0, atol=1e-4)
+
+
+def test_outputs_are_mapped_as_those_of_weights_are(measured: Measured, net: Linear) -> None:
+    names = measured.dataset.class_names
+    turned = list(reversed(range(10)))
+    file = model_of(net.only(turned))
+    said = failure(measured, take(measured, file, pixels="0-1"))
+    assert "not in the dataset's order of classes" in said
+    job = take(measured, file, pixels="0-1", classes=[names[k] for k in turned])
+    x = images(measured)
+    torch.testing.assert_close(loaded(measured, job)(x), net.logits(x), rtol=0, atol=1e-4)
+    more = model_of(net.only([0, *range(10)]))
+    assert "has 11 outputs, the dataset 10" in failure(measured, take(measured, more, pixels="0-1"))
+    job = take(measured, more, pixels="0-1", outputs=list(range(1, 11)))
+    torch.testing.assert_close(loaded(measured, job)(x), net.logits(x), rtol=0, atol=1e-4)
+    fewer = model_of(net.only([0, 1, 2]))
+    assert "has 3 outputs" in failure(measured, take(measured, fewer, pixels="0-1"))
+
+
+QUESTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str, tuple[str, ...]]] = {
+    "the range of pixels": ({}, {}, "pixels", ("0-1", "0-255")),
+    "the layout": (
+        {"shape": ("N", None, None, None)}, {"pixels": "0-1"}, "layout", ("nchw", "nhwc"),
+    ),
+    "the output": ({"hidden": True}, {"pixels": "0-1"}, "network", ("logits", "flat")),
+    "the architecture": ({}, {"architecture": "wrn-10-1"}, "architecture", ()),
+    "the range, against the file": (
+        {"metadata": {"Image.NominalPixelRange": "Normalized_0_1"}}, {"pixels": "0-255"},
+        "pixels", (),
+    ),
+    "the layout, against the file": ({}, {"layout": "nhwc"}, "layout", ()),
+    "an output that it has not": ({}, {"network": "nothing"}, "network", ("logits",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", QUESTIONS)
+def test_what_nobody_said_is_asked(measured: Measured, net: Linear, what: str) -> None:
+    written, told, field, choices = QUESTIONS[what]
+    job = take(measured, model_of(net, **written), **told)
+    failure(measured, job)
+    assert job.failure is not None
+    assert (job.failure["field"], tuple(job.failure["choices"])) == (field, choices)
+
+
+def test_the_output_that_is_named_is_taken(measured: Measured, net: Linear) -> None:
+    job = take(measured, model_of(net, hidden=True), pixels="0-1", network="logits")
+    x = images(measured)
+    torch.testing.assert_close(loaded(measured, job)(x), net.logits(x), rtol=0, atol=1e-4)
+
+
+def external(model: onnx.ModelProto) -> None:
+    (weight,) = [t for t in model.graph.initializer if t.name == "weight"]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+
+
+def external_within(model: onnx.ModelProto) -> None:
+    inner = numpy_helper.from_array(np.zeros(1, np.float32), "c")
+    inner.ClearField("raw_data")
+    inner.data_location = TensorProto.EXTERNAL
+    node = helper.make_node("Constant", [], ["unused"], value=inner)
+    branch = helper.make_graph([node], "then", [], [])
+    condition = helper.make_node("If", ["b"], ["z"], then_branch=branch, else_branch=branch)
+    model.graph.node.append(condition)
+
+
+def custom(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Steal", ["x"], ["s"], domain="evil.ops"))
+    model.opset_import.append(helper.make_opsetid("evil.ops", 1))
+
+
+def looping(model: onnx.ModelProto) -> None:
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], ["l"], body=body))
+
+
+def two_inputs(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, [1]))
+
+
+def grey_images(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+
+
+def larger(model: onnx.ModelProto) -> None:
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 64
+
+
+def labels_alone(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("ArgMax", ["logits"], ["label"], axis=1))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("label", TensorProto.INT64, None))
+
+
+def unknown_operator(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("NoSuchThing", ["x"], ["s"]))
+
+
+def no_plain_name(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "x\n\u202e"
+
+
+def blue_first(model: onnx.ModelProto) -> None:
+    helper.set_model_props(model, {"Image.BitmapPixelFormat": "Bgr8"})
+
+
+def huge(model: onnx.ModelProto) -> None:
+    """A few bytes that ask for 400 GB."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["much"]),
+        helper.make_node("ReduceSum", ["much"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["logits", "sum"], ["more"]),
+    ]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([10**11]), "size"))
+    model.graph.output[0].name = "more"
+
+
+REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
+    "weights in another file": (external, "another file beside it"),
+    "weights of a branch in another file": (external_within, "another file beside it"),
+    "operators of others": (custom, "operators that are not ONNX's: evil.ops.Steal"),
+    "loops": (looping, "holds loops (Loop)"),
+    "two inputs": (two_inputs, "has 2 inputs (x, age)"),
+    "grey images": (grey_images, "no axis holds three channels"),
+    "larger images": (larger, "images of 64 × 64 pixels, the dataset's have 32 × 32"),
+    "labels alone": (labels_alone, "Labels alone are not enough"),
+    "an operator that there is not": (unknown_operator, "onnxruntime cannot load the network"),
+    "an input without a plain name": (no_plain_name, "no plain name"),
+    "blue before green before red": (blue_first, "blue before green before red"),
+    "more memory than there is": (huge, "of memory"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused(measured: Measured, net: Linear, what: str) -> None:
+    change, words = REFUSED[what]
+    model = model_of(net)
+    change(model)
+    assert words in failure(measured, take(measured, model, pixels="0-1"))
+
+
+def test_a_damaged_file_is_refused(measured: Measured, net: Linear) -> None:
+    data = model_of(net).SerializeToString()
+    assert "damaged" in failure(measured, take(measured, data[: len(data) // 2], pixels="0-1"))
+
+
+def test_it_is_told_by_its_content(net: Linear) -> None:
+    assert file_kinds.is_onnx(model_of(net).SerializeToString())
+    assert file_kinds.is_onnx(b"\x08\x07\x12\x07pytorch\x1a\x052.9.1:\x10")
+    assert not file_kinds.is_onnx(b"\x08\x01\x12\x9a\x10\n\x05")  # TensorFlow's SavedModel
+    assert not file_kinds.is_onnx(b"")
+
+
+def test_weights_without_an_architecture_are_asked_for_it(measured: Measured) -> None:
+    state = measured.model(measured.teacher).state_dict()
+    job = bring(measured, {k: v.contiguous() for k, v in state.items()}, architecture=None)
+    assert "Weights need the architecture" in failure(measured, job)
+
+
+def test_a_file_that_was_changed_is_not_asked(measured: Measured, net: Linear) -> None:
+    found = result(measured, take(measured, model_of(net), pixels="0-1"))
+    row = registry.model_row(measured.lab.database, found.model)
+    path = measured.lab.files.weights(row.id, Access.BLACK_BOX)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(Exception, match="not those that were registered"):
+        registry.load(measured.lab.files, row)

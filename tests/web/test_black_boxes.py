@@ -1,0 +1,127 @@
+"""Pages of a model that only answers: what they offer, and what they say is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.contracts.access import Access
+from app.contracts.results import OnnxInterface
+from app.services import jobs
+from app.services.lab import Lab
+from tests.web.examples import BLACK_BOX, add_dataset, add_model
+from tests.web.parsing import chosen, errors, links, live_models, parsed, texts
+
+
+@pytest.fixture
+def dataset(lab: Lab) -> str:
+    return add_dataset(lab)
+
+
+@pytest.fixture
+def black_box(lab: Lab, dataset: str) -> str:
+    return add_model(lab, dataset, name="<b>Box</b>", **BLACK_BOX)
+
+
+def test_its_page_says_what_it_takes_and_what_remains(client: httpx.Client, black_box: str) -> None:
+    page = client.get(f"/models/{black_box}").text
+    assert "<b>Box</b>" not in page
+    assert "black box" in texts(page, "h1 .badge")
+    section = parsed(page).select_one('section[aria-label="Black box"]')
+    assert section is not None
+    said = " ".join(section.text.split())
+    assert "float32 from 0 to 255, NHWC, 8 images at once" in said
+    assert "probabilities" in said
+    assert "amber at best" in said
+    assert links(page, "/live") == ["/live"]  # in the head of every page
+    assert parsed(page).select_one('form[action$="/release"]') is None
+    assert "ONNX file" in " ".join(texts(page, ".heading a.button"))
+
+
+def test_its_file_is_downloaded_as_it_came(client: httpx.Client, lab: Lab, black_box: str) -> None:
+    lab.files.weights(black_box, Access.BLACK_BOX).write_bytes(b"its file")
+    answer = client.get(f"/api/models/{black_box}/weights")
+    assert answer.content == b"its file"
+    assert answer.headers["content-disposition"].endswith('.onnx"')
+    card = client.get(f"/api/models/{black_box}").json()["card"]
+    assert card["access"] == "black_box"
+    assert OnnxInterface.model_validate(card["onnx"]).batch == 8
+
+
+def test_lists_tell_it_apart(client: httpx.Client, black_box: str) -> None:
+    assert "black box" in texts(client.get("/models").text, "tbody .badge")
+    form = client.get("/evaluate").text
+    assert any("black box, ONNX" in one for one in texts(form, "#field-models small"))
+
+
+def test_its_evaluation_begins_with_square(
+    client: httpx.Client, lab: Lab, dataset: str, black_box: str
+) -> None:
+    page = client.get(f"/evaluate?models={black_box}").text
+    assert chosen(page, "attack.method") == ["square"]
+    form = parsed(page)
+    for method, barred in (("pgd", True), ("square", False)):
+        choice = form.select_one(f'li:has(input[name="attack.method"][value="{method}"])')
+        assert choice is not None
+        assert (black_box in str(choice.get("data-and-is", ""))) is barred
+    note = form.select_one(f'[data-when="models"][data-is="{black_box}"]')
+    assert note is not None
+    assert "neither gradients nor features" in " ".join(note.text.split())
+    sent = {"models": black_box, "dataset": dataset, "attack.method": "square",
+            "further": ["hop_skip_jump"]}  # fmt: skip
+    assert client.post("/evaluate", data=sent).status_code == 303
+    (job,) = jobs.page(lab).items
+    assert (job.params["attention"], job.params["minimal_epsilon"]) == (False, False)
+
+
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"attack.method": "pgd"}, "field-models", "it gives no gradients"),
+    ({"attack.method": "square", "further": ["autoattack"]}, "field-further", "needs more than"),
+    ({"attack.method": "square", "attention": "true"}, "field-attention", "along gradients"),
+]
+
+
+@pytest.mark.parametrize(("changes", "field", "message"), WRONG)
+def test_what_it_cannot_give_is_said_at_the_field(
+    client: httpx.Client,
+    dataset: str,
+    black_box: str,
+    changes: dict[str, Any],
+    field: str,
+    message: str,
+) -> None:
+    answer = client.post("/evaluate", data={"models": black_box, "dataset": dataset} | changes)
+    assert answer.status_code == 422
+    assert message in errors(answer.text)[field]
+
+
+def test_where_more_is_needed_it_is_not_offered(
+    client: httpx.Client, lab: Lab, dataset: str, black_box: str
+) -> None:
+    white = add_model(lab, dataset)
+    assert live_models(client.get(f"/live?models={black_box}").text) == [white]
+    for path, field in (("/train", "teacher"), ("/ablation", "training.teacher")):
+        form = parsed(client.get(path).text)
+        offered = {option["value"] for option in form.select(f'[name="{field}"] option')}
+        assert white in offered
+        assert black_box not in offered
+    sources = parsed(client.get("/evaluate").text).select('input[name="sources"]')
+    assert [one["value"] for one in sources] == [white]
+
+
+def test_weights_without_an_architecture_are_refused_at_once_and_onnx_is_not(
+    client: httpx.Client, lab: Lab, dataset: str
+) -> None:
+    sent = {"name": "Net", "dataset": dataset}
+    answer = client.post("/models/import", data=sent, files={"file": ("net.pt", b"x")})
+    assert answer.status_code == 422
+    assert "need the architecture" in errors(answer.text)["field-architecture"]
+    sent |= {"pixels": "0-255", "layout": "nhwc"}
+    answer = client.post("/models/import", data=sent, files={"file": ("net.ONNX", b"x")})
+    assert answer.status_code == 303
+    (job,) = jobs.page(lab).items
+    assert [job.params[name] for name in ("architecture", "pixels", "layout")] == [
+        None, "0-255", "nhwc",
+    ]  # fmt: skip

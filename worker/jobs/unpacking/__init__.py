@@ -1,0 +1,1 @@
+"""Files that hold many images become plain arrays, in a process that can do little else."""

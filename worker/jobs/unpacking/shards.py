@@ -1,0 +1,139 @@
+"""Shards of Parquet, as Hugging Face's `datasets` writes them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from worker.jobs.unpacking.found import Files, Refused, Unpacked
+
+_LONGEST_PICTURE = 32 * 2**20
+
+
+def parquet(files: Files) -> Unpacked:
+    """Shards as Hugging Face's `datasets` writes them: a column of images and one of labels."""
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ModuleNotFoundError:
+        raise Refused(
+            "Parquet is not read here: pyarrow is not installed.",
+            "Install it where the worker runs, or import class folders.",
+        ) from None
+    shards = [(part, ParquetFile(path)) for _, part, path in sorted(files)]
+    (image, label, texts, classes), warnings = _agreed([s.schema_arrow for _, s in shards])
+    labels: list[int] = []
+    parts: list[int] = []
+    kept: list[list[bool]] = []
+    names: dict[str, int] = {}
+    left = Counter[str]()
+    for part, shard in shards:
+        values = shard.read(columns=[label]).column(label).to_pylist()
+        if texts:
+            values = [None if v is None else names.setdefault(v, len(names)) for v in values]
+        good = [value is not None and value >= 0 for value in values]
+        labels += [int(v) for v, g in zip(values, good, strict=True) if g]
+        parts += [part] * sum(good)
+        left["rows without a label"] += len(good) - sum(good)
+        kept.append(good)
+    found = Unpacked(
+        "Parquet of images",
+        labels,
+        parts,
+        list(names) if texts else classes,
+        ordered=not texts,
+        files=_pictures([shard for _, shard in shards], image, kept),
+    )
+    found.notes.append(f"Images are of the column “{image}”, labels of “{label}”.")
+    found.warnings, found.left_out = warnings, {k: n for k, n in left.items() if n}
+    return found
+
+
+class _Columns(NamedTuple):
+    """What a shard declares."""
+
+    image: str
+    label: str
+    texts: bool
+    """Whether labels are texts, not numbers."""
+    classes: Sequence[str] | None
+
+
+def _agreed(schemas: Sequence[Any]) -> tuple[_Columns, list[str]]:
+    """The columns that all shards declare, and what is to be said of others."""
+    columns, said = zip(*map(_columns, schemas), strict=True)
+    if any(other != columns[0] for other in columns):
+        raise Refused(
+            "The shards declare other columns or classes.",
+            "Pack those of one dataset, which declare the same.",
+        )
+    return columns[0], list(dict.fromkeys(text for each in said for text in each))
+
+
+def _columns(schema: Any) -> tuple[_Columns, Sequence[str]]:
+    """The columns that are meant, and what is to be said of others."""
+    import pyarrow as pa
+
+    features = _features(schema)
+    images = [f.name for f in schema
+              if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]  # fmt: skip
+    images += [f.name for f in schema if pa.types.is_binary(f.type)]
+    if not images:
+        raise Refused(
+            "The Parquet file has no column of pictures.",
+            "It takes one with the bytes of picture files, as `datasets.Image` has it.",
+        )
+    plain = [f.name for f in schema
+             if pa.types.is_integer(f.type) or pa.types.is_string(f.type)]  # fmt: skip
+    if not plain:
+        raise Refused(
+            "The Parquet file has no column of labels.", "It takes one of numbers or of texts."
+        )
+    typed = {name: features.get(name, {}).get("_type") for name in (*images, *plain)}
+    declared = [name for name in images if typed[name] == "Image"]
+    image, said = _the_one(declared or images, ("image", "img"), "pictures", "the pictures")
+    declared = [name for name in plain if typed[name] == "ClassLabel"]
+    usual = [name for name in plain if name in ("label", "labels", "fine_label", "class", "target")]
+    best = ("label", "fine_label")
+    label, more = _the_one(declared or usual or plain, best, "labels", "the label")
+    texts = pa.types.is_string(schema.field(label).type)
+    return _Columns(image, label, texts, features.get(label, {}).get("names")), said + more
+
+
+def _the_one(
+    chosen: Sequence[str], best: Sequence[str], what: str, meant: str
+) -> tuple[str, list[str]]:
+    """Of several columns the one with one of the best names, and what is to be said of others."""
+    found = [name for name in best if name in chosen] or chosen
+    if len(found) > 1:
+        raise Refused(
+            f"Several columns may be {meant}: {', '.join(found)[:200]}.", "Keep one of them."
+        )
+    others = [name for name in chosen if name != found[0]]
+    said = f"Other columns of {what} are not used: {', '.join(others)[:200]}."
+    return found[0], [said] if others else []
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """What `datasets` says of the columns, in the file's metadata."""
+    try:
+        page = json.loads((schema.metadata or {})[b"huggingface"])
+        found = page["info"]["features"]
+        return found if isinstance(found, dict) else {}
+    except (KeyError, ValueError, TypeError):
+        return {}
+
+
+def _pictures(shards: Sequence[Any], image: str, kept: Sequence[Sequence[bool]]) -> Iterator[bytes]:
+    for shard, good in zip(shards, kept, strict=True):
+        at = 0
+        for batch in shard.iter_batches(batch_size=256, columns=[image]):
+            for value in batch.column(0):
+                data: Any = value.as_py()
+                data = data.get("bytes") if isinstance(data, dict) else data
+                if good[at]:
+                    # An empty one is reported like any other picture that cannot be read.
+                    whole = isinstance(data, bytes) and len(data) <= _LONGEST_PICTURE
+                    yield data if whole else b""
+                at += 1
