@@ -242,7 +242,8 @@ class Bench:
     def _attacked(self, params: EvaluateParams) -> str:
         """Over how few images each of the attacks ran. Raises RuntimeError where one saw none."""
         row = self._succeed(JobKind.EVALUATE, params)
-        result = EvaluationResult.model_validate_json(self._lab.files.result(row.id).read_bytes())
+        file = self._lab.files.result(row.result_name)
+        result = EvaluationResult.model_validate_json(file.read_bytes())
         rows = result.models[0].attacks
         least = min(row.attacked for row in rows if row.method is not Method.NOISE)
         if least == 0:
