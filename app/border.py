@@ -60,7 +60,7 @@ def _refusal(request: Request, limit: int, names: Collection[str]) -> LabError |
     host = request.headers.get("host", "")
     if not (_OWN_NAME.fullmatch(host) or _is_among(names, host)):
         # Another name that leads here is DNS rebinding: a foreign site posing as this lab.
-        known = ", ".join(("localhost", "127.0.0.1", *names))
+        known = ", ".join(dict.fromkeys(("localhost", "127.0.0.1", *names)))
         return Misdirected(
             f"The lab answers only to {known} and [::1].",
             hint="Open it under one of these names, with its port. Behind a proxy, name that in "

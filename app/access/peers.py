@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import re
 import struct
 from pathlib import Path
 
@@ -46,15 +45,6 @@ def uid_of(client: Address, server: Address) -> int | None:
                 if (at := text.find(needle)) >= 0:
                     return _uid(text, at)
     return None
-
-
-def listeners(port: int) -> set[int]:
-    """The users whose processes take connections at a port of this machine, on any address."""
-    line = re.compile(rb" [0-9A-F]+:%04X 0+:0000 0A " % port)
-    found = set()
-    for text in map(_read, TABLES):
-        found |= {_uid(text, match.start()) for match in line.finditer(text)}
-    return found
 
 
 def _uid(text: bytes, at: int) -> int:

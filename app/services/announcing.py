@@ -52,7 +52,7 @@ def announcement(lab: Lab, job: JobRow) -> Announcement:
 
 def page_of(lab: Lab, job_id: str) -> str:
     """The address of a job's page on this machine."""
-    return f"http://127.0.0.1:{lab.settings.port}{lab.settings.root_path}/jobs/{job_id}"
+    return f"{lab.settings.address}{lab.settings.root_path}/jobs/{job_id}"
 
 
 def _text(job: JobRow, error: str | None, figures: Shares | None) -> str:

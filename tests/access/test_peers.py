@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.access import peers
-from app.access.peers import Address, Peers, listeners, uid_of
+from app.access.peers import Address, Peers, uid_of
 
 CLIENT, SERVER = ("127.0.0.1", 40_000), ("127.0.0.1", 8000)
 ENDS = {"client": "0100007F:9C40", "server": "0100007F:1F40"}
@@ -136,10 +136,3 @@ def test_a_connection_is_looked_up_once_and_the_next_from_its_port_again(
         tables[0].write_text(line(end, ENDS["server"], "01", OWN))
         assert asyncio.run(known.is_owner(("127.0.0.1", port), SERVER))
     assert len(known._known) == 2
-
-
-def test_who_listens(tables: tuple[Path, Path]) -> None:
-    add(tables[0], line("0100007F:1F40", "00000000:0000", "0A", STRANGER), its("01", OWN))
-    add(tables[1], line(f"{'0' * 32}:1F40", f"{'0' * 32}:0000", "0A", 7))
-    assert listeners(8000) == {STRANGER, 7}
-    assert listeners(8001) == set()
