@@ -177,7 +177,7 @@ def test_a_killed_worker_costs_one_attempt_and_what_came_after_the_checkpoint(
     api: LabClient, dataset: str
 ) -> None:
     job = api.submit("train", name="Survivor", dataset=dataset, epochs=8, **TINY)["id"]
-    checkpoint = api.process.data_dir / "checkpoints" / job / "last.pt"
+    checkpoint = api.process.data_dir / "checkpoints" / job / "1" / "last.pt"
     wait_until(checkpoint.exists, "a checkpoint")
     worker = api.process.named("-Q train")
     assert worker is not None
@@ -190,6 +190,6 @@ def test_a_killed_worker_costs_one_attempt_and_what_came_after_the_checkpoint(
     epochs = [e.data["step"] for e in events if e.kind == "metrics" and e.data["series"] == "epoch"]
     assert set(epochs) == set(range(1, 9))
     log = api.log(job)
-    assert "The worker of attempt 1 was lost." in log
+    assert "The worker of attempt 1 was lost: ended by SIGKILL." in log
     (resumed,) = [line for line in log if line.startswith("Going on after")]
     assert int("".join(filter(str.isdigit, resumed))) > 0

@@ -134,7 +134,7 @@ def test_what_is_not_done_in_time_has_its_checkpoint(repeated: Path, tmp_path: P
     lab = open_lab(folder / "lab")
     left = job_queries.page(lab.database, kinds=[JobKind.TRAIN], offset=0, limit=1)[0][0]
     assert (left.status, left.params["epochs"]) == (JobStatus.QUEUED, 1000)
-    assert (lab.files.checkpoints(left.id) / "last.pt").exists()
+    assert (lab.files.checkpoints(left.id) / "1" / "last.pt").exists()
 
 
 def test_what_cannot_be_done_is_said_in_words(repeated: Path) -> None:
