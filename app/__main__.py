@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.run import checks, users
+from app.run import backup, checks, leftovers, users
+from app.run.processes import say
 from app.run.supervisor import Supervisor
 from app.settings import Settings
 
 
 def main() -> int:
     """Check, start, watch, stop. Returns the exit code: 0 after a stop, 1 when it cannot run."""
+    if sys.argv[1:2] and sys.argv[1] in backup.COMMANDS:
+        return backup.main(sys.argv[1:])
     try:
         if sys.argv[1:2] == ["users"]:
             asked = users.parser().parse_args(sys.argv[2:])
@@ -21,6 +24,8 @@ def main() -> int:
         settings = checks.read_settings()
         checks.prepare_folder(settings.data_dir)
         lock_fd = checks.lock(settings.data_dir)
+        if left := leftovers.end(settings.data_dir):
+            say(f"ended what a killed lab had left here: {', '.join(left)}")
         checks.check_port(settings.host, settings.port)
         if settings.redis_url is not None:
             checks.check_redis(settings.redis_url)
@@ -37,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         f"  {name:<{widest}}  {' '.join(text.split())}" for name, text in described.items()
     )
     return argparse.ArgumentParser(
-        description="Start the lab; Ctrl-C ends it. `users --help` tells about accounts.",
+        usage="%(prog)s [-h] | backup FILE | restore FILE | users ...",
+        description="Start the lab; Ctrl-C ends it. `backup` writes a lab to a file, also while it "
+        "runs, and `restore` makes one of it. `users --help` tells about accounts.",
         epilog=f"variables of the environment:\n{variables}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -13,7 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.problems import PLAIN, problem
-from app.errors import InvalidFields, LabError, NotFound, TooLarge, field_errors
+from app.errors import (
+    InvalidFields,
+    LabError,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    field_errors,
+    trouble,
+)
 from app.web.render import error_page
 
 _LOG = logging.getLogger("lab.web")
@@ -92,7 +100,13 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """The answer to a fault of the lab: nothing about it but a number to find it in the log."""
+    """The answer to a fault of the lab: nothing about it but a number to find it in the log.
+
+    A full disk and a database that is locked are none, and will pass.
+    """
+    if (known := trouble(error)) is not None:
+        _LOG.warning("%s %s: %s", request.method, request.url.path, known)
+        return render(request, Unavailable(known, hint="Try again later; /api/health says more."))
     incident = secrets.token_hex(4)
     _LOG.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
     return render(

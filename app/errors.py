@@ -5,6 +5,8 @@ Under /api they become RFC 9457 problem details, elsewhere a page.
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -35,6 +37,30 @@ def _field(error: Mapping[str, Any]) -> str:
     while len(path) > 1 and path[0] in _ENVELOPE:
         del path[0]
     return ".".join(str(part) for part in path) or "body"
+
+
+_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+_OF_SQLITE = {
+    sqlite3.SQLITE_BUSY: "The database is locked by another process.",
+    sqlite3.SQLITE_LOCKED: "The database is locked by another process.",
+    sqlite3.SQLITE_FULL: "The disk is full.",
+    sqlite3.SQLITE_IOERR: "The disk does not take or give what the database asks for.",
+}
+
+
+def trouble(error: BaseException) -> str | None:
+    """What the disk or the database is short of for a while, in words; None for other errors.
+
+    The same may succeed later, and nothing is wrong with what was asked for.
+    """
+    if isinstance(error, OSError):
+        return "The disk is full." if error.errno in _FULL_DISK else None
+    cause = getattr(error, "orig", None)  # SQLAlchemy's
+    if isinstance(cause, sqlite3.Error):
+        return _OF_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
+    if cause is not None and type(cause).__name__ == "OperationalError":
+        return "The database does not answer."
+    return None
 
 
 class LabError(Exception):

@@ -29,10 +29,11 @@ from app.api import router as api
 from app.bell import Bell
 from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
+from app.errors import trouble
 from app.gate import Gate
 from app.services import announcing, evaluations
 from app.services.lab import Lab
-from app.services.upkeep import reconcile
+from app.services.upkeep import reconcile, sweep
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import BESIDE, VERSION, Auth, Settings
 from app.settings import settings as environment
@@ -40,6 +41,7 @@ from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
 _RECONCILE_EVERY_S = 2.0
+_SWEEP_EVERY_S = 3600.0
 _DESCRIPTORS = 16_384
 _LARGE_PAGE = 2**14
 """Bytes from which a page is worth the time that compressing takes."""
@@ -48,12 +50,28 @@ _SMALL_BODY = 2**20
 
 
 async def _reconcile_for_ever(lab: Lab) -> None:
+    told = None
     while True:
         try:
             await asyncio.to_thread(reconcile, lab)
-        except Exception:
-            _LOG.exception("The reconciler failed; it tries again.")
+            known = None
+        except Exception as error:
+            known = trouble(error)
+            if known is None:
+                _LOG.exception("The reconciler failed; it tries again.")
+        if known != told:  # and not every two seconds
+            _LOG.warning("What the reconciler waits for: %s", known or "nothing any more.")
+            told = known
         await asyncio.sleep(_RECONCILE_EVERY_S)
+
+
+async def _sweep_for_ever(lab: Lab) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(sweep, lab)
+        except Exception:
+            _LOG.exception("Files that no row names were not removed; the next hour tries again.")
+        await asyncio.sleep(_SWEEP_EVERY_S)
 
 
 async def _sum_up_what_is_old(lab: Lab) -> None:
@@ -113,7 +131,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
     app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()
-    always = [_reconcile_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
+    always = [_reconcile_for_ever(lab), _sweep_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
     if lab.settings.mlflow_url is not None or lab.settings.tensorboard_dir is not None:

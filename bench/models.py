@@ -66,9 +66,8 @@ def of_shapes(folder: Path) -> Trained:
         progress=lambda done, total: None,
     )
     torch.manual_seed(0)
-    model = build(_ARCHITECTURE, num_classes=data.num_classes, mean=data.mean, std=data.std).to(
-        registry.device(), memory_format=torch.channels_last
-    )
+    model = build(_ARCHITECTURE, num_classes=data.num_classes, mean=data.mean, std=data.std)
+    model.to(registry.device()).to(memory_format=torch.channels_last)
     _train(model, data)
     return _kept(folder, f"{_ARCHITECTURE} on shapes", _ARCHITECTURE, model, data)
 

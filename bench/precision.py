@@ -77,7 +77,9 @@ def survivors(trained: Trained, images: int) -> dict[str, Tensor]:
         "folded, bfloat16": frozen(model, dtype=torch.bfloat16),
     }
     right: dict[str, list[Tensor]] = {name: [] for name in routes}
-    for number, (batch, classes) in enumerate(zip(x.split(BATCH), y.split(BATCH), strict=True)):
+    for number, (batch, classes) in enumerate(
+        zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True)
+    ):
         for name, route in routes.items():
             x_adv = attacked(route, batch, classes, torch.Generator().manual_seed(number))
             with torch.no_grad():

@@ -56,7 +56,7 @@ class Setting:
         )
         pool = torch.rand(CLASSES, self.images, 3, 32, 32).to(self.device)
         for network in (student, teacher):
-            network.to(self.device, memory_format=memory_format)
+            network.to(self.device).to(memory_format=memory_format)
         return student, teacher.eval(), pool
 
 

@@ -116,7 +116,7 @@ def _run(
     claim = jobs.claim(lab.database, job_id, lease_s=3600.0)
     assert claim is not None
     jobs.report(lab.database, claim, [*events, ProgressEvent(done=1, total=1, phase="done")])
-    file = lab.files.write_result(job_id, result)
+    file = lab.files.write_result(claim.result_name, result)
     summary = EvaluationSummary.of(result) if isinstance(result, EvaluationResult) else None
     jobs.settle(
         lab.database, claim, JobStatus.SUCCEEDED, result_file=file, summary=summary, rows=rows

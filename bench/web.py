@@ -26,12 +26,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.run.broker import Broker
-from app.run.checks import LOOPBACK
 from app.run.supervisor import web_command
 from app.services.lab import Lab
 from app.settings import Settings
 from bench.stored_jobs import Stored, fill
 
+LOOPBACK = "127.0.0.1"
 TARGET_MS = 50.0
 TARGET_MB = 150.0
 STARTS_WITHIN_S = 60.0
@@ -90,8 +90,13 @@ def web(settings: Settings) -> Iterator[tuple[int, int]]:
         probe.bind((LOOPBACK, 0))
         port = probe.getsockname()[1]
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("LAB_")}
-    own = {"LAB_DATA_DIR": str(settings.data_dir), "LAB_REDIS_URL": settings.redis_url or ""}
-    process = subprocess.Popen([sys.executable, *web_command(port)], env=inherited | own)
+    own = {
+        "LAB_DATA_DIR": str(settings.data_dir),
+        "LAB_REDIS_URL": settings.redis_url or "",
+        "LAB_PORT": str(port),
+    }
+    command = web_command(settings.model_copy(update={"port": port}))
+    process = subprocess.Popen([sys.executable, *command], env=inherited | own)
     try:
         deadline = time.monotonic() + STARTS_WITHIN_S
         while not _answers(port):

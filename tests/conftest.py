@@ -50,7 +50,8 @@ def settings(broker_url: str, tmp_path: Path) -> Settings:
     """Settings of a lab with nothing in it, and an empty broker."""
     with redis.Redis.from_url(broker_url) as client:
         client.flushall()
-    return Settings(data_dir=tmp_path / "data", redis_url=broker_url)
+    # Tests claim jobs for longer than they last themselves.
+    return Settings(data_dir=tmp_path / "data", redis_url=broker_url, lease_s=1000)
 
 
 @pytest.fixture

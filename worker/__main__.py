@@ -44,7 +44,7 @@ from app.contracts.jobs import PARENTS, JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, Params
 from app.errors import Conflict, InvalidFields, InvalidInput, LabError
 from app.settings import Settings, settings
-from app.store import catalogue, job_queries, jobs, shipped
+from app.store import catalogue, job_queries, jobs, losses, shipped
 from app.store.db import Database
 from app.store.files import Files, keep_private
 from app.store.tables import UploadRow
@@ -141,7 +141,7 @@ class _Echo:
 
 def _resumed(lab: WorkerLab, options: argparse.Namespace) -> str:
     """The job's id. Where no service runs, nobody else takes it back from a worker that is gone."""
-    jobs.release_expired(lab.database)
+    losses.release_expired(lab.database, lease_s=lab.settings.lease_s)
     return str(options.job)
 
 
@@ -235,7 +235,7 @@ def _conclude(lab: WorkerLab, job_id: str, *, interrupted: bool) -> int:
     if row.failure is not None:
         print(f"{row.failure['detail']} {row.failure['hint']}", file=sys.stderr)
     elif row.result_file is not None:
-        print(f"result: {lab.files.result(job_id)}")
+        print(f"result: {lab.files.result(row.result_name)}")
     return 0 if status is JobStatus.SUCCEEDED else 1
 
 

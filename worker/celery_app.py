@@ -26,6 +26,7 @@ from app.store.db import Database
 from app.store.files import Files, keep_private
 from worker.jobs.context import WorkerLab
 from worker.memory import keep_freed_memory
+from worker.pulse import BEAT_EVERY_S, Pulse
 
 _log = logging.getLogger(__name__)
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
@@ -50,6 +51,9 @@ keep_freed_memory()
 # Read now: by the end of a long job the checkout may have moved on from the code that runs.
 code_version()
 
+pulse = Pulse()
+"""Of the child that runs a job; the parent listens."""
+
 stopping = Event()
 """Set in the parent when the worker is asked to stop; its child sees it at the next step."""
 
@@ -69,7 +73,7 @@ def lab() -> WorkerLab:
         except RedisError:
             _log.debug("the bell was not heard")
 
-    return WorkerLab(facts, Database(facts.sql_url), files, ring)
+    return WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), files, ring, pulse=pulse)
 
 
 @signals.worker_shutting_down.connect
@@ -83,6 +87,26 @@ def _announce(sender: Any, **_: Any) -> None:
     queues = [Queue(name) for name in sender.app.amqp.queues.consume_from]
     name = f"{socket.gethostname()}:{os.getpid()}"
     threading.Thread(target=_stay_present, args=(queues, name), daemon=True).start()
+    threading.Thread(target=_end_hung_children, daemon=True).start()
+    # Once the loop runs: it sets handlers of its own before.
+    sender.hub.call_soon(_mourn_children, sender.pool._pool)
+
+
+def _end_hung_children() -> None:
+    while True:
+        pulse.end_hung(settings().lease_s)
+        time.sleep(BEAT_EVERY_S)
+
+
+def _mourn_children(pool: Any) -> None:
+    """Celery tells of a child that is gone only in words; its pool has the exit code."""
+    clean_up = pool.on_process_down
+
+    def down(process: Any) -> None:
+        pulse.mourn(process.pid, process.exitcode)
+        clean_up(process)
+
+    pool.on_process_down = down
 
 
 def _stay_present(queues: list[Queue], name: str) -> None:

@@ -13,11 +13,11 @@ from sqlalchemy.exc import IntegrityError
 
 from app.ablations import lifecycle
 from app.contracts.events import LogLevel
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
 from app.contracts.stored import UNREAD_PARAMS, understood
-from app.errors import JobError, LabError
-from app.store import jobs
+from app.errors import JobError, LabError, trouble
+from app.store import job_queries, jobs, losses
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
@@ -25,22 +25,34 @@ from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, Wor
 _log = logging.getLogger(__name__)
 
 
+def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> JobStatus | None:
+    """Run what a queue has next; None when there is nothing, or it was given back.
+
+    Nothing is begun on a full disk; the reconciler tells again of what waits.
+    """
+    if lab.files.free() < lab.settings.min_free_mb * 2**20:
+        return None
+    claim = jobs.claim_next(lab.database, queue, lease_s=lab.settings.lease_s)
+    return None if claim is None else _run(lab, claim, stopping)
+
+
 def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> JobStatus | None:
     """Run a queued job to its end; None when it was not ours to run, or was given back."""
     claim = jobs.claim(lab.database, job_id, lease_s=lab.settings.lease_s)
-    if claim is None:
-        _log.info("job %s is not queued; nothing to do", job_id)
-        return None
-    lab.ring(job_id)
+    return None if claim is None else _run(lab, claim, stopping)
+
+
+def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
+    lab.ring(claim.job_id)
     _tell_parent(lab, claim)
     try:
-        with _lease(lab, claim):
+        with lab.pulse.beating(claim), _lease(lab, claim):
             return _attempt(lab, claim, stopping)
     except LeaseLost:
-        _log.warning("job %s: the lease was lost; another worker has it", job_id)
+        _log.warning("job %s: the lease was lost; another worker has it", claim.job_id)
         return None
     finally:
-        lab.ring(job_id)
+        lab.ring(claim.job_id)
         _tell_parent(lab, claim)
 
 
@@ -83,10 +95,11 @@ def _lease(lab: WorkerLab, claim: Claim) -> Iterator[None]:
             try:
                 jobs.renew(lab.database, claim, lease_s=lab.settings.lease_s)
             except LeaseLost:
+                lab.pulse.lose()
                 return
-            except Exception:
-                # A busy or restarting database: the lease outlives two missed renewals.
-                _log.exception("job %s: the lease was not renewed", claim.job_id)
+            except Exception as error:
+                # A busy or restarting database: it waits as patiently as the lease is long.
+                _log.warning("job %s: the lease was not renewed: %s", claim.job_id, error)
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
@@ -104,33 +117,46 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         if params is None:
             raise JobError(UNREAD_PARAMS, hint="Submit it again.")
         outcome = engine()[claim.kind](context, params)
-        file = lab.files.write_result(claim.job_id, outcome.result)
         status = JobStatus.SUCCEEDED
         try:
-            jobs.settle(
-                lab.database, claim, status,
+            file = lab.files.write_result(claim.result_name, outcome.result)
+            context.insist(
+                jobs.settle, status,
                 result_file=file, summary=outcome.summary, rows=outcome.rows,
             )  # fmt: skip
-        except IntegrityError:
-            for path in (*outcome.files, lab.files.result(claim.job_id)):
-                remove(path)
+        except (LeaseLost, IntegrityError, OSError):
+            _withdraw(lab, claim, outcome)
             raise
         for path in outcome.scratch:
             remove(path)
     except Cancelled:
         status = JobStatus.CANCELLED
-        jobs.settle(lab.database, claim, status)
+        context.insist(jobs.settle, status)
     except Interrupted:
         jobs.give_back(lab.database, claim)
         return None
     except LeaseLost:
         raise
     except Exception as error:
+        if (passing := trouble(error)) is not None:
+            context.insist(losses.give_up, losses.Loss.of_room(passing))
+            return None
         status = JobStatus.FAILED
         failure = _explain(error, claim)
         context.log(f"{failure['detail']} {failure['hint']}".strip()[:2000], LogLevel.ERROR)
-        jobs.settle(lab.database, claim, status, failure=failure)
+        context.insist(jobs.settle, status, failure=failure)
     return status
+
+
+def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:
+    """Remove what was written and no row names.
+
+    A database that went away while it took the row may have it all the same.
+    """
+    row = job_queries.get(lab.database, claim.job_id)
+    if row is None or row.result_name != claim.result_name:
+        for path in (*outcome.files, lab.files.result(claim.result_name)):
+            remove(path)
 
 
 def _explain(error: Exception, claim: Claim) -> dict[str, str]:

@@ -28,9 +28,10 @@ from worker.models import AnyModel, BlackBox, Classifier, build
 from worker.onnx_network import OnnxNetwork
 
 
-def id_within(job_id: str, part: str) -> str:
-    """An id that every attempt of a job finds again, so that a retry overwrites its own files."""
-    return uuid.uuid5(uuid.UUID(job_id), part).hex
+def id_within(job_id: str, fence: int, part: str) -> str:
+    """The id of what an attempt of a job leaves: a worker that lost the job to another one writes
+    to files of its own."""
+    return uuid.uuid5(uuid.UUID(job_id), f"{part} {fence}").hex
 
 
 @lru_cache

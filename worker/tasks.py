@@ -1,4 +1,5 @@
-"""One thin task for each queue; the argument is a job's id and nothing else.
+"""One thin task for each queue. A message only says that there is something to do: the worker takes
+what the queue has next, whichever job the message names.
 
 `train` and `evaluate` run each task in a child of its own, so a lower priority ends with the task.
 """
@@ -12,7 +13,7 @@ from celery import signals
 
 from app.contracts.jobs import TASK_OF, Queue
 from worker.celery_app import app, lab, stopping
-from worker.job_run import engine, run_job
+from worker.job_run import engine, run_next
 
 
 @signals.worker_process_init.connect
@@ -23,20 +24,20 @@ def _warm_up(**_: Any) -> None:
 
 
 @app.task(name=TASK_OF[Queue.TRAIN])
-def train(job_id: str) -> None:
+def train(_job_id: str) -> None:
     """Train a model: hours. Gives way to whoever waits for an answer; so does an evaluation."""
     os.nice(10)
-    run_job(lab(), job_id, stopping=stopping.is_set)
+    run_next(lab(), Queue.TRAIN, stopping=stopping.is_set)
 
 
 @app.task(name=TASK_OF[Queue.EVALUATE])
-def evaluate(job_id: str) -> None:
+def evaluate(_job_id: str) -> None:
     """Measure models, or import a dataset: minutes."""
     os.nice(5)
-    run_job(lab(), job_id, stopping=stopping.is_set)
+    run_next(lab(), Queue.EVALUATE, stopping=stopping.is_set)
 
 
 @app.task(name=TASK_OF[Queue.LIVE])
-def live(job_id: str) -> None:
+def live(_job_id: str) -> None:
     """Explain one image: a second."""
-    run_job(lab(), job_id, stopping=stopping.is_set)
+    run_next(lab(), Queue.LIVE, stopping=stopping.is_set)

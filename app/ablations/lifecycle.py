@@ -95,7 +95,6 @@ def _take(database: Database, files: Files, family: Family) -> bool:
     if not step:
         return False
     if step.outcome is JobStatus.SUCCEEDED:
-        # Its children are over: another call would write the same table.
         step = replace(step, result_file=_write_result(database, files, family))
     return parents.write(database, family.parent, step)
 
@@ -138,10 +137,12 @@ def _progress(family: Family) -> ProgressEvent:
 
 
 def _write_result(database: Database, files: Files, family: Family) -> str:
-    parent_id, params = family.parent.id, family.params
+    """Under a name that the row gets only if it is still the one that was read."""
+    parent, params = family.parent, family.params
     assert params is not None
-    found = table(database, files, parent_id, params)
-    return files.write_result(parent_id, AblationResult(params=params, table=found))
+    found = table(database, files, parent.id, params)
+    name = f"{parent.id}-{parent.last_event}"
+    return files.write_result(name, AblationResult(params=params, table=found))
 
 
 def _evaluations(family: Family) -> tuple[JobRow, ...]:

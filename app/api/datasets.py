@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from app.access.routes import ByMethod
 from app.api.exports import CSV, csv
-from app.api.fields import ExactName, strict_json
+from app.api.fields import ExactName, IdempotencyKey, strict_json
 from app.api.jobs import accepted
 from app.api.uploads import UploadForm, parameters, started, takes
 from app.contracts.changes import Changes
@@ -38,7 +38,12 @@ class ImportForm(UploadForm):
 
 
 @router.post("", status_code=202)
-def add(lab: LabDep, response: Response, form: Annotated[ImportForm, Form()]) -> JobView:
+def add(
+    lab: LabDep,
+    response: Response,
+    form: Annotated[ImportForm, Form()],
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
     """Import a dataset; the archive's content is checked by the job that this starts."""
     if (form.file is None) == (form.source in (None, Source.ARCHIVE)):
         raise InvalidInput(
@@ -47,8 +52,12 @@ def add(lab: LabDep, response: Response, form: Annotated[ImportForm, Form()]) ->
             field="file",
         )
     if form.file is None:
-        return accepted(response, jobs.submit(lab, JobKind.IMPORT, parameters(ImportParams, form)))
-    return started(lab, response, JobKind.IMPORT, form, form.file, source=Source.ARCHIVE)
+        params = parameters(ImportParams, form)
+        job = jobs.submit(lab, JobKind.IMPORT, params, idempotency_key=idempotency_key)
+        return accepted(response, job)
+    return started(
+        lab, response, JobKind.IMPORT, form, form.file, idempotency_key, source=Source.ARCHIVE
+    )
 
 
 @router.get("")

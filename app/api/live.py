@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Response, UploadFile
 from pydantic import Field
 
 from app.access.routes import ByMethod
+from app.api.fields import IdempotencyKey
 from app.api.uploads import UploadForm, started, takes
 from app.contracts.jobs import JobKind
 from app.contracts.params import ExplainParams
@@ -37,9 +38,14 @@ class LiveForm(UploadForm):
 
 
 @router.post("", status_code=202)
-def explain(lab: LabDep, response: Response, form: Annotated[LiveForm, Form()]) -> JobView:
+def explain(
+    lab: LabDep,
+    response: Response,
+    form: Annotated[LiveForm, Form()],
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
     """Attack an image on every model, at every budget; the result holds all that a page shows."""
-    return started(lab, response, JobKind.EXPLAIN, form, form.image)
+    return started(lab, response, JobKind.EXPLAIN, form, form.image, idempotency_key)
 
 
 @router.get("/{job_id}/image.png", response_class=Response, responses=_PNG)

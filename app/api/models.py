@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from pydantic import Field, TypeAdapter
 
 from app.access.routes import ByMethod
-from app.api.fields import ExactName, PageSize, strict_json
+from app.api.fields import ExactName, IdempotencyKey, PageSize, strict_json
 from app.api.uploads import UploadForm, started, takes
 from app.contracts.changes import Changes, Tag
 from app.contracts.jobs import JobKind
@@ -33,12 +33,17 @@ class ImportModelForm(UploadForm):
 
 
 @router.post("", status_code=202)
-def add(lab: LabDep, response: Response, form: Annotated[ImportModelForm, Form()]) -> JobView:
+def add(
+    lab: LabDep,
+    response: Response,
+    form: Annotated[ImportModelForm, Form()],
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
     """Import a model; the job that this starts checks the file and registers what fits.
 
     `classes`, `mean` and `std` are sent as one field for each entry, in order.
     """
-    return started(lab, response, JobKind.IMPORT_MODEL, form, form.file)
+    return started(lab, response, JobKind.IMPORT_MODEL, form, form.file, idempotency_key)
 
 
 @router.get("")

@@ -91,11 +91,21 @@ def parameters(params: type[Params], form: UploadForm, **others: Any) -> Params:
 
 
 def started(
-    lab: Lab, response: Response, kind: JobKind, form: UploadForm, file: UploadFile, **others: Any
+    lab: Lab,
+    response: Response,
+    kind: JobKind,
+    form: UploadForm,
+    file: UploadFile,
+    key: str | None,
+    **others: Any,
 ) -> JobView:
-    """Store the file and submit the job that reads it; nothing stays of what is refused."""
+    """Store the file and submit the job that reads it; nothing stays of what is refused.
+
+    `key`: the request's Idempotency-Key.
+    """
 
     def start(upload: str) -> JobView:
-        return jobs.submit(lab, kind, parameters(PARAMS_OF[kind], form, upload=upload, **others))
+        params = parameters(PARAMS_OF[kind], form, upload=upload, **others)
+        return jobs.submit(lab, kind, params, idempotency_key=key)
 
     return accepted(response, uploads.submit(lab, kind, file.file, file.filename or "", start))

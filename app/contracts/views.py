@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.results import DatasetReport, ModelCard
@@ -81,6 +81,8 @@ class JobView(_View):
     """For a queued job: why it is not running yet."""
     failure: Failure | None
     has_result: bool
+    result_name: str = Field(default="", exclude=True)
+    """What the files of its result are called; the lab's own affair."""
     parent: str | None = None
     """The ablation that this job is a part of."""
     children: int = 0
@@ -155,6 +157,8 @@ class Health(_View):
     ok: bool
     version: str
     database: bool
+    trouble: str | None = None
+    """What the disk is short of, or why the database takes nothing: jobs wait for it."""
     broker: bool
     queues: tuple[QueueHealth, ...]
     webhook: WebhookHealth | None = None

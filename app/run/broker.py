@@ -24,6 +24,7 @@ _LONGEST_SOCKET_PATH = 100
 _SAFE_PATH = re.compile(r"[\w/.+-]+", re.ASCII)
 """Characters that mean the same in a path, in Valkey's configuration and in two kinds of URL."""
 _STARTS_WITHIN_S = 60.0
+_SOCKET = "valkey.sock"
 
 _CONFIG = """\
 port 0
@@ -70,14 +71,18 @@ class Broker:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _end_leftover(self) -> None:
-        """End a server that a killed lab left on these files, so that two never write them."""
+        """End a server that a killed lab left on these files, so that two never write them.
+
+        One elsewhere serves the lab that this folder is a copy of.
+        """
         try:
             text = self._config.read_text()
         except FileNotFoundError:
             return
         found = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
-        url = _url(found.get("unixsocket", ""), found.get("requirepass", ""))
-        if _answers(url):
+        socket = found.get("unixsocket", "")
+        url = _url(socket, found.get("requirepass", ""))
+        if socket == str(self._folder / _SOCKET) and _answers(url):
             with redis.Redis.from_url(url) as connection:
                 connection.shutdown()
 
@@ -98,11 +103,11 @@ def _binary() -> str:
 
 def _socket_for(folder: Path) -> tuple[Path | None, Path]:
     """Where the socket goes, and the folder made for it where the data folder's path is no good."""
-    here = folder / "valkey.sock"
+    here = folder / _SOCKET
     if len(os.fsencode(here)) <= _LONGEST_SOCKET_PATH and _SAFE_PATH.fullmatch(str(here)):
         return None, here
     temporary = Path(tempfile.mkdtemp(prefix="agkd-bml-lab-"))
-    return temporary, temporary / "valkey.sock"
+    return temporary, temporary / _SOCKET
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -24,6 +24,8 @@ from app.settings import Settings
 from app.store.files import keep_private
 
 REDIS_ANSWERS_WITHIN_S = 3.0
+_NEEDED_TO_START = 2**20
+"""Bytes: the database, the broker and their logs grow by as much at once."""
 _PREDECESSOR_GONE_WITHIN_S = 30.0
 
 
@@ -51,12 +53,12 @@ def prepare_folder(folder: Path) -> None:
     """Create the data folder and write to it. Raises CannotStart."""
     try:
         keep_private(folder)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_NEEDED_TO_START))
     except OSError as error:
         raise CannotStart(
             f"the data folder {folder} cannot be written ({error.strerror}); "
-            "set LAB_DATA_DIR to one that can"
+            "make room there, or set LAB_DATA_DIR to one that can"
         ) from None
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from app.access import peers
 from app.access.token import kept_token, token_file
 from app.contracts.jobs import Queue
-from app.run import devices
+from app.run import devices, leftovers
 from app.run.broker import Broker
 from app.run.checks import CannotStart
 from app.run.processes import GRACE_S, ROOT, Child, announce, say, stop
@@ -218,6 +218,8 @@ class Supervisor:
         broker = [self._broker.child] if self._broker is not None else []
         web = [self._web] if self._web is not None else []
         stages = [_pids(web), _pids(self._workers), _pids(broker)]
+        pids = {each.name: each.pid for each in self._children() if each.pid is not None}
+        leftovers.record(self._settings.data_dir, pids)
         try:
             # One write of less than a pipe's atomic size: the watchdog sees all of it or nothing.
             os.write(self._watchdog.stdin.fileno(), json.dumps(stages).encode() + b"\n")

@@ -46,7 +46,7 @@ def contrasts_of(lab: Lab, ablation: Ablation) -> tuple[Contrast, ...]:
     if ablation.params.design.is_grid:
         return ()
     return contrasts.contrasts(
-        lab.files, ablation.table, [row.beside for row in ablation.params.rows()]
+        lab.database, lab.files, ablation.table, [row.beside for row in ablation.params.rows()]
     )
 
 

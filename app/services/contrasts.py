@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contracts.jobs import JobStatus
 from app.contracts.params import Method
 from app.contracts.results import (
     AblationRow,
@@ -25,6 +24,8 @@ from app.contracts.results import (
     Survival,
 )
 from app.services import paired
+from app.store import job_queries
+from app.store.db import Database
 from app.store.files import Files
 
 _STANDS = -1
@@ -51,14 +52,17 @@ class _Pair(NamedTuple):
 
 
 def contrasts(
-    files: Files, table: AblationTable, beside: Sequence[int | None]
+    database: Database, files: Files, table: AblationTable, beside: Sequence[int | None]
 ) -> tuple[Contrast, ...]:
     """Every row of a design, as far as it is measured.
 
     Args:
         beside: for each row the one that it is compared with, from 0.
     """
-    records = [dict(_records(files, row)) for row in table.rows]
+    measured = [child.evaluation for row in table.rows for child in row.children]
+    names = job_queries.result_names(database, [each for each in measured if each is not None])
+    paths = {evaluation: files.result(name) for evaluation, name in names.items()}
+    records = [dict(_records(paths, row)) for row in table.rows]
     pairs = [pair for row, other in enumerate(beside) for pair in _pairs(records, row, other)]
     values = [paired.mcnemar(pair.table.only_first, pair.table.only_second) for pair in pairs]
     changes: dict[tuple[int, Survival], list[SeedChange]] = defaultdict(list)
@@ -79,13 +83,13 @@ def contrasts(
     )
 
 
-def _records(files: Files, row: AblationRow) -> Iterator[tuple[int, _Record]]:
-    """By seed, of the evaluations that left a result."""
+def _records(paths: Mapping[str, Path], row: AblationRow) -> Iterator[tuple[int, _Record]]:
+    """By seed, of the evaluations that left a result; `paths`: theirs."""
     for child in row.children:
-        if child.evaluation is not None and child.evaluation_status is JobStatus.SUCCEEDED:
+        if child.evaluation is not None and child.evaluation in paths:
             # The table, too, leaves out what cannot be read.
             with suppress(FileNotFoundError, ValueError):
-                yield child.seed, _record(files.result(child.evaluation))
+                yield child.seed, _record(paths[child.evaluation])
 
 
 @lru_cache(maxsize=256)

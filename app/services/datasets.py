@@ -145,11 +145,12 @@ def to_train(lab: Lab, teacher: ModelCard) -> DatasetView | None:
     """The dataset that a teacher was trained on, else the newest of its very classes that has
     images to train on.
     """
+    own = of_model(lab, teacher)
+    if own is not None and own.report.train_images and own.report.classes == teacher.classes:
+        return own
     sized = catalogue.datasets_of_size(lab.database, teacher.image_size)
-    same = [row for row in sized if row.report["classes"] == list(teacher.classes)]
-    fit = [row for row in same if row.report["train_images"]]
-    own = (row for row in fit if row.checksum == teacher.dataset.sha256)
-    row = next(own, next(iter(fit), None))
+    same = (row for row in sized if row.report["classes"] == list(teacher.classes))
+    row = next((row for row in same if row.report["train_images"]), None)
     return None if row is None else _views(lab, [row])[0]
 
 

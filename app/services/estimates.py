@@ -185,7 +185,9 @@ def _reckoned(
         if asks_for_more(params, each.params):  # reading it would tell no time
             continue
         try:
-            result = understood_json(EvaluationResult, lab.files.result(each.job).read_bytes())
+            result = understood_json(
+                EvaluationResult, lab.files.result(each.result_name).read_bytes()
+            )
         except FileNotFoundError:
             continue
         seconds = None if result is None else expected_seconds(result, params)

@@ -48,7 +48,7 @@ def submit(
     Raises InvalidInput when the parameters do not fit what the lab has; Conflict when the key
     belongs to another request; TooMany and Unavailable where there is no room for it.
     """
-    digest = _digest(kind, params.model_dump(mode="json") | ({"called": name} if name else {}))
+    digest = _digest(kind, _asked(lab, params) | ({"called": name} if name else {}))
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
     if idempotency_key and (first := job_queries.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
@@ -68,6 +68,14 @@ def submit(
     if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
         jobs.mark_sent(lab.database, row.id, at=None)
     return get(lab, row.id)
+
+
+def _asked(lab: Lab, params: Params) -> dict[str, Any]:
+    """What makes two requests the same: of a file its content, not what this copy of it is called
+    here."""
+    body = params.model_dump(mode="json")
+    sent = catalogue.upload(lab.database, body["upload"]) if body.get("upload") else None
+    return body if sent is None else body | {"upload": sent.sha256}
 
 
 def _digest(kind: JobKind, body: dict[str, Any]) -> str:
@@ -180,6 +188,8 @@ def _reasons(lab: Lab, rows: Sequence[JobRow]) -> dict[Queue, str]:
     """Why a queued job waits, by queue; asks the broker once, and only when a job waits."""
     if all(row.status != JobStatus.QUEUED for row in rows):
         return {}
+    if (full := room.nearly_full(lab)) is not None:
+        return dict.fromkeys(Queue, full)
     workers = lab.broker.workers()
     if workers is None:
         return dict.fromkeys(Queue, "The broker does not answer; the job is kept and sent later.")
@@ -231,6 +241,7 @@ def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str
         waiting_because=reasons.get(Queue(row.queue)) if status is JobStatus.QUEUED else None,
         failure=Failure(**row.failure) if row.failure else None,
         has_result=row.result_file is not None,
+        result_name=row.result_name,
         parent=row.parent_id,
         children=children,
     )
@@ -256,7 +267,7 @@ def result(lab: Lab, job_id: str) -> JobResult:
 
 def result_of(lab: Lab, job: JobView) -> JobResult:
     """The same of a job at hand, without a query. Raises NotFound and Conflict."""
-    return _read(_result_json(lab, job.id, job.status, has_one=job.has_result))
+    return _read(_result_json(lab, job.result_name, job.status, has_one=job.has_result))
 
 
 def _read(data: bytes) -> JobResult:
@@ -272,14 +283,14 @@ def _read(data: bytes) -> JobResult:
 def result_json(lab: Lab, job_id: str) -> bytes:
     """The result as the worker wrote it. Raises NotFound and Conflict."""
     row = _row(lab, job_id)
-    return _result_json(lab, row.id, row.status, has_one=row.result_file is not None)
+    return _result_json(lab, row.result_name, row.status, has_one=row.result_file is not None)
 
 
-def _result_json(lab: Lab, job_id: str, status: str, *, has_one: bool) -> bytes:
+def _result_json(lab: Lab, name: str, status: str, *, has_one: bool) -> bytes:
     if not has_one:
         raise Conflict(f"The job is {status} and has no result.", hint="Follow its events.")
     try:
-        return lab.files.result(job_id).read_bytes()
+        return lab.files.result(name).read_bytes()
     except FileNotFoundError:
         raise NotFound("The result's file is gone.", hint="Submit the job again.") from None
 

@@ -9,7 +9,11 @@ from app.settings import Settings
 from app.store import shipped, showcase
 from app.store.db import Database
 from app.store.files import Files, keep_private
+from app.store.losses import Leases
 from app.store.showcase import Shown
+
+_PATIENCE_S = 5.0
+"""Who asks the web hears after so long that the database is locked."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Lab:
     broker: Broker
     shown: Shown | None
     """The showcase of the models that come with the code."""
+    leases: Leases
 
     @classmethod
     def open(cls, settings: Settings) -> Lab:
@@ -30,11 +35,11 @@ class Lab:
         files = Files(settings.data_dir)
         keep_private(settings.data_dir)
         files.prepare()
-        database = Database(settings.sql_url)
+        database = Database(settings.sql_url, patience_s=_PATIENCE_S)
         database.migrate()
         shipped.register(database, files, settings.shipped_dir)
         shown = showcase.find(settings.shipped_dir)
-        return cls(settings, database, files, Broker(settings), shown)
+        return cls(settings, database, files, Broker(settings), shown, Leases(settings.lease_s))
 
     def close(self) -> None:
         self.broker.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 from app.errors import TooMany, Unavailable
 from app.services.lab import Lab
 from app.store import job_queries
@@ -17,10 +15,18 @@ def check(lab: Lab, jobs: int) -> None:
             f"{waiting:,} jobs are not over yet; the lab takes at most {most:,} at a time.",
             hint="Cancel some or wait, or raise LAB_MAX_WAITING.",
         )
-    free = shutil.disk_usage(lab.settings.data_dir).free
-    if free < lab.settings.min_free_mb * 2**20:
+    if (said := nearly_full(lab)) is not None:
         raise Unavailable(
-            f"The disk of the data folder is nearly full: {free // 2**20:,} MB are free, and jobs "
-            f"start with {lab.settings.min_free_mb:,} MB or more.",
-            hint="Make room there, delete what is not needed, or lower LAB_MIN_FREE_MB.",
+            said, hint="Make room there, delete what is not needed, or lower LAB_MIN_FREE_MB."
         )
+
+
+def nearly_full(lab: Lab) -> str | None:
+    """That the disk has too little left for a job, in words; None where it has enough."""
+    free = lab.files.free()
+    if free >= lab.settings.min_free_mb * 2**20:
+        return None
+    return (
+        f"The disk of the data folder is nearly full: {free // 2**20:,} MB are free, and jobs "
+        f"start with {lab.settings.min_free_mb:,} MB or more."
+    )

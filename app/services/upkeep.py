@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+from app import errors
 from app.ablations import lifecycle
 from app.contracts.access import Access
 from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
-from app.services import announcing
+from app.services import announcing, room
 from app.services.lab import Lab
 from app.settings import VERSION
 from app.store import catalogue, job_queries, jobs, marks
@@ -23,7 +24,7 @@ _KEPT_S = 7 * 24 * 3600.0
 
 def reconcile(lab: Lab) -> None:
     """Give lost jobs back to the queue, and tell the broker again about what nobody took."""
-    changed = jobs.release_expired(lab.database)
+    changed = lab.leases.release(lab.database)
     changed += lifecycle.advance_all(lab.database, lab.files)
     for job_id in changed:
         lab.broker.ring(job_id)
@@ -43,13 +44,20 @@ def _clear(lab: Lab) -> None:
     for dataset_id in marks.empty_bin(lab.database, DatasetRow, older_than_s=_KEPT_S):
         remove(lab.files.dataset(dataset_id))
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):
-        remove(lab.files.result(job_id))
-        remove(lab.files.onnx(job_id))
-        remove(lab.files.adversarial(job_id))
-        remove(lab.files.checkpoints(job_id))
+        for path in (*lab.files.left_by(job_id), lab.files.checkpoints(job_id)):
+            remove(path)
     left = lab.files.with_checkpoints() - {params.get("continue_from") for params in active}
     for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):
         remove(lab.files.checkpoints(job_id))
+
+
+def sweep(lab: Lab) -> None:
+    """Remove files that no row names: a worker that lost its job, or a web process that was killed
+    between a file and its row, left them.
+    """
+    # The files first: one whose row is written meanwhile is young.
+    for path in list(lab.files.unnamed(catalogue.named_files(lab.database))):
+        remove(path)
 
 
 def _resend(lab: Lab) -> None:
@@ -62,6 +70,14 @@ def _resend(lab: Lab) -> None:
             jobs.mark_sent(lab.database, job_id, at=time.time())
         else:
             full.add(queue)
+
+
+def _trouble(lab: Lab) -> str | None:
+    try:
+        lab.database.writes()
+    except Exception as error:
+        return errors.trouble(error) or "The database cannot be written."
+    return room.nearly_full(lab)
 
 
 def health(lab: Lab) -> Health:
@@ -78,11 +94,13 @@ def health(lab: Lab) -> Health:
         )
         for queue in Queue
     )
-    ok = database and workers is not None and all(q.workers for q in queues)
+    trouble = _trouble(lab) if database else None
+    ok = database and trouble is None and workers is not None and all(q.workers for q in queues)
     return Health(
         ok=ok,
         version=VERSION,
         database=database,
+        trouble=trouble,
         broker=workers is not None,
         queues=queues,
         webhook=announcing.health(lab) if database else None,

@@ -36,19 +36,27 @@ def submit(
 ) -> JobView:
     """Store the file of a job of `kind`, and start the job: `start` is given the upload's id.
 
+    Where `start` finds that the same was asked for before, the file's first copy is enough.
+
     Where the file or the job is refused, neither stays; a file whose job is refused with `keeps`
     does, for another try, as long as any that no job takes. Raises what storing the file raises,
     and the LabError of `start`.
     """
     upload_id = _SAVE[kind](lab, stream, filename)
     try:
-        return start(upload_id)
+        job = start(upload_id)
     except LabError as refused:
-        if keeps is not None and isinstance(refused, keeps):
-            raise
-        lab.files.upload(upload_id).unlink(missing_ok=True)
-        catalogue.drop_upload(lab.database, upload_id)
+        if keeps is None or not isinstance(refused, keeps):
+            _forget(lab, upload_id)
         raise
+    if job.params["upload"] != upload_id:
+        _forget(lab, upload_id)
+    return job
+
+
+def _forget(lab: Lab, upload_id: str) -> None:
+    lab.files.upload(upload_id).unlink(missing_ok=True)
+    catalogue.drop_upload(lab.database, upload_id)
 
 
 def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:

@@ -312,6 +312,20 @@ def drop_upload(database: Database, upload_id: str) -> None:
         session.execute(delete(UploadRow).where(UploadRow.id == upload_id))
 
 
+def named_files(database: Database) -> dict[str, set[str]]:
+    """By folder of the data folder, what files there are called that rows name, without suffix."""
+    columns = {
+        "uploads": UploadRow.id,
+        "datasets": DatasetRow.id,
+        "models": ModelRow.id,
+        "results": JobRow.result_name,
+        "adversarial": JobRow.result_name,
+        "checkpoints": JobRow.id,
+    }
+    with database.reading() as session:
+        return {folder: set(session.scalars(select(of))) for folder, of in columns.items()}
+
+
 def drop_uploads(database: Database, *, older_than_s: float, keep: Collection[str]) -> list[str]:
     """Forget uploads that are so old and that no unfinished job needs; returns their ids."""
     old = UploadRow.created_at < time.time() - older_than_s

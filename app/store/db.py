@@ -18,7 +18,7 @@ from app.store import acting
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-def _tune_sqlite(engine: Engine) -> None:
+def _tune_sqlite(engine: Engine, patience_s: float) -> None:
     """WAL lets readers and one writer work at once; BEGIN is ours, so that writers queue up.
 
     A deferred transaction that reads and then writes fails at once when another wrote in between;
@@ -29,8 +29,8 @@ def _tune_sqlite(engine: Engine) -> None:
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         # The patience first: another process may be switching a new file to WAL.
-        for pragma in ("busy_timeout=15000", "journal_mode=WAL", "synchronous=NORMAL",
-                       "foreign_keys=ON"):  # fmt: skip
+        patience = f"busy_timeout={round(1000 * patience_s)}"
+        for pragma in (patience, "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -58,11 +58,12 @@ def _alone(engine: Engine) -> Iterator[None]:
 class Database:
     """Two kinds of transaction: `reading` and `writing`, each committed when its block ends."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_s: float = 15.0) -> None:
+        """`patience_s`: how long to wait for an SQLite file that another process has locked."""
         self.url = url
         self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         if self._engine.dialect.name == "sqlite":
-            _tune_sqlite(self._engine)
+            _tune_sqlite(self._engine, patience_s)
         self._writer = self._engine.execution_options(lab_writes=True)
 
     @contextmanager
@@ -92,6 +93,11 @@ class Database:
         except Exception:
             return False
         return True
+
+    def writes(self) -> None:
+        """Take and leave the turn to write. Raises what a write would (`app.errors.trouble`)."""
+        with self.writing() as session:
+            session.execute(text("SELECT 1"))
 
     def close(self) -> None:
         self._engine.dispose()

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -21,10 +21,16 @@ _UNFINISHED = (
 )  # fmt: skip
 """What `atomic_write` and the conversion of weights leave when their process is killed."""
 _WRITTEN_WITHIN_S = 24 * 3600.0
+"""However slowly it is written, no file or folder takes so long from one write to the row."""
 
 
 class Files:
-    """The folders below `LAB_DATA_DIR`. Names are ids that the lab made, never a user's text."""
+    """The folders below `LAB_DATA_DIR`. Names are ids that the lab made, never a user's text.
+
+    Files of results have the name that their job's row gives them: id and fence of the attempt that
+    wrote them, so that a worker which lost the job overwrites nothing. Earlier versions left the
+    fence out. Ids of models and datasets are made of job and fence as well.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,6 +49,10 @@ class Files:
                     if path.stat().st_mtime < forgotten:
                         path.unlink()
 
+    def free(self) -> int:
+        """Bytes that the disk has left."""
+        return shutil.disk_usage(self.root).free
+
     def upload(self, id: str) -> Path:
         return self.root / "uploads" / id
 
@@ -54,16 +64,42 @@ class Files:
         suffix = ".safetensors" if access is Access.WHITE_BOX else ".onnx"
         return self.root / "models" / f"{model_id}{suffix}"
 
-    def result(self, job_id: str) -> Path:
-        return self.root / "results" / f"{job_id}.json"
+    def result(self, name: str) -> Path:
+        """`name`: of the job's row (`JobRow.result_name`), here and below."""
+        return self.root / "results" / f"{name}.json"
 
-    def onnx(self, job_id: str) -> Path:
+    def onnx(self, name: str) -> Path:
         """The network that a release job wrote."""
-        return self.root / "results" / f"{job_id}.onnx"
+        return self.root / "results" / f"{name}.onnx"
 
-    def adversarial(self, job_id: str) -> Path:
+    def adversarial(self, name: str) -> Path:
         """The folder of the adversarial images that an evaluation kept, a file for each model."""
-        return self.root / "adversarial" / job_id
+        return self.root / "adversarial" / name
+
+    def left_by(self, job_id: str) -> Iterator[Path]:
+        """The files of results that any attempt of a job left."""
+        for folder in ("results", "adversarial"):
+            yield from (self.root / folder).glob(f"{job_id}*")
+
+    def unnamed(self, named: Mapping[str, Collection[str]]) -> Iterator[Path]:
+        """What lies in a folder and has none of its names, and was left alone for a day: what an
+        attempt wrote that lost its job before a row could name it.
+
+        `named`: by folder, what files are called without their suffix; here and below.
+        """
+        forgotten = time.time() - _WRITTEN_WITHIN_S
+        for folder, names in named.items():
+            for path in (self.root / folder).iterdir():
+                with suppress(FileNotFoundError):  # another process tidies too
+                    if _stem(path) not in names and _changed(path) < forgotten:
+                        yield path
+
+    def named(self, named: Mapping[str, Collection[str]]) -> Iterator[Path]:
+        """The files and folders that have one of these names."""
+        for folder, names in named.items():
+            for path in sorted((self.root / folder).iterdir()):
+                if _stem(path) in names:
+                    yield path
 
     def checkpoints(self, job_id: str) -> Path:
         """The folder where a training job keeps what it needs to go on."""
@@ -75,11 +111,11 @@ class Files:
 
     def has_checkpoint(self, job_id: str) -> bool:
         """Whether a training job left one to go on from."""
-        return any(self.checkpoints(job_id).glob("*.pt"))
+        return any(self.checkpoints(job_id).rglob("*.pt"))
 
-    def write_result(self, job_id: str, result: BaseModel) -> str:
+    def write_result(self, name: str, result: BaseModel) -> str:
         """Write a job's result; returns the file's name for the row."""
-        path = self.result(job_id)
+        path = self.result(name)
         with atomic_write(path) as stream:
             stream.write(result.model_dump_json().encode())
         return path.name
@@ -110,6 +146,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _changed(path: Path) -> float:
+    """When a file, or any in a folder, was last written to."""
+    within = path.iterdir() if path.is_dir() else ()
+    return max(os.path.getmtime(each) for each in (path, *within))
 
 
 def remove(path: Path) -> None:

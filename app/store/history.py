@@ -27,7 +27,8 @@ class Trained:
 class Evaluated:
     """An evaluation that ran through in one go."""
 
-    job: str
+    result_name: str
+    """What the files of its result are called."""
     params: dict[str, Any]
     device: str
     """What computed it; empty in evaluations of older versions of the lab."""
@@ -60,7 +61,7 @@ def evaluations(database: Database, *, limit: int) -> list[Evaluated]:
     """The newest evaluations."""
     device = func.coalesce(JobRow.summary["device"].as_string(), "")
     query = (
-        select(JobRow.id, JobRow.params, device, MeasurementRow.images, _SECONDS)
+        select(JobRow.result_name, JobRow.params, device, MeasurementRow.images, _SECONDS)
         .join(JobRow, JobRow.id == MeasurementRow.job_id)
         .where(MeasurementRow.position == 0, *_IN_ONE_GO, _SECONDS > 0)
         .order_by(JobRow.created_at.desc(), JobRow.id.desc())

@@ -218,6 +218,14 @@ def first_queued(database: Database, parent: str) -> str | None:
         return session.scalar(query)
 
 
+def result_names(database: Database, ids: Collection[str]) -> dict[str, str]:
+    """What the files of the results are called, of those of the jobs that left one."""
+    left = JobRow.id.in_(ids), JobRow.result_file.is_not(None)
+    with database.reading() as session:
+        found = session.execute(select(JobRow.id, JobRow.result_name).where(*left))
+        return dict(found.tuples().all())
+
+
 def unfinished_count(database: Database) -> int:
     """How many jobs are not over, parents among them."""
     query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))

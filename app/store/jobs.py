@@ -15,21 +15,15 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.contracts.events import Event, LogEvent, LogLevel, ProgressEvent, StateEvent
-from app.contracts.jobs import MAX_ATTEMPTS, PARENTS, QUEUE_OF, JobKind, JobStatus
+from app.contracts.events import Event, ProgressEvent, StateEvent
+from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
 from app.contracts.results import EvaluationSummary
-from app.errors import JobError
 from app.store import acting, measurements
 from app.store.db import Database
 from app.store.job_queries import with_key
 from app.store.tables import EventRow, JobRow
 from app.store.transitions import append, move, touched
-
-_LOST_WORKER = JobError(
-    f"Its worker was lost {MAX_ATTEMPTS} times, and nothing was gained between.",
-    hint="The worker may run out of memory: try a smaller batch size, and look at its log.",
-).as_failure()
 
 
 class LeaseLost(Exception):
@@ -54,6 +48,16 @@ class Claim:
     attempt: int
     fence: int
     parent_id: str | None = None
+
+    @classmethod
+    def of(cls, row: JobRow, fence: int) -> Claim:
+        """That of an attempt, which may be over."""
+        return cls(row.id, JobKind(row.kind), row.params, row.attempt, fence, row.parent_id)
+
+    @property
+    def result_name(self) -> str:
+        """What this attempt calls its files, and no other one."""
+        return f"{self.job_id}-{self.fence}"
 
 
 def queued(
@@ -123,29 +127,50 @@ def add_all(session: Session, rows: Sequence[JobRow]) -> None:
 
 
 def claim(database: Database, job_id: str, *, lease_s: float) -> Claim | None:
-    """Take a queued job; None when it is not queued (a repeated or late message), or a parent."""
-    now = time.time()
+    """Take a queued job; None when it is not queued, or a parent."""
     with database.writing() as session:
-        taken = move(
-            session,
-            job_id,
-            JobStatus.QUEUED,
-            JobStatus.RUNNING,
-            JobRow.kind.not_in(PARENTS),
-            attempt=JobRow.attempt + 1,
-            fence=JobRow.fence + 1,
-            lease_until=now + lease_s,
-            started_at=func.coalesce(JobRow.started_at, now),
-        )
-        if not taken:
-            return None
-        job = session.get_one(JobRow, job_id)
-        append(session, job_id, [StateEvent(status=JobStatus.RUNNING, attempt=job.attempt)])
-        kind = JobKind(job.kind)
-        return Claim(job.id, kind, job.params, job.attempt, job.fence, job.parent_id)
+        return _take(session, job_id, lease_s)
 
 
-def _held(claim: Claim) -> tuple[Any, ...]:
+def claim_next(database: Database, queue: Queue, *, lease_s: float) -> Claim | None:
+    """Take the job that a worker of the queue does next; None where none waits.
+
+    The oldest: one that was interrupted goes on at its place, whatever was submitted meanwhile.
+    """
+    waits = (
+        JobRow.status == JobStatus.QUEUED,
+        JobRow.queue == queue,
+        JobRow.kind.not_in(PARENTS),
+    )
+    oldest = select(JobRow.id).where(*waits).order_by(JobRow.created_at, JobRow.id).limit(1)
+    with database.writing() as session:
+        # Where writers do not take turns, another worker's choice is left to it.
+        job_id = session.scalar(oldest.with_for_update(skip_locked=True))
+        return None if job_id is None else _take(session, job_id, lease_s)
+
+
+def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
+    now = time.time()
+    taken = move(
+        session,
+        job_id,
+        JobStatus.QUEUED,
+        JobStatus.RUNNING,
+        JobRow.kind.not_in(PARENTS),
+        attempt=JobRow.attempt + 1,
+        fence=JobRow.fence + 1,
+        lease_until=now + lease_s,
+        started_at=func.coalesce(JobRow.started_at, now),
+    )
+    if not taken:
+        return None
+    job = session.get_one(JobRow, job_id)
+    append(session, job_id, [StateEvent(status=JobStatus.RUNNING, attempt=job.attempt)])
+    return Claim.of(job, job.fence)
+
+
+def held(claim: Claim) -> tuple[Any, ...]:
+    """Conditions of a row: the job is this claim's still."""
     return (
         JobRow.id == claim.job_id,
         JobRow.status == JobStatus.RUNNING,
@@ -155,7 +180,7 @@ def _held(claim: Claim) -> tuple[Any, ...]:
 
 def renew(database: Database, claim: Claim, *, lease_s: float) -> None:
     """Hold the job for another `lease_s`. Raises LeaseLost."""
-    statement = update(JobRow).where(*_held(claim)).values(lease_until=time.time() + lease_s)
+    statement = update(JobRow).where(*held(claim)).values(lease_until=time.time() + lease_s)
     with database.writing() as session:
         if not touched(session, statement):
             raise LeaseLost
@@ -168,14 +193,14 @@ def forgive(database: Database, claim: Claim) -> None:
     machine that restarts every night ends no long training. Raises LeaseLost.
     """
     with database.writing() as session:
-        if not touched(session, update(JobRow).where(*_held(claim)).values(attempt=1)):
+        if not touched(session, update(JobRow).where(*held(claim)).values(attempt=1)):
             raise LeaseLost
 
 
 def cancel_requested(database: Database, claim: Claim) -> bool:
     """Whether someone asked for the job's end. Raises LeaseLost."""
     with database.reading() as session:
-        flag = session.scalar(select(JobRow.cancel_requested).where(*_held(claim)))
+        flag = session.scalar(select(JobRow.cancel_requested).where(*held(claim)))
     if flag is None:
         raise LeaseLost
     return flag
@@ -188,7 +213,7 @@ def report(database: Database, claim: Claim, events: Sequence[Event]) -> None:
         if isinstance(event, ProgressEvent):
             values["progress"] = event.model_dump(exclude={"type"})
     with database.writing() as session:
-        if not touched(session, update(JobRow).where(*_held(claim)).values(**values)):
+        if not touched(session, update(JobRow).where(*held(claim)).values(**values)):
             raise LeaseLost
         append(session, claim.job_id, events)
 
@@ -274,35 +299,3 @@ def mark_sent(database: Database, job_id: str, *, at: float | None) -> None:
     """Note when the broker was told about a job; None when it must be told again."""
     with database.writing() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(sent_at=at))
-
-
-def release_expired(database: Database) -> list[str]:
-    """Take jobs from workers that stopped renewing: back to the queue, or to their end."""
-    now = time.time()
-    expired = select(JobRow).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_until < now)
-    with database.reading() as session:
-        lost = list(session.scalars(expired))
-    return [job.id for job in lost if _release(database, job, now)]
-
-
-def _release(database: Database, job: JobRow, now: float) -> bool:
-    values: dict[str, Any] = {"lease_until": None, "sent_at": None}
-    if job.cancel_requested:
-        new = JobStatus.CANCELLED
-        values |= {"finished_at": now}
-    elif job.attempt >= MAX_ATTEMPTS:
-        new = JobStatus.FAILED
-        values |= {"finished_at": now, "failure": _LOST_WORKER}
-    else:
-        new = JobStatus.QUEUED
-    lost = LogEvent(level=LogLevel.WARNING, text=f"The worker of attempt {job.attempt} was lost.")
-    still = (
-        JobRow.fence == job.fence,
-        JobRow.lease_until < now,
-        JobRow.cancel_requested == job.cancel_requested,
-    )
-    with database.writing() as session:
-        if not move(session, job.id, JobStatus.RUNNING, new, *still, **values):
-            return False
-        append(session, job.id, [lost, StateEvent(status=new, attempt=job.attempt)])
-        return True

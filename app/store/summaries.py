@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from pydantic import ValidationError
 from sqlalchemy import delete, select, update
@@ -30,10 +31,13 @@ def of_jobs(database: Database, files: Files, ids: Collection[str]) -> dict[str,
         JobRow.result_file.is_not(None),
     )
     with database.reading() as session:
-        rows = session.execute(select(JobRow.id, JobRow.summary).where(*left)).all()
-    kept = {job_id: understood(EvaluationSummary, body) for job_id, body in rows}
-    anew = [job_id for job_id, summary in kept.items() if summary is None]
-    kept |= {job_id: _summed_up(database, files, job_id) for job_id in anew}
+        query = select(JobRow.id, JobRow.result_name, JobRow.summary).where(*left)
+        rows = session.execute(query).all()
+    kept = {job_id: understood(EvaluationSummary, body) for job_id, _, body in rows}
+    anew = {job_id: name for job_id, name, _ in rows if kept[job_id] is None}
+    kept |= {
+        job_id: _summed_up(database, job_id, files.result(name)) for job_id, name in anew.items()
+    }
     return {job_id: summary for job_id, summary in kept.items() if summary is not None}
 
 
@@ -49,10 +53,10 @@ def not_measured(database: Database) -> list[str]:
         return list(session.scalars(newest))
 
 
-def _summed_up(database: Database, files: Files, job_id: str) -> EvaluationSummary | None:
+def _summed_up(database: Database, job_id: str, file: Path) -> EvaluationSummary | None:
     """Of the result, kept for the next time; None where it is gone or damaged."""
     try:
-        result = EvaluationResult.model_validate_json(files.result(job_id).read_bytes())
+        result = EvaluationResult.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
     summary = EvaluationSummary.of(result)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, Text, func
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -92,6 +93,16 @@ class JobRow(Table):
     """When the webhook took the news of its end."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     request_digest: Mapped[str | None] = mapped_column(String(64))
+
+    @hybrid_property
+    def result_name(self) -> str:
+        """What the files of its result are called (`app.store.files`)."""
+        return (self.result_file or self.id).removesuffix(".json")
+
+    @result_name.inplace.expression
+    @classmethod
+    def _result_name(cls) -> ColumnElement[str]:
+        return func.replace(func.coalesce(cls.result_file, cls.id), ".json", "")
 
     __table_args__ = (
         Index("jobs_by_age", "created_at", "id"),

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ def run(tell: Tell, seconds: float) -> None:
                 tell(name, {"skipped": True, "text": "skipped: no time left"})
                 continue
             try:
-                said = {"text": check()}
+                said: dict[str, Any] = {"text": check()}
             except Exception as error:
                 said = {"failed": True, "text": f"FAILED: {type(error).__name__}: {error}"[:300]}
             took = round(time.monotonic() - begin, 2)
@@ -108,14 +109,14 @@ class Bench:
         yield "folded copy", self._folded
         yield "recorded step", self._recorded
         for recipe in Recipe:
-            yield f"recipe {recipe}", lambda recipe=recipe: self._recipe(recipe)
+            yield f"recipe {recipe}", partial(self._recipe, recipe)
         yield "resume", self._resume
         yield "live", self._live
         yield "memory", self._memory
         yield "pictures", self._pictures
         for method in Method:
             if method not in (*_UNDER_THEIR_OWN, Method.AUTOATTACK):
-                yield f"attack {method}", lambda method=method: self._attack(method)
+                yield f"attack {method}", partial(self._attack, method)
         yield "attack transfer", lambda: self._attack(Method.TRANSFER)
         yield "attacks in L2", lambda: self._attacks_in(Norm.L2)
         yield "attacks in L1", lambda: self._attacks_in(Norm.L1)
@@ -241,7 +242,8 @@ class Bench:
     def _attacked(self, params: EvaluateParams) -> str:
         """Over how few images each of the attacks ran. Raises RuntimeError where one saw none."""
         row = self._succeed(JobKind.EVALUATE, params)
-        result = EvaluationResult.model_validate_json(self._lab.files.result(row.id).read_bytes())
+        file = self._lab.files.result(row.result_name)
+        result = EvaluationResult.model_validate_json(file.read_bytes())
         rows = result.models[0].attacks
         least = min(row.attacked for row in rows if row.method is not Method.NOISE)
         if least == 0:
@@ -273,7 +275,7 @@ class Bench:
         """Logits and gradients of the copy with folded batch norms, beside those in float64."""
         torch.manual_seed(0)
         model = build("wrn-16-4", num_classes=10, mean=[0.5] * 3, std=[0.25] * 3)
-        model.to(registry.device(), memory_format=torch.channels_last)
+        model.to(registry.device()).to(memory_format=torch.channels_last)
         x = torch.rand(16, 3, 32, 32, device=registry.device())
         model.train()(x)  # so that the batch norms have something to fold
         model.eval().requires_grad_(False)

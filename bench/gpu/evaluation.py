@@ -14,6 +14,7 @@ from bench.attackers import SIDES
 from bench.gpu import Tell
 from bench.models import of_shapes
 from worker import registry
+from worker.models import Classifier
 
 _LIBRARIES = {
     "torchattacks_curve": "torchattacks",
@@ -49,7 +50,7 @@ def _installed(library: str) -> bool:
 
 
 def _compare(
-    tell: Tell, comparison: str, names: list[str], model: torch.nn.Module,
+    tell: Tell, comparison: str, names: list[str], model: Classifier,
     images: torch.Tensor, labels: torch.Tensor, size: int, until: float,
 ) -> None:  # fmt: skip
     device = registry.device()

@@ -226,7 +226,7 @@ def _report(
     needed = sides["lab, bfloat16"].operations
     plain = statistics.median(sides[_PLAIN].seconds)
     ways = {way.name: way for way in (*_WAYS, *_LATER)}
-    best = {"gpu": torch.cuda.is_available(), "ratio": 0.0, "peak": 0.0}
+    best: dict[str, Any] = {"gpu": torch.cuda.is_available(), "ratio": 0.0, "peak": 0.0}
     for name, side in sides.items():
         middle = statistics.median(side.seconds)
         way = ways.get(name)

@@ -77,7 +77,7 @@ def measured(lab: Path, dataset: str) -> Iterator[Measured]:
         }
         jobs = session.scalars(done.order_by(JobRow.created_at.desc())).all()
     for job in jobs:
-        result = EvaluationResult.model_validate_json(files.result(job.id).read_bytes())
+        result = EvaluationResult.model_validate_json(files.result(job.result_name).read_bytes())
         (model, *others) = result.models
         card = cards.get(model.model)
         if others or card is None or card.params is None:

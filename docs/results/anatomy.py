@@ -114,7 +114,7 @@ def main(lab: Path, jobs: Sequence[str]) -> None:
         print(f"\n## {params.design.record.title}: {params.name} ({job})\n")
         figures(table)
         print()
-        changes(contrasts(files, table, [line.beside for line in params.rows()]))
+        changes(contrasts(database, files, table, [line.beside for line in params.rows()]))
         print()
         reported(params)
 

@@ -15,7 +15,7 @@ from app.contracts.events import EVENT, ProgressEvent, StateEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import AblationParams, EvaluateParams, TrainParams
 from app.contracts.results import AblationResult, AblationTable, Measure
-from app.store import catalogue, job_queries, jobs, marks
+from app.store import catalogue, job_queries, jobs, losses, marks
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow, ModelRow
@@ -106,7 +106,7 @@ def test_a_parent_follows_its_children_to_the_end(database: Database, files: Fil
     assert Counter(job.kind for job in children_of(database, parent)) == {
         JobKind.TRAIN: 4, JobKind.EVALUATE: 4,
     }  # fmt: skip
-    result = AblationResult.model_validate_json(files.result(parent).read_bytes())
+    result = AblationResult.model_validate_json(files.result(done.result_name).read_bytes())
     assert result.table == table_of(database, files, parent)
     assert not lifecycle.advance_all(database, files)
     stored = [EVENT.validate_python(e.body) for e in job_queries.events_after(database, parent, 0)]
@@ -231,7 +231,7 @@ def test_a_lost_worker_costs_the_child_an_attempt_and_the_parent_nothing(
     (child,) = children_of(database, parent)
     take(database, child.id, lease_s=-1)
     lifecycle.advance(database, files, parent)
-    assert jobs.release_expired(database) == [child.id]
+    assert losses.release_expired(database, lease_s=1000) == [child.id]
     lifecycle.advance(database, files, parent)
     assert row_of(database, parent).status == RUNNING
     run_all(database, files, parent)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app.ablations import lifecycle
 from app.contracts.jobs import JobKind, JobStatus
-from app.store import job_queries, jobs
+from app.store import job_queries, jobs, losses
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
@@ -83,7 +83,7 @@ class Ablations(RuleBasedStateMachine):
     def lose(self, number: int) -> None:
         if (claim := self.claim_of(number)) is not None:
             jobs.renew(self.database, claim, lease_s=-1)
-            jobs.release_expired(self.database)
+            losses.release_expired(self.database, lease_s=1000)
 
     @rule(number=ANY)
     def give_back(self, number: int) -> None:

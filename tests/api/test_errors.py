@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
-from app.errors import Conflict, LabError, field_errors
+from app.errors import Conflict, LabError, field_errors, trouble
 from app.services import models
+from app.services.lab import Lab
+from app.store.db import Database
 from tests.api.problems import problem
+from tests.plugins.stock import stock_dataset, train_body
 
 
 def test_what_is_not_there(client: httpx.Client) -> None:
@@ -58,6 +70,73 @@ def test_a_fault_of_the_lab_leaks_nothing_and_can_be_found_in_the_log(
     assert incident in answer.text
     assert record.exc_info is not None
     assert "secret" in str(record.exc_info[1])
+
+
+@contextmanager
+def _locked(lab: Lab) -> Iterator[None]:
+    """Another process writes to the database, and does not end."""
+    other = sqlite3.connect(lab.database.url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+def test_a_locked_database_is_said_and_passes(
+    client: httpx.Client, app: FastAPI, lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Writes are refused with the reason, what only reads is answered, and health says it."""
+    body = train_body(stock_dataset(lab))
+    hasty = Database(lab.database.url, patience_s=0.05)
+    app.state.lab = replace(app.state.lab, database=hasty)
+    with _locked(lab):
+        answer = client.post("/api/jobs", json=body)
+        assert problem(answer, 503) == []
+        assert answer.json()["detail"] == "The database is locked by another process."
+        assert int(answer.headers["retry-after"]) > 0
+        health = client.get("/api/health")
+        assert (health.status_code, health.json()["ok"]) == (200, False)
+        assert "locked" in health.json()["trouble"]
+        assert "locked" in client.get("/").text
+        assert client.get("/api/jobs").json()["total"] == 0
+    assert client.post("/api/jobs", json=body).status_code == 202
+    assert client.get("/api/health").json()["trouble"] is None
+    assert not [record for record in caplog.records if record.exc_info], "no traceback"
+    hasty.close()
+
+
+@pytest.mark.parametrize("path", ["/api/models", "/evaluate"])
+def test_a_full_disk_is_said_and_passes(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/somewhere/of/the/lab")
+
+    def fail(*_: object, **__: object) -> None:
+        raise full
+
+    monkeypatch.setattr(models, "page", fail)
+    answer = client.get(path)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert "The disk is full." in answer.text
+    assert "somewhere" not in answer.text
+
+
+def test_what_passes_and_what_does_not(tmp_path: Path) -> None:
+    """SQLite's own errors: a disk that is full, and a table that is not there."""
+    small = Database(f"sqlite:///{tmp_path / 'small.sqlite3'}")
+    with small.writing() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+        session.execute(text("PRAGMA max_page_count = 3"))
+        with pytest.raises(OperationalError) as full:
+            session.execute(text("INSERT INTO t VALUES (zeroblob(100000))"))
+    assert trouble(full.value) == "The disk is full."
+    with small.reading() as session, pytest.raises(OperationalError) as fault:
+        session.execute(text("SELECT x FROM nothing"))
+    assert trouble(fault.value) is None
+    assert trouble(OSError(errno.EIO, "?")) is None
+    small.close()
 
 
 def test_a_page_shows_markup_in_an_error_as_text(

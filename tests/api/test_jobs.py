@@ -250,7 +250,7 @@ def test_a_result_is_what_the_worker_wrote(client: httpx.Client, lab: Lab) -> No
     assert answer.headers["content-type"] == "application/json"
     assert ImportResult.model_validate_json(answer.content) == result
     assert client.get(f"/api/jobs/{row.id}").json()["has_result"] is True
-    lab.files.result(row.id).unlink()
+    lab.files.result(row.result_name).unlink()
     problem(client.get(f"/api/jobs/{row.id}/result"), 404)
 
 

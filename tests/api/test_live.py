@@ -24,9 +24,9 @@ from tests.plugins.stock import stock_model
 from tests.web.examples import add_job, an_id, explanation
 
 
-def png(size: tuple[int, int] = (40, 30)) -> bytes:
+def png(size: tuple[int, int] = (40, 30), colour: str = "teal") -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, "teal").save(buffer, "PNG")
+    Image.new("RGB", size, colour).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -59,6 +59,29 @@ def test_an_image_and_models_are_enough(
     with Image.open(lab.files.upload(params["upload"])) as kept:
         assert kept.size == (30, 30)
     assert lab.broker.waiting(Queue.LIVE) == 1
+
+
+def test_a_picture_that_is_sent_again_with_its_key_is_the_same_job(
+    client: httpx.Client, lab: Lab, pair: dict[str, list[str]]
+) -> None:
+    """By what is in the file; its second copy is not kept."""
+
+    def sent(image: bytes, **fields: str) -> httpx.Response:
+        return client.post(
+            "/api/live",
+            data={**pair, **fields},
+            files={"image": ("ship.png", image)},
+            headers={"Idempotency-Key": "once"},
+        )
+
+    first, again = sent(png()), sent(png())
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    for answer in (sent(png(colour="red")), sent(png(), seed="1")):
+        problem(answer, 409)
+    kept = [path.name for path in (lab.settings.data_dir / "uploads").iterdir()]
+    assert kept == [first.json()["params"]["upload"]]
+    assert client.get("/api/jobs").json()["total"] == 1
 
 
 def test_every_field_of_the_attack_is_taken(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from app.services.lab import Lab
 from app.services.upkeep import reconcile
 from app.settings import Settings
 from app.store import job_queries, jobs
+from app.store.losses import Leases
 from tests.plugins.rows import job_row
 from tests.plugins.servers import served, valkey_on_socket
 from tests.plugins.stock import stock_dataset, train_body
@@ -73,6 +75,8 @@ def test_the_reconciler_returns_the_job_of_a_lost_worker(lab: Lab) -> None:
     jobs.add(lab.database, row)
     jobs.claim(lab.database, row.id, lease_s=-1)
     reconcile(lab)
+    assert service.get(lab, row.id).status == JobStatus.RUNNING, "it may be about to renew"
+    reconcile(replace(lab, leases=Leases(0)))
     view = service.get(lab, row.id)
     assert (view.status, view.attempt) == (JobStatus.QUEUED, 1)
     assert lab.broker.waiting(Queue.TRAIN) == 1

@@ -34,7 +34,9 @@ def evaluate(measured: Measured, params: EvaluateParams) -> EvaluationResult:
     """The result of a job that succeeds."""
     row = run(measured.lab, JobKind.EVALUATE, params)
     assert row.status == JobStatus.SUCCEEDED, row.failure
-    return EvaluationResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
+    return EvaluationResult.model_validate_json(
+        measured.lab.files.result(row.result_name).read_bytes()
+    )
 
 
 def untimed(result: EvaluationResult) -> EvaluationResult:

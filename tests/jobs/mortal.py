@@ -28,7 +28,7 @@ import torch
 from app.contracts.jobs import JobKind
 from app.contracts.params import TrainParams
 from app.contracts.results import TrainResult
-from app.store import catalogue, jobs
+from app.store import catalogue, losses
 from tests.jobs.runs import add_job, open_lab, row_of
 from worker.job_run import run_job
 from worker.jobs.stepping import Stepping
@@ -112,7 +112,7 @@ def _kill_at(worker: int, trace: Path, step: int) -> None:
 def _release(folder: Path, job: str) -> None:
     """Wait for the dead worker's lease to end, as the lab's upkeep does."""
     lab = open_lab(folder)
-    while job not in jobs.release_expired(lab.database):
+    while job not in losses.release_expired(lab.database, lease_s=FACTS["lease_s"]):
         time.sleep(0.02)
     lab.database.close()
 
@@ -131,7 +131,7 @@ def _outcome(folder: Path, job: str) -> dict[str, Any]:
     row = row_of(lab, job)
     if row.result_file is None:
         return {"status": row.status, "failure": row.failure}
-    result = TrainResult.model_validate_json(lab.files.result(job).read_bytes())
+    result = TrainResult.model_validate_json(lab.files.result(row.result_name).read_bytes())
     models = catalogue.models_by_id(lab.database, [result.model, result.last])
     return {
         "status": row.status,

@@ -6,6 +6,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from app.services.lab import Lab
 from app.settings import Settings
 from tests.jobs.evaluations import small
 from tests.jobs.measured import Measured, open_measured, with_whole_cards
-from tests.jobs.runs import row_of, run
+from tests.jobs.runs import run
 from worker import registry
 from worker.models import Classifier
 
@@ -131,10 +132,10 @@ def test_none_are_kept_unless_asked_for(kept: Run) -> None:
     with pytest.raises(NotFound, match="did not measure"):
         adversarial.held(kept.lab, kept.job, "0" * 32)
     params = small(kept.measured, images=4, epsilons=(), step_counts=())
-    job = run(kept.measured.lab, JobKind.EVALUATE, params).id
+    job = run(kept.measured.lab, JobKind.EVALUATE, params)
     with pytest.raises(NotFound, match="kept no adversarial images"):
-        adversarial.held(kept.lab, job, params.models[0])
-    assert not kept.lab.files.adversarial(job).exists()
+        adversarial.held(kept.lab, job.id, params.models[0])
+    assert not kept.lab.files.adversarial(job.result_name).exists()
 
 
 def test_more_than_the_disk_is_to_hold_is_refused(kept: Run) -> None:
@@ -143,7 +144,7 @@ def test_more_than_the_disk_is_to_hold_is_refused(kept: Run) -> None:
     for images, refused in ((largest, False), (largest + 1, True)):
         params = small(kept.measured, keep_adversarial=images, images=images, epsilons=())
         settings = kept.lab.settings.model_copy(update={"max_kept_mb": 1})
-        web = Lab(settings, kept.lab.database, kept.lab.files, kept.lab.broker, None)
+        web = replace(kept.lab, settings=settings)
         if not refused:
             jobs.cancel(web, jobs.submit(web, JobKind.EVALUATE, params).id)
             continue
@@ -161,12 +162,12 @@ def test_more_than_the_disk_is_to_hold_is_refused(kept: Run) -> None:
 
 def test_they_go_with_their_job(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     params = small(kept.measured, images=4, keep_adversarial=4, epsilons=(), step_counts=())
-    job = run(kept.measured.lab, JobKind.EVALUATE, params).id
-    folder = kept.lab.files.adversarial(job)
+    job = run(kept.measured.lab, JobKind.EVALUATE, params)
+    folder = kept.lab.files.adversarial(job.result_name)
     assert len(list(folder.iterdir())) == 2
     monkeypatch.setattr(upkeep, "_KEPT_S", -1.0)
     with kept.lab.database.writing() as session:
-        session.merge(row_of(kept.measured.lab, job)).deleted_at = 1.0
+        session.merge(job).deleted_at = 1.0
     upkeep.reconcile(kept.lab)
     assert not folder.exists()
-    assert kept.lab.files.adversarial(kept.job).exists()
+    assert kept.lab.files.adversarial(f"{kept.job}-1").exists()

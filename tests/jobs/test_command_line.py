@@ -168,7 +168,7 @@ def test_an_ablation_is_run_to_its_table(tmp_path: Path) -> None:
     clean, robust = result.table.rows
     for child, kept in zip(clean.children, clean.figures[Measure.CLEAN].values, strict=True):
         assert child.evaluation is not None
-        text = lab.files.result(child.evaluation).read_bytes()
+        text = lab.files.result(f"{child.evaluation}-1").read_bytes()
         (model,) = EvaluationResult.model_validate_json(text).models
         assert (model.model, model.clean) == (child.model, kept.accuracy)
         assert [row.alone for row in model.attacks[:3]] == [

@@ -32,7 +32,9 @@ def _one_thread() -> None:
 
 def test_the_estimate_is_reported_after_every_chunk(measured: Measured) -> None:
     row = run(measured.lab, JobKind.EVALUATE, small(measured, batch_size=25))
-    result = EvaluationResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
+    result = EvaluationResult.model_validate_json(
+        measured.lab.files.result(row.result_name).read_bytes()
+    )
     events = events_of(measured.lab, row.id)
     estimates = [event for event in events if isinstance(event, MetricsEvent)]
     assert {event.series for event in estimates} == {"estimate"}
@@ -83,7 +85,7 @@ def test_progress_names_attacks_as_people_do(measured: Measured) -> None:
     row = run(lab, JobKind.EVALUATE, params)
     phases = {e.phase for e in events_of(lab, row.id) if isinstance(e, ProgressEvent)}
     assert not [phase for phase in phases for method in Method if f": {method}" in phase]
-    result = EvaluationResult.model_validate_json(lab.files.result(row.id).read_bytes())
+    result = EvaluationResult.model_validate_json(lab.files.result(row.result_name).read_bytes())
     assert result.pace is not None
     assert result.pace.passes > 0
     assert result.pace.an_image[Method.AUTOATTACK] > 1000
@@ -92,7 +94,7 @@ def test_progress_names_attacks_as_people_do(measured: Measured) -> None:
 def test_what_overviews_show_is_kept_in_the_row(measured: Measured) -> None:
     lab = measured.lab
     row = run(lab, JobKind.EVALUATE, small(measured))
-    result = EvaluationResult.model_validate_json(lab.files.result(row.id).read_bytes())
+    result = EvaluationResult.model_validate_json(lab.files.result(row.result_name).read_bytes())
     with lab.database.reading() as session:
         kept = session.scalar(select(JobRow.summary).where(JobRow.id == row.id))
     assert EvaluationSummary.model_validate(kept) == EvaluationSummary.of(result)
@@ -109,7 +111,7 @@ def test_a_cancelled_evaluation_leaves_nothing(tmp_path: Path) -> None:
     row = run(lab, JobKind.EVALUATE, small(measured))
     assert row.status == JobStatus.CANCELLED
     assert row.result_file is None
-    assert not any(lab.files.result(row.id).parent.iterdir())
+    assert not any(lab.files.result(row.result_name).parent.iterdir())
     last = [e for e in events_of(lab, row.id) if isinstance(e, ProgressEvent)][-1]
     assert last.done < last.total
 

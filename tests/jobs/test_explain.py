@@ -64,7 +64,9 @@ def _run(measured: Measured, **changes: Any) -> JobRow:
 def _explain(measured: Measured, **changes: Any) -> ExplainResult:
     row = _run(measured, **changes)
     assert row.status == JobStatus.SUCCEEDED, row.failure
-    return ExplainResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
+    return ExplainResult.model_validate_json(
+        measured.lab.files.result(row.result_name).read_bytes()
+    )
 
 
 def _read(png: str, mode: str) -> NDArray[np.int64]:
@@ -351,7 +353,9 @@ def test_the_middle_of_the_slider_is_shown_first(measured: Measured) -> None:
         previews.extend(one.result for one in found if isinstance(one, PreviewEvent))
 
     row = run(replace(measured.lab, ring=look), JobKind.EXPLAIN, _params(measured, label="cat"))
-    whole = ExplainResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
+    whole = ExplainResult.model_validate_json(
+        measured.lab.files.result(row.result_name).read_bytes()
+    )
     (first,) = previews
     middle, last = LIVE_LEVELS // 2, len(whole.iterates) - 1
     assert first.budgets == (0, whole.budgets[middle])
@@ -567,7 +571,7 @@ def test_a_cancelled_request_leaves_no_result(measured: Measured) -> None:
     lab = replace(measured.lab, ring=cancel)
     row = run(lab, JobKind.EXPLAIN, _params(measured))
     assert row.status == JobStatus.CANCELLED
-    assert not lab.files.result(row.id).exists()
+    assert not lab.files.result(row.result_name).exists()
 
 
 def test_the_result_is_a_small_page(measured: Measured) -> None:
@@ -575,7 +579,7 @@ def test_the_result_is_a_small_page(measured: Measured) -> None:
     upload = _upload(measured, Image.fromarray(noise))
     row = _run(measured, upload=upload, attack=Attack(steps=10))
     assert row.status == JobStatus.SUCCEEDED
-    assert measured.lab.files.result(row.id).stat().st_size < 1_000_000
+    assert measured.lab.files.result(row.result_name).stat().st_size < 1_000_000
 
 
 def test_no_step_waits_for_the_device() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -16,12 +20,14 @@ from sqlalchemy import update
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TrainParams
-from app.store import jobs
+from app.store import jobs, losses
 from app.store.tables import JobRow
 from tests.jobs.runs import add_job, every_look, row_of, run
 from tests.jobs.trainings import Workshop, judge_clean, lines, models_of, open_workshop, train
 from worker.job_run import run_job
+from worker.jobs import saves
 from worker.jobs.context import WorkerLab
+from worker.jobs.saves import latest
 
 pytestmark = pytest.mark.trains
 
@@ -117,7 +123,7 @@ def test_a_continued_run_has_the_best_weights_of_its_own(
 def test_a_run_with_its_checkpoint_gone_is_not_begun_anew_in_silence(shop: Workshop) -> None:
     params = shop.params()
     cancelled = _cancelled(shop, params, look=3)
-    (shop.lab.files.checkpoints(cancelled) / "last.pt").unlink()
+    (latest(shop.lab.files.checkpoints(cancelled)) / "last.pt").unlink()
     job = run(shop.lab, JobKind.TRAIN, _continuing(cancelled, params))
     assert job.failure is not None
     assert "is gone" in job.failure["detail"]
@@ -173,7 +179,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_words(
 ) -> None:
     job_id = add_job(shop.lab, JobKind.TRAIN, shop.params())
     assert run_job(shop.lab, job_id, stopping=_StopAfter(6)) is None  # within the second epoch
-    damage(shop.lab.files.checkpoints(job_id))
+    damage(latest(shop.lab.files.checkpoints(job_id)))
     assert run_job(shop.lab, job_id, stopping=lambda: False) is JobStatus.FAILED
     failure = row_of(shop.lab, job_id).failure
     assert failure is not None
@@ -182,17 +188,33 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_words(
 
 
 def test_a_checkpoint_is_two_files_and_no_more(shop: Workshop) -> None:
-    """What an interrupted save left goes with the next one, and so do weights once the best."""
+    """What earlier attempts and an interrupted save left goes with the next save, and so do weights
+    once the best."""
     job_id = add_job(shop.lab, JobKind.TRAIN, shop.params(epochs=3))
     folder = shop.lab.files.checkpoints(job_id)
-    folder.mkdir(parents=True)
-    for stale in (".last.pt.0a1b2c3d.part", ".best-1.pt.0a1b2c3d.part", "best-7.pt"):
-        (folder / stale).write_bytes(b"half")
-    for looks in (6, 5, 3):
+    for fence, looks in enumerate((6, 5, 3), start=1):
+        (folder / str(fence)).mkdir(parents=True)
+        for stale in (".last.pt.0a1b2c3d.part", ".best-1.pt.0a1b2c3d.part", "best-7.pt"):
+            (folder / str(fence) / stale).write_bytes(b"half")
         assert run_job(shop.lab, job_id, stopping=_StopAfter(looks)) is None
-        names = sorted(path.name for path in folder.iterdir())
+        assert [path.name for path in folder.iterdir()] == [str(fence)]
+        names = sorted(path.name for path in (folder / str(fence)).iterdir())
         assert names[1:] == ["last.pt"]
         assert names[0] in ("best-1.pt", "best-2.pt")
+
+
+def test_a_checkpoint_of_a_lab_without_fences_is_gone_on_from(shop: Workshop, whole: str) -> None:
+    job_id = add_job(shop.lab, JobKind.TRAIN, shop.student(ema_decay=0.5))
+    assert run_job(shop.lab, job_id, stopping=_StopAfter(6)) is None
+    folder = shop.lab.files.checkpoints(job_id)
+    for path in list((folder / "1").iterdir()):
+        path.rename(folder / path.name)
+    (folder / "1").rmdir()
+    assert run_job(shop.lab, job_id, stopping=_StopAfter(0)) is None
+    assert [path.name for path in folder.iterdir()] == ["2"]
+    assert run_job(shop.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    assert "Going on after 3 steps." in lines(shop.lab, job_id, LogLevel.INFO)
+    assert models_of(shop.lab, row_of(shop.lab, job_id))[0].sha256 == whole
 
 
 def _lose(lab: WorkerLab, job_id: str) -> None:
@@ -200,7 +222,7 @@ def _lose(lab: WorkerLab, job_id: str) -> None:
     with lab.database.writing() as session:
         late = update(JobRow).where(JobRow.id == job_id).values(lease_until=time.time() - 1)
         session.execute(late)
-    assert jobs.release_expired(lab.database) == [job_id]
+    assert losses.release_expired(lab.database, lease_s=60) == [job_id]
 
 
 @pytest.fixture
@@ -229,3 +251,42 @@ def test_workers_lost_without_one_do(shop: Workshop, eager: WorkerLab) -> None:
     assert row.status == JobStatus.FAILED
     assert row.failure is not None
     assert "nothing was gained between" in row.failure["detail"]
+
+
+class _Disk:
+    """Has room for the first bytes of a file while it is full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full, self._write = False, saves.atomic_write
+        monkeypatch.setattr(saves, "atomic_write", self._opened)
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[Any]:
+        with self._write(path) as stream:
+            yield SimpleNamespace(write=partial(self._put, stream), flush=stream.flush)
+
+    def _put(self, stream: BinaryIO, data: bytes) -> int:
+        if self.full and stream.tell() > 1000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return stream.write(data)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning(
+    shop: Workshop, whole: str, eager: WorkerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training goes on, tries again, and the checkpoint before stays whole."""
+    disk, params = _Disk(monkeypatch), shop.student(ema_decay=0.5)
+    folder = shop.lab.files.checkpoints(job_id := add_job(eager, JobKind.TRAIN, params))
+    assert run_job(eager, job_id, stopping=_StopAfter(4)) is None
+    before = {path: path.read_bytes() for path in latest(folder).iterdir()}
+    disk.full = True
+    assert run_job(eager, job_id, stopping=_StopAfter(3)) is None
+    assert {path: path.read_bytes() for path in latest(folder).iterdir()} == before
+    warning = "The checkpoint cannot be written: the disk is full."
+    assert [line[: len(warning)] for line in lines(eager, job_id, LogLevel.WARNING)] == [warning]
+
+    def make_room() -> None:
+        disk.full = False
+
+    assert run_job(eager, job_id, stopping=_at_look(2, make_room)) is JobStatus.SUCCEEDED
+    assert models_of(shop.lab, row_of(shop.lab, job_id))[0].sha256 == whole

@@ -50,7 +50,7 @@ def _upload(lab: WorkerLab, archive: Path) -> ImportParams:
 
 def _result(lab: WorkerLab, job: JobRow) -> ImportResult:
     assert job.status == JobStatus.SUCCEEDED, job.failure
-    return ImportResult.model_validate_json(lab.files.result(job.id).read_bytes())
+    return ImportResult.model_validate_json(lab.files.result(job.result_name).read_bytes())
 
 
 def test_an_archive_becomes_a_dataset(lab: WorkerLab) -> None:
@@ -106,7 +106,7 @@ def test_of_three_imports_of_one_name_at_once_one_wins_and_the_others_leave_noth
     kept = [path.name for path in (lab.settings.data_dir / "datasets").iterdir()]
     assert kept == [_result(lab, winner).dataset]
     results = [path.name for path in (lab.settings.data_dir / "results").iterdir()]
-    assert results == [f"{winner.id}.json"]
+    assert results == [winner.result_file]
 
 
 def test_a_preview_says_what_an_import_would_do_and_keeps_nothing(lab: WorkerLab) -> None:

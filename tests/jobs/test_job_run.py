@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import update
 
 from app.contracts.events import LogEvent, StateEvent
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import ImportParams
-from app.store import catalogue, jobs
+from app.store import catalogue, jobs, losses
+from app.store.db import Database
+from app.store.files import Files
 from app.store.tables import JobRow
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
-from worker.job_run import run_job
+from worker.job_run import run_job, run_next
 from worker.jobs.context import WorkerLab
 
 _SHAPES = ImportParams(name="Shapes", train_per_class=10)
@@ -57,7 +64,7 @@ def test_a_worker_whose_lease_was_lost_changes_nothing_more(lab: WorkerLab) -> N
         with lab.database.writing() as session:
             late = update(JobRow).where(JobRow.id == job_id).values(lease_until=time.time() - 1)
             session.execute(late)
-        assert jobs.release_expired(lab.database) == [job_id]
+        assert losses.release_expired(lab.database, lease_s=60) == [job_id]
 
     job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
     assert run_job(_acting(lab, lose), job_id, stopping=_never) is None
@@ -71,6 +78,78 @@ def test_a_job_that_a_stopping_worker_gives_back_keeps_its_attempts(lab: WorkerL
     job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
     assert run_job(lab, job_id, stopping=lambda: True) is None
     assert (row_of(lab, job_id).status, row_of(lab, job_id).attempt) == (JobStatus.QUEUED, 0)
+
+
+def test_what_was_interrupted_goes_on_before_what_came_later(lab: WorkerLab) -> None:
+    first, later = (
+        add_job(lab, JobKind.IMPORT, ImportParams(name=name, train_per_class=10))
+        for name in ("First", "Later")
+    )
+    assert run_job(lab, first, stopping=lambda: True) is None
+    for job_id, other in ((first, JobStatus.QUEUED), (later, JobStatus.SUCCEEDED)):
+        # Each time by the message that names the later one: the first one's is used up.
+        assert run_next(lab, Queue.EVALUATE, stopping=_never) is JobStatus.SUCCEEDED
+        assert row_of(lab, job_id).status == JobStatus.SUCCEEDED
+        assert row_of(lab, later).status == other
+    assert run_next(lab, Queue.EVALUATE, stopping=_never) is None
+
+
+def _full(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The disk has no room for the next results."""
+    write, left = Files.write_result, times
+
+    def refused(files: Files, name: str, result: BaseModel) -> str:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(files, name, result)
+
+    monkeypatch.setattr(Files, "write_result", refused)
+
+
+def test_a_job_that_fills_the_disk_is_tried_again_when_there_is_room(
+    lab: WorkerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _full(monkeypatch, times=1)
+    job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
+    assert run_next(lab, Queue.EVALUATE, stopping=_never) is None
+    assert row_of(lab, job_id).status == JobStatus.QUEUED
+    assert list((lab.settings.data_dir / "datasets").iterdir()) == [], "what no row names goes"
+    logs = [e.text for e in events_of(lab, job_id) if isinstance(e, LogEvent)]
+    assert logs[-1] == "Attempt 1 ended: The disk is full. The job goes on when there is room."
+    crowded = lab.settings.model_copy(update={"min_free_mb": 2**40})
+    assert run_next(replace(lab, settings=crowded), Queue.EVALUATE, stopping=_never) is None
+    assert row_of(lab, job_id).fence == 1, "nothing begins before there is room"
+    assert run_next(lab, Queue.EVALUATE, stopping=_never) is JobStatus.SUCCEEDED
+
+
+def test_one_that_always_fills_the_disk_fails_and_says_so(
+    lab: WorkerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _full(monkeypatch, times=3)
+    job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
+    for _ in range(3):
+        assert run_next(lab, Queue.EVALUATE, stopping=_never) is None
+    failure = row_of(lab, job_id).failure
+    assert failure is not None
+    assert failure["detail"].startswith("The disk is full. 3 attempts")
+    assert "Make room" in failure["hint"]
+
+
+def test_a_running_job_outlasts_a_locked_database(lab: WorkerLab) -> None:
+    hasty = replace(lab, database=Database(lab.database.url, patience_s=0.02))
+    other = sqlite3.connect(
+        lab.settings.data_dir / "lab.sqlite3", isolation_level=None, check_same_thread=False
+    )
+
+    def lock(_: str) -> None:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, other.rollback).start()
+
+    job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
+    assert run_job(_acting(hasty, lock), job_id, stopping=_never) is JobStatus.SUCCEEDED
+    hasty.database.close()
 
 
 def test_an_unforeseen_error_is_told_and_logged(

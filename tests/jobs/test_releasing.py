@@ -35,7 +35,9 @@ def test_a_released_model_runs_without_the_lab(tmp_path: Path) -> None:
     measured = with_whole_cards(open_measured(tmp_path / "data"))
     row = run(measured.lab, JobKind.RELEASE, ReleaseParams(model=measured.student))
     assert row.status == JobStatus.SUCCEEDED, row.failure
-    result = ReleaseResult.model_validate_json(measured.lab.files.result(row.id).read_bytes())
+    result = ReleaseResult.model_validate_json(
+        measured.lab.files.result(row.result_name).read_bytes()
+    )
     assert result.onnx.checked_on == 40
     assert any("Logits differ" in str(event) for event in events_of(measured.lab, row.id))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.services import exports
+from app.services import exports, jobs
 from app.services.lab import Lab
 from app.settings import Settings
 from tests.jobs.measured import Measured, change, open_measured, with_whole_cards
@@ -52,7 +52,7 @@ def _figures(lab: Lab, job: str) -> Any:
             return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "environment")}
         return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
-    return timeless(json.loads(lab.files.result(job).read_bytes()))
+    return timeless(json.loads(jobs.result_json(lab, job)))
 
 
 @pytest.mark.slow

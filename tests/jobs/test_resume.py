@@ -43,7 +43,7 @@ def student(lab: WorkerLab) -> dict[str, Any]:
     """Everything that a training may change as it goes, at once."""
     teacher = TrainParams.model_validate(_settings(lab, name="Teacher", epochs=1))
     job = run(lab, JobKind.TRAIN, teacher)
-    result = TrainResult.model_validate_json(lab.files.result(job.id).read_bytes())
+    result = TrainResult.model_validate_json(lab.files.result(job.result_name).read_bytes())
     return _settings(
         lab, recipe="agkd_bml", teacher=result.model, ema_decay=0.9, schedule="one_cycle", seed=1,
         awp_gamma=0.01, awp_warmup=1,

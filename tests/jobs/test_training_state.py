@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from app.contracts.params import TrainParams
 from worker.jobs.save_pace import SAVING, SavePace
-from worker.jobs.training_state import Best, TrainingState
+from worker.jobs.training_state import TrainingState
 from worker.models import Classifier, build
 
 
@@ -56,23 +56,6 @@ def test_without_an_average_the_weights_themselves_are_measured() -> None:
     state = _state()
     assert state.averaged is None
     assert state.measured is state.model
-
-
-def test_a_worker_that_lost_the_job_in_the_midst_of_a_save_spoils_no_later_checkpoint(
-    tmp_path: Path,
-) -> None:
-    lost, holds = _state(), _state()
-    lost.save(tmp_path)
-    assert holds.restore(tmp_path)
-    _advance(holds)
-    holds.keep_best(Best(1, 0.5, {"clean": (1, 2)}))
-    holds.save(tmp_path)
-    lost.save(tmp_path)  # it wakes up, and knows of no best epoch
-    holds.save(tmp_path)
-    again = _state()
-    assert again.restore(tmp_path)
-    assert again.best == holds.best
-    torch.testing.assert_close(again.best_weights, holds.best_weights, rtol=0, atol=0)
 
 
 def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:

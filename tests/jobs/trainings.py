@@ -96,7 +96,7 @@ def judge_attacked(
 
 def models_of(lab: WorkerLab, job: JobRow) -> tuple[ModelRow, ModelRow]:
     """The best and the last model that a training left."""
-    result = TrainResult.model_validate_json(lab.files.result(job.id).read_bytes())
+    result = TrainResult.model_validate_json(lab.files.result(job.result_name).read_bytes())
     found = catalogue.models_by_id(lab.database, [result.model, result.last])
     return found[result.model], found[result.last]
 

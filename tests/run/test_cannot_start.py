@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from app.run.checks import CannotStart, prepare_folder
 from tests.plugins.lab_process import LabProcess, free_port
 
 Refuses = Callable[..., str]
@@ -50,6 +52,17 @@ def test_a_data_folder_that_cannot_be(refuses: Refuses, tmp_path: Path) -> None:
     line = refuses(tmp_path / "file" / "data")
     assert f"{tmp_path / 'file' / 'data'} cannot be written" in line
     assert "LAB_DATA_DIR" in line
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A limit on the size of files is as near as a test gets without one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, hard))
+    try:
+        with pytest.raises(CannotStart, match=r"cannot be written \(File too large\); make room"):
+            prepare_folder(tmp_path / "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from app.run import leftovers
 from app.run.broker import Broker
 from app.run.processes import Child, kill_group, stop
 from tests.plugins.lab_process import ROOT, processes, wait_until
@@ -144,6 +147,46 @@ def test_what_the_broker_was_told_survives_a_kill_and_a_leftover_is_replaced(
     finally:
         first.child.forget()
         _end(second)
+
+
+def test_a_lab_on_a_copy_leaves_the_broker_of_the_original_alone(tmp_path: Path) -> None:
+    original = Broker(tmp_path / "valkey")
+    original.child.start()
+    original.wait()
+    ignored = shutil.ignore_patterns("*.sock")
+    shutil.copytree(tmp_path / "valkey", tmp_path / "copy", ignore=ignored)
+    copy = Broker(tmp_path / "copy")
+    try:
+        with redis.Redis.from_url(original.url) as client:
+            assert client.ping()
+    finally:
+        copy.clean()
+        _end(original)
+
+
+def test_what_two_killed_processes_left_is_found_and_ended(tmp_path: Path) -> None:
+    """Not another process of the same number, and nothing for who starts on a copy."""
+    folder, copy = tmp_path / "data", tmp_path / "copy"
+    folder.mkdir()
+    assert leftovers.end(folder) == []
+    ours, others = (subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in "12")
+    try:
+        leftovers.record(folder, {"web": ours.pid, "train": others.pid})
+        kept = json.loads((folder / "lab.processes").read_text())
+        kept["processes"]["train"][1] = "1"  # the number had another use before
+        (folder / "lab.processes").write_text(json.dumps(kept))
+        shutil.copytree(folder, copy)
+        assert leftovers.end(copy) == []
+        assert (ours.poll(), others.poll()) == (None, None)
+        threading.Thread(target=ours.wait).start()  # as the first process of a machine would
+        assert leftovers.end(folder) == ["web"]
+        assert ours.wait(60) == -signal.SIGTERM
+        assert others.poll() is None
+        assert leftovers.end(folder) == []
+    finally:
+        for process in (ours, others):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("name", ["x" * 100, "a folder with spaces", "größe%20?#"])

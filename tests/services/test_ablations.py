@@ -54,7 +54,7 @@ def test_the_reconciler_brings_it_to_its_end(lab: Lab, params: AblationParams) -
     assert done.progress is not None
     assert done.progress.share == 1
     table = ablations.get(lab, job.id).table
-    lab.files.result(job.id).write_text("{")  # damaged: what is known makes the same table
+    lab.files.result(job.result_name).write_text("{")  # damaged: what is known makes the same table
     assert ablations.get(lab, job.id).table == table
     busy = {queue.queue: (queue.waiting, queue.running) for queue in upkeep.health(lab).queues}
     assert set(busy.values()) == {(0, 0)}

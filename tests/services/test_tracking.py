@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -268,7 +269,7 @@ def test_tensorboard_gets_a_folder_for_each_job(lab: Lab, tmp_path: Path) -> Non
     pytest.importorskip("tensorboardX")
     runs = tmp_path / "runs"
     settings = lab.settings.model_copy(update={"tensorboard_dir": runs})
-    (tracker,) = trackers(Lab(settings, lab.database, lab.files, lab.broker, None))
+    (tracker,) = trackers(replace(lab, settings=settings))
     job = trained(lab, MetricsEvent(series="epoch", step=3, values={"clean": 0.5}))
     _, result = evaluated(lab)
     Mirror(lab, tracker).catch_up()
@@ -290,6 +291,6 @@ def test_nobody_is_told_unless_that_is_set(lab: Lab) -> None:
     assert trackers(lab) == []
     url = Secret(HttpUrl("http://127.0.0.1:1/"))
     settings = lab.settings.model_copy(update={"mlflow_url": url})
-    (tracker,) = trackers(Lab(settings, lab.database, lab.files, lab.broker, None))
+    (tracker,) = trackers(replace(lab, settings=settings))
     assert tracker.name == "MLflow"
     tracker.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from app.contracts.params import ImportModelParams
 from app.errors import InvalidInput
 from app.services import jobs
 from app.services.lab import Lab
-from app.services.upkeep import reconcile
+from app.services.upkeep import reconcile, sweep
 from app.store import catalogue
+from app.store.losses import Leases
 from app.store.tables import JobRow, ModelRow, UploadRow
 from tests.plugins.families import ablation_params, take
 from tests.plugins.rows import job_row
@@ -64,6 +67,30 @@ def test_checkpoints_that_another_job_goes_on_from_stay(lab: Lab) -> None:
     reconcile(lab)
     assert wanted.exists()
     assert not unwanted.exists()
+
+
+def test_files_that_no_row_names_go_after_a_day(lab: Lab) -> None:
+    named, files = stock_model(lab), lab.files
+    with lab.database.writing() as session:
+        done = job_row(result_file="done-1.json", status=JobStatus.SUCCEEDED)
+        session.add_all([done, job_row(id="old", result_file="old.json")])
+    for folder in (files.dataset("d"), files.adversarial("lost-1"), files.checkpoints("gone")):
+        folder.mkdir()
+        (folder / "file").write_bytes(b"x")
+    kept = [files.weights(named), *map(files.result, ("done-1", "old")), files.onnx("done-1")]
+    gone = [files.weights("w"), files.upload("u"), files.result("done-2"), files.onnx("done-2")]
+    for path in (*kept, *gone):
+        path.write_bytes(b"x")
+    sweep(lab)
+    assert all(path.exists() for path in gone)
+    written = [*gone, files.dataset("d"), files.adversarial("lost-1"), files.checkpoints("gone")]
+    for path in (*kept, *written, *(each / "file" for each in written if each.is_dir())):
+        os.utime(path, (1.0, 1.0))
+    fresh = files.adversarial("lost-1") / "file"
+    fresh.write_bytes(b"still being written")
+    sweep(lab)
+    assert [path for path in written if path.exists()] == [fresh.parent]
+    assert all(path.exists() for path in kept)
 
 
 def locks(said: list[str]) -> int:
@@ -163,6 +190,7 @@ def _send(lab: Lab) -> None:
     ids=["a lost job", "a parent that follows", "an unsent job", "an old upload", "an old model"],
 )
 def test_what_is_due_is_written_once(lab: Lab, happen: Callable[[Lab], object]) -> None:
+    lab = replace(lab, leases=Leases(0))
     _busy(lab)
     happen(lab)
     with statements() as said:

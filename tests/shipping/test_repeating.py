@@ -165,7 +165,7 @@ def test_a_lab_without_images_attacks_a_photograph(repeated: Path, elsewhere: Wo
     )  # fmt: skip
     row = run(elsewhere, JobKind.EXPLAIN, params)
     assert row.status == JobStatus.SUCCEEDED, row.failure
-    result = ExplainResult.model_validate_json(elsewhere.files.result(row.id).read_bytes())
+    result = ExplainResult.model_validate_json(elsewhere.files.result(row.result_name).read_bytes())
     assert result.classes[3] == "cat"
     assert sum(result.clean[1].probabilities) == pytest.approx(1, abs=1e-3)
 
@@ -188,7 +188,9 @@ def test_images_of_the_same_classes_measure_and_train(repeated: Path, elsewhere:
     )  # fmt: skip
     row = run(elsewhere, JobKind.EVALUATE, evaluate)
     assert row.status == JobStatus.SUCCEEDED, row.failure
-    result = EvaluationResult.model_validate_json(elsewhere.files.result(row.id).read_bytes())
+    result = EvaluationResult.model_validate_json(
+        elsewhere.files.result(row.result_name).read_bytes()
+    )
     student = next(one for one in result.models if one.model == box["agkd-bml"])
     assert student.attention is not None
     assert student.attention.reference.id == box["clean"]

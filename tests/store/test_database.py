@@ -20,9 +20,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, select, text
 
 from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
-from app.contracts.jobs import JobStatus
+from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.results import EvaluationSummary
-from app.store import db, job_queries, jobs, measurements
+from app.store import db, job_queries, jobs, losses, measurements
 from app.store.db import Database
 from app.store.jobs import DuplicateKey
 from app.store.tables import MeasurementRow, ModelRow, Table
@@ -109,11 +109,26 @@ def test_one_of_many_workers_wins_a_job(database: Database) -> None:
     assert (after.attempt, after.fence, after.last_event) == (1, 1, 2)
 
 
+def test_workers_take_the_oldest_of_their_queue_each_another(database: Database) -> None:
+    rows = [job_row(created_at=100.0 + n, id=f"{9 - n}" * 32) for n in range(WORKERS)]
+    for row in [*rows[3:], *rows[:3]]:
+        jobs.add(database, row)
+    jobs.add(database, job_row(created_at=1.0, queue=Queue.LIVE))
+    jobs.add(database, job_row(created_at=1.0, kind=JobKind.ABLATION))
+    first = jobs.claim_next(database, Queue.TRAIN, lease_s=60)
+    assert first is not None
+    assert first.job_id == rows[0].id
+    jobs.give_back(database, first)
+    claims = _at_once(lambda _: jobs.claim_next(database, Queue.TRAIN, lease_s=60))
+    assert {claim.job_id for claim in claims if claim} == {row.id for row in rows}
+    assert jobs.claim_next(database, Queue.TRAIN, lease_s=60) is None
+
+
 def test_one_of_many_reconcilers_releases_a_job(database: Database) -> None:
     row = job_row()
     jobs.add(database, row)
     jobs.claim(database, row.id, lease_s=-1)
-    released = _at_once(lambda _: jobs.release_expired(database))
+    released = _at_once(lambda _: losses.release_expired(database, lease_s=60))
     assert sorted(released) == [[]] * (WORKERS - 1) + [[row.id]]
 
 

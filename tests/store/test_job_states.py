@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 )
 
 from app.contracts.events import Event, LogEvent, ProgressEvent
-from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobKind, JobStatus
-from app.store import job_queries, jobs
+from app.contracts.jobs import MAX_ATTEMPTS, TRANSITIONS, JobKind, JobStatus, Queue
+from app.store import job_queries, jobs, losses
 from app.store.db import Database
 from app.store.jobs import Claim, LeaseLost
 from tests.plugins.rows import job_row
@@ -98,6 +98,22 @@ class JobStates(RuleBasedStateMachine):
         assert claim is not None
         assert claim.fence > expected.fence
         assert claim.attempt == expected.attempt + 1 <= MAX_ATTEMPTS
+        expected.attempt, expected.fence = claim.attempt, claim.fence
+        expected.expired = lease_s < 0
+        expected.enter(JobStatus.RUNNING)
+        return claim
+
+    @rule(target=claims, lease_s=st.sampled_from([HELD, EXPIRED]))
+    def claim_next(self, lease_s: float) -> Claim:
+        """Whatever message wakes a worker: one that names a job that is over, or none."""
+        queued = [job for job, e in self.expected.items() if e.status is JobStatus.QUEUED]
+        claim = jobs.claim_next(self.database, Queue.TRAIN, lease_s=lease_s)
+        if not queued:
+            assert claim is None
+            return Claim(next(iter(self.expected)), JobKind.TRAIN, {}, 0, fence=-1)
+        assert claim is not None
+        assert claim.job_id == queued[0], "the oldest"
+        expected = self.expected[claim.job_id]
         expected.attempt, expected.fence = claim.attempt, claim.fence
         expected.expired = lease_s < 0
         expected.enter(JobStatus.RUNNING)
@@ -188,7 +204,7 @@ class JobStates(RuleBasedStateMachine):
             for job, expected in self.expected.items()
             if expected.status is JobStatus.RUNNING and expected.expired
         }
-        assert set(jobs.release_expired(self.database)) == set(lost)
+        assert set(losses.release_expired(self.database, lease_s=HELD)) == set(lost)
         for expected in lost.values():
             expected.events += 1  # the line that says so
             if expected.cancel:
@@ -239,7 +255,7 @@ def test_the_third_lost_worker_fails_the_job_and_says_why(tmp_path: Path) -> Non
     jobs.add(database, row)
     for _ in range(MAX_ATTEMPTS):
         assert jobs.claim(database, row.id, lease_s=EXPIRED) is not None
-        assert jobs.release_expired(database) == [row.id]
+        assert losses.release_expired(database, lease_s=HELD) == [row.id]
     after = job_queries.get(database, row.id)
     assert after is not None
     assert after.status == JobStatus.FAILED

@@ -11,4 +11,4 @@ from app.settings import Settings
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", redis_url="redis://127.0.0.1:1/0")
+    return Settings(data_dir=tmp_path / "data", redis_url="redis://127.0.0.1:1/0", lease_s=1000)

@@ -11,7 +11,8 @@ reference before distances are taken (bilinear, antialiased), and kept at its ow
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -196,6 +197,14 @@ class AttentionMeter:
         if self._seen and bool(self._seen[0].inside) != bool(seen.inside):
             raise ValueError("masks come with all batches or with none")
         self._seen.append(_to_cpu(seen))
+
+    def state(self) -> list[dict[str, Any]]:
+        """The numbers of each batch, for `load`."""
+        return [seen._asdict() for seen in self._seen]
+
+    def load(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from a `state`."""
+        self._seen = [Seen(**each) for each in state]
 
     def figures(self) -> AttentionFigures | None:
         """Of all images so far; None for maps of one position, which are constant.

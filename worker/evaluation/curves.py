@@ -7,9 +7,6 @@ still attacked become fewer from budget to budget, and the curve never rises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-
 import numpy as np
 from torch import Tensor
 
@@ -24,29 +21,15 @@ from worker.evaluation.target import AttackBatch
 _QUERY_MARKS = (1, 2, 5)
 
 
-def climb_budgets(
-    batch: AttackBatch,
-    success_check: SuccessCheck,
-    state: ChunkState,
-    budgets: Sequence[float],
-    start: Tensor,
-    phase: Callable[[float], AbstractContextManager[None]],
-) -> None:
-    """The main attack with one budget after the other, rising, on images that nothing breaks yet.
-
-    The first restart starts at `start`, a point of the unit ball for each image, (B, 3, H, W), and
-    with every further budget where the one before left the image: it then breaks more with the same
-    steps, and sooner.
-    """
-    for eps in budgets:
-        with phase(eps):
-            start = attack_at(batch, success_check, state, eps, start)
-
-
 def attack_at(
     batch: AttackBatch, success_check: SuccessCheck, state: ChunkState, eps: float, start: Tensor
 ) -> Tensor:
-    """One budget of `climb_budgets`; returns the start for the next."""
+    """The main attack with one of several rising budgets, on images that nothing breaks yet.
+
+    The first restart starts at `start`, a point of the unit ball for each image, (B, 3, H, W).
+    Returned is where it left the images: with the next budget, it breaks more from there with the
+    same steps, and sooner.
+    """
     rows = state.unbroken_at(eps)
     if len(rows) == 0:
         return start

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +80,26 @@ class Candidates:
         self._flipped, self._standing = (
             _worst(each, self._most) for each in (self._flipped, self._standing)
         )
+
+    def state(self) -> dict[str, Any]:
+        """The worst so far, for `load`."""
+        flipped, standing = (
+            [one._replace(x=one.x.cpu(), x_adv=one.x_adv.cpu())._asdict() for one in kind]
+            for kind in (self._flipped, self._standing)
+        )
+        seen = (self._seen[False], self._seen[True])
+        return {"flipped": flipped, "standing": standing, "seen": seen}
+
+    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from a `state`, with the images where the model takes them."""
+        self._flipped, self._standing = (
+            [
+                _Candidate(**{**one, "x": one["x"].to(device), "x_adv": one["x_adv"].to(device)})
+                for one in state[kind]
+            ]
+            for kind in ("flipped", "standing")
+        )
+        self._seen = Counter(dict(zip((False, True), state["seen"], strict=True)))
 
     def gallery(self) -> Gallery:
         """Half of the places for either kind, as far as there are so many of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,17 @@ class Kept:
                 "adversarial": _array(x_adv.float()),
             }
         )
+
+    def state(self) -> list[dict[str, Tensor]]:
+        """The images so far, for `load`."""
+        return [
+            {name: torch.from_numpy(values) for name, values in part.items()}
+            for part in self._parts
+        ]
+
+    def load(self, state: Sequence[Mapping[str, Tensor]]) -> None:
+        """Go on from a `state`."""
+        self._parts = [{name: _array(values) for name, values in part.items()} for part in state]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """By name, images in the order of their numbers; none where none were to be kept.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,22 +18,25 @@ from app.contracts.results import Accuracy
 from worker.evaluation import attacks
 from worker.evaluation.arguments import norm_of
 from worker.evaluation.attacks import restarts_of
-from worker.evaluation.curves import climb_budgets
+from worker.evaluation.curves import attack_at
 from worker.evaluation.gallery import Candidates
 from worker.evaluation.kept import Kept
 from worker.evaluation.minimal import bisect, halvings
 from worker.evaluation.outcomes import MAIN, STANDS, WRONG, ChunkState, RunRecord
 from worker.evaluation.progress import Meter
 from worker.evaluation.runs import length_of, lengths_of, run_all
+from worker.evaluation.stages import Stage, Work
 from worker.evaluation.success import SuccessCheck
 from worker.evaluation.supplements import Attention, Corruptions
 from worker.evaluation.target import AttackBatch, Chunk, Source, TargetModel
 
-Phase = Callable[[str], AbstractContextManager[None]]
+Phase = Callable[..., AbstractContextManager[None]]
 """Names what is being measured while it is."""
 
 _CLEAN, _MINIMAL = "clean images", "minimal ε"
 _ATTENTION, _CORRUPTIONS, _GALLERY = "attention", "corruptions", "gallery"
+_KEPT = ("record", "success_check", "attention", "corruptions", "kept")
+"""Parts of a `Measurement` that know more with every chunk; and so do the candidates."""
 
 
 @dataclass
@@ -90,6 +94,7 @@ class Measurement:
         self.only_fgsm = 0
         """Images that FGSM broke and no run of the main attack did."""
         self._first = words.attack(params.attack)
+        self.stages = tuple(self._stages())
         self.costs = self._costs()
         """What each phase takes an image at most, in passes forward and backward."""
 
@@ -99,32 +104,46 @@ class Measurement:
         start: Tensor,
         meter: Meter,
         tell: Callable[[SoFar], None] = lambda _: None,
+        after: Callable[[Work], None] = lambda _: None,
+        kept: Mapping[str, Any] | None = None,
     ) -> None:
         """All of it, on one chunk; `start` (B, 3, H, W) is where first restarts start.
 
-        `tell` hears what is known after each attack at the budget of the threat model.
+        `tell` hears what is known after each attack at the budget of the threat model, `after` of
+        each stage that is over. `kept`: what `Work.kept` gave after one of these in an earlier
+        attempt, which this one goes on from, with the `meter`'s state of then.
         """
         phase = self._phases(meter, chunk)
-        with phase(_CLEAN), torch.no_grad():
+        # Seen again, and not counted again, where another attempt has seen them.
+        with phase(_CLEAN, again=kept is not None), torch.no_grad():
             logits = self.target_model.model(chunk.x)
-        state = ChunkState.after_clean_pass(chunk.x, chunk.y, logits.argmax(dim=1))
         batch = AttackBatch.of(self.target_model, self.params, self.classes, chunk, start, logits)
-        with phase(self._first):
-            reached = self._main(batch, state)
-        tell(self._so_far(MAIN, state))
-        self._climb(phase, batch, state, batch.start, beyond=False)
-        for number, entry in enumerate(self.entries[1:], start=MAIN + 1):
-            has_work = entry.sees_all or len(state.standing()) > 0
-            with phase(entry.title):
-                self._further(batch, state, entry, number)
-            if has_work:
-                tell(self._so_far(number, state))
-        self._climb(phase, batch, state, reached, beyond=True)
-        if self.params.minimal_epsilon:
-            with phase(_MINIMAL):
-                bisect(batch, self.success_check, state)
-        self._look(phase, chunk, batch, state)
-        self.record.add(chunk.numbers, state)
+        state = ChunkState.after_clean_pass(chunk.x, chunk.y, logits.argmax(dim=1))
+        work = Work(chunk=chunk, batch=batch, state=state, reached=start, at=start)
+        if kept is not None:
+            work.go_on(kept)
+            meter.load(kept["meter"])
+        for stage in self.stages[work.done :]:
+            with phase(stage.title):
+                attack = stage.run(work)
+            work.done += 1
+            if attack is not None:
+                tell(self._so_far(attack, work))
+            after(work)
+
+    def state(self) -> dict[str, Any]:
+        """What is known of all images so far, for `load`: plain values, and tensors on the CPU."""
+        tallies = [dict(vars(tally)) for tally in self.tallies]
+        kept = {name: getattr(self, name).state() for name in ("candidates", *_KEPT)}
+        return {"tallies": tallies, "only_fgsm": self.only_fgsm, **kept}
+
+    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from a `state`, on the device where images are."""
+        self.tallies = tuple(Tally(**each) for each in state["tallies"])
+        self.only_fgsm = state["only_fgsm"]
+        self.candidates.load(state["candidates"], device)
+        for name in _KEPT:
+            getattr(self, name).load(state[name])
 
     def clean(self) -> Accuracy:
         """Of the images so far."""
@@ -136,8 +155,9 @@ class Measurement:
         broken_by = self.record["broken_by"]
         return Accuracy.of(int((broken_by == STANDS).sum()), len(broken_by))
 
-    def _so_far(self, number: int, state: ChunkState) -> SoFar:
+    def _so_far(self, number: int, work: Work) -> SoFar:
         """After the attack of that number."""
+        state = work.state
         stage = self._first if number == MAIN else self.entries[number - MAIN].title
         left = len(self.entries) - number
         correct, standing = len(state.correct()), len(state.standing())
@@ -148,14 +168,27 @@ class Measurement:
         clean, robust = Accuracy.of(correct, images), Accuracy.of(standing, images)
         return SoFar(stage, images, clean, robust, left)
 
-    def _main(self, batch: AttackBatch, state: ChunkState) -> Tensor:
-        """The main attack on all images that are right when clean; where it left them.
+    def _stages(self) -> Iterator[Stage]:
+        """What is measured of every chunk after the clean pass, in this order."""
+        yield Stage(self._first, self._main)
+        yield from self._climb(beyond=False)
+        for number, entry in enumerate(self.entries[1:], start=MAIN + 1):
+            yield Stage(entry.title, partial(self._further, entry, number))
+        yield from self._climb(beyond=True)
+        if self.params.minimal_epsilon:
+            yield Stage(_MINIMAL, self._bisect)
+        if self.params.attention:
+            yield Stage(_ATTENTION, self._look)
+        if self.params.corruptions:
+            yield Stage(_CORRUPTIONS, self._corrupt)
+        yield Stage(_GALLERY, self._conclude)
 
-        That is a point of the unit ball for each image, (B, 3, H, W).
-        """
+    def _main(self, work: Work) -> int:
+        """The main attack on all images that are right when clean."""
+        batch, state = work.batch, work.state
         rows, tally, begin = state.correct(), self.tallies[0], time.perf_counter()
         if len(rows) == 0:
-            return batch.start
+            return MAIN
         eps = self.params.epsilon
         runs = run_all(
             batch.take(rows),
@@ -174,17 +207,18 @@ class Measurement:
         tally.broken_alone += int((runs.first_break <= self.length).sum())
         tally.largest = max(tally.largest, runs.largest)
         tally.seconds += time.perf_counter() - begin
-        return batch.start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
+        work.reached = batch.start.index_copy(0, rows, runs.direction(batch.x[rows], eps))
+        return MAIN
 
-    def _further(
-        self, batch: AttackBatch, state: ChunkState, entry: attacks.Entry, number: int
-    ) -> None:
+    def _further(self, entry: attacks.Entry, number: int, work: Work) -> int | None:
         """One row's attack on the images that stand, or on all that are right when clean."""
+        batch, state = work.batch, work.state
+        has_work = entry.sees_all or len(state.standing()) > 0
         tally, begin, eps = self.tallies[number - 1], time.perf_counter(), self.params.epsilon
         tally.attacked += len(state.standing())
         rows = state.correct() if entry.sees_all else state.standing()
         if len(rows) == 0:
-            return
+            return number if has_work else None
         part = batch.take(rows)
         returned = attacks.run(entry, part)
         success = self.success_check(part.x, returned.x_adv, part.y, eps, returned.claimed)
@@ -199,28 +233,33 @@ class Measurement:
         tally.broken_alone += int(success.broken.sum())
         tally.largest = max(tally.largest, success.largest)
         tally.seconds += time.perf_counter() - begin
+        return number
 
-    def _climb(
-        self, phase: Phase, batch: AttackBatch, state: ChunkState, start: Tensor, *, beyond: bool
-    ) -> None:
-        """The budgets below that of the threat model, or those beyond it."""
-        budgets = self._budgets(beyond)
-        climb_budgets(
-            batch, self.success_check, state, budgets, start, lambda eps: phase(self._at(eps))
-        )
+    def _climb(self, *, beyond: bool) -> Iterator[Stage]:
+        """The budgets below that of the threat model, or those beyond it, where the main attack's
+        examples are where the first one starts."""
+        for place, eps in enumerate(self._budgets(beyond)):
+            yield Stage(self._at(eps), partial(self._attack_at, eps, beyond and place == 0))
 
-    def _look(self, phase: Phase, chunk: Chunk, batch: AttackBatch, state: ChunkState) -> None:
-        rows = state.correct()
-        masks = None if chunk.masks is None else chunk.masks[rows]
-        if self.params.attention:
-            with phase(_ATTENTION):
-                self.attention.add(batch.take(rows), masks)
-        if self.params.corruptions:
-            with phase(_CORRUPTIONS):
-                self.corruptions.add(batch)
-        with phase(_GALLERY), torch.no_grad():
-            self.candidates.add(chunk, state)
-            self.kept.add(chunk, state)
+    def _attack_at(self, eps: float, beyond: bool, work: Work) -> None:
+        start = work.reached if beyond else work.at
+        work.at = attack_at(work.batch, self.success_check, work.state, eps, start)
+
+    def _bisect(self, work: Work) -> None:
+        bisect(work.batch, self.success_check, work.state)
+
+    def _look(self, work: Work) -> None:
+        rows, masks = work.state.correct(), work.chunk.masks
+        self.attention.add(work.batch.take(rows), None if masks is None else masks[rows])
+
+    def _corrupt(self, work: Work) -> None:
+        self.corruptions.add(work.batch)
+
+    @torch.no_grad()
+    def _conclude(self, work: Work) -> None:
+        self.candidates.add(work.chunk, work.state)
+        self.kept.add(work.chunk, work.state)
+        self.record.add(work.chunk.numbers, work.state)
 
     def _budgets(self, beyond: bool) -> list[float]:
         own, budgets = self.params.epsilon, self.params.epsilons
@@ -248,8 +287,8 @@ class Measurement:
         return costs
 
     def _phases(self, meter: Meter, chunk: Chunk) -> Phase:
-        def phase(name: str) -> AbstractContextManager[None]:
+        def phase(name: str, again: bool = False) -> AbstractContextManager[None]:
             title = f"{self.target_model.name}: {name}"
-            return meter.stage(title, self.costs[name] * len(chunk.numbers))
+            return meter.stage(title, 0 if again else self.costs[name] * len(chunk.numbers))
 
         return phase

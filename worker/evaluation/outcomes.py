@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +64,15 @@ class ChunkState:
             queries=zero.clone(),
             x_adv=x.clone(),
         )
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy on the CPU, for `load`."""
+        return {each.name: getattr(self, each.name).cpu().clone() for each in fields(self)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state`."""
+        for name, values in state.items():
+            getattr(self, name).copy_(values)
 
     def correct(self) -> Tensor:
         """Images that are right when clean: their places, (M,)."""
@@ -122,6 +133,16 @@ class RunRecord:
         for name in _RECORDED:
             values = getattr(state, name).cpu().numpy()
             self._parts.setdefault(name, []).append(values)
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for `load`."""
+        parts = {name: list(map(torch.from_numpy, of)) for name, of in self._parts.items()}
+        return {"numbers": list(self.numbers), "parts": parts}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.numbers = list(state["numbers"])
+        self._parts = {n: [part.numpy() for part in of] for n, of in state["parts"].items()}
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -42,6 +42,14 @@ class Meter:
         self._done, self._within = self._total, 0.0
         self.tell()
 
+    def state(self) -> tuple[float, float]:
+        """Between two stages, for `load`."""
+        return self._done, self.made
+
+    def load(self, state: tuple[float, float]) -> None:
+        """Go on from a `state`."""
+        self._done, self.made = state
+
     def tell(self) -> None:
         """Report how far the work is."""
         done = min(round(self._done + self._within), self._total)

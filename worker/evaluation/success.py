@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,9 @@ from worker.attacks.norms import slack
 
 ROUNDING = 1e-5
 """By how much two ways through one network may differ, as a share of its largest logit."""
+
+
+_COUNTS = ("out_of_range", "not_finite", "disproved")
 
 
 class Success(NamedTuple):
@@ -52,6 +56,15 @@ class SuccessCheck:
         """Images with a NaN or an infinite pixel."""
         self.disproved = 0
         """Images that an attack said it had broken, and had not, by more than rounding."""
+
+    def state(self) -> dict[str, int]:
+        """What it has counted, for `load`."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+    def load(self, state: Mapping[str, int]) -> None:
+        """Go on from a `state`."""
+        for name in _COUNTS:
+            setattr(self, name, state[name])
 
     def __call__(
         self, x: Tensor, x_adv: Tensor, y: Tensor, eps: Budget, claimed: Tensor | None = None

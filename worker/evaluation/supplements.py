@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +57,16 @@ class Attention:
         self._meter.add(batch.x, x_adv, masks)
         self._seen = True
 
+    def state(self) -> list[dict[str, Any]]:
+        """What was seen so far, for `load`."""
+        return [] if self._meter is None else self._meter.state()
+
+    def load(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from a `state`."""
+        if self._meter is not None:
+            self._meter.load(state)
+            self._seen = bool(state)
+
     def figures(self) -> AttentionFigures | None:
         """None where it was not asked for, no image was right, or maps have one position."""
         return None if self._meter is None or not self._seen else self._meter.figures()
@@ -84,6 +96,16 @@ class Corruptions:
                 with torch.no_grad():
                     right = self._target_model.model(corrupted).argmax(dim=1) == batch.y
                 self._correct[name, severity] += int(right.sum())
+
+    def state(self) -> dict[str, Any]:
+        """What was counted so far, for `load`."""
+        correct = [(name, severity, n) for (name, severity), n in self._correct.items()]
+        return {"images": self._images, "correct": correct}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._images = state["images"]
+        self._correct = Counter({(name, severity): n for name, severity, n in state["correct"]})
 
     def figures(self) -> tuple[Corruption, ...]:
         """Empty where they were not asked for."""

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+
+from sqlalchemy.exc import DBAPIError
 
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.results import EvaluationResult, EvaluationSummary, JobResult
+from app.errors import trouble
 from app.settings import Settings
 from app.store import jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
 from worker.jobs.throttle import Throttle
+from worker.pulse import Pulse
 
 _LOOK_EVERY_S = 0.25
 """How often a running job asks SQL whether it must end. Steps may take less than the question."""
 _PROGRESS_EVERY_S = 1.0
+_AGAIN_AFTER_S = 1.0
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Cancelled(Exception):
@@ -41,6 +48,8 @@ class WorkerLab:
     """Tells followers of a job that its events grew."""
     clock: Callable[[], float] = time.monotonic
     """In seconds, from anywhere."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """By which the worker's parent, where there is one, sees whether its child lives."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class JobContext:
 
         Raises Cancelled, Interrupted or LeaseLost when the job must end.
         """
-        if self._looks.due() and jobs.cancel_requested(self.lab.database, self.claim):
+        if self._looks.due() and self.insist(jobs.cancel_requested):
             raise Cancelled
         if self.stopping():
             raise Interrupted
@@ -111,7 +120,7 @@ class JobContext:
     def got_further(self) -> None:
         """Say that another attempt would go on from here. Raises LeaseLost."""
         if self.claim.attempt > 1 and not self._got_further:
-            jobs.forgive(self.lab.database, self.claim)
+            self.insist(jobs.forgive)
             self._got_further = True
 
     def metrics(
@@ -133,5 +142,19 @@ class JobContext:
 
     def report(self, *events: Event) -> None:
         """Append events to the job. Raises LeaseLost."""
-        jobs.report(self.lab.database, self.claim, events)
+        self.insist(jobs.report, events)
         self.lab.ring(self.claim.job_id)
+
+    def insist(
+        self, call: Callable[Concatenate[Database, Claim, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call it until the database takes it: hours of work are worth waiting for a disk that is
+        full, or a file that is locked. What it raises otherwise is raised.
+        """
+        while True:
+            try:
+                return call(self.lab.database, self.claim, *args, **kwargs)
+            except DBAPIError as error:
+                if trouble(error) is None or self.stopping():
+                    raise
+            time.sleep(_AGAIN_AFTER_S)

@@ -35,6 +35,7 @@ from worker.evaluation.measurement import Measurement, SoFar
 from worker.evaluation.progress import Meter
 from worker.evaluation.target import Chunk, Source, TargetModel
 from worker.jobs.attacking import Watch
+from worker.jobs.bookmark import Bookmark
 from worker.jobs.context import JobContext, Outcome
 from worker.models import AnyModel, Classifier
 
@@ -59,8 +60,13 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     measured = _measurements(shelf, params, dataset.class_names, keep)
     meter.expect(sum(count * sum(m.costs.values()) + passes(params, count) for m in measured))
     context.log(f"{count:,} test images of “{row.name}”.")
-    done = _measure(context, params, measured, _chunks(test, params, count), meter)
-    samples = _samples(dataset, test, params, done)
+    bookmark = Bookmark(context, measured, meter)
+    with bookmark.kept():
+        chunks = _chunks(test, params, count, bookmark.chunk)
+        done = _measure(context, params, measured, chunks, meter, bookmark)
+        samples = _samples(dataset, test, params, done)
+        for each in measured[len(bookmark.figures) :]:
+            bookmark.mark_figures(_concluded(context, each, samples, meter))
     result = EvaluationResult(
         params=params,
         dataset=registry.lineage_of_dataset(row),
@@ -68,15 +74,20 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         classes=dataset.class_names,
         image_numbers=tuple(sorted(measured[0].record.numbers)),
         labels=tuple(measured[0].record["y"].tolist()),
-        models=tuple(_concluded(context, each, samples, meter) for each in measured),
+        models=tuple(bookmark.figures),
         stopped_early=done < count,
-        environment=registry.environment(context.seconds),
+        environment=registry.environment(bookmark.seconds),
         pace=Pace(passes=round(meter.made, 1), an_image=passes_of(params)),
     )
     if params.keep_adversarial:
         _keep(context, result, measured)
     meter.finish()
-    return Outcome(result)
+    files = context.lab.files
+    return Outcome(
+        result,
+        files=[files.adversarial(context.claim.result_name)],
+        scratch=[files.checkpoints(context.claim.job_id)],
+    )
 
 
 def _check_room(context: JobContext, params: EvaluateParams, side: int) -> None:
@@ -91,7 +102,7 @@ def _check_room(context: JobContext, params: EvaluateParams, side: int) -> None:
 
 def _keep(context: JobContext, result: EvaluationResult, measured: Sequence[Measurement]) -> None:
     """Write the adversarial images of every model, with what they are of."""
-    params, folder = result.params, context.lab.files.adversarial(context.claim.job_id)
+    params, folder = result.params, context.lab.files.adversarial(context.claim.result_name)
     folder.mkdir(exist_ok=True)
     for figures, each in zip(result.models, measured, strict=True):
         arrays = each.kept.arrays()
@@ -116,18 +127,21 @@ def _measure(
     measured: Sequence[Measurement],
     chunks: Iterable[Chunk],
     meter: Meter,
+    bookmark: Bookmark,
 ) -> int:
     """Chunk by chunk, every model; returns how many images it took."""
-    images = 0
     for chunk in chunks:
         start = unit_noise(chunk.x, norm_of(params.attack), params.seed, chunk.numbers)
-        for each in measured:
-            each.measure(chunk, start, meter, partial(_tell, context, each, chunk))
-        images += len(chunk.numbers)
-        _report(context, measured, images)
+        for number, each in enumerate(measured):
+            if not bookmark.is_past(chunk.index, number):
+                tell = partial(_tell, context, each, chunk)
+                after = partial(bookmark.mark, chunk.index, number)
+                kept = bookmark.work(chunk.index, number)
+                each.measure(chunk, start, meter, tell, after, kept)
+        _report(context, measured, len(measured[0].record))
         if _narrow_enough(params, measured):
             break
-    return images
+    return len(measured[0].record)
 
 
 class _Shelf:
@@ -261,14 +275,14 @@ def _test_images(dataset: Dataset, params: EvaluateParams) -> Split:
     return test.only(others)
 
 
-def _chunks(test: Split, params: EvaluateParams, count: int) -> Iterator[Chunk]:
-    """The drawn images, batch by batch.
+def _chunks(test: Split, params: EvaluateParams, count: int, first: int) -> Iterator[Chunk]:
+    """The drawn images, batch by batch, from the `first` batch on.
 
     They come in the order of the draw, so what is measured after any chunk is the balanced sample
     that a run of so many images would have drawn. Only the chunk is in memory.
     """
     drawn, size = test.drawn(seed=params.seed)[:count], params.batch_size
-    for index, start in enumerate(range(0, count, size)):
+    for index, start in list(enumerate(range(0, count, size)))[first:]:
         yield _chunk(test.only(drawn[start : start + size]), index)
 
 

@@ -15,7 +15,6 @@ from app.contracts.results import DatasetReport, DatasetWarning, ImportResult, L
 from app.errors import JobError
 from app.store import catalogue
 from app.store.files import remove
-from app.store.jobs import LeaseLost
 from app.store.tables import DatasetRow
 from worker.data import (
     Dataset,
@@ -43,16 +42,15 @@ class _Found(NamedTuple):
 
 def run(context: JobContext, params: ImportParams) -> Outcome:
     """Import a dataset, or look at one. Raises JobError with what is wrong with the source."""
-    dataset_id = id_within(context.claim.job_id, "dataset")
+    job_id, fence = context.claim.job_id, context.claim.fence
+    for earlier in range(fence):  # large, and of no use
+        remove(context.lab.files.dataset(id_within(job_id, earlier, "dataset")))
+    dataset_id = id_within(job_id, fence, "dataset")
     folder = context.lab.files.dataset(dataset_id)
-    # An attempt that was lost between the files and the row leaves a folder that no row names.
-    remove(folder)
     try:
         found = _SOURCES.get(params.source, _download)(context, params, folder)
     except DatasetError as error:
         raise JobError(error.detail, hint=error.hint) from error
-    except LeaseLost:
-        raise  # the folder is that of the worker which has the job now
     except BaseException:
         remove(folder)
         raise
@@ -64,7 +62,7 @@ def run(context: JobContext, params: ImportParams) -> Outcome:
         id=dataset_id,
         name=params.name,
         source=params.source,
-        job_id=context.claim.job_id,
+        job_id=job_id,
         created_at=time.time(),
         report=found.report.model_dump(mode="json"),
     )

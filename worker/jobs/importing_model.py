@@ -8,7 +8,7 @@ file stands in `bringing` and in `asking`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ from app.contracts.results import (
 from app.contracts.words import interval, percent
 from app.errors import JobError
 from app.store import catalogue
-from app.store.jobs import LeaseLost
 from app.store.tables import ModelRow, UploadRow
 from worker import registry
 from worker.data import Dataset, TensorSplit, to_float
@@ -53,7 +52,7 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
     lab = context.lab
     row, dataset = registry.dataset(lab.database, lab.files, params.dataset)
     upload = _upload(context, params)
-    model_id = registry.id_within(context.claim.job_id, "model")
+    model_id = registry.id_within(context.claim.job_id, context.claim.fence, "model")
     context.progress(0, 3, "reading the file")
     images = _test_images(dataset)
     network = _network(context, params, dataset, images, upload, model_id)
@@ -77,15 +76,13 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         ]
         tested = _tested(card, params, found, doubts)
         kept.card = tested.model_dump(mode="json")
-    except LeaseLost:
-        raise  # the file is that of the worker which has the job now
     except BaseException:
         stored.unlink(missing_ok=True)
         raise
     for doubt in doubts:
         context.warn(doubt)
     context.progress(3, 3, "registered")
-    return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept])
+    return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept], [stored])
 
 
 def _network(
@@ -112,22 +109,12 @@ def _network(
     with opened(
         path,
         network=params.network or "",
-        scratch=_scratch(files.weights(model_id), context.claim.fence),
+        scratch=files.weights(model_id).with_suffix(".converted"),
         check=context.check,
     ) as file:
         for note in file.notes:
             context.log(note)
         return brought(context, params, dataset, file)
-
-
-def _scratch(stored: Path, fence: int) -> Path:
-    """This attempt's own: an earlier one may still run, and remove what it left.
-
-    What a killed one left goes here.
-    """
-    for earlier in range(fence):
-        stored.with_suffix(f".{earlier}.converted").unlink(missing_ok=True)
-    return stored.with_suffix(f".{fence}.converted")
 
 
 def _upload(context: JobContext, params: ImportModelParams) -> UploadRow:

@@ -37,7 +37,8 @@ def keep(context: JobContext, params: TrainParams, state: TrainingState, origin:
     names = " and ".join(f"epoch {row.card['epoch']} ({row.card['kept']})" for row in rows)
     context.log(f"Keeping {names}.")
     card = ModelCard.model_validate(rows[0].card)
-    return Outcome(TrainResult(model=rows[0].id, last=rows[-1].id, card=card), rows)
+    files = [context.lab.files.weights(row.id) for row in rows]
+    return Outcome(TrainResult(model=rows[0].id, last=rows[-1].id, card=card), rows, files)
 
 
 def _register(
@@ -68,7 +69,7 @@ def _register(
         context.lab.files,
         card,
         state.best_weights if best else snapshot(state.measured),
-        model_id=registry.id_within(context.claim.job_id, kept),
+        model_id=registry.id_within(context.claim.job_id, context.claim.fence, kept),
         job_id=context.claim.job_id,
         dataset_id=origin.row.id,
     )

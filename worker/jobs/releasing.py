@@ -20,7 +20,7 @@ def run(context: JobContext, params: ReleaseParams) -> Outcome:
     """Write and check the file. Raises JobError where it cannot be made, or computes otherwise."""
     row = registry.model_row(context.lab.database, params.model)
     model = registry.load_model(context.lab.files, row).to("cpu")
-    side, path = row.card["image_size"], context.lab.files.onnx(context.claim.job_id)
+    side, path = row.card["image_size"], context.lab.files.onnx(context.claim.result_name)
     context.progress(0, 2, "writing ONNX")
     try:
         onnx_file.write(model, side, path)
@@ -57,5 +57,6 @@ def run(context: JobContext, params: ReleaseParams) -> Outcome:
             model=registry.lineage_of_model(row),
             onnx=written,
             environment=registry.environment(context.seconds),
-        )
+        ),
+        files=[path],
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -17,6 +16,7 @@ from worker.jobs import fitting
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
 from worker.jobs.keeping import Origin, keep
 from worker.jobs.save_pace import SavePace
+from worker.jobs.saves import Saves, latest
 from worker.jobs.stepping import Stepping, parameters_of
 from worker.jobs.training_state import EpochSums, TrainingState, seeds
 from worker.jobs.validation import validate
@@ -50,7 +50,8 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
         _foresee(trial, min(params.batch_size, len(data.train.labels)))
     _train_within_memory(context, params, state, data, networks, trial)
     outcome = keep(context, params, state, origin)
-    return Outcome(outcome.result, outcome.rows, scratch=(_folder(context),))
+    scratch = context.lab.files.checkpoints(context.claim.job_id)
+    return replace(outcome, scratch=[scratch])
 
 
 def _warn_of_the_unused(context: JobContext, params: TrainParams) -> None:
@@ -149,9 +150,10 @@ def _size(shape: torch.Size) -> str:
 
 def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> None:
     """Go on from this job's last checkpoint, else from that of the job it continues."""
-    found = state.restore(_folder(context))
+    files = context.lab.files
+    found = state.restore(latest(files.checkpoints(context.claim.job_id)))
     if not found and params.continue_from is not None:
-        found = state.restore(context.lab.files.checkpoints(params.continue_from))
+        found = state.restore(latest(files.checkpoints(params.continue_from)))
         if not found:
             raise JobError("The checkpoint to continue from is gone.", hint="Train from the start.")
     if found:
@@ -205,15 +207,15 @@ def _train(
     context: JobContext, params: TrainParams, state: TrainingState, data: _Data, networks: Networks
 ) -> None:
     stepping = Stepping(params, state, data.train, networks, warn=context.warn)
-    pace = SavePace(context.lab.settings.checkpoint_s)
+    saves = Saves(context, SavePace(context.lab.settings.checkpoint_s))
     try:
         while state.validated < params.epochs:
             if state.sampler.epoch == state.validated:
-                _epoch(context, params, state, stepping, pace)
+                _epoch(context, params, state, stepping, saves)
             validate(context, params, state, data.validation)
-            _save_when_due(context, state, pace)
+            saves.when_due(state.save)
     except (Cancelled, Interrupted):
-        state.save(_folder(context))
+        saves.now(state.save)
         raise
 
 
@@ -222,7 +224,7 @@ def _epoch(
     params: TrainParams,
     state: TrainingState,
     stepping: Stepping,
-    pace: SavePace,
+    saves: Saves,
 ) -> None:
     """The rest of the current epoch. Scalars stay on the device between two reports."""
     total = params.epochs * len(state.sampler)
@@ -240,17 +242,6 @@ def _epoch(
             context.metrics("step", state.steps, recent.figures())
             recent = EpochSums()
         context.progress(state.steps, total, phase)
-        _save_when_due(context, state, pace)
+        saves.when_due(state.save)
     # The device may have had steps to finish when the last one was reported.
     state.epoch_sums.seconds += time.monotonic() - before
-
-
-def _save_when_due(context: JobContext, state: TrainingState, pace: SavePace) -> None:
-    if pace.is_due():
-        with pace.saving():
-            state.save(_folder(context))
-        context.got_further()
-
-
-def _folder(context: JobContext) -> Path:
-    return context.lab.files.checkpoints(context.claim.job_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,18 +17,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from app.contracts.params import Precision, TrainParams
 from app.errors import JobError
-from app.store.files import atomic_write
 from worker.data import EpochSampler
+from worker.jobs.saves import LAST, UNREADABLE, read, write
 from worker.jobs.schedules import schedule
 from worker.models import Classifier
 from worker.recipes.precision import bfloat16_is_native
 
-_CHECKPOINT = "last.pt"
-_UNFIT = (
-    OSError, EOFError, pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError,
-    AttributeError,
-)  # fmt: skip
-"""What reading a checkpoint raises that is cut short, or that has other entries."""
 _STREAMS = ("weights", "order", "augmentation", "attack", "classes")
 
 
@@ -194,19 +187,17 @@ class TrainingState:
         self.epoch_sums = EpochSums()
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint; call between two steps.
+        """Write the checkpoint into a folder that is there; call between two steps.
 
         The best weights have a file of their own, named after their epoch, since they change less
         often. They are complete before the checkpoint names them; what no checkpoint names any
         more goes, and so does what an interrupted save left.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        best, checkpoint = _best_file(folder, self.best.epoch), folder / _CHECKPOINT
-        # A worker that lost this job in the midst of a save may have taken the file along.
-        if self._best_changed or (self.best.epoch and not best.exists()):
-            _write(best, self.best_weights)
+        best, checkpoint = _best_file(folder, self.best.epoch), folder / LAST
+        if self._best_changed:
+            write(best, self.best_weights)
             self._best_changed = False
-        _write(checkpoint, self._state())
+        write(checkpoint, self._state())
         for other in folder.iterdir():
             if other not in (best, checkpoint):
                 other.unlink()
@@ -234,11 +225,11 @@ class TrainingState:
 
         Raises JobError where it does not fit.
         """
-        path = folder / _CHECKPOINT
+        path = folder / LAST
         if not path.exists():
             return False
         try:
-            saved = _read(path)
+            saved = read(path)
             earlier = TrainParams.model_validate(saved["params"])
             if not self.params.continues(earlier):
                 raise JobError(
@@ -247,8 +238,8 @@ class TrainingState:
                 )
             self._load(saved)
             if self.best.epoch:
-                self.best_weights = _read(_best_file(folder, self.best.epoch))
-        except _UNFIT as error:
+                self.best_weights = read(_best_file(folder, self.best.epoch))
+        except UNREADABLE as error:
             raise JobError(
                 "The checkpoint is damaged, or of another version of the lab or another kind of "
                 "device.",
@@ -309,13 +300,3 @@ def _average(averaged: Classifier, model: Classifier, decay: float) -> None:
 
 def _best_file(folder: Path, epoch: int) -> Path:
     return folder / f"best-{epoch}.pt"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return found
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    with atomic_write(path) as stream:
-        torch.save(value, stream)

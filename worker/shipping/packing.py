@@ -91,7 +91,7 @@ def measure(database: Database, files: Files, job_id: str, folder: Path) -> list
     job = job_queries.get(database, job_id)
     if job is None or job.kind != "evaluate" or job.result_file is None:
         raise InvalidInput(f"{job_id} is no finished evaluation.")
-    result = EvaluationResult.model_validate_json(files.result(job_id).read_bytes())
+    result = EvaluationResult.model_validate_json(files.result(job.result_name).read_bytes())
     by_sum = {figures.sha256: figures for figures in result.models}
     found = [shipped for shipped in listed(folder) if shipped.weights_sha256 in by_sum]
     if not found:

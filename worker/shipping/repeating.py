@@ -71,7 +71,7 @@ def repeat(
         teacher = _teacher(trained, slug, params["teacher"])
         values = params | {"dataset": dataset, "teacher": teacher}
         row = _job(database, JobKind.TRAIN, values, until)
-        result = TrainResult.model_validate_json(files.result(row.id).read_bytes())
+        result = TrainResult.model_validate_json(files.result(row.result_name).read_bytes())
         trained[slug] = result.model
         shipped = packed(database, result.model, slug, folder)
         shipped = shipped or pack(database, files, result.model, slug, folder)
@@ -126,7 +126,7 @@ def show(
     dataset = _dataset(lab.database, archive, _read(jobs / "import" / "images.json"), until)
     models = [shipped.id for shipped in listed(folder)]
     params = _read(jobs / "showcase" / "curves.json") | {"dataset": dataset, "models": models}
-    measured = lab.files.result(_job(lab.database, JobKind.EVALUATE, params, until).id)
+    measured = lab.files.result(_job(lab.database, JobKind.EVALUATE, params, until).result_name)
     pair = showcase.default_pair(folder)
     tried = [showcase.attacked(lab, picture, pair) for picture in pool()]
     curves = EvaluationResult.model_validate_json(measured.read_bytes())

@@ -125,6 +125,8 @@ def _state(health: Health) -> str:
 
 
 def _of_jobs(health: Health) -> str:
+    if health.trouble is not None:
+        return f"{health.trouble} Jobs are kept, and run once that is over."
     if not health.broker:
         return "The broker does not answer: jobs are kept, and run when it is back."
     idle = [queue.queue for queue in health.queues if not queue.workers]

@@ -1,0 +1,172 @@
+"""Evaluations whose workers die or are stopped, and how they go on: with the same figures."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import update
+
+from app.contracts.events import LogEvent, ProgressEvent
+from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.params import EvaluateParams, Method
+from app.contracts.results import EvaluationResult
+from app.store import losses
+from app.store.jobs import LeaseLost
+from app.store.tables import JobRow
+from tests.jobs.evaluations import evaluate, small, untimed
+from tests.jobs.measured import Measured
+from tests.jobs.runs import add_job, events_of, open_lab, row_of
+from worker.job_run import run_job
+from worker.jobs.bookmark import Bookmark
+from worker.jobs.save_pace import SavePace
+from worker.jobs.saves import LAST, latest, read, write
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stage is written to the disk."""
+    monkeypatch.setattr(SavePace, "is_due", lambda _: True)
+
+
+def everything(measured: Measured) -> EvaluateParams:
+    """Whatever keeps something from batch to batch, on two batches of both models."""
+    return small(
+        measured, images=12, batch_size=8, further=(Method.SQUARE, Method.ADAPTIVE), queries=20,
+        epsilons=(0, 0.5 / 255, 2 / 255), minimal_epsilon=True, attention=True, corruptions=True,
+        embedding=True, keep_adversarial=6,
+    )  # fmt: skip
+
+
+def result_of(measured: Measured, job_id: str) -> EvaluationResult:
+    path = measured.lab.files.result(row_of(measured.lab, job_id).result_name)
+    return untimed(EvaluationResult.model_validate_json(path.read_bytes()))
+
+
+def kept_by(measured: Measured, job_id: str) -> dict[str, bytes]:
+    folder = measured.lab.files.adversarial(row_of(measured.lab, job_id).result_name)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def lose(measured: Measured, job_id: str) -> None:
+    with measured.lab.database.writing() as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(lease_until=1.0))
+    assert losses.release_expired(measured.lab.database, lease_s=60) == [job_id]
+
+
+@pytest.mark.slow
+def test_one_that_dies_after_every_stage_has_the_same_figures(
+    measured: Measured, eager: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not given up, however often its worker dies: each of them gets a stage further."""
+    turn, params, left = Bookmark._turn, everything(measured), 0
+
+    def mortal(self: Bookmark, work: Any, **place: Any) -> None:
+        nonlocal left
+        turn(self, work, **place)
+        left -= 1
+        if left == 0:
+            raise LeaseLost
+
+    whole = add_job(measured.lab, JobKind.EVALUATE, params)
+    assert run_job(measured.lab, whole, stopping=lambda: False) is JobStatus.SUCCEEDED
+    monkeypatch.setattr(Bookmark, "_turn", mortal)
+    torn, deaths = add_job(measured.lab, JobKind.EVALUATE, params), 0
+    while True:
+        left = 1
+        if run_job(measured.lab, torn, stopping=lambda: False) is not None:
+            break
+        lose(measured, torn)
+        deaths += 1
+    assert deaths == 2 * 2 * 11 + 2, "after each stage of each batch, and after each model"
+    assert row_of(measured.lab, torn).status == JobStatus.SUCCEEDED
+    assert result_of(measured, torn) == result_of(measured, whole)
+    assert kept_by(measured, torn) == kept_by(measured, whole)
+    assert not measured.lab.files.checkpoints(torn).exists()
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_at_random_moments_has_the_same_figures(measured: Measured) -> None:
+    """By SIGKILL, as the kernel does it: half-written files, held locks and all."""
+    folder, facts = measured.lab.settings.data_dir, {"lease_s": 0.3, "checkpoint_s": 0.001}
+    params, rng, kills = everything(measured), random.Random(7), 0
+    whole, torn = (add_job(measured.lab, JobKind.EVALUATE, params) for _ in range(2))
+    assert run_job(measured.lab, whole, stopping=lambda: False) is JobStatus.SUCCEEDED
+    for _ in range(4):
+        worker = os.fork()
+        if worker == 0:
+            run_job(open_lab(folder, **facts), torn, stopping=lambda: False)
+            os._exit(0)
+        time.sleep(rng.uniform(0.4, 1.6))
+        os.kill(worker, signal.SIGKILL)
+        _, status = os.waitpid(worker, 0)
+        if os.WIFSIGNALED(status) and row_of(measured.lab, torn).status == JobStatus.RUNNING:
+            kills += 1
+            lose(measured, torn)
+    if row_of(measured.lab, torn).status == JobStatus.QUEUED:
+        run_job(measured.lab, torn, stopping=lambda: False)
+    assert kills >= 2
+    assert row_of(measured.lab, torn).status == JobStatus.SUCCEEDED
+    assert result_of(measured, torn) == result_of(measured, whole)
+    assert kept_by(measured, torn) == kept_by(measured, whole)
+
+
+def test_one_that_is_stopped_goes_on_and_its_progress_does_not_fall(measured: Measured) -> None:
+    params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
+    job_id, looks = add_job(measured.lab, JobKind.EVALUATE, params), 0
+
+    def soon() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 60
+
+    for _ in range(2):
+        looks = 0
+        assert run_job(measured.lab, job_id, stopping=soon) is None
+    assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    assert result_of(measured, job_id) == untimed(evaluate(measured, params))
+    events = events_of(measured.lab, job_id)
+    told = [event.text for event in events if isinstance(event, LogEvent)]
+    assert sum(text.startswith("Going on with batch") for text in told) == 2
+    assert [e.done for e in events if isinstance(e, ProgressEvent)][-1] > 0
+
+
+def _damage(page: Path) -> None:
+    page.write_bytes(page.read_bytes()[:1000])
+
+
+def _of_another_version(page: Path) -> None:
+    kept = read(page)
+    kept["facts"]["code_version"] = "0.1.0"
+    write(page, kept)
+
+
+@pytest.mark.parametrize("spoil", [_damage, _of_another_version])
+def test_figures_of_another_version_are_not_mixed_with_its_own(
+    measured: Measured, eager: None, spoil: Any
+) -> None:
+    params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
+    job_id, looks = add_job(measured.lab, JobKind.EVALUATE, params), 0
+
+    def soon() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 60
+
+    assert run_job(measured.lab, job_id, stopping=soon) is None
+    spoil(latest(measured.lab.files.checkpoints(job_id)) / LAST)
+    assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    assert result_of(measured, job_id) == untimed(evaluate(measured, params))
+    told = [event.text for event in events_of(measured.lab, job_id) if isinstance(event, LogEvent)]
+    assert any("begins anew" in text for text in told)

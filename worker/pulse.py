@@ -1,0 +1,90 @@
+"""What a worker's parent knows of the child that runs a job: which one, and whether it lives.
+
+It is shared memory, since the parent opens no database: the child beats, and says which job it has.
+The parent ends a child that stopped beating, and one that lost its job and does not end by itself.
+A child that was ended, by whomever, is told of by a process of its own (`worker.obituary`), so that
+the job goes back to the queue at once and says what befell it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.sharedctypes import RawArray, RawValue
+
+from app.store.jobs import Claim
+
+_log = logging.getLogger(__name__)
+
+BEAT_EVERY_S = 1.0
+LEAVES_WITHIN_S = 20.0
+"""A child that lost its job notices at its next step; one that takes longer is ended."""
+
+
+class Pulse:
+    """One child's at a time. Made before the fork."""
+
+    def __init__(self) -> None:
+        # Without locks: a child that is ended may hold one.
+        self._job = RawArray("c", 32)
+        self._pid, self._fence = RawValue("q", 0), RawValue("q", 0)
+        # When it last beat, and when it lost the job, by a clock that all processes share.
+        self._beat, self._lost = RawValue("d", 0.0), RawValue("d", 0.0)
+
+    @contextmanager
+    def beating(self, claim: Claim) -> Iterator[None]:
+        """In the child, while it has the job."""
+        over = threading.Event()
+        self._job.value, self._fence.value = claim.job_id.encode(), claim.fence
+        self._lost.value, self._beat.value = 0.0, time.monotonic()
+        self._pid.value = os.getpid()
+        thread = threading.Thread(target=self._beat_until, args=(over,), name="pulse", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self._pid.value = 0
+
+    def _beat_until(self, over: threading.Event) -> None:
+        while not over.wait(BEAT_EVERY_S):
+            self._beat.value = time.monotonic()
+
+    def lose(self) -> None:
+        """In the child: the job is another worker's now."""
+        self._lost.value = time.monotonic()
+
+    def end_hung(self, lease_s: float) -> bool:
+        """In the parent: end a child that does not live any more; whether it did."""
+        pid, now = self._pid.value, time.monotonic()
+        silent = now - self._beat.value > lease_s
+        stays = 0.0 < self._lost.value < now - LEAVES_WITHIN_S
+        if not pid or not (silent or stays):
+            return False
+        _log.warning("the child %d hangs and is ended", pid)
+        self._pid.value = 0  # told of below, and not once more
+        os.kill(pid, signal.SIGKILL)
+        if silent:
+            self._tell("it had hung, and was ended")
+        return True
+
+    def mourn(self, pid: int, exitcode: int) -> None:
+        """In the parent: a child is gone."""
+        if pid != self._pid.value:
+            return
+        self._pid.value = 0
+        by = f"ended by {signal.Signals(-exitcode).name}" if exitcode < 0 else "its process ended"
+        self._tell(by)
+
+    def _tell(self, how: str) -> None:
+        job, fence = self._job.value.decode(), str(self._fence.value)
+        command = [sys.executable, "-m", "worker.obituary", job, fence, how]
+        threading.Thread(target=subprocess.run, args=(command,), daemon=True).start()
