@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from app.contracts.params import Attack, EvaluateParams
 from app.contracts.results import Lineage
 from app.contracts.units import from_255
 from worker.attacks.autoattack import autoattack
-from worker.evaluation.curves import climb_budgets
+from worker.evaluation.curves import attack_at
 from worker.evaluation.outcomes import ChunkState
 from worker.evaluation.success import SuccessCheck
 from worker.evaluation.target import AttackBatch, Chunk, TargetModel
@@ -42,9 +41,9 @@ def lab_curve(model: Classifier) -> Side:
             logits = model(x)
         state = ChunkState.after_clean_pass(x, y, logits.argmax(dim=1))
         batch = AttackBatch.of(target_model, params, classes, chunk, start, logits)
-        climb_budgets(
-            batch, SuccessCheck(model, "linf"), state, BUDGETS, start, lambda _: nullcontext()
-        )
+        check = SuccessCheck(model, "linf")
+        for eps in BUDGETS:
+            start = attack_at(batch, check, state, eps, start)
         return [len(state.unbroken_at(eps)) for eps in BUDGETS]
 
     return side
