@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,10 +25,9 @@ from app.services.lab import Lab
 from app.settings import Auth, Settings
 from app.store.acting import Act, acting
 
+_LOG = logging.getLogger("lab.web")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lab"', "Connection": "close"}
 """With an answer to a request whose body is not read."""
-
-
 _LOOKS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -72,7 +72,10 @@ class Gate:
             with acting(act):
                 await self.app(request.scope, receive, told)
         finally:
-            await run_in_threadpool(auditing.finish, request.app.state.lab, act, status)
+            try:
+                await run_in_threadpool(auditing.finish, request.app.state.lab, act, status)
+            except Exception:
+                _LOG.exception("What came of %s by %s is not recorded.", act.what, act.who)
 
     def _answer(
         self, request: Request, caller: Caller | None, brought: Credentials
@@ -123,7 +126,5 @@ def _user(lab: Lab, bearer: str | None, cookies: Sequence[str]) -> Caller | None
     if bearer is not None:
         user = accounts.by_token(lab, bearer)
         return None if user is None else Caller(user.role, user)
-    for cookie in cookies:
-        if (user := accounts.by_session(lab, cookie)) is not None:
-            return Caller(user.role, user, form_key(cookie))
-    return None
+    found = accounts.by_session(lab, cookies)
+    return None if found is None else Caller(found[1].role, found[1], form_key(found[0]))

@@ -41,9 +41,9 @@ def lab_curve(model: Classifier) -> Side:
             logits = model(x)
         state = ChunkState.after_clean_pass(x, y, logits.argmax(dim=1))
         batch = AttackBatch.of(target_model, params, classes, chunk, start, logits)
-        success_check = SuccessCheck(model, "linf")
+        check = SuccessCheck(model, "linf")
         for eps in BUDGETS:
-            start = attack_at(batch, success_check, state, eps, start)
+            start = attack_at(batch, check, state, eps, start)
         return [len(state.unbroken_at(eps)) for eps in BUDGETS]
 
     return side

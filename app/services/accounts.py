@@ -67,9 +67,7 @@ def _when(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _user(row: UserRow | None) -> User | None:
-    if row is None:
-        return None
+def _user(row: UserRow) -> User:
     return User(id=row.id, name=row.name, role=Role(row.role), created_at=_when(row.created_at))
 
 
@@ -124,9 +122,11 @@ def _check(
     return row
 
 
-def by_session(lab: Lab, session: str) -> User | None:
-    """Whose session a cookie is."""
-    return _user(accounts.by_session(lab.database, _digest(session)))
+def by_session(lab: Lab, cookies: Sequence[str]) -> tuple[str, User] | None:
+    """The cookie among these that holds a session, and whose it is."""
+    known = {_digest(cookie): cookie for cookie in cookies}
+    found = accounts.by_session(lab.database, known) if known else None
+    return None if found is None else (known[found[0]], _user(found[1]))
 
 
 def sign_out(lab: Lab, session: str) -> None:
@@ -142,7 +142,8 @@ def sign_out_everywhere(lab: Lab, user_id: str) -> None:
 
 def by_token(lab: Lab, token: str) -> User | None:
     """Whose token it is."""
-    return _user(accounts.by_token(lab.database, _digest(token)))
+    row = accounts.by_token(lab.database, _digest(token))
+    return None if row is None else _user(row)
 
 
 def tokens(lab: Lab, user_id: str) -> list[ApiToken]:
@@ -174,7 +175,7 @@ def revoke_token(lab: Lab, user_id: str, token_id: str) -> None:
 
 def users(database: Database) -> Sequence[User]:
     """All, by name."""
-    return [user for row in accounts.users(database) if (user := _user(row))]
+    return [_user(row) for row in accounts.users(database)]
 
 
 def add(database: Database, name: str, password: str, role: Role) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
@@ -56,13 +56,13 @@ def remove_user(database: Database, user_id: str) -> None:
         session.delete(session.get_one(UserRow, user_id))
 
 
-def by_session(database: Database, digest: str) -> UserRow | None:
-    """Whose session it is that has not ended."""
-    query = select(UserRow).join(SessionRow, SessionRow.user_id == UserRow.id)
+def by_session(database: Database, digests: Collection[str]) -> tuple[str, UserRow] | None:
+    """The session among these that has not ended, and whose it is."""
+    query = select(SessionRow.digest, UserRow).join(UserRow, SessionRow.user_id == UserRow.id)
+    lasting = (SessionRow.digest.in_(digests), SessionRow.until > time.time())
     with database.reading() as session:
-        return session.scalar(
-            query.where(SessionRow.digest == digest, SessionRow.until > time.time())
-        )
+        found = session.execute(query.where(*lasting).limit(1)).first()
+        return None if found is None else found._tuple()
 
 
 def by_token(database: Database, digest: str) -> UserRow | None:

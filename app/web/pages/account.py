@@ -22,12 +22,16 @@ from app.web.render import Context, render
 
 @dataclass(frozen=True)
 class AccountContext(Context):
+    """The account of whoever asks."""
+
     template: ClassVar[str] = "account.html"
 
     user: User
+    """Whose it is."""
     tokens: tuple[ApiToken, ...]
+    """Those of its programs, newest first."""
     made: NewApiToken | None
-    """Shown this once."""
+    """One that was just made, shown this once."""
     messages: dict[str, str]
     """What is wrong with a field."""
 

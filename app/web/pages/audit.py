@@ -20,10 +20,14 @@ _ROWS = 50
 
 @dataclass(frozen=True)
 class AuditContext(Context):
+    """A page of the audit log."""
+
     template: ClassVar[str] = "audit.html"
 
     records: Page[Audit]
+    """Newest first."""
     pages: int
+    """How many pages there are, at least one."""
 
 
 router = APIRouter(prefix="/audit", route_class=ForAdmins)
