@@ -140,7 +140,7 @@ class Border:
         scope = {**_below(self.root, scope), "headers": read}
         credentials.lay(scope, brought)
         request, answer = Request(scope), _Answer(scope, send, self.root)
-        limit = self.limit_of(request.url.path)
+        limit = self.limit_of(request.scope["path"])  # the URL's leaves line breaks out
         refusal = _refusal(request, limit, self.names)
         if self.on_loopback and not _is_loopback(request):
             refusal = _ELSEWHERE
