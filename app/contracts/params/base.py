@@ -70,15 +70,19 @@ def parameter(
     unit: str = "",
     group: str = "",
     only: Sequence[str] = (),
+    nothing: str = "",
     **bounds: Any,
 ) -> Any:
     """A pydantic `Field` with what a form needs to show it.
 
-    `only`: the members of an enum that may be chosen here, where not all of them may. A `DefaultBy`
+    `only`: the members of an enum that may be chosen here, where not all of them may; `nothing`:
+    what None is called among choices. A `DefaultBy`
     or `DefaultOf` is what the field's `before` validator then meets, and has to replace.
     """
     source = {"default_factory": default} if callable(default) else {"default": default}
     extra: dict[str, JsonValue] = {"unit": unit, "group": group, "only": [str(m) for m in only]}
+    if nothing:
+        extra["nothing"] = nothing
     # Two facts that pydantic leaves out: a made default, and the bounds of a value of two forms.
     if callable(default):
         extra["default"] = to_jsonable_python(default())

@@ -88,6 +88,7 @@ class ImportModelParams(Params):
     pixels: PixelRange | None = parameter(
         None,
         title="Pixel range",
+        nothing="As the file says",
         help="Of an ONNX file: what its network takes, before mean and standard deviation. "
         "Without it, what the file says; where that is nothing, the lab asks.",
         group="ONNX",
@@ -95,6 +96,7 @@ class ImportModelParams(Params):
     layout: Layout | None = parameter(
         None,
         title="Layout",
+        nothing="As the file says",
         help="Of an ONNX file: the order of an image's axes. Without it, as the shape of its input "
         "shows; where that shows nothing, the lab asks.",
         group="ONNX",

@@ -82,6 +82,8 @@ class Spec:
     """Off, it makes all parameters None whose names begin with its own and a dot."""
     more: str = ""
     """Page and anchor of the help that says more; empty where there is no need."""
+    nothing: str = ""
+    """What an empty entry is called among choices."""
 
     def default_among(self, entries: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """The default, given what is chosen elsewhere in the form."""
@@ -193,6 +195,7 @@ def _spec(name: str, label: str, field: Schema, known: Schema, optional: bool) -
         pattern=field.get("pattern", ""),
         max_length=field.get("maxLength"),
         default_by=None if by is None else _typed_by(by, field["unit"], widget),
+        nothing=field.get("nothing", "None"),
     )
 
 
