@@ -109,7 +109,7 @@ class Announcer:
             if self._failures == 1:
                 _LOG.warning("The webhook at %s %s; the lab tries again.", self._url.host, failure)
             return
-        await asyncio.to_thread(store.taken, self._lab.database, job.id)
         if self._failures:
             _LOG.warning("The webhook at %s takes news again.", self._url.host)
         self._failures = 0
+        await asyncio.to_thread(store.taken, self._lab.database, job.id)

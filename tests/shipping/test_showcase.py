@@ -49,7 +49,8 @@ def test_what_is_shown_is_what_a_job_found(measured: Measured) -> None:
         measured.lab.database, kinds=[JobKind.EXPLAIN], offset=0, limit=9
     )
     assert (total, jobs[0].status) == (1, JobStatus.SUCCEEDED)
-    result = ExplainResult.model_validate_json(measured.lab.files.result(jobs[0].id).read_bytes())
+    file = measured.lab.files.result(jobs[0].result_name)
+    result = ExplainResult.model_validate_json(file.read_bytes())
     assert [model.id for model in shown.models] == [measured.teacher, measured.student]
     assert (shown.params, shown.params.label) == (result.params, "horse")
     clean, last = pixels(shown.clean_png), len(result.iterates)

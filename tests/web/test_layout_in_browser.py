@@ -35,6 +35,8 @@ FRAGMENTS = {
     "/compare/trainings/choices",
 }  # fmt: skip
 """Parts of pages that pages fetch anew, and what only leads on."""
+OF_ACCOUNTS = {"/account", "/audit", "/login"}
+"""Pages of a lab that has accounts; `tests/access/test_in_browser.py` looks at them."""
 ELSEWHERE = ("/api/", "/static", "/metrics")
 """What is not a page of the lab's own."""
 
@@ -169,7 +171,7 @@ def test_every_page_is_among_them(lab: Lab) -> None:
         and "GET" in (route.methods or ())
         and not route.path.startswith(ELSEWHERE)
         and not route.path.endswith((".png", ".json"))
-        and route.path not in FRAGMENTS
+        and route.path not in FRAGMENTS | OF_ACCOUNTS
         and not any(compile_path(route.path)[0].match(address) for address in looked_at)
     ]
     assert left_out == []

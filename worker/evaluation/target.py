@@ -13,7 +13,7 @@ from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import Lineage, Mapped
 from worker.attacks import Model, Norm
 from worker.evaluation.arguments import aims, norm_of, unit_noise
-from worker.models import AnyModel, Classifier
+from worker.models import AnyModel, BlackBox, Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class TargetModel:
     @property
     def white_box(self) -> Classifier:
         """The model where its features are wanted, which an evaluation asks of no black box."""
-        assert isinstance(self.model, Classifier)
+        assert not isinstance(self.model, BlackBox)
         return self.model
 
 

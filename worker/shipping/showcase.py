@@ -76,7 +76,7 @@ def attacked(lab: WorkerLab, picture: Picture, pair: tuple[Shipped, Shipped]) ->
     done = job_queries.get(lab.database, row.id)
     if done is None or done.status != JobStatus.SUCCEEDED:
         raise JobError(f"The attack on “{picture.name}” did not succeed.")
-    result = ExplainResult.model_validate_json(lab.files.result(row.result_name).read_bytes())
+    result = ExplainResult.model_validate_json(lab.files.result(done.result_name).read_bytes())
     return cut(result, picture, hashlib.sha256(data).hexdigest())
 
 
