@@ -139,17 +139,23 @@ class _Hashed:
 
 @contextmanager
 def _held(path: Path) -> Iterator[Mapping[Path, BinaryIO]]:
-    """All files of a folder at one moment, or the one file; opened, they stay what they are."""
+    """All files of a folder at one moment, or the one file; opened, they stay what they are.
+
+    Raises CannotStart where they never do so for as long as it takes to open them.
+    """
     for _ in range(_TRIES):
         with ExitStack() as stack:
             try:
                 files = _files(path)
                 streams = {file: stack.enter_context(file.open("rb")) for file in files}
+                same = _files(path) == files
             except FileNotFoundError:  # replaced between two looks, or gone for good
                 continue
-            if _files(path) == files:
+            if same:
                 yield streams
                 return
+    if path.exists():
+        raise CannotStart(f"{path} changes all the time; try again")
     yield {}
 
 
