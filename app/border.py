@@ -17,9 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access import credentials
 from app.error_handlers import render, unexpected
-from app.errors import Forbidden, LabError, Misdirected, TooLarge
+from app.errors import Forbidden, InvalidInput, LabError, Misdirected, TooLarge
 
 _OWN_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_OTHER_CHARSET = re.compile(r'charset(?!="?utf-8"?\s*(;|$))', re.IGNORECASE)
+"""In a form's type. Parsers decode by any codec of Python's; that of punycode takes minutes for a
+megabyte."""
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _HEADERS = {
     # Plotly writes style attributes; nothing else is inline or from elsewhere.
@@ -70,6 +73,9 @@ def _refusal(request: Request, limit: int, names: Collection[str]) -> LabError |
         return Forbidden(
             "The request comes from another site.", hint="Use the lab's own pages, or no browser."
         )
+    media_type = request.headers.get("content-type", "")
+    if "multipart" in media_type.lower() and _OTHER_CHARSET.search(media_type):
+        return InvalidInput("The form is not in UTF-8.", hint="Send it as that; name no charset.")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > limit:
         return _too_large(limit)

@@ -148,6 +148,25 @@ def test_a_body_of_very_many_values_is_not_read(client: httpx.Client) -> None:
     assert len(problem(sent(9_000), 422)) == 100
 
 
+@pytest.mark.parametrize(
+    "charset",
+    ["charset=punycode", 'CHARSET="punycode"', "charset*=utf-8''punycode", "charset = idna",
+     "charset=utf-8; charset=punycode", "charset=utf-8x"],
+)  # fmt: skip
+def test_a_form_is_decoded_as_utf_8_alone(client: httpx.Client, charset: str) -> None:
+    """Other codecs take minutes for what fits into a small form."""
+
+    def sent(media_type: str) -> httpx.Response:
+        part = 'Content-Disposition: form-data; name="then"\r\n\r\n'
+        body = f"--x\r\n{part}-{'9' * 10_000}\r\n--x--\r\n"
+        return client.post("/login", content=body, headers={"Content-Type": media_type})
+
+    refused = sent(f"multipart/form-data; boundary=x; {charset}")
+    assert (refused.status_code, "not in UTF-8" in refused.text) == (422, True)
+    for known in ("", "; charset=utf-8", '; charset="UTF-8"'):
+        assert "not in UTF-8" not in sent(f"multipart/form-data; boundary=x{known}").text
+
+
 def test_headers_that_nobody_reads_reach_nobody(settings: Settings) -> None:
     seen: list[bytes] = []
 
