@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from app.contracts.accounts import Audit
 from app.contracts.views import Page
 from app.services.lab import Lab
+from app.services.spreadsheets import Cell, lines
 from app.store import audit
 from app.store.acting import Act
 from app.store.tables import AuditRow
@@ -50,13 +49,10 @@ def as_lines(lab: Lab) -> Iterator[str]:
 
 def as_csv(lab: Lab) -> Iterator[str]:
     """Every record as a row of a table, oldest first."""
-    yield _row(list(Audit.model_fields))
-    for row in audit.all_rows(lab.database):
-        values = _view(row).model_dump(mode="json")
-        yield _row([*(values | {"targets": " ".join(values["targets"])}).values()])
 
+    def rows() -> Iterator[Sequence[Cell]]:
+        for row in audit.all_rows(lab.database):
+            values = _view(row).model_dump(mode="json")
+            yield [*(values | {"targets": row.targets}).values()]
 
-def _row(values: list[object]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(values)
-    return buffer.getvalue()
+    return lines(tuple(Audit.model_fields), rows())

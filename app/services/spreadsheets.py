@@ -58,7 +58,7 @@ def figures(job: str, result: EvaluationResult) -> Iterator[str]:
                     shown = (figure.value, figure.low, figure.high, figure.n)
                     yield (job, model.model, model.name, light, quantity, item, x, *shown)
 
-    return _lines(FIGURE_COLUMNS, rows())
+    return lines(FIGURE_COLUMNS, rows())
 
 
 def images(job: str, result: EvaluationResult) -> Iterator[str]:
@@ -68,7 +68,7 @@ def images(job: str, result: EvaluationResult) -> Iterator[str]:
         for model in result.models:
             yield from _images(job, model, result)
 
-    return _lines(IMAGE_COLUMNS, rows())
+    return lines(IMAGE_COLUMNS, rows())
 
 
 def adversarial(
@@ -84,13 +84,13 @@ def adversarial(
             told = (by, broke[by], result.params.epsilon)
             yield (job, model.model, model.name, number, *named, *told)
 
-    return _lines(ADVERSARIAL_COLUMNS, rows())
+    return lines(ADVERSARIAL_COLUMNS, rows())
 
 
 def manifest(classes: Sequence[str], images: Iterable[tuple[str, int, int, str]]) -> Iterator[str]:
     """The images of a dataset, each by part, number, label and SHA-256, as lines of CSV."""
     rows = ((part, number, k, classes[k], sha256) for part, number, k, sha256 in images)
-    return _lines(MANIFEST_COLUMNS, rows)
+    return lines(MANIFEST_COLUMNS, rows)
 
 
 def ablation(job: str, table: AblationTable) -> Iterator[str]:
@@ -103,7 +103,7 @@ def ablation(job: str, table: AblationTable) -> Iterator[str]:
             yield (job, None, each.recipe.value, each.variant, each.measure.value, "reported",
                    None, each.value, None, None, None, None, each.label)  # fmt: skip
 
-    return _lines(ABLATION_COLUMNS, rows())
+    return lines(ABLATION_COLUMNS, rows())
 
 
 def _ablation_row(which: Sequence[Cell], row: AblationRow) -> Iterator[Sequence[Cell]]:
@@ -183,7 +183,7 @@ def _breakers(model: ModelFigures) -> dict[int, str]:
     return {-1: "stands", 0: "clean", **attacks}
 
 
-def _lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+def lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
     """CSV as RFC 4180 has it, in pieces of many rows."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
