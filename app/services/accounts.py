@@ -71,13 +71,14 @@ def _user(row: UserRow) -> User:
     return User(id=row.id, name=row.name, role=Role(row.role), created_at=_when(row.created_at))
 
 
-def _is_right(hashed: str, password: str) -> bool:
+def _is_right(hashed: str | None, password: str) -> bool:
+    """Whether the password is that of a hash; of none, after as long, it is not."""
     from argon2.exceptions import VerifyMismatchError
 
     if not _hashing.acquire(timeout=_WAITS_S):
         raise Unavailable("Many sign in at the moment.", hint="Try again.")
     try:
-        return _hasher().verify(hashed, password)
+        return _hasher().verify(hashed or _nobodys(), password) and hashed is not None
     except VerifyMismatchError:
         return False
     finally:
@@ -115,7 +116,7 @@ def _check(
         raise refused
     row = accounts.named(lab.database, name)
     acting.concerns("unknown" if row is None else name)
-    right = _is_right(_nobodys() if row is None else row.password, password[:LONGEST_PASSWORD])
+    right = _is_right(None if row is None else row.password, password[:LONGEST_PASSWORD])
     if row is None or not right:
         raise wrong
     throttle.give_back(name, address)

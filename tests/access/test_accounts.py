@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import create_engine, text
 
 from app.access import throttle
 from app.access.throttle import OF_A_NAME, OF_AN_ADDRESS, WHILE_S, Throttle
 from app.contracts.accounts import Role
 from app.contracts.jobs import JobKind
+from app.errors import Unauthenticated
 from app.services import accounts
 from app.services.lab import Lab
 from app.settings import Auth, Settings
@@ -224,3 +227,31 @@ def test_attempts_come_back_and_are_kept_for_a_few(monkeypatch: pytest.MonkeyPat
     assert len(one._used) <= 20
     one.give_back("z", "9.9.9.9")
     assert one.take("z", "9.9.9.9") is None
+
+
+def test_unknown_names_take_no_more_memory_than_known_ones(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hash takes 64 MB: two are made at once, also those to compare an unknown name with."""
+    accounts._nobodys.cache_clear()
+    at_once, most = 0, 0
+
+    def slow(_: PasswordHasher, password: str) -> str:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.05)
+        at_once -= 1
+        return password
+
+    monkeypatch.setattr(PasswordHasher, "hash", slow)
+    monkeypatch.setattr(PasswordHasher, "verify", lambda *_: False)
+
+    def guess(number: int) -> None:
+        with pytest.raises(Unauthenticated):
+            accounts.sign_in(lab, Throttle(), f"nobody{number}", "guess", "192.0.2.1")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(guess, range(8)))
+    accounts._nobodys.cache_clear()
+    assert 1 <= most <= 2
