@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access import credentials
+from app.access.routes import LOOKS
 from app.error_handlers import render, unexpected
 from app.errors import Forbidden, InvalidInput, LabError, Misdirected, TooLarge
 
@@ -23,7 +24,6 @@ _OWN_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORE
 _OTHER_CHARSET = re.compile(r'charset(?!="?utf-8"?\s*(;|$))', re.IGNORECASE)
 """In a form's type. Parsers decode by any codec of Python's; that of punycode takes minutes for a
 megabyte."""
-_SAFE = {"GET", "HEAD", "OPTIONS"}
 _HEADERS = {
     # Plotly writes style attributes; nothing else is inline or from elsewhere.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -69,7 +69,7 @@ def _refusal(request: Request, limit: int, names: Collection[str]) -> LabError |
             hint="Open it under one of these names, with its port. Behind a proxy, name that in "
             "LAB_ALLOWED_HOSTS.",
         )
-    if request.method not in _SAFE and _is_foreign(request, host):
+    if request.method not in LOOKS and _is_foreign(request, host):
         return Forbidden(
             "The request comes from another site.", hint="Use the lab's own pages, or no browser."
         )

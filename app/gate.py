@@ -15,7 +15,7 @@ from app.access.callers import OWNER, Caller, remember
 from app.access.cookies import cookies_of, form_key
 from app.access.credentials import Credentials, laid
 from app.access.peers import Peers
-from app.access.routes import PublicPaths
+from app.access.routes import LOOKS, PublicPaths
 from app.access.signing_in import address_of, signed_in, token_of, wanted
 from app.contracts.accounts import Role
 from app.error_handlers import render
@@ -28,7 +28,6 @@ from app.store.acting import Act, acting
 _LOG = logging.getLogger("lab.web")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lab"', "Connection": "close"}
 """With an answer to a request whose body is not read."""
-_LOOKS = ("GET", "HEAD", "OPTIONS")
 
 
 class Gate:
@@ -54,7 +53,7 @@ class Gate:
         caller = await self._caller(request, laid(scope))
         remember(request, caller)
         answer = self._answer(request, caller, laid(scope))
-        if answer is not None or request.method in _LOOKS or not self._records:
+        if answer is not None or request.method in LOOKS or not self._records:
             await (answer or self.app)(scope, receive, send)
         else:
             await self._recorded(request, _act(request, caller), receive, send)

@@ -17,7 +17,8 @@ from app.access.callers import demand
 from app.access.forms import check_form
 from app.contracts.accounts import Role
 
-_LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
+LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 
 
 class Public(APIRoute):
@@ -38,7 +39,7 @@ class _Guarded(APIRoute):
         handle = super().get_route_handler()
 
         async def admitted(request: Request) -> Response:
-            looks = request.method in _LOOKS
+            looks = request.method in LOOKS
             caller = demand(request, self.looking if looks else self.changing)
             if caller.by_cookie and not looks:
                 await check_form(request, caller.form_key)
