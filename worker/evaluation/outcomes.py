@@ -67,7 +67,7 @@ class ChunkState:
 
     def state(self) -> dict[str, Tensor]:
         """A copy on the CPU, for `load`."""
-        return {each.name: getattr(self, each.name).cpu().clone() for each in fields(self)}
+        return {each.name: getattr(self, each.name).to("cpu", copy=True) for each in fields(self)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state`."""
