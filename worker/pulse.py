@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.sharedctypes import RawArray, RawValue
 
 from app.store.jobs import Claim
@@ -71,7 +71,8 @@ class Pulse:
             return False
         _log.warning("the child %d hangs and is ended", pid)
         self._pid.value = 0  # told of below, and not once more
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended since
+            os.kill(pid, signal.SIGKILL)
         if silent:
             self._tell("it had hung, and was ended")
         return True

@@ -181,13 +181,20 @@ def restore(source: Path, folder: Path) -> None:
         made = Path(scratch, "data")
         keep_private(made)
         with tarfile.open(source) as archive:
-            archive.extractall(made, filter="data")
+            archive.extractall(made, filter=_plain)
         count = _check(made)
         (made / _MANIFEST).unlink()
         if folder.exists():
             folder.rmdir()
         shutil.move(made, folder)
     announce(f"{folder}: {count:,} files, each as it was.")
+
+
+def _plain(entry: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """A backup has files and nothing else. Raises CannotStart, tarfile.FilterError."""
+    if not entry.isreg():
+        raise CannotStart(f"this is no backup: {entry.name} in it is no file")
+    return tarfile.data_filter(entry, folder)
 
 
 def _check(folder: Path) -> int:

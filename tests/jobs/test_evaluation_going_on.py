@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,12 @@ def lose(measured: Measured, job_id: str) -> None:
     with measured.lab.database.writing() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(lease_until=1.0))
     assert losses.release_expired(measured.lab.database, lease_s=60) == [job_id]
+
+
+def after_looks(count: int) -> Callable[[], bool]:
+    """Whether a worker was asked to stop: yes, once the job has looked so often."""
+    looks = itertools.count(1)
+    return lambda: next(looks) > count
 
 
 @pytest.mark.slow
@@ -124,16 +132,9 @@ def test_one_that_is_killed_at_random_moments_has_the_same_figures(measured: Mea
 
 def test_one_that_is_stopped_goes_on_and_its_progress_does_not_fall(measured: Measured) -> None:
     params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
-    job_id, looks = add_job(measured.lab, JobKind.EVALUATE, params), 0
-
-    def soon() -> bool:
-        nonlocal looks
-        looks += 1
-        return looks > 60
-
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
     for _ in range(2):
-        looks = 0
-        assert run_job(measured.lab, job_id, stopping=soon) is None
+        assert run_job(measured.lab, job_id, stopping=after_looks(60)) is None
     assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
     assert result_of(measured, job_id) == untimed(evaluate(measured, params))
     events = events_of(measured.lab, job_id)
@@ -157,14 +158,8 @@ def test_figures_of_another_version_are_not_mixed_with_its_own(
     measured: Measured, eager: None, spoil: Any
 ) -> None:
     params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
-    job_id, looks = add_job(measured.lab, JobKind.EVALUATE, params), 0
-
-    def soon() -> bool:
-        nonlocal looks
-        looks += 1
-        return looks > 60
-
-    assert run_job(measured.lab, job_id, stopping=soon) is None
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    assert run_job(measured.lab, job_id, stopping=after_looks(60)) is None
     spoil(latest(measured.lab.files.checkpoints(job_id)) / LAST)
     assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
     assert result_of(measured, job_id) == untimed(evaluate(measured, params))

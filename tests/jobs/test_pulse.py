@@ -91,6 +91,20 @@ def test_a_stopped_child_is_ended_and_a_live_one_is_not(
     assert log_of(lab, claim.job_id) == [hung]
 
 
+def test_a_child_that_ended_before_its_signal_came_ends_no_watch(
+    lab: WorkerLab, claim: Claim
+) -> None:
+    """What it raised would end the thread that looks after every later child."""
+    pulse = Pulse()
+    child = os.fork()
+    if child == 0:
+        with pulse.beating(claim):
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert pulse.end_hung(lease_s=0.0)
+    wait_until(lambda: queued_again(lab, claim.job_id), "the job is back", 60)
+
+
 def test_the_signal_that_ended_a_child_is_named(
     lab: WorkerLab, claim: Claim, fork: Callable[..., int]
 ) -> None:

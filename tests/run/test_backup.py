@@ -122,7 +122,15 @@ def _escape(file: Path) -> None:
         archive.addfile(tarfile.TarInfo("../outside"))
 
 
-@pytest.mark.parametrize("spoil", [_damage, _cut, _escape])
+def _link(file: Path) -> None:
+    """To the lab's own folder, which is no file that the manifest could miss."""
+    link = tarfile.TarInfo("datasets/link")
+    link.type, link.linkname = tarfile.SYMTYPE, ".."
+    with tarfile.open(file, "a") as archive:
+        archive.addfile(link)
+
+
+@pytest.mark.parametrize("spoil", [_damage, _cut, _escape, _link])
 def test_a_spoiled_backup_makes_no_lab(
     lab: Lab,
     tmp_path: Path,

@@ -67,7 +67,7 @@ class ChunkState:
 
     def state(self) -> dict[str, Tensor]:
         """A copy on the CPU, for `load`."""
-        return {each.name: getattr(self, each.name).cpu().clone() for each in fields(self)}
+        return {each.name: getattr(self, each.name).to("cpu", copy=True) for each in fields(self)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state`."""
@@ -125,29 +125,29 @@ class RunRecord:
     """Of all images measured so far, the numbers that `ChunkState` has of each."""
 
     numbers: list[int] = field(default_factory=list)
-    _parts: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
+    _values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """By field, in the order of `numbers`; replaced with every chunk, and never written to."""
 
     def add(self, numbers: tuple[int, ...], state: ChunkState) -> None:
         """Keep what is known of a chunk."""
         self.numbers.extend(numbers)
         for name in _RECORDED:
             values = getattr(state, name).cpu().numpy()
-            self._parts.setdefault(name, []).append(values)
+            self._values[name] = np.concatenate((self._values.get(name, values[:0]), values))
 
     def state(self) -> dict[str, Any]:
         """All of it, for `load`."""
-        parts = {name: list(map(torch.from_numpy, of)) for name, of in self._parts.items()}
-        return {"numbers": list(self.numbers), "parts": parts}
+        values = {name: torch.from_numpy(of) for name, of in self._values.items()}
+        return {"numbers": list(self.numbers), "values": values}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
         self.numbers = list(state["numbers"])
-        self._parts = {n: [part.numpy() for part in of] for n, of in state["parts"].items()}
+        self._values = {name: of.numpy() for name, of in state["values"].items()}
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         """A field of all images, (n,), in the order of their numbers."""
-        joined = np.concatenate(self._parts[name])
-        return joined[np.argsort(self.numbers, kind="stable")]
+        return self._values[name][np.argsort(self.numbers, kind="stable")]

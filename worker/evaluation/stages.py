@@ -20,15 +20,18 @@ class Work:
     batch: AttackBatch
     state: ChunkState
     reached: Tensor
-    """Where the main attack left the images, as points of the unit ball, (B, 3, H, W)."""
+    """Where the main attack left the images, as points of the unit ball, (B, 3, H, W); replaced by
+    the stage that finds others, and never written to, as is the next one."""
     at: Tensor
     """Likewise the last budget of a curve."""
     done: int = 0
     """Stages that are over."""
 
     def kept(self) -> dict[str, Any]:
-        """What another attempt needs to go on from here, with its chunk: a copy on the CPU."""
-        places = {"reached": self.reached.cpu().clone(), "at": self.at.cpu().clone()}
+        """What another attempt needs to go on from here, with its chunk: on the CPU, and of what
+        later stages write to a copy.
+        """
+        places = {"reached": self.reached.cpu(), "at": self.at.cpu()}
         return {"state": self.state.state(), "done": self.done, **places}
 
     def go_on(self, kept: Mapping[str, Any]) -> None:

@@ -6,7 +6,6 @@ of its own fence, and whoever goes on takes the highest fence that left somethin
 
 from __future__ import annotations
 
-import errno
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from app.errors import trouble
 from app.store.files import atomic_write, remove
 from worker.jobs.context import JobContext
 from worker.jobs.save_pace import SavePace
@@ -25,7 +25,6 @@ UNREADABLE = (
     AttributeError,
 )  # fmt: skip
 """What reading a save raises that is cut short, or that has other entries."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def latest(folder: Path) -> Path:
@@ -99,7 +98,7 @@ class Saves:
         if self._failing:
             return
         self._failing = True
-        why = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+        why = "the disk is full" if trouble(error) else error.strerror or str(error)
         self._context.warn(
             f"The checkpoint cannot be written: {why}. The job goes on and tries again; should it "
             "be interrupted before, it goes on from the checkpoint before."
