@@ -196,6 +196,28 @@ def external_within(model: onnx.ModelProto) -> None:
     model.graph.node.append(condition)
 
 
+def function_with(model: onnx.ModelProto, default: onnx.AttributeProto) -> None:
+    """A function of the file's own, whose nodes need not say one of their attributes."""
+    function = helper.make_function(
+        "own", "F", [], ["o"], [], [helper.make_opsetid("", 17)], attribute_protos=[default]
+    )
+    model.functions.append(function)
+    model.graph.node.append(helper.make_node("F", [], ["unused"], domain="own"))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+
+
+def external_by_default(model: onnx.ModelProto) -> None:
+    tensor = numpy_helper.from_array(np.zeros(1, np.float32), "c")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    function_with(model, helper.make_attribute("value", tensor))
+
+
+def looping_by_default(model: onnx.ModelProto) -> None:
+    loop = helper.make_node("Loop", ["", ""], ["l"], body=helper.make_graph([], "body", [], []))
+    function_with(model, helper.make_attribute("part", helper.make_graph([loop], "part", [], [])))
+
+
 def custom(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Steal", ["x"], ["s"], domain="evil.ops"))
     model.opset_import.append(helper.make_opsetid("evil.ops", 1))
@@ -252,8 +274,10 @@ def huge(model: onnx.ModelProto) -> None:
 REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "weights in another file": (external, "another file beside it"),
     "weights of a branch in another file": (external_within, "another file beside it"),
+    "weights of a function in another file": (external_by_default, "another file beside it"),
     "operators of others": (custom, "operators that are not ONNX's: evil.ops.Steal"),
     "loops": (looping, "holds loops (Loop)"),
+    "loops of a function": (looping_by_default, "holds loops (Loop)"),
     "two inputs": (two_inputs, "has 2 inputs (x, age)"),
     "grey images": (grey_images, "no axis holds three channels"),
     "larger images": (larger, "images of 64 × 64 pixels, the dataset's have 32 × 32"),
