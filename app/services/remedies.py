@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contracts.attacks import Goal, Method, Norm
+from app.contracts.attacks import BY_QUERIES, Goal, Method, Norm
 from app.contracts.params import Attack, EvaluateParams
 from app.contracts.results import Accuracy, AttackRow, EvaluationResult
 from app.contracts.units import from_255
@@ -209,7 +209,6 @@ def _usual_budget(case: _Case) -> _Change | None:
     return "Measure at 8/255", _changed(params, epsilon=_EPSILON)
 
 
-_BLIND = tuple(m for m in Method if m.record.sized_by == "queries")
 _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "autoattack_gap": _autoattack,
     "noise": partial(_add, (Method.CW, Method.AUTOATTACK)),
@@ -223,8 +222,8 @@ _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "other_questions": partial(_beside, Method.HOP_SKIP_JUMP),
     "falls_with_epsilon": partial(_other_first, Method.APGD_CE),
     "zero_gradients": partial(_other_first, Method.APGD_DLR),
-    "unbounded": partial(_add, _BLIND),
-    "whole_range": partial(_add, _BLIND),
+    "unbounded": partial(_add, BY_QUERIES),
+    "whole_range": partial(_add, BY_QUERIES),
     "undefended_teacher": _usual_budget,
     "sample_size": _more_images,
     "goal": _any_class,
