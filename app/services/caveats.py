@@ -51,7 +51,8 @@ def _other_attacks(results: Sequence[EvaluationResult]) -> Iterator[str]:
         "The goals of the attacks": [words.goal(p.attack) for p in params],
         "The further attacks": [_methods(p.further) for p in params],
         "The queries": [
-            f"{p.queries:,}" if any(m in BY_QUERIES for m in p.further) else "" for p in params
+            f"{p.queries:,}" if any(m in BY_QUERIES for m in (p.attack.method, *p.further)) else ""
+            for p in params
         ],
         "The sources of transfer": [_sources(result) for result in results],
     }
