@@ -172,6 +172,17 @@ def test_what_nobody_said_is_asked(measured: Measured, net: Linear, what: str) -
     assert (job.failure["field"], tuple(job.failure["choices"])) == (field, choices)
 
 
+def test_nothing_is_subtracted_from_bytes(measured: Measured, net: Linear) -> None:
+    bytes_alone: dict[str, Any] = {"white": 255.0, "kind": TensorProto.UINT8}
+    job = take(measured, model_of(net, **bytes_alone), mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert "nothing can be subtracted" in failure(measured, job)
+    assert job.failure is not None
+    assert job.failure["field"] == "mean"
+    said = {"Image.NominalPixelRange": "Normalized_1_1"}
+    job = take(measured, model_of(net, **bytes_alone, metadata=said))
+    assert "nothing can be subtracted" in failure(measured, job)
+
+
 def test_the_output_that_is_named_is_taken(measured: Measured, net: Linear) -> None:
     job = take(measured, model_of(net, hidden=True), pixels="0-1", network="logits")
     x = images(measured)
