@@ -183,6 +183,17 @@ def test_nothing_is_subtracted_from_bytes(measured: Measured, net: Linear) -> No
     assert "nothing can be subtracted" in failure(measured, job)
 
 
+@pytest.mark.parametrize(("field", "value"), [("pixels", "0-255"), ("layout", "nhwc")])
+def test_what_is_said_of_onnx_files_is_refused_for_weights(
+    measured: Measured, field: str, value: str
+) -> None:
+    state = measured.model(measured.teacher).state_dict()
+    job = bring(measured, {k: v.contiguous() for k, v in state.items()}, **{field: value})
+    assert f"no {field} can be said" in failure(measured, job)
+    assert job.failure is not None
+    assert job.failure["field"] == field
+
+
 def test_the_output_that_is_named_is_taken(measured: Measured, net: Linear) -> None:
     job = take(measured, model_of(net, hidden=True), pixels="0-1", network="logits")
     x = images(measured)
