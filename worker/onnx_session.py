@@ -11,7 +11,8 @@ AT_ONCE = 32
 def session(data: bytes, *, threads: int) -> Any:
     """What onnxruntime makes of a file, on the processor. Raises whatever the file makes it raise.
 
-    A file that was read from memory has none beside it, so no weights are read from elsewhere.
+    onnxruntime would look for weights in another file where the process stands: files that speak of
+    any were refused before (`worker.jobs.onnx_operators`).
     """
     import onnxruntime
 

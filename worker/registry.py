@@ -95,14 +95,9 @@ def new_model(
         ) from error
 
 
-def access_of(row: ModelRow) -> Access:
-    """What it gives."""
-    return Access(row.card.get("access", Access.WHITE_BOX))
-
-
 def load(files: Files, row: ModelRow) -> AnyModel:
     """The registered model, whatever it gives. Raises JobError as `load_model` does."""
-    if access_of(row) is Access.WHITE_BOX:
+    if row.access is Access.WHITE_BOX:
         return load_model(files, row)
     return black_box(_data(files, row), OnnxInterface.model_validate(row.card["onnx"]))
 
@@ -142,7 +137,7 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
     Raises JobError where its file is missing or is not the one that was registered, and for a black
     box.
     """
-    if access_of(row) is not Access.WHITE_BOX:
+    if row.access is not Access.WHITE_BOX:
         raise is_black_box(row)
     data = _data(files, row)
     # The stored buffers bring their own normalisation.
@@ -164,7 +159,7 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
 def _data(files: Files, row: ModelRow) -> bytes:
     """The model's file. Raises JobError."""
     try:
-        data = files.weights(row.id, access_of(row)).read_bytes()
+        data = files.weights(row.id, row.access).read_bytes()
     except OSError as error:
         raise JobError(f"The weights of “{row.name}” cannot be read.") from error
     if hashlib.sha256(data).hexdigest() != row.sha256:

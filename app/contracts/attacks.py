@@ -214,6 +214,8 @@ ITERATIVE = tuple(method for method in Method if method.record.iterative)
 """Attacks of gradient steps."""
 FIRST = tuple(method for method in Method if method.record.can_be_first)
 """Attacks that can be the first one of an evaluation, and draw the curves."""
+BY_QUERIES = tuple(method for method in Method if method.record.sized_by == "queries")
+"""Attacks that ask as often as an evaluation lets them."""
 
 VALIDATION_STEPS = 10
 VALIDATION_ATTACK = f"{Method.PGD.record.title}-{VALIDATION_STEPS}"

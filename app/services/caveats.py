@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from app.contracts import words
+from app.contracts.attacks import BY_QUERIES
 from app.contracts.params import Method
 from app.contracts.results import Caveat, EvaluationResult, Light
 
@@ -50,7 +51,7 @@ def _other_attacks(results: Sequence[EvaluationResult]) -> Iterator[str]:
         "The goals of the attacks": [words.goal(p.attack) for p in params],
         "The further attacks": [_methods(p.further) for p in params],
         "The queries": [
-            f"{p.queries:,}" if any(m.record.sized_by == "queries" for m in p.further) else ""
+            f"{p.queries:,}" if any(m in BY_QUERIES for m in (p.attack.method, *p.further)) else ""
             for p in params
         ],
         "The sources of transfer": [_sources(result) for result in results],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 
-from app.contracts.access import Access, Need
+from app.contracts.access import Need
 from app.contracts.classes import missing, places
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import (
@@ -91,7 +91,7 @@ def _same_size(model: ModelRow, size: int, field: str, other: str) -> None:
 
 
 def _gives(model: ModelRow, needs: Set[Need], field: str, hint: str) -> None:
-    access = Access(model.card.get("access", Access.WHITE_BOX))
+    access = model.access
     lacking = [need.value for need in Need if need in needs - access.record.gives]
     if lacking:
         raise InvalidInput(

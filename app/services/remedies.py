@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contracts.attacks import Goal, Method, Norm
-from app.contracts.params import Attack, EvaluateParams
+from app.contracts.attacks import BY_QUERIES, Goal, Method, Norm
+from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, AttackRow, EvaluationResult
 from app.contracts.units import from_255
 
@@ -209,7 +209,6 @@ def _usual_budget(case: _Case) -> _Change | None:
     return "Measure at 8/255", _changed(params, epsilon=_EPSILON)
 
 
-_BLIND = tuple(m for m in Method if m.record.sized_by == "queries")
 _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "autoattack_gap": _autoattack,
     "noise": partial(_add, (Method.CW, Method.AUTOATTACK)),
@@ -223,8 +222,8 @@ _MENDS: Mapping[str, Callable[[_Case], _Change | None]] = {
     "other_questions": partial(_beside, Method.HOP_SKIP_JUMP),
     "falls_with_epsilon": partial(_other_first, Method.APGD_CE),
     "zero_gradients": partial(_other_first, Method.APGD_DLR),
-    "unbounded": partial(_add, _BLIND),
-    "whole_range": partial(_add, _BLIND),
+    "unbounded": partial(_add, BY_QUERIES),
+    "whole_range": partial(_add, BY_QUERIES),
     "undefended_teacher": _usual_budget,
     "sample_size": _more_images,
     "goal": _any_class,
@@ -249,7 +248,7 @@ def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float 
     # The same images as before are as many as before, however many were asked for.
     images = 1.0 if params.images == old.images else params.images / result.images
     steps = params.attack.steps / old.attack.steps
-    runs = _runs(params.attack) / _runs(old.attack)
+    runs = _runs(params) / _runs(old)
     rows = [row for model in result.models for row in model.attacks]
     rest = max(0.0, seconds - sum(row.seconds for row in rows))
     kept = sum(row.seconds * _longer(row, result, params, steps, runs) for row in rows)
@@ -260,11 +259,14 @@ def expected_seconds(result: EvaluationResult, params: EvaluateParams) -> float 
 
 def _passes_beside(params: EvaluateParams) -> float:
     """Passes of an image through the first attack for curves, and for what else goes with it."""
-    return _runs(params.attack) * (1 + len(params.epsilons)) + max(params.step_counts, default=0)
+    return _runs(params) * (1 + len(params.epsilons)) + max(params.step_counts, default=0)
 
 
-def _runs(attack: Attack) -> int:
-    record = attack.method.record
+def _runs(params: EvaluateParams) -> int:
+    """Passes of an image through the first attack at one budget, at most."""
+    attack, record = params.attack, params.attack.method.record
+    if attack.method in BY_QUERIES:
+        return params.queries
     return (attack.steps if record.takes_steps else 1) * (
         attack.restarts if record.random_start else 1
     )

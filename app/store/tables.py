@@ -9,6 +9,8 @@ from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, Text, fun
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from app.contracts.access import Access
+
 
 def _within(column: str, *paths: str) -> Callable[[Any], Any]:
     """The default of a column that repeats what stands in a JSON column, where an index finds it.
@@ -202,6 +204,11 @@ class ModelRow(Table):
             "dataset_sha256", "dataset_name",
         ),
     )  # fmt: skip
+
+    @property
+    def access(self) -> Access:
+        """What it gives; where its card is older than the field, everything."""
+        return Access(self.card.get("access", Access.WHITE_BOX))
 
 
 class MeasurementRow(Table):

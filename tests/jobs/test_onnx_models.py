@@ -172,6 +172,28 @@ def test_what_nobody_said_is_asked(measured: Measured, net: Linear, what: str) -
     assert (job.failure["field"], tuple(job.failure["choices"])) == (field, choices)
 
 
+def test_nothing_is_subtracted_from_bytes(measured: Measured, net: Linear) -> None:
+    bytes_alone: dict[str, Any] = {"white": 255.0, "kind": TensorProto.UINT8}
+    job = take(measured, model_of(net, **bytes_alone), mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert "nothing can be subtracted" in failure(measured, job)
+    assert job.failure is not None
+    assert job.failure["field"] == "mean"
+    said = {"Image.NominalPixelRange": "Normalized_1_1"}
+    job = take(measured, model_of(net, **bytes_alone, metadata=said))
+    assert "nothing can be subtracted" in failure(measured, job)
+
+
+@pytest.mark.parametrize(("field", "value"), [("pixels", "0-255"), ("layout", "nhwc")])
+def test_what_is_said_of_onnx_files_is_refused_for_weights(
+    measured: Measured, field: str, value: str
+) -> None:
+    state = measured.model(measured.teacher).state_dict()
+    job = bring(measured, {k: v.contiguous() for k, v in state.items()}, **{field: value})
+    assert f"no {field} can be said" in failure(measured, job)
+    assert job.failure is not None
+    assert job.failure["field"] == field
+
+
 def test_the_output_that_is_named_is_taken(measured: Measured, net: Linear) -> None:
     job = take(measured, model_of(net, hidden=True), pixels="0-1", network="logits")
     x = images(measured)
@@ -194,6 +216,28 @@ def external_within(model: onnx.ModelProto) -> None:
     branch = helper.make_graph([node], "then", [], [])
     condition = helper.make_node("If", ["b"], ["z"], then_branch=branch, else_branch=branch)
     model.graph.node.append(condition)
+
+
+def function_with(model: onnx.ModelProto, default: onnx.AttributeProto) -> None:
+    """A function of the file's own, whose nodes need not say one of their attributes."""
+    function = helper.make_function(
+        "own", "F", [], ["o"], [], [helper.make_opsetid("", 17)], attribute_protos=[default]
+    )
+    model.functions.append(function)
+    model.graph.node.append(helper.make_node("F", [], ["unused"], domain="own"))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+
+
+def external_by_default(model: onnx.ModelProto) -> None:
+    tensor = numpy_helper.from_array(np.zeros(1, np.float32), "c")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    function_with(model, helper.make_attribute("value", tensor))
+
+
+def looping_by_default(model: onnx.ModelProto) -> None:
+    loop = helper.make_node("Loop", ["", ""], ["l"], body=helper.make_graph([], "body", [], []))
+    function_with(model, helper.make_attribute("part", helper.make_graph([loop], "part", [], [])))
 
 
 def custom(model: onnx.ModelProto) -> None:
@@ -252,8 +296,10 @@ def huge(model: onnx.ModelProto) -> None:
 REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "weights in another file": (external, "another file beside it"),
     "weights of a branch in another file": (external_within, "another file beside it"),
+    "weights of a function in another file": (external_by_default, "another file beside it"),
     "operators of others": (custom, "operators that are not ONNX's: evil.ops.Steal"),
     "loops": (looping, "holds loops (Loop)"),
+    "loops of a function": (looping_by_default, "holds loops (Loop)"),
     "two inputs": (two_inputs, "has 2 inputs (x, age)"),
     "grey images": (grey_images, "no axis holds three channels"),
     "larger images": (larger, "images of 64 × 64 pixels, the dataset's have 32 × 32"),

@@ -162,6 +162,14 @@ def test_what_makes_it_uneven_is_said() -> None:
     assert any(note.startswith("6 tests are made on the same images") for note in notes)
 
 
+def test_queries_of_first_attacks_make_it_uneven() -> None:
+    result = full_evaluation(MODELS[:1], images=30)
+    attack = Attack(method=Method.SQUARE)
+    few, many = (with_params(result, attack=attack, further=(), queries=n) for n in (100, 5000))
+    notes = notes_of(side_by_side([finished(few), finished(many)]))
+    assert "The queries differ: 100 in evaluation 1; 5,000 in evaluation 2." in notes
+
+
 def test_parameters_that_an_attack_lacks_make_nothing_uneven() -> None:
     result = full_evaluation(MODELS[:1], images=30)
 

@@ -81,6 +81,16 @@ def test_every_check_can_be_asked() -> None:
         assert found is None or found.params != _result().params
 
 
+def test_times_grow_with_the_queries_of_the_first_attack() -> None:
+    answers = {"minimal_epsilon": False, "attention": False, "embedding": False}
+    result = _result(Attack(method=Method.SQUARE), queries=1000, step_counts=(), **answers)
+    alone = tuple(model.model_copy(update={"attacks": ()}) for model in result.models)
+    result = result.model_copy(update={"models": alone})
+    more = result.params.model_copy(update={"queries": 4000})
+    seconds = result.environment.seconds
+    assert expected_seconds(result, more) == pytest.approx(4 * seconds)
+
+
 def test_times_grow_with_what_was_measured() -> None:
     result = _result()
     seconds = result.environment.seconds

@@ -157,6 +157,15 @@ def _normalisation(
 ) -> tuple[_Channels, _Channels, list[str]]:
     """Mean and standard deviation, and the doubt where nobody names any. Raises JobError."""
     middle = facts["middle"]
+    if facts["kind"] == "uint8" and (params.mean is not None or middle is not None):
+        raise JobError(
+            "The network takes whole numbers from 0 to 255: nothing can be subtracted from them.",
+            hint="Leave mean and standard deviation empty."
+            if middle is None
+            else "The file says that pixels go from -1 to 1: export it for float32, or without "
+            "that property.",
+            field=None if params.mean is None else "mean",
+        )
     if params.mean is not None and middle is not None:
         raise JobError(
             "The file says that pixels go from -1 to 1, the job something else.",

@@ -213,7 +213,7 @@ def _measurements(
     wanted = params.sources if any(m.record.needs_source for m in params.further) else ()
     rows, others = ([shelf.row(i) for i in ids] for ids in (params.models, wanted))
     for row in rows:
-        if params.needs - registry.access_of(row).record.gives:
+        if params.needs - row.access.record.gives:
             raise registry.is_black_box(row)
     sources = [_source(shelf, row) for row in others]
     return [Measurement(_target_model(shelf, row), params, classes, sources, keep) for row in rows]

@@ -106,6 +106,13 @@ def _network(
             hint="Say which network it is. Only an ONNX file holds its own.",
             field="architecture",
         )
+    for field, told in (("pixels", params.pixels), ("layout", params.layout)):
+        if told is not None:
+            raise JobError(
+                f"The file holds weights, of which no {field} can be said.",
+                hint="Leave it empty: networks of the lab take images in [0, 1], channels first.",
+                field=field,
+            )
     with opened(
         path,
         network=params.network or "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 SHOWN = 12
@@ -27,13 +27,16 @@ def check_operators(model: Any) -> None:
     """Nothing outside the file, nothing of others' making, nothing without an end."""
     own = {(function.domain, function.name) for function in model.functions}
     foreign, endless = set(), set()
-    graphs = [model.graph, *model.functions]
+    # What a function's node does not say, it takes from these.
+    defaults = [one for function in model.functions for one in function.attribute_proto]
+    _check_tensors(_tensors_of(defaults))
+    graphs = [model.graph, *model.functions, *_inner(defaults)]
     for node in _nodes(graphs):
         if node.domain not in _STANDARD and (node.domain, node.op_type) not in own:
             foreign.add(f"{node.domain}.{node.op_type}")
         if node.op_type in _WITHOUT_END:
             endless.add(node.op_type)
-        _check_tensors(_tensors_of(node))
+        _check_tensors(_tensors_of(node.attribute))
     for graph in _graphs(graphs):
         _check_tensors(graph.initializer)
         _check_tensors(
@@ -60,7 +63,7 @@ def _graphs(graphs: Sequence[Any]) -> Iterator[Any]:
         graph = waiting.pop()
         if isinstance(graph, onnx.GraphProto):
             yield graph
-        waiting.extend(inner for node in graph.node for inner in _inner(node))
+        waiting.extend(inner for node in graph.node for inner in _inner(node.attribute))
 
 
 def _nodes(graphs: Sequence[Any]) -> Iterator[Any]:
@@ -68,18 +71,18 @@ def _nodes(graphs: Sequence[Any]) -> Iterator[Any]:
     while waiting:
         for node in waiting.pop().node:
             yield node
-            waiting.extend(_inner(node))
+            waiting.extend(_inner(node.attribute))
 
 
-def _inner(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
+def _inner(attributes: Iterable[Any]) -> Iterator[Any]:
+    for attribute in attributes:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
 
 
-def _tensors_of(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
+def _tensors_of(attributes: Iterable[Any]) -> Iterator[Any]:
+    for attribute in attributes:
         if attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors

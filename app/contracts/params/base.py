@@ -76,8 +76,8 @@ def parameter(
     """A pydantic `Field` with what a form needs to show it.
 
     `only`: the members of an enum that may be chosen here, where not all of them may; `nothing`:
-    what None is called among choices. A `DefaultBy`
-    or `DefaultOf` is what the field's `before` validator then meets, and has to replace.
+    what None is called among choices. A `DefaultBy` or `DefaultOf` is what the field's `before`
+    validator then meets, and has to replace.
     """
     source = {"default_factory": default} if callable(default) else {"default": default}
     extra: dict[str, JsonValue] = {"unit": unit, "group": group, "only": [str(m) for m in only]}

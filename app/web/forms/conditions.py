@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.contracts.attacks import ITERATIVE
+from app.contracts.attacks import BY_QUERIES, ITERATIVE
 from app.contracts.params import (
     MAX_LINF,
     AblationMeasure,
@@ -73,7 +73,6 @@ _TRAINING = {
 
 
 _IN_STEPS = When("attack.method", ITERATIVE)
-_BY_QUERIES = tuple(method for method in Method if method.record.sized_by == "queries")
 _IN_GRID = When("design", (Design.GRID,))
 
 
@@ -102,7 +101,7 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
     EvaluateParams: {
         **_ATTACK,
         "further": When("attack.goal", (Goal.UNTARGETED,)),
-        "queries": When("further", _BY_QUERIES, When("attack.method", _BY_QUERIES)),
+        "queries": When("further", BY_QUERIES, When("attack.method", BY_QUERIES)),
         "sources": When("further", tuple(m for m in Method if m.record.needs_source)),
         "step_counts": _attacks("steps"),
         **dict.fromkeys(ALONG_GRADIENTS, _IN_STEPS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.contracts.params import Method
+from app.contracts.attacks import BY_QUERIES
 from app.contracts.results import Check, Light
 from app.contracts.words import attack, points
 from worker.evaluation.verdict.checks import check, light_of, nothing_left, of, unmeasured
@@ -54,7 +54,7 @@ def answers_called_broken(facts: Facts, probe: Answers) -> Check:
 
 def other_questions(facts: Facts, probe: Answers) -> Check:
     name, title = "other_questions", "Another way of asking finds little more"
-    asking = {m for m in Method if m.record.sized_by == "queries"} - {facts.attack.method}
+    asking = set(BY_QUERIES) - {facts.attack.method}
     ran = [row for row in facts.attacks if row.method in asking]
     broken, n = sum(row.broken for row in ran), facts.main.n
     if not ran and probe.hard_label is None:
