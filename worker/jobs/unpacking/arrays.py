@@ -144,7 +144,7 @@ def _flat(labels: Any, name: str) -> Any:
 
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim == 2 and (labels.sum(axis=1) == 1).all():
+    if labels.ndim == 2 and np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all():
         return labels.argmax(axis=1)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise Refused(f"{name} are no labels of one class each.", "Save one number an image.")
