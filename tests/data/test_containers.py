@@ -83,6 +83,18 @@ def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, files, "damaged")
 
 
+def test_two_datasets_of_cifar_in_one_archive_are_refused(tmp_path: Path) -> None:
+    """Their numbers stand for other classes."""
+    fine = cifar_batch(6, 90, fine_labels=[n % 3 for n in range(6)])
+    ten = {"a/data_batch_1": cifar_batch(6, 0), "a/test_batch": cifar_batch(6, 50)}
+    refused(tmp_path, ten | {"b/test": fine}, "holds CIFAR-10 and CIFAR-100")
+    again = ten | {"b/test_batch": cifar_batch(6, 190)}
+    refused(tmp_path / "again", again, "Several files are called test_batch")
+    test, (train, _) = batch(range(3), 0)[0], batch(range(3), 50, coarse=True)
+    for_c = {"a/data_batch_1.bin": test, "a/test_batch.bin": test, "b/train.bin": train}
+    refused(tmp_path / "for_c", for_c, "holds CIFAR-10 and CIFAR-100")
+
+
 def svhn(count: int, seed: int) -> bytes:
     from scipy.io import savemat
 
