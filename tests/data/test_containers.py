@@ -426,6 +426,40 @@ def test_arrays_of_objects_run_nothing(tmp_path: Path) -> None:
     refused(tmp_path, {"x.npy": file.getvalue(), "y.npy": saved(LABELS)}, "damaged, or not what")
 
 
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        ("2 owl\n0 cat\n1 dog\n", "cat dog owl"),
+        ("owl,2\ncat,0\ndog,1\n", "cat dog owl"),
+        ("1: cat\n2: dog\n3: owl\n", "0 1 2"),
+        ("no 717\nno 320\nno 2\n", "no 717,no 320,no 2"),
+        ("class 2\nclass 1\nclass 0\n", "class 2,class 1,class 0"),
+    ],
+)
+def test_numbers_before_or_behind_names_say_which_class_they_name(
+    tmp_path: Path, lines: str, names: str
+) -> None:
+    files = {"x.npy": saved(IMAGES), "y.npy": saved(LABELS), "classes.txt": lines.encode()}
+    _, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == tuple(names.split("," if "," in names else " "))
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("labels.json", '{\n"0": "cat",\n"1": "dog"\n}\n'),
+        ("classes.csv", "class\ncat\ndog\nowl\n"),
+    ],
+)
+def test_a_file_that_is_no_list_of_lines_names_no_classes(
+    tmp_path: Path, name: str, lines: str
+) -> None:
+    files = {"x.npy": saved(IMAGES), "y.npy": saved(LABELS), name: lines.encode()}
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("0", "1", "2")
+    assert "unnamed_classes" in kinds(report)
+
+
 @pytest.mark.parametrize("lines", ["1\n2\n0\n1\n", ""])
 def test_lines_that_name_no_classes_leave_them_numbers(tmp_path: Path, lines: str) -> None:
     files = {"x.npy": saved(IMAGES), "y.npy": saved(LABELS), "labels.txt": lines.encode()}
