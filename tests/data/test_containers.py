@@ -274,6 +274,17 @@ def test_of_several_columns_of_pictures_none_is_guessed(tmp_path: Path, typed: b
     refused(refused_path, {"train.parquet": shard(rows)}, "may be the pictures: mask, photo")
 
 
+def test_labels_that_are_not_read_are_never_those_of_another_column(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    texts = arrow.array(["cat", "dog"] * 4, arrow.large_string())
+    rows = {"image": cells(8, 0), "label": texts, "width": [32, 64] * 4}
+    _, dataset = import_files(tmp_path, {"train.parquet": shard(rows)})
+    assert dataset.class_names == ("cat", "dog")
+    for values, kind in (([0.0, 1.0] * 4, "double"), ([[0], [1]] * 4, "list<")):
+        files = {"train.parquet": shard(rows | {"label": values})}
+        refused(tmp_path / kind[:4], files, f"column “label” holds {kind}")
+
+
 @pytest.mark.parametrize(
     ("name", "sized"),
     [
