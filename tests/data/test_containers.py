@@ -162,6 +162,16 @@ def test_two_idx_files_of_one_name_are_refused(tmp_path: Path) -> None:
         import_files(tmp_path, files)
 
 
+def test_parts_of_arrays_are_called_as_those_of_folders(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    parts = ("train", "dev", "eval")
+    np.savez_compressed(
+        file, **{f"x_{p}": IMAGES for p in parts}, **{f"y_{p}": LABELS for p in parts}
+    )
+    _, dataset = import_files(tmp_path, {"a.npz": file.getvalue()})
+    assert sizes(dataset) == (12, 12, 12)
+
+
 @pytest.mark.parametrize("style", ["medmnist", "keras"])
 def test_arrays_of_numpy(tmp_path: Path, style: str) -> None:
     arrays = {}

@@ -14,7 +14,8 @@ _IMAGES = {"x", "image", "images", "data", "img", "imgs"}
 _LABELS = {"y", "label", "labels", "target", "targets"}
 _PARTS = {
     "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION,
-    "validation": VALIDATION, "test": TEST, "testing": TEST,
+    "validation": VALIDATION, "dev": VALIDATION, "test": TEST, "testing": TEST, "eval": TEST,
+    "evaluation": TEST, "holdout": TEST,
 }  # fmt: skip
 _NAMES = "Name them x_train, y_train, x_test, y_test, or train_images, train_labels and so on."
 
