@@ -83,6 +83,18 @@ def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, files, "damaged")
 
 
+def test_two_datasets_of_cifar_in_one_archive_are_refused(tmp_path: Path) -> None:
+    """Their numbers stand for other classes."""
+    fine = cifar_batch(6, 90, fine_labels=[n % 3 for n in range(6)])
+    ten = {"a/data_batch_1": cifar_batch(6, 0), "a/test_batch": cifar_batch(6, 50)}
+    refused(tmp_path, ten | {"b/test": fine}, "holds CIFAR-10 and CIFAR-100")
+    again = ten | {"b/test_batch": cifar_batch(6, 190)}
+    refused(tmp_path / "again", again, "Several files are called test_batch")
+    test, (train, _) = batch(range(3), 0)[0], batch(range(3), 50, coarse=True)
+    for_c = {"a/data_batch_1.bin": test, "a/test_batch.bin": test, "b/train.bin": train}
+    refused(tmp_path / "for_c", for_c, "holds CIFAR-10 and CIFAR-100")
+
+
 def svhn(count: int, seed: int) -> bytes:
     from scipy.io import savemat
 
@@ -148,6 +160,16 @@ def test_two_idx_files_of_one_name_are_refused(tmp_path: Path) -> None:
     }
     with pytest.raises(DatasetError, match="Several files are called images-idx3-ubyte"):
         import_files(tmp_path, files)
+
+
+def test_parts_of_arrays_are_called_as_those_of_folders(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    parts = ("train", "dev", "eval")
+    np.savez_compressed(
+        file, **{f"x_{p}": IMAGES for p in parts}, **{f"y_{p}": LABELS for p in parts}
+    )
+    _, dataset = import_files(tmp_path, {"a.npz": file.getvalue()})
+    assert sizes(dataset) == (12, 12, 12)
 
 
 @pytest.mark.parametrize("style", ["medmnist", "keras"])
@@ -260,6 +282,17 @@ def test_of_several_columns_of_pictures_none_is_guessed(tmp_path: Path, typed: b
     refused_path = tmp_path / "unclear"
     refused_path.mkdir()
     refused(refused_path, {"train.parquet": shard(rows)}, "may be the pictures: mask, photo")
+
+
+def test_labels_that_are_not_read_are_never_those_of_another_column(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    texts = arrow.array(["cat", "dog"] * 4, arrow.large_string())
+    rows = {"image": cells(8, 0), "label": texts, "width": [32, 64] * 4}
+    _, dataset = import_files(tmp_path, {"train.parquet": shard(rows)})
+    assert dataset.class_names == ("cat", "dog")
+    for values, kind in (([0.0, 1.0] * 4, "double"), ([[0], [1]] * 4, "list<")):
+        files = {"train.parquet": shard(rows | {"label": values})}
+        refused(tmp_path / kind[:4], files, f"column “label” holds {kind}")
 
 
 @pytest.mark.parametrize(
@@ -395,6 +428,9 @@ def test_images_of_one_corruption_have_the_labels_beside_them(tmp_path: Path) ->
         ({"a/x.npy": IMAGES, "b/x.npy": IMAGES, "y.npy": LABELS}, "Several files are called x"),
         ({"x.npy": IMAGES}, "No images have labels"),
         ({"x.npy": IMAGES / 255, "y.npy": LABELS}, "range is not known"),
+        ({"x.npy": IMAGES, "y.npy": 0.25 + 0.5 * np.eye(2)[LABELS % 2]}, "no labels of one class"),
+        ({"x.npy": IMAGES, "y.npy": 3 * np.eye(2, dtype=int)[LABELS % 2] - 1},
+         "no labels of one class"),
         ({"x_train.npy": IMAGES, "y_train.npy": LABELS, "x_test.npy": IMAGES[:, 1:],
           "y_test.npy": LABELS}, "of several sizes: 32 × 32, 31 × 32"),
     ],
@@ -409,6 +445,40 @@ def test_arrays_of_objects_run_nothing(tmp_path: Path) -> None:
     file = io.BytesIO()
     np.save(file, np.array([Evil()], dtype=object), allow_pickle=True)
     refused(tmp_path, {"x.npy": file.getvalue(), "y.npy": saved(LABELS)}, "damaged, or not what")
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        ("2 owl\n0 cat\n1 dog\n", "cat dog owl"),
+        ("owl,2\ncat,0\ndog,1\n", "cat dog owl"),
+        ("1: cat\n2: dog\n3: owl\n", "0 1 2"),
+        ("no 717\nno 320\nno 2\n", "no 717,no 320,no 2"),
+        ("class 2\nclass 1\nclass 0\n", "class 2,class 1,class 0"),
+    ],
+)
+def test_numbers_before_or_behind_names_say_which_class_they_name(
+    tmp_path: Path, lines: str, names: str
+) -> None:
+    files = {"x.npy": saved(IMAGES), "y.npy": saved(LABELS), "classes.txt": lines.encode()}
+    _, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == tuple(names.split("," if "," in names else " "))
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("labels.json", '{\n"0": "cat",\n"1": "dog"\n}\n'),
+        ("classes.csv", "class\ncat\ndog\nowl\n"),
+    ],
+)
+def test_a_file_that_is_no_list_of_lines_names_no_classes(
+    tmp_path: Path, name: str, lines: str
+) -> None:
+    files = {"x.npy": saved(IMAGES), "y.npy": saved(LABELS), name: lines.encode()}
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("0", "1", "2")
+    assert "unnamed_classes" in kinds(report)
 
 
 @pytest.mark.parametrize("lines", ["1\n2\n0\n1\n", ""])

@@ -32,10 +32,10 @@ from tests.data.packing import (
 )
 from tests.data.test_containers import parquet_shard
 from worker.data import DatasetError
-from worker.data.layout import contents_of
+from worker.data.layout import Contents, contents_of
 from worker.data.members import Listing, Member
 from worker.data.roles import Part, part_of
-from worker.data.tables import PictureIndex
+from worker.data.tables import PictureIndex, tables_of
 
 # Parts
 
@@ -517,6 +517,17 @@ def test_many_pictures_of_one_name_are_found_fast() -> None:
     found = [index.find(f"b{n}/p.png", ("t.csv",)) for n in range(count)]
     assert [m is not None and m.ordinal for m in found] == list(range(count))
     assert {index.find("p.png", ("t.csv",)) for _ in range(count)} == {None}
+    assert time.process_time() - start < 5
+
+
+def test_records_that_share_no_column_are_no_table() -> None:
+    """A table of them would have a cell for each record and column: the square of their count."""
+    lines = "".join(json.dumps({f"k{n}": "p.png"}) + "\n" for n in range(50_000))
+    picture = Member(0, ("p.png",), 1, False, "p.png")
+    texts = {("metadata.jsonl",): lines}
+    contents = Contents([picture], frozenset(), [], texts, lambda wanted: [])
+    start = time.process_time()
+    assert tables_of(contents, PictureIndex([picture])) == []
     assert time.process_time() - start < 5
 
 

@@ -115,26 +115,43 @@ def name_numbers(found: "Found", texts: Mapping[Path, str]) -> None:
     numbers = {sample.class_name for sample in found.samples}
     if not all(number.isdecimal() for number in numbers):
         return
-    path, listed = next(_lists_of_classes(texts), ((), ()))
-    if max(map(int, numbers)) >= len(listed):
+    path, listed = next(_lists_of_classes(texts), ((), {}))
+    if not all(int(number) in listed for number in numbers):
         text = "Labels are numbers, and no list names their classes: they are called by number."
         found.warnings.append(Weakness("unnamed_classes", text, len(numbers)))
         return
     found.samples = [s._replace(class_name=listed[int(s.class_name)]) for s in found.samples]
-    found.order = in_order(listed, {sample.class_name for sample in found.samples})
+    names = [listed[number] for number in sorted(listed)]
+    found.order = in_order(names, {sample.class_name for sample in found.samples})
     found.used.add(path)
     found.notes.append(
-        f"Labels are numbers; their names are those listed: {printable(listed[0])}, …"
+        f"Labels are numbers; their names are those listed: {printable(names[0])}, …"
     )
 
 
-def _lists_of_classes(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Sequence[str]]]:
-    """The lines of texts that are called so, where none comes twice: else they are of pictures."""
+def _lists_of_classes(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Mapping[int, str]]]:
+    """The lines of texts that are called so, by number; where none comes twice: else they are of
+    pictures.
+    """
     for path, text in texts.items():
-        if path[-1].rpartition(".")[0].lower() in _LISTS:
+        name, _, suffix = path[-1].lower().rpartition(".")
+        if name in _LISTS and suffix == "txt":
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             if len({*lines}) == len(lines):
-                yield path, lines
+                yield path, _numbered(lines) or dict(enumerate(lines))
+
+
+def _numbered(lines: Sequence[str]) -> dict[int, str]:
+    """Of lines such as `3 cat` or `cat,3`, which count from 0 or 1; empty where they do not."""
+    if not lines or max(map(len, lines)) > _LONGEST_LINE:
+        return {}
+    for pattern, number in zip(_NUMBERED, (1, 2), strict=True):
+        found = [match for line in lines if (match := pattern.fullmatch(line))]
+        names = {int(match[number]): match[3 - number] for match in found}
+        first = min(names, default=0)
+        if first in (0, 1) and sorted(names) == [*range(first, first + len(lines))]:
+            return names if len({*names.values()}) == len(names) else {}
+    return {}
 
 
 def spoken(names: Sequence[str], texts: Mapping[Path, str]) -> dict[str, str]:

@@ -30,6 +30,9 @@ _ABOUT = (
 )  # fmt: skip
 _SAMPLE_OF_ANSWERS = ("submission", "samplesubmission")
 _SAMPLED = 500
+_MOST_CELLS = 2**23
+"""Of a table of records; many short ones, each with a column of its own, would make the square of
+their count."""
 _BOXED = re.compile(r"(n\d{8}) [\d ]+")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
@@ -141,6 +144,8 @@ def _records(text: str) -> list[list[str]]:
         for record in records
     ]
     head = list(dict.fromkeys(key for record in plain for key in record))
+    if len(head) * len(plain) > _MOST_CELLS:
+        return []
     return [head, *([record.get(key, "").strip() for key in head] for record in plain)]
 
 

@@ -14,7 +14,8 @@ _IMAGES = {"x", "image", "images", "data", "img", "imgs"}
 _LABELS = {"y", "label", "labels", "target", "targets"}
 _PARTS = {
     "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION,
-    "validation": VALIDATION, "test": TEST, "testing": TEST,
+    "validation": VALIDATION, "dev": VALIDATION, "test": TEST, "testing": TEST, "eval": TEST,
+    "evaluation": TEST, "holdout": TEST,
 }  # fmt: skip
 _NAMES = "Name them x_train, y_train, x_test, y_test, or train_images, train_labels and so on."
 
@@ -144,7 +145,7 @@ def _flat(labels: Any, name: str) -> Any:
 
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim == 2 and (labels.sum(axis=1) == 1).all():
+    if labels.ndim == 2 and np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all():
         return labels.argmax(axis=1)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise Refused(f"{name} are no labels of one class each.", "Save one number an image.")

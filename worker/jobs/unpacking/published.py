@@ -43,13 +43,27 @@ def _pickled(path: Path) -> Mapping[str, Any]:
     return {key.decode() if isinstance(key, bytes) else str(key): v for key, v in found.items()}
 
 
+def _of_one_dataset(files: Files) -> Files:
+    """Files of CIFAR in their order. Raises Refused where they are not of one dataset alone."""
+    counts = Counter(name for name, *_ in files)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise Refused(f"Several files are called {twice[0]}.", "Pack one dataset alone.")
+    if len({_is_of_cifar_100(name) for name in counts}) > 1:
+        raise Refused("The archive holds CIFAR-10 and CIFAR-100.", "Pack one of them.")
+    return sorted(files)
+
+
+def _is_of_cifar_100(name: str) -> bool:
+    return name.removesuffix(".bin") in ("train", "test", "meta")
+
+
 def cifar(files: Files) -> Unpacked:
     """CIFAR-10 and CIFAR-100 for Python (Krizhevsky, 2009)."""
     import numpy as np
 
     pixels, labels, parts = [], [], []
     classes: Sequence[str] | None = None
-    for name, _, path in sorted(files):
+    for name, _, path in _of_one_dataset(files):
         page = _pickled(path)
         listed = page.get("label_names", page.get("fine_label_names"))
         if listed is not None:
@@ -76,8 +90,8 @@ def cifar_binary(files: Files) -> Unpacked:
     import numpy as np
 
     pixels, labels, parts = [], [], []
-    for name, _, path in sorted(files):
-        before = 2 if name in ("train.bin", "test.bin") else 1
+    for name, _, path in _of_one_dataset(files):
+        before = 2 if _is_of_cifar_100(name) else 1
         data = np.fromfile(path, dtype=np.uint8)
         if not len(data) or len(data) % (before + 3072):
             raise Refused(

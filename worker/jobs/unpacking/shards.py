@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from worker.jobs.unpacking.found import Files, Refused, Unpacked
 
 _LONGEST_PICTURE = 32 * 2**20
+_LABELS = ("label", "labels", "fine_label", "class", "target")
 
 
 def parquet(files: Files) -> Unpacked:
@@ -84,8 +85,7 @@ def _columns(schema: Any) -> tuple[_Columns, Sequence[str]]:
             "The Parquet file has no column of pictures.",
             "It takes one with the bytes of picture files, as `datasets.Image` has it.",
         )
-    plain = [f.name for f in schema
-             if pa.types.is_integer(f.type) or pa.types.is_string(f.type)]  # fmt: skip
+    plain = [f.name for f in schema if pa.types.is_integer(f.type) or _is_text(f.type)]
     if not plain:
         raise Refused(
             "The Parquet file has no column of labels.", "It takes one of numbers or of texts."
@@ -94,11 +94,24 @@ def _columns(schema: Any) -> tuple[_Columns, Sequence[str]]:
     declared = [name for name in images if typed[name] == "Image"]
     image, said = _the_one(declared or images, ("image", "img"), "pictures", "the pictures")
     declared = [name for name in plain if typed[name] == "ClassLabel"]
-    usual = [name for name in plain if name in ("label", "labels", "fine_label", "class", "target")]
+    usual = [name for name in plain if name in _LABELS]
+    unread = [f for f in schema if f.name in _LABELS and f.name not in (*images, *plain)]
+    if unread and not declared and not usual:
+        raise Refused(
+            f"The column “{unread[0].name}” holds {str(unread[0].type)[:100]}.",
+            "Labels are whole numbers or texts, one an image.",
+        )
     best = ("label", "fine_label")
     label, more = _the_one(declared or usual or plain, best, "labels", "the label")
-    texts = pa.types.is_string(schema.field(label).type)
+    texts = _is_text(schema.field(label).type)
     return _Columns(image, label, texts, features.get(label, {}).get("names")), said + more
+
+
+def _is_text(kind: Any) -> bool:
+    """Also as Polars writes it."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _the_one(
