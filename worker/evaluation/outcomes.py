@@ -117,6 +117,7 @@ class ChunkState:
         self.lower[rows] = self.lower[rows].maximum(budget.expand(len(rows)))
 
 
+_NUMBER = "number"
 _RECORDED = tuple(entry.name for entry in fields(ChunkState) if entry.name != "x_adv")
 
 
@@ -124,30 +125,39 @@ _RECORDED = tuple(entry.name for entry in fields(ChunkState) if entry.name != "x
 class RunRecord:
     """Of all images measured so far, the numbers that `ChunkState` has of each."""
 
-    numbers: list[int] = field(default_factory=list)
-    _values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    """By field, in the order of `numbers`; replaced with every chunk, and never written to."""
+    _room: dict[str, NDArray[Any]] = field(default_factory=lambda: {_NUMBER: np.empty(0, np.int64)})
+    """By field, in the order in which chunks came, with room for more: only that is written to, so
+    what `state` gave stays as it is."""
+    _images: int = 0
 
     def add(self, numbers: tuple[int, ...], state: ChunkState) -> None:
         """Keep what is known of a chunk."""
-        self.numbers.extend(numbers)
-        for name in _RECORDED:
-            values = getattr(state, name).cpu().numpy()
-            self._values[name] = np.concatenate((self._values.get(name, values[:0]), values))
+        known = {name: getattr(state, name).cpu().numpy() for name in _RECORDED}
+        start, end = self._images, self._images + len(numbers)
+        for name, values in (known | {_NUMBER: np.array(numbers)}).items():
+            room = self._room.get(name, values[:0])
+            if len(room) < end:
+                self._room[name] = np.concatenate((room[:start], np.empty(end, values.dtype)))
+            self._room[name][start:end] = values
+        self._images = end
 
     def state(self) -> dict[str, Any]:
         """All of it, for `load`."""
-        values = {name: torch.from_numpy(of) for name, of in self._values.items()}
-        return {"numbers": list(self.numbers), "values": values}
+        return {name: torch.from_numpy(room[: self._images]) for name, room in self._room.items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
-        self.numbers = list(state["numbers"])
-        self._values = {name: of.numpy() for name, of in state["values"].items()}
+        self._room = {name: values.numpy() for name, values in state.items()}
+        self._images = len(self._room[_NUMBER])
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Of the images, (n,), in the order in which they came."""
+        return self._room[_NUMBER][: self._images]
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return self._images
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         """A field of all images, (n,), in the order of their numbers."""
-        return self._values[name][np.argsort(self.numbers, kind="stable")]
+        return self._room[name][: self._images][np.argsort(self.numbers, kind="stable")]
