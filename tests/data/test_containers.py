@@ -380,6 +380,8 @@ def test_stl_10_as_it_is_distributed(tmp_path: Path) -> None:
     assert dataset.class_names == ("airplane", "bird")
     np.testing.assert_array_equal(dataset.arrays["test_images"][:2], images[[0, 2]])
     assert report.left_out == {"files that are no pictures": 1}
+    twice = {f"{folder}/{name}.bin": planes for folder in "ab" for name in ("train_X", "train_y")}
+    refused(tmp_path / "twice", twice, "Several files have one name")
     short = {"train_X.bin": planes[1:], "train_y.bin": bytes([1, 2] * 10)}
     refused(tmp_path / "short", short, "do not belong together")
 
@@ -401,6 +403,7 @@ LABELS = np.arange(12) % 3
         ("trainX.npy", "trainY.npy", "testX.npy", "testY.npy"),
         ("a/train_images.npy", "a/train_labels.npy", "a/test_images.npy", "a/test_labels.npy"),
         ("train/data.npy", "train/labels.npy", "test/data2.npy", "test/labels2.npy"),
+        ("train/images.npy", "train/labels.npy", "test/images.npy", "test/labels.npy"),
     ],
 )
 def test_arrays_a_file_each(tmp_path: Path, names: tuple[str, ...]) -> None:
@@ -427,6 +430,8 @@ def test_images_of_one_corruption_have_the_labels_beside_them(tmp_path: Path) ->
         ({"x.npy": IMAGES, "images.npy": IMAGES, "y.npy": LABELS}, "may be the same"),
         ({"a/x.npy": IMAGES, "b/x.npy": IMAGES, "y.npy": LABELS}, "Several files are called x"),
         ({"x.npy": IMAGES}, "No images have labels"),
+        ({"train/x.npy": IMAGES, "test/y.npy": LABELS}, "No images have labels"),
+        ({"train/fog.npy": IMAGES, "test/labels.npy": LABELS}, "No images have labels"),
         ({"x.npy": IMAGES / 255, "y.npy": LABELS}, "range is not known"),
         ({"x.npy": IMAGES, "y.npy": 0.25 + 0.5 * np.eye(2)[LABELS % 2]}, "no labels of one class"),
         ({"x.npy": IMAGES, "y.npy": 3 * np.eye(2, dtype=int)[LABELS % 2] - 1},

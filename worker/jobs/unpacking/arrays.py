@@ -17,6 +17,7 @@ _PARTS = {
     "validation": VALIDATION, "dev": VALIDATION, "test": TEST, "testing": TEST, "eval": TEST,
     "evaluation": TEST, "holdout": TEST,
 }  # fmt: skip
+_SAID = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 _NAMES = "Name them x_train, y_train, x_test, y_test, or train_images, train_labels and so on."
 
 
@@ -44,13 +45,15 @@ def npy(files: Files) -> Unpacked:
     """
     import numpy as np
 
-    arrays, parts = {}, {}
+    arrays = {}
     for name, part, path in files:
-        stem = name.rpartition(".")[0]
-        if stem in arrays:
+        called = name.rpartition(".")[0]
+        if part and _part(_words(called)) is None:  # by its folder
+            called = f"{_SAID[part]} {called}"
+        if called in arrays:
             raise Refused(f"Several files are called {name}.", _NAMES)
-        arrays[stem], parts[stem] = np.load(path, allow_pickle=False), part
-    return _unpacked(arrays, parts)
+        arrays[called] = np.load(path, allow_pickle=False)
+    return _unpacked(arrays, dict.fromkeys(arrays, 0))
 
 
 def _unpacked(arrays: Mapping[str, Any], part_of: Mapping[str, int]) -> Unpacked:
@@ -90,7 +93,9 @@ def _pairs(arrays: Mapping[str, Any]) -> list[_Pair]:
     pictures = [name for name, array in arrays.items() if array.ndim > 2]
     if len(pictures) == len(labels) == 1:
         ((key, name),) = labels.items()
-        return [_Pair(pictures[0], name, _part(key) or _part(_words(pictures[0])))]
+        parts = {_part(key), _part(_words(pictures[0]))} - {None}
+        if len(parts) < 2:
+            return [_Pair(pictures[0], name, *(parts or {None}))]
     if len(pictures) > 1 and len(labels) == 1:
         raise Refused(
             f"Several arrays of images may have the labels: {', '.join(sorted(pictures))[:200]}.",

@@ -109,6 +109,8 @@ def stl(files: Files) -> Unpacked:
     import numpy as np
 
     found = {name: np.fromfile(path, dtype=np.uint8) for name, _, path in files}
+    if len(found) < len(files):
+        raise Refused("Several files have one name.", "Upload them as they are published.")
     pixels, labels, parts = [], [], []
     for said, part in (("train", TRAIN), ("test", TEST)):
         x, y = found.get(f"{said}_X.bin"), found.get(f"{said}_y.bin")
