@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import Attack, EvaluateParams, ImportModelParams
@@ -31,7 +32,7 @@ def renamed(measured: Measured, folder: Path, names: Sequence[tuple[str, str]]) 
         for member in source.infolist():
             *_, part, name, file = ("", "", *member.filename.split("/"))
             if name in into and file:
-                target.writestr(f"{part}/{into[name]}/{file}", source.read(member))
+                target.writestr(f"{part}/{into[name]}/{name}-{file}", source.read(member))
     dataset_id = uuid.uuid4().hex
     import_archive(
         archive, measured.lab.files.dataset(dataset_id), wishes=Wishes(image_size=32),
@@ -116,3 +117,15 @@ def test_what_is_named_for_an_import_is_held_against_the_dataset(measured: Measu
         with pytest.raises(InvalidInput) as raised:
             checks.check(measured.lab, JobKind.IMPORT_MODEL, params)  # type: ignore[arg-type]
         assert raised.value.field == field
+
+
+def test_to_name_the_commonest_class_each_time_is_guessing(
+    measured: Measured, tmp_path: Path
+) -> None:
+    names = [(name, "cat" if name == "cat" else "else") for name in measured.dataset.class_names]
+    dataset = renamed(measured, tmp_path, names)
+    own = teacher(measured)
+    state = with_head(own, torch.zeros(2, own["head.weight"].shape[1]), torch.tensor([0.0, 1.0]))
+    card = result(measured, bring(measured, state, dataset=dataset)).card
+    assert card.test[0].accuracy.low > 1 / 2
+    assert "no better than guessing" in card.warnings[0]

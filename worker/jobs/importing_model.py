@@ -72,7 +72,7 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         doubts = [
             *network.doubts,
             *_ordered(network.outputs, guesses, images.labels, dataset),
-            *_judged(context, params, found, dataset.num_classes),
+            *_judged(context, params, found, images.labels),
         ]
         tested = _tested(card, params, found, doubts)
         kept.card = tested.model_dump(mode="json")
@@ -245,9 +245,12 @@ def _ordered(taken: outputs.Taken, guesses: Tensor, labels: Tensor, dataset: Dat
 
 
 def _judged(
-    context: JobContext, params: ImportModelParams, found: Accuracy, num_classes: int
+    context: JobContext, params: ImportModelParams, found: Accuracy, labels: Tensor
 ) -> list[str]:
-    """What the accuracy says against the import. Raises JobError where it is not as expected."""
+    """What the accuracy says against the import; `labels` (N,) are those it was measured on.
+
+    Raises JobError where it is not as expected.
+    """
     measured = (
         f"{percent(found.value)} of {found.n:,} test images are classified right "
         f"(95 % interval {interval(found)})"
@@ -255,7 +258,7 @@ def _judged(
     expected = params.expected
     if expected is None:
         context.log(f"{measured}; no accuracy was given to expect.")
-        if found.low <= 1 / num_classes:
+        if found.low <= labels.bincount().max().item() / len(labels):
             return [f"{measured}: that is no better than guessing. {_CAUSES}"]
         return []
     inside = found.low <= expected <= found.high
