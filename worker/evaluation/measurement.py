@@ -103,7 +103,7 @@ class Measurement:
         chunk: Chunk,
         start: Tensor,
         meter: Meter,
-        tell: Callable[[SoFar], None] = lambda _: None,
+        tell: Callable[[SoFar], None] | None = None,
         after: Callable[[Work], None] = lambda _: None,
         kept: Mapping[str, Any] | None = None,
     ) -> None:
@@ -127,7 +127,7 @@ class Measurement:
             with phase(stage.title):
                 attack = stage.run(work)
             work.done += 1
-            if attack is not None:
+            if attack is not None and tell is not None:
                 tell(self._so_far(attack, work))
             after(work)
 

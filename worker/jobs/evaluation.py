@@ -134,7 +134,8 @@ def _measure(
         start = unit_noise(chunk.x, norm_of(params.attack), params.seed, chunk.numbers)
         for number, each in enumerate(measured):
             if not bookmark.is_past(chunk.index, number):
-                tell = partial(_tell, context, each, chunk)
+                # Of the first images, before the others have had their turn.
+                tell = partial(_tell, context, each) if chunk.index == 0 else None
                 after = partial(bookmark.mark, chunk.index, number)
                 kept = bookmark.work(chunk.index, number)
                 each.measure(chunk, start, meter, tell, after, kept)
@@ -298,10 +299,8 @@ def _chunk(part: Split, index: int) -> Chunk:
     )
 
 
-def _tell(context: JobContext, measured: Measurement, chunk: Chunk, known: SoFar) -> None:
-    """What an attack left: of the first images, before the others have had their turn."""
-    if chunk.index > 0:
-        return
+def _tell(context: JobContext, measured: Measurement, known: SoFar) -> None:
+    """What an attack left of the first images."""
     target = measured.target_model
     left = f" Preliminary: {counted(known.attacks_left, 'attack')} left." * bool(known.attacks_left)
     context.log(
