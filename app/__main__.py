@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from app.run import backup, checks, leftovers, users
-from app.run.processes import say
+from app.run.lines import say
 from app.run.supervisor import Supervisor
 from app.settings import Settings
 
@@ -23,6 +23,7 @@ def main() -> int:
         checks.check_worker()
         settings = checks.read_settings()
         checks.prepare_folder(settings.data_dir)
+        checks.prepare_log(settings)
         lock_fd = checks.lock(settings.data_dir)
         if left := leftovers.end(settings.data_dir):
             say(f"ended what a killed lab had left here: {', '.join(left)}")

@@ -7,19 +7,24 @@ on this machine too, with all that lets their users in; these rules keep it out.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
+import time
 from collections.abc import Callable, Collection
 
+from anyio import BrokenResourceError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import journal
 from app.access import credentials
 from app.access.routes import LOOKS
 from app.error_handlers import render, unexpected
 from app.errors import Forbidden, InvalidInput, LabError, Misdirected, TooLarge
 
+_LOG = logging.getLogger("lab.web")
 _OWN_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _OTHER_CHARSET = re.compile(r'charset(?!="?utf-8"?\s*(;|$))', re.IGNORECASE)
 """In a form's type. Parsers decode by any codec of Python's; that of punycode takes minutes for a
@@ -141,11 +146,15 @@ class Border:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = journal.request_id(given)
+        # Not taken back: what the request has set going is on its behalf, too.
+        journal.request.set(request_id)
         brought = credentials.take(scope)
         read = [(name, value) for name, value in scope["headers"] if name in _READ]
         scope = {**_below(self.root, scope), "headers": read}
         credentials.lay(scope, brought)
-        request, answer = Request(scope), _Answer(scope, send, self.root)
+        request, answer = Request(scope), _Answer(scope, send, self.root, request_id)
         limit = self.limit_of(request.scope["path"])  # the URL's leaves line breaks out
         refusal = _refusal(request, limit, self.names)
         if self.on_loopback and not _is_loopback(request):
@@ -156,9 +165,20 @@ class Border:
         try:
             await self.app(scope, _limited(receive, limit), answer.send)
         except Exception as error:
+            if _went_away(error):
+                return
             if answer.started:
                 raise
             await unexpected(request, error)(scope, receive, answer.send)
+        finally:
+            answer.log()
+
+
+def _went_away(error: Exception) -> bool:
+    """Whether it only says that nobody reads a stream any more."""
+    if isinstance(error, ExceptionGroup):
+        return all(map(_went_away, error.exceptions))
+    return isinstance(error, BrokenResourceError)
 
 
 def _below(root: str, scope: Scope) -> Scope:
@@ -193,14 +213,26 @@ def _limited(receive: Receive, limit: int) -> Receive:
 class _Answer:
     """Adds the headers that no route has set, and a proxy's path to addresses in others."""
 
-    def __init__(self, scope: Scope, send: Send, root: str) -> None:
+    def __init__(self, scope: Scope, send: Send, root: str, request_id: str) -> None:
         self._scope, self._send, self._root = scope, send, root
-        self.started = False
+        self._request_id, self._begin = request_id, time.monotonic()
+        self._status: int | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._status is not None
+
+    def log(self) -> None:
+        """Keep what was asked and answered: nothing of a query, which may hold a token."""
+        method, path = self._scope["method"], self._scope["path"]
+        took = {"status": self._status, "seconds": round(time.monotonic() - self._begin, 4)}
+        _LOG.info("%s %s", method, path, extra={"facts": took})
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
+            self._status = message["status"]
             headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._request_id
             if self._root:
                 self._lead_below(headers)
             for name, value in _HEADERS.items():

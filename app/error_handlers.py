@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -12,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+import journal
 from app.api.problems import PLAIN, problem
 from app.errors import (
     InvalidFields,
@@ -82,8 +82,8 @@ def _invalid(request: Request, error: Exception) -> Response:
     return render(request, InvalidFields(said, hint=_PAGE_HINT))
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    """Errors of the framework itself: unknown paths, wrong methods, broken bodies."""
+async def http(request: Request, error: Exception) -> Response:
+    """The answer to errors of the framework itself: unknown paths, wrong methods, broken bodies."""
     assert isinstance(error, HTTPException)
     if error.status_code < 400:
         return await http_exception_handler(request, error)
@@ -107,7 +107,7 @@ def unexpected(request: Request, error: Exception) -> Response:
     if (known := trouble(error)) is not None:
         _LOG.warning("%s %s: %s", request.method, request.url.path, known)
         return render(request, Unavailable(known, hint="Try again later; /api/health says more."))
-    incident = secrets.token_hex(4)
+    incident = journal.request.get()
     _LOG.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
     return render(
         request,
@@ -122,4 +122,4 @@ def install(app: FastAPI) -> None:
     """Answer the errors that `app` expects."""
     app.add_exception_handler(LabError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, http)

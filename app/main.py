@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+import journal
 from app import error_handlers
 from app.access.cookies import Cookie
 from app.access.routes import PublicFiles, public_paths
@@ -31,6 +32,7 @@ from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
 from app.errors import trouble
 from app.gate import Gate
+from app.methods import Methods
 from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.upkeep import reconcile, sweep
@@ -212,6 +214,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     files = GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6)
     app.router.routes.append(PublicFiles("/static", files))
     app.add_middleware(_CompressedPages)
+    app.add_middleware(Methods, routes=app)
     app.add_middleware(Gate, settings=facts, public=public_paths(app))
     app.add_middleware(
         Border,
@@ -223,6 +226,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if facts.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(facts.trusted_proxies))
     return app
+
+
+def served() -> FastAPI:
+    """The application of a process of its own, with its log."""
+    journal.set_up(environment().log)
+    return create_app()
 
 
 def _body_limits(facts: Settings) -> Callable[[str], int]:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, HttpUrl, Secret, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+import journal
 from app.contracts.complaints import invalid
 
 VERSION = "0.2.0"
@@ -87,6 +88,13 @@ class Settings(BaseSettings):
     """Free disk space of the data folder under which no job starts, in units of 2^20 bytes."""
     max_kept_mb: int = Field(512, ge=1)
     """The most that one evaluation keeps of adversarial images, in units of 2^20 bytes."""
+    log: journal.Form = journal.Form.TEXT
+    """How the lab's processes write what they say on the standard error: `text`, warnings and
+    errors for a person; `json`, a record a line, also of every request and job."""
+    log_file: Path | None = None
+    """A file that gets the same lines; only of a lab that `python -m app` runs."""
+    log_file_mb: int = Field(10, ge=1)
+    """How large it grows, in units of 2^20 bytes, before it is put aside; five are kept."""
     lease_s: float = Field(30.0, gt=0)
     """A running job whose worker has not renewed its lease for this long is given to another."""
 
@@ -191,7 +199,9 @@ class Settings(BaseSettings):
         """Where this machine finds it."""
         return f"http{'' if self.tls_cert is None else 's'}://{self.shown_host}:{self.port}"
 
-    @field_validator("data_dir", "shipped_dir", "tensorboard_dir", "tls_cert", "tls_key")
+    @field_validator(
+        "data_dir", "shipped_dir", "tensorboard_dir", "tls_cert", "tls_key", "log_file"
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()

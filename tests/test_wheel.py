@@ -61,7 +61,8 @@ def tracked(*folders: str) -> set[str]:
 
 
 def test_the_wheel_holds_the_code_and_what_stands_beside_it(installed: Path) -> None:
-    code, beside = tracked("app", "worker", "confinement.py", "imagefile.py"), tracked(*BESIDE)
+    shared = ("confinement.py", "imagefile.py", "journal.py")
+    code, beside = tracked("app", "worker", *shared), tracked(*BESIDE)
     assert code
     assert beside
     expected = code | {f"app/beside/{name}" for name in beside}
@@ -70,7 +71,7 @@ def test_the_wheel_holds_the_code_and_what_stands_beside_it(installed: Path) -> 
 
 def test_the_wheel_holds_nothing_else(installed: Path) -> None:
     names = {path.name for path in installed.iterdir()}
-    files = {"confinement.py", "imagefile.py"}
+    files = {"confinement.py", "imagefile.py", "journal.py"}
     assert names == {"app", "worker", *files, f"agkd_bml_lab-{VERSION}.dist-info"}
     assert {path.name for path in (installed / "app" / "beside").iterdir()} == set(BESIDE)
 

@@ -20,6 +20,7 @@ import redis
 from celery import Celery, signals
 from redis.exceptions import RedisError
 
+import journal
 from app.contracts.jobs import BELL, PRESENCE_EVERY_S, PRESENCE_TTL_S, Queue, presence_key
 from app.settings import code_version, settings
 from app.store.db import Database
@@ -74,6 +75,12 @@ def lab() -> WorkerLab:
             _log.debug("the bell was not heard")
 
     return WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), files, ring, pulse=pulse)
+
+
+@signals.setup_logging.connect
+def _write_records(**_: Any) -> None:
+    """Instead of Celery's own."""
+    journal.set_up(settings().log)
 
 
 @signals.worker_shutting_down.connect

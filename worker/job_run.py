@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
+import journal
 from app.ablations import lifecycle
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus, Queue
@@ -43,17 +44,23 @@ def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> Job
 
 
 def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
+    facts = {"job": claim.job_id, "attempt": claim.attempt}
+    token = journal.request.set(claim.request_id or "")
+    _log.info("%s begins", claim.kind, extra={"facts": facts})
     lab.ring(claim.job_id)
     _tell_parent(lab, claim)
     try:
         with lab.pulse.beating(claim), _lease(lab, claim):
-            return _attempt(lab, claim, stopping)
+            status = _attempt(lab, claim, stopping)
+        _log.info("%s: %s", claim.kind, status or "given back", extra={"facts": facts})
+        return status
     except LeaseLost:
         _log.warning("job %s: the lease was lost; another worker has it", claim.job_id)
         return None
     finally:
         lab.ring(claim.job_id)
         _tell_parent(lab, claim)
+        journal.request.reset(token)
 
 
 def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:

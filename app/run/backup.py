@@ -24,7 +24,7 @@ from typing import BinaryIO
 
 from app.errors import trouble
 from app.run.checks import CannotStart, read_settings
-from app.run.processes import announce
+from app.run.lines import announce
 from app.store import catalogue
 from app.store.db import Database
 from app.store.files import Files, keep_private

@@ -19,7 +19,8 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.errors import field_errors
-from app.run.processes import say
+from app.run import lines
+from app.run.lines import say
 from app.settings import Settings
 from app.store.files import keep_private
 
@@ -59,6 +60,17 @@ def prepare_folder(folder: Path) -> None:
         raise CannotStart(
             f"the data folder {folder} cannot be written ({error.strerror}); "
             "make room there, or set LAB_DATA_DIR to one that can"
+        ) from None
+
+
+def prepare_log(settings: Settings) -> None:
+    """Write the lab's lines as the settings say. Raises CannotStart where their file is none."""
+    try:
+        lines.set_up(settings)
+    except OSError as error:
+        raise CannotStart(
+            f"the log {settings.log_file} cannot be written ({error.strerror}); set LAB_LOG_FILE "
+            "to a file that can, or to nothing"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Processes: their lines, one that is started again with patience, and groups that end for certain.
+"""Processes: one that is started again with patience, and groups that end for certain.
 
 Every process of the lab leads a group of its own, named by its pid. `watchdog` is a process too:
 it outlives the supervisor by moments, and ends what a killed one leaves.
@@ -11,13 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import app
+from app.run.lines import relay, say
 
 ROOT = Path(app.__file__).resolve().parent.parent
 """Where `app` and `worker` are found; every process runs here."""
@@ -28,38 +27,6 @@ GRACE_S = 20.0
 _TICK_S = 0.05
 _LONGEST_PAUSE_S = 30.0
 _STABLE_AFTER_S = 60.0
-_lines = threading.Lock()
-
-
-def say(text: str, *, source: str = "lab") -> None:
-    """Print one line. A terminal that was closed is no reason to stop the lab."""
-    with _lines:
-        try:
-            sys.stderr.write(f"[{source}] {text}\n")
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            return
-
-
-def announce(text: str) -> None:
-    """Print the line that a person, or a script, waits for."""
-    with _lines:
-        try:
-            print(text, flush=True)
-        except (OSError, ValueError):
-            return
-
-
-def relay(stream: IO[bytes], source: str) -> None:
-    """Pass on a process's lines until its end, in a thread of their own."""
-
-    def pump() -> None:
-        with stream:
-            for line in stream:
-                if text := line.decode(errors="replace").rstrip():
-                    say(text, source=source)
-
-    threading.Thread(target=pump, name=f"log of {source}", daemon=True).start()
 
 
 class Child:

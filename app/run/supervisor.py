@@ -21,7 +21,8 @@ from app.contracts.jobs import Queue
 from app.run import devices, leftovers
 from app.run.broker import Broker
 from app.run.checks import CannotStart
-from app.run.processes import GRACE_S, ROOT, Child, announce, say, stop
+from app.run.lines import announce, say
+from app.run.processes import GRACE_S, ROOT, Child, stop
 from app.settings import Auth, Settings
 
 _STREAMS_END_AFTER_S = 3
@@ -43,7 +44,7 @@ def web_command(settings: Settings) -> list[str]:
     """The arguments of `python` that serve pages and API."""
     tls = (("--ssl-certfile", settings.tls_cert), ("--ssl-keyfile", settings.tls_key))
     return [
-        *("-m", "uvicorn", "--factory", "app.main:create_app"),
+        *("-m", "uvicorn", "--factory", "app.main:served"),
         *("--host", settings.host, "--port", str(settings.port)),
         *(str(part) for option in tls if option[1] is not None for part in option),
         *("--timeout-graceful-shutdown", str(_STREAMS_END_AFTER_S)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ from app.store import acting, catalogue, job_queries, jobs, marks
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
+_LOG = logging.getLogger("lab.jobs")
 _CHART_POINTS = 800
 ENDED_EARLY = (JobStatus.CANCELLED, JobStatus.FAILED)
 """States of a job that may go on from its checkpoint."""
@@ -65,6 +67,7 @@ def submit(
         jobs.add(lab.database, row, children)
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
+    _LOG.info("job %s is taken on: %s", row.id, row.title, extra={"facts": {"job": row.id}})
     if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
         jobs.mark_sent(lab.database, row.id, at=None)
     return get(lab, row.id)

@@ -15,6 +15,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+import journal
 from app.contracts.events import Event, ProgressEvent, StateEvent
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
@@ -48,11 +49,14 @@ class Claim:
     attempt: int
     fence: int
     parent_id: str | None = None
+    request_id: str | None = None
+    """What the request is called that asked for the job."""
 
     @classmethod
     def of(cls, row: JobRow, fence: int) -> Claim:
         """That of an attempt, which may be over."""
-        return cls(row.id, JobKind(row.kind), row.params, row.attempt, fence, row.parent_id)
+        kind, asked = JobKind(row.kind), (row.parent_id, row.request_id)
+        return cls(row.id, kind, row.params, row.attempt, fence, *asked)
 
     @property
     def result_name(self) -> str:
@@ -78,6 +82,7 @@ def queued(
     return JobRow(
         id=job_id or uuid.uuid4().hex,
         parent_id=parent_id,
+        request_id=journal.request.get() or None,
         kind=kind,
         status=JobStatus.QUEUED,
         queue=QUEUE_OF[kind],

@@ -47,6 +47,8 @@ class JobRow(Table):
     """The job whose part this one is."""
     owner_id: Mapped[str | None] = mapped_column(String(32))
     """The account that asked for it, and so for what comes from it; None where there were none."""
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    """What the request is called that asked for it; None where nobody asked."""
     kind: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(16))

@@ -34,9 +34,13 @@ def test_what_is_not_there(client: httpx.Client) -> None:
 
 
 def test_a_wrong_method_names_the_right_ones(client: httpx.Client) -> None:
-    answer = client.put("/api/jobs")
-    problem(answer, 405)
-    assert {"GET", "POST"} & set(answer.headers["allow"].split(", "))
+    own, an_id = {}, "0" * 32
+    for path in ("/api/jobs", "/api/jobs/rerun", f"/api/jobs/{an_id}", f"/api/jobs/{an_id}/result"):
+        answer = client.put(path, content=b"{")
+        assert problem(answer, 405) == []
+        own[path] = answer.headers["allow"]
+    assert list(own.values()) == ["GET, POST", "POST", "DELETE, GET, PATCH", "GET"]
+    assert problem(client.get("/api/jobs/rerun"), 405) == []
 
 
 def test_the_type_says_what_kind_of_problem_it_is(client: httpx.Client) -> None:

@@ -266,7 +266,7 @@ def test_a_server_that_is_stopped_ends_its_streams(lab: Lab, claim: Claim) -> No
     """It would wait ten minutes for them; so it ends at all only because they do."""
     port, facts = free_port(), lab.settings
     assert facts.redis_url is not None
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app"]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:served"]
     options = ["--port", str(port), "--timeout-graceful-shutdown", "600", "--log-level", "error"]
     places = {"LAB_DATA_DIR": str(facts.data_dir), "LAB_REDIS_URL": facts.redis_url}
     server = subprocess.Popen([*command, *options], cwd=ROOT, env=os.environ | places)
