@@ -17,7 +17,7 @@ from app.contracts.params import Name
 from app.errors import InvalidFields, InvalidInput, TooLarge
 from app.services import readers
 
-_MOST_VALUES = 10_000
+MOST_VALUES = 10_000
 """Values in a body. Each may be wrong, and an error takes kilobytes until it is told."""
 _MOST_ERRORS = 100
 """Told of one body."""
@@ -59,8 +59,8 @@ def strict_json(adapter: TypeAdapter[Any], *, tagged: bool) -> Callable[[Request
     async def read(request: Request) -> Any:
         _check_type(request.headers.get("content-type", ""))
         body = await request.body()
-        _check_count(body, _MOST_VALUES)
-        return await run_in_threadpool(_read, adapter, body, tagged=tagged)
+        check_count(body, MOST_VALUES)
+        return await run_in_threadpool(read_json, adapter, body, tagged=tagged)
 
     return read
 
@@ -71,7 +71,7 @@ def large_json(model: type[M], *, most_values: int) -> Callable[[Request], Await
     async def read(request: Request) -> M:
         _check_type(request.headers.get("content-type", ""))
         body = await request.body()
-        _check_count(body, most_values)
+        check_count(body, most_values)
         try:
             return await run_in_threadpool(readers.read, _READS_WITHIN_S, _read_model, model, body)
         except readers.ExhaustedError:
@@ -84,14 +84,14 @@ def large_json(model: type[M], *, most_values: int) -> Callable[[Request], Await
     return read
 
 
-def _check_count(body: bytes, most: int) -> None:
+def check_count(body: bytes, most: int) -> None:
     """Before anything is made of it: a value takes far more memory than its two bytes."""
     if sum(map(body.count, (b",", b"[", b"{"))) > most:
         raise TooLarge(f"The body has more than {most:,} values.", hint="Send less.", field="body")
 
 
 def _read_model(model: type[M], body: bytes) -> M:
-    return cast(M, _read(TypeAdapter(model), body, tagged=False))
+    return cast(M, read_json(TypeAdapter(model), body, tagged=False))
 
 
 def _check_type(content_type: str) -> None:
@@ -104,7 +104,7 @@ def _check_type(content_type: str) -> None:
         )
 
 
-def _read(adapter: TypeAdapter[Any], body: bytes, *, tagged: bool) -> Any:
+def read_json(adapter: TypeAdapter[Any], body: bytes, *, tagged: bool) -> Any:
     with suppress(ValueError, RecursionError):  # no JSON: the adapter says so
         json.loads(body, object_pairs_hook=named_once)
     try:

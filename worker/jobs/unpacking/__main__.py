@@ -28,7 +28,7 @@ def main(kind: str, target: Path, megabytes: int, seconds: int, files: Files) ->
     limit(megabytes, seconds)
     guard()
     try:
-        _write(target, _KINDS[kind](files))
+        write(target, KINDS[kind](files))
         said: dict[str, Any] = {}
     except Refused as refused:
         said = {"detail": refused.detail, "hint": refused.hint}
@@ -46,7 +46,7 @@ def main(kind: str, target: Path, megabytes: int, seconds: int, files: Files) ->
     return 1 if said else 0
 
 
-def _write(target: Path, found: Unpacked) -> None:
+def write(target: Path, found: Unpacked) -> None:
     import numpy as np
 
     labels = np.asarray(found.labels, dtype=np.int64)
@@ -70,7 +70,7 @@ def _write(target: Path, found: Unpacked) -> None:
     (target / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-_KINDS: Mapping[str, Callable[[Files], Unpacked]] = {
+KINDS: Mapping[str, Callable[[Files], Unpacked]] = {
     "cifar": published.cifar,
     "cifar_binary": published.cifar_binary,
     "stl": published.stl,
