@@ -94,6 +94,7 @@ def web(settings: Settings) -> Iterator[tuple[int, int]]:
         "LAB_DATA_DIR": str(settings.data_dir),
         "LAB_REDIS_URL": settings.redis_url or "",
         "LAB_PORT": str(port),
+        "LAB_MAX_WAITING": str(settings.max_waiting),
     }
     command = web_command(settings.model_copy(update={"port": port}))
     process = subprocess.Popen([sys.executable, *command], env=inherited | own)

@@ -24,6 +24,10 @@ _UPLOAD = "upload"
 """The parameter that names the stored file; a form has the file itself."""
 
 
+_NO_FILE = "0" * 32
+"""The id of a file that is not stored yet."""
+
+
 class UploadForm(BaseModel):
     """A form that declares its file, and what means something else beside a file."""
 
@@ -99,13 +103,17 @@ def started(
     key: str | None,
     **others: Any,
 ) -> JobView:
-    """Store the file and submit the job that reads it; nothing stays of what is refused.
+    """Store the file and submit the job that reads it; nothing stays of what is refused, and the
+    file is not looked at where anything else is.
 
     `key`: the request's Idempotency-Key.
     """
 
-    def start(upload: str) -> JobView:
-        params = parameters(PARAMS_OF[kind], form, upload=upload, **others)
-        return jobs.submit(lab, kind, params, idempotency_key=key)
+    def given(upload: str) -> Params:
+        return parameters(PARAMS_OF[kind], form, upload=upload, **others)
 
+    def start(upload: str) -> JobView:
+        return jobs.submit(lab, kind, given(upload), idempotency_key=key)
+
+    jobs.check(lab, kind, given(_NO_FILE), idempotency_key=key)
     return accepted(response, uploads.submit(lab, kind, file.file, file.filename or "", start))

@@ -116,8 +116,6 @@ def check_name(lab: Lab, name: str) -> None:
 def _check_import(lab: Lab, params: Params) -> None:
     assert isinstance(params, ImportParams)
     check_name(lab, params.name)
-    if params.upload is not None:
-        _check_upload(lab, params.upload)
 
 
 def _check_import_model(lab: Lab, params: Params) -> None:
@@ -137,7 +135,6 @@ def _check_import_model(lab: Lab, params: Params) -> None:
             hint="Give one number for each class, in the dataset's order.",
             field="outputs",
         )
-    _check_upload(lab, params.upload)
     if params.architecture is None:
         upload = catalogue.upload(lab.database, params.upload)
         if upload is not None and not upload.filename.lower().endswith(".onnx"):
@@ -302,7 +299,6 @@ def _check_explain(lab: Lab, params: Params) -> None:
             hint=f"One of: {', '.join(classes[:20])}.",
             field="label",
         )
-    _check_upload(lab, params.upload)
 
 
 def _check_ablation(lab: Lab, params: Params) -> None:
@@ -345,6 +341,12 @@ _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
 }
 
 
-def check(lab: Lab, kind: JobKind, params: Params) -> None:
-    """Raises InvalidInput, which names the field to change, where they do not fit what is held."""
+def check(lab: Lab, kind: JobKind, params: Params, *, before_its_file: bool = False) -> None:
+    """Raises InvalidInput, which names the field to change, where they do not fit what is held.
+
+    `before_its_file`: whether the upload that they name is yet to be stored.
+    """
     _CHECKS[kind](lab, params)
+    upload = getattr(params, "upload", None)
+    if upload is not None and not before_its_file:
+        _check_upload(lab, upload)

@@ -73,6 +73,15 @@ def submit(
     return get(lab, row.id)
 
 
+def check(lab: Lab, kind: JobKind, params: Params, *, idempotency_key: str | None = None) -> None:
+    """Before the file that `params` name is read and stored, which costs most: raises what `submit`
+    will raise of everything else."""
+    if idempotency_key and job_queries.with_key(lab.database, idempotency_key):
+        return
+    checks.check(lab, kind, params, before_its_file=True)
+    room.check(lab, 1)
+
+
 def _asked(lab: Lab, params: Params) -> dict[str, Any]:
     """What makes two requests the same: of a file its content, not what this copy of it is called
     here."""

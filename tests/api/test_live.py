@@ -130,10 +130,10 @@ def test_a_budget_in_255ths_is_understood(client: httpx.Client, pair: dict[str, 
         ({"label": "lion"}, "label"),
     ],
 )
-def test_a_wrong_field_is_named_and_no_upload_stays(
+def test_a_wrong_field_is_named_before_the_image_is_looked_at(
     client: httpx.Client, lab: Lab, pair: dict[str, list[str]], change: dict[str, Any], field: str
 ) -> None:
-    assert problem(send(client, {**pair, **change}), 422) == [field]
+    assert problem(send(client, {**pair, **change}, b"no image"), 422) == [field]
     assert list((lab.settings.data_dir / "uploads").iterdir()) == []
 
 

@@ -24,6 +24,7 @@ from tests.data.packing import (
     sizes,
 )
 from worker.data import DatasetError, archive, containers
+from worker.jobs.unpacking import matlab
 
 
 def cifar_batch(count: int, seed: int, **more: Any) -> bytes:
@@ -492,3 +493,29 @@ def test_lines_that_name_no_classes_leave_them_numbers(tmp_path: Path, lines: st
     report, dataset = import_files(tmp_path, files)
     assert dataset.class_names == ("0", "1", "2")
     assert "unnamed_classes" in kinds(report)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
+def test_arrays_of_matlab_are_read_as_scipy_wrote_them(kind: str, packed: bool) -> None:
+    from scipy.io import savemat
+
+    for shape in ((1, 1), (3, 1), (2, 5), (2, 3, 4), (3, 3, 3, 2)):
+        written = np.arange(np.prod(shape)).reshape(shape).astype(kind)
+        file = io.BytesIO()
+        savemat(file, {"a": [{}], "X": written, "longer": 3.0}, do_compression=packed)
+        read = matlab.arrays(file.getvalue(), ("X", "absent"))
+        assert list(read) == ["X"]
+        assert read["X"].dtype == written.dtype
+        np.testing.assert_array_equal(read["X"], written)
+
+
+def test_types_that_matlab_does_not_have_are_refused() -> None:
+    """SciPy read beyond the end of its table of types."""
+    head = bytes(124) + b"\0\1IM"
+    flags = struct.pack("<IIII", 6, 8, 9, 0)
+    name_and_shape = struct.pack("<IIii", 5, 8, 1, 1) + struct.pack("<HH4s", 1, 1, b"X")
+    for kind in (0, 8, 14, 18, 0xFFFF):
+        held = flags + name_and_shape + struct.pack("<HH4s", kind, 1, b"1")
+        with pytest.raises((KeyError, ValueError)):
+            matlab.arrays(head + struct.pack("<II", 14, len(held)) + held, ("X",))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from worker.jobs.unpacking import matlab
 from worker.jobs.unpacking.found import TEST, TRAIN, Files, Refused, Unpacked
 
 
@@ -130,15 +131,14 @@ def stl(files: Files) -> Unpacked:
 def svhn(files: Files) -> Unpacked:
     """Cropped digits of SVHN (Netzer et al., 2011), where the label 10 stands for 0."""
     import numpy as np
-    from scipy.io import loadmat
 
     pixels, labels, parts, left = [], [], [], Counter[str]()
     for name, part, path in sorted(files):
         if "extra" in name.lower():
             left["files of extra training images, which are not the usual training set"] += 1
             continue
-        page = loadmat(path, variable_names=("X", "y"))
-        x, y = np.asarray(page["X"]), np.asarray(page["y"]).ravel().astype(np.int64)
+        page = matlab.arrays(path.read_bytes(), ("X", "y"))
+        x, y = page["X"], page["y"].ravel().astype(np.int64)
         if x.ndim != 4 or x.dtype != np.uint8 or x.shape[2] != 3 or x.shape[3] != len(y):
             raise Refused(
                 f"{name} does not hold what SVHN's files hold.", "Upload them as they are."
