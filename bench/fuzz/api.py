@@ -15,16 +15,18 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.services.lab import Lab
 from app.settings import Settings
 from bench.fuzz.known import KNOWN
-from bench.stored_jobs import Stored, fill
+from bench.stored_jobs import fill
 from bench.web import LOOPBACK, broker, web
 
 ROOT = Path(__file__).resolve().parents[2]
-_STREAM = "/api/jobs/{job_id}/events"
+STREAM = "/api/jobs/{job_id}/events"
 """Of a job that nobody works on it does not end: it is asked for jobs that are over alone."""
 _LEFT_OUT = "positive_data_acceptance"
 """Of the checks: what is well-formed is refused with 4XX all the same where it does not fit what
@@ -45,44 +47,65 @@ def main() -> int:
         lab = Lab.open(settings)
         stored = fill(lab, 1000)
         lab.close()
+        known = {
+            "job_id": [*stored.jobs.values()],
+            "dataset_id": [stored.dataset],
+            "model_id": [stored.teacher, stored.student],
+        }
         with web(settings) as (_, port):
+            address = f"http://{LOOPBACK}:{port}"
             limits = ("-n", str(options.cases), "--seed", str(options.seed))
             asked = [
-                _ask(port, stored, folder, *limits, *parts)
+                ask(address, known, Path(folder), *limits, *parts)
                 for parts in (
-                    ("--exclude-path", _STREAM),
-                    ("--include-path", _STREAM, "--phases", "examples,coverage,fuzzing"),
+                    ("--exclude-path", STREAM),
+                    ("--include-path", STREAM, "--phases", "examples,coverage,fuzzing"),
                 )
             ]
-    cases, faults = (sum(column) for column in zip(*asked, strict=True))
-    verdict = "MISS" if faults else "PASS"
-    print(f"{verdict} api: {cases:,} requests, {faults} with a fault, target 0")
+    for said in asked:
+        print(said.text)
+    cases, faults = sum(said.requests for said in asked), sum(said.faults for said in asked)
+    print(
+        f"{'MISS' if faults else 'PASS'} api: {cases:,} requests, {faults} with a fault, target 0"
+    )
     return 1 if faults else 0
 
 
-def _ask(port: int, stored: Stored, folder: str, *options: str) -> tuple[int, int]:
-    """Have Schemathesis ask; requests, and those that were answered wrongly or not at all."""
-    known = {"job_id": [*stored.jobs.values()], "dataset_id": [stored.dataset],
-             "model_id": [stored.student]}  # fmt: skip
+@dataclass(frozen=True)
+class Said:
+    """What Schemathesis says of a run."""
+
+    text: str
+    requests: int
+    faults: int
+    """Requests that were answered wrongly, or not at all."""
+
+
+def ask(address: str, known: Mapping[str, Sequence[str]], folder: Path, *options: str) -> Said:
+    """Have Schemathesis ask a lab.
+
+    Args:
+        known: ids that the lab knows, by the name of the parameter.
+        folder: where it may leave files.
+        options: of its command line.
+    """
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "schemathesis.cli", "run"),
-            *(f"http://{LOOPBACK}:{port}/api/openapi.json", "--checks", "all"),
-            *("--exclude-checks", _LEFT_OUT, "--continue-on-failure", "--no-color"),
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{address}/api/openapi.json"),
+            *("--checks", "all", "--exclude-checks", _LEFT_OUT, "--continue-on-failure"),
             *("--suppress-health-check", "all", "--request-timeout", "60"),
-            *("--max-response-time", "60", *options),
+            *("--max-response-time", "60", "--no-color", *options),
         ],
-        cwd=folder, text=True, stdout=subprocess.PIPE,
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=os.environ | {
             "SCHEMATHESIS_HOOKS": "bench.fuzz.known", "PYTHONPATH": str(ROOT),
             KNOWN: json.dumps(known),
         },
     )  # fmt: skip
-    print(ran.stdout, flush=True)
     asked = re.search(r"(\d+) generated", ran.stdout)
-    found = re.findall(r"found (\d+)|(\d+) errored", ran.stdout)
-    faults = sum(int(number) for pair in found for number in pair if number)
-    return int(asked[1]) if asked else 0, faults or ran.returncode
+    found = re.findall(r"(?:found )?(\d+) (?:unique|errored)", ran.stdout)
+    faults = sum(map(int, found))
+    return Said(ran.stdout, int(asked[1]) if asked else 0, faults or ran.returncode)
 
 
 if __name__ == "__main__":

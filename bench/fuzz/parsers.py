@@ -43,7 +43,9 @@ def image() -> Parser:
     from imagefile import UnreadableImageError, read_picture
     from worker.data.images import FORMATS
 
-    return Parser(partial(read_picture, formats=FORMATS), (UnreadableImageError,), [*_pictures()])
+    return Parser(
+        partial(read_picture, formats=FORMATS), (UnreadableImageError, MemoryError), _pictures()
+    )
 
 
 def _pictures(side: int = 12) -> list[bytes]:
@@ -280,7 +282,8 @@ def npy() -> Parser:
     import numpy as np
 
     labels = _saved(np.save, np.array([0, 1]))
-    whole = [_saved(np.save, np.zeros((2, 8, 8, 3), kind)) for kind in (np.uint8, np.float32)]
+    shapes = ((2, 8, 8, 3), (2, 8, 8))
+    whole = [_saved(np.save, np.zeros(shape, np.uint8)) for shape in shapes]
     return _unpacking("npy", {"x_train.npy": b"", "y_train.npy": labels}, whole)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +14,8 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    missing_required_header,
+    response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
@@ -19,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams, TrainParams
 from app.services.lab import Lab
+from bench.fuzz.api import STREAM, ask
 from tests.plugins.stock import stock_dataset, stock_model
 from tests.web.examples import add_job, full_evaluation
 
@@ -94,6 +99,30 @@ def test_parameters_are_described_with_their_bounds(schema: Any) -> None:
     }  # fmt: skip
 
 
+def test_other_methods_are_told_which_there_are(client: httpx.Client) -> None:
+    for path, methods in ROUTES.items():
+        known = {method.upper() for method in methods}
+        for other in {"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT", "TRACE"} - known:
+            answer = client.request(other, re.sub(r"\{\w+\}", "0" * 32, path), content=b"{")
+            assert answer.status_code == 405, (other, path)
+            assert answer.headers["allow"] == ", ".join(sorted(known)), (other, path)
+
+
+@pytest.mark.slow
+def test_one_answer_leads_to_the_next(web: str, lab: Lab, tmp_path: Path) -> None:
+    """The short form of `make fuzz`: ids of answers are asked for, changed and deleted."""
+    result = full_evaluation(images=10)
+    known = {
+        "job_id": [add_job(lab, JobKind.EVALUATE, result.params, result=result)],
+        "dataset_id": [stock_dataset(lab)],
+        "model_id": [stock_model(lab)],
+    }
+    limits = ("-n", "10", "--seed", "1", "--phases", "stateful", "--exclude-path", STREAM)
+    said = ask(web, known, tmp_path, *limits)
+    assert said.faults == 0, said.text
+    assert said.requests > 20
+
+
 @pytest.mark.slow
 def test_generated_requests_meet_the_description(schema: Any, web: str, lab: Lab) -> None:
     """Valid and invalid requests: no 500, and every answer is one that the description names."""
@@ -108,7 +137,9 @@ def test_generated_requests_meet_the_description(schema: Any, web: str, lab: Lab
         not_a_server_error,
         status_code_conformance,
         content_type_conformance,
+        response_headers_conformance,
         response_schema_conformance,
+        missing_required_header,
     ]
 
     def ask(operation: Any, mode: GenerationMode) -> None:
