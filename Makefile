@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run models showcase bundle pictures test test-fast mutants lint format lock install install-dev
+.PHONY: help run models showcase bundle pictures test test-fast fuzz soak audit mutants lint format lock \
+	install install-dev install-checks
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,16 @@ test: install-dev ## Run every test
 test-fast: install-dev ## Run what takes no training and no process: the loop while editing
 	$(PYTEST) -m "not slow" $(HEAVY:%=--ignore=tests/%)
 
+fuzz: install-checks ## Ask the API and feed its parsers whatever there is; some hours
+	$(BIN)/python -m bench.fuzz.api
+	$(BIN)/python -m bench.fuzz
+
+soak: install ## Kill a lab's processes while it works, and see that nothing is lost
+	$(BIN)/python -m bench.soak
+
+audit: install-checks ## Ask for known vulnerabilities of the packages, and list their licences
+	$(BIN)/python -m bench.supply
+
 mutants: install-dev ## Change the core line by line, and see that a test fails each time
 	OMP_NUM_THREADS=1 $(BIN)/python -m mutmut run --max-children 2
 
@@ -60,6 +71,8 @@ lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 	$(COMPILE) -o requirements/web.txt
 	$(COMPILE) --extra worker -c requirements/web.txt -o requirements/lab.txt
 	$(COMPILE) --extra worker --group dev -c requirements/lab.txt -o requirements/dev.txt
+	$(COMPILE) --extra worker --group dev --group checks -c requirements/dev.txt \
+		-o requirements/checks.txt
 
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --generate-hashes --no-header \
 	--python-version 3.11
@@ -71,6 +84,12 @@ install: $(BIN)/pip
 install-dev: $(BIN)/pip
 	@$(call install-lock,dev)
 	@cp requirements/lab.txt $(VENV)/installed-lab.txt
+
+# And this what the tests need.
+install-checks: $(BIN)/pip
+	@$(call install-lock,checks)
+	@cp requirements/lab.txt $(VENV)/installed-lab.txt
+	@cp requirements/dev.txt $(VENV)/installed-dev.txt
 
 # The lock is complete, so pip need not resolve anything.
 # A copy of the lock is kept in the environment: as long as they agree, there is nothing to do.
