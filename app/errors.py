@@ -142,6 +142,11 @@ class Conflict(LabError):
     title = "Conflict with the present state"
 
 
+class LengthRequired(LabError):
+    status = 411
+    title = "Of unknown length"
+
+
 class TooLarge(LabError):
     status = 413
     title = "Too large"

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _ARTEFACTS = ROOT / "build" / "fuzz"
 _INPUT_S = 10
 _MEGABYTES = 1024
-_SEEN = ("PIL", "app", "imagefile", "python_multipart", "tarfile", "worker", "zipfile")
+_SEEN = ("PIL", "app", "h11", "imagefile", "python_multipart", "tarfile", "worker", "zipfile")
 """Whose lines lead Atheris."""
 
 

@@ -353,9 +353,11 @@ def body() -> Parser:
 
 def request() -> Parser:
     """Headers, query and forms, from the border to the parameters of a job."""
+    from h11 import RemoteProtocolError
+
     from bench.fuzz import requests
 
-    return Parser(requests.read, (), requests.WHOLE)
+    return Parser(requests.read, (RemoteProtocolError,), requests.WHOLE)
 
 
 PARSERS: Mapping[str, Callable[[], Parser]] = {

@@ -1,4 +1,4 @@
-"""A request as bytes: a line with its path and query, lines of headers, an empty one, its body."""
+"""Requests as they come from the network, read by h11 as in the lab."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
+import h11
 from fastapi import FastAPI, Form, Query
 
 from app import error_handlers
@@ -43,16 +45,24 @@ _app.add_middleware(Border, limit_of=lambda _: 2**20, names=(), root="", on_loop
 
 
 def read(data: bytes) -> None:
-    """Have it answered. Raises AssertionError where the answer is a fault of the server's."""
-    head, _, content = data.partition(b"\n\n")
-    first, *lines = head.split(b"\n")
-    path, _, query = first.partition(b"?")
-    pairs = [line.partition(b":") for line in lines]
+    """Have it answered as far as it came.
+
+    Raises AssertionError where the answer is a fault of the server's, and what h11 refuses.
+    """
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(data)
+    asked = connection.next_event()
+    if not isinstance(asked, h11.Request):
+        return
+    content = b""
+    while isinstance(event := connection.next_event(), h11.Data):
+        content += event.data
+    raw, _, query = asked.target.partition(b"?")
     scope = {
-        "type": "http", "method": "POST", "path": path.decode("latin-1"), "raw_path": path,
-        "query_string": query, "root_path": "", "scheme": "http", "http_version": "1.1",
-        "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1),
-        "headers": [(name.lower(), value.strip()) for name, _, value in pairs],
+        "type": "http", "method": asked.method.decode(), "path": unquote(raw.decode()),
+        "raw_path": raw, "query_string": query, "root_path": "", "scheme": "http",
+        "http_version": asked.http_version.decode(), "server": ("127.0.0.1", 80),
+        "client": ("127.0.0.1", 1), "headers": [*asked.headers],
     }  # fmt: skip
     status = asyncio.run(_answered(scope, content))
     assert status < 500, f"answered {status}"
@@ -79,9 +89,13 @@ def _form(address: str, **fields: bytes) -> bytes:
         file = '; filename="a.png"\r\nContent-Type: image/png' if name in ("image", "file") else ""
         named = f'--b\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
         parts.append(named.encode() + value + b"\r\n")
-    head = f"{address}\nhost: localhost\ncontent-type: multipart/form-data; boundary=b\n"
-    rest = "cookie: a=b\nidempotency-key: k\nx-request-id: r\norigin: http://localhost\n\n"
-    return (head + rest).encode() + b"".join(parts) + b"--b--\r\n"
+    body = b"".join(parts) + b"--b--\r\n"
+    lines = (
+        f"POST {address} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}",
+        "Content-Type: multipart/form-data; boundary=b", "Cookie: a=b", "Idempotency-Key: k",
+        "X-Request-ID: r", "Origin: http://localhost", "", "",
+    )  # fmt: skip
+    return "\r\n".join(lines).encode() + body
 
 
 _ID = b"0" * 32

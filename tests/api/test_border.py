@@ -138,6 +138,12 @@ def test_a_small_body_is_all_that_json_needs(client: httpx.Client) -> None:
     problem(answer, 413)
 
 
+def test_a_body_in_pieces_is_not_read(client: httpx.Client) -> None:
+    answer = client.post("/api/jobs", content=iter([b"{", b"}"]))
+    assert problem(answer, 411) == []
+    assert answer.headers["connection"] == "close"
+
+
 def test_a_body_of_very_many_values_is_not_read(client: httpx.Client) -> None:
     def sent(values: int) -> httpx.Response:
         models = ",".join(["0"] * values)

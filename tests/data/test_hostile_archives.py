@@ -6,6 +6,7 @@ import lzma
 import os
 import re
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -359,6 +360,21 @@ def test_headers_that_take_an_age_are_not_parsed(
     path = tmp_path / "archive"
     path.write_bytes(content[:at] + header + content[at:])
     assert why in refused(tmp_path, path).detail
+
+
+def test_names_of_many_marks_take_no_age(tmp_path: Path) -> None:
+    """To bring so many marks into the order of NFC takes two minutes."""
+    marks, images = "\u0301\u0316" * 200_000, train_and_test(cat=3, dog=3)
+    with tarfile.open(tmp_path / "archive", "w", format=tarfile.PAX_FORMAT) as archive:
+        images |= {f"train/a{marks}.png": b"", f"train/e{marks[:40]}.png": b""}
+        for name, data in images.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    begin = time.process_time()
+    report, _ = import_path(tmp_path / "archive", tmp_path / "made")
+    assert time.process_time() - begin < 10
+    assert report.left_out["with a path that is too long"] == 1
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -21,8 +21,8 @@ _WORDNET = re.compile(r"n\d{8}")
 _LISTS = ("classnames", "class_names", "classes", "labels", "batches.meta", "fine_label_names")
 """What lists of classes by number are called, without their suffixes."""
 _NUMBERED = (
-    re.compile(r"\s*(\d+)\s*[\s,:;]\s*(.*\S)\s*"),
-    re.compile(r"\s*(.*\S)\s*[\s,:;]\s*(\d+)\s*"),
+    re.compile(r"\s*(\d+)(?:\s+|\s*[,:;]\s*)(.*\S)\s*"),
+    re.compile(r"\s*(.*\S)(?:\s+|\s*[,:;]\s*)(\d+)\s*"),
 )
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 MAX_PATH = 4096  # characters of a path in an archive
+_MOST_MARKS = 30  # on one letter: the format of stream-safe text, UAX 15
 
 Path = tuple[str, ...]  # the parts of a path, such as ("train", "cat", "1.png")
 Encoding = str
@@ -13,8 +14,19 @@ Encoding = str
 
 def split_path(name: str) -> Path:
     """The parts of a member's name, NFC: macOS writes é in two characters, others in one."""
-    plain = unicodedata.normalize("NFC", name)
+    plain = name if name.isascii() else _composed(name[: MAX_PATH + 1])
     return tuple(part for part in plain.split("/") if part not in ("", "."))
+
+
+def _composed(name: str) -> str:
+    """In NFC; as it is where more marks follow one another than any writing has. They are put in
+    order by a sort whose time grows with the square of their number."""
+    marks = 0
+    for character in name:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > _MOST_MARKS:
+            return name
+    return unicodedata.normalize("NFC", name)
 
 
 def why_left_out(path: Path, name: str) -> str:
