@@ -132,6 +132,7 @@ def live(
                     "group": choice.group,
                     "help": choice.help,
                     "classes": lists.index(views[choice.value].card.classes),
+                    "registered": views[choice.value].created_at.timestamp(),
                 }
                 for choice in known.offer.choices
             ],

@@ -17,9 +17,9 @@ def recipes_of(lab: Lab, ids: Sequence[str]) -> dict[str, Recipe]:
 
 
 def known_recipes(views: Mapping[str, ModelView]) -> dict[str, Recipe]:
-    """Recipes by model; those of imported weights are not known."""
-    cards = {model: view.card for model, view in views.items()}
-    return {model: card.recipe for model, card in cards.items() if card.recipe is not None}
+    """Recipes by model, in the order of registration; those of imported weights are not known."""
+    ordered = sorted(views.values(), key=lambda view: (view.created_at, view.id))
+    return {view.id: view.card.recipe for view in ordered if view.card.recipe is not None}
 
 
 def own_identity(view: ModelView) -> str:
