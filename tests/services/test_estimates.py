@@ -121,8 +121,9 @@ def test_an_evaluation_takes_what_others_with_its_attacks_took_for_each_image(
     curves = estimate(lab, EvaluateParams(**params | {"step_counts": (1, 50)}))
     assert curves is not None
     assert curves.reckoned
+    wide = add_model(lab, dataset, architecture="wrn-16-4")
     for other in ({"further": ("fgsm",)}, {"corruptions": True}, {"stop_half_width": 0.05},
-                  {"models": (model, add_model(lab, dataset, architecture="wrn-16-4"))}):  # fmt: skip
+                  {"models": (model, wide)}):  # fmt: skip
         assert estimate(lab, EvaluateParams(**params | other)) is None
 
 
