@@ -5,7 +5,7 @@
 // `element`: the section of templates/_viewer.html; `result`: an ExplainResult. The others may be
 // left out. `start`: where to begin, {row, column, map, on, picture, tab}. `target`: called with the name of a class
 // that was clicked; without it classes are no buttons. `archive`: address of a ZIP that reproduces it.
-// `order`: ids of models, the first registered first, who keep their colours beside later ones.
+// `order`: ids of models; of those of one recipe the first has its colour.
 // `first`: whether the result is the first part of one, of budget 0 and one other. Whenever the view
 // moves, the element sends a "moved" event whose detail is like `start`, with the `result` that is
 // shown and the `job` that was named with it.
@@ -19,7 +19,7 @@ import { drawScale, maps, pictures } from "./sheets.js";
 const SHOWN_MS = 160;
 const shows = new WeakMap();
 
-/** Style sheet names of the models' colours, as app/web/charts/palette.py gives them to other pages; `known`: by recipe, `order`: ids, the first registered first. */
+/** Style sheet names of the models' colours, as app/web/charts/palette.py gives them to other pages; `known`: by recipe, `order`: ids, who chooses first. */
 export function identities(models, known, order) {
   const chosen = new Map();
   const free = (name) => name && ![...chosen.values()].includes(name);

@@ -24,7 +24,7 @@ def colours(models: Sequence[str], recipes: Mapping[str, Recipe]) -> dict[str, s
     """A colour for each model id, without repeats (up to nine models), whatever their order.
 
     A model has its recipe's hue; of several of a recipe the one that comes first in `recipes`,
-    which are in the order of registration: who comes later takes nobody's colour. Further ones
+    which are in the order of seniority: who comes later takes nobody's colour. Further ones
     and those of unknown recipe start at a hue that their id chooses, so that they keep it wherever
     it is free.
     """
