@@ -78,7 +78,7 @@ class JobView(_View):
     expected_s: float | None = None
     """How long it was expected to take when it was submitted; None where nobody could know."""
     waiting_because: str | None
-    """For a queued job: why it is not running yet."""
+    """For a queued job: why it is not running yet; for a running one, that its worker is silent."""
     failure: Failure | None
     has_result: bool
     result_name: str = Field(default="", exclude=True)
