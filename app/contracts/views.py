@@ -75,6 +75,8 @@ class JobView(_View):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    thinned_at: datetime | None = None
+    """Since when only a part of what it reported is kept; None while all of it is."""
     expected_s: float | None = None
     """How long it was expected to take when it was submitted; None where nobody could know."""
     waiting_because: str | None

@@ -27,7 +27,8 @@ from app.store import acting, catalogue, job_queries, jobs, marks
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
-_CHART_POINTS = 800
+CHART_POINTS = 800
+"""Points of single steps that pages show of a job."""
 ENDED_EARLY = (JobStatus.CANCELLED, JobStatus.FAILED)
 """States of a job that may go on from its checkpoint."""
 _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
@@ -261,6 +262,7 @@ def _view(row: JobRow, waits: str | None, children: int, tags: tuple[str, ...]) 
         created_at=_utc(row.created_at),
         started_at=utc_or_none(row.started_at),
         finished_at=utc_or_none(row.finished_at),
+        thinned_at=utc_or_none(row.thinned_at),
         expected_s=row.expected_s,
         waiting_because=waits,
         failure=Failure(**row.failure) if row.failure else None,
@@ -326,7 +328,7 @@ def events(lab: Lab, job_id: str, after: int = 0) -> list[StoredEvent]:
 
 def charts_and_log(lab: Lab, job_id: str) -> list[StoredEvent]:
     """Metrics and log lines of a job, in order; of a long training, as many as a chart shows."""
-    return job_queries.charts_and_log(lab.database, job_id, points=_CHART_POINTS)
+    return job_queries.charts_and_log(lab.database, job_id, points=CHART_POINTS)
 
 
 def cancel(lab: Lab, job_id: str) -> JobView:
