@@ -1,5 +1,6 @@
 """Import of an archive, whatever its layout."""
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,6 +117,7 @@ def import_archive(
     progress: Progress,
     check: Callable[[], None] = lambda: None,
     unpack: Unpack | None = None,
+    make_room: Callable[[int], None] = lambda _: None,
     keep: bool = True,
 ) -> ImportReport:
     """Import a .zip, .tar, .tar.gz or .tar.xz, or a file of a dataset, as a dataset.
@@ -130,6 +132,7 @@ def import_archive(
         progress: called with images done and images in all; what it raises ends the import.
         check: called again and again meanwhile; what it raises ends the import, too.
         unpack: reads files that hold many images; without it they are refused.
+        make_room: called with the bytes that all pixels take, before they are decoded.
         keep: without it nothing is written, and the report is all there is.
 
     Raises:
@@ -151,6 +154,7 @@ def import_archive(
         size = wishes.image_size
         _check_room(len(layout.samples), size)
         shape = (len(layout.samples), size, size, 3)
+        make_room(math.prod(shape))
         pixels = np.memmap(scratch, dtype=np.uint8, mode="w+", shape=shape)
         gathered = _decode_all(read, layout, pixels, progress)
         parts = _choose_parts(layout, gathered, wishes.seed)
