@@ -165,3 +165,5 @@ class Health(_View):
     queues: tuple[QueueHealth, ...]
     webhook: WebhookHealth | None = None
     """None where none is set."""
+    gaps: tuple[str, ...] = ()
+    """What this system cannot keep from processes that read files from outside, in words."""
