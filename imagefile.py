@@ -32,6 +32,10 @@ _TURNED = {
 }
 _PNG, _PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_SCAN, _MOST_SCANS = b"\xff\xda", 100
+"""A progressive picture of a camera or an editor has ten; each goes over all pixels."""
+_FILL = b"\xff" * 2**16
+"""More bytes that mean nothing than a segment has, each of which Pillow reads by itself."""
 _FILLERS = (b"\x55" * 64, b"\xaa" * 64)  # alternating bits, of which each code needs others
 _DEPTHS = (8, 12, 16)
 _OTHERS = {
@@ -125,6 +129,8 @@ def read_picture(data: bytes, *, formats: tuple[str, ...], depth: int | None = N
 def _read(data: bytes, formats: tuple[str, ...], depth: int | None) -> Picture:
     if data.startswith(_PNG):
         data = _without_texts(data)
+    elif data.startswith(_JPEG) and (data.count(_SCAN) > _MOST_SCANS or _FILL in data):
+        raise UnreadableImageError("damaged: of more parts than a picture has")
     remarks = []
     with Image.open(io.BytesIO(data), formats=formats) as opened:
         width, height = opened.size

@@ -14,6 +14,7 @@ from PIL import Image
 
 from app.services import uploads
 from app.services.lab import Lab
+from imagefile import UnreadableImageError, read_picture
 from worker.data import decode_image
 
 SIDE = 32
@@ -143,3 +144,12 @@ def test_a_photograph_is_as_large_and_as_bright_on_both_ways(lab: Lab) -> None:
     picture = Image.fromarray(COLOURS).resize((96, 60), Image.Resampling.BICUBIC)
     data = encoded(picture, "JPEG", quality=90, exif=turned(8))
     np.testing.assert_array_equal(live(lab, data), decode_image(data, image_size=SIDE))
+
+
+def test_a_jpeg_of_endless_parts_is_not_decoded() -> None:
+    """A byte between two parts takes as long as a pixel, and each scan goes over all pixels."""
+    whole = encoded(Image.fromarray(COLOURS), "JPEG")
+    assert read_picture(whole[:2] + b"\xff" * 60_000 + whole[2:], formats=("PNG", "JPEG"))
+    for hostile in (whole[:2] + b"\xff" * 2**17 + whole[2:], whole + b"\xff\xda" * 100):
+        with pytest.raises(UnreadableImageError, match="more parts"):
+            read_picture(hostile, formats=("PNG", "JPEG"))

@@ -50,7 +50,7 @@ def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatu
     lab.ring(claim.job_id)
     _tell_parent(lab, claim)
     try:
-        with lab.pulse.beating(claim), _lease(lab, claim):
+        with lab.pulse.holding(claim), _lease(lab, claim):
             status = _attempt(lab, claim, stopping)
         _log.info("%s: %s", claim.kind, status or "given back", extra={"facts": facts})
         return status

@@ -219,9 +219,9 @@ def onnx() -> Parser:
 
 
 def _unpacking(kind: str, names: Mapping[str, bytes], whole: Sequence[bytes]) -> Parser:
-    """The bytes are the file in `names` that is empty. Of hostile ones the reader may say anything
-    but nothing, and has to be done in time."""
-    from worker.jobs.unpacking.__main__ import KINDS, write
+    """The bytes are the file in `names` that is empty."""
+    from worker.data import DatasetError
+    from worker.jobs.unpacking.unpacked import unpack
 
     def read(data: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -230,9 +230,9 @@ def _unpacking(kind: str, names: Mapping[str, bytes], whole: Sequence[bytes]) ->
                 path = Path(folder, str(number))
                 path.write_bytes(fixed or data)
                 files.append((name, 1, path))
-            write(Path(folder), KINDS[kind](files))
+            unpack(kind, files, Path(folder))
 
-    return Parser(read, (Exception,), whole)
+    return Parser(read, (DatasetError, MemoryError), whole)
 
 
 def _saved(save: Callable[[Any, Any], object], value: Any) -> bytes:
