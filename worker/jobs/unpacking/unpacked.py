@@ -11,20 +11,24 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from app.errors import trouble
 from worker.data import DatasetError
 from worker.jobs.unpacking import arrays, published, shards
 from worker.jobs.unpacking.found import Files, Refused, Unpacked
 
 
 def unpack(kind: str, files: Files, target: Path) -> None:
-    """Read files of one kind into a folder. Raises DatasetError, MemoryError, OSError."""
+    """Read files of one kind into a folder. Raises DatasetError, MemoryError, and OSError where the
+    disk is full."""
     try:
         _write(target, _KINDS[kind](files))
     except Refused as refused:
         raise DatasetError(refused.detail, refused.hint) from refused
-    except (MemoryError, OSError):
+    except MemoryError:
         raise
-    except Exception as error:  # hostile bytes make parsers fail in every way there is
+    except Exception as error:  # hostile bytes make parsers fail in every way, by OSError, too
+        if trouble(error) is not None:
+            raise
         raise DatasetError(
             f"The file is damaged, or not what its name says ({str(error)[:200]}).",
             "Compare its checksum with the published one, and upload it again.",
