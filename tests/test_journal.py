@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import journal
 from app.contracts.jobs import JobKind
-from app.run import lines
+from app.run import checks, lines
 from app.services.lab import Lab
 from app.settings import Settings
 from app.store import job_queries, jobs
@@ -136,3 +136,8 @@ def test_what_is_asked_is_kept_without_its_query(
     (record,) = [one for one in caplog.records if one.getMessage() == "GET /api/nothing"]
     assert vars(record)["facts"]["status"] == 404
     assert "secret" not in caplog.text
+
+
+def test_a_log_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(checks.CannotStart, match="LAB_LOG_FILE"):
+        checks.prepare_log(Settings(data_dir=tmp_path, log_file=tmp_path / "absent" / "lab.log"))
