@@ -89,7 +89,7 @@ def _refusal(request: Request, limit: int, names: Collection[str]) -> LabError |
     if "multipart" in media_type.lower() and _OTHER_CHARSET.search(media_type):
         return InvalidInput("The form is not in UTF-8.", hint="Send it as that; name no charset.")
     if "transfer-encoding" in request.headers:
-        # A body in pieces of one byte keeps the server busy for 50 times as long as a whole one.
+        # 200,000 pieces of a byte keep h11 busy for 0.8 s, and everybody waits.
         return LengthRequired(
             "The request does not say how long it is.", hint="Send it whole, with Content-Length."
         )

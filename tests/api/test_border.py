@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import httpx
 import pytest
+from anyio import BrokenResourceError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -189,6 +191,25 @@ def test_headers_that_nobody_reads_reach_nobody(settings: Settings) -> None:
     assert asyncio.run(ask()).status_code == 200
     assert {b"host", b"idempotency-key"} <= set(seen)
     assert not {b"cookie", b"x-own", b"user-agent"} & set(seen)
+
+
+def test_who_leaves_a_stream_is_no_fault() -> None:
+    async def ask(error: Exception) -> None:
+        async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            raise error
+
+        transport = httpx.ASGITransport(Border(inner, limit_of=lambda _: 0, names=(), root=""))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            await client.get("/")
+
+    left = BrokenResourceError()
+    for gone in (left, ExceptionGroup("", [ExceptionGroup("", [left]), left])):
+        with suppress(AssertionError):  # of the transport, which waits for the end of the answer
+            asyncio.run(ask(gone))
+    for fault in (ValueError(), ExceptionGroup("", [left, ValueError()])):
+        with pytest.raises((ValueError, ExceptionGroup)):
+            asyncio.run(ask(fault))
 
 
 def test_large_pages_are_sent_small_and_nothing_else_is_touched(
