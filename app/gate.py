@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access.callers import OWNER, Caller, remember
-from app.access.cookies import cookies_of, form_key
-from app.access.credentials import Credentials, laid
-from app.access.peers import Peers
-from app.access.routes import LOOKS, PublicPaths
-from app.access.signing_in import address_of, signed_in, token_of, wanted
+from app.admission.callers import OWNER, Caller, remember
+from app.admission.cookies import cookies_of, form_key
+from app.admission.credentials import Credentials, laid
+from app.admission.peers import Peers
+from app.admission.routes import LOOKS, PublicPaths
+from app.admission.signing_in import address_of, signed_in, token_of, wanted
 from app.contracts.accounts import Role
 from app.error_handlers import render
 from app.errors import Unauthenticated

@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import error_handlers
-from app.access.cookies import Cookie
-from app.access.routes import PublicFiles, public_paths
-from app.access.throttle import Throttle
-from app.access.token import OwnersToken, kept_token
+from app.admission.cookies import Cookie
+from app.admission.routes import PublicFiles, public_paths
+from app.admission.throttle import Throttle
+from app.admission.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
 from app.bell import Bell

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.requests import Request
 
-from app.access.callers import user_of
-from app.access.routes import ForEverybodyInside
+from app.admission.callers import user_of
+from app.admission.routes import ForEverybodyInside
 from app.contracts.accounts import ApiToken, NewApiToken, User
 from app.deps import IdPath, LabDep
 from app.services import accounts

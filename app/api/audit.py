@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
-from app.access.routes import ForAdmins
+from app.admission.routes import ForAdmins
 from app.api.fields import PageSize
 from app.contracts.accounts import Audit
 from app.contracts.views import Page

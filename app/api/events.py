@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.jobs import JobStatus
 from app.deps import BellDep, IdPath, LabDep
 from app.errors import Unavailable

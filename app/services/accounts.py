@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from app.access.throttle import Throttle
+from app.admission.throttle import Throttle
 from app.contracts.accounts import ApiToken, NewApiToken, Role, User
 from app.errors import (
     Conflict,

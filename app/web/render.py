@@ -11,9 +11,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from app.access.callers import caller_of
-from app.access.forms import FIELD
-from app.access.signing_in import wanted
+from app.admission.callers import caller_of
+from app.admission.forms import FIELD
+from app.admission.signing_in import wanted
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
 from app.errors import LabError, Unauthenticated

@@ -8,7 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.params import NO_ID, AblationParams, Design, Recipe

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from app.access.callers import user_of
-from app.access.routes import ForEverybodyInside
-from app.access.signing_in import address_of, signed_out, throttle_of
+from app.admission.callers import user_of
+from app.admission.routes import ForEverybodyInside
+from app.admission.signing_in import address_of, signed_out, throttle_of
 from app.contracts.accounts import ApiToken, NewApiToken, User
 from app.deps import IdPath, LabDep
 from app.errors import InvalidInput

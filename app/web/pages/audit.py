@@ -8,7 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.access.routes import ForAdmins
+from app.admission.routes import ForAdmins
 from app.contracts.accounts import Audit
 from app.contracts.views import Page
 from app.deps import LabDep, PageNumber

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.listings import Shelf

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.access import Need
 from app.contracts.attacks import ITERATIVE, Method
 from app.contracts.changes import JobChanges

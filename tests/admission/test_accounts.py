@@ -11,15 +11,15 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import create_engine, text
 
-from app.access import throttle
-from app.access.throttle import OF_A_NAME, OF_AN_ADDRESS, WHILE_S, Throttle
+from app.admission import throttle
+from app.admission.throttle import OF_A_NAME, OF_AN_ADDRESS, WHILE_S, Throttle
 from app.contracts.accounts import Role
 from app.contracts.jobs import JobKind
 from app.errors import Unauthenticated
 from app.services import accounts
 from app.services.lab import Lab
 from app.settings import Auth, Settings
-from tests.access.people import PASSWORD, NewClient, proof, signed_in
+from tests.admission.people import PASSWORD, NewClient, proof, signed_in
 from tests.api.problems import problem
 from tests.web.examples import add_job, train_params
 from tests.web.parsing import parsed

@@ -18,7 +18,7 @@ from app.settings import Auth, Settings
 from app.store import acting, audit, jobs
 from app.store.acting import Act
 from app.store.tables import DatasetRow, ModelRow
-from tests.access.people import PASSWORD, NewClient, proof, signed_in
+from tests.admission.people import PASSWORD, NewClient, proof, signed_in
 from tests.api.problems import problem
 from tests.plugins.rows import job_row
 from tests.plugins.stock import stock_dataset, stock_model

@@ -8,7 +8,7 @@ import hmac
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access.credentials import laid
+from app.admission.credentials import laid
 from app.settings import Settings
 
 

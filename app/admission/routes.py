@@ -13,8 +13,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Mount
 
-from app.access.callers import demand
-from app.access.forms import check_form
+from app.admission.callers import demand
+from app.admission.forms import check_form
 from app.contracts.accounts import Role
 
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -101,5 +101,5 @@ def public_paths(app: FastAPI) -> PublicPaths:
             assert "{" not in context.path, "of a public route every path is known"
             whole.add(context.path)
         elif not isinstance(route, _Guarded):
-            raise SaysNothing(f"{context.path or route}: name a class of app.access.routes")
+            raise SaysNothing(f"{context.path or route}: name a class of app.admission.routes")
     return PublicPaths(frozenset(whole), tuple(beginnings))

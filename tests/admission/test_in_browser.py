@@ -13,7 +13,7 @@ from app.contracts.jobs import JobKind
 from app.services import accounts
 from app.services.lab import Lab
 from app.settings import Auth, Settings
-from tests.access.people import PASSWORD
+from tests.admission.people import PASSWORD
 from tests.web.browsing import browser as browser
 from tests.web.examples import add_dataset, add_job, train_params
 from tests.web.test_layout_in_browser import survey, violations

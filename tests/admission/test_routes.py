@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.access.routes import ByMethod, Public, SaysNothing, public_paths
+from app.admission.routes import ByMethod, Public, SaysNothing, public_paths
 from app.settings import BESIDE
 from tests.plugins.applications import InProcess
 
