@@ -22,7 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import error_handlers
 from app.admission.cookies import Cookie
 from app.admission.routes import PublicFiles, public_paths
-from app.admission.throttle import Throttle
+from app.admission.throttle import Rate, Throttle
 from app.admission.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
@@ -131,6 +131,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
     app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()
+    app.state.rate = Rate(lab.settings.user_requests)
     always = [_reconcile_for_ever(lab), _sweep_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))

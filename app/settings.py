@@ -83,6 +83,14 @@ class Settings(BaseSettings):
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
     max_waiting: int = Field(1000, ge=1)
     """Jobs that may be unfinished at once; more are refused."""
+    user_requests: int = Field(1200, ge=1)
+    """Requests a minute that each account's pages and programs may make; more are refused."""
+    user_waiting: int = Field(200, ge=1)
+    """Jobs of each account that may be unfinished at once."""
+    user_streams: int = Field(32, ge=1)
+    """Streams of events that each account may have open at once."""
+    user_disk_mb: int = Field(50_000, ge=1)
+    """Disk space of what each account sent and of what its jobs left, in units of 2^20 bytes."""
     min_free_mb: int = Field(500, ge=0)
     """Free disk space of the data folder under which no job starts, in units of 2^20 bytes."""
     max_kept_mb: int = Field(512, ge=1)

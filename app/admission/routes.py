@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -19,6 +19,16 @@ from app.contracts.accounts import Role
 
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
+
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def asks(endpoint: Endpoint) -> Endpoint:
+    """Mark what is posted to and changes nothing: what it is asked about is too long for an
+    address. Whoever may look may ask."""
+    endpoint.asks = True  # type: ignore[attr-defined]
+    return endpoint
 
 
 class Public(APIRoute):
@@ -40,7 +50,8 @@ class _Guarded(APIRoute):
 
         async def admitted(request: Request) -> Response:
             looks = request.method in LOOKS
-            caller = demand(request, self.looking if looks else self.changing)
+            asked = looks or getattr(self.endpoint, "asks", False)
+            caller = demand(request, self.looking if asked else self.changing)
             if caller.by_cookie and not looks:
                 await check_form(request, caller.form_key)
             return await handle(request)

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from app.contracts.accounts import Audit
-from app.contracts.views import Page
+from app.contracts.accounts import Audit, AuditPage
 from app.services.lab import Lab
 from app.services.spreadsheets import Cell, lines
 from app.store import audit
@@ -16,6 +15,8 @@ from app.store.tables import AuditRow
 
 _REFUSED = (401, 403)
 """What is recorded though it changed nothing."""
+MOST_NAMED = 3
+"""Things that a record is shown with."""
 
 
 def finish(lab: Lab, act: Act, status: int) -> None:
@@ -24,14 +25,22 @@ def finish(lab: Lab, act: Act, status: int) -> None:
         audit.finish(lab.database, act, status)
 
 
-def page(lab: Lab, *, page: int, page_size: int) -> Page[Audit]:
-    """Newest first."""
-    rows, total = audit.page(lab.database, offset=(page - 1) * page_size, limit=page_size)
-    return Page[Audit](items=tuple(map(_view, rows)), total=total, page=page, page_size=page_size)
+def newest(lab: Lab, *, before: int | None, page_size: int) -> AuditPage:
+    """Newest first; those before a record where one is named."""
+    rows, older = audit.newest(lab.database, before=before, limit=page_size)
+    return AuditPage(items=tuple(map(_view, rows)), older=older)
+
+
+def named(lab: Lab, records: Sequence[Audit]) -> dict[str, tuple[str, str]]:
+    """What the jobs, models and datasets are called that these records concern, and the folder of
+    their pages, by id; what is gone is left out."""
+    ids = {target for record in records for target in record.targets[:MOST_NAMED]}
+    return audit.named(lab.database, ids)
 
 
 def _view(row: AuditRow) -> Audit:
     return Audit(
+        id=row.id,
         at=datetime.fromtimestamp(row.at, UTC),
         who=row.who,
         address=row.address,

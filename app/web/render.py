@@ -14,11 +14,13 @@ from markupsafe import Markup
 from app.admission.callers import caller_of
 from app.admission.forms import FIELD
 from app.admission.signing_in import wanted
+from app.contracts.accounts import Role
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
 from app.errors import LabError, Unauthenticated
 from app.settings import BESIDE, VERSION, Auth
 from app.web import words
+from app.web.locks import Owned, locked_for_viewers, why_not
 
 TEMPLATES = BESIDE / "templates"
 
@@ -73,10 +75,21 @@ class Shell:
     """Of the lab."""
     inside: bool
     """Whether whoever asks may look around; else nothing leads on."""
+    role: Role
+    """What whoever asks may do."""
     user: str
     """Whose account it is; empty where there are none."""
     form_key: str
     """What forms bring along; empty where the browser has no session, which it could leave."""
+
+    @property
+    def submits(self) -> bool:
+        """Whether whoever asks may start something."""
+        return self.role.covers(Role.RUNNER)
+
+    def why_not(self, thing: Owned) -> str:
+        """Why whoever asks may not change a thing; empty where they may."""
+        return why_not(self.role, self.user, thing)
 
 
 _NAMES = "href|src|action|formaction|hx-get|hx-post|data-image|data-results|data-given"
@@ -143,10 +156,13 @@ def render(request: Request, context: Context, *, status: int = 200) -> HTMLResp
         path=request.url.path,
         version=VERSION,
         inside=caller is not None,
+        role=Role.VIEWER if caller is None else caller.role,
         user="" if caller is None or caller.user is None else caller.user.name,
         form_key="" if caller is None else caller.form_key,
     )
     html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
+    if shell.inside and not shell.submits:
+        html = locked_for_viewers(html)
     root = request.app.state.settings.root_path
     if root:
         html = _ADDRESS.sub(rf'\1="{root}/', html)

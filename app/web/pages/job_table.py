@@ -62,6 +62,7 @@ class JobQuery(tables.Query):
             kind=self.kind,
             status=self.status,
             tag=self.tag or "",
+            owner=self.owner,
             dataset=self.dataset,
             recipe=self.recipe,
             shelf=self.shelf,

@@ -60,6 +60,7 @@ class ModelQuery(tables.Query):
         return ModelFilter(
             text=self.q,
             tag=self.tag or "",
+            owner=self.owner,
             dataset=self.dataset,
             recipe=self.recipe,
             shelf=self.shelf,
