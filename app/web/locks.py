@@ -38,12 +38,15 @@ def why_not(role: Role, user: str, thing: Owned) -> str:
 def locked_for_viewers(html: str) -> str:
     """A page whose buttons that change something are locked. Quotes of outside text are escaped, so
     that none of it is a form."""
-    locked = _FORM.sub(lambda form: form[0] if _OWN.match(form[0]) else _locked(form[0]), html)
-    if locked == html:
-        return html
+    found = 0
+
+    def lock(form: re.Match[str]) -> str:
+        nonlocal found
+        if _OWN.match(form[0]):
+            return form[0]
+        found += 1
+        return _BUTTON.sub(f'<button disabled title="{escape(VIEWERS)}"', form[0])
+
+    locked = _FORM.sub(lock, html)
     note = f'<p class="note locked">{VIEWERS} Who runs the lab can make you a runner.</p>'
-    return locked.replace(_MAIN, _MAIN + note, 1)
-
-
-def _locked(form: str) -> str:
-    return _BUTTON.sub(f'<button disabled title="{escape(VIEWERS)}"', form)
+    return locked.replace(_MAIN, _MAIN + note, 1) if found else html

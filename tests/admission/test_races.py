@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from app.admission.throttle import Throttle
 from app.api import events
 from app.contracts.accounts import Role
-from app.contracts.jobs import JobKind
 from app.errors import Unauthenticated
 from app.services import accounts, auditing, passwords
 from app.services.lab import Lab
@@ -22,7 +21,6 @@ from app.store import acting, audit, jobs
 from app.store.acting import Act
 from tests.admission.people import PASSWORD
 from tests.plugins.rows import job_row
-from tests.web.examples import add_job, train_params
 
 
 @pytest.fixture
@@ -93,7 +91,9 @@ def test_a_stream_ends_with_its_session(
     monkeypatch.setattr(events, "_ASK_AGAIN_S", 0.0)
     accounts.add(lab.database, "vera", PASSWORD, Role.VIEWER)
     connected.post("/login", data={"name": "vera", "password": PASSWORD})
-    job = add_job(lab, JobKind.TRAIN, train_params())
+    row = job_row()
+    jobs.add(lab.database, row)
+    job = row.id
     with connected.stream("GET", f"/api/jobs/{job}/events") as stream:
         lines = stream.iter_lines()
         assert next(lines)  # it is open, and its job never ends
