@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import error_handlers
+from app.admission.away import Away
 from app.admission.cookies import Cookie
 from app.admission.routes import PublicFiles, public_paths
 from app.admission.throttle import Rate, Throttle
@@ -33,6 +34,7 @@ from app.errors import trouble
 from app.gate import Gate
 from app.services import announcing, evaluations
 from app.services.lab import Lab
+from app.services.openid import Provider
 from app.services.upkeep import reconcile, sweep
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import BESIDE, VERSION, Auth, Settings
@@ -131,6 +133,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
     app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()
+    if lab.settings.oidc_issuer is not None:
+        app.state.away, app.state.openid = Away(lab.settings), Provider(lab.settings)
     app.state.rate = Rate(lab.settings.user_requests)
     always = [_reconcile_for_ever(lab), _sweep_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -18,7 +19,7 @@ from app.contracts.accounts import Role
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
 from app.errors import LabError, Unauthenticated
-from app.settings import BESIDE, VERSION, Auth
+from app.settings import BESIDE, VERSION, Auth, Settings
 from app.web import words
 from app.web.locks import Owned, locked_for_viewers, why_not
 
@@ -63,6 +64,8 @@ class SignInContext(Context):
     """Whether another site's link led here: browsers then keep their cookies back."""
     accounts: bool
     """Whether there are accounts; else there is a token."""
+    openid: str
+    """The host of a provider to sign in by; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -185,5 +188,6 @@ def error_page(request: Request, error: LabError) -> HTMLResponse:
 def sign_in(request: Request, then: str, *, complaint: str = "") -> SignInContext:
     """The page to sign in on, before the page `then`."""
     elsewhere = request.headers.get("sec-fetch-site") == "cross-site"
-    accounts = request.app.state.settings.auth is Auth.ACCOUNTS
-    return SignInContext(then, complaint, elsewhere, accounts)
+    settings: Settings = request.app.state.settings
+    openid = urlsplit(settings.oidc_issuer or "").hostname or ""
+    return SignInContext(then, complaint, elsewhere, settings.auth is Auth.ACCOUNTS, openid)

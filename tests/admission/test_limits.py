@@ -6,6 +6,7 @@ import io
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.admission.throttle import Rate
 from app.bell import Bell
@@ -71,17 +72,17 @@ def test_a_users_parts_of_ablations_wait_too(lab: Lab, rita: httpx.Client) -> No
     assert uses(rita)["jobs"] == 3
 
 
-def test_streams(lab: Lab, app: object, rita: httpx.Client) -> None:
+def test_streams(lab: Lab, app: FastAPI, rita: httpx.Client) -> None:
     job = drawn(rita, "A").json()["id"]
-    bell: Bell = app.state.bell  # type: ignore[attr-defined]
+    bell: Bell = app.state.bell
     with bell.listening(job, rita.get("/api/account").json()["id"]):
         assert uses(rita)["streams"] == 1
         refused(rita.get(f"/api/jobs/{job}/events"), 429, "LAB_USER_STREAMS")
     assert uses(rita)["streams"] == 0
 
 
-def test_requests(rita: httpx.Client, app: object, new_client: NewClient) -> None:
-    app.state.rate = Rate(5)  # type: ignore[attr-defined]
+def test_requests(rita: httpx.Client, app: FastAPI, new_client: NewClient) -> None:
+    app.state.rate = Rate(5)
     answers = [rita.get("/api/account") for _ in range(7)]
     assert [answer.status_code for answer in answers[:5]] == [200] * 5
     refused(answers[-1], 429, "LAB_USER_REQUESTS")
@@ -90,7 +91,7 @@ def test_requests(rita: httpx.Client, app: object, new_client: NewClient) -> Non
     assert signed_in(new_client, "vera").get("/jobs").status_code == 200
 
 
-def test_disk(lab: Lab, rita: httpx.Client) -> None:
+def test_disk(lab: Lab, app: FastAPI, rita: httpx.Client) -> None:
     sent = {"name": "A", "source": "archive"}
     small, large = (io.BytesIO(b"x" * size) for size in (2**19, 2**20))
     assert rita.post("/api/datasets", data=sent, files={"file": small}).status_code == 202
@@ -102,7 +103,7 @@ def test_disk(lab: Lab, rita: httpx.Client) -> None:
     lab.files.result(f"{job}-1").write_bytes(b"x" * 2**19)
     lab.files.checkpoints(job).mkdir()
     (lab.files.checkpoints(job) / "last.pt").write_bytes(b"x" * 10)
-    lab.files.forget_sizes()
+    app.state.lab.files.forget_sizes()
     assert uses(rita)["disk"] == 2**20 + 10
     refused(drawn(rita, "C"), 507, "LAB_USER_DISK_MB")
 

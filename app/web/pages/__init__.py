@@ -28,6 +28,7 @@ from app.web.pages import (
     reference,
     report,
     sign_in,
+    sign_in_elsewhere,
     train,
     users,
 )
@@ -40,7 +41,7 @@ router = APIRouter(include_in_schema=False)
 _PAGES = (
     ablate, ablation, account, as_code, audit, board, home, job_table, jobs, report, compare,
     compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
-    datasets, live, help, reference, sign_in, users,
+    datasets, live, help, reference, sign_in, sign_in_elsewhere, users,
 )  # fmt: skip
 for page in _PAGES:
     for context in iter_route_contexts(page.router.routes):
