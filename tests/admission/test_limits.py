@@ -127,5 +127,5 @@ def test_the_account_says_it_with_as_many_queries_for_many_jobs(rita: httpx.Clie
             page = parsed(rita.get("/account").text)
         counts.append(len(said))
     rows = [row.get_text(" ", strip=True) for row in page.select("table.used tbody tr")]
-    assert rows[0] == "Jobs queued or running 2 3 LAB_USER_WAITING"
+    assert rows[0] == "Jobs queued or running LAB_USER_WAITING 2 of 3"
     assert counts[0] == counts[1]

@@ -160,7 +160,7 @@ def test_owners_stand_in_tables_and_narrow_them(
 def buttons(page: str, action: str) -> list[bool]:
     """Of the forms with an address, whether each button that sends it is locked."""
     found = parsed(page).select(
-        f'form[action="{action}"] button:not([formmethod=get], [type=button])'
+        f'form[method=post][action="{action}"] button:not([formmethod=get], [type=button])'
     )
     assert found, action
     return [each.has_attr("disabled") for each in found]
