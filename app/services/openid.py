@@ -28,6 +28,7 @@ from app.store.tables import UserRow
 _LOG = logging.getLogger("lab.web")
 _SCOPE = "openid profile email"
 _ANSWERS_WITHIN_S = 10.0
+_OTHERS_WAIT_S = 1.0
 _DESCRIBED_FOR_S = 3600.0
 _CLOCKS_DIFFER_S = 60
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
@@ -88,7 +89,8 @@ class Provider:
                 )
             return self._claims(str(tokens.get("id_token", "")), pending, description)
         except (AuthlibBaseError, JoseError) as error:
-            _LOG.warning("A sign-in by OpenID was refused: %s", type(error).__name__)
+            # `invalid_client`, `invalid_claim`: which it is, and nothing of what was sent
+            _LOG.warning("A sign-in by OpenID was refused: %.60r", error.error)
             raise Unauthenticated(f"The provider did not confirm it. {_AGAIN}") from None
         except (HTTPError, ValueError):
             raise self._silent() from None
@@ -114,11 +116,19 @@ class Provider:
         )
 
     def _description(self) -> dict[str, Any]:
-        with self._lock:
-            now = time.monotonic()
-            if self._described is None or now - self._described[0] > _DESCRIBED_FOR_S:
-                self._described = now, self._fetched()
+        """One request at a time asks for it: a provider that hangs holds up no more of the lab."""
+        known, now = self._described, time.monotonic()
+        if known is not None and now - known[0] < _DESCRIBED_FOR_S:
+            return known[1]
+        if not self._lock.acquire(timeout=0 if known else _OTHERS_WAIT_S):
+            if known is None:
+                raise self._silent()
+            return known[1]
+        try:
+            self._described = now, self._fetched()
             return self._described[1]
+        finally:
+            self._lock.release()
 
     def _fetched(self) -> dict[str, Any]:
         needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")

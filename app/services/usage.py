@@ -36,8 +36,8 @@ def check(lab: Lab, jobs: int) -> None:
     now = waiting(lab, user)
     if now.used + jobs > now.most:
         raise TooMany(
-            f"{now.used:,} of your jobs are not over yet; everybody has at most {now.most:,} "
-            "at a time.",
+            f"{now.used:,} of your jobs are not over yet, and this would be {jobs:,} more; "
+            f"everybody has at most {now.most:,} at a time.",
             hint=f"Cancel some or wait. Who runs the lab can raise {now.setting}.",
         )
     check_disk(lab, 0)

@@ -31,8 +31,9 @@ def why_not(role: Role, user: str, thing: Owned) -> str:
         return VIEWERS
     if not user or role is Role.ADMIN or thing.owner == user:
         return ""
-    whose = f"{thing.owner}'s" if thing.owner else "nobody's"
-    return f"It is {whose}: its owner and admins may change it."
+    if thing.owner:
+        return f"It is {thing.owner}'s: its owner and admins may change it."
+    return "It is nobody's: admins alone may change it."
 
 
 def locked_for_viewers(html: str) -> str:

@@ -67,7 +67,7 @@ def test_an_admin_makes_and_changes_accounts(ada: httpx.Client, new_client: NewC
     row = parsed(ada.get("/users").text).find("a", string="max").find_parent("tr")  # type: ignore[union-attr]
     assert isinstance(row, Tag)
     assert [cell.get_text(strip=True) for cell in row.select("td")][:4] == [
-        "runner", "with a password", "1", "1",
+        "runner", "password", "1", "1",
     ]  # fmt: skip
 
     def inside() -> list[int]:
