@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from app.admission.cookies import Cookie
 from app.admission.credentials import laid
-from app.services.openid import Pending
+from app.contracts.accounts import Pending
 from app.settings import Settings
 
 _LIFETIME_S = 600

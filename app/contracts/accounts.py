@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -110,3 +111,14 @@ class AuditPage(BaseModel):
     items: tuple[Audit, ...]
     older: int | None
     """The record before which the next ones are; None at the end."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a browser keeps while it is at an OpenID provider."""
+
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+    then: str
+    """The page that it wanted."""

@@ -12,11 +12,10 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.contracts.accounts import Role
+from app.contracts.accounts import Pending, Role
 from app.errors import Forbidden, Unauthenticated, Unavailable
 from app.services import accounts
 from app.services.lab import Lab
@@ -37,17 +36,6 @@ _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 _UNFIT = re.compile(r"[^a-z0-9._-]+|^[._-]+")
 _MOST_OF_A_NAME = 99
 _AGAIN = "Sign in again from the lab's own page."
-
-
-@dataclass(frozen=True)
-class Pending:
-    """What a browser keeps while it is at the provider."""
-
-    state: str = field(repr=False)
-    nonce: str = field(repr=False)
-    verifier: str = field(repr=False)
-    then: str
-    """The page that it wanted."""
 
 
 class Provider:

@@ -19,7 +19,7 @@ from oidc_provider_mock import User
 from pydantic import ValidationError
 from werkzeug.serving import make_server
 
-from app.contracts.accounts import Role
+from app.contracts.accounts import Pending, Role
 from app.errors import Unavailable
 from app.services import accounts, openid
 from app.services.lab import Lab
@@ -196,8 +196,8 @@ def test_what_did_not_begin_in_this_browser_is_refused(
     assert tampered.get(again).status_code == 401
     for wrong in ("nonce", "verifier"):
 
-        def changed(wrong: str = wrong, **kept: str) -> openid.Pending:
-            return openid.Pending(**{**kept, wrong: "another"})
+        def changed(wrong: str = wrong, **kept: str) -> Pending:
+            return Pending(**{**kept, wrong: "another"})
 
         monkeypatch.setattr("app.admission.away.Pending", changed)
         assert signed_in(new_client(), "1").status_code in (401, 503), wrong
