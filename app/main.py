@@ -37,7 +37,7 @@ from app.gate import Gate
 from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.openid import Provider
-from app.services.upkeep import reconcile, sweep
+from app.services.upkeep import reconcile, sweep, thin
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import BESIDE, VERSION, Auth, Settings
 from app.settings import settings as environment
@@ -71,10 +71,11 @@ async def _reconcile_for_ever(lab: Lab) -> None:
 
 async def _sweep_for_ever(lab: Lab) -> None:
     while True:
-        try:
-            await asyncio.to_thread(sweep, lab)
-        except Exception:
-            _LOG.exception("Files that no row names were not removed; the next hour tries again.")
+        for part in (sweep, thin):
+            try:
+                await asyncio.to_thread(part, lab)
+            except Exception:
+                _LOG.exception("What is old was not cleared away; the next hour tries again.")
         await asyncio.sleep(_SWEEP_EVERY_S)
 
 
