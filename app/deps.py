@@ -12,6 +12,7 @@ from app.bell import Bell
 from app.contracts.accounts import Share, Shares
 from app.services import usage
 from app.services.lab import Lab
+from app.store.db import Database
 
 IdPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
 RecordNumber = Annotated[
@@ -45,5 +46,11 @@ def shares_of(request: Request, user_id: str) -> Shares:
     )
 
 
+def _database(request: Request) -> Database:
+    return _lab(request).database
+
+
 LabDep = Annotated[Lab, Depends(_lab)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+"""For services that commands without a lab use, too."""
 BellDep = Annotated[Bell, Depends(_bell)]

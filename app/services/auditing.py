@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.contracts.accounts import Audit, AuditPage
 from app.services.lab import Lab
 from app.services.spreadsheets import Cell, lines
 from app.store import audit
-from app.store.acting import Act
+from app.store.acting import Act, acting
 from app.store.tables import AuditRow
 
 _REFUSED = (401, 403)
 """What is recorded though it changed nothing."""
 MOST_NAMED = 3
 """Things that a record is shown with."""
+
+
+@dataclass
+class Outcome:
+    """How a request is answered."""
+
+    status: int = 500
+
+
+@contextmanager
+def recorded(lab: Lab, what: str, address: str) -> Iterator[Outcome]:
+    """What is changed inside is nobody's until it is known whose, and recorded with the outcome:
+    for requests that are not recorded by their method."""
+    act, outcome = Act("", address, what, targets=["unknown"]), Outcome()
+    try:
+        with acting(act):
+            yield outcome
+    finally:
+        finish(lab, act, outcome.status)
 
 
 def finish(lab: Lab, act: Act, status: int) -> None:

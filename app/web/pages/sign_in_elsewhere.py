@@ -20,7 +20,6 @@ from app.errors import Forbidden, LabError, NotFound, TooMany, Unauthenticated
 from app.services import auditing, openid
 from app.services.lab import Lab
 from app.services.openid import Provider
-from app.store.acting import Act, acting
 from app.web.render import Context, own_address, render, sign_in
 
 router = APIRouter(route_class=Public)
@@ -57,14 +56,13 @@ def leave(request: Request, then: Annotated[str, Query(max_length=2000)] = "/") 
 @router.get(OPENID_BACK)
 def come_back(lab: LabDep, request: Request) -> Response:
     _, away = _parts(request)
-    act = Act("", address_of(request), f"GET {OPENID_BACK}", targets=["unknown"])
-    try:
-        with acting(act):
+    with auditing.recorded(lab, f"GET {OPENID_BACK}", address_of(request)) as outcome:
+        try:
             answer = _signed_in(lab, request)
-    except (Forbidden, TooMany, Unauthenticated) as refused:
-        form = sign_in(request, "/", complaint=f"{refused.detail} {_hint(refused)}".strip())
-        answer = render(request, form, status=refused.status)
-    auditing.finish(lab, act, answer.status_code)
+        except (Forbidden, TooMany, Unauthenticated) as refused:
+            form = sign_in(request, "/", complaint=f"{refused.detail} {_hint(refused)}".strip())
+            answer = render(request, form, status=refused.status)
+        outcome.status = answer.status_code
     return away.cookie.take(request, answer)
 
 

@@ -12,10 +12,9 @@ from starlette.responses import Response
 from app.admission.callers import user_of
 from app.admission.routes import ForAdmins
 from app.contracts.accounts import Account, Role, Shares
-from app.deps import LabDep, shares_of
+from app.deps import DatabaseDep, shares_of
 from app.errors import Conflict, InvalidInput
 from app.services import accounts, passwords
-from app.services.lab import Lab
 from app.web.render import Context, render
 
 
@@ -36,6 +35,7 @@ class UsersContext(Context):
     users: tuple[Account, ...]
     """By name."""
     roles: tuple[Role, ...]
+    """To choose from."""
     made: Made | None
     """The password of an account that was just made."""
     typed: tuple[str, Role]
@@ -53,6 +53,7 @@ class UserContext(Context):
     user: Account
     """Whose it is."""
     roles: tuple[Role, ...]
+    """To choose from."""
     own: bool
     """Whether it is that of whoever asks, which others change."""
     made: Made | None
@@ -67,27 +68,27 @@ _ROLES = tuple(Role)
 
 
 @router.get("")
-def all_users(lab: LabDep, request: Request) -> Response:
-    return _page(lab, request)
+def all_users(database: DatabaseDep, request: Request) -> Response:
+    return _page(database, request)
 
 
 @router.post("")
 def add(
-    lab: LabDep,
+    database: DatabaseDep,
     request: Request,
     name: Annotated[str, Form(max_length=200)] = "",
     role: Annotated[Role, Form()] = Role.RUNNER,
 ) -> Response:
     password = passwords.drawn()
     try:
-        accounts.add(lab.database, name, password, role)
+        accounts.add(database, name, password, role)
     except (Conflict, InvalidInput) as error:
-        return _page(lab, request, typed=(name, role), error=error.detail)
-    return _page(lab, request, made=Made(name.strip().lower(), password))
+        return _page(database, request, typed=(name, role), error=error.detail)
+    return _page(database, request, made=Made(name.strip().lower(), password))
 
 
 def _page(
-    lab: Lab,
+    database: DatabaseDep,
     request: Request,
     *,
     made: Made | None = None,
@@ -95,17 +96,19 @@ def _page(
     error: str = "",
 ) -> Response:
     user_of(request)  # where there are accounts
-    context = UsersContext(tuple(accounts.known(lab.database)), _ROLES, made, typed, error)
+    context = UsersContext(tuple(accounts.known(database)), _ROLES, made, typed, error)
     return render(request, context, status=422 if error else 200)
 
 
 @router.get("/{name}")
-def one(lab: LabDep, request: Request, name: NamePath) -> Response:
-    return _user(lab, request, name)
+def one(database: DatabaseDep, request: Request, name: NamePath) -> Response:
+    return _user(database, request, name)
 
 
-def _user(lab: Lab, request: Request, name: str, *, made: Made | None = None) -> Response:
-    (user,) = accounts.known(lab.database, name)
+def _user(
+    database: DatabaseDep, request: Request, name: str, *, made: Made | None = None
+) -> Response:
+    (user,) = accounts.known(database, name)
     own = user_of(request).id == user.id
     context = UserContext(user, _ROLES, own, made, shares_of(request, user.id))
     return render(request, context)
@@ -116,37 +119,37 @@ def _to(name: str) -> Response:
 
 
 @router.post("/{name}/role")
-def set_role(lab: LabDep, name: NamePath, role: Annotated[Role, Form()]) -> Response:
-    accounts.set_role(lab.database, name, role)
+def set_role(database: DatabaseDep, name: NamePath, role: Annotated[Role, Form()]) -> Response:
+    accounts.set_role(database, name, role)
     return _to(name)
 
 
 @router.post("/{name}/disable")
-def disable(lab: LabDep, name: NamePath) -> Response:
-    accounts.set_disabled(lab.database, name, True)
+def disable(database: DatabaseDep, name: NamePath) -> Response:
+    accounts.set_disabled(database, name, True)
     return _to(name)
 
 
 @router.post("/{name}/enable")
-def enable(lab: LabDep, name: NamePath) -> Response:
-    accounts.set_disabled(lab.database, name, False)
+def enable(database: DatabaseDep, name: NamePath) -> Response:
+    accounts.set_disabled(database, name, False)
     return _to(name)
 
 
 @router.post("/{name}/password")
-def reset_password(lab: LabDep, request: Request, name: NamePath) -> Response:
+def reset_password(database: DatabaseDep, request: Request, name: NamePath) -> Response:
     password = passwords.drawn()
-    accounts.set_password(lab.database, name, password)
-    return _user(lab, request, name, made=Made(name, password))
+    accounts.set_password(database, name, password)
+    return _user(database, request, name, made=Made(name, password))
 
 
 @router.post("/{name}/end-sessions")
-def end_sessions(lab: LabDep, name: NamePath) -> Response:
-    accounts.end_sessions(lab.database, name)
+def end_sessions(database: DatabaseDep, name: NamePath) -> Response:
+    accounts.end_sessions(database, name)
     return _to(name)
 
 
 @router.post("/{name}/revoke-tokens")
-def revoke_tokens(lab: LabDep, name: NamePath) -> Response:
-    accounts.revoke_tokens(lab.database, name)
+def revoke_tokens(database: DatabaseDep, name: NamePath) -> Response:
+    accounts.revoke_tokens(database, name)
     return _to(name)
