@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import journal
-from app.access import credentials
-from app.access.routes import LOOKS
+from app.admission import credentials
+from app.admission.routes import LOOKS
 from app.error_handlers import render, unexpected
 from app.errors import (
     Forbidden,
