@@ -30,7 +30,6 @@ from worker.jobs import asking, file_kinds
 from worker.models import BlackBox
 from worker.onnx_network import OnnxNetwork
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
