@@ -6,6 +6,7 @@ import platform
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,33 @@ def test_a_process_of_several_threads_is_not_confined_in_part() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert "would be confined in part" in done.stderr
+
+
+ORPHAN = """
+import time, confinement
+confinement.die_with_parent()
+print("ready", flush=True)
+time.sleep(99)
+"""
+PARENT = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {ORPHAN!r}], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_it_ends_with_a_worker_that_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        orphan = Path("/proc", parent.stdout.readline().decode().strip(), "cmdline")
+        assert orphan.read_bytes()
+        parent.kill()
+    until = time.monotonic() + 10
+    while orphan.exists() and orphan.read_bytes() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not orphan.exists() or not orphan.read_bytes()  # a zombie has no command line
