@@ -105,10 +105,19 @@ def _check_held(lab: Lab, model_ids: Sequence[str], *, deleted: bool = False) ->
         raise NotFound("There is no such model.", hint="See the models page.")
 
 
+def archive(lab: Lab, *model_ids: str) -> float:
+    """Move models into the archive; returns the time by which `undo` knows them.
+
+    Raises NotFound.
+    """
+    _check_held(lab, model_ids)
+    return changing.archive(lab, ModelRow, model_ids)
+
+
 def delete(lab: Lab, *model_ids: str) -> float:
     """Move models into the bin, all or none of them.
 
-    Returns the time by which `restore_all` knows them. Raises NotFound, and Conflict while a job
+    Returns the time by which `undo` knows them. Raises NotFound, and Conflict while a job
     needs one.
     """
     _check_held(lab, model_ids)
@@ -134,12 +143,9 @@ def restore(lab: Lab, *model_ids: str) -> None:
     marks.take_out_of_bin(lab.database, ModelRow, model_ids)
 
 
-def restore_all(lab: Lab, deleted_at: float) -> int:
-    """Take out of the bin what one call of `delete` moved there; returns how many models."""
-    ids = marks.deleted_at(lab.database, ModelRow, deleted_at)
-    ownership.check(lab, ModelRow, ids)
-    marks.take_out_of_bin(lab.database, ModelRow, ids)
-    return len(ids)
+def undo(lab: Lab, when: float) -> int:
+    """Take back what one call of `delete` or `archive` did; returns to how many models."""
+    return changing.undo(lab, ModelRow, when)
 
 
 def views(lab: Lab, rows: Sequence[ModelRow]) -> list[ModelView]:

@@ -146,10 +146,12 @@ def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> 
             session.execute(update(JobRow).where(origin).values(deleted_at=None))
 
 
-def deleted_at(database: Database, table: Marked, when: float) -> list[str]:
-    """The ids of what was moved into the bin at that very time."""
+def moved_at(database: Database, table: Marked, when: float) -> tuple[list[str], list[str]]:
+    """The ids of what was moved into the bin at that very time, and into the archive."""
+    binned = select(table.id).where(table.deleted_at == when)
+    archived = select(table.id).where(table.archived_at == when, table.deleted_at.is_(None))
     with database.reading() as session:
-        return list(session.scalars(select(table.id).where(table.deleted_at == when)))
+        return list(session.scalars(binned)), list(session.scalars(archived))
 
 
 def in_bin(database: Database, table: Marked) -> int:

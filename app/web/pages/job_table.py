@@ -140,10 +140,10 @@ def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 @router.post("/undo")
 def undo(lab: LabDep, posted: Posted) -> Response:
-    """Take out of the bin what was just moved there."""
+    """Take out of the bin or the archive what was just moved there."""
     query = JobQuery.read(table_actions.with_time(posted))
     if query.undo is not None:
-        job_changes.restore_all(lab, query.undo)
+        job_changes.undo(lab, query.undo)
     return table_actions.back_to(query, PATH)
 
 

@@ -29,6 +29,7 @@ from app.web.forms.form import FieldView, form_of
 from app.web.forms.specs import UNIT_255, plain, specs
 from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
+from app.web.pages.recipes import seniority
 from app.web.pages.showcase_view import ShownBox, shown_box
 from app.web.render import Context, render
 
@@ -132,6 +133,7 @@ def live(
                     "group": choice.group,
                     "help": choice.help,
                     "classes": lists.index(views[choice.value].card.classes),
+                    "seniority": seniority(views[choice.value]),
                 }
                 for choice in known.offer.choices
             ],

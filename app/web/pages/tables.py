@@ -96,7 +96,7 @@ class TableView:
     """Address of the page before; empty on the first."""
     older: str
     undo: str
-    """When the rows that were just deleted went into the bin; empty where none were."""
+    """When rows were just moved into the bin or the archive; empty where none were."""
     problem: str
     """Why the last action was refused; may quote outside text."""
     chosen: frozenset[str]
