@@ -12,7 +12,9 @@ import re
 import resource
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,33 @@ def die_with_parent() -> None:
     """End when the thread that started this process does."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, 9, 0, 0, 0)
+
+
+@contextmanager
+def killed_after(seconds: float, kill: Callable[[], None]) -> Iterator[None]:
+    """Talk to a confined process, which is killed where that takes longer.
+
+    Raises TimeoutError then; EOFError and OSError where it has ended by itself.
+    """
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        if late.is_set():
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+        timer.join()
+    if late.is_set():
+        raise TimeoutError
 
 
 def gaps() -> tuple[str, ...]:
