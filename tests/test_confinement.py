@@ -29,6 +29,7 @@ ways = dict(
     looks=lambda: secret.read_text(),
     lists=lambda: os.listdir(secret.parent),
     overwrites=lambda: secret.write_text(""),
+    empties=lambda: os.truncate(secret, 0),
     removes=lambda: secret.unlink(),
     opens_up=lambda: secret.chmod(0o644),
     links=lambda: (made / "link").symlink_to(secret),
@@ -108,7 +109,7 @@ def test_a_confined_process_reads_what_it_was_given_and_nothing_else(tmp_path: P
 def test_without_landlock_it_has_no_network_and_that_is_said(tmp_path: Path) -> None:
     came, gaps = tried(tmp_path, NO_LANDLOCK)
     assert came["looks"] == "done"
-    kept = ("connects", "sends", "speaks_to_the_broker", "runs", "opens_up")
+    kept = ("connects", "sends", "speaks_to_the_broker", "runs", "opens_up", "empties")
     assert {came[way] for way in kept} == {"PermissionError"}
     assert "lacks Landlock" in gaps
     assert "system calls" not in gaps

@@ -375,6 +375,7 @@ def test_what_is_refused(measured: Measured, net: Linear, what: str) -> None:
     assert words in failure(measured, take(measured, model, pixels="0-1"))
 
 
+@pytest.mark.slow
 def test_functions_that_double_each_other_end_the_reading_alone(
     measured: Measured, net: Linear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
