@@ -15,7 +15,7 @@ from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, ImportParams
 from app.contracts.results import ShowcasePicture
 from app.queue import Broker
-from app.services import job_changes, showcase
+from app.services import job_changes, showcase, upkeep
 from app.services.lab import Lab
 from app.settings import Settings
 from tests.web.browsing import browser as browser
@@ -59,11 +59,22 @@ def test_the_lamp_says_where_a_queue_has_several_workers(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
+    monkeypatch.setattr(upkeep, "gaps", tuple)
     assert texts(home(client), "p.health") == ["Ready: every kind of job has a worker."]
     monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1) | {Queue.TRAIN: 4})
     assert texts(home(client), "p.health") == [
         "Ready: every kind of job has a worker, 4 for “train”."
     ]
+
+
+def test_it_says_what_the_system_cannot_keep_from_readers_of_files(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
+    monkeypatch.setattr(upkeep, "gaps", lambda: ("This system lacks a wall.",))
+    assert texts(home(client), "p.health")[0].endswith("has a worker. This system lacks a wall.")
+    health = client.get("/api/health").json()
+    assert (health["ok"], health["gaps"]) == (True, ["This system lacks a wall."])
 
 
 def test_a_new_lab_shows_a_picture_under_attack_and_the_curves(
