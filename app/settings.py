@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.contracts.complaints import invalid
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 _CODE = Path(__file__).resolve().parent.parent
 _PACKED = _CODE / "app" / "beside"
 BESIDE = _PACKED if _PACKED.is_dir() else _CODE
@@ -92,6 +92,9 @@ class Settings(BaseSettings):
 
     checkpoint_s: float = Field(60.0, gt=0)
     """A training run writes a checkpoint this often, or as rarely as takes 2 % of its time."""
+    thin_after_d: float = Field(30.0, ge=0)
+    """Days after a job's end when its log and the points of its curves are thinned to what pages
+    show of them; 0: never."""
     shipped_dir: Path = BESIDE / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
     mlflow_url: Secret[HttpUrl] | None = None
@@ -228,7 +231,7 @@ def settings() -> Settings:
 
 @lru_cache
 def code_version() -> str:
-    """`0.2.0+3f2a9c1`, with `.dirty` for uncommitted changes; `0.2.0` outside a checkout."""
+    """`0.3.0+3f2a9c1`, with `.dirty` for uncommitted changes; `0.3.0` outside a checkout."""
     if BESIDE != _CODE:
         return VERSION  # a repository around an installed lab is another project's
     try:

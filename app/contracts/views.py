@@ -75,10 +75,12 @@ class JobView(_View):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    thinned_at: datetime | None = None
+    """Since when only a part of what it reported is kept; None while all of it is."""
     expected_s: float | None = None
     """How long it was expected to take when it was submitted; None where nobody could know."""
     waiting_because: str | None
-    """For a queued job: why it is not running yet."""
+    """For a queued job: why it is not running yet; for a running one, that its worker is silent."""
     failure: Failure | None
     has_result: bool
     result_name: str = Field(default="", exclude=True)
@@ -163,3 +165,5 @@ class Health(_View):
     queues: tuple[QueueHealth, ...]
     webhook: WebhookHealth | None = None
     """None where none is set."""
+    gaps: tuple[str, ...] = ()
+    """What this system cannot keep from processes that read files from outside, in words."""

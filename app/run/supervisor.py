@@ -23,6 +23,7 @@ from app.run.broker import Broker
 from app.run.checks import CannotStart
 from app.run.processes import GRACE_S, ROOT, Child, announce, say, stop
 from app.settings import Auth, Settings
+from confinement import gaps
 
 _STREAMS_END_AFTER_S = 3
 """How long an open event stream may hold up the end of the web process."""
@@ -101,6 +102,8 @@ class Supervisor:
         self._catch_signals()
         if os.geteuid() == 0:
             say("warning: it runs as root, and so do its jobs; a user of its own is safer")
+        for gap in gaps():
+            say(f"warning: {gap}")
         try:
             environment = self._start_broker()
             if self._start_web(environment):

@@ -47,7 +47,7 @@ class Files:
             for path in self.root.glob(pattern):
                 with suppress(FileNotFoundError):  # another process tidies too
                     if path.stat().st_mtime < forgotten:
-                        path.unlink()
+                        remove(path)
 
     def free(self) -> int:
         """Bytes that the disk has left."""

@@ -93,6 +93,8 @@ class JobRow(Table):
     """In the bin since then; it goes when it has been there for a while."""
     announced_at: Mapped[float | None]
     """When the webhook took the news of its end."""
+    thinned_at: Mapped[float | None]
+    """Since when only a part of what it reported is kept (`app.store.thinning`)."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     request_digest: Mapped[str | None] = mapped_column(String(64))
 
@@ -122,7 +124,8 @@ class JobRow(Table):
 
 
 class EventRow(Table):
-    """What a job reported; `seq` counts from 1 within the job, without gaps but for previews."""
+    """What a job reported; `seq` counts from 1 within the job, without gaps but for previews and
+    what was thinned."""
 
     __tablename__ = "job_events"
 
