@@ -22,10 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import error_handlers
-from app.access.cookies import Cookie
-from app.access.routes import PublicFiles, PublicPaths, public_paths
-from app.access.throttle import Throttle
-from app.access.token import OwnersToken, kept_token
+from app.admission.away import Away
+from app.admission.cookies import Cookie
+from app.admission.routes import PublicFiles, PublicPaths, public_paths
+from app.admission.throttle import Rate, Throttle
+from app.admission.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
 from app.bell import Bell
@@ -35,6 +36,7 @@ from app.errors import trouble
 from app.gate import Gate
 from app.services import announcing, evaluations
 from app.services.lab import Lab
+from app.services.openid import Provider
 from app.services.upkeep import reconcile, sweep, thin
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import BESIDE, VERSION, Auth, Settings
@@ -134,6 +136,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
     app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()
+    if lab.settings.oidc_issuer is not None:
+        app.state.away, app.state.openid = Away(lab.settings), Provider(lab.settings)
+    app.state.rate = Rate(lab.settings.user_requests)
     always = [_reconcile_for_ever(lab), _sweep_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))

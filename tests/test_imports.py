@@ -31,7 +31,7 @@ FORBIDDEN = {
     "app.store": (
         "app.api", "app.web", "app.services", "app.ablations", "app.queue", "fastapi", "celery",
     ),
-    "app.access": (
+    "app.admission": (
         "app.api", "app.web", "app.services", "app.store", "app.queue", "app.run", "sqlalchemy",
     ),
     "app.ablations": (

@@ -15,8 +15,8 @@ import sys
 import time
 from collections.abc import Mapping
 
-from app.access import peers
-from app.access.token import kept_token, token_file
+from app.admission import peers
+from app.admission.token import kept_token, token_file
 from app.contracts.jobs import Queue
 from app.run import devices, leftovers
 from app.run.broker import Broker

@@ -151,10 +151,11 @@ def undo(lab: Lab, when: float) -> int:
 def views(lab: Lab, rows: Sequence[ModelRow]) -> list[ModelView]:
     """What the lab says of these rows, in their order."""
     tags = marks.tags_of(lab.database, ModelRow, [row.id for row in rows])
-    return [_view(row, tags.get(row.id, ())) for row in rows]
+    owners = ownership.names(lab, ModelRow, [row.id for row in rows])
+    return [_view(row, tags.get(row.id, ()), owners.get(row.id)) for row in rows]
 
 
-def _view(row: ModelRow, tags: tuple[str, ...]) -> ModelView:
+def _view(row: ModelRow, tags: tuple[str, ...], owner: str | None) -> ModelView:
     return ModelView(
         id=row.id,
         name=row.name,
@@ -163,6 +164,7 @@ def _view(row: ModelRow, tags: tuple[str, ...]) -> ModelView:
         archived_at=utc_or_none(row.archived_at),
         created_at=datetime.fromtimestamp(row.created_at, UTC),
         job=row.job_id,
+        owner=owner,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
         card=ModelCard.model_validate(row.card),

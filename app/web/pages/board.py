@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.board import Board, Condition
 from app.contracts.params import Recipe
 from app.deps import LabDep

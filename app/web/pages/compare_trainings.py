@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.board import Figures
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter

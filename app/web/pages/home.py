@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.results import EvaluationSummary
 from app.contracts.views import Health, JobView
 from app.contracts.words import counted

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import field_validator
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.listings import JobFilter, JobOrder
 from app.contracts.params import Id, Method
@@ -62,6 +62,7 @@ class JobQuery(tables.Query):
             kind=self.kind,
             status=self.status,
             tag=self.tag or "",
+            owner=self.owner,
             dataset=self.dataset,
             recipe=self.recipe,
             shelf=self.shelf,

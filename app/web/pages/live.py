@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod, asks
 from app.contracts.access import Need
 from app.contracts.attacks import ITERATIVE
 from app.contracts.jobs import JobKind
@@ -162,6 +162,7 @@ def _largest(norm: Norm) -> dict[str, Any]:
 
 
 @router.post("/live/code")
+@asks
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the attack of the form from elsewhere."""
     entries = posted_entries(ExplainParams, posted)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import field_validator
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.attacks import VALIDATION_ATTACK, Method
 from app.contracts.listings import ModelFilter, ModelOrder
 from app.contracts.params import Id
@@ -60,6 +60,7 @@ class ModelQuery(tables.Query):
         return ModelFilter(
             text=self.q,
             tag=self.tag or "",
+            owner=self.owner,
             dataset=self.dataset,
             recipe=self.recipe,
             shelf=self.shelf,
