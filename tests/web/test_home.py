@@ -93,6 +93,12 @@ def test_a_new_lab_shows_a_picture_under_attack_and_the_curves(
     assert len(parsed(html).select('figure[data-chart="box"] script')) == 1
 
 
+def _identities(page: str) -> dict[str, str]:
+    """The colours that a table gives models, by name."""
+    rows = parsed(page).select("tbody th .identity")
+    return {link.get_text(): row["class"][-1] for row in rows for link in row.select("a")}
+
+
 def test_a_new_labs_board_has_what_the_models_in_the_box_withstood(client: httpx.Client) -> None:
     page = client.get("/board").text
     rows = texts(page, "table.board tbody th")
@@ -100,13 +106,11 @@ def test_a_new_labs_board_has_what_the_models_in_the_box_withstood(client: httpx
     assert texts(page, "table.board tbody td.keep")[-1] == "Clean"
     assert {"AGKD-BML", "Clean", "PGD-AT"} == set(texts(page, "table.board tbody td.keep"))
     assert attributes(page, "href", "table.board tbody td a") == []  # no job of this lab
-    identities = {
-        row.get_text(strip=True): row["class"][-1]
-        for row in parsed(page).select("table.board tbody th .identity")
-    }
+    identities = _identities(page)
     roles = {name: identities[f"{name} WRN-10-2, seed 0"] for name in ("Clean", "AGKD-BML")}
     assert roles == {"Clean": "teacher", "AGKD-BML": "student"}, "as on the first page"
-    assert len(set(identities.values())) == len(identities)
+    assert len(set(identities.values())) == len(rows)
+    assert _identities(client.get("/models").text) == identities
     (condition,) = client.get("/api/board/conditions").json()
     assert condition["shipped"]
     asked = {"dataset": condition["dataset"], "threat": condition["key"]}
