@@ -7,6 +7,7 @@ there again after a while in any case.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from redis.exceptions import RedisError
 
 from app.contracts.jobs import BELL
 
+MOST_STREAMS = 256
+"""Open at once; each asks SQL every second."""
 _AGAIN_AFTER_S = 1.0
 
 
@@ -24,6 +27,8 @@ class Bell:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.places = threading.Semaphore(MOST_STREAMS)
+        """One for each stream."""
         self._news: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.closed = False
         """Whether the process is about to end, and its streams with it."""
@@ -57,10 +62,6 @@ class Bell:
     def _ring(self, job_id: str) -> None:
         for news in self._news.get(job_id, ()):
             news.set()
-
-    @property
-    def listeners(self) -> int:
-        return sum(map(len, self._news.values()))
 
     def close(self) -> None:
         """Wake every listener to see that the process ends."""

@@ -7,7 +7,7 @@ last id it saw misses nothing and sees nothing twice, whatever happened in betwe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,6 +17,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from app.access.routes import ByMethod
+from app.bell import MOST_STREAMS
 from app.contracts.jobs import JobStatus
 from app.deps import BellDep, IdPath, LabDep
 from app.errors import Unavailable
@@ -27,8 +28,6 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ByMethod)
 
 _LOOK_AGAIN_S = 1.0
 """How late an event comes when the bell is silent."""
-_MOST_STREAMS = 256
-"""Open at once; each asks SQL every second."""
 _LAST_SEQ = 2**53 - 1
 
 
@@ -47,17 +46,24 @@ def _position(
         int | None,
         Header(ge=0, le=_LAST_SEQ, description="What a reconnecting client saw last."),
     ] = None,
-) -> _Position:
-    """Where the stream starts; nothing at all (204) when the client has seen the job's end."""
-    if bell.listeners >= _MOST_STREAMS:
+) -> Iterator[_Position]:
+    """Where the stream starts; nothing at all (204) when the client has seen the job's end.
+
+    A stream has its place from here to its end: a thousand clients at once are all here before the
+    first of them listens.
+    """
+    if not bell.places.acquire(blocking=False):
         raise Unavailable(
-            f"{_MOST_STREAMS} streams of events are open already.",
+            f"{MOST_STREAMS} streams of events are open already.",
             hint="Close some, or read the job itself from time to time.",
         )
-    seen = after if last_event_id is None else last_event_id
-    if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
-        raise HTTPException(204)
-    return _Position(job_id, seen)
+    try:
+        seen = after if last_event_id is None else last_event_id
+        if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
+            raise HTTPException(204)
+        yield _Position(job_id, seen)
+    finally:
+        bell.places.release()
 
 
 @router.get(
