@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -22,8 +22,10 @@ from fastapi import FastAPI
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import BELL, JobStatus
 from app.services.lab import Lab
+from app.services.upkeep import reconcile
 from app.store import job_queries, jobs
 from app.store.jobs import Claim
+from app.store.losses import Leases
 from tests.api.problems import problem
 from tests.plugins.lab_process import ROOT, free_port, wait_until
 from tests.plugins.rows import job_row
@@ -246,6 +248,7 @@ def test_a_job_that_is_returned_to_the_queue_goes_on_in_the_same_stream(
     jobs.claim(lab.database, row.id, lease_s=-1)
     sent = stream(client, row.id)
     assert [event.data.get("status") for event in islice(sent, 2)] == ["queued", "running"]
+    reconcile(replace(lab, leases=Leases(0)))
     states = []
     for event in sent:
         if event.event == "state":
