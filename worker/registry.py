@@ -99,16 +99,12 @@ def load(files: Files, row: ModelRow) -> AnyModel:
     """The registered model, whatever it gives. Raises JobError as `load_model` does."""
     if row.access is Access.WHITE_BOX:
         return load_model(files, row)
-    return black_box(_data(files, row), OnnxInterface.model_validate(row.card["onnx"]))
-
-
-def black_box(data: bytes, asked: OnnxInterface) -> BlackBox:
-    """The network in an ONNX file, with the outputs that stand for its classes."""
-    return BlackBox(onnx_network(data, asked), asked.outputs)
+    asked = OnnxInterface.model_validate(row.card["onnx"])
+    return BlackBox(onnx_network(_data(files, row), asked), asked.outputs)
 
 
 def onnx_network(data: bytes, asked: OnnxInterface) -> OnnxNetwork:
-    """The network in an ONNX file, which was read and tried in a process of its own before."""
+    """The network in an ONNX file, in a process of its own."""
     return OnnxNetwork(
         data,
         source=asked.input,

@@ -7,20 +7,20 @@ last id it saw misses nothing and sees nothing twice, whatever happened in betwe
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from app.access.routes import ByMethod
-from app.bell import MOST_STREAMS
+from app.admission.callers import caller_of, is_still_inside
+from app.admission.routes import ByMethod
 from app.contracts.jobs import JobStatus
 from app.deps import BellDep, IdPath, LabDep
-from app.errors import Unavailable
 from app.services import jobs
 from app.store.job_queries import StoredEvent
 
@@ -29,6 +29,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ByMethod)
 _LOOK_AGAIN_S = 1.0
 """How late an event comes when the bell is silent."""
 _LAST_SEQ = 2**53 - 1
+_ASK_AGAIN_S = 5.0
+"""For how long a stream goes on whose session is over."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class _Position:
 
 
 def _position(
+    request: Request,
     lab: LabDep,
     bell: BellDep,
     job_id: IdPath,
@@ -47,23 +50,14 @@ def _position(
         Header(ge=0, le=_LAST_SEQ, description="What a reconnecting client saw last."),
     ] = None,
 ) -> Iterator[_Position]:
-    """Where the stream starts; nothing at all (204) when the client has seen the job's end.
-
-    A stream has its place from here to its end: a thousand clients at once are all here before the
-    first of them listens.
-    """
-    if not bell.places.acquire(blocking=False):
-        raise Unavailable(
-            f"{MOST_STREAMS} streams of events are open already.",
-            hint="Close some, or read the job itself from time to time.",
-        )
-    try:
+    """Where the stream starts; nothing at all (204) when the client has seen the job's end."""
+    caller = caller_of(request)
+    account = "" if caller is None else caller.account
+    with bell.place(account, lab.settings.user_streams):
         seen = after if last_event_id is None else last_event_id
         if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
             raise HTTPException(204)
         yield _Position(job_id, seen)
-    finally:
-        bell.places.release()
 
 
 @router.get(
@@ -72,16 +66,23 @@ def _position(
     responses={204: {"description": "The job is over and the client has seen all its events."}},
 )
 async def events(
-    lab: LabDep, bell: BellDep, start: Annotated[_Position, Depends(_position)]
+    request: Request,
+    lab: LabDep,
+    bell: BellDep,
+    start: Annotated[_Position, Depends(_position)],
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's events from the beginning, or after `Last-Event-ID`, until the job is over.
 
     `event` is the kind (`state`, `progress`, `metrics`, `log`, `preview`), `id` its number in the
-    job, `data` the event with the Unix time `at`.
+    job, `data` the event with the Unix time `at`. A stream ends with the session it was opened in.
     """
-    job_id, seen = start.job_id, start.seen
+    job_id, seen, asked = start.job_id, start.seen, time.monotonic()
     with bell.listening(job_id) as news:
         while not bell.closed:
+            if time.monotonic() - asked > _ASK_AGAIN_S:
+                if not await is_still_inside(request):
+                    return
+                asked = time.monotonic()
             news.clear()  # before reading: a ring in between is then not lost
             batch = await run_in_threadpool(jobs.events, lab, job_id, seen)
             for event in batch:

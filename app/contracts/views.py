@@ -66,6 +66,8 @@ class JobView(_View):
     """What its user calls it; empty where nobody has named it."""
     note: str = ""
     tags: tuple[str, ...] = ()
+    owner: str | None = None
+    """The account that it belongs to; None where there is none."""
     archived_at: datetime | None = None
     pinned_at: datetime | None = None
     params: dict[str, Any]
@@ -111,6 +113,8 @@ class DatasetView(_View):
     name: str
     note: str = ""
     tags: tuple[str, ...] = ()
+    owner: str | None = None
+    """The account that it belongs to; None where there is none."""
     source: str
     created_at: datetime
     archived_at: datetime | None = None
@@ -125,6 +129,8 @@ class ModelView(_View):
     name: str
     note: str = ""
     tags: tuple[str, ...] = ()
+    owner: str | None = None
+    """The account that it belongs to; None where there is none."""
     created_at: datetime
     archived_at: datetime | None = None
     job: str | None
@@ -165,3 +171,5 @@ class Health(_View):
     queues: tuple[QueueHealth, ...]
     webhook: WebhookHealth | None = None
     """None where none is set."""
+    gaps: tuple[str, ...] = ()
+    """What this system cannot keep from processes that read files from outside, in words."""

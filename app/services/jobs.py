@@ -184,8 +184,15 @@ def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
     parents = [row.id for row in rows if row.kind in PARENTS]
     children = job_queries.children_counts(lab.database, parents) if parents else {}
     tags = marks.tags_of(lab.database, JobRow, [row.id for row in rows])
+    owners = ownership.names(lab, JobRow, [row.id for row in rows])
     return [
-        _view(row, _waits(lab, row, reasons), children.get(row.id, 0), tags.get(row.id, ()))
+        _view(
+            row,
+            _waits(lab, row, reasons),
+            children.get(row.id, 0),
+            tags.get(row.id, ()),
+            owners.get(row.id),
+        )
         for row in rows
     ]
 
@@ -241,7 +248,9 @@ def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | 
     return Progress(share=min(0.99, reported["done"] / reported["total"]), **reported)
 
 
-def _view(row: JobRow, waits: str | None, children: int, tags: tuple[str, ...]) -> JobView:
+def _view(
+    row: JobRow, waits: str | None, children: int, tags: tuple[str, ...], owner: str | None
+) -> JobView:
     status = JobStatus(row.status)
     return JobView(
         id=row.id,
@@ -253,6 +262,7 @@ def _view(row: JobRow, waits: str | None, children: int, tags: tuple[str, ...]) 
         name=row.name,
         note=row.note,
         tags=tags,
+        owner=owner,
         archived_at=utc_or_none(row.archived_at),
         pinned_at=utc_or_none(row.pinned_at),
         params=row.params,

@@ -16,6 +16,7 @@ from app.settings import VERSION
 from app.store import catalogue, job_queries, jobs, marks, thinning
 from app.store.files import remove
 from app.store.tables import DatasetRow, JobRow
+from confinement import gaps
 
 _RESEND_AFTER_S = 30.0
 _UPLOAD_KEPT_S = 3600.0
@@ -115,4 +116,5 @@ def health(lab: Lab) -> Health:
         broker=workers is not None,
         queues=queues,
         webhook=announcing.health(lab) if database else None,
+        gaps=gaps(),
     )

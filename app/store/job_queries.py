@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.contracts.listings import Shelf
 from app.store.db import Database
-from app.store.marks import on_shelf, tagged
+from app.store.marks import on_shelf, owned, tagged
 from app.store.paging import page_of
 from app.store.tables import EventRow, JobRow, MeasurementRow
 
@@ -227,9 +227,11 @@ def result_names(database: Database, ids: Collection[str]) -> dict[str, str]:
         return dict(found.tuples().all())
 
 
-def unfinished_count(database: Database) -> int:
-    """How many jobs are not over, parents among them."""
+def unfinished_count(database: Database, owner_id: str | None = None) -> int:
+    """How many jobs are not over, parents among them; all, or those of an account."""
     query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))
+    if owner_id is not None:
+        query = query.where(owned(JobRow, owner_id))
     with database.reading() as session:
         return session.scalar(query) or 0
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -22,10 +22,9 @@ from fastapi import FastAPI
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import BELL, JobStatus
 from app.services.lab import Lab
-from app.services.upkeep import reconcile
 from app.store import job_queries, jobs
 from app.store.jobs import Claim
-from app.store.losses import Leases
+from app.store.losses import release_expired
 from tests.api.problems import problem
 from tests.plugins.lab_process import ROOT, free_port, wait_until
 from tests.plugins.rows import job_row
@@ -113,15 +112,19 @@ def test_not_a_number_does_not_break_the_stream(
 
 
 def test_one_stream_too_many_is_told_when_to_come_back(
-    client: httpx.Client, lab: Lab, claim: Claim, app: FastAPI
+    client: httpx.Client,
+    lab: Lab,
+    claim: Claim,
+    app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And one that ended, or never began, leaves its place to others."""
     finish(lab, claim)
-    app.state.bell.places = threading.Semaphore(1)
+    monkeypatch.setattr("app.bell.MOST_STREAMS", 1)
     last = [*stream(client, claim.job_id)][-1].id
     over = client.get(f"/api/jobs/{claim.job_id}/events", params={"after": last})
     assert over.status_code == 204
-    with app.state.bell.places:
+    with app.state.bell.place("", 1):
         answer = client.get(f"/api/jobs/{claim.job_id}/events")
     problem(answer, 503)
     assert answer.headers["retry-after"] == "5"
@@ -248,7 +251,7 @@ def test_a_job_that_is_returned_to_the_queue_goes_on_in_the_same_stream(
     jobs.claim(lab.database, row.id, lease_s=-1)
     sent = stream(client, row.id)
     assert [event.data.get("status") for event in islice(sent, 2)] == ["queued", "running"]
-    reconcile(replace(lab, leases=Leases(0)))
+    release_expired(lab.database, lease_s=lab.settings.lease_s)
     states = []
     for event in sent:
         if event.event == "state":

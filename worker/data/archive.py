@@ -118,6 +118,7 @@ def import_archive(
     progress: Progress,
     check: Callable[[], None] = lambda: None,
     unpack: Unpack | None = None,
+    make_room: Callable[[int], None] = lambda _: None,
     keep: bool = True,
 ) -> ImportReport:
     """Import a .zip, .tar, .tar.gz or .tar.xz, or a file of a dataset, as a dataset.
@@ -132,6 +133,7 @@ def import_archive(
         progress: called with images done and images in all; what it raises ends the import.
         check: called again and again meanwhile; what it raises ends the import, too.
         unpack: reads files that hold many images; without it they are refused.
+        make_room: called with the bytes that all pixels take, before they are decoded.
         keep: without it nothing is written, and the report is all there is.
 
     Raises:
@@ -153,6 +155,7 @@ def import_archive(
         size = wishes.image_size
         _check_room(len(layout.samples), size)
         shape = (len(layout.samples), size, size, 3)
+        make_room(math.prod(shape))
         _reserve(scratch.fileno(), math.prod(shape))
         pixels = np.memmap(scratch, dtype=np.uint8, mode="w+", shape=shape)
         gathered = _decode_all(read, layout, pixels, progress)

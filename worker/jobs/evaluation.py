@@ -25,7 +25,8 @@ from app.store.files import atomic_write
 from app.store.tables import ModelRow
 from worker import registry
 from worker.attacks import Model
-from worker.data import Dataset, to_float
+from worker.data import Dataset
+from worker.data.augment import to_float
 from worker.data.splits import Split
 from worker.evaluation.arguments import norm_of, unit_noise
 from worker.evaluation.attacks import passes_of

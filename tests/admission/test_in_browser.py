@@ -13,7 +13,7 @@ from app.contracts.jobs import JobKind
 from app.services import accounts
 from app.services.lab import Lab
 from app.settings import Auth, Settings
-from tests.access.people import PASSWORD
+from tests.admission.people import PASSWORD
 from tests.web.browsing import browser as browser
 from tests.web.examples import add_dataset, add_job, train_params
 from tests.web.test_layout_in_browser import survey, violations
@@ -61,7 +61,12 @@ def test_a_person_signs_in_works_and_signs_out(lab: Lab, web: str, browser: Brow
     expect(page.get_by_role("status")).to_contain_text("lab_")
     page.goto("/account")
     look(page)
-    page.get_by_role("link", name="Audit log").click()
+    page.get_by_role("link", name="Users").click()
+    look(page)
+    page.get_by_role("link", name="rita").last.click()
+    expect(page.get_by_role("heading", name="What it uses")).to_be_visible()
+    look(page)
+    page.goto("/audit")
     expect(page.locator("main tbody tr")).to_have_count(4)
     look(page)
     page.get_by_role("button", name="Sign out", exact=True).click()

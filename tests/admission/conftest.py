@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from app.contracts.accounts import Role
 from app.services import accounts
 from app.services.lab import Lab
-from tests.access.people import PASSWORD, NewClient
+from tests.admission.people import PASSWORD, NewClient
 from tests.plugins.applications import InProcess
 
 

@@ -11,15 +11,15 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import create_engine, text
 
-from app.access import throttle
-from app.access.throttle import OF_A_NAME, OF_AN_ADDRESS, WHILE_S, Throttle
+from app.admission import throttle
+from app.admission.throttle import OF_A_NAME, OF_AN_ADDRESS, WHILE_S, Throttle
 from app.contracts.accounts import Role
 from app.contracts.jobs import JobKind
 from app.errors import Unauthenticated
-from app.services import accounts
+from app.services import accounts, passwords
 from app.services.lab import Lab
 from app.settings import Auth, Settings
-from tests.access.people import PASSWORD, NewClient, proof, signed_in
+from tests.admission.people import PASSWORD, NewClient, proof, signed_in
 from tests.api.problems import problem
 from tests.web.examples import add_job, train_params
 from tests.web.parsing import parsed
@@ -196,7 +196,7 @@ def test_an_unknown_name_is_answered_as_a_wrong_password(
     new_client: NewClient, users: dict[Role, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
-    hasher = accounts._hasher()
+    hasher = passwords.hasher()
     monkeypatch.setattr(
         type(hasher), "verify", lambda _, hashed, password: bool(compared.append(hashed)) or False
     )
@@ -224,7 +224,7 @@ def test_attempts_come_back_and_are_kept_for_a_few(monkeypatch: pytest.MonkeyPat
     for number in range(OF_AN_ADDRESS):
         assert one.take(f"m{number}", f"2001:db8::{number:x}") is None
     assert one.take("m", "2001:db8::ffff") is not None, "a customer has one network"
-    assert len(one._used) <= 20
+    assert len(one._attempts._used) <= 20
     one.give_back("z", "9.9.9.9")
     assert one.take("z", "9.9.9.9") is None
 
@@ -233,7 +233,7 @@ def test_unknown_names_take_no_more_memory_than_known_ones(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hash takes 64 MB: two are made at once, also those to compare an unknown name with."""
-    accounts._nobodys.cache_clear()
+    passwords.nobodys.cache_clear()
     at_once, most = 0, 0
 
     def slow(_: PasswordHasher, password: str) -> str:
@@ -253,5 +253,5 @@ def test_unknown_names_take_no_more_memory_than_known_ones(
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(guess, range(8)))
-    accounts._nobodys.cache_clear()
+    passwords.nobodys.cache_clear()
     assert 1 <= most <= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
@@ -10,6 +11,7 @@ from app.contracts.accounts import Role, User
 from app.errors import Forbidden, NotFound
 
 _KEY = "lab.caller"
+_AGAIN = "lab.caller.again"
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Caller:
     """What the forms of a browser that has a cookie bring along; empty of all other callers."""
 
     @property
+    def account(self) -> str:
+        """The id of its account; empty of the owner."""
+        return "" if self.user is None else self.user.id
+
+    @property
     def by_cookie(self) -> bool:
         """Whether a browser signed in, and can sign out."""
         return bool(self.form_key)
@@ -32,9 +39,18 @@ OWNER = Caller(Role.ADMIN)
 """Who started the lab, and whoever has its token."""
 
 
-def remember(connection: HTTPConnection, caller: Caller | None) -> None:
-    """Let the routes know who asks."""
-    connection.scope[_KEY] = caller
+def remember(
+    connection: HTTPConnection,
+    caller: Caller | None,
+    again: Callable[[], Awaitable[Caller | None]],
+) -> None:
+    """Let the routes know who asks. `again`: who that is later, when a session may be over."""
+    connection.scope[_KEY], connection.scope[_AGAIN] = caller, again
+
+
+async def is_still_inside(connection: HTTPConnection) -> bool:
+    """Whether whoever asked would still be let in: for answers that go on for long."""
+    return await connection.scope[_AGAIN]() is not None
 
 
 def caller_of(connection: HTTPConnection) -> Caller | None:

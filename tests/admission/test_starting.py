@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from app.run import users
 from app.run.supervisor import Supervisor, web_command
 from app.settings import Auth, Settings
-from tests.access.people import PASSWORD
+from tests.admission.people import PASSWORD
 from tests.plugins.lab_process import ROOT, free_port, wait_until
 
 TLS = Path(__file__).with_name("tls")

@@ -8,9 +8,9 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from app.access.cookies import cookie_of
-from app.access.throttle import Throttle
-from app.access.token import OwnersToken
+from app.admission.cookies import cookie_of
+from app.admission.throttle import Throttle
+from app.admission.token import OwnersToken
 
 _WITHIN = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """An address of this host. Browsers read `//host` and `/\\host` as another's, and overlook tabs."""

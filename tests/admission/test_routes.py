@@ -13,11 +13,18 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.access.routes import ByMethod, Public, SaysNothing, public_paths
+from app.admission.routes import ByMethod, Public, SaysNothing, public_paths
 from app.settings import BESIDE
 from tests.plugins.applications import InProcess
 
-PUBLIC = {"/api/alive", "/login", "/static/lab.css", "/static/nothing"}
+PUBLIC = {
+    "/api/alive",
+    "/login",
+    "/login/openid",
+    "/login/openid/back",
+    "/static/lab.css",
+    "/static/nothing",
+}
 BARE: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None}
 EVERY_METHOD = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND")
 

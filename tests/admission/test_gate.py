@@ -13,14 +13,14 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from fastapi import FastAPI, Request
 
-from app.access.cookies import Cookie
-from app.access.signing_in import within_lab
-from app.access.token import OwnersToken, kept_token
+from app.admission.cookies import Cookie
+from app.admission.signing_in import within_lab
+from app.admission.token import OwnersToken, kept_token
 from app.client import Lab as Client
 from app.client import LabError
 from app.services.lab import Lab
 from app.settings import Auth, Settings
-from tests.access.others import ANOTHER, as_root, status_for
+from tests.admission.others import ANOTHER, as_root, status_for
 from tests.api.problems import problem
 from tests.plugins.applications import InProcess
 from tests.plugins.servers import served

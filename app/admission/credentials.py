@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 TOKEN = "token"
 """The parameter of an address that brings the token; no page has one of that name."""
+OPENID_BACK = "/login/openid/back"
 _FORWARDED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
               b"x-real-ip"}  # fmt: skip
 _KEY = "lab.credentials"
@@ -26,6 +27,8 @@ class Credentials:
     """Of the Authorization header."""
     cookie: bytes = field(default=b"", repr=False)
     """The header."""
+    told: bytes = field(default=b"", repr=False)
+    """Of the address to which an OpenID provider sends browsers back, all that it is asked with."""
     forwarded: bool = False
     """Whether a proxy passed the request on, so that its own socket says nothing about who asks."""
 
@@ -38,8 +41,11 @@ class Credentials:
 
 
 def take(scope: Scope) -> Credentials:
-    """What the request brings. A token leaves the request's address, which servers log."""
-    token = _take_token(scope)
+    """What the request brings. A token leaves the request's address, which servers log; so
+    does what an OpenID provider says."""
+    token, told = _take_token(scope), b""
+    if scope["path"].endswith(OPENID_BACK):
+        told, scope["query_string"] = scope["query_string"], b""
     bearer, cookies, forwarded = None, [], False
     for name, value in scope["headers"]:
         if name == b"authorization":
@@ -47,7 +53,7 @@ def take(scope: Scope) -> Credentials:
         elif name == b"cookie":
             cookies.append(value)
         forwarded |= name in _FORWARDED
-    return Credentials(token, bearer, b";".join(cookies), forwarded)
+    return Credentials(token, bearer, b";".join(cookies), told, forwarded)
 
 
 def _take_token(scope: Scope) -> str | None:

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Mount
 
-from app.access.callers import demand
-from app.access.forms import check_form
+from app.admission.callers import demand
+from app.admission.forms import check_form
 from app.contracts.accounts import Role
 
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
+
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def asks(endpoint: Endpoint) -> Endpoint:
+    """Mark what is posted to and changes nothing: what it is asked about is too long for an
+    address. Whoever may look may ask."""
+    endpoint.asks = True  # type: ignore[attr-defined]
+    return endpoint
 
 
 class Public(APIRoute):
@@ -40,7 +50,8 @@ class _Guarded(APIRoute):
 
         async def admitted(request: Request) -> Response:
             looks = request.method in LOOKS
-            caller = demand(request, self.looking if looks else self.changing)
+            asked = looks or getattr(self.endpoint, "asks", False)
+            caller = demand(request, self.looking if asked else self.changing)
             if caller.by_cookie and not looks:
                 await check_form(request, caller.form_key)
             return await handle(request)
@@ -101,5 +112,5 @@ def public_paths(app: FastAPI) -> PublicPaths:
             assert "{" not in context.path, "of a public route every path is known"
             whole.add(context.path)
         elif not isinstance(route, _Guarded):
-            raise SaysNothing(f"{context.path or route}: name a class of app.access.routes")
+            raise SaysNothing(f"{context.path or route}: name a class of app.admission.routes")
     return PublicPaths(frozenset(whole), tuple(beginnings))

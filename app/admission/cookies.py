@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access.credentials import laid
+from app.admission.credentials import laid
 from app.settings import Settings
 
 
 class Cookie:
-    """How it is called, where it goes and how long it is kept."""
+    """How it is called, where it goes and how long it is kept.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        what: The beginning of its name.
+        same_site: Which requests from elsewhere bring it: none, or links that lead here, too.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        what: str = "lab",
+        *,
+        lifetime_s: int | None = None,
+        same_site: Literal["strict", "lax"] = "strict",
+    ) -> None:
+        self._what, self._same_site = what, same_site
         lab = f"{settings.data_dir}:{settings.port}"
         self._label = hashlib.sha256(lab.encode(errors="replace")).hexdigest()[:10]
         self._path = settings.root_path or "/"
-        self._lifetime_s = settings.session_h * 3600
+        self._lifetime_s = lifetime_s or settings.session_h * 3600
 
     def name(self, request: Request) -> str:
         """Cookies know no ports: several labs of one host need names of their own. The prefixes
         keep out what other sites of the same domain set."""
         prefix = "__Host-" if self._path == "/" else "__Secure-"
-        return f"{prefix if _is_secure(request) else ''}lab-{self._label}"
+        return f"{prefix if _is_secure(request) else ''}{self._what}-{self._label}"
 
     def give(self, request: Request, answer: Response, value: str) -> Response:
         """Let the browser keep the value."""
@@ -36,7 +50,7 @@ class Cookie:
             path=self._path,
             secure=_is_secure(request),
             httponly=True,
-            samesite="strict",
+            samesite=self._same_site,
         )
         return answer
 
@@ -47,7 +61,7 @@ class Cookie:
             path=self._path,
             secure=_is_secure(request),
             httponly=True,
-            samesite="strict",
+            samesite=self._same_site,
         )
         return answer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.access import peers
-from app.access.peers import Address, Peers, uid_of
+from app.admission import peers
+from app.admission.peers import Address, Peers, uid_of
 
 CLIENT, SERVER = ("127.0.0.1", 40_000), ("127.0.0.1", 8000)
 ENDS = {"client": "0100007F:9C40", "server": "0100007F:1F40"}

@@ -1,49 +1,34 @@
-"""Files that hold many images become plain arrays, in a process that can do little else.
+"""Files that hold many images become plain arrays, as `worker.data.containers` describes them.
 
-    python -m worker.jobs.unpacking KIND TARGET MEGABYTES SECONDS (NAME PART FILE)...
-
-The files are hostile until unpacked: a pickle may ask for no type but numpy's arrays, and the
-parsers of .mat and Parquet are large; so they run without a network and within limits of memory,
-time and written bytes (decision 19). What is left in TARGET is described in
-`worker.data.containers`; the last line on standard output is JSON: `{}`, or what is wrong.
+The files are hostile: a pickle may ask for no type but numpy's arrays, and the parsers of .mat and
+Parquet are large. To be called in a process that can do little else
+(`worker.jobs.reading_archive`).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from confinement import guard, leave_network, limit
+from worker.data import DatasetError
 from worker.jobs.unpacking import arrays, published, shards
 from worker.jobs.unpacking.found import Files, Refused, Unpacked
 
 
-def main(kind: str, target: Path, megabytes: int, seconds: int, files: Files) -> int:
-    """Unpack files of one kind; 0 when they could be read."""
-    leave_network()
-    limit(megabytes, seconds)
-    guard()
+def unpack(kind: str, files: Files, target: Path) -> None:
+    """Read files of one kind into a folder. Raises DatasetError, MemoryError, OSError."""
     try:
         _write(target, _KINDS[kind](files))
-        said: dict[str, Any] = {}
     except Refused as refused:
-        said = {"detail": refused.detail, "hint": refused.hint}
-    except MemoryError:
-        said = {
-            "detail": f"Reading the file takes more than {megabytes:,} MB of memory.",
-            "hint": "Import fewer images.",
-        }
+        raise DatasetError(refused.detail, refused.hint) from refused
+    except (MemoryError, OSError):
+        raise
     except Exception as error:  # hostile bytes make parsers fail in every way there is
-        said = {
-            "detail": f"The file is damaged, or not what its name says ({str(error)[:200]}).",
-            "hint": "Compare its checksum with the published one, and upload it again.",
-        }
-    print(json.dumps(said), flush=True)
-    return 1 if said else 0
+        raise DatasetError(
+            f"The file is damaged, or not what its name says ({str(error)[:200]}).",
+            "Compare its checksum with the published one, and upload it again.",
+        ) from error
 
 
 def _write(target: Path, found: Unpacked) -> None:
@@ -80,13 +65,3 @@ _KINDS: Mapping[str, Callable[[Files], Unpacked]] = {
     "npy": arrays.npy,
     "parquet": shards.parquet,
 }
-
-
-if __name__ == "__main__":
-    os.umask(0o077)
-    _, kind, target, megabytes, seconds, *triples = sys.argv
-    files = [
-        (name, int(part), Path(path))
-        for name, part, path in zip(triples[::3], triples[1::3], triples[2::3], strict=True)
-    ]
-    sys.exit(main(kind, Path(target), int(megabytes), int(seconds), files))

@@ -18,7 +18,7 @@ from app.settings import Auth, Settings
 from app.store import acting, audit, jobs
 from app.store.acting import Act
 from app.store.tables import DatasetRow, ModelRow
-from tests.access.people import PASSWORD, NewClient, proof, signed_in
+from tests.admission.people import PASSWORD, NewClient, proof, signed_in
 from tests.api.problems import problem
 from tests.plugins.rows import job_row
 from tests.plugins.stock import stock_dataset, stock_model
@@ -148,8 +148,10 @@ def test_who_did_what_is_kept(rita: Person, carl: Person, ada: Person) -> None:
         ("carl", f"POST /api/jobs/{job}/cancel", 403),
         ("rita", f"PATCH /api/jobs/{job}", 200),
     ]
-    page = ada.ask("GET", "/api/audit", params={"page_size": 2}).json()
-    assert (page["total"], len(page["items"])) == (len(found), 2)
+    page = ada.ask("GET", "/api/audit", params={"page_size": len(found) - 1}).json()
+    rest = ada.ask("GET", "/api/audit", params={"before": page["older"]}).json()
+    ids = [one["id"] for one in page["items"] + rest["items"]]
+    assert (len(ids), ids, rest["older"]) == (len(found), sorted(ids, reverse=True), None)
     assert page["items"][0]["targets"] == [job]
     assert page["items"][0]["address"] == "127.0.0.1"
     rows = list(csv.DictReader(io.StringIO(ada.ask("GET", "/api/audit/records.csv").text)))
@@ -175,11 +177,11 @@ def test_a_change_and_its_record_are_one(lab: Lab) -> None:
     act = Act("rita", "127.0.0.1", "POST /api/jobs", user_id="u" * 32)
     with acting.acting(act):
         jobs.add(lab.database, job_row())
-    ((row,), total) = audit.page(lab.database, offset=0, limit=9)
-    assert (row.who, row.status, total) == ("rita", None, 1)
+    ((row,), _) = audit.newest(lab.database, limit=9)
+    assert (row.who, row.status) == ("rita", None)
     twice = job_row()
     jobs.add(lab.database, twice)
     again = job_row(id=twice.id)
     with acting.acting(Act("rita", "127.0.0.1", "again")), pytest.raises(IntegrityError):
         jobs.add(lab.database, again)
-    assert audit.page(lab.database, offset=0, limit=9)[1] == 1
+    assert len(audit.newest(lab.database, limit=9)[0]) == 1
