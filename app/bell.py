@@ -7,6 +7,7 @@ there again after a while in any case.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.contracts.jobs import BELL
+from app.errors import TooMany, Unavailable
 
+MOST_STREAMS = 256
+"""Open at once; each asks SQL every second."""
 _AGAIN_AFTER_S = 1.0
 
 
@@ -24,23 +28,55 @@ class Bell:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._places: Counter[str] = Counter()
+        self._places_lock = threading.Lock()
         self._news: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._listening: Counter[str] = Counter()
         self.closed = False
         """Whether the process is about to end, and its streams with it."""
 
     @contextmanager
-    def listening(self, job_id: str, account: str = "") -> Iterator[asyncio.Event]:
-        """An event that is set at each ring for the job, and when the bell closes. `account`: for
-        whom."""
+    def place(self, account: str, most: int) -> Iterator[None]:
+        """Room for a stream, from before it begins to its end: a thousand clients at once are all
+        let in before the first of them listens.
+
+        Args:
+            account: whose stream it is; empty of the owner's, who is not limited.
+            most: streams that one account may have open.
+
+        Raises Unavailable and TooMany.
+        """
+        with self._places_lock:
+            if self._places.total() >= MOST_STREAMS:
+                raise Unavailable(
+                    f"{MOST_STREAMS} streams of events are open already.",
+                    hint="Close some, or read the job itself from time to time.",
+                )
+            if account and self._places[account] >= most:
+                raise TooMany(
+                    f"{most} of your streams of events are open already.",
+                    hint="Close some pages, or read the job itself from time to time. Who runs the "
+                    "lab can raise LAB_USER_STREAMS.",
+                )
+            self._places[account] += 1
+        try:
+            yield
+        finally:
+            with self._places_lock:
+                self._places[account] -= 1
+                self._places += Counter()  # without those at zero
+
+    def places_of(self, account: str) -> int:
+        """Open streams of an account."""
+        return self._places[account]
+
+    @contextmanager
+    def listening(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set at each ring for the job, and when the bell closes."""
         news = asyncio.Event()
         self._news[job_id].add(news)
-        self._listening[account] += 1
         try:
             yield news
         finally:
-            self._listening[account] -= 1
-            self._listening += Counter()  # without those at zero
             self._news[job_id].discard(news)
             if not self._news[job_id]:
                 del self._news[job_id]
@@ -62,14 +98,6 @@ class Bell:
     def _ring(self, job_id: str) -> None:
         for news in self._news.get(job_id, ()):
             news.set()
-
-    @property
-    def listeners(self) -> int:
-        return self._listening.total()
-
-    def listeners_of(self, account: str) -> int:
-        """Open streams of an account."""
-        return self._listening[account]
 
     def close(self) -> None:
         """Wake every listener to see that the process ends."""

@@ -37,7 +37,7 @@ def shares_of(request: Request, user_id: str) -> Shares:
     """What an account uses of the lab now."""
     lab, bell, rate = _lab(request), _bell(request), request.app.state.rate
     assert isinstance(rate, Rate)
-    streams = bell.listeners_of(user_id)
+    streams = bell.places_of(user_id)
     return Shares(
         requests=Share(used=rate.used(user_id), most=rate.most, setting="LAB_USER_REQUESTS"),
         jobs=usage.waiting(lab, user_id),

@@ -39,7 +39,7 @@ from app.methods import Methods, MethodsOf
 from app.services import announcing, evaluations
 from app.services.lab import Lab
 from app.services.openid import Provider
-from app.services.upkeep import reconcile, sweep, thin
+from app.services.upkeep import clear, reconcile, sweep, thin
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import BESIDE, VERSION, Auth, Settings
 from app.settings import settings as environment
@@ -47,7 +47,7 @@ from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
 _RECONCILE_EVERY_S = 2.0
-_SWEEP_EVERY_S = 3600.0
+_TIDY_EVERY_S = 600.0
 _DESCRIPTORS = 16_384
 _LARGE_PAGE = 2**14
 """Bytes from which a page is worth the time that compressing takes."""
@@ -71,14 +71,14 @@ async def _reconcile_for_ever(lab: Lab) -> None:
         await asyncio.sleep(_RECONCILE_EVERY_S)
 
 
-async def _sweep_for_ever(lab: Lab) -> None:
+async def _tidy_for_ever(lab: Lab) -> None:
     while True:
-        for part in (sweep, thin):
+        for part in (clear, sweep, thin):
             try:
                 await asyncio.to_thread(part, lab)
             except Exception:
-                _LOG.exception("What is old was not cleared away; the next hour tries again.")
-        await asyncio.sleep(_SWEEP_EVERY_S)
+                _LOG.exception("What is old was not cleared away; it is tried again.")
+        await asyncio.sleep(_TIDY_EVERY_S)
 
 
 async def _sum_up_what_is_old(lab: Lab) -> None:
@@ -141,7 +141,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if lab.settings.oidc_issuer is not None:
         app.state.away, app.state.openid = Away(lab.settings), Provider(lab.settings)
     app.state.rate = Rate(lab.settings.user_requests)
-    always = [_reconcile_for_ever(lab), _sweep_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
+    always = [_reconcile_for_ever(lab), _tidy_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
     if lab.settings.mlflow_url is not None or lab.settings.tensorboard_dir is not None:

@@ -30,7 +30,7 @@ from typing import Any
 from bench.lab_process import LabProcess
 
 TAKEN_OVER_S, STOPPED_S = 60.0, 30.0
-_GIVEN_UP_S = 180.0
+_GIVEN_UP_S, _SETTLES_S = 180.0, 10.0
 _MOMENTS = ("before the first beat", "in a step", "in a save", "stopped while it waited")
 
 
@@ -73,11 +73,14 @@ class Site:
     def lose(self, moment: str, number: int) -> float:
         """Seconds until the job of a worker that is lost then is another one's; inf: it never is,
         or nobody says what it waits for."""
-        begun = time.monotonic()
         if moment == _MOMENTS[-1]:
+            time.sleep(_SETTLES_S)  # the child of the job before is gone, and its heir waits
+            begun = time.monotonic()
             os.kill(self._worker()[-1], signal.SIGSTOP)
             job, said = self._train(f"Net {number}"), set()
-            while self._job(job).get("status") != "running" and time.monotonic() < begun + 180:
+            while (
+                self._job(job).get("status") != "running" and time.monotonic() < begun + _GIVEN_UP_S
+            ):
                 said.add(self._job(job).get("waiting_because"))
                 time.sleep(0.5)
             told = any(words is not None and "hangs" in words for words in said)

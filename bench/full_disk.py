@@ -51,7 +51,7 @@ from worker.jobs.context import WorkerLab
 
 _SIZE_MB, _FULL_FOR_S, _MOMENTS = 48, 1.5, 10
 _NOT_REACHED = 7
-_SAID = ("disk is full", "No space left")
+_SAID = ("disk is full", "nearly full", "No space left")
 
 
 def main() -> int:
@@ -59,7 +59,7 @@ def main() -> int:
     engine()  # imports torch once; each worker is a fork
     faults, tried = [], Counter[str]()
     with tempfile.TemporaryDirectory(prefix="lab-") as scratch, _mounted(Path(scratch)) as folder:
-        site = Site(Settings(data_dir=folder, min_free_mb=0, checkpoint_s=0.001))
+        site = Site(Settings(data_dir=folder, min_free_mb=1, checkpoint_s=0.001))
         for kind in (JobKind.TRAIN, JobKind.EVALUATE, JobKind.IMPORT):
             for number in itertools.count(1):
                 fault = site.at_write(kind, number)

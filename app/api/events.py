@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,7 +21,6 @@ from app.admission.callers import caller_of, is_still_inside
 from app.admission.routes import ByMethod
 from app.contracts.jobs import JobStatus
 from app.deps import BellDep, IdPath, LabDep
-from app.errors import TooMany, Unavailable
 from app.services import jobs
 from app.store.job_queries import StoredEvent
 
@@ -29,8 +28,6 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ByMethod)
 
 _LOOK_AGAIN_S = 1.0
 """How late an event comes when the bell is silent."""
-_MOST_STREAMS = 256
-"""Open at once; each asks SQL every second."""
 _LAST_SEQ = 2**53 - 1
 _ASK_AGAIN_S = 5.0
 """For how long a stream goes on whose session is over."""
@@ -40,8 +37,6 @@ _ASK_AGAIN_S = 5.0
 class _Position:
     job_id: str
     seen: int
-    account: str
-    """Whose stream it is; empty of the owner's."""
 
 
 def _position(
@@ -54,25 +49,15 @@ def _position(
         int | None,
         Header(ge=0, le=_LAST_SEQ, description="What a reconnecting client saw last."),
     ] = None,
-) -> _Position:
+) -> Iterator[_Position]:
     """Where the stream starts; nothing at all (204) when the client has seen the job's end."""
-    if bell.listeners >= _MOST_STREAMS:
-        raise Unavailable(
-            f"{_MOST_STREAMS} streams of events are open already.",
-            hint="Close some, or read the job itself from time to time.",
-        )
     caller = caller_of(request)
     account = "" if caller is None else caller.account
-    if account and bell.listeners_of(account) >= lab.settings.user_streams:
-        raise TooMany(
-            f"{lab.settings.user_streams} of your streams of events are open already.",
-            hint="Close some pages, or read the job itself from time to time. Who runs the lab can "
-            "raise LAB_USER_STREAMS.",
-        )
-    seen = after if last_event_id is None else last_event_id
-    if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
-        raise HTTPException(204)
-    return _Position(job_id, seen, account)
+    with bell.place(account, lab.settings.user_streams):
+        seen = after if last_event_id is None else last_event_id
+        if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
+            raise HTTPException(204)
+        yield _Position(job_id, seen)
 
 
 @router.get(
@@ -92,7 +77,7 @@ async def events(
     job, `data` the event with the Unix time `at`. A stream ends with the session it was opened in.
     """
     job_id, seen, asked = start.job_id, start.seen, time.monotonic()
-    with bell.listening(job_id, start.account) as news:
+    with bell.listening(job_id) as news:
         while not bell.closed:
             if time.monotonic() - asked > _ASK_AGAIN_S:
                 if not await is_still_inside(request):

@@ -32,11 +32,10 @@ def reconcile(lab: Lab) -> None:
     for job_id in changed:
         lab.broker.ring(job_id)
     _resend(lab)
-    _clear(lab)
 
 
-def _clear(lab: Lab) -> None:
-    """Drop files that nobody can want any more."""
+def clear(lab: Lab) -> None:
+    """Drop what nobody can want any more: what was long in the bin, and what jobs were to need."""
     active = [row.params for row in job_queries.unfinished(lab.database)]
     needed = [params.get("upload") or "" for params in active]
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):

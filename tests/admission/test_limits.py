@@ -75,7 +75,7 @@ def test_a_users_parts_of_ablations_wait_too(lab: Lab, rita: httpx.Client) -> No
 def test_streams(lab: Lab, app: FastAPI, rita: httpx.Client) -> None:
     job = drawn(rita, "A").json()["id"]
     bell: Bell = app.state.bell
-    with bell.listening(job, rita.get("/api/account").json()["id"]):
+    with bell.place(rita.get("/api/account").json()["id"], 1):
         assert uses(rita)["streams"] == 1
         refused(rita.get(f"/api/jobs/{job}/events"), 429, "LAB_USER_STREAMS")
     assert uses(rita)["streams"] == 0

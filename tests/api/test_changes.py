@@ -15,7 +15,7 @@ from app.contracts.jobs import JobStatus
 from app.errors import InvalidInput
 from app.services import checks, datasets, job_changes, models
 from app.services.lab import Lab
-from app.services.upkeep import reconcile
+from app.services.upkeep import clear
 from app.store import marks
 from app.store.tables import DatasetRow, JobRow, ModelRow
 from tests.plugins.rows import job_row
@@ -159,7 +159,7 @@ def test_a_dataset_in_use_says_so_and_its_files_go_after_a_week(
     with lab.database.writing() as session:
         long_ago = update(DatasetRow).where(DatasetRow.id == old)
         session.execute(long_ago.values(deleted_at=time.time() - 8 * 24 * 3600))
-    reconcile(lab)
+    clear(lab)
     assert (lab.files.dataset(used).exists(), lab.files.dataset(old).exists()) == (True, False)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from fastapi import FastAPI
 
-from app.api import events
 from app.contracts.events import Event, LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import BELL, JobStatus
 from app.services.lab import Lab
@@ -112,12 +112,23 @@ def test_not_a_number_does_not_break_the_stream(
 
 
 def test_one_stream_too_many_is_told_when_to_come_back(
-    client: httpx.Client, claim: Claim, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client,
+    lab: Lab,
+    claim: Claim,
+    app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(events, "_MOST_STREAMS", 0)
-    answer = client.get(f"/api/jobs/{claim.job_id}/events")
+    """And one that ended, or never began, leaves its place to others."""
+    finish(lab, claim)
+    monkeypatch.setattr("app.bell.MOST_STREAMS", 1)
+    last = [*stream(client, claim.job_id)][-1].id
+    over = client.get(f"/api/jobs/{claim.job_id}/events", params={"after": last})
+    assert over.status_code == 204
+    with app.state.bell.place("", 1):
+        answer = client.get(f"/api/jobs/{claim.job_id}/events")
     problem(answer, 503)
     assert answer.headers["retry-after"] == "5"
+    assert [*stream(client, claim.job_id)][-1].id == last
 
 
 @pytest.mark.parametrize("how", ["header", "query", "both"])

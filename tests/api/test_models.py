@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.services.lab import Lab
-from app.services.upkeep import reconcile
+from app.services.upkeep import clear
 from app.store import jobs
 from app.store.tables import ModelRow
 from tests.api.problems import problem
@@ -105,7 +105,7 @@ def test_after_a_week_in_the_bin_the_file_goes(client: httpx.Client, lab: Lab) -
         client.delete(f"/api/models/{model}")
     with lab.database.writing() as session:
         session.get_one(ModelRow, old).deleted_at = time.time() - 8 * 24 * 3600
-    reconcile(lab)
+    clear(lab)
     assert not lab.files.weights(old).exists()
     assert lab.files.weights(young).exists()
     binned = client.get("/api/models", params={"deleted": True}).json()

@@ -168,6 +168,6 @@ def test_they_go_with_their_job(kept: Run, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(upkeep, "_KEPT_S", -1.0)
     with kept.lab.database.writing() as session:
         session.merge(job).deleted_at = 1.0
-    upkeep.reconcile(kept.lab)
+    upkeep.clear(kept.lab)
     assert not folder.exists()
     assert kept.lab.files.adversarial(f"{kept.job}-1").exists()

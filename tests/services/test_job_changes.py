@@ -14,7 +14,7 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.errors import Conflict, NotFound
 from app.services import datasets, job_changes, jobs, models
 from app.services.lab import Lab
-from app.services.upkeep import reconcile
+from app.services.upkeep import clear
 from app.store import marks
 from app.store.tables import DatasetRow, JobRow, ModelRow
 from tests.plugins.families import ablation_params, children_of, fail, take
@@ -161,7 +161,7 @@ def test_files_of_deleted_jobs_go_after_a_week(lab: Lab) -> None:
     with lab.database.writing() as session:
         long_ago = update(JobRow).where(JobRow.id == old)
         session.execute(long_ago.values(deleted_at=time.time() - 8 * 24 * 3600))
-    reconcile(lab)
+    clear(lab)
     for job, there in ((old, False), (young, True)):
         assert lab.files.result(job).exists() is there
         assert lab.files.checkpoints(job).exists() is there

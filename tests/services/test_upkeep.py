@@ -18,7 +18,7 @@ from app.contracts.params import ImportModelParams
 from app.errors import InvalidInput
 from app.services import jobs
 from app.services.lab import Lab
-from app.services.upkeep import reconcile, sweep
+from app.services.upkeep import clear, reconcile, sweep
 from app.store import catalogue
 from app.store.losses import Leases
 from app.store.tables import JobRow, ModelRow, UploadRow
@@ -46,7 +46,7 @@ def test_checkpoints_of_ended_jobs_stay_for_a_week(lab: Lab, status: JobStatus) 
     now = time.time()
     old = checkpoints(lab, status=status, finished_at=now - 8 * DAY_S)
     young = checkpoints(lab, status=status, finished_at=now - 6 * DAY_S)
-    reconcile(lab)
+    clear(lab)
     assert not old.exists()
     assert young.exists()
 
@@ -55,7 +55,7 @@ def test_checkpoints_of_unfinished_jobs_stay_however_old(lab: Lab) -> None:
     long_ago = time.time() - 100 * DAY_S
     running = {"status": JobStatus.RUNNING, "lease_until": time.time() + 1000}
     folders = [checkpoints(lab, created_at=long_ago, **values) for values in ({}, running)]
-    reconcile(lab)
+    clear(lab)
     assert all(folder.exists() for folder in folders)
 
 
@@ -64,7 +64,7 @@ def test_checkpoints_that_another_job_goes_on_from_stay(lab: Lab) -> None:
     wanted, unwanted = checkpoints(lab, **ended), checkpoints(lab, **ended)
     with lab.database.writing() as session:
         session.add(job_row(params={"continue_from": wanted.name}))
-    reconcile(lab)
+    clear(lab)
     assert wanted.exists()
     assert not unwanted.exists()
 
@@ -113,14 +113,14 @@ def test_a_file_that_a_new_job_takes_is_not_cleared_away(
     upload, dataset = _upload(lab, age_s=2 * 3600.0), stock_dataset(lab)
     lab.files.upload(upload).write_bytes(b"weights")
     params = ImportModelParams(name="Net", upload=upload, dataset=dataset, architecture="wrn-10-2")
-    clear = catalogue.drop_uploads
+    drop = catalogue.drop_uploads
 
     def late(*args: Any, **kwargs: Any) -> list[str]:
         jobs.submit(lab, JobKind.IMPORT_MODEL, params)  # after upkeep looked which are needed
-        return clear(*args, **kwargs)
+        return drop(*args, **kwargs)
 
     monkeypatch.setattr(catalogue, "drop_uploads", late)
-    reconcile(lab)
+    clear(lab)
     assert lab.files.upload(upload).exists()
     assert catalogue.upload(lab.database, upload) is not None
 
@@ -128,7 +128,7 @@ def test_a_file_that_a_new_job_takes_is_not_cleared_away(
 def test_no_job_takes_a_file_that_was_cleared_away(lab: Lab) -> None:
     upload, dataset = _upload(lab, age_s=2 * 3600.0), stock_dataset(lab)
     params = ImportModelParams(name="Net", upload=upload, dataset=dataset, architecture="wrn-10-2")
-    reconcile(lab)
+    clear(lab)
     with pytest.raises(InvalidInput, match="no such upload"):
         jobs.submit(lab, JobKind.IMPORT_MODEL, params)
 
@@ -141,7 +141,7 @@ def _binned(lab: Lab, *, age_s: float) -> None:
 
 
 def _busy(lab: Lab) -> None:
-    """Something for every step of the reconciler to look at, none of which is due."""
+    """Something for every step of the upkeep to look at, none of which is due."""
     now = time.time()
     training = {"dataset": stock_dataset(lab), "teacher": stock_model(lab)}
     jobs.submit(lab, JobKind.ABLATION, ablation_params(training=training))
@@ -158,6 +158,7 @@ def test_a_lab_in_which_nothing_is_due_takes_no_write_lock(lab: Lab) -> None:
     _busy(lab)
     with statements() as said:
         reconcile(lab)
+        clear(lab)
     assert locks(said) == 0
 
 
@@ -195,7 +196,9 @@ def test_what_is_due_is_written_once(lab: Lab, happen: Callable[[Lab], object]) 
     happen(lab)
     with statements() as said:
         reconcile(lab)
+        clear(lab)
     assert locks(said) == 1
     with statements() as said:
         reconcile(lab)
+        clear(lab)
     assert locks(said) == 0

@@ -16,7 +16,7 @@ from app.contracts.params import ImportParams, Recipe
 from app.contracts.results import Accuracy, Light
 from app.services import job_changes, jobs, models
 from app.services.lab import Lab
-from app.services.upkeep import reconcile
+from app.services.upkeep import clear
 from app.store import jobs as store
 from app.store.tables import MeasurementRow, ModelRow
 from tests.plugins.families import succeed, take
@@ -93,7 +93,7 @@ def test_trainings_are_sorted_by_the_figures_that_they_show(lab: Lab, client: ht
         models.delete(lab, model)
     with lab.database.writing() as session:
         session.execute(update(ModelRow).where(ModelRow.id == gone).values(deleted_at=1.0))
-    reconcile(lab)
+    clear(lab)
     page = html(client, "/jobs?sort=clean")
     assert names(page) == ["90", "70", "80"]
     assert [cell(page, name, "Clean")[:4] for name in names(page)] == ["90.0", "70.0", "–"]
