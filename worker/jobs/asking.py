@@ -16,6 +16,7 @@ from app.errors import JobError
 from worker import registry
 from worker.data import Dataset, TensorSplit, to_float
 from worker.jobs import apart, outputs
+from worker.jobs.bringing import PARITY
 from worker.jobs.context import JobContext
 from worker.models import BlackBox
 from worker.onnx_network import are_probabilities
@@ -42,6 +43,8 @@ class Asked:
     asked: OnnxInterface
     """Without the choice among its outputs."""
     access: Access = Access.BLACK_BOX
+    architecture: str = "ONNX"
+    rounding: float = PARITY
 
     @property
     def interface(self) -> OnnxInterface:

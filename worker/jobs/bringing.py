@@ -11,7 +11,6 @@ import torch
 
 from app.contracts.access import Access
 from app.contracts.params import ImportModelParams
-from app.contracts.results import OnnxInterface
 from app.errors import JobError
 from worker import registry
 from worker.data import Dataset
@@ -21,6 +20,8 @@ from worker.jobs.weights_file import WeightsFile
 from worker.models import Classifier, suggest
 from worker.models.matching import Match, Mismatch, SeveralNetworks, listed, match, shown
 
+PARITY = 1e-5
+"""Of the largest logit: one network computed in two orders differs by rounding."""
 _MOST_NAMES = 12
 _PARAMETRISED = re.compile(r"weight_(g|v|u|orig|mask)$|(^|\.)parametrizations\.")
 
@@ -33,8 +34,10 @@ class Brought(NamedTuple):
     outputs: outputs.Taken
     doubts: list[str]
     """What may be wrong with it, in words."""
+    architecture: str
     access: Access = Access.WHITE_BOX
-    interface: OnnxInterface | None = None
+    interface: None = None
+    rounding: float = PARITY
 
     @property
     def parameters(self) -> int:
@@ -72,7 +75,8 @@ def brought(
         context.log(note)
     if taken.said:
         context.log(taken.said)
-    return Brought(model.eval().requires_grad_(False), taken, doubts)
+    assert params.architecture is not None
+    return Brought(model.eval().requires_grad_(False), taken, doubts, params.architecture)
 
 
 def _network(params: ImportModelParams, dataset: Dataset, num_classes: int) -> Classifier:
