@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from confinement import guard, leave_network, limit
-from worker.jobs.unpacking import arrays, published, shards
+from worker.jobs.unpacking import arrays, pixel_tables, published, shards
 from worker.jobs.unpacking.found import Files, Refused, Unpacked
 
 
@@ -78,6 +78,7 @@ _KINDS: Mapping[str, Callable[[Files], Unpacked]] = {
     "idx": published.idx,
     "npz": arrays.npz,
     "npy": arrays.npy,
+    "pixels": pixel_tables.pixel_tables,
     "parquet": shards.parquet,
 }
 
