@@ -66,6 +66,20 @@ def test_dogs_and_cats_of_kaggle(tmp_path: Path) -> None:
     assert {"classes_in_names", "folder_left_out"} <= kinds(report)
 
 
+def test_parts_of_lists_with_more_columns(tmp_path: Path) -> None:
+    """As the Oxford pets have them."""
+    names = [f"{PETS[n % 3]}_{n}" for n in range(24)]
+    files = flat("images/", [f"{name}.png" for name in names])
+    for part, some in (("trainval", names[:15]), ("test", names[15:])):
+        lines = [f"{name} {n % 3 + 1} {n % 2 + 1} 1" for n, name in enumerate(some)]
+        files[f"annotations/{part}.txt"] = text(lines)
+    report, dataset = import_files(tmp_path, files)
+    assert (dataset.class_names, sizes(dataset)) == (PETS, (15, 0, 9))
+    assert any(
+        note.startswith("Parts are those that annotations/test.txt") for note in report.notes
+    )
+
+
 @pytest.mark.parametrize(
     "names",
     [

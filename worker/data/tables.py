@@ -406,12 +406,13 @@ def listed_parts(
     used = []
     for path, text in contents.texts.items():
         part = _part_of_table(path[-1])
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if part is None or not lines or _rows(text):
+        if part is None:
             continue
-        found = [index.find(line, ("",)) for line in lines]
-        named = [picture for picture in found if picture is not None]
-        if len(named) >= 0.5 * len(lines):
+        lines = [[line.strip()] for line in text.splitlines() if line.strip()]
+        columns = [list(column) for column in zip(*(_rows(text) or lines), strict=True)]
+        found = [[m for cell in column if (m := index.find(cell, ("",)))] for column in columns]
+        named = max(found, key=len, default=[])
+        if len(named) >= 0.5 * len(lines) > 0:
             parts |= {picture.ordinal: part for picture in named}
             used.append(path)
     return parts, tuple(used)
