@@ -133,8 +133,32 @@ def _notes(found: Match) -> Iterator[str]:
         yield f"{listed('other tensors are left out', found.left_out)}."
 
 
+_TELLING: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"lora_(A|B|embedding|magnitude)"),
+        "The file holds adapters (LoRA) alone, of a network that is elsewhere: merge them "
+        "(`merge_and_unload()` of peft), and save the state dict of what comes of it.",
+    ),
+    (
+        re.compile(
+            r"(^|\.)(SCB|absmax|quant_map|quant_state\S*|qweight|qzeros|scales|zero_point)$"
+        ),
+        "The weights are quantised, with their scales beside them: save the network in float32.",
+    ),
+    (
+        re.compile(r"^(resnet\.embedder|vit\.embeddings|deit\.embeddings|convnext\.embeddings)\."),
+        "The names are those of Hugging Face's transformers. timm has most of these networks under "
+        "names of its own, and its weights fit; or export the network to ONNX, as a black box.",
+    ),
+)
+"""Names that weights of no plain network have, and what to do."""
+
+
 def _advice(architecture: str, mismatch: Mismatch, file: WeightsFile) -> str:
     """What to do about weights that do not fit."""
+    for telling, advice in _TELLING:
+        if any(map(telling.search, mismatch.unexpected)):
+            return advice
     if any(_PARAMETRISED.search(name) for name in mismatch.unexpected):
         return (
             "The weights are kept in parts, as weight norm, spectral norm and pruning keep them: "
