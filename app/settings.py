@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     """Private networks in which the hosts of such addresses may be, such as `172.18.0.0/16`;
     several with commas. An address that is written in numbers, and localhost, need none."""
     mlflow_url: Secret[HttpUrl] | None = None
-    """An MLflow server that trainings and evaluations are mirrored to when they end."""
+    """An MLflow server that trainings and evaluations are mirrored to."""
     mlflow_experiment: str = Field("AGKD-BML Lab", min_length=1)
     """The experiment of that server that gets their runs."""
     tensorboard_dir: Path | None = None
