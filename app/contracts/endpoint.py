@@ -42,15 +42,9 @@ class Sends(Option):
 
     PNG = (
         "png",
-        Record(
-            title="PNG in base64",
-            summary='`{"b64": "…"}`, 8 bits a channel: pixels are rounded to them.',
-        ),
+        Record(title="PNG in base64", summary="8 bits a channel: pixels are rounded to them."),
     )
     FLOATS = (
         "floats",
-        Record(
-            title="numbers",
-            summary="`[[[0.1, …]]]`, rounded to six digits after the point.",
-        ),
+        Record(title="Numbers", summary="Rounded to six digits after the point."),
     )

@@ -102,7 +102,7 @@ class ImportModelParams(Params):
         help="Of an ONNX file, or of numbers that an address is sent: what the network takes, "
         "before mean and standard deviation. Without it, what the file says; where that is "
         "nothing, the lab asks.",
-        group="ONNX",
+        group="Pixels",
     )
     layout: Layout | None = parameter(
         None,
@@ -111,7 +111,7 @@ class ImportModelParams(Params):
         help="Of an ONNX file, or of numbers that an address is sent: the order of an image's "
         "axes. Without it, as the shape of a file's input shows; where nothing shows it, the lab "
         "asks.",
-        group="ONNX",
+        group="Pixels",
     )
     sends: Sends = parameter(
         Sends.PNG,
