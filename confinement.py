@@ -1,4 +1,4 @@
-"""What a process gives up before it reads a file from outside: memory, time, the network.
+"""What a process gives up before it reads a file from outside: files, the network, memory, time.
 
 The standard library alone; it knows neither `app` nor `worker`, which both read such files.
 """
@@ -6,29 +6,183 @@ The standard library alone; it knows neither `app` nor `worker`, which both read
 from __future__ import annotations
 
 import ctypes
+import os
+import platform
 import re
 import resource
+import struct
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # of sched.h
+_HERE = Path(__file__).parent
+_SYSTEM = (
+    "/usr/lib", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom", "/proc/self",
+    "/proc/cpuinfo", "/proc/meminfo", "/sys/bus/pci/devices", "/sys/devices",
+)  # fmt: skip
+"""What any program reads: libraries, and what machine it is on."""
 _FORBIDDEN = re.compile(
     r"socket\.|subprocess\.|os\.(exec|fork|forkpty|posix_spawn|spawn|system|startfile)|"
     r"pty\.|urllib\.|ctypes\.dlopen"
 )
 
+# Landlock, as linux/landlock.h has it. The calls have these numbers on every processor.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_ASK_VERSION, _PATH_BENEATH = 1, 1
+_FILE_RIGHTS = {0: 0, 1: 13, 2: 14, 3: 15, 4: 15}
+"""How many rights on files a version knows; 16 from the fifth on."""
+_WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_FILE, _TRUNCATE = (
+    1 << bit for bit in (1, 2, 3, 4, 5, 7, 8, 14)
+)
+_READ = _READ_FILE | _READ_DIR
+_WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_FILE | _TRUNCATE
+_OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE
+"""The rights that mean something on what is no folder."""
+_TCP, _OUTSIDE = 0b11, 0b11
+"""To bind and to connect, from version 4 on; abstract sockets and signals, from version 6 on."""
 
-def leave_network() -> bool:
-    """Move into a network namespace of its own, which has no way out; False where that is refused.
+# Seccomp, as linux/seccomp.h, linux/audit.h and asm/unistd.h have it.
+_NO_NEW_PRIVILEGES, _SECCOMP, _FILTER, _DIES_WITH_PARENT = 38, 22, 2, 1  # of prctl
+_GET_SECCOMP = 21
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_ALLOW, _REFUSE = 0x7FFF0000, 0x00050001  # EPERM
+_CALLS = {
+    # socket, io_uring_setup; execve, execveat; ptrace, process_vm_readv, process_vm_writev; keyctl;
+    # chmod, fchmod, fchmodat, fchmodat2; chown, fchown, lchown, fchownat
+    "x86_64": (
+        0xC000003E,
+        (41, 425, 59, 322, 101, 310, 311, 250, 90, 91, 268, 452, 92, 93, 94, 260),
+    ),
+    "aarch64": (0xC00000B7, (198, 425, 221, 281, 117, 270, 271, 219, 52, 53, 452, 54, 55)),
+}
+"""By processor: what the kernel calls it, and the numbers of the calls that are refused."""
+_OTHER_CALLS = 0x40000000
+"""Numbers from here on are those of x32, a second way into the kernel of x86_64."""
+_CAPABILITIES = 0x20080522
 
-    To be called while the process has one thread.
+
+def confine(reads: Iterable[Path] = (), writes: Iterable[Path] = ()) -> None:
+    """Keep this process from all files but its code and these, the network, and other programs.
+
+    To be called while it has one thread, and before anything from outside is read; there is no way
+    back. Where the kernel lacks something, that is left out: `gaps` says what.
+
+    Args:
+        reads: files and folders that it may read.
+        writes: folders that it may write to, too.
     """
-    unshare = getattr(ctypes.CDLL(None), "unshare", None)
-    if unshare is None:
+    if sys.platform != "linux":
+        return
+    threads = len(os.listdir("/proc/self/task"))
+    assert threads == 1, f"a process of {threads} threads would be confined in part"
+    libc = ctypes.CDLL(None)
+    libc.capset(struct.pack("Ii", _CAPABILITIES, 0), bytes(24))  # none, also as root
+    libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    if _landlock():
+        _hide_files(libc, reads, writes)
+    if _filters():
+        _refuse_calls(libc)
+
+
+def die_with_parent() -> None:
+    """End when the thread that started this process does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, 9, 0, 0, 0)
+
+
+def gaps() -> tuple[str, ...]:
+    """What `confine` cannot keep from a process on this system, a sentence each."""
+    found = []
+    if not _landlock():
+        found.append(
+            "This system lacks Landlock (Linux 5.13): processes that read files from outside see "
+            "every file that the lab sees."
+        )
+    if not _filters():
+        found.append(
+            "This system does not filter system calls: processes that read files from outside are "
+            "kept from the network by checks in Python alone."
+        )
+    return tuple(found)
+
+
+def _landlock() -> int:
+    """The kernel's version of it; 0 where it has none."""
+    if sys.platform != "linux":
+        return 0
+    version: int = ctypes.CDLL(None).syscall(
+        _CREATE_RULESET, None, ctypes.c_size_t(0), _ASK_VERSION
+    )
+    return max(0, version)
+
+
+def _filters() -> bool:
+    if sys.platform != "linux" or platform.machine() not in _CALLS or sys.maxsize < 2**32:
         return False
-    # Without privileges a user namespace has to come with it; root may do without.
-    return any(unshare(flags) == 0 for flags in (_CLONE_NEWUSER | _CLONE_NEWNET, _CLONE_NEWNET))
+    return bool(ctypes.CDLL(None).prctl(_GET_SECCOMP, 0, 0, 0, 0) >= 0)
+
+
+def _hide_files(libc: ctypes.CDLL, reads: Iterable[Path], writes: Iterable[Path]) -> None:
+    version = _landlock()
+    known = (1 << _FILE_RIGHTS.get(version, 16)) - 1
+    tcp, outside = _TCP if version >= 4 else 0, _OUTSIDE if version >= 6 else 0
+    rules = struct.pack("QQQ", known, tcp, outside)
+    ruleset = libc.syscall(_CREATE_RULESET, rules, ctypes.c_size_t(len(rules)), 0)
+    _insist(ruleset, "Landlock's rules")
+    try:
+        for path in (*_code(), *reads):
+            _permit(libc, ruleset, path, _READ & known)
+        for path in writes:
+            _permit(libc, ruleset, path, _WRITE & known)
+        _insist(libc.syscall(_RESTRICT_SELF, ruleset, 0), "Landlock")
+    finally:
+        os.close(ruleset)
+
+
+def _code() -> Iterator[Path]:
+    """What any process reads: interpreter, libraries, this code. Not the folder that it lies in,
+    which may hold the data folder as well."""
+    yield from map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix))
+    yield from (_HERE / name for name in ("app", "worker", "confinement.py", "imagefile.py"))
+    yield from (Path(p) for p in sys.path if Path(p).name in ("site-packages", "dist-packages"))
+
+
+def _permit(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
+    try:
+        opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        of_path = rights if path.is_dir() else rights & _OF_FILES
+        rule = struct.pack("=Qi", of_path, opened)
+        _insist(libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0), f"a rule for {path}")
+    finally:
+        os.close(opened)
+
+
+def _refuse_calls(libc: ctypes.CDLL) -> None:
+    """A program of the kernel's filter machine: what is checked, and how far to skip if so."""
+    processor, numbers = _CALLS[platform.machine()]
+    checks = len(numbers)
+    steps = [
+        (_LOAD, 0, 0, 4),  # which processor's calls
+        (_EQUAL, 0, checks + 3, processor),
+        (_LOAD, 0, 0, 0),  # the number of the call
+        (_AT_LEAST, checks + 1, 0, _OTHER_CALLS),
+        *((_EQUAL, checks - at, 0, number) for at, number in enumerate(numbers)),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))
+    _insist(libc.prctl(_SECCOMP, _FILTER, program, 0, 0), "the filter of system calls")
+
+
+def _insist(returned: int, what: str) -> None:
+    """A wall that the kernel has and does not put up is no reason to go on."""
+    if returned < 0:
+        raise OSError(f"the system refuses {what}")
 
 
 def limit(megabytes: int, seconds: int) -> None:
@@ -40,14 +194,24 @@ def limit(megabytes: int, seconds: int) -> None:
 
 def limit_memory(megabytes: int) -> None:
     """Bound memory on top of what is mapped by now, and files, for as long as the process lives."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     more = megabytes * 2**20
     for kind, most in (
-        (resource.RLIMIT_AS, mapped + more),
+        (resource.RLIMIT_AS, _mapped() + more),
         (resource.RLIMIT_FSIZE, more),
         (resource.RLIMIT_CORE, 0),
     ):
         _bound(kind, most, most)
+
+
+def allow_memory(megabytes: int) -> None:
+    """Bound it anew, on top of what is mapped by now; never beyond what was bounded before."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    _bound(resource.RLIMIT_AS, _mapped() + megabytes * 2**20, most)
+
+
+def _mapped() -> int:
+    """Bytes of addresses in use."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def _bound(kind: int, soft: int, most: int) -> None:

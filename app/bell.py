@@ -7,7 +7,7 @@ there again after a while in any case.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -25,17 +25,22 @@ class Bell:
     def __init__(self, url: str) -> None:
         self._url = url
         self._news: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listening: Counter[str] = Counter()
         self.closed = False
         """Whether the process is about to end, and its streams with it."""
 
     @contextmanager
-    def listening(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set at each ring for the job, and when the bell closes."""
+    def listening(self, job_id: str, account: str = "") -> Iterator[asyncio.Event]:
+        """An event that is set at each ring for the job, and when the bell closes. `account`: for
+        whom."""
         news = asyncio.Event()
         self._news[job_id].add(news)
+        self._listening[account] += 1
         try:
             yield news
         finally:
+            self._listening[account] -= 1
+            self._listening += Counter()  # without those at zero
             self._news[job_id].discard(news)
             if not self._news[job_id]:
                 del self._news[job_id]
@@ -60,7 +65,11 @@ class Bell:
 
     @property
     def listeners(self) -> int:
-        return sum(map(len, self._news.values()))
+        return self._listening.total()
+
+    def listeners_of(self, account: str) -> int:
+        """Open streams of an account."""
+        return self._listening[account]
 
     def close(self) -> None:
         """Wake every listener to see that the process ends."""

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import credentials
-from app.access.routes import LOOKS
+from app.admission import credentials
+from app.admission.routes import LOOKS
 from app.error_handlers import render, unexpected
 from app.errors import Forbidden, InvalidInput, LabError, Misdirected, TooLarge
 

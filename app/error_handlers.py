@@ -32,8 +32,6 @@ _NO_PAGE = NotFound(
 )
 _PAGE_HINT = "Go back, or begin at one of the pages of the menu."
 _API_HINT = "The API is described at /docs."
-_IN_WORDS = {"string_pattern_mismatch": "is not what this page knows"}
-"""By the type of an error: a regular expression tells a person nothing."""
 _HINTS = {
     400: "Check the request's form: JSON or multipart, complete and well-formed.",
     404: _API_HINT,
@@ -72,14 +70,11 @@ def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if _is_for_programs(request):
         return render(request, InvalidFields(field_errors(error.errors()), hint=_API_HINT))
-    if any(each["loc"][0] == "path" for each in error.errors()):
-        return render(request, _NO_PAGE)
     found = error.errors()
-    said = [
-        (field, _IN_WORDS.get(one["type"], message))
-        for one, (field, message) in zip(found, field_errors(found), strict=True)
-    ]
-    return render(request, InvalidFields(said, hint=_PAGE_HINT))
+    # An id that is none, in the path or after it: a regular expression tells a person nothing.
+    if any(one["loc"][0] == "path" or one["type"] == "string_pattern_mismatch" for one in found):
+        return render(request, _NO_PAGE)
+    return render(request, InvalidFields(field_errors(found), hint=_PAGE_HINT))
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -155,6 +155,14 @@ class TooMany(LabError):
     retry_after_s = 60
 
 
+class OverQuota(LabError):
+    """An account has no room left on the lab's disk."""
+
+    status = 507
+    title = "No room left for you"
+    retry_after_s = 3600
+
+
 class Misdirected(LabError):
     """The request was meant for another host name."""
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access.callers import OWNER, Caller, remember
-from app.access.cookies import cookies_of, form_key
-from app.access.credentials import Credentials, laid
-from app.access.peers import Peers
-from app.access.routes import LOOKS, PublicPaths
-from app.access.signing_in import address_of, signed_in, token_of, wanted
+from app.admission.callers import OWNER, Caller, remember
+from app.admission.cookies import cookies_of, form_key
+from app.admission.credentials import Credentials, laid
+from app.admission.peers import Peers
+from app.admission.routes import LOOKS, PublicPaths
+from app.admission.signing_in import address_of, signed_in, token_of, wanted
+from app.admission.throttle import Rate
 from app.contracts.accounts import Role
 from app.error_handlers import render
-from app.errors import Unauthenticated
+from app.errors import TooMany, Unauthenticated
 from app.services import accounts, auditing
 from app.services.lab import Lab
 from app.settings import Auth, Settings
@@ -51,8 +53,8 @@ class Gate:
             return
         request = Request(scope)
         caller = await self._caller(request, laid(scope))
-        remember(request, caller)
-        answer = self._answer(request, caller, laid(scope))
+        remember(request, caller, partial(self._caller, request, laid(scope)))
+        answer = self._too_many(request, caller) or self._answer(request, caller, laid(scope))
         if answer is not None or request.method in LOOKS or not self._records:
             await (answer or self.app)(scope, receive, send)
         else:
@@ -75,6 +77,18 @@ class Gate:
                 await run_in_threadpool(auditing.finish, request.app.state.lab, act, status)
             except Exception:
                 _LOG.exception("What came of %s by %s is not recorded.", act.what, act.who)
+
+    def _too_many(self, request: Request, caller: Caller | None) -> Response | None:
+        rate: Rate = request.app.state.rate
+        wait = rate.take(caller.user.id) if caller is not None and caller.user is not None else None
+        if wait is None:
+            return None
+        refused = TooMany(
+            f"Your pages and programs asked more than {rate.most:,} times in a minute.",
+            hint=f"Wait {wait} s. Who runs the lab can raise LAB_USER_REQUESTS.",
+        )
+        refused.retry_after_s = wait
+        return render(request, refused, {"Connection": "close"})
 
     def _answer(
         self, request: Request, caller: Caller | None, brought: Credentials

@@ -10,20 +10,23 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import error_handlers
-from app.access.cookies import Cookie
-from app.access.routes import PublicFiles, public_paths
-from app.access.throttle import Throttle
-from app.access.token import OwnersToken, kept_token
+from app.admission.away import Away
+from app.admission.cookies import Cookie
+from app.admission.routes import PublicFiles, PublicPaths, public_paths
+from app.admission.throttle import Rate, Throttle
+from app.admission.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
 from app.bell import Bell
@@ -33,7 +36,8 @@ from app.errors import trouble
 from app.gate import Gate
 from app.services import announcing, evaluations
 from app.services.lab import Lab
-from app.services.upkeep import reconcile, sweep
+from app.services.openid import Provider
+from app.services.upkeep import reconcile, sweep, thin
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import BESIDE, VERSION, Auth, Settings
 from app.settings import settings as environment
@@ -67,10 +71,11 @@ async def _reconcile_for_ever(lab: Lab) -> None:
 
 async def _sweep_for_ever(lab: Lab) -> None:
     while True:
-        try:
-            await asyncio.to_thread(sweep, lab)
-        except Exception:
-            _LOG.exception("Files that no row names were not removed; the next hour tries again.")
+        for part in (sweep, thin):
+            try:
+                await asyncio.to_thread(part, lab)
+            except Exception:
+                _LOG.exception("What is old was not cleared away; the next hour tries again.")
         await asyncio.sleep(_SWEEP_EVERY_S)
 
 
@@ -131,6 +136,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
     app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()
+    if lab.settings.oidc_issuer is not None:
+        app.state.away, app.state.openid = Away(lab.settings), Provider(lab.settings)
+    app.state.rate = Rate(lab.settings.user_requests)
     always = [_reconcile_for_ever(lab), _sweep_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
     if announcing.set_up(lab):
         always.append(_announce_for_ever(lab))
@@ -189,6 +197,19 @@ class _CompressedPages:
         await (self._plain if other else self._compressed)(scope, receive, send)
 
 
+@cache
+def _house() -> tuple[tuple[BaseRoute, ...], PublicPaths]:
+    """Every route, and what of it answers everybody: the same for every application of a process,
+    and most of the work of making one."""
+    house = FastAPI(openapi_url=None)
+    for router in (api.router, metrics.router, pages.router):
+        house.include_router(router)
+    # A browser asks each time whether a file is still the same, and gets it once.
+    files = GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6)
+    house.router.routes.append(PublicFiles("/static", files))
+    return tuple(house.routes), public_paths(house)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on `settings`, by default those of the environment."""
     facts = settings or environment()
@@ -205,14 +226,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = facts
     error_handlers.install(app)
-    app.include_router(api.router)
-    app.include_router(metrics.router)
-    app.include_router(pages.router)
-    # A browser asks each time whether a file is still the same, and gets it once.
-    files = GZipMiddleware(StaticFiles(directory=BESIDE / "static"), compresslevel=6)
-    app.router.routes.append(PublicFiles("/static", files))
+    routes, public = _house()
+    app.router.routes.extend(routes)
     app.add_middleware(_CompressedPages)
-    app.add_middleware(Gate, settings=facts, public=public_paths(app))
+    app.add_middleware(Gate, settings=facts, public=public)
     app.add_middleware(
         Border,
         limit_of=_body_limits(facts),

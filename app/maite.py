@@ -8,6 +8,7 @@ classification by what they can do, so nothing of it is imported here. Images ar
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -28,6 +29,8 @@ class ReleasedModel:
     """
 
     def __init__(self, package: str | Path) -> None:
+        # It would tell its makers what it runs.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         try:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 import redis
 from celery import Celery
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from app.contracts.jobs import BELL, PRESENCE_TTL_S, TASK_OF, Queue, presence_key
+from app.contracts.jobs import BELL, PRESENCE_TTL_S, TASK_OF, Queue, presence_key, silence_key
 from app.settings import Settings, settings
 
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
@@ -64,11 +65,18 @@ class Broker:
             return None
 
     def workers(self) -> dict[Queue, int] | None:
-        """How many workers each queue has; None when the broker does not answer."""
+        """How many workers serve each queue; None when the broker does not answer."""
+        return self._counted(presence_key)
+
+    def silent(self) -> dict[Queue, int] | None:
+        """How many workers of each queue hang; None when the broker does not answer."""
+        return self._counted(silence_key)
+
+    def _counted(self, key: Callable[[Queue], str]) -> dict[Queue, int] | None:
         since = time.time() - PRESENCE_TTL_S
         pipe = self._redis.pipeline(transaction=False)
         for queue in Queue:
-            pipe.zcount(presence_key(queue), since, "+inf")
+            pipe.zcount(key(queue), since, "+inf")
         try:
             return dict(zip(Queue, pipe.execute(), strict=True))
         except RedisError:

@@ -14,10 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, HttpUrl, Secret, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.contracts.accounts import Role
 from app.contracts.complaints import invalid
 from app.contracts.endpoint import plain_url
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 _CODE = Path(__file__).resolve().parent.parent
 _PACKED = _CODE / "app" / "beside"
 BESIDE = _PACKED if _PACKED.is_dir() else _CODE
@@ -69,6 +70,21 @@ class Settings(BaseSettings):
     everybody on this machine."""
     session_h: int = Field(168, ge=1, le=8760)
     """Hours after which a browser signs in again."""
+    oidc_issuer: str | None = None
+    """The address of an OpenID provider that people sign in by, such as
+    `https://login.example.org/realms/team`."""
+    oidc_client_id: str = ""
+    """What it calls the lab."""
+    oidc_client_secret_file: Path | None = None
+    """A file with the password that it gave the lab; none for a public client."""
+    oidc_domains: Annotated[tuple[str, ...], NoDecode] = ()
+    """Whose verified address of e-mail is of one of these may come in; several with commas."""
+    oidc_groups: Annotated[tuple[tuple[str, Role], ...], NoDecode] = ()
+    """Groups that may come in, with their roles, such as `ml=runner,ml-leads=admin`."""
+    oidc_group_claim: str = "groups"
+    """Where the provider says somebody's groups."""
+    oidc_role: Role = Role.VIEWER
+    """Of who first comes in by a domain; admins change it."""
     root_path: str = ""
     """The path under which a proxy serves it, such as `/lab`; empty: the whole of an address."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
@@ -84,6 +100,14 @@ class Settings(BaseSettings):
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
     max_waiting: int = Field(1000, ge=1)
     """Jobs that may be unfinished at once; more are refused."""
+    user_requests: int = Field(1200, ge=1)
+    """Requests a minute that each account's pages and programs may make; more are refused."""
+    user_waiting: int = Field(200, ge=1)
+    """Jobs of each account that may be unfinished at once."""
+    user_streams: int = Field(32, ge=1)
+    """Streams of events that each account may have open at once."""
+    user_disk_mb: int = Field(50_000, ge=1)
+    """Disk space of what each account sent and of what its jobs left, in units of 2^20 bytes."""
     min_free_mb: int = Field(500, ge=0)
     """Free disk space of the data folder under which no job starts, in units of 2^20 bytes."""
     max_kept_mb: int = Field(512, ge=1)
@@ -93,6 +117,9 @@ class Settings(BaseSettings):
 
     checkpoint_s: float = Field(60.0, gt=0)
     """A training run writes a checkpoint this often, or as rarely as takes 2 % of its time."""
+    thin_after_d: float = Field(30.0, ge=0)
+    """Days after a job's end when its log and the points of its curves are thinned to what pages
+    show of them; 0: never."""
     shipped_dir: Path = BESIDE / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
     endpoints: Annotated[tuple[str, ...], NoDecode] = ()
@@ -111,14 +138,35 @@ class Settings(BaseSettings):
     """Who is told of every job that ends. Such addresses often are a password: only the host is
     shown."""
 
+    @field_validator("oidc_groups", mode="before")
+    @classmethod
+    def _with_roles(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [tuple(pair.strip().rsplit("=", 1)) for pair in value.split(",")]
+        if any(len(pair) != 2 or pair[1] not in set(Role) for pair in pairs):
+            raise ValueError("no groups with roles; write them like ml=runner,ml-leads=admin")
+        return pairs
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_secure(cls, value: str | None) -> str | None:
+        if value is not None:
+            url = urlsplit(value)
+            own = url.hostname in ("localhost", "127.0.0.1", "::1")
+            if url.scheme != "https" and not (url.scheme == "http" and own):
+                raise ValueError("no https address; write it like https://login.example.org")
+        return value
+
     @field_validator(
-        "allowed_hosts", "trusted_proxies", "endpoints", "endpoint_networks", mode="before"
-    )
+        "allowed_hosts", "oidc_domains", "trusted_proxies", "endpoints", "endpoint_networks",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _listed(cls, value: object) -> object:
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("allowed_hosts")
+    @field_validator("allowed_hosts", "oidc_domains")
     @classmethod
     def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
@@ -183,9 +231,24 @@ class Settings(BaseSettings):
                 self.auth = Auth.ACCOUNTS
             elif self.auth is not Auth.ACCOUNTS:
                 raise invalid("auth", "on an address that others reach there have to be accounts")
+        if self.oidc_issuer is not None:
+            self._fit_openid()
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise invalid("tls_key", "a certificate needs its key, and a key its certificate")
         return self
+
+    def _fit_openid(self) -> None:
+        file = self.oidc_client_secret_file
+        if self.auth is not Auth.ACCOUNTS:
+            raise invalid(
+                "oidc_issuer", "who signs in there has an account here: LAB_AUTH=accounts"
+            )
+        if not self.oidc_client_id:
+            raise invalid("oidc_client_id", "what the provider calls the lab")
+        if file is not None and not file.is_file():
+            raise invalid("oidc_client_secret_file", "there is no such file")
+        if not (self.oidc_domains or self.oidc_groups):
+            raise invalid("oidc_domains", "whom to let in: name domains, or groups in oidc_groups")
 
     @property
     def on_loopback(self) -> bool:
@@ -205,7 +268,14 @@ class Settings(BaseSettings):
         """Where this machine finds it."""
         return f"http{'' if self.tls_cert is None else 's'}://{self.shown_host}:{self.port}"
 
-    @field_validator("data_dir", "shipped_dir", "tensorboard_dir", "tls_cert", "tls_key")
+    @field_validator(
+        "data_dir",
+        "shipped_dir",
+        "oidc_client_secret_file",
+        "tensorboard_dir",
+        "tls_cert",
+        "tls_key",
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
@@ -242,7 +312,7 @@ def settings() -> Settings:
 
 @lru_cache
 def code_version() -> str:
-    """`0.2.0+3f2a9c1`, with `.dirty` for uncommitted changes; `0.2.0` outside a checkout."""
+    """`0.3.0+3f2a9c1`, with `.dirty` for uncommitted changes; `0.3.0` outside a checkout."""
     if BESIDE != _CODE:
         return VERSION  # a repository around an installed lab is another project's
     try:

@@ -14,7 +14,8 @@ from app.store.db import Database
 from app.store.files import Files
 from worker import registry
 from worker.attacks import pgd
-from worker.data import Dataset, EpochSampler, draw_shapes, load_dataset
+from worker.data import Dataset, draw_shapes, load_dataset
+from worker.data.sampling import EpochSampler
 from worker.models import Classifier, build
 
 IMAGES = 2000

@@ -15,21 +15,18 @@ import os
 import random
 import re
 import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import redis
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.lab_process import HURRIED, LabProcess
+
 _WITHIN_S = 1800.0
 _FINAL = ("succeeded", "failed", "cancelled")
 
@@ -42,7 +39,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lab-soak-") as scratch:
         folder = Path(scratch, "data")
-        lab = _Lab(folder)
+        lab = LabProcess(folder, **HURRIED)
         try:
             lab.ready()
             jobs, begin = _submit(lab, options.jobs), time.monotonic()
@@ -62,78 +59,7 @@ def main() -> int:
     return 0 if not faults else 1
 
 
-class _Lab:
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self._folder = folder
-        own = {"LAB_DATA_DIR": str(folder), "LAB_PORT": str(port), "OMP_NUM_THREADS": "1"}
-        own |= {
-            "LAB_CHECKPOINT_S": "1",
-            "LAB_LEASE_S": "10",
-            "LAB_SHIPPED_DIR": str(ROOT / "bench"),
-        }
-        self._log = (folder.parent / "lab.log").open("w")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "app"], cwd=ROOT, env=os.environ | own,
-            stdout=self._log, stderr=self._log, start_new_session=True,
-        )  # fmt: skip
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-
-    def ready(self) -> None:
-        while not (self.ask("/api/health") or {}).get("ok"):
-            if self.process.poll() is not None:
-                raise SystemExit("the lab did not start")
-            time.sleep(0.5)
-
-    def ask(self, path: str) -> Any:
-        """None while it does not answer."""
-        try:
-            return self.http.get(path).json()
-        except (httpx.HTTPError, ValueError):
-            return None
-
-    def post(self, path: str, **request: Any) -> Any:
-        """Again and again until it is taken, under one key."""
-        key = {"Idempotency-Key": os.urandom(8).hex()}
-        while True:
-            try:
-                answer = self.http.post(path, headers=key, **request)
-            except httpx.HTTPError:
-                time.sleep(0.5)
-                continue
-            if answer.status_code < 500:
-                return answer.raise_for_status().json()
-
-    def family(self) -> dict[int, str]:
-        """The lab's processes but for the supervisor and its watchdog, by what they run."""
-        listed = subprocess.run(
-            ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-        )
-        lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
-        every = {int(pid): (int(parent), command) for pid, parent, command in lines}
-        own = {pid for pid, (parent, _) in every.items() if parent == self.process.pid}
-        children = {pid for pid, (parent, _) in every.items() if parent in own}
-        named = {pid: every[pid][1] for pid in own | children}
-        return {pid: text for pid, text in named.items() if "watchdog" not in text}
-
-    def flush(self) -> None:
-        text = (self._folder / "valkey" / "valkey.conf").read_text()
-        password = re.search(r"requirepass (\S+)", text)
-        path = re.search(r"unixsocket (\S+)", text)
-        assert password is not None
-        assert path is not None
-        with redis.Redis(unix_socket_path=path[1], password=password[1]) as broker:
-            broker.flushall()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(120)
-        self._log.close()
-
-
-def _submit(lab: _Lab, count: int) -> list[str]:
+def _submit(lab: LabProcess, count: int) -> list[str]:
     """Trainings and evaluations, and imports for the rest."""
     drawn = {"source": "shapes", "train_per_class": "20"}
     first = lab.post("/api/datasets", data={"name": "First", **drawn})["id"]
@@ -158,7 +84,7 @@ def _submit(lab: _Lab, count: int) -> list[str]:
     return jobs
 
 
-def _torment(lab: _Lab, jobs: list[str], rng: random.Random, every: float) -> Counter[str]:
+def _torment(lab: LabProcess, jobs: list[str], rng: random.Random, every: float) -> Counter[str]:
     """Until all are over; returns how often what was ended."""
     kills: Counter[str] = Counter()
     deadline = time.monotonic() + _WITHIN_S
@@ -190,7 +116,7 @@ def _kind(command: str) -> str:
     return "web" if "uvicorn" in command else "broker" if "valkey" in command else "other"
 
 
-def _over(lab: _Lab, job: str) -> bool:
+def _over(lab: LabProcess, job: str) -> bool:
     found = lab.ask(f"/api/jobs/{job}")
     return found is not None and found.get("status") in _FINAL
 

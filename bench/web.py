@@ -94,6 +94,7 @@ def web(settings: Settings) -> Iterator[tuple[int, int]]:
         "LAB_DATA_DIR": str(settings.data_dir),
         "LAB_REDIS_URL": settings.redis_url or "",
         "LAB_PORT": str(port),
+        "LAB_MIN_FREE_MB": str(settings.min_free_mb),
     }
     command = web_command(settings.model_copy(update={"port": port}))
     process = subprocess.Popen([sys.executable, *command], env=inherited | own)

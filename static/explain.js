@@ -1,10 +1,11 @@
 // Shows the result of a live attack; its sliders need nothing from the server.
 //
-//   show(element, result, {start, target, archive, first, job})
+//   show(element, result, {start, target, archive, first, job, order})
 //
 // `element`: the section of templates/_viewer.html; `result`: an ExplainResult. The others may be
 // left out. `start`: where to begin, {row, column, map, on, picture, tab}. `target`: called with the name of a class
 // that was clicked; without it classes are no buttons. `archive`: address of a ZIP that reproduces it.
+// `order`: ids of models; of those of one recipe the first has its colour.
 // `first`: whether the result is the first part of one, of budget 0 and one other. Whenever the view
 // moves, the element sends a "moved" event whose detail is like `start`, with the `result` that is
 // shown and the `job` that was named with it.
@@ -18,12 +19,13 @@ import { drawScale, maps, pictures } from "./sheets.js";
 const SHOWN_MS = 160;
 const shows = new WeakMap();
 
-/** Style sheet names of the models' colours, as app/web/charts/palette.py gives them to other pages; `known`: by recipe. */
-export function identities(models, known) {
+/** Style sheet names of the models' colours, as app/web/charts/palette.py gives them to other pages; `known`: by recipe, `order`: ids, who chooses first. */
+export function identities(models, known, order) {
   const chosen = new Map();
   const free = (name) => name && ![...chosen.values()].includes(name);
   const sorted = models.toSorted((one, other) => (one.id < other.id ? -1 : 1));
-  for (const { id, recipe } of sorted) if (free(known[recipe])) chosen.set(id, known[recipe]);
+  const place = ({ id }) => (order.includes(id) ? order.indexOf(id) : order.length);
+  for (const { id, recipe } of sorted.toSorted((one, other) => place(one) - place(other))) if (free(known[recipe])) chosen.set(id, known[recipe]);
   const others = Object.values(known).filter((name) => name.startsWith("hue-"));
   for (const { id } of sorted) {
     if (chosen.has(id)) continue;
@@ -96,7 +98,7 @@ class Viewer {
     })))));
     if (this.coming !== result) return;
     this.stop();
-    Object.assign(this, { result, options, sheets, looks, range, names: identities(result.models, JSON.parse(this.root.dataset.identities)) });
+    Object.assign(this, { result, options, sheets, looks, range, names: identities(result.models, JSON.parse(this.root.dataset.identities), options.order ?? []) });
     this.lay();
     this.begin(options.start ?? {});
     this.root.hidden = false;

@@ -343,12 +343,15 @@ async function open(id, mine, start) {
   if (mine === current) say("");
 }
 
+/** Ids of the models that the page knows, in the order in which they choose their colours. */
+const order = () => settings.models.toSorted((one, other) => one.seniority - other.seniority || (one.id < other.id ? -1 : 1)).map(({ id }) => id);
+
 /** Show a result, or its first part; what was chosen in that stays. */
 async function present(id, result, mine, { start = {}, ...options }) {
   if (mine !== current) return;
   const again = shown?.job === id;
   const of = image;
-  await show(viewer, result, { start: again ? { ...start, map: shown.map, on: shown.on } : start, target: (name) => aimAt(name === aimed() ? "" : name), job: id, ...options });
+  await show(viewer, result, { start: again ? { ...start, map: shown.map, on: shown.on } : start, target: (name) => aimAt(name === aimed() ? "" : name), job: id, order: order(), ...options });
   if (mine !== current) return;
   shownOf = of;
   document.getElementById("waiting").hidden = true;

@@ -31,7 +31,7 @@ FORBIDDEN = {
     "app.store": (
         "app.api", "app.web", "app.services", "app.ablations", "app.queue", "fastapi", "celery",
     ),
-    "app.access": (
+    "app.admission": (
         "app.api", "app.web", "app.services", "app.store", "app.queue", "app.run", "sqlalchemy",
     ),
     "app.ablations": (
@@ -233,8 +233,9 @@ def test_a_core_loads_other_libraries_only_where_it_needs_them(core: str) -> Non
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_a_worker_waits_without_torch() -> None:
-    code = "import sys, worker.tasks\nprint('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["worker.tasks", "worker.jobs.reading_archive"])
+def test_workers_wait_and_archives_are_read_without_torch(module: str) -> None:
+    code = f"import sys, {module}\nprint('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )

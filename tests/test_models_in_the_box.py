@@ -43,7 +43,7 @@ each = pytest.mark.parametrize("shipped", BOX, ids=lambda shipped: shipped.slug)
 
 
 def test_there_are_a_teacher_and_its_students_in_the_space_allowed() -> None:
-    assert {shipped.slug for shipped in BOX} == {"clean", "pgd-at", "agkd-bml", "agkd-bml-7"}
+    assert {shipped.slug for shipped in BOX} == {"clean", "pgd-at", "agkd-bml"}
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MAX_BYTES
 
 
@@ -103,7 +103,7 @@ def test_a_job_trains_it_again(shipped: Shipped) -> None:
 def test_the_jobs_are_valid(jobs: Path) -> None:
     ImportParams.model_validate_json((jobs / "import" / "images.json").read_bytes())
     trainings, evaluations = (list(jobs.glob(of)) for of in ("*.json", "evaluate/*.json"))
-    assert {path.stem for path in trainings} == {one.slug for one in BOX}
+    assert {path.stem for path in trainings} >= {one.slug for one in BOX}
     assert evaluations
     for path in trainings:
         values = json.loads(path.read_bytes())

@@ -20,7 +20,15 @@ import redis
 from celery import Celery, signals
 from redis.exceptions import RedisError
 
-from app.contracts.jobs import BELL, PRESENCE_EVERY_S, PRESENCE_TTL_S, Queue, presence_key
+from app.contracts.jobs import (
+    BELL,
+    PRESENCE_EVERY_S,
+    PRESENCE_TTL_S,
+    SILENT_AFTER_S,
+    Queue,
+    presence_key,
+    silence_key,
+)
 from app.settings import code_version, settings
 from app.store.db import Database
 from app.store.files import Files, keep_private
@@ -52,7 +60,7 @@ keep_freed_memory()
 code_version()
 
 pulse = Pulse()
-"""Of the child that runs a job; the parent listens."""
+"""Of the child that runs jobs; the parent listens."""
 
 stopping = Event()
 """Set in the parent when the worker is asked to stop; its child sees it at the next step."""
@@ -74,6 +82,11 @@ def lab() -> WorkerLab:
             _log.debug("the bell was not heard")
 
     return WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), files, ring, pulse=pulse)
+
+
+@signals.worker_process_init.connect
+def _begin(**_: Any) -> None:
+    pulse.begin()
 
 
 @signals.worker_shutting_down.connect
@@ -112,13 +125,20 @@ def _mourn_children(pool: Any) -> None:
 def _stay_present(queues: list[Queue], name: str) -> None:
     connection = redis.Redis.from_url(settings().redis_url or "", **_SOCKET)
     while not stopping.is_set():
-        now = time.time()
         try:
             for queue in queues:
-                connection.zadd(presence_key(queue), {name: now})
-                connection.zremrangebyscore(presence_key(queue), 0, now - PRESENCE_TTL_S)
+                _say_present(connection, queue, name)
         except RedisError:
             _log.debug("the broker does not answer")
         stopping.wait(PRESENCE_EVERY_S)
     for queue in queues:
         connection.zrem(presence_key(queue), name)
+
+
+def _say_present(connection: redis.Redis, queue: Queue, name: str) -> None:
+    now, sets = time.time(), [presence_key(queue), silence_key(queue)]
+    here, gone = reversed(sets) if pulse.silent_s > SILENT_AFTER_S else sets
+    connection.zadd(here, {name: now})
+    connection.zrem(gone, name)
+    for each in sets:
+        connection.zremrangebyscore(each, 0, now - PRESENCE_TTL_S)

@@ -46,7 +46,7 @@ def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatu
     lab.ring(claim.job_id)
     _tell_parent(lab, claim)
     try:
-        with lab.pulse.beating(claim), _lease(lab, claim):
+        with lab.pulse.holding(claim), _lease(lab, claim):
             return _attempt(lab, claim, stopping)
     except LeaseLost:
         _log.warning("job %s: the lease was lost; another worker has it", claim.job_id)

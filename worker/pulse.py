@@ -1,9 +1,9 @@
-"""What a worker's parent knows of the child that runs a job: which one, and whether it lives.
+"""What a worker's parent knows of the child that runs jobs: which one, and whether it lives.
 
 It is shared memory, since the parent opens no database: the child beats, and says which job it has.
 The parent ends a child that stopped beating, and one that lost its job and does not end by itself.
-A child that was ended, by whomever, is told of by a process of its own (`worker.obituary`), so that
-the job goes back to the queue at once and says what befell it.
+Where a child had a job when it was ended, by whomever, a process of its own (`worker.obituary`)
+tells of it, so that the job goes back to the queue at once and says what befell it.
 """
 
 from __future__ import annotations
@@ -38,25 +38,33 @@ class Pulse:
         # When it last beat, and when it lost the job, by a clock that all processes share.
         self._beat, self._lost = RawValue("d", 0.0), RawValue("d", 0.0)
 
-    @contextmanager
-    def beating(self, claim: Claim) -> Iterator[None]:
-        """In the child, while it has the job."""
-        over = threading.Event()
-        self._job.value, self._fence.value = claim.job_id.encode(), claim.fence
-        self._lost.value, self._beat.value = 0.0, time.monotonic()
+    def begin(self) -> None:
+        """In the child, before all else: beat until its end. One that waits for a job can hang as
+        well, and would hold up its queue."""
+        self._job.value, self._lost.value = b"", 0.0
+        self._beat.value = time.monotonic()
         self._pid.value = os.getpid()
-        thread = threading.Thread(target=self._beat_until, args=(over,), name="pulse", daemon=True)
-        thread.start()
+        threading.Thread(target=self._go_on, name="pulse", daemon=True).start()
+
+    def _go_on(self) -> None:
+        while True:
+            time.sleep(BEAT_EVERY_S)
+            self._beat.value = time.monotonic()
+
+    @contextmanager
+    def holding(self, claim: Claim) -> Iterator[None]:
+        """In the child, while it has the job."""
+        self._fence.value, self._lost.value = claim.fence, 0.0
+        self._job.value = claim.job_id.encode()
         try:
             yield
         finally:
-            over.set()
-            thread.join()
-            self._pid.value = 0
+            self._job.value, self._lost.value = b"", 0.0
 
-    def _beat_until(self, over: threading.Event) -> None:
-        while not over.wait(BEAT_EVERY_S):
-            self._beat.value = time.monotonic()
+    @property
+    def silent_s(self) -> float:
+        """In the parent: for how long the child has not beaten; 0 where there is none."""
+        return time.monotonic() - self._beat.value if self._pid.value else 0.0
 
     def lose(self) -> None:
         """In the child: the job is another worker's now."""
@@ -64,9 +72,8 @@ class Pulse:
 
     def end_hung(self, lease_s: float) -> bool:
         """In the parent: end a child that does not live any more; whether it did."""
-        pid, now = self._pid.value, time.monotonic()
-        silent = now - self._beat.value > lease_s
-        stays = 0.0 < self._lost.value < now - LEAVES_WITHIN_S
+        pid, silent = self._pid.value, self.silent_s > lease_s
+        stays = 0.0 < self._lost.value < time.monotonic() - LEAVES_WITHIN_S
         if not pid or not (silent or stays):
             return False
         _log.warning("the child %d hangs and is ended", pid)
@@ -87,5 +94,7 @@ class Pulse:
 
     def _tell(self, how: str) -> None:
         job, fence = self._job.value.decode(), str(self._fence.value)
+        if not job:
+            return
         command = [sys.executable, "-m", "worker.obituary", job, fence, how]
         threading.Thread(target=subprocess.run, args=(command,), daemon=True).start()

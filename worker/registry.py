@@ -113,20 +113,16 @@ def load(files: Files, row: ModelRow, reach: Reach) -> AnyModel:
         return load_model(files, row)
     data = _data(files, row)
     if row.held is Held.ONNX:
-        return black_box(data, OnnxInterface.model_validate(row.card["onnx"]))
+        told = OnnxInterface.model_validate(row.card["onnx"])
+        return BlackBox(onnx_network(data, told), told.outputs)
     asked = EndpointInterface.model_validate_json(data)
     network = EndpointNetwork(asked, reach)
     network.check_known(row.card["image_size"])
     return BlackBox(network, asked.outputs, budget=asked.budget)
 
 
-def black_box(data: bytes, asked: OnnxInterface) -> BlackBox:
-    """The network in an ONNX file, with the outputs that stand for its classes."""
-    return BlackBox(onnx_network(data, asked), asked.outputs)
-
-
 def onnx_network(data: bytes, asked: OnnxInterface) -> OnnxNetwork:
-    """The network in an ONNX file, which was read and tried in a process of its own before."""
+    """The network in an ONNX file, in a process of its own."""
     return OnnxNetwork(
         data,
         source=asked.input,

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.results import AblationTable, Contrast
 from app.deps import IdPath, LabDep
 from app.services import ablations

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.requests import Request
 
-from app.access.callers import user_of
-from app.access.routes import ForEverybodyInside
-from app.contracts.accounts import ApiToken, NewApiToken, User
-from app.deps import IdPath, LabDep
+from app.admission.callers import user_of
+from app.admission.routes import ForEverybodyInside
+from app.contracts.accounts import ApiToken, NewApiToken, Shares, User
+from app.deps import IdPath, LabDep, shares_of
 from app.services import accounts
 
 router = APIRouter(prefix="/account", tags=["account"], route_class=ForEverybodyInside)
@@ -32,6 +32,12 @@ def account(request: Request) -> User:
     return user_of(request)
 
 
+@router.get("/usage")
+def usage(request: Request) -> Shares:
+    """What the caller uses of the lab, and how much that may be."""
+    return shares_of(request, user_of(request).id)
+
+
 @router.get("/tokens")
 def tokens(lab: LabDep, request: Request) -> list[ApiToken]:
     """The tokens of the caller's programs, newest first."""
@@ -41,7 +47,7 @@ def tokens(lab: LabDep, request: Request) -> list[ApiToken]:
 @router.post("/tokens", status_code=201)
 def make_token(lab: LabDep, request: Request, body: TokenRequest) -> NewApiToken:
     """A new token for `Authorization: Bearer …`. It is shown this once."""
-    return accounts.make_token(lab, user_of(request).id, body.name)
+    return accounts.make_token(lab, user_of(request), body.name)
 
 
 @router.delete("/tokens/{token_id}", status_code=204)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
-from app.access.routes import ForAdmins
+from app.admission.routes import ForAdmins
 from app.api.fields import PageSize
-from app.contracts.accounts import Audit
-from app.contracts.views import Page
-from app.deps import LabDep, PageNumber
+from app.contracts.accounts import AuditPage
+from app.deps import LabDep, RecordNumber
 from app.services import auditing
 
 router = APIRouter(prefix="/audit", tags=["audit"], route_class=ForAdmins)
 
 
 @router.get("")
-def audit(lab: LabDep, page: PageNumber = 1, page_size: PageSize = 100) -> Page[Audit]:
-    """Who changed what, from where and with what outcome, newest first."""
-    return auditing.page(lab, page=page, page_size=page_size)
+def audit(lab: LabDep, before: RecordNumber = None, page_size: PageSize = 100) -> AuditPage:
+    """Who changed what, from where and with what outcome, newest first; `older` of the answer is
+    `before` of the next request."""
+    return auditing.newest(lab, before=before, page_size=page_size)
 
 
 @router.get("/records.csv", response_class=StreamingResponse)

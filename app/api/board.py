@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.board import Board, Condition
 from app.contracts.params import Recipe
 from app.deps import LabDep

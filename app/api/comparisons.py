@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.params import Id
 from app.contracts.results import Comparison
 from app.deps import LabDep

@@ -7,19 +7,21 @@ last id it saw misses nothing and sees nothing twice, whatever happened in betwe
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from app.access.routes import ByMethod
+from app.admission.callers import caller_of, is_still_inside
+from app.admission.routes import ByMethod
 from app.contracts.jobs import JobStatus
 from app.deps import BellDep, IdPath, LabDep
-from app.errors import Unavailable
+from app.errors import TooMany, Unavailable
 from app.services import jobs
 from app.store.job_queries import StoredEvent
 
@@ -30,15 +32,20 @@ _LOOK_AGAIN_S = 1.0
 _MOST_STREAMS = 256
 """Open at once; each asks SQL every second."""
 _LAST_SEQ = 2**53 - 1
+_ASK_AGAIN_S = 5.0
+"""For how long a stream goes on whose session is over."""
 
 
 @dataclass(frozen=True)
 class _Position:
     job_id: str
     seen: int
+    account: str
+    """Whose stream it is; empty of the owner's."""
 
 
 def _position(
+    request: Request,
     lab: LabDep,
     bell: BellDep,
     job_id: IdPath,
@@ -54,10 +61,18 @@ def _position(
             f"{_MOST_STREAMS} streams of events are open already.",
             hint="Close some, or read the job itself from time to time.",
         )
+    caller = caller_of(request)
+    account = "" if caller is None else caller.account
+    if account and bell.listeners_of(account) >= lab.settings.user_streams:
+        raise TooMany(
+            f"{lab.settings.user_streams} of your streams of events are open already.",
+            hint="Close some pages, or read the job itself from time to time. Who runs the lab can "
+            "raise LAB_USER_STREAMS.",
+        )
     seen = after if last_event_id is None else last_event_id
     if jobs.get(lab, job_id).status.is_final and not jobs.events(lab, job_id, seen):
         raise HTTPException(204)
-    return _Position(job_id, seen)
+    return _Position(job_id, seen, account)
 
 
 @router.get(
@@ -66,16 +81,23 @@ def _position(
     responses={204: {"description": "The job is over and the client has seen all its events."}},
 )
 async def events(
-    lab: LabDep, bell: BellDep, start: Annotated[_Position, Depends(_position)]
+    request: Request,
+    lab: LabDep,
+    bell: BellDep,
+    start: Annotated[_Position, Depends(_position)],
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's events from the beginning, or after `Last-Event-ID`, until the job is over.
 
     `event` is the kind (`state`, `progress`, `metrics`, `log`, `preview`), `id` its number in the
-    job, `data` the event with the Unix time `at`.
+    job, `data` the event with the Unix time `at`. A stream ends with the session it was opened in.
     """
-    job_id, seen = start.job_id, start.seen
-    with bell.listening(job_id) as news:
+    job_id, seen, asked = start.job_id, start.seen, time.monotonic()
+    with bell.listening(job_id, start.account) as news:
         while not bell.closed:
+            if time.monotonic() - asked > _ASK_AGAIN_S:
+                if not await is_still_inside(request):
+                    return
+                asked = time.monotonic()
             news.clear()  # before reading: a ring in between is then not lost
             batch = await run_in_threadpool(jobs.events, lab, job_id, seen)
             for event in batch:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.api.fields import IdempotencyKey, large_json
 from app.api.jobs import accepted
 from app.contracts.export import MAX_VALUES, Export

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.access.routes import ByMethod, Public
+from app.admission.routes import ByMethod, Public
 from app.contracts.views import Health
 from app.deps import LabDep
 from app.services import upkeep

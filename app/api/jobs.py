@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.api.fields import IdempotencyKey, PageSize, strict_json
 from app.contracts.changes import JobChanges, Tag
 from app.contracts.jobs import JobKind, JobStatus

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Response, UploadFile
 from pydantic import Field
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.api.fields import IdempotencyKey
 from app.api.uploads import UploadForm, started, takes
 from app.contracts.jobs import JobKind

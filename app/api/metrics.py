@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.deps import LabDep
 
 router = APIRouter(include_in_schema=False, route_class=ByMethod)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import Field, TypeAdapter
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.api.fields import ExactName, IdempotencyKey, PageSize, strict_json
 from app.api.jobs import accepted
 from app.api.uploads import UploadForm, parameters, started, takes

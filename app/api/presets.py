@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.params import TRAINING_PRESETS, TrainingPreset
 
 router = APIRouter(prefix="/presets", tags=["presets"], route_class=ByMethod)

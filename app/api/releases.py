@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.api.exports import ZIP
 from app.deps import IdPath, LabDep
 from app.services import releases

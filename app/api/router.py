@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.api import (
     ablations,
     account,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class Role(StrEnum):
@@ -31,6 +32,43 @@ class User(BaseModel):
     name: str
     role: Role
     created_at: datetime
+    has_password: bool = True
+    """Whether it has one here; else an OpenID provider says who comes."""
+    generation: int = Field(default=0, exclude=True)
+    """Grows when its sessions and tokens end: what was begun before counts no more."""
+
+
+class Account(User):
+    """The same as admins see it."""
+
+    disabled_at: datetime | None
+    """Nobody comes in by it since then."""
+    sessions: int
+    """Browsers that are signed in."""
+    tokens: int
+    """Those of its programs."""
+
+
+class Share(BaseModel):
+    """What an account uses of something that there is for everybody."""
+
+    used: int
+    most: int
+    setting: str
+    """The variable that says how much it may be."""
+
+
+class Shares(BaseModel):
+    """What an account uses of the lab."""
+
+    requests: Share
+    """In this minute."""
+    jobs: Share
+    """That are not over."""
+    streams: Share
+    """Of events, open now."""
+    disk: Share
+    """Bytes of what it sent and of what its jobs left."""
 
 
 class ApiToken(BaseModel):
@@ -52,6 +90,8 @@ class NewApiToken(ApiToken):
 class Audit(BaseModel):
     """That somebody changed something, or was refused."""
 
+    id: int
+    """It grows with each."""
     at: datetime
     who: str
     """The name of an account; `owner` of who runs the lab, empty of who is not known."""
@@ -63,3 +103,22 @@ class Audit(BaseModel):
     """What it concerned: ids, and names of accounts."""
     status: int | None
     """HTTP status of the answer; None where the process ended before it."""
+
+
+class AuditPage(BaseModel):
+    """Some records, newest first."""
+
+    items: tuple[Audit, ...]
+    older: int | None
+    """The record before which the next ones are; None at the end."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a browser keeps while it is at an OpenID provider."""
+
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+    then: str
+    """The page that it wanted."""

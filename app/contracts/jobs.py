@@ -90,5 +90,12 @@ def presence_key(queue: Queue) -> str:
     return f"lab:workers:{queue}"
 
 
+def silence_key(queue: Queue) -> str:
+    """The same of those whose child has not been heard of for `SILENT_AFTER_S`; they are in one of
+    the two sets."""
+    return f"lab:silent:{queue}"
+
+
 PRESENCE_EVERY_S = 5.0
 PRESENCE_TTL_S = 20.0
+SILENT_AFTER_S = 10.0

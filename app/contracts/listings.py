@@ -63,6 +63,8 @@ class JobFilter:
     kind: JobKind | None = None
     status: JobStatus | None = None
     tag: str = ""
+    owner: str = ""
+    """The name of the account that they belong to."""
     dataset: str = ""
     """The id of what they train on or measure with."""
     recipe: Recipe | None = None
@@ -79,6 +81,8 @@ class ModelFilter:
     text: str = ""
     """In the name or the note, or at the start of the id."""
     tag: str = ""
+    owner: str = ""
+    """The name of the account that they belong to."""
     dataset: str = ""
     """The checksum of what they were trained on."""
     recipe: Recipe | None = None

@@ -66,6 +66,8 @@ class JobView(_View):
     """What its user calls it; empty where nobody has named it."""
     note: str = ""
     tags: tuple[str, ...] = ()
+    owner: str | None = None
+    """The account that it belongs to; None where there is none."""
     archived_at: datetime | None = None
     pinned_at: datetime | None = None
     params: dict[str, Any]
@@ -75,10 +77,12 @@ class JobView(_View):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    thinned_at: datetime | None = None
+    """Since when only a part of what it reported is kept; None while all of it is."""
     expected_s: float | None = None
     """How long it was expected to take when it was submitted; None where nobody could know."""
     waiting_because: str | None
-    """For a queued job: why it is not running yet."""
+    """For a queued job: why it is not running yet; for a running one, that its worker is silent."""
     failure: Failure | None
     has_result: bool
     result_name: str = Field(default="", exclude=True)
@@ -109,6 +113,8 @@ class DatasetView(_View):
     name: str
     note: str = ""
     tags: tuple[str, ...] = ()
+    owner: str | None = None
+    """The account that it belongs to; None where there is none."""
     source: str
     created_at: datetime
     archived_at: datetime | None = None
@@ -123,6 +129,8 @@ class ModelView(_View):
     name: str
     note: str = ""
     tags: tuple[str, ...] = ()
+    owner: str | None = None
+    """The account that it belongs to; None where there is none."""
     created_at: datetime
     archived_at: datetime | None = None
     job: str | None
@@ -163,3 +171,5 @@ class Health(_View):
     queues: tuple[QueueHealth, ...]
     webhook: WebhookHealth | None = None
     """None where none is set."""
+    gaps: tuple[str, ...] = ()
+    """What this system cannot keep from processes that read files from outside, in words."""

@@ -15,14 +15,15 @@ import sys
 import time
 from collections.abc import Mapping
 
-from app.access import peers
-from app.access.token import kept_token, token_file
+from app.admission import peers
+from app.admission.token import kept_token, token_file
 from app.contracts.jobs import Queue
 from app.run import devices, leftovers
 from app.run.broker import Broker
 from app.run.checks import CannotStart
 from app.run.processes import GRACE_S, ROOT, Child, announce, say, stop
 from app.settings import Auth, Settings
+from confinement import gaps
 
 _STREAMS_END_AFTER_S = 3
 """How long an open event stream may hold up the end of the web process."""
@@ -101,6 +102,8 @@ class Supervisor:
         self._catch_signals()
         if os.geteuid() == 0:
             say("warning: it runs as root, and so do its jobs; a user of its own is safer")
+        for gap in gaps():
+            say(f"warning: {gap}")
         try:
             environment = self._start_broker()
             if self._start_web(environment):

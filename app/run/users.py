@@ -45,7 +45,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     keep_private(settings.data_dir)
     database = Database(settings.sql_url)
     database.migrate()
-    act = Act("owner", "", f"users {asked.what}", targets=[getattr(asked, "name", "")])
+    act = Act("owner", "", f"users {asked.what}")
     try:
         with acting(act):
             _do(database, asked)
@@ -63,7 +63,7 @@ def _do(database: Database, asked: argparse.Namespace) -> None:
     from app.services import accounts
 
     if asked.what == "list":
-        for user in accounts.users(database):
+        for user in accounts.known(database):
             print(f"{user.name:<{accounts.LONGEST_NAME}}  {user.role}")
     elif asked.what == "add":
         accounts.add(database, asked.name, _password(), Role(asked.role))

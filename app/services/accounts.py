@@ -1,7 +1,7 @@
 """Accounts: sign in and out, users, tokens of programs.
 
-Passwords are kept as argon2 hashes, sessions and tokens as SHA-256 digests: those are random, so
-that nothing about them can be guessed.
+Sessions and tokens are kept as SHA-256 digests: those are random, so that nothing about them can be
+guessed.
 """
 
 from __future__ import annotations
@@ -9,54 +9,24 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from app.access.throttle import Throttle
-from app.contracts.accounts import ApiToken, NewApiToken, Role, User
-from app.errors import (
-    Conflict,
-    InvalidInput,
-    LabError,
-    NotFound,
-    TooMany,
-    Unauthenticated,
-    Unavailable,
-)
+from app.admission.throttle import Throttle
+from app.contracts.accounts import Account, ApiToken, NewApiToken, Role, User
+from app.errors import Conflict, InvalidInput, LabError, NotFound, TooMany, Unauthenticated
+from app.services import passwords
+from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import accounts, acting
 from app.store.db import Database
 from app.store.tables import ApiTokenRow, UserRow
 
-if TYPE_CHECKING:
-    from argon2 import PasswordHasher
-
-LONGEST_NAME, LONGEST_PASSWORD = 40, 200
-_SHORTEST_PASSWORD = 10
+LONGEST_NAME = 40
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _MOST_TOKENS = 50
 _WRONG = "The name or the password is not right."
-
-_hashing = threading.BoundedSemaphore(2)
-"""A hash takes 64 MB and a tenth of a second, on purpose."""
-_WAITS_S = 5.0
-
-
-@lru_cache
-def _hasher() -> PasswordHasher:
-    from argon2 import PasswordHasher  # only where there are accounts
-
-    return PasswordHasher()
-
-
-@lru_cache
-def _nobodys() -> str:
-    """A hash to compare with where there is no such user: that takes as long."""
-    return _hasher().hash(secrets.token_hex())
 
 
 def _digest(secret: str) -> str:
@@ -68,21 +38,14 @@ def _when(seconds: float) -> datetime:
 
 
 def _user(row: UserRow) -> User:
-    return User(id=row.id, name=row.name, role=Role(row.role), created_at=_when(row.created_at))
-
-
-def _is_right(hashed: str | None, password: str) -> bool:
-    """Whether the password is that of a hash; of none, after as long, it is not."""
-    from argon2.exceptions import VerifyMismatchError
-
-    if not _hashing.acquire(timeout=_WAITS_S):
-        raise Unavailable("Many sign in at the moment.", hint="Try again.")
-    try:
-        return _hasher().verify(hashed or _nobodys(), password) and hashed is not None
-    except VerifyMismatchError:
-        return False
-    finally:
-        _hashing.release()
+    return User(
+        id=row.id,
+        name=row.name,
+        role=Role(row.role),
+        created_at=_when(row.created_at),
+        has_password=row.subject is None,
+        generation=row.generation,
+    )
 
 
 # Browsers
@@ -97,10 +60,18 @@ def sign_in(lab: Lab, throttle: Throttle, name: str, password: str, address: str
     row = _check(lab, throttle, name, password, address, Unauthenticated(_WRONG))
     if (act := acting.current()) is not None:
         act.who = name
+    session = begin_session(lab, row)
+    if session is None:
+        raise Unauthenticated(_WRONG)
+    return session
+
+
+def begin_session(lab: Lab, row: UserRow) -> str | None:
+    """What its cookie holds; None where the user's password changed since the row was read."""
     session = secrets.token_urlsafe(32)
     until = time.time() + lab.settings.session_h * 3600
-    accounts.begin_session(lab.database, row.id, _digest(session), until)
-    return session
+    begun = accounts.begin_session(lab.database, row.id, row.generation, _digest(session), until)
+    return session if begun else None
 
 
 def _check(
@@ -116,8 +87,8 @@ def _check(
         raise refused
     row = accounts.named(lab.database, name)
     acting.concerns("unknown" if row is None else name)
-    right = _is_right(None if row is None else row.password, password[:LONGEST_PASSWORD])
-    if row is None or not right:
+    right = passwords.is_right(None if row is None else row.password, password)
+    if row is None or not right or row.disabled_at is not None:
         raise wrong
     throttle.give_back(name, address)
     return row
@@ -156,12 +127,15 @@ def _token(row: ApiTokenRow) -> ApiToken:
     return ApiToken(id=row.id, name=row.name, created_at=_when(row.created_at))
 
 
-def make_token(lab: Lab, user_id: str, name: str) -> NewApiToken:
-    """Raises Conflict where the user has very many."""
-    if len(accounts.tokens(lab.database, user_id)) >= _MOST_TOKENS:
+def make_token(lab: Lab, user: User, name: str) -> NewApiToken:
+    """Raises Conflict where the user has very many; Unauthenticated where the user's password
+    changed since it was admitted."""
+    if len(accounts.tokens(lab.database, user.id)) >= _MOST_TOKENS:
         raise Conflict(f"You have {_MOST_TOKENS} tokens.", hint="Revoke some first.")
     token = f"lab_{secrets.token_urlsafe(32)}"
-    row = accounts.add_token(lab.database, user_id, name, _digest(token))
+    row = accounts.add_token(lab.database, user.id, user.generation, name, _digest(token))
+    if row is None:
+        raise Unauthenticated("Your password changed meanwhile.")
     return NewApiToken(**_token(row).model_dump(), token=token)
 
 
@@ -174,48 +148,84 @@ def revoke_token(lab: Lab, user_id: str, token_id: str) -> None:
 # Users
 
 
-def users(database: Database) -> Sequence[User]:
-    """All, by name."""
-    return [_user(row) for row in accounts.users(database)]
+def known(database: Database, name: str | None = None) -> list[Account]:
+    """All as admins see them, by name; or the one of that name. Raises NotFound of a name."""
+    found = [
+        Account(
+            **_user(row).model_dump(),
+            disabled_at=utc_or_none(row.disabled_at),
+            sessions=sessions,
+            tokens=tokens,
+        )
+        for row, sessions, tokens in accounts.counted(database, name)
+    ]
+    if name is not None and not found:
+        raise NotFound(f"There is no user {name}.")
+    return found
 
 
 def add(database: Database, name: str, password: str, role: Role) -> None:
     """Raises InvalidInput; Conflict where there is one of that name."""
     name = name.strip().lower()
-    if len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidInput(
             f"A name has at most {LONGEST_NAME} of the characters a-z, 0-9, dot, _ and -.",
             field="name",
         )
-    if not accounts.add_user(database, name, _hashed(password), role):
+    acting.concerns(name)
+    if not accounts.add_user(database, name, passwords.hashed(password), role):
         raise Conflict(f"There is a user {name} already.")
 
 
-def _hashed(password: str) -> str:
-    if not _SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise InvalidInput(
-            f"A password has {_SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.",
-            field="password",
-        )
-    return _hasher().hash(password)
+def is_name(text: str) -> bool:
+    """Whether an account can be called so."""
+    return len(text) <= LONGEST_NAME and _NAME.fullmatch(text) is not None
 
 
 def _named(database: Database, name: str) -> UserRow:
     row = accounts.named(database, name.strip().lower())
     if row is None:
         raise NotFound(f"There is no user {name}.")
+    acting.concerns(row.name)
+    return row
+
+
+def _anothers(database: Database, name: str) -> UserRow:
+    """The row of a user that is not whoever asks: so there always is an admin."""
+    row, act = _named(database, name), acting.current()
+    if act is not None and act.user_id == row.id:
+        raise Conflict("This is your own account.", hint="Another admin changes it.")
     return row
 
 
 def set_role(database: Database, name: str, role: Role) -> None:
-    """From the next request on. Raises NotFound."""
-    accounts.set_role(database, _named(database, name).id, role)
+    """From the next request on. Raises NotFound; Conflict where it is that of whoever asks."""
+    accounts.set_role(database, _anothers(database, name).id, role)
 
 
 def set_password(database: Database, name: str, password: str) -> None:
-    """Ends the user's sessions and tokens. Raises NotFound, InvalidInput."""
+    """Ends the user's sessions and tokens. Raises NotFound, InvalidInput; Conflict where another
+    house knows the password."""
     row = _named(database, name)
-    accounts.set_password(database, row.id, _hashed(password))
+    if row.subject is not None:
+        raise Conflict(f"{name} signs in elsewhere.", hint="There is the password to be changed.")
+    accounts.set_password(database, row.id, passwords.hashed(password))
+
+
+def set_disabled(database: Database, name: str, disabled: bool) -> None:
+    """Ends the user's sessions; tokens open nothing until it is enabled again. Raises NotFound;
+    Conflict where it is that of whoever asks."""
+    accounts.set_disabled(database, _anothers(database, name).id, disabled)
+
+
+def end_sessions(database: Database, name: str) -> None:
+    """Raises NotFound."""
+    accounts.end_sessions(database, _named(database, name).id)
+
+
+def revoke_tokens(database: Database, name: str) -> None:
+    """All that the user's programs have. Raises NotFound."""
+    accounts.revoke_tokens(database, _named(database, name).id)
 
 
 def remove(database: Database, name: str) -> None:

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.contracts.accounts import Audit
-from app.contracts.views import Page
+from app.contracts.accounts import Audit, AuditPage
 from app.services.lab import Lab
 from app.services.spreadsheets import Cell, lines
 from app.store import audit
-from app.store.acting import Act
+from app.store.acting import Act, acting
 from app.store.tables import AuditRow
 
 _REFUSED = (401, 403)
 """What is recorded though it changed nothing."""
+MOST_NAMED = 3
+"""Things that a record is shown with."""
+
+
+@dataclass
+class Outcome:
+    """How a request is answered."""
+
+    status: int = 500
+
+
+@contextmanager
+def recorded(lab: Lab, what: str, address: str) -> Iterator[Outcome]:
+    """What is changed inside is nobody's until it is known whose, and recorded with the outcome:
+    for requests that are not recorded by their method."""
+    act, outcome = Act("", address, what, targets=["unknown"]), Outcome()
+    try:
+        with acting(act):
+            yield outcome
+    finally:
+        finish(lab, act, outcome.status)
 
 
 def finish(lab: Lab, act: Act, status: int) -> None:
@@ -24,14 +46,22 @@ def finish(lab: Lab, act: Act, status: int) -> None:
         audit.finish(lab.database, act, status)
 
 
-def page(lab: Lab, *, page: int, page_size: int) -> Page[Audit]:
-    """Newest first."""
-    rows, total = audit.page(lab.database, offset=(page - 1) * page_size, limit=page_size)
-    return Page[Audit](items=tuple(map(_view, rows)), total=total, page=page, page_size=page_size)
+def newest(lab: Lab, *, before: int | None, page_size: int) -> AuditPage:
+    """Newest first; those before a record where one is named."""
+    rows, older = audit.newest(lab.database, before=before, limit=page_size)
+    return AuditPage(items=tuple(map(_view, rows)), older=older)
+
+
+def named(lab: Lab, records: Sequence[Audit]) -> dict[str, tuple[str, str]]:
+    """What the jobs, models and datasets are called that these records concern, and the folder of
+    their pages, by id; what is gone is left out."""
+    ids = {target for record in records for target in record.targets[:MOST_NAMED]}
+    return audit.named(lab.database, ids)
 
 
 def _view(row: AuditRow) -> Audit:
     return Audit(
+        id=row.id,
         at=datetime.fromtimestamp(row.at, UTC),
         who=row.who,
         address=row.address,

@@ -24,6 +24,29 @@ def _columns(changes: Changes) -> dict[str, Any]:
     return values
 
 
+def archive(lab: Lab, table: marks.Marked, ids: Sequence[str]) -> float:
+    """Move rows into the archive, all at the same time, by which `undo` knows them.
+
+    Raises Forbidden.
+    """
+    ownership.check(lab, table, ids)
+    now = time.time()
+    marks.change(lab.database, table, ids, {"archived_at": now})
+    return now
+
+
+def undo(lab: Lab, table: marks.Marked, when: float) -> int:
+    """Bring back what was moved into the bin or the archive at that very time; returns how many.
+
+    Raises Forbidden.
+    """
+    binned, archived = marks.moved_at(lab.database, table, when)
+    ownership.check(lab, table, [*binned, *archived])
+    marks.take_out_of_bin(lab.database, table, binned)
+    marks.change(lab.database, table, archived, {"archived_at": None})
+    return len(binned) + len(archived)
+
+
 def utc_or_none(seconds: float | None) -> datetime | None:
     """A column's time as views have it."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

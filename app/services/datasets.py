@@ -34,11 +34,11 @@ def all_datasets(lab: Lab, *, deleted: bool = False, name: str | None = None) ->
 
 
 def page(
-    lab: Lab, *, shelf: Shelf = Shelf.LIST, page: int = 1, page_size: int = 25
+    lab: Lab, *, shelf: Shelf = Shelf.LIST, owner: str = "", page: int = 1, page_size: int = 25
 ) -> Page[DatasetView]:
-    """Datasets on a shelf, newest first."""
+    """Datasets on a shelf, newest first; all, or those of the account `owner`."""
     first = (page - 1) * page_size
-    rows, total = catalogue.datasets_page(lab.database, shelf, offset=first, limit=page_size)
+    rows, total = catalogue.datasets_page(lab.database, shelf, owner, offset=first, limit=page_size)
     items = tuple(_views(lab, rows))
     return Page[DatasetView](items=items, total=total, page=page, page_size=page_size)
 
@@ -227,10 +227,11 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 def _views(lab: Lab, rows: Sequence[DatasetRow]) -> list[DatasetView]:
     tags = marks.tags_of(lab.database, DatasetRow, [row.id for row in rows])
-    return [_view(row, tags.get(row.id, ())) for row in rows]
+    owners = ownership.names(lab, DatasetRow, [row.id for row in rows])
+    return [_view(row, tags.get(row.id, ()), owners.get(row.id)) for row in rows]
 
 
-def _view(row: DatasetRow, tags: tuple[str, ...]) -> DatasetView:
+def _view(row: DatasetRow, tags: tuple[str, ...], owner: str | None) -> DatasetView:
     return DatasetView(
         id=row.id,
         name=row.name,
@@ -240,5 +241,6 @@ def _view(row: DatasetRow, tags: tuple[str, ...]) -> DatasetView:
         source=row.source,
         created_at=datetime.fromtimestamp(row.created_at, UTC),
         job=row.job_id,
+        owner=owner,
         report=DatasetReport.model_validate(row.report),
     )

@@ -2,9 +2,9 @@
 
 A training costs as much for each image and epoch as others of the same recipe, network, batch,
 attack steps and image size did on the same device; an evaluation for each image and model, as
-others with the same attacks and curves did of the same networks, or else as is reckoned from one of
-the same networks with other attacks. For an ablation, whose recipes may
-never have run here, a training is expected to take what others of its network took for each pass.
+others with the same attacks and curves did of the same networks, or else as is reckoned from one
+that had these networks among its own, with other attacks. For an ablation, whose recipes may never
+have run here, a training is expected to take what others of its network took for each pass.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from app.contracts.params import NO_ID, AblationParams, EvaluateParams, Params, Recipe, TrainParams
-from app.contracts.results import EvaluationResult, ModelCard
+from app.contracts.results import EvaluationResult, ModelCard, ModelFigures
 from app.contracts.stored import understood, understood_json
 from app.contracts.views import Estimate
 from app.services.lab import Lab
@@ -150,37 +150,50 @@ def _of_evaluation(lab: Lab, params: EvaluateParams) -> Estimate | None:
     dataset = catalogue.dataset(lab.database, params.dataset)
     if dataset is None:
         return None
-    earlier = _of_same_networks(lab, params)
+    earlier = history.evaluations(lab.database, limit=_LOOKED_AT)
+    networks = _networks(lab, [*params.models, *(m for each in earlier for m in _models(each))])
+    if not networks.keys() >= set(params.models):
+        return None
+    asked = [networks[model] for model in params.models]
     images = min(params.images, dataset.report["test_images"])
     wanted = _facts(params.model_dump(mode="json"))
     runs = [
         _Run(each.device, each.images, each.seconds)
         for each in earlier
         if _facts(each.params) == wanted
+        and sorted(networks.get(model, "") for model in _models(each)) == sorted(asked)
     ]
     found = _expected(runs, images)
-    return found or _reckoned(lab, params.model_copy(update={"images": images}), earlier)
+    return found or _reckoned(lab, params.model_copy(update={"images": images}), earlier, networks)
 
 
-def _of_same_networks(lab: Lab, params: EvaluateParams) -> list[history.Evaluated]:
-    """Earlier evaluations of as many models of the same networks."""
-    earlier = history.evaluations(lab.database, limit=_LOOKED_AT)
-    of_jobs = [model for each in earlier for model in each.params.get("models", ())]
-    held = catalogue.models_by_id(lab.database, [*params.models, *of_jobs])
-    networks = {model: _network(row.card) for model, row in held.items()}
-    asked = sorted(networks[model] for model in params.models if model in networks)
-    return [
-        each
-        for each in earlier
-        if sorted(networks.get(model, "") for model in each.params.get("models", ())) == asked
-    ]
+def _models(each: history.Evaluated) -> Sequence[str]:
+    found: Sequence[str] = each.params.get("models", ())
+    return found
+
+
+def _networks(lab: Lab, models: Sequence[str]) -> dict[str, str]:
+    """What decides how long a model takes, of those that are there."""
+    held = catalogue.models_by_id(lab.database, models)
+    return {model: _network(row.card) for model, row in held.items()}
 
 
 def _reckoned(
-    lab: Lab, params: EvaluateParams, earlier: Sequence[history.Evaluated]
+    lab: Lab,
+    params: EvaluateParams,
+    earlier: Sequence[history.Evaluated],
+    networks: Mapping[str, str],
 ) -> Estimate | None:
-    """From what the attacks of an earlier evaluation took; the newest that tells it."""
-    whole = [each for each in earlier if each.params.get("stop_half_width") is None]
+    """From what the attacks of an earlier evaluation took that had these networks among its own;
+    the newest that tells it.
+    """
+    asked = [networks[model] for model in params.models]
+    whole = [
+        each
+        for each in earlier
+        if each.params.get("stop_half_width") is None
+        and {networks.get(model) for model in _models(each)} >= set(asked)
+    ]
     for each in whole[:_READ]:
         if asks_for_more(params, each.params):  # reading it would tell no time
             continue
@@ -190,10 +203,32 @@ def _reckoned(
             )
         except FileNotFoundError:
             continue
-        seconds = None if result is None else expected_seconds(result, params)
+        seconds = None if result is None else expected_seconds(_of(asked, result, networks), params)
         if seconds is not None:
             return Estimate(seconds=seconds, jobs=1, device=each.device, reckoned=True)
     return None
+
+
+def _of(
+    asked: Sequence[str], result: EvaluationResult, networks: Mapping[str, str]
+) -> EvaluationResult:
+    """What an evaluation would have been of models of these networks alone, each of them one of its
+    own. What no attack took is shared by all of its models alike.
+    """
+    by_network = {networks.get(model.model): model for model in result.models}
+    models = tuple(by_network[network] for network in asked)
+    spent, old = _attacking(models), _attacking(result.models)
+    whole = result.environment.seconds
+    seconds = spent + max(0.0, whole - old) * len(models) / len(result.models)
+    pace = result.pace
+    if pace is not None and whole > 0:
+        pace = pace.model_copy(update={"passes": pace.passes * seconds / whole})
+    environment = result.environment.model_copy(update={"seconds": seconds})
+    return result.model_copy(update={"models": models, "environment": environment, "pace": pace})
+
+
+def _attacking(models: Sequence[ModelFigures]) -> float:
+    return sum(row.seconds for model in models for row in model.attacks)
 
 
 def _facts(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,16 @@ def change(
     return jobs.several(lab, job_ids)
 
 
+def archive(lab: Lab, *job_ids: str) -> float:
+    """Move jobs into the archive; returns the time by which `undo` knows them. Raises NotFound."""
+    jobs.several(lab, job_ids)
+    return changing.archive(lab, JobRow, job_ids)
+
+
 def delete(lab: Lab, *job_ids: str) -> float:
     """Move jobs into the bin, an ablation with all of its jobs; all or none of them.
 
-    Returns the time by which `restore_all` knows them. Raises NotFound; Conflict where a job is not
+    Returns the time by which `undo` knows them. Raises NotFound; Conflict where a job is not
     over, is a part of another, or something that is still there came from it.
     """
     views = jobs.several(lab, job_ids)
@@ -115,12 +121,9 @@ def cancel_all(lab: Lab, job_ids: Sequence[str]) -> None:
             jobs.cancel(lab, view.id)
 
 
-def restore_all(lab: Lab, deleted_at: float) -> int:
-    """Take out of the bin what one call of `delete` moved there; returns how many jobs."""
-    ids = marks.deleted_at(lab.database, JobRow, deleted_at)
-    ownership.check(lab, JobRow, ids)
-    marks.take_out_of_bin(lab.database, JobRow, ids)
-    return len(ids)
+def undo(lab: Lab, when: float) -> int:
+    """Take back what one call of `delete` or `archive` did; returns to how many jobs."""
+    return changing.undo(lab, JobRow, when)
 
 
 def pinned(lab: Lab) -> list[JobView]:

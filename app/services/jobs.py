@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from app.contracts.params import Params, TrainParams
 from app.contracts.results import JobResult
 from app.contracts.stored import understood
 from app.contracts.views import Failure, JobView, Page, Progress
+from app.contracts.words import duration
 from app.errors import Conflict, NotFound
 from app.services import checks, estimates, ownership, room
 from app.services.changing import utc_or_none
@@ -25,7 +27,8 @@ from app.store import acting, catalogue, job_queries, jobs, marks
 from app.store.job_queries import StoredEvent
 from app.store.tables import JobRow
 
-_CHART_POINTS = 800
+CHART_POINTS = 800
+"""Points of single steps that pages show of a job."""
 ENDED_EARLY = (JobStatus.CANCELLED, JobStatus.FAILED)
 """States of a job that may go on from its checkpoint."""
 _RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
@@ -181,11 +184,35 @@ def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
     parents = [row.id for row in rows if row.kind in PARENTS]
     children = job_queries.children_counts(lab.database, parents) if parents else {}
     tags = marks.tags_of(lab.database, JobRow, [row.id for row in rows])
-    return [_view(row, reasons, children.get(row.id, 0), tags.get(row.id, ())) for row in rows]
+    owners = ownership.names(lab, JobRow, [row.id for row in rows])
+    return [
+        _view(
+            row,
+            _waits(lab, row, reasons),
+            children.get(row.id, 0),
+            tags.get(row.id, ()),
+            owners.get(row.id),
+        )
+        for row in rows
+    ]
+
+
+def _waits(lab: Lab, row: JobRow, reasons: dict[Queue, str]) -> str | None:
+    if row.status == JobStatus.QUEUED:
+        return reasons.get(Queue(row.queue))
+    if row.status != JobStatus.RUNNING or row.lease_until is None:
+        return None
+    silent = time.time() + lab.settings.lease_s - row.lease_until
+    if silent < 2 / 3 * lab.settings.lease_s:  # it renews three times as often as it has to
+        return None
+    return (
+        f"Its worker has not been heard of for {duration(silent)}. If it stays silent it is ended, "
+        "and the job goes on."
+    )
 
 
 def _reasons(lab: Lab, rows: Sequence[JobRow]) -> dict[Queue, str]:
-    """Why a queued job waits, by queue; asks the broker once, and only when a job waits."""
+    """Why a queued job waits, by queue; asks the broker only when a job waits."""
     if all(row.status != JobStatus.QUEUED for row in rows):
         return {}
     if (full := room.nearly_full(lab)) is not None:
@@ -193,11 +220,16 @@ def _reasons(lab: Lab, rows: Sequence[JobRow]) -> dict[Queue, str]:
     workers = lab.broker.workers()
     if workers is None:
         return dict.fromkeys(Queue, "The broker does not answer; the job is kept and sent later.")
+    silent = {} if all(workers.values()) else lab.broker.silent() or {}
     active = job_queries.counts(lab.database)
-    return {queue: _reason(queue, workers[queue], active) for queue in Queue}
+    return {queue: _reason(queue, workers[queue], silent.get(queue, 0), active) for queue in Queue}
 
 
-def _reason(queue: Queue, workers: int, active: dict[tuple[Queue, JobStatus], int]) -> str:
+def _reason(
+    queue: Queue, workers: int, silent: int, active: dict[tuple[Queue, JobStatus], int]
+) -> str:
+    if workers == 0 and silent:
+        return f"The worker of the queue “{queue}” hangs. It is ended, and another one takes over."
     if workers == 0:
         return f"No worker serves the queue “{queue}”; start one, or restart the lab."
     running = active.get((queue, JobStatus.RUNNING), 0)
@@ -216,7 +248,9 @@ def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | 
     return Progress(share=min(0.99, reported["done"] / reported["total"]), **reported)
 
 
-def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str, ...]) -> JobView:
+def _view(
+    row: JobRow, waits: str | None, children: int, tags: tuple[str, ...], owner: str | None
+) -> JobView:
     status = JobStatus(row.status)
     return JobView(
         id=row.id,
@@ -228,6 +262,7 @@ def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str
         name=row.name,
         note=row.note,
         tags=tags,
+        owner=owner,
         archived_at=utc_or_none(row.archived_at),
         pinned_at=utc_or_none(row.pinned_at),
         params=row.params,
@@ -237,8 +272,9 @@ def _view(row: JobRow, reasons: dict[Queue, str], children: int, tags: tuple[str
         created_at=_utc(row.created_at),
         started_at=utc_or_none(row.started_at),
         finished_at=utc_or_none(row.finished_at),
+        thinned_at=utc_or_none(row.thinned_at),
         expected_s=row.expected_s,
-        waiting_because=reasons.get(Queue(row.queue)) if status is JobStatus.QUEUED else None,
+        waiting_because=waits,
         failure=Failure(**row.failure) if row.failure else None,
         has_result=row.result_file is not None,
         result_name=row.result_name,
@@ -302,7 +338,7 @@ def events(lab: Lab, job_id: str, after: int = 0) -> list[StoredEvent]:
 
 def charts_and_log(lab: Lab, job_id: str) -> list[StoredEvent]:
     """Metrics and log lines of a job, in order; of a long training, as many as a chart shows."""
-    return job_queries.charts_and_log(lab.database, job_id, points=_CHART_POINTS)
+    return job_queries.charts_and_log(lab.database, job_id, points=CHART_POINTS)
 
 
 def cancel(lab: Lab, job_id: str) -> JobView:

@@ -12,7 +12,7 @@ from app.contracts.listings import JobFilter, ModelFilter
 from app.contracts.results import Accuracy, Light, ModelCard
 from app.contracts.views import JobView, ModelView, Page
 from app.errors import InvalidInput
-from app.services import jobs, models
+from app.services import jobs, models, ownership
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, listings, marks, measurements
 from app.store.tables import JobRow, MeasurementRow, ModelRow
@@ -155,10 +155,13 @@ class Choices:
     tags: tuple[str, ...]
     binned: int
     """How many there are in the bin."""
+    owners: tuple[str, ...]
+    """The accounts; none where the lab has none."""
 
 
 def job_choices(lab: Lab) -> Choices:
     return Choices(
+        owners=ownership.accounts(lab),
         datasets=tuple(listings.newest_datasets(lab.database)),
         tags=tuple(marks.all_tags(lab.database, JobRow)),
         binned=marks.in_bin(lab.database, JobRow),
@@ -167,6 +170,7 @@ def job_choices(lab: Lab) -> Choices:
 
 def model_choices(lab: Lab) -> Choices:
     return Choices(
+        owners=ownership.accounts(lab),
         datasets=tuple(listings.datasets_of_models(lab.database)),
         tags=tuple(marks.all_tags(lab.database, ModelRow)),
         binned=marks.in_bin(lab.database, ModelRow),

@@ -105,10 +105,19 @@ def _check_held(lab: Lab, model_ids: Sequence[str], *, deleted: bool = False) ->
         raise NotFound("There is no such model.", hint="See the models page.")
 
 
+def archive(lab: Lab, *model_ids: str) -> float:
+    """Move models into the archive; returns the time by which `undo` knows them.
+
+    Raises NotFound.
+    """
+    _check_held(lab, model_ids)
+    return changing.archive(lab, ModelRow, model_ids)
+
+
 def delete(lab: Lab, *model_ids: str) -> float:
     """Move models into the bin, all or none of them.
 
-    Returns the time by which `restore_all` knows them. Raises NotFound, and Conflict while a job
+    Returns the time by which `undo` knows them. Raises NotFound, and Conflict while a job
     needs one.
     """
     _check_held(lab, model_ids)
@@ -134,21 +143,19 @@ def restore(lab: Lab, *model_ids: str) -> None:
     marks.take_out_of_bin(lab.database, ModelRow, model_ids)
 
 
-def restore_all(lab: Lab, deleted_at: float) -> int:
-    """Take out of the bin what one call of `delete` moved there; returns how many models."""
-    ids = marks.deleted_at(lab.database, ModelRow, deleted_at)
-    ownership.check(lab, ModelRow, ids)
-    marks.take_out_of_bin(lab.database, ModelRow, ids)
-    return len(ids)
+def undo(lab: Lab, when: float) -> int:
+    """Take back what one call of `delete` or `archive` did; returns to how many models."""
+    return changing.undo(lab, ModelRow, when)
 
 
 def views(lab: Lab, rows: Sequence[ModelRow]) -> list[ModelView]:
     """What the lab says of these rows, in their order."""
     tags = marks.tags_of(lab.database, ModelRow, [row.id for row in rows])
-    return [_view(row, tags.get(row.id, ())) for row in rows]
+    owners = ownership.names(lab, ModelRow, [row.id for row in rows])
+    return [_view(row, tags.get(row.id, ()), owners.get(row.id)) for row in rows]
 
 
-def _view(row: ModelRow, tags: tuple[str, ...]) -> ModelView:
+def _view(row: ModelRow, tags: tuple[str, ...], owner: str | None) -> ModelView:
     return ModelView(
         id=row.id,
         name=row.name,
@@ -157,6 +164,7 @@ def _view(row: ModelRow, tags: tuple[str, ...]) -> ModelView:
         archived_at=utc_or_none(row.archived_at),
         created_at=datetime.fromtimestamp(row.created_at, UTC),
         job=row.job_id,
+        owner=owner,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
         card=ModelCard.model_validate(row.card),

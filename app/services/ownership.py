@@ -6,7 +6,21 @@ from collections.abc import Collection
 
 from app.errors import Forbidden
 from app.services.lab import Lab
+from app.settings import Auth
+from app.store import accounts as store
 from app.store import acting, marks
+
+
+def names(lab: Lab, table: marks.Marked, ids: Collection[str]) -> dict[str, str]:
+    """The names of the accounts that rows belong to; nothing where there are no accounts."""
+    if lab.settings.auth is not Auth.ACCOUNTS or not ids:
+        return {}
+    return marks.owner_names(lab.database, table, ids)
+
+
+def accounts(lab: Lab) -> tuple[str, ...]:
+    """The names of all accounts; nothing where there are none."""
+    return tuple(store.names(lab.database)) if lab.settings.auth is Auth.ACCOUNTS else ()
 
 
 def check(lab: Lab, table: marks.Marked, ids: Collection[str]) -> None:

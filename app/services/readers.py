@@ -7,6 +7,7 @@ one takes its place (decision 35).
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from app.errors import Unavailable
-from confinement import guard, leave_network, limit_memory
+from confinement import confine, guard, limit_memory
 
 _PROCESSES = 2
 _MOST_WAITING = 8
@@ -75,6 +76,9 @@ def _pool() -> ProcessPool:
 
 
 def _confine() -> None:
-    leave_network()
+    os.environ["OMP_NUM_THREADS"] = "1"  # numpy's others would be outside of the walls
+    import imagefile  # noqa: F401  in a folder that cannot be looked into later
+
+    confine()
     limit_memory(_MEGABYTES)
     guard()

@@ -1,14 +1,16 @@
-"""Whether the lab has room for more jobs: in its queues, and on its disk."""
+"""Whether the lab has room for more jobs: in its queues, on its disk, and for whoever asks."""
 
 from __future__ import annotations
 
 from app.errors import TooMany, Unavailable
+from app.services import usage
 from app.services.lab import Lab
 from app.store import job_queries
 
 
 def check(lab: Lab, jobs: int) -> None:
-    """Raises TooMany where so many further jobs would wait, Unavailable where the disk is full."""
+    """Raises TooMany where so many further jobs would wait, Unavailable where the disk is full,
+    and what `usage.check` raises."""
     most, waiting = lab.settings.max_waiting, job_queries.unfinished_count(lab.database)
     if waiting + jobs > most:
         raise TooMany(
@@ -19,6 +21,7 @@ def check(lab: Lab, jobs: int) -> None:
         raise Unavailable(
             said, hint="Make room there, delete what is not needed, or lower LAB_MIN_FREE_MB."
         )
+    usage.check(lab, jobs)
 
 
 def nearly_full(lab: Lab) -> str | None:

@@ -10,14 +10,17 @@ from app.contracts.access import Held
 from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
 from app.services import announcing, room
+from app.services.jobs import CHART_POINTS
 from app.services.lab import Lab
 from app.settings import VERSION
-from app.store import catalogue, job_queries, jobs, marks
+from app.store import catalogue, job_queries, jobs, marks, thinning
 from app.store.files import remove
 from app.store.tables import DatasetRow, JobRow
+from confinement import gaps
 
 _RESEND_AFTER_S = 30.0
 _UPLOAD_KEPT_S = 3600.0
+_THINNED_AT_ONCE = 100
 _KEPT_S = 7 * 24 * 3600.0
 """For how long what is in the bin and the checkpoints of ended jobs can still be wanted."""
 
@@ -58,6 +61,16 @@ def sweep(lab: Lab) -> None:
     # The files first: one whose row is written meanwhile is young.
     for path in list(lab.files.unnamed(catalogue.named_files(lab.database))):
         remove(path)
+
+
+def thin(lab: Lab) -> None:
+    """Thin what jobs reported that ended long ago."""
+    older_than_s = lab.settings.thin_after_d * 24 * 3600.0
+    while older_than_s and (
+        found := thinning.due(lab.database, older_than_s=older_than_s, limit=_THINNED_AT_ONCE)
+    ):
+        for job_id in found:
+            thinning.thin(lab.database, job_id, points=CHART_POINTS)
 
 
 def _resend(lab: Lab) -> None:
@@ -104,4 +117,5 @@ def health(lab: Lab) -> Health:
         broker=workers is not None,
         queues=queues,
         webhook=announcing.health(lab) if database else None,
+        gaps=gaps(),
     )

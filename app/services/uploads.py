@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,9 @@ from typing import BinaryIO
 from app.contracts.jobs import JobKind
 from app.contracts.views import JobView
 from app.errors import InvalidInput, LabError, TooLarge, Unavailable
-from app.services import readers, reencoding
+from app.services import readers, reencoding, usage
 from app.services.lab import Lab
-from app.store import catalogue
+from app.store import acting, catalogue
 from app.store.files import atomic_write
 from app.store.tables import UploadRow
 
@@ -62,7 +63,7 @@ def _forget(lab: Lab, upload_id: str) -> None:
 def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
     """Store a dataset archive; its content is checked by the import job. Returns the upload's id.
 
-    Raises TooLarge, InvalidInput (an empty file), Unavailable (a full disk).
+    Raises TooLarge, InvalidInput (an empty file), Unavailable (a full disk), OverQuota.
     """
     return _save(lab, stream, filename, "archive", "import fewer images")
 
@@ -70,12 +71,14 @@ def save_archive(lab: Lab, stream: BinaryIO, filename: str) -> str:
 def save_weights(lab: Lab, stream: BinaryIO, filename: str) -> str:
     """Store a file of weights; its content is checked by the import job. Returns the upload's id.
 
-    Raises TooLarge, InvalidInput (an empty file), Unavailable (a full disk).
+    Raises TooLarge, InvalidInput (an empty file), Unavailable (a full disk), OverQuota.
     """
     return _save(lab, stream, filename, "file", "save the weights alone")
 
 
 def _save(lab: Lab, stream: BinaryIO, filename: str, noun: str, instead: str) -> str:
+    usage.check_disk(lab, stream.seek(0, os.SEEK_END))
+    stream.seek(0)
     upload_id, limit = uuid.uuid4().hex, lab.settings.max_upload_mb * 2**20
     digest, size = hashlib.sha256(), 0
     with _stored(lab, upload_id) as target:
@@ -98,7 +101,8 @@ def _save(lab: Lab, stream: BinaryIO, filename: str, noun: str, instead: str) ->
 def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
     """Check, decode and re-encode a picture as PNG; nothing of the sent bytes is kept.
 
-    Returns the upload's id. Raises TooLarge, UnsupportedMedia, InvalidInput, Unavailable.
+    Returns the upload's id. Raises TooLarge, UnsupportedMedia, InvalidInput, Unavailable,
+    OverQuota.
     """
     data = stream.read(MAX_IMAGE_BYTES + 1)
     if len(data) > MAX_IMAGE_BYTES:
@@ -117,6 +121,7 @@ def save_image(lab: Lab, stream: BinaryIO, filename: str) -> str:
             hint="Send a smaller one: models see at most 224 × 224 pixels.",
             field="image",
         ) from None
+    usage.check_disk(lab, len(png))
     upload_id = uuid.uuid4().hex
     with _stored(lab, upload_id) as target:
         target.write(png)
@@ -160,7 +165,14 @@ def _register(lab: Lab, upload_id: str, filename: str, sha256: str, size: int) -
     """The file's own name is only shown, never used as a path."""
     name = PurePath(filename.replace("\\", "/")).name
     shown = "".join(c for c in name if c.isprintable())[:200] or "upload"
+    act = acting.current()
     row = UploadRow(
-        id=upload_id, filename=shown, sha256=sha256, size_bytes=size, created_at=time.time()
+        id=upload_id,
+        filename=shown,
+        sha256=sha256,
+        size_bytes=size,
+        owner_id=None if act is None else act.user_id,
+        created_at=time.time(),
     )
     catalogue.add_upload(lab.database, row)
+    lab.files.forget_sizes()

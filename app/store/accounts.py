@@ -6,17 +6,33 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from app.store.db import Database
 from app.store.tables import ApiTokenRow, SessionRow, UserRow
 
+_enabled = UserRow.disabled_at.is_(None)
 
-def users(database: Database) -> Sequence[UserRow]:
-    """All, by name."""
+
+def names(database: Database) -> Sequence[str]:
+    """All, in alphabetical order."""
     with database.reading() as session:
-        return session.scalars(select(UserRow).order_by(UserRow.name)).all()
+        return session.scalars(select(UserRow.name).order_by(UserRow.name)).all()
+
+
+def counted(database: Database, name: str | None = None) -> list[tuple[UserRow, int, int]]:
+    """All by name, or the one of that name, with how many sessions and tokens each has."""
+    lasting = (SessionRow.user_id == UserRow.id, SessionRow.until > time.time())
+    sessions = select(func.count()).select_from(SessionRow).where(*lasting)
+    held = select(func.count()).select_from(ApiTokenRow).where(ApiTokenRow.user_id == UserRow.id)
+    counts = (each.correlate(UserRow).scalar_subquery() for each in (sessions, held))
+    query = select(UserRow, *counts).order_by(UserRow.name)
+    if name is not None:
+        query = query.where(UserRow.name == name)
+    with database.reading() as session:
+        return [found._tuple() for found in session.execute(query)]
 
 
 def named(database: Database, name: str) -> UserRow | None:
@@ -24,10 +40,23 @@ def named(database: Database, name: str) -> UserRow | None:
         return session.scalar(select(UserRow).where(UserRow.name == name))
 
 
-def add_user(database: Database, name: str, password: str, role: str) -> bool:
-    """Whether the name was free. `password`: its hash."""
+def of_subject(database: Database, subject: str) -> UserRow | None:
+    """Whom an OpenID provider knows by it."""
+    with database.reading() as session:
+        return session.scalar(select(UserRow).where(UserRow.subject == subject))
+
+
+def add_user(
+    database: Database, name: str, password: str, role: str, *, subject: str | None = None
+) -> bool:
+    """Whether the name was free, and the subject. `password`: its hash; empty beside a subject."""
     row = UserRow(
-        id=uuid.uuid4().hex, name=name, password=password, role=role, created_at=time.time()
+        id=uuid.uuid4().hex,
+        name=name,
+        password=password,
+        role=role,
+        created_at=time.time(),
+        subject=subject,
     )
     try:
         with database.writing() as session:
@@ -43,11 +72,21 @@ def set_role(database: Database, user_id: str, role: str) -> None:
 
 
 def set_password(database: Database, user_id: str, password: str) -> None:
-    """Its hash; who came in by the old one goes."""
+    """Its hash; who came in by the old one goes, and who is about to does not come in."""
     with database.writing() as session:
-        session.get_one(UserRow, user_id).password = password
+        row = session.get_one(UserRow, user_id)
+        row.password, row.generation = password, row.generation + 1
         for kind in (SessionRow, ApiTokenRow):
             session.execute(delete(kind).where(kind.user_id == user_id))
+
+
+def set_disabled(database: Database, user_id: str, disabled: bool) -> None:
+    """Its sessions end; its tokens stay, and open nothing for as long."""
+    with database.writing() as session:
+        row = session.get_one(UserRow, user_id)
+        row.disabled_at = time.time() if disabled else None
+        row.generation += 1
+        session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
 
 
 def remove_user(database: Database, user_id: str) -> None:
@@ -59,7 +98,7 @@ def remove_user(database: Database, user_id: str) -> None:
 def by_session(database: Database, digests: Collection[str]) -> tuple[str, UserRow] | None:
     """The session among these that has not ended, and whose it is."""
     query = select(SessionRow.digest, UserRow).join(UserRow, SessionRow.user_id == UserRow.id)
-    lasting = (SessionRow.digest.in_(digests), SessionRow.until > time.time())
+    lasting = (SessionRow.digest.in_(digests), SessionRow.until > time.time(), _enabled)
     with database.reading() as session:
         found = session.execute(query.where(*lasting).limit(1)).first()
         return None if found is None else found._tuple()
@@ -68,14 +107,25 @@ def by_session(database: Database, digests: Collection[str]) -> tuple[str, UserR
 def by_token(database: Database, digest: str) -> UserRow | None:
     query = select(UserRow).join(ApiTokenRow, ApiTokenRow.user_id == UserRow.id)
     with database.reading() as session:
-        return session.scalar(query.where(ApiTokenRow.digest == digest))
+        return session.scalar(query.where(ApiTokenRow.digest == digest, _enabled))
 
 
-def begin_session(database: Database, user_id: str, digest: str, until: float) -> None:
-    """Those that have ended go."""
+def _stands(session: Session, user_id: str, generation: int) -> bool:
+    """Whether a user is still the one that was admitted; holds until the transaction ends."""
+    same = (UserRow.id == user_id, UserRow.generation == generation, _enabled)
+    return session.scalar(select(UserRow.id).where(*same).with_for_update()) is not None
+
+
+def begin_session(
+    database: Database, user_id: str, generation: int, digest: str, until: float
+) -> bool:
+    """Whether it begins: not where the user's password changed meanwhile. Those that have ended
+    go."""
     with database.writing() as session:
         session.execute(delete(SessionRow).where(SessionRow.until <= time.time()))
-        session.add(SessionRow(digest=digest, user_id=user_id, until=until))
+        if stands := _stands(session, user_id, generation):
+            session.add(SessionRow(digest=digest, user_id=user_id, until=until))
+        return stands
 
 
 def end_session(database: Database, digest: str) -> None:
@@ -84,7 +134,10 @@ def end_session(database: Database, digest: str) -> None:
 
 
 def end_sessions(database: Database, user_id: str) -> None:
+    """And who is about to sign in does not come in."""
     with database.writing() as session:
+        newer = update(UserRow).where(UserRow.id == user_id)
+        session.execute(newer.values(generation=UserRow.generation + 1))
         session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
 
 
@@ -95,11 +148,16 @@ def tokens(database: Database, user_id: str) -> Sequence[ApiTokenRow]:
         return session.scalars(query.order_by(ApiTokenRow.created_at.desc())).all()
 
 
-def add_token(database: Database, user_id: str, name: str, digest: str) -> ApiTokenRow:
+def add_token(
+    database: Database, user_id: str, generation: int, name: str, digest: str
+) -> ApiTokenRow | None:
+    """None where the user's sessions and tokens ended meanwhile."""
     row = ApiTokenRow(
         id=uuid.uuid4().hex, user_id=user_id, name=name, digest=digest, created_at=time.time()
     )
     with database.writing() as session:
+        if not _stands(session, user_id, generation):
+            return None
         session.add(row)
     return row
 
@@ -112,3 +170,9 @@ def revoke_token(database: Database, user_id: str, token_id: str) -> bool:
         if found is not None:
             session.delete(found)
         return found is not None
+
+
+def revoke_tokens(database: Database, user_id: str) -> None:
+    """All of them."""
+    with database.writing() as session:
+        session.execute(delete(ApiTokenRow).where(ApiTokenRow.user_id == user_id))

@@ -71,11 +71,18 @@ def concerns(*ids: str) -> None:
         act.targets += ids
 
 
-def note(session: Session) -> None:
-    """Write the record, once, in the transaction of a session."""
+def note(session: Session) -> int | None:
+    """Write the record, once, in the transaction of a session; returns its id, for `keep`."""
     act = _current.get()
-    if act is not None and act.row is None:
-        row = act.record(None)
-        session.add(row)
-        session.flush()
-        act.row = row.id
+    if act is None or act.row is not None:
+        return None
+    row = act.record(None)
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def keep(record: int | None) -> None:
+    """The transaction is committed, and the record with it: before, its id may go to another."""
+    if record is not None and (act := _current.get()) is not None:
+        act.row = record

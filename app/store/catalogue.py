@@ -37,10 +37,11 @@ def datasets(
 
 
 def datasets_page(
-    database: Database, shelf: Shelf, *, offset: int, limit: int
+    database: Database, shelf: Shelf, owner: str = "", *, offset: int, limit: int
 ) -> tuple[list[DatasetRow], int]:
-    """Datasets on a shelf, newest first, and how many there are."""
-    kept = marks.on_shelf(DatasetRow, shelf)
+    """Datasets on a shelf, all or those of the account of a name, newest first, and how many there
+    are."""
+    kept = (*marks.on_shelf(DatasetRow, shelf), *marks.owned_by(DatasetRow, owner))
     newest = (DatasetRow.created_at.desc(), DatasetRow.id.desc())
     found = select(DatasetRow).where(*kept)
     return page_of(database, DatasetRow, found, newest, offset=offset, limit=limit)

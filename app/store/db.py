@@ -73,9 +73,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield session
-            acting.note(session)
+        with Session(self._writer, expire_on_commit=False) as session:
+            with session.begin():
+                yield session
+                record = acting.note(session)
+            acting.keep(record)
 
     def migrate(self) -> None:
         """Bring the schema up to date; safe to run by several processes at once."""

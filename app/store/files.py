@@ -20,6 +20,10 @@ _UNFINISHED = (
     "models/*.converted",
 )  # fmt: skip
 """What `atomic_write` and the conversion of weights leave when their process is killed."""
+_FOLDERS = ("uploads", "datasets", "models", "results", "checkpoints", "adversarial")
+_ID = 32
+"""Characters of an id, with which every name begins."""
+_MEASURED_FOR_S = 30.0
 _WRITTEN_WITHIN_S = 24 * 3600.0
 """However slowly it is written, no file or folder takes so long from one write to the row."""
 
@@ -34,20 +38,21 @@ class Files:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._sizes: tuple[float, dict[str, int]] | None = None
 
     def prepare(self) -> None:
         """Create the folders, and remove what processes were killed in the midst of writing.
 
         Raises OSError where the data folder cannot be written.
         """
-        for folder in ("uploads", "datasets", "models", "results", "checkpoints", "adversarial"):
+        for folder in _FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         forgotten = time.time() - _WRITTEN_WITHIN_S
         for pattern in _UNFINISHED:
             for path in self.root.glob(pattern):
                 with suppress(FileNotFoundError):  # another process tidies too
                     if path.stat().st_mtime < forgotten:
-                        path.unlink()
+                        remove(path)
 
     def free(self) -> int:
         """Bytes that the disk has left."""
@@ -100,6 +105,26 @@ class Files:
                 if _stem(path) in names:
                     yield path
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes on the disk by the id of the job, model, dataset or upload that they belong to; at
+        most as old as half a minute."""
+        now = time.monotonic()
+        if self._sizes is None or now - self._sizes[0] > _MEASURED_FOR_S:
+            self._sizes = now, self._measure()
+        return self._sizes[1]
+
+    def forget_sizes(self) -> None:
+        """A large file was just written."""
+        self._sizes = None
+
+    def _measure(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for folder in _FOLDERS:
+            for entry in os.scandir(self.root / folder):
+                id_ = entry.name[:_ID]
+                found[id_] = found.get(id_, 0) + _size(entry)
+        return found
+
     def checkpoints(self, job_id: str) -> Path:
         """The folder where a training job keeps what it needs to go on."""
         return self.root / "checkpoints" / job_id
@@ -145,6 +170,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Of a file, or of all in a folder; what goes meanwhile has none."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return sum(map(_size, os.scandir(entry.path)))
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _stem(path: Path) -> str:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal, or_, select
+from sqlalchemy.orm import Session
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
 from app.contracts.listings import Shelf
 from app.store.db import Database
-from app.store.marks import on_shelf, tagged
+from app.store.marks import on_shelf, owned, tagged
 from app.store.paging import page_of
 from app.store.tables import EventRow, JobRow, MeasurementRow
 
@@ -226,9 +227,11 @@ def result_names(database: Database, ids: Collection[str]) -> dict[str, str]:
         return dict(found.tuples().all())
 
 
-def unfinished_count(database: Database) -> int:
-    """How many jobs are not over, parents among them."""
+def unfinished_count(database: Database, owner_id: str | None = None) -> int:
+    """How many jobs are not over, parents among them; all, or those of an account."""
     query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))
+    if owner_id is not None:
+        query = query.where(owned(JobRow, owner_id))
     with database.reading() as session:
         return session.scalar(query) or 0
 
@@ -288,18 +291,29 @@ def events_after(database: Database, job_id: str, seq: int, limit: int = 500) ->
 
 
 def charts_and_log(database: Database, job_id: str, *, points: int) -> list[StoredEvent]:
-    """A job's metrics and log lines, in order; of a long training, every few steps' metrics.
+    """A job's metrics and log lines, in order; of a long job, every few single steps' metrics, with
+    the last.
 
-    At least `points` of these are left, and all that are not of single steps.
+    At least `points` of these are left, fewer than twice as many, and all that are not of single
+    steps.
     """
     of_job = (EventRow.job_id == job_id, EventRow.type.in_(("metrics", "log")))
-    of_step = EventRow.body["series"].as_string() == "step"
-    number = func.row_number().over(order_by=EventRow.seq).label("number")
-    steps = select(EventRow.seq, number).where(*of_job, of_step).subquery()
     with database.reading() as session:
-        stride = max(1, (session.scalar(select(func.count()).select_from(steps)) or 0) // points)
         query = select(EventRow.seq, EventRow.at, EventRow.body).where(*of_job)
-        if stride > 1:
-            dropped = select(steps.c.seq).where(steps.c.number % stride != 0)
-            query = query.where(EventRow.seq.not_in(dropped))
+        if (spare := spare_points(session, job_id, points)) is not None:
+            query = query.where(EventRow.seq.not_in(spare))
         return [StoredEvent(*row) for row in session.execute(query.order_by(EventRow.seq))]
+
+
+def spare_points(session: Session, job_id: str, points: int) -> Select[int] | None:
+    """The numbers of the events that `charts_and_log` leaves out; None where it has all."""
+    series = EventRow.body["series"].as_string()
+    single = (
+        EventRow.job_id == job_id,
+        EventRow.type == "metrics",
+        series.in_(("step", "estimate")),
+    )
+    number = func.row_number().over(order_by=EventRow.seq.desc()).label("number")
+    steps = select(EventRow.seq, number).where(*single).subquery()
+    stride = (session.scalar(select(func.count()).select_from(steps)) or 0) // points
+    return select(steps.c.seq).where(steps.c.number % stride != 1) if stride > 1 else None

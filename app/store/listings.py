@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, UnaryExpression, case, func, select
 from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder, Shelf
 from app.store.catalogue import is_best
 from app.store.db import Database
-from app.store.marks import on_shelf, tagged
+from app.store.marks import on_shelf, owned_by, tagged
 from app.store.measurements import INVALID, share
 from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
@@ -80,6 +80,7 @@ def jobs(
         )
     if asked.tag:
         conditions.append(tagged(JobRow, asked.tag))
+    conditions += owned_by(JobRow, asked.owner)
     equal = {JobRow.kind: asked.kind, JobRow.status: asked.status, JobRow.recipe: asked.recipe}
     conditions += [column == value for column, value in equal.items() if value is not None]
     if asked.dataset:
@@ -103,6 +104,7 @@ def models(
         )
     if asked.tag:
         conditions.append(tagged(ModelRow, asked.tag))
+    conditions += owned_by(ModelRow, asked.owner)
     if asked.dataset:
         conditions.append(ModelRow.dataset_sha256 == asked.dataset)
     if asked.recipe is not None:

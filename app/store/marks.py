@@ -10,7 +10,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    Update,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -18,7 +30,7 @@ from app.contracts.changes import MAX_TAGS
 from app.contracts.listings import Shelf
 from app.store import acting
 from app.store.db import Database
-from app.store.tables import DatasetRow, JobRow, ModelRow, TagRow
+from app.store.tables import DatasetRow, JobRow, ModelRow, TagRow, UploadRow, UserRow
 
 Marked = type[JobRow] | type[ModelRow] | type[DatasetRow]
 
@@ -115,12 +127,50 @@ def on_shelf(table: Marked, shelf: Shelf) -> tuple[ColumnElement[bool], ...]:
 def owners(database: Database, table: Marked, ids: Collection[str]) -> dict[str, str | None]:
     """The accounts that rows belong to: those that asked for the job, or for the one that it is a
     part of; of models and datasets, for the job that they came from."""
+    query, _ = _with_owners(table, ids)
+    with database.reading() as session:
+        return dict(session.execute(query).tuples().all())
+
+
+def owner_names(database: Database, table: Marked, ids: Collection[str]) -> dict[str, str]:
+    """What these accounts are called; rows of nobody's, and of accounts that were removed, are left
+    out."""
+    query, owner = _with_owners(table, ids)
+    named = query.join(UserRow, UserRow.id == owner).with_only_columns(table.id, UserRow.name)
+    with database.reading() as session:
+        return dict(session.execute(named).tuples().all())
+
+
+def _with_owners(
+    table: Marked, ids: Collection[str]
+) -> tuple[Select[str, str], ColumnElement[Any]]:
     job, parent = aliased(JobRow), aliased(JobRow)
     owner = func.coalesce(job.owner_id, parent.owner_id)
     own = job.id == (table.id if issubclass(table, JobRow) else table.job_id)
     query = select(table.id, owner).join(job, own).outerjoin(parent, parent.id == job.parent_id)
+    return query.where(table.id.in_(ids)), owner
+
+
+def owned_by(table: Marked, name: str) -> tuple[ColumnElement[bool], ...]:
+    """The condition that a row belongs to the account of this name; none without a name."""
+    user = select(UserRow.id).where(UserRow.name == name).scalar_subquery()
+    return (owned(table, user),) if name else ()
+
+
+def owned(table: Marked, owner_id: str | ScalarSelect[str]) -> ColumnElement[bool]:
+    """The condition that a row belongs to an account, as `owners` says it."""
+    asked = select(JobRow.id).where(JobRow.owner_id == owner_id)
+    parts = select(JobRow.id).where(JobRow.owner_id.is_(None), JobRow.parent_id.in_(asked))
+    own = table.id if issubclass(table, JobRow) else table.job_id
+    return own.in_(asked) | own.in_(parts)
+
+
+def owned_ids(database: Database, owner_id: str) -> set[str]:
+    """The jobs, models, datasets and uploads of an account, those in the bin too."""
+    each = [select(of.id).where(owned(of, owner_id)) for of in (JobRow, ModelRow, DatasetRow)]
+    sent = select(UploadRow.id).where(UploadRow.owner_id == owner_id)
     with database.reading() as session:
-        return dict(session.execute(query.where(table.id.in_(ids))).tuples().all())
+        return set(session.scalars(union_all(*each, sent)))
 
 
 def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float:
@@ -146,10 +196,12 @@ def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> 
             session.execute(update(JobRow).where(origin).values(deleted_at=None))
 
 
-def deleted_at(database: Database, table: Marked, when: float) -> list[str]:
-    """The ids of what was moved into the bin at that very time."""
+def moved_at(database: Database, table: Marked, when: float) -> tuple[list[str], list[str]]:
+    """The ids of what was moved into the bin at that very time, and into the archive."""
+    binned = select(table.id).where(table.deleted_at == when)
+    archived = select(table.id).where(table.archived_at == when, table.deleted_at.is_(None))
     with database.reading() as session:
-        return list(session.scalars(select(table.id).where(table.deleted_at == when)))
+        return list(session.scalars(binned)), list(session.scalars(archived))
 
 
 def in_bin(database: Database, table: Marked) -> int:

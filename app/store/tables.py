@@ -93,6 +93,8 @@ class JobRow(Table):
     """In the bin since then; it goes when it has been there for a while."""
     announced_at: Mapped[float | None]
     """When the webhook took the news of its end."""
+    thinned_at: Mapped[float | None]
+    """Since when only a part of what it reported is kept (`app.store.thinning`)."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     request_digest: Mapped[str | None] = mapped_column(String(64))
 
@@ -110,6 +112,7 @@ class JobRow(Table):
         Index("jobs_by_age", "created_at", "id"),
         Index("jobs_by_status", "status", "queue", "created_at"),
         Index("jobs_by_parent", "parent_id", "created_at"),
+        Index("jobs_by_owner", "owner_id"),
         # Lists are counted and filtered in this index alone: rows are long, with their parameters.
         Index(
             "jobs_listed", "deleted_at", "archived_at", "parent_id", "created_at", "id", "kind",
@@ -122,7 +125,8 @@ class JobRow(Table):
 
 
 class EventRow(Table):
-    """What a job reported; `seq` counts from 1 within the job, without gaps but for previews."""
+    """What a job reported; `seq` counts from 1 within the job, without gaps but for previews and
+    what was thinned."""
 
     __tablename__ = "job_events"
 
@@ -274,6 +278,8 @@ class UploadRow(Table):
     filename: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int]
+    owner_id: Mapped[str | None] = mapped_column(String(32))
+    """The account that sent it; None where there were none."""
     created_at: Mapped[float]
     """When it was sent, or last taken by a job."""
 
@@ -302,9 +308,18 @@ class UserRow(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(40), unique=True)
     password: Mapped[str] = mapped_column(Text)
-    """Its argon2 hash, with the hash's parameters and salt."""
+    """Its argon2 hash, with the hash's parameters and salt; empty where another house knows it."""
     role: Mapped[str] = mapped_column(String(8))
     created_at: Mapped[float]
+    disabled_at: Mapped[float | None]
+    """Nobody comes in by it since then."""
+    generation: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Grows whenever its sessions and tokens lose their ground: what was under way then begins
+    none."""
+    subject: Mapped[str | None] = mapped_column(String(500))
+    """Issuer and name there of whom an OpenID provider knows; None of who has a password here."""
+
+    __table_args__ = (Index("users_by_subject", "subject", unique=True),)
 
 
 class SessionRow(Table):

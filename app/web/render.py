@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from app.access.callers import caller_of
-from app.access.forms import FIELD
-from app.access.signing_in import wanted
+from app.admission.callers import caller_of
+from app.admission.forms import FIELD
+from app.admission.signing_in import wanted
+from app.contracts.accounts import Role
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.units import format_255
 from app.errors import LabError, Unauthenticated
-from app.settings import BESIDE, VERSION, Auth
+from app.settings import BESIDE, VERSION, Auth, Settings
 from app.web import words
+from app.web.locks import Owned, locked_for_viewers, why_not
 
 TEMPLATES = BESIDE / "templates"
 
@@ -61,6 +64,8 @@ class SignInContext(Context):
     """Whether another site's link led here: browsers then keep their cookies back."""
     accounts: bool
     """Whether there are accounts; else there is a token."""
+    openid: str
+    """The host of a provider to sign in by; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,21 @@ class Shell:
     """Of the lab."""
     inside: bool
     """Whether whoever asks may look around; else nothing leads on."""
+    role: Role
+    """What whoever asks may do."""
     user: str
     """Whose account it is; empty where there are none."""
     form_key: str
     """What forms bring along; empty where the browser has no session, which it could leave."""
+
+    @property
+    def submits(self) -> bool:
+        """Whether whoever asks may start something."""
+        return self.role.covers(Role.RUNNER)
+
+    def why_not(self, thing: Owned) -> str:
+        """Why whoever asks may not change a thing; empty where they may."""
+        return why_not(self.role, self.user, thing)
 
 
 _NAMES = "href|src|action|formaction|hx-get|hx-post|data-image|data-results|data-given"
@@ -143,10 +159,13 @@ def render(request: Request, context: Context, *, status: int = 200) -> HTMLResp
         path=request.url.path,
         version=VERSION,
         inside=caller is not None,
+        role=Role.VIEWER if caller is None else caller.role,
         user="" if caller is None or caller.user is None else caller.user.name,
         form_key="" if caller is None else caller.form_key,
     )
     html = ENVIRONMENT.get_template(context.template).render(values, shell=shell)
+    if shell.inside and not shell.submits:
+        html = locked_for_viewers(html)
     root = request.app.state.settings.root_path
     if root:
         html = _ADDRESS.sub(rf'\1="{root}/', html)
@@ -169,5 +188,6 @@ def error_page(request: Request, error: LabError) -> HTMLResponse:
 def sign_in(request: Request, then: str, *, complaint: str = "") -> SignInContext:
     """The page to sign in on, before the page `then`."""
     elsewhere = request.headers.get("sec-fetch-site") == "cross-site"
-    accounts = request.app.state.settings.auth is Auth.ACCOUNTS
-    return SignInContext(then, complaint, elsewhere, accounts)
+    settings: Settings = request.app.state.settings
+    openid = urlsplit(settings.oidc_issuer or "").hostname or ""
+    return SignInContext(then, complaint, elsewhere, settings.auth is Auth.ACCOUNTS, openid)

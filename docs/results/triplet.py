@@ -26,7 +26,8 @@ from worker.agkd_bml.examples import (
     most_confusing_class,
 )
 from worker.agkd_bml.metric import distance
-from worker.data import TensorSplit, to_float
+from worker.data import TensorSplit
+from worker.data.augment import to_float
 from worker.data.sampling import ClassIndex
 from worker.models import Classifier
 

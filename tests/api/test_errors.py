@@ -174,7 +174,8 @@ def test_an_error_of_the_lab_says_what_to_do() -> None:
 
 
 def test_a_page_says_no_regular_expression(client: httpx.Client) -> None:
-    answer = client.get("/live?job=my-job")
-    assert answer.status_code == 422
-    assert "is not what this page knows" in answer.text
-    assert "pattern" not in answer.text
+    for address in ("/live?job=my-job", "/compare?job=my-job", "/jobs/my-job"):
+        answer = client.get(address)
+        assert answer.status_code == 404
+        assert "There is no page at this address" in answer.text
+        assert "pattern" not in answer.text

@@ -57,6 +57,7 @@ ROUTES = {
     "/api/health": {"get"},
     "/api/alive": {"get"},
     "/api/account": {"get"},
+    "/api/account/usage": {"get"},
     "/api/audit": {"get"},
     "/api/audit/records.csv": {"get"},
     "/api/audit/records.jsonl": {"get"},

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import redis
 
-from app.contracts.jobs import JobStatus, Queue, presence_key
+from app.contracts.jobs import JobStatus, Queue, presence_key, silence_key
+from app.contracts.words import duration
 from app.main import create_app
 from app.services import jobs as service
 from app.services.lab import Lab
@@ -96,9 +97,29 @@ def test_why_a_job_waits(client: httpx.Client, lab: Lab, broker_url: str) -> Non
         broker.zadd(presence_key(Queue.TRAIN), {"train@here": time.time()})
     assert reason() == "A worker is about to take it."
     first = client.get("/api/jobs").json()["items"][-1]["id"]
-    assert jobs.claim(lab.database, first, lease_s=60)
+    assert jobs.claim(lab.database, first, lease_s=lab.settings.lease_s)
     assert "1 job" in reason() or "a job runs" in reason()
     assert client.get(f"/api/jobs/{first}").json()["waiting_because"] is None
+
+
+def test_a_worker_that_hangs_is_named_as_what_holds_the_queue_up(
+    client: httpx.Client, lab: Lab, broker_url: str
+) -> None:
+    jobs.add(lab.database, row := job_row())
+    with redis.Redis.from_url(broker_url) as broker:
+        broker.zadd(silence_key(Queue.TRAIN), {"train@here": time.time()})
+    said = client.get(f"/api/jobs/{row.id}").json()["waiting_because"]
+    assert "hangs" in said
+    assert client.get("/api/health").json()["ok"] is False
+
+
+def test_a_running_job_says_that_its_worker_is_silent(client: httpx.Client, lab: Lab) -> None:
+    jobs.add(lab.database, row := job_row())
+    lease_s = lab.settings.lease_s
+    assert jobs.claim(lab.database, row.id, lease_s=0.1 * lease_s)
+    said = client.get(f"/api/jobs/{row.id}").json()["waiting_because"]
+    assert f"not been heard of for {duration(0.9 * lease_s)}" in said
+    assert said in client.get(f"/jobs/{row.id}/state").text
 
 
 def test_health_counts_jobs_and_workers(client: httpx.Client, lab: Lab, broker_url: str) -> None:

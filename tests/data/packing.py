@@ -4,7 +4,6 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 
 from worker.data import Dataset, DatasetError, ImportReport, Wishes, import_archive, load_dataset
-from worker.jobs.unpacked import unpack
+from worker.jobs.unpacking.unpacked import unpack
 
 Files = dict[str, bytes]
 KINDS = ("zip", "tar", "tar.gz", "tar.xz")
@@ -75,7 +74,7 @@ def import_path(path: Path, folder: Path, **wishes: Any) -> tuple[ImportReport, 
 
 
 def look(path: Path, folder: Path, *, keep: bool = True, **wishes: Any) -> ImportReport:
-    """Import, or only look; files of many images are read by a process of their own."""
+    """Import, or only look."""
     return import_archive(
         path,
         folder,
@@ -83,7 +82,7 @@ def look(path: Path, folder: Path, *, keep: bool = True, **wishes: Any) -> Impor
         label="Test",
         source=path.name,
         progress=lambda done, total: None,
-        unpack=partial(unpack, check=lambda: None),
+        unpack=unpack,
         keep=keep,
     )
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from worker.data import random_crop_flip, to_float
+from worker.data.augment import random_crop_flip, to_float
 
 
 def generator(seed: int) -> torch.Generator:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.data import ClassIndex, EpochSampler
+from worker.data.sampling import ClassIndex, EpochSampler
 
 sizes = st.integers(1, 60)
 

@@ -8,14 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from worker.data import (
-    Dataset,
-    EpochSampler,
-    TensorSplit,
-    draw_shapes,
-    load_dataset,
-    random_crop_flip,
-)
+from worker.data import Dataset, TensorSplit, draw_shapes, load_dataset
+from worker.data.augment import random_crop_flip
+from worker.data.sampling import EpochSampler
 
 TRAIN, TEST = 150, 20
 _LENS = (  # of discs of radius 1 and 0.75, their centres 0.5 apart

@@ -31,7 +31,7 @@ from tests.jobs.onnx_files import fitted, model_of
 from tests.jobs.runs import run
 from tests.jobs.test_importing_model import bring, result
 from worker.attacks.square import square
-from worker.data import to_float
+from worker.data.augment import to_float
 
 SQUARE = Attack(method=Method.SQUARE)
 

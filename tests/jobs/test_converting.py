@@ -6,10 +6,7 @@ import io
 import os
 import pickle
 import signal
-import socket
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +22,6 @@ from worker.jobs import weights_file
 from worker.jobs.converting import Refused, convert
 from worker.jobs.weights_file import opened
 
-ROOT = Path(__file__).resolve().parents[2]
 STATE = {"fc.weight": torch.arange(6.0).view(2, 3), "fc.bias": torch.ones(2)}
 MB = 2**20
 
@@ -227,58 +223,6 @@ def test_a_cancelled_job_ends_its_conversion(source: Path, tmp_path: Path) -> No
     torch.save(STATE, source)
     with pytest.raises(Cancelled):
         read(source, tmp_path, check)
-
-
-def in_a_process(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", f"import socket, os, subprocess\n{code}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    return done.stdout + done.stderr
-
-
-CONNECT = """
-try:
-    socket.create_connection(("127.0.0.1", {port}), timeout=5)
-    print("connected")
-except OSError as error:
-    print("kept in", type(error).__name__)
-"""
-
-
-LEAVE = "from confinement import leave_network\nprint(leave_network())\n"
-GUARD = "from confinement import guard\nguard()\n"
-# A seccomp filter that answers unshare(2) with EPERM, as Docker's default one does: load the
-# number of the call; unless it is that one, skip the refusal; refuse; allow.
-REFUSE_UNSHARE = """
-import ctypes, platform, struct
-number = 272 if platform.machine() == "x86_64" else 97
-steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x00050001), (6, 0, 0, 0x7FFF0000)]
-code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
-assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-"""
-
-
-def test_a_process_that_has_left_the_network_reaches_nobody() -> None:
-    """Or it says that the system refused; then the hook below is what is left."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connect = CONNECT.format(port=server.getsockname()[1])
-        assert "connected" in in_a_process(connect)
-        said = in_a_process(LEAVE + connect)
-    assert said.startswith("True\nkept in") or said == "False\nconnected\n", said
-
-
-def test_where_that_is_refused_a_hook_keeps_it_from_the_network_and_from_processes() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connect = CONNECT.format(port=server.getsockname()[1])
-        assert in_a_process(REFUSE_UNSHARE + LEAVE + connect) == "False\nconnected\n"
-        kept = in_a_process(REFUSE_UNSHARE + LEAVE + GUARD + connect)
-    assert kept == "False\nkept in PermissionError\n"
-    for attempt in ("os.system('true')", "subprocess.run(['true'])", "os.fork()"):
-        assert "PermissionError" in in_a_process(GUARD + attempt)
 
 
 # safetensors

@@ -34,7 +34,7 @@ from tests.jobs.onnx_files import Linear, fitted
 from tests.jobs.runs import add_job, run
 from tests.jobs.test_importing_model import failure, log, result
 from worker import endpoint, registry
-from worker.data import to_float
+from worker.data.augment import to_float
 from worker.endpoint import Line, Reach
 from worker.job_run import run_job
 from worker.jobs import importing_model

@@ -17,7 +17,7 @@ from app.contracts.results.gallery import MOST_IMAGES
 from tests.jobs.evaluations import evaluate, small
 from tests.jobs.measured import Measured
 from worker.agkd_bml.attention import attention_map
-from worker.data import to_float
+from worker.data.augment import to_float
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ from app.store.tables import JobRow, UploadRow
 from tests.jobs.measured import Measured
 from tests.jobs.runs import add_job, events_of, run
 from worker import registry
-from worker.data import to_float
+from worker.data.augment import to_float
 from worker.job_run import run_job
 from worker.jobs.context import JobContext
 from worker.models import TimmClassifier, build

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +18,20 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.contracts.access import Access, Held
 from app.contracts.onnx import Layout, PixelRange
+from app.errors import JobError
 from app.store import catalogue
 from app.store.tables import JobRow
 from tests.jobs.measured import Measured
 from tests.jobs.onnx_files import Linear, fitted, model_of
 from tests.jobs.test_importing_model import bring, failure, log, result
-from worker import registry
-from worker.data import to_float
+from worker import onnx_network, registry
+from worker.data.augment import to_float
 from worker.endpoint import Reach
-from worker.jobs import file_kinds
+from worker.jobs import asking, file_kinds
 from worker.models import BlackBox
+from worker.onnx_network import OnnxNetwork
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -246,6 +254,48 @@ def custom(model: onnx.ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("evil.ops", 1))
 
 
+def renaming(model: onnx.ModelProto) -> None:
+    """A function under the name of an operator of onnxruntime's, which is what would run."""
+    own = helper.make_node("Neg", ["a"], ["b"])
+    versions = [helper.make_opsetid("", 17)]
+    function = helper.make_function("com.microsoft", "Gelu", ["a"], ["b"], [own], versions)
+    model.functions.append(function)
+    model.graph.node.append(helper.make_node("Gelu", ["x"], ["s"], domain="com.microsoft"))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def doubling(model: onnx.ModelProto) -> None:
+    """Functions that call each other twice: 30 of them make a thousand million nodes."""
+    inner, domain = "Neg", ""
+    for number in range(30):
+        nodes = [
+            helper.make_node(inner, [given], [made], domain=domain)
+            for given, made in (("a", "t"), ("t", "b"))
+        ]
+        inner, domain = f"F{number}", "own"
+        versions = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+        function = helper.make_function("own", inner, ["a"], ["b"], nodes, versions)
+        model.functions.append(function)
+    model.graph.node.append(helper.make_node(inner, ["logits"], ["more"], domain=domain))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.output[0].name = "more"
+
+
+def huge_weights(model: onnx.ModelProto) -> None:
+    """A tensor of 4 TB by what it says of itself."""
+    (weight,) = [t for t in model.graph.initializer if t.name == "weight"]
+    weight.dims[:] = [10**6, 10**6]
+
+
+def huge_sparse_weights(model: onnx.ModelProto) -> None:
+    sparse = model.graph.sparse_initializer.add()
+    sparse.values.CopyFrom(numpy_helper.from_array(np.ones(1, np.float32), "many"))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.zeros(1, np.int64), "places"))
+    sparse.dims.extend([10**6, 10**6])
+    model.graph.node.append(helper.make_node("ReduceSum", ["many"], ["sum"]))
+    model.graph.output.append(helper.make_tensor_value_info("sum", TensorProto.FLOAT, None))
+
+
 def looping(model: onnx.ModelProto) -> None:
     body = helper.make_graph([], "body", [], [])
     model.graph.node.append(helper.make_node("Loop", ["", ""], ["l"], body=body))
@@ -299,6 +349,12 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "weights of a branch in another file": (external_within, "another file beside it"),
     "weights of a function in another file": (external_by_default, "another file beside it"),
     "operators of others": (custom, "operators that are not ONNX's: evil.ops.Steal"),
+    "names of onnxruntime's operators": (
+        renaming,
+        "onnxruntime has of its own: com.microsoft.Gelu",
+    ),
+    "weights of 4 TB": (huge_weights, "onnxruntime cannot load the network"),
+    "sparse weights of 4 TB": (huge_sparse_weights, "onnxruntime cannot load the network"),
     "loops": (looping, "holds loops (Loop)"),
     "loops of a function": (looping_by_default, "holds loops (Loop)"),
     "two inputs": (two_inputs, "has 2 inputs (x, age)"),
@@ -318,6 +374,112 @@ def test_what_is_refused(measured: Measured, net: Linear, what: str) -> None:
     model = model_of(net)
     change(model)
     assert words in failure(measured, take(measured, model, pixels="0-1"))
+
+
+def test_functions_that_double_each_other_end_the_reading_alone(
+    measured: Measured, net: Linear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_SECONDS", 5)
+    model = model_of(net)
+    doubling(model)
+    assert "took more than 5 s" in failure(measured, take(measured, model, pixels="0-1"))
+
+
+def test_what_was_looked_at_as_onnx_is_run_as_onnx(measured: Measured, net: Linear) -> None:
+    """onnxruntime has a format of its own, known by four letters, which a name may be made of."""
+    data = model_of(net).SerializeToString()
+    producer = b"\x12\x04ORTM"
+    job = take(measured, data[:2] + producer + data[2:], pixels="0-1")
+    x = images(measured)
+    torch.testing.assert_close(loaded(measured, job)(x), net.logits(x), rtol=0, atol=1e-4)
+
+
+# Networks that are harmless until they see an image
+
+
+def gated(model: onnx.ModelProto, size: int) -> None:
+    """Multiplies square matrices of `size` where an image is not grey."""
+    nodes = [
+        helper.make_node("ReduceMax", ["f"], ["highest"], keepdims=0),
+        helper.make_node("Greater", ["highest", "grey"], ["open"]),
+        helper.make_node("Cast", ["open"], ["gate"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["gate", "size"], ["sides"]),
+        helper.make_node("ConstantOfShape", ["sides"], ["matrix"]),
+        helper.make_node("MatMul", ["matrix", "matrix"], ["once"]),
+        helper.make_node("MatMul", ["once", "matrix"], ["twice"]),
+        helper.make_node("ReduceSum", ["twice"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["logits", "sum"], ["more"]),
+    ]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([size, size]), "size"),
+            numpy_helper.from_array(np.float32(0.6), "grey"),
+        ]
+    )
+    model.graph.output[0].name = "more"
+
+
+def asked_of(model: onnx.ModelProto) -> OnnxNetwork:
+    return OnnxNetwork(
+        model.SerializeToString(), source="x", output="more", kind="float32", channels_last=False,
+        white=1.0, mean=(0.0,) * 3, std=(1.0,) * 3, batch=None, probabilities=False,
+    )  # fmt: skip
+
+
+GREY, WHITE = torch.full((2, 3, 32, 32), 0.5), torch.ones(2, 3, 32, 32)
+
+
+def test_a_batch_without_an_end_is_ended_and_so_is_its_process(
+    net: Linear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(net)
+    gated(model, 8000)
+    network = asked_of(model)
+    torch.testing.assert_close(network(GREY), net.logits(GREY), rtol=0, atol=1e-4)
+    monkeypatch.setattr(onnx_network, "_SECONDS", 1)
+    for _ in range(2):  # the second finds nobody to ask
+        with pytest.raises(JobError, match="took more than 1 s for 2 images"):
+            network(WHITE)
+
+
+def test_an_image_that_asks_for_all_memory_gets_an_error(net: Linear) -> None:
+    model = model_of(net)
+    gated(model, 10**6)
+    network = asked_of(model)
+    with pytest.raises(JobError, match="The network fails"):
+        network(WHITE)
+    torch.testing.assert_close(network(GREY), net.logits(GREY), rtol=0, atol=1e-4)
+
+
+def test_such_a_network_fails_its_import_in_plain_words(measured: Measured, net: Linear) -> None:
+    model = model_of(net)
+    gated(model, 10**6)
+    assert "The network fails" in failure(measured, take(measured, model, pixels="0-1"))
+
+
+def test_its_process_ends_with_it(net: Linear) -> None:
+    def children() -> set[str]:
+        tasks = Path("/proc/self/task").iterdir()
+        return {child for task in tasks for child in (task / "children").read_text().split()}
+
+    before, model = children(), model_of(net)
+    gated(model, 1)
+    network = asked_of(model)
+    (process,) = children() - before
+    assert b"worker.onnx_answering" in Path("/proc", process, "cmdline").read_bytes()
+    assert "Seccomp:\t2" in Path("/proc", process, "status").read_text()
+    del network
+    assert process not in children()
+
+
+def test_onnxruntime_keeps_no_number_of_the_machine_and_tells_nobody(tmp_path: Path) -> None:
+    """By default it does both, and begins with a file in the cache of the user."""
+    code = "import worker, onnxruntime as ort; ort.InferenceSession"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_damaged_file_is_refused(measured: Measured, net: Linear) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -39,19 +41,22 @@ def claim(lab: WorkerLab) -> Claim:
 
 @pytest.fixture
 def fork(claim: Claim) -> Iterator[Callable[[Pulse, bool], int]]:
-    """Start a child that has the job and never ends; returns its process id."""
+    """Start a child that never ends and has the job, if not `idle`; returns its process id."""
     begun: list[int] = []
 
-    def start(pulse: Pulse, loses: bool = False) -> int:
+    def start(pulse: Pulse, loses: bool = False, idle: bool = False) -> int:
+        ready = multiprocessing.Event()
         pid = os.fork()
         if pid == 0:
-            with pulse.beating(claim):
+            pulse.begin()
+            with nullcontext() if idle else pulse.holding(claim):
                 if loses:
                     pulse.lose()
+                ready.set()
                 time.sleep(600)
             os._exit(0)
         begun.append(pid)
-        wait_until(lambda: pulse._pid.value == pid, "the first beat", 30)
+        assert ready.wait(30)
         return pid
 
     yield start
@@ -91,6 +96,23 @@ def test_a_stopped_child_is_ended_and_a_live_one_is_not(
     assert log_of(lab, claim.job_id) == [hung]
 
 
+def test_a_child_that_hangs_while_it_waits_is_ended_too(
+    lab: WorkerLab, claim: Claim, fork: Callable[..., int]
+) -> None:
+    """Its queue would stand still. No job is told of, not even one that it had before."""
+    pulse = Pulse()
+    with pulse.holding(claim):
+        pass
+    assert pulse.silent_s == 0, "nobody is silent where there is no child"
+    child = fork(pulse, idle=True)
+    os.kill(child, signal.SIGSTOP)
+    wait_until(lambda: pulse.silent_s > 0.5, "the silence", 30)
+    assert pulse.end_hung(lease_s=0.5)
+    assert wait_until(lambda: signal_that_ended(child), "its end", 30) == signal.SIGKILL
+    assert row_of(lab, claim.job_id).status == JobStatus.RUNNING
+    assert log_of(lab, claim.job_id) == []
+
+
 def test_a_child_that_ended_before_its_signal_came_ends_no_watch(
     lab: WorkerLab, claim: Claim
 ) -> None:
@@ -98,7 +120,8 @@ def test_a_child_that_ended_before_its_signal_came_ends_no_watch(
     pulse = Pulse()
     child = os.fork()
     if child == 0:
-        with pulse.beating(claim):
+        pulse.begin()
+        with pulse.holding(claim):
             os._exit(0)
     os.waitpid(child, 0)
     assert pulse.end_hung(lease_s=0.0)

@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from app.access.token import kept_token
+from app.admission.token import kept_token
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Tests that need a program of the system: skipped with the reason, or failed where it must be.
 
-`LAB_REQUIRE=browser,redis` names the needs whose absence is a failure.
+`LAB_REQUIRE=browser,nginx,redis` names the needs whose absence is a failure.
 """
 
 from __future__ import annotations
@@ -32,11 +32,16 @@ def redis_server() -> str | None:
     return shutil.which("redis-server")
 
 
+def nginx() -> str | None:
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
 _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "browser": (
         chromium,
         "no Chromium: install the system's, or run `python -m playwright install chromium`",
     ),
+    "nginx": (nginx, "no nginx: install the system's package of that name"),
     "redis": (redis_server, "no redis-server: install the system's package of that name"),
 }
 

@@ -121,8 +121,9 @@ def test_an_evaluation_takes_what_others_with_its_attacks_took_for_each_image(
     curves = estimate(lab, EvaluateParams(**params | {"step_counts": (1, 50)}))
     assert curves is not None
     assert curves.reckoned
+    wide = add_model(lab, dataset, architecture="wrn-16-4")
     for other in ({"further": ("fgsm",)}, {"corruptions": True}, {"stop_half_width": 0.05},
-                  {"models": (model, add_model(lab, dataset))}):  # fmt: skip
+                  {"models": (model, wide)}):  # fmt: skip
         assert estimate(lab, EvaluateParams(**params | other)) is None
 
 
@@ -146,6 +147,31 @@ def test_without_one_like_it_the_time_follows_from_what_another_ones_parts_took(
     assert "Very roughly" in client.post("/evaluate/estimate", data=typed).text
     unknown = more.model_copy(update={"corruptions": True})
     assert estimate(lab, unknown) is None
+
+
+def test_the_time_of_some_models_follows_from_an_evaluation_that_had_others_too(
+    lab: Lab, dataset: str
+) -> None:
+    teacher, student = add_model(lab, dataset), add_model(lab, dataset, architecture="wrn-16-4")
+    both = [(teacher, "Net", Recipe.CLEAN), (student, "Wide", Recipe.CLEAN)]
+    earlier = full_evaluation(both, images=4)
+    plain = {"further": (), "sources": (), "corruptions": False, "dataset": dataset}
+    params = EvaluateParams.model_validate({**earlier.params.model_dump(), **plain})
+    earlier = earlier.model_copy(update={"params": params})
+    times = {"started_at": 0.0, "finished_at": 60.0, "attempt": 1}
+    add_job(lab, JobKind.EVALUATE, params, result=earlier, **times)
+    whole, *parts = (
+        estimate(lab, EvaluateParams.model_validate({**params.model_dump(), "models": models}))
+        for models in ((teacher, student), (teacher,), (student,))
+    )
+    assert whole is not None
+    assert not whole.reckoned
+    assert None not in parts
+    assert all(part.reckoned for part in parts if part)
+    seconds = sum(part.seconds for part in parts if part)
+    assert seconds == pytest.approx(earlier.environment.seconds)
+    other = {"models": (teacher, add_model(lab, dataset, architecture="preact-resnet-18"))}
+    assert estimate(lab, EvaluateParams.model_validate({**params.model_dump(), **other})) is None
 
 
 def ablation(dataset: str, teacher: str, **changes: Any) -> AblationParams:

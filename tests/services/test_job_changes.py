@@ -71,7 +71,7 @@ def test_what_comes_back_brings_the_job_that_it_came_from(lab: Lab, way: str) ->
     datasets.delete(lab, dataset)
     job_changes.delete(lab, training, importing)
     if way == "undo":
-        models.restore_all(lab, when)
+        models.undo(lab, when)
     else:
         models.restore(lab, model)
     datasets.restore(lab, dataset)
@@ -146,7 +146,7 @@ def test_what_was_deleted_at_once_comes_back_at_once(lab: Lab) -> None:
     one, two, other = ended(lab), ended(lab), ended(lab)
     job_changes.delete(lab, other)
     when = job_changes.delete(lab, one, two)
-    assert job_changes.restore_all(lab, when) == 2
+    assert job_changes.undo(lab, when) == 2
     assert {view.id for view in jobs.page(lab).items} == {one, two}
     with pytest.raises(NotFound):
         jobs.get(lab, other)

@@ -6,7 +6,9 @@ import os
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
 
 from app.api import fields
@@ -26,18 +28,10 @@ def test_what_takes_too_much_ends_and_the_next_is_read() -> None:
     assert readers.read(30, len, b"four") == 4
 
 
-class UnpicklableError(Exception):
-    def __init__(self, one: str, another: str) -> None:
-        super().__init__(f"{one} {another}")
-
-
-def fail(error: type[Exception]) -> None:
-    raise error("one", "another")
-
-
 def test_an_error_that_cannot_arrive_harms_no_other() -> None:
-    with pytest.raises(TypeError):
-        readers.read(30, fail, UnpicklableError)
+    response = httpx.Response(404, request=httpx.Request("GET", "http://127.0.0.1"))
+    with pytest.raises(TypeError):  # its error takes named arguments, which pickle forgets
+        readers.read(30, response.raise_for_status)
     assert readers.read(30, len, b"four") == 4
 
 
@@ -53,12 +47,15 @@ def test_errors_arrive_whole() -> None:
     assert (raised.value.field, raised.value.hint) == ("image", "Send one of these formats.")
 
 
-def test_a_reader_has_no_network() -> None:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        with pytest.raises((OSError, PermissionError)):
-            readers.read(30, socket.create_connection, server.getsockname())
+def test_a_reader_has_no_network_and_sees_no_file(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("secret")
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(PermissionError):
+        readers.read(30, socket.create_connection, server.getsockname())
+    with pytest.raises(PermissionError):
+        readers.read(30, secret.read_text)
+    with pytest.raises(PermissionError):
+        readers.read(30, os.listdir, tmp_path)
 
 
 def test_who_comes_while_many_wait_is_told_so() -> None:

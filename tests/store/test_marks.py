@@ -66,6 +66,8 @@ def test_what_was_deleted_together_is_restored_together(database: Database) -> N
     one, *others = three(database)
     marks.put_in_bin(database, JobRow, [one])
     when = marks.put_in_bin(database, JobRow, [one, *others])  # the first keeps its own time
-    assert set(marks.deleted_at(database, JobRow, when)) == set(others)
+    binned, archived = marks.moved_at(database, JobRow, when)
+    assert set(binned) == set(others)
+    assert not archived
     marks.take_out_of_bin(database, JobRow, others)
     assert marks.in_bin(database, JobRow) == 1

@@ -196,7 +196,7 @@ def test_what_cannot_be_compared_is_said_beside_the_choice(
         assert page.status_code == status
         assert says in page.text
         assert attributes(page.text, "value", "[checked]") == [done]
-    assert client.get("/compare?job=x").status_code == 422
+    assert client.get("/compare?job=x").status_code == 404
 
 
 @pytest.mark.parametrize("models", [2, 8])

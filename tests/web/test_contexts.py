@@ -25,9 +25,9 @@ def _contexts(base: type[Context]) -> Iterator[type[Context]]:
 assert pages.router.routes, "contexts are known once their pages are"
 _CONTEXTS = list(_contexts(Context))
 _MACROS = {
-    "_code.html", "_compare.html", "_crumbs.html", "_dataset.html", "_evaluation.html",
-    "_fields.html", "_figures.html", "_keeping.html", "_reference.html", "_showcase.html",
-    "_tables.html",
+    "_accounts.html", "_code.html", "_compare.html", "_crumbs.html", "_dataset.html",
+    "_evaluation.html", "_fields.html", "_figures.html", "_keeping.html", "_reference.html",
+    "_showcase.html", "_tables.html",
 }  # fmt: skip
 _FRAMES = {"base.html", "job.html"}
 _INCLUDED = {"_ablation.html", "_children.html", "_viewer.html"}

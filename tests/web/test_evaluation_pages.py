@@ -172,7 +172,7 @@ def test_doubts_are_problems_and_what_holds_is_folded(
     doubted = [check for check in verdict.checks if check.light is not Light.GREEN]
     assert len(problems) == len(doubted)
     for check, told in zip(doubted, problems, strict=True):
-        for text in (f"In doubt: {check.title[0].lower()}{check.title[1:]}", check.sentence):
+        for text in (f"In doubt: “{check.title}”", check.sentence):
             assert text in told
     held = [check for check in verdict.checks if check.light is Light.GREEN]
     assert f"{len(held)} checks hold" in folded[-1]

@@ -87,8 +87,15 @@ def test_a_new_labs_board_has_what_the_models_in_the_box_withstood(client: httpx
     rows = texts(page, "table.board tbody th")
     assert rows[-1].startswith("Clean WRN-10-2")
     assert texts(page, "table.board tbody td.keep")[-1] == "Clean"
-    assert {"AGKD-BML", "AGKD-BML-7", "PGD-AT"} < set(texts(page, "table.board tbody td.keep"))
+    assert {"AGKD-BML", "Clean", "PGD-AT"} == set(texts(page, "table.board tbody td.keep"))
     assert attributes(page, "href", "table.board tbody td a") == []  # no job of this lab
+    identities = {
+        row.get_text(strip=True): row["class"][-1]
+        for row in parsed(page).select("table.board tbody th .identity")
+    }
+    roles = {name: identities[f"{name} WRN-10-2, seed 0"] for name in ("Clean", "AGKD-BML")}
+    assert roles == {"Clean": "teacher", "AGKD-BML": "student"}, "as on the first page"
+    assert len(set(identities.values())) == len(identities)
     (condition,) = client.get("/api/board/conditions").json()
     assert condition["shipped"]
     asked = {"dataset": condition["dataset"], "threat": condition["key"]}

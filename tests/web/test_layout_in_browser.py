@@ -36,7 +36,7 @@ FRAGMENTS = {
 }  # fmt: skip
 """Parts of pages that pages fetch anew, and what only leads on."""
 OF_ACCOUNTS = {"/account", "/audit", "/login"}
-"""Pages of a lab that has accounts; `tests/access/test_in_browser.py` looks at them."""
+"""Pages of a lab that has accounts; `tests/admission/test_in_browser.py` looks at them."""
 ELSEWHERE = ("/api/", "/static", "/metrics")
 """What is not a page of the lab's own."""
 

@@ -307,6 +307,11 @@ def test_the_arena_says_how_much_it_takes(page: Page, lab: Lab, pair: tuple[str,
     expect(cells).to_have_text([f"dog, 69.0{NBSP}%", f"cat, 78.0{NBSP}%"])
     expect(transfer.locator("caption")).to_contain_text("12/255")
     expect(page.locator(".arena svg polyline")).to_have_count(2)
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name in page.locator(".arena th .identity").all():
+        box = name.bounding_box()
+        assert box is not None
+        assert box["width"] > 100, "no column of single letters"
 
 
 def test_low_confidence_by_design_and_axes_that_fit(

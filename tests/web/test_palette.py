@@ -119,6 +119,10 @@ def test_a_model_keeps_its_hue_wherever_and_beside_whomever_it_stands() -> None:
     for models in itertools.permutations([teacher, student, second, rival]):
         assert colours(models, recipes) == chosen
     assert colours([rival], recipes) == {rival: chosen[rival]}
+    later = {model: recipes[model] for model in (teacher, second, student)}
+    assert colours([student, second], later)[second] == STUDENT, (
+        "the first of the recipe has its hue"
+    )
 
 
 def test_nine_models_have_nine_hues() -> None:

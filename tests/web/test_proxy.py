@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, expect
 from pydantic import ValidationError
 
-from app.access.token import kept_token
+from app.admission.token import kept_token
 from app.client import Lab as Client
 from app.contracts.jobs import JobKind, JobStatus
 from app.main import create_app

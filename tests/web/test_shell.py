@@ -46,6 +46,10 @@ def test_keys_lead_to_pages_and_list_themselves(page: Page) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(dialog).to_be_visible()
+    title, table = (dialog.get_by_role(role).bounding_box() for role in ("heading", "table"))
+    assert title is not None
+    assert table is not None
+    assert title["y"] + title["height"] <= table["y"], "beside each other"
     row = dialog.get_by_role("row").filter(has_text="Datasets")
     letter = row.locator("kbd").nth(1).inner_text()
     page.keyboard.press("Escape")

@@ -221,16 +221,18 @@ def test_a_part_that_is_fetched_tells_its_address_without_empty_fields(
     assert "HX-Push-Url" not in client.get("/jobs").headers
 
 
-def test_chosen_jobs_are_deleted_and_one_click_brings_them_back(
-    lab: Lab, client: httpx.Client
+@pytest.mark.parametrize(("action", "shelf"), [("delete", "bin"), ("archive", "archive")])
+def test_chosen_jobs_are_moved_and_one_click_brings_them_back(
+    lab: Lab, client: httpx.Client, action: str, shelf: str
 ) -> None:
     one, two = ended(lab, "one"), ended(lab, "two")
     ended(lab, "three")
-    answer = do(client, "/jobs/selected", job=[one, two], action="delete", back="sort=name")
+    answer = do(client, "/jobs/selected", job=[one, two], action=action, back="sort=name")
     page = html(client, answer.headers["location"])
     assert names(page) == ["three"]
-    assert names(html(client, "/jobs?shelf=bin")) == []  # not linked: they have no page
-    assert texts(html(client, "/jobs?shelf=bin"), "tbody th") == ["two", "one"]
+    moved = html(client, f"/jobs?shelf={shelf}")
+    assert texts(moved, "tbody th") == ["two", "one"]
+    assert (names(moved) == []) is (shelf == "bin")  # not linked there: they have no page
     undo = parsed(page).select_one("form.undo")
     assert undo is not None
     fields = {str(each["name"]): str(each["value"]) for each in undo.select("input")}

@@ -1,5 +1,7 @@
 """Import of an archive, whatever its layout."""
 
+import math
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,6 +118,7 @@ def import_archive(
     progress: Progress,
     check: Callable[[], None] = lambda: None,
     unpack: Unpack | None = None,
+    make_room: Callable[[int], None] = lambda _: None,
     keep: bool = True,
 ) -> ImportReport:
     """Import a .zip, .tar, .tar.gz or .tar.xz, or a file of a dataset, as a dataset.
@@ -130,6 +133,7 @@ def import_archive(
         progress: called with images done and images in all; what it raises ends the import.
         check: called again and again meanwhile; what it raises ends the import, too.
         unpack: reads files that hold many images; without it they are refused.
+        make_room: called with the bytes that all pixels take, before they are decoded.
         keep: without it nothing is written, and the report is all there is.
 
     Raises:
@@ -151,6 +155,8 @@ def import_archive(
         size = wishes.image_size
         _check_room(len(layout.samples), size)
         shape = (len(layout.samples), size, size, 3)
+        make_room(math.prod(shape))
+        _reserve(scratch.fileno(), math.prod(shape))
         pixels = np.memmap(scratch, dtype=np.uint8, mode="w+", shape=shape)
         gathered = _decode_all(read, layout, pixels, progress)
         parts = _choose_parts(layout, gathered, wishes.seed)
@@ -204,6 +210,15 @@ def _with_names(layout: Layout, listing: Listing) -> Layout:
         warnings.append(Weakness("names_guessed", text, len(listing.guessed)))
     left_out = Counter(layout.left_out) + listing.left_out
     return replace(layout, left_out=left_out, warnings=tuple(warnings))
+
+
+def _reserve(file: int, size: int) -> None:
+    """Take the room now: where a disk is full, writing to mapped memory ends the process.
+
+    Raises OSError.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
 
 
 def _check_room(images: int, size: int) -> None:

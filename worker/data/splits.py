@@ -1,14 +1,16 @@
 """Parts of a dataset: which images belong to them, and their tensors on a device."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from worker.data.augment import to_float
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def stratified_holdout(
@@ -56,6 +58,8 @@ class TensorSplit(NamedTuple):
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Float images (B, 3, H, W) in [0, 1], channels last, and labels (B,) at `indices` (B,)."""
+        from worker.data.augment import to_float
+
         indices = indices.to(self.labels.device, non_blocking=True)
         return to_float(self.images[indices]), self.labels[indices]
 
@@ -91,7 +95,7 @@ class Split:
         """(N, H, W) bool, True on the object, a copy; None where the dataset has none."""
         return None if self.all_masks is None else self.all_masks[self.indices]
 
-    def sample(self, count: int, *, seed: int) -> "Split":
+    def sample(self, count: int, *, seed: int) -> Split:
         """`count` images of this part drawn at random without replacement, balanced over classes.
 
         Rows of a dataset may be sorted by class, so the first `count` rows are not a fair sample.
@@ -104,7 +108,7 @@ class Split:
             raise ValueError(f"count must lie in 1..{len(self)}, got {count}")
         return self.only(self.drawn(seed=seed)[:count])
 
-    def only(self, indices: NDArray[np.int64]) -> "Split":
+    def only(self, indices: NDArray[np.int64]) -> Split:
         """The images with these numbers, in rising order."""
         return replace(self, indices=np.sort(indices))
 
@@ -122,6 +126,8 @@ class Split:
 
     def to(self, device: torch.device | str) -> TensorSplit:
         """Copy this part into memory of `device`."""
+        import torch
+
         # (N, H, W, 3) seen as (N, 3, H, W) is the channels-last format, with no further copy.
         images = torch.from_numpy(self.images).to(device).permute(0, 3, 1, 2)
         masks = self.masks

@@ -232,6 +232,12 @@ def partial_folder(folder: Path) -> Path:
     return partial
 
 
+def take_over(made: Path, folder: Path) -> None:
+    """Move a dataset that was written in another folder of the disk."""
+    made.rename(folder)
+    _sync_folder(folder.parent)
+
+
 def _check(arrays: Arrays, num_classes: int) -> None:
     if num_classes < 2:
         raise ValueError(f"a dataset has at least 2 classes, got {num_classes}")

@@ -18,7 +18,9 @@ from worker.agkd_bml.examples import (
     forward_and_backward_examples,
     most_confusing_class,
 )
-from worker.data import ClassIndex, Split, to_float
+from worker.data import Split
+from worker.data.augment import to_float
+from worker.data.sampling import ClassIndex
 from worker.models.base import Classifier
 
 VIEW_IMAGES = 200

@@ -13,9 +13,10 @@ from app.contracts.onnx import Layout, PixelRange
 from app.contracts.params import ImportModelParams
 from app.contracts.results import OnnxInterface
 from app.errors import JobError
-from worker import registry
-from worker.data import Dataset, TensorSplit, to_float
-from worker.jobs import apart, outputs
+from worker import apart, registry
+from worker.data import Dataset, TensorSplit
+from worker.data.augment import to_float
+from worker.jobs import outputs
 from worker.jobs.bringing import PARITY
 from worker.jobs.context import JobContext
 from worker.models import BlackBox
@@ -84,12 +85,13 @@ def asked(
         outputs=tuple(range(max(2, facts["outputs"]))),
         opset=facts["opset"],
     )
-    raw = registry.onnx_network(data, told).raw(to_float(images.images[:_LOOKED_AT]))
-    if are_probabilities(raw):
+    network = registry.onnx_network(data, told)
+    if are_probabilities(network.raw(to_float(images.images[:_LOOKED_AT]))):
         told = told.model_copy(update={"scores": "probabilities"})
+        network.probabilities = True
     for note in (*_notes(facts, told), *([taken.said] if taken.said else [])):
         context.log(note)
-    model = registry.black_box(data, told)
+    model = BlackBox(network, told.outputs)
     return Asked(model, taken, doubts, data, facts["parameters"], told)
 
 
@@ -203,10 +205,5 @@ def _notes(facts: Mapping[str, Any], told: OnnxInterface) -> list[str]:
         notes.append(
             "Its answers are probabilities: on test images they are never negative and sum to one. "
             "Their logarithms are taken as scores."
-        )
-    if not facts["isolated"]:
-        notes.append(
-            "This system lets no process leave the network; what read the file was kept from it by "
-            "an audit hook alone."
         )
     return notes

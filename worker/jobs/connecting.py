@@ -11,7 +11,8 @@ from app.contracts.onnx import Layout, PixelRange
 from app.contracts.params import ImportModelParams
 from app.contracts.results import EndpointInterface
 from app.errors import JobError
-from worker.data import Dataset, TensorSplit, to_float
+from worker.data import Dataset, TensorSplit
+from worker.data.augment import to_float
 from worker.endpoint import Reach
 from worker.endpoint_network import EndpointNetwork, Told, alike
 from worker.jobs import outputs

@@ -3,9 +3,10 @@
     python -m worker.jobs.converting SOURCE TARGET MEGABYTES SECONDS NETWORK
 
 The file is hostile until converted: it is read with `weights_only=True`, which runs no code of
-its own, without a network, and within limits of memory, time and written bytes. NETWORK names which
-one of several is meant; it may be empty. The last line on standard output is JSON: what was found,
-or what is wrong and what to do (decision 19).
+its own, with no network and no other file in sight, and within limits of memory, time and written
+bytes (decision 19). TARGET lies in a folder of its own. NETWORK names which one of several is
+meant; it may be empty. The last line on standard output is JSON: what was found, or what is wrong
+and what to do.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from confinement import guard, leave_network, limit
+from confinement import confine, die_with_parent, guard, limit
 from worker.jobs import file_kinds
 
 _MOST_TENSORS = 100_000
@@ -43,14 +44,14 @@ class Refused(Exception):
 
 def main(source: Path, target: Path, megabytes: int, seconds: int, network: str) -> int:
     """Convert one file; 0 when it could be converted."""
-    isolated = leave_network()
-    # Only now: a process of several threads cannot leave its user namespace.
-    import torch
+    import torch  # which looks for a compiler meanwhile
 
+    die_with_parent()
+    confine(reads=[source], writes=[target.parent])
     limit(megabytes, seconds)
     guard()
     try:
-        said = convert(source, target, megabytes * 2**20, network) | {"isolated": isolated}
+        said = convert(source, target, megabytes * 2**20, network)
     except Refused as refused:
         said = {"detail": refused.detail, "hint": refused.hint, "choices": list(refused.choices)}
     except (MemoryError, torch.OutOfMemoryError):

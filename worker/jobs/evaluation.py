@@ -28,7 +28,8 @@ from app.store.files import atomic_write
 from app.store.tables import ModelRow
 from worker import registry
 from worker.attacks import Model
-from worker.data import Dataset, to_float
+from worker.data import Dataset
+from worker.data.augment import to_float
 from worker.data.splits import Split
 from worker.endpoint import Reach
 from worker.evaluation.arguments import norm_of, unit_noise

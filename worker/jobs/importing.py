@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from app.contracts.params import ImportParams, Source
-from app.contracts.results import DatasetReport, DatasetWarning, ImportResult, LeftOut
+from app.contracts.results import DatasetReport, DatasetWarning, ImportResult
 from app.errors import JobError
 from app.store import catalogue
 from app.store.files import remove
 from app.store.tables import DatasetRow
+from confinement import gaps
+from worker import apart
 from worker.data import (
     Dataset,
     DatasetError,
     Images,
-    ImportReport,
-    Weakness,
-    Wishes,
     draw_shapes,
-    import_archive,
     import_torchvision,
-    load_dataset,
     weaknesses,
 )
+from worker.data.store_format import partial_folder, remove_partial, take_over
 from worker.jobs.context import JobContext, Outcome
-from worker.jobs.unpacked import unpack
-from worker.pictures import png
+from worker.jobs.reading_archive import DATASET, PARAMS
 from worker.registry import id_within
+
+_SECONDS, _SECONDS_A_MB = 900, 3
+"""How long reading an archive may take, on the clock and on the processor."""
 
 
 class _Found(NamedTuple):
@@ -69,59 +69,51 @@ def run(context: JobContext, params: ImportParams) -> Outcome:
     return Outcome(ImportResult(dataset=dataset_id, report=found.report), [row], files=[folder])
 
 
-def _unpack(context: JobContext, params: ImportParams, folder: Path) -> _Found:
+def _archive(context: JobContext, params: ImportParams, folder: Path) -> _Found:
+    """Have another process read it, into a folder beside `folder`."""
     assert params.upload is not None
     archive = context.lab.files.upload(params.upload)
     upload = catalogue.upload(context.lab.database, params.upload)
     if upload is None or not archive.exists():
         raise JobError("The uploaded archive is gone.", hint="Upload it again.")
-    found = import_archive(
-        archive,
-        folder,
-        wishes=Wishes(
-            image_size=params.image_size,
-            seed=params.seed,
-            order=params.order.value,
-            classes=params.classes,
-            encoding=params.encoding.value,
-        ),
-        label=params.name,
-        source=upload.filename,
-        progress=_progress(context, "reading images"),
-        check=context.check,
-        unpack=partial(unpack, check=context.check),
-        keep=not params.preview,
-    )
-    for note in found.notes:
+    remove_partial(folder)
+    partial = partial_folder(folder)
+    try:
+        (partial / PARAMS).write_text(params.model_dump_json(), encoding="utf-8")
+        found = _read(context, archive, partial, upload.filename)
+        if not params.preview:
+            take_over(partial / DATASET, folder)
+    finally:
+        remove(partial)
+    for note in (*gaps(), *found.report.notes):
         context.log(note)
-    for reason, count in found.left_out.items():
-        context.log(f"Left out: {reason} ({count:,}).")
-    checksum = "" if params.preview else load_dataset(folder).checksum
-    report = _of_archive(found, params.image_size, checksum)
-    return _Found(report, tuple(map(png, found.examples)) if params.preview else ())
+    for left in found.report.left_out:
+        context.log(f"Left out: {left.reason} ({left.count:,}).")
+    return found
 
 
-def _of_archive(found: ImportReport, image_size: int, checksum: str) -> DatasetReport:
-    return DatasetReport(
-        classes=found.class_names,
-        image_size=image_size,
-        train_images=sum(found.train_counts),
-        test_images=sum(found.test_counts),
-        layout=found.layout,
-        train_counts=found.train_counts,
-        validation_counts=found.held_counts,
-        test_counts=found.test_counts,
-        skipped=found.skipped,
-        skipped_examples=tuple(f"{f.name}: {f.reason}" for f in found.skipped_files),
-        left_out=tuple(LeftOut(reason=r, count=n) for r, n in found.left_out.items()),
-        notes=found.notes,
-        warnings=tuple(map(_warning, found.warnings)),
-        checksum=checksum,
-    )
-
-
-def _warning(found: Weakness) -> DatasetWarning:
-    return DatasetWarning(kind=found.kind, text=found.text, count=found.count)
+def _read(context: JobContext, archive: Path, target: Path, filename: str) -> _Found:
+    """What the other process says. Raises DatasetError, OSError where the disk is full."""
+    seconds = _SECONDS + _SECONDS_A_MB * archive.stat().st_size // 2**20
+    try:
+        reply = apart.run(
+            "worker.jobs.reading_archive", archive, target, filename, seconds,
+            seconds=seconds, check=context.check, progress=_progress(context, "reading images"),
+        )  # fmt: skip
+        if "errno" in reply:
+            raise OSError(int(reply["errno"]), os.strerror(int(reply["errno"])))
+        if "detail" in reply:
+            raise DatasetError(str(reply["detail"])[:1000], str(reply["hint"])[:500])
+        return _Found(DatasetReport.model_validate(reply["report"]), tuple(reply["examples"]))
+    except apart.TookTooLongError:
+        raise DatasetError(
+            f"Reading the archive took more than {seconds // 60} minutes.", "Import fewer images."
+        ) from None
+    except apart.BrokeDownError as error:
+        raise DatasetError(
+            f"The archive made its reader break down (exit code {error.code}).",
+            "It is damaged, or memory ran out: upload it again, or import fewer images.",
+        ) from None
 
 
 def _draw(context: JobContext, params: ImportParams, folder: Path) -> _Found:
@@ -141,7 +133,7 @@ def _download(context: JobContext, params: ImportParams, folder: Path) -> _Found
     return _Found(_report(context, import_torchvision(params.source, folder, progress=progress)))
 
 
-_SOURCES = {Source.ARCHIVE: _unpack, Source.SHAPES: _draw}
+_SOURCES = {Source.ARCHIVE: _archive, Source.SHAPES: _draw}
 
 
 def _progress(context: JobContext, phase: str) -> Callable[[int, int], None]:
@@ -157,7 +149,10 @@ def _report(context: JobContext, dataset: Dataset) -> DatasetReport:
         test_images=sum(dataset.info.test_counts),
         train_counts=dataset.info.train_counts,
         test_counts=dataset.info.test_counts,
-        warnings=tuple(map(_warning, weaknesses(dataset.class_names, train, test, context.check))),
+        warnings=tuple(
+            DatasetWarning(kind=found.kind, text=found.text, count=found.count)
+            for found in weaknesses(dataset.class_names, train, test, context.check)
+        ),
         has_masks="train_masks" in dataset.arrays,
         checksum=dataset.checksum,
     )

@@ -27,8 +27,10 @@ from app.contracts.words import interval, percent
 from app.errors import JobError
 from app.store import catalogue
 from app.store.tables import ModelRow, UploadRow
+from confinement import gaps
 from worker import registry
-from worker.data import Dataset, TensorSplit, to_float
+from worker.data import Dataset, TensorSplit
+from worker.data.augment import to_float
 from worker.endpoint import Reach
 from worker.jobs import file_kinds, outputs
 from worker.jobs.asking import Asked, asked
@@ -104,6 +106,8 @@ def _of_file(
     path = files.upload(upload.id)
     with path.open("rb") as stream:
         is_onnx = file_kinds.is_onnx(stream.read(file_kinds.START_BYTES))
+    for gap in gaps():
+        context.log(gap)
     if is_onnx:
         return asked(context, params, dataset, images, path)
     if params.architecture is None:

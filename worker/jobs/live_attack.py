@@ -17,7 +17,7 @@ from torch import Tensor
 
 from app.contracts.params import LIVE_ITERATES, ExplainParams
 from worker import registry
-from worker.data import to_float
+from worker.data.augment import to_float
 from worker.data.corruptions import as_jpeg
 from worker.jobs.crafting import Crafted, Run, craft, random_directions, rounded
 from worker.jobs.looking import Looker, Seen, look

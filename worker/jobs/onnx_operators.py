@@ -10,6 +10,9 @@ SHOWN = 12
 OWN = ("", "ai.onnx")
 _STANDARD = (*OWN, "ai.onnx.ml")
 """Domains whose operators are ONNX's own."""
+_OF_THE_RUNTIME = ("ai.onnx", "com.microsoft", "com.ms.", "com.intel.", "com.xilinx", "org.pytorch")
+"""How domains begin that onnxruntime may have operators in. It runs these, whatever a function of
+the same name in the file says."""
 _WITHOUT_END = ("Loop", "Scan")
 
 
@@ -26,6 +29,7 @@ class Refused(Exception):
 def check_operators(model: Any) -> None:
     """Nothing outside the file, nothing of others' making, nothing without an end."""
     own = {(function.domain, function.name) for function in model.functions}
+    _check_functions(own)
     foreign, endless = set(), set()
     # What a function's node does not say, it takes from these.
     defaults = [one for function in model.functions for one in function.attribute_proto]
@@ -51,6 +55,20 @@ def check_operators(model: Any) -> None:
         raise Refused(
             f"The file holds loops ({listed(sorted(endless))}), which may never end.",
             "Export the network with its loops unrolled: a classifier of images needs none.",
+        )
+
+
+def _check_functions(own: Iterable[tuple[str, str]]) -> None:
+    taken = [
+        f"{domain or OWN[1]}.{name}"
+        for domain, name in own
+        if not domain or domain.startswith(_OF_THE_RUNTIME)
+    ]
+    if taken:
+        raise Refused(
+            f"The file defines operators that onnxruntime has of its own: {listed(sorted(taken))}.",
+            "Which of the two is meant cannot be known: export it with standard operators, or with "
+            "its functions under names of their own.",
         )
 
 

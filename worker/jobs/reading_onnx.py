@@ -2,10 +2,10 @@
 
     python -m worker.jobs.reading_onnx SOURCE SIDE LAYOUT OUTPUT MEGABYTES SECONDS
 
-The file is hostile until then: it is parsed, loaded and run without a network, and within limits of
-memory and time (decision 19). SIDE is that of the images in pixels. LAYOUT and OUTPUT are what
-people said, or empty. The last line on standard output is JSON: what was found, or what is wrong
-and what to do.
+The file is hostile until then: it is parsed, loaded and run with no network and no other file in
+sight, and within limits of memory and time (decision 19). SIDE is that of the images in pixels.
+LAYOUT and OUTPUT are what people said, or empty. The last line on standard output is JSON: what was
+found, or what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from confinement import guard, leave_network, limit
+from confinement import confine, die_with_parent, guard, limit
 from worker.jobs.onnx_operators import OWN, SHOWN, Refused, check_operators, listed, plain
 from worker.onnx_session import AT_ONCE, session
 
@@ -40,15 +40,16 @@ _RANGE_KEY, _ORDER_KEY = "Image.NominalPixelRange", "Image.BitmapPixelFormat"
 
 def main(source: Path, side: int, layout: str, output: str, megabytes: int, seconds: int) -> int:
     """Read and try one file; 0 when it can be taken."""
-    isolated = leave_network()
-    # Only now: a process of several threads cannot leave its user namespace.
+    die_with_parent()
+    confine(reads=[source])
+    # Only now: it starts threads, which have to be inside the walls.
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
 
     limit(megabytes, seconds)
     guard()
     try:
-        said = found(source, side, layout, output) | {"isolated": isolated}
+        said = found(source, side, layout, output)
     except Refused as refused:
         said = refused.said
     except MemoryError:

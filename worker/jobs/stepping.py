@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from app.contracts.params import Direction, TrainParams
-from worker.data import ClassIndex, TensorSplit, random_crop_flip, to_float
+from worker.data import TensorSplit
+from worker.data.augment import random_crop_flip, to_float
+from worker.data.sampling import ClassIndex
 from worker.jobs import fitting, replaying
 from worker.jobs.training_state import TrainingState
 from worker.recipes import (

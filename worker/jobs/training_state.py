@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from app.contracts.params import Precision, TrainParams
 from app.errors import JobError
-from worker.data import EpochSampler
+from worker.data.sampling import EpochSampler
 from worker.jobs.saves import LAST, UNREADABLE, read, write
 from worker.jobs.schedules import schedule
 from worker.models import Classifier

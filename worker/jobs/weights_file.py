@@ -15,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from app.errors import JobError
-from worker.jobs import apart, file_kinds
+from app.store.files import remove
+from worker import apart
+from worker.jobs import file_kinds
 from worker.models.matching import TOP, Shape, shown
 
 CONVERSION_S = 120
@@ -97,7 +99,7 @@ def opened(
 
     Args:
         network: which of several networks in it is meant; empty for the only one.
-        scratch: where a converted file may lie; gone afterwards.
+        scratch: a folder for a converted file; made for it, and gone afterwards.
         check: called again and again; raises when the job must end.
 
     Raises JobError with what is wrong.
@@ -114,12 +116,14 @@ def opened(
                 hint="Copy or download it again.",
             )
         elif start.startswith((b"PK\x03\x04", b"\x80")):
-            notes, within = _convert(path, network, scratch, check)
-            yield _safetensors(scratch, 0, notes, within)
+            scratch.mkdir()
+            converted = scratch / "weights"
+            notes, within = _convert(path, network, converted, check)
+            yield _safetensors(converted, 0, notes, within)
         else:
             raise _unknown(start)
     finally:
-        scratch.unlink(missing_ok=True)
+        remove(scratch)
 
 
 def _unknown(start: bytes) -> JobError:
@@ -204,8 +208,3 @@ def _notes(reply: Mapping[str, Any]) -> Iterator[str]:
         named = ", ".join(map(shown, reply["beside"]))
         more = ", …" if reply["ignored"] > len(reply["beside"]) else ""
         yield f"{reply['ignored']:,} other entries of the checkpoint are left out: {named}{more}."
-    if not reply["isolated"]:
-        yield (
-            "This system lets no process leave the network; the conversion was kept from it by "
-            "an audit hook alone."
-        )

@@ -16,6 +16,7 @@ from app.web.charts.base import (
     SHARE_AXIS,
     SYMBOLS,
     Figure,
+    Recipes,
     band,
     budget_axis,
     budget_scale,
@@ -35,9 +36,9 @@ def figures(board: Board, hues: Mapping[str, str]) -> dict[str, Figure]:
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def hues(board: Board) -> dict[str, str]:
-    """The colour of each model."""
-    recipes = {e.model: e.recipe for e in board.entries if e.recipe is not None}
+def hues(board: Board, registered: Recipes) -> dict[str, str]:
+    """The colour of each model; those that are `registered` go before those that are not."""
+    recipes = {**registered, **{e.model: e.recipe for e in board.entries if e.recipe is not None}}
     return palette.colours([entry.model for entry in board.entries], recipes)
 
 

@@ -23,15 +23,17 @@ CLASSES = (
 def colours(models: Sequence[str], recipes: Mapping[str, Recipe]) -> dict[str, str]:
     """A colour for each model id, without repeats (up to nine models), whatever their order.
 
-    A model has its recipe's hue; of several of a recipe the one whose id comes first. Further ones
+    A model has its recipe's hue; of several of a recipe the one that comes first in `recipes`,
+    which are in the order of seniority: who comes later takes nobody's colour. Further ones
     and those of unknown recipe start at a hue that their id chooses, so that they keep it wherever
     it is free.
     """
     chosen: dict[str, str] = {}
-    for model in sorted(models):
-        recipe = recipes.get(model)
-        if recipe is not None and recipe.record.hue not in chosen.values():
-            chosen[model] = recipe.record.hue
+    first = {model: at for at, model in enumerate(recipes)}
+    for model in sorted(first.keys() & {*models}, key=first.__getitem__):
+        hue = recipes[model].record.hue
+        if hue not in chosen.values():
+            chosen[model] = hue
     for model in sorted({*models} - chosen.keys()):
         start = int(model[:8], 16) % len(OTHERS)
         wished = (*OTHERS[start:], *OTHERS[:start], STUDENT, TEACHER)

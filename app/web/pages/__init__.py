@@ -28,7 +28,9 @@ from app.web.pages import (
     reference,
     report,
     sign_in,
+    sign_in_elsewhere,
     train,
+    users,
 )
 from app.web.pages.kinds import KINDS
 from app.web.render import ENVIRONMENT
@@ -39,7 +41,7 @@ router = APIRouter(include_in_schema=False)
 _PAGES = (
     ablate, ablation, account, as_code, audit, board, home, job_table, jobs, report, compare,
     compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
-    datasets, live, help, reference, sign_in,
+    datasets, live, help, reference, sign_in, sign_in_elsewhere, users,
 )  # fmt: skip
 for page in _PAGES:
     for context in iter_route_contexts(page.router.routes):

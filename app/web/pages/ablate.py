@@ -8,7 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod, asks
 from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.params import NO_ID, AblationParams, Design, Recipe
@@ -102,12 +102,14 @@ def start(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 
 @router.post("/code")
+@asks
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the ablation of the form from elsewhere."""
     return code_of_form(request, JobKind.ABLATION, _named(posted))
 
 
 @router.post("/plan")
+@asks
 def plan(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that counts trainings while the form is filled in."""
     entries = _named(posted)

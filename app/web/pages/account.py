@@ -9,11 +9,11 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from app.access.callers import user_of
-from app.access.routes import ForEverybodyInside
-from app.access.signing_in import address_of, signed_out, throttle_of
-from app.contracts.accounts import ApiToken, NewApiToken, User
-from app.deps import IdPath, LabDep
+from app.admission.callers import user_of
+from app.admission.routes import ForEverybodyInside
+from app.admission.signing_in import address_of, signed_out, throttle_of
+from app.contracts.accounts import ApiToken, NewApiToken, Shares, User
+from app.deps import IdPath, LabDep, shares_of
 from app.errors import InvalidInput
 from app.services import accounts
 from app.services.lab import Lab
@@ -34,6 +34,8 @@ class AccountContext(Context):
     """One that was just made, shown this once."""
     messages: dict[str, str]
     """What is wrong with a field."""
+    shares: Shares
+    """What it uses of the lab."""
 
 
 router = APIRouter(prefix="/account", route_class=ForEverybodyInside)
@@ -50,7 +52,7 @@ def make_token(lab: LabDep, request: Request, name: Typed = "") -> Response:
     user, name = user_of(request), name.strip()
     if not 1 <= len(name) <= 80:
         return _page(lab, request, messages={"name": "It has 1 to 80 characters."})
-    return _page(lab, request, made=accounts.make_token(lab, user.id, name))
+    return _page(lab, request, made=accounts.make_token(lab, user, name))
 
 
 @router.post("/tokens/{token_id}/revoke")
@@ -85,5 +87,11 @@ def _page(
 ) -> Response:
     user = user_of(request)
     tokens = tuple(accounts.tokens(lab, user.id))
-    context = AccountContext(user=user, tokens=tokens, made=made, messages=messages or {})
+    context = AccountContext(
+        user=user,
+        tokens=tokens,
+        made=made,
+        messages=messages or {},
+        shares=shares_of(request, user.id),
+    )
     return render(request, context, status=422 if messages else 200)

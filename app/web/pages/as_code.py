@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.jobs import JobKind
 from app.contracts.params import NO_ID, PARAMS_OF, Params
 from app.contracts.stored import UNREAD_PARAMS, understood

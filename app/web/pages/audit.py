@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.access.routes import ForAdmins
-from app.contracts.accounts import Audit
-from app.contracts.views import Page
-from app.deps import LabDep, PageNumber
+from app.admission.routes import ForAdmins
+from app.contracts.accounts import AuditPage
+from app.deps import LabDep, RecordNumber
 from app.services import auditing
+from app.web.pages.audit_words import deed
 from app.web.render import Context, render
 
 _ROWS = 50
@@ -24,16 +25,29 @@ class AuditContext(Context):
 
     template: ClassVar[str] = "audit.html"
 
-    records: Page[Audit]
+    records: AuditPage
     """Newest first."""
-    pages: int
-    """How many pages there are, at least one."""
+    newest: bool
+    """Whether these are the newest."""
+    deeds: tuple[str, ...]
+    """What was done by each, in words."""
+    named: Mapping[str, tuple[str, str]]
+    """By id of what they concern: the folder of its page, and what it is called."""
+    most: int
+    """Of what a record concerns, how many are shown."""
 
 
 router = APIRouter(prefix="/audit", route_class=ForAdmins)
 
 
 @router.get("")
-def page(lab: LabDep, request: Request, page: PageNumber = 1) -> Response:
-    records = auditing.page(lab, page=page, page_size=_ROWS)
-    return render(request, AuditContext(records, max(1, -(-records.total // _ROWS))))
+def page(lab: LabDep, request: Request, before: RecordNumber = None) -> Response:
+    records = auditing.newest(lab, before=before, page_size=_ROWS)
+    context = AuditContext(
+        records=records,
+        newest=before is None,
+        deeds=tuple(deed(one.what, one.status) for one in records.items),
+        named=auditing.named(lab, records.items),
+        most=auditing.MOST_NAMED,
+    )
+    return render(request, context)

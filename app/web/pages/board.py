@@ -9,13 +9,14 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.board import Board, Condition
 from app.contracts.params import Recipe
 from app.deps import LabDep
 from app.services import board as boards
 from app.web.charts import board as board_charts
 from app.web.charts.palette import identity
+from app.web.pages.recipes import recipes_of
 from app.web.pages.tables import Filter, Option
 from app.web.render import Context, render
 
@@ -55,7 +56,8 @@ def board(
     held = boards.conditions(lab)
     chosen = boards.chosen(held, dataset, threat)
     found = None if chosen is None else boards.board(lab, chosen, recipe=of, every=every)
-    hues = {} if found is None else board_charts.hues(found)
+    ids = [] if found is None else [entry.model for entry in found.entries]
+    hues = {} if found is None else board_charts.hues(found, recipes_of(lab, ids))
     context = BoardContext(
         board=found,
         filters=() if chosen is None else _filters(held, chosen, of),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Id
 from app.contracts.results import EvaluationSummary

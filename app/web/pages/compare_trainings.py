@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.board import Figures
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter
@@ -153,7 +153,8 @@ def _choices(lab: Lab, chosen: Sequence[str], search: str) -> TrainingChoices:
 
 def _hues(jobs: Sequence[JobView]) -> list[str]:
     """Of each training that of its recipe's models."""
-    recipes = {job.id: Recipe.known(job.params.get("recipe")) for job in jobs}
+    ordered = sorted(jobs, key=lambda job: (job.created_at, job.id))
+    recipes = {job.id: Recipe.known(job.params.get("recipe")) for job in ordered}
     known = {id: recipe for id, recipe in recipes.items() if recipe is not None}
     chosen = palette.colours([job.id for job in jobs], known)
     return [chosen[job.id] for job in jobs]

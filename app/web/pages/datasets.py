@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod, asks
 from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.listings import Shelf
@@ -18,7 +18,8 @@ from app.contracts.params import Id, ImportParams, Source
 from app.contracts.views import DatasetView, JobView, Page
 from app.deps import LabDep
 from app.errors import InvalidInput, TooLarge
-from app.services import datasets, jobs
+from app.services import datasets, jobs, ownership
+from app.services.accounts import LONGEST_NAME
 from app.services.lab import Lab
 from app.web.forms.entries import Rejected, posted_entries
 from app.web.forms.form import FormView, form_of
@@ -50,6 +51,10 @@ class DatasetsContext(Context):
     """The list, the archive or the bin."""
     shelves: tuple[tuple[str, str, bool], ...]
     """Label, address and whether it is this one."""
+    owners: tuple[str, ...]
+    """The accounts to choose from; none where the lab has none."""
+    owner: str
+    """Whose are shown; empty: everybody's."""
     undo: str
     """The id of the dataset that was just deleted; empty where none was."""
     imports: tuple[JobView, ...]
@@ -104,6 +109,7 @@ def all_datasets(
     request: Request,
     shelf: Shelf = Shelf.LIST,
     page: PageNumber = 1,
+    owner: Annotated[str, Query(max_length=LONGEST_NAME)] = "",
     undo: Annotated[Id | None, Query()] = None,
     again: AgainFrom = None,
 ) -> Response:
@@ -111,7 +117,7 @@ def all_datasets(
     entries, earlier = prefilled(lab, request, JobKind.IMPORT, ImportParams, again)
     archive = earlier is not None and entries.get("source") == (Source.ARCHIVE.value,)
     return _page(
-        lab, request, shelf=shelf, page=page, undo=undo or "",
+        lab, request, shelf=shelf, page=page, owner=owner, undo=undo or "",
         archive=entries if archive else None,
         drawn=entries if earlier is not None and not archive else None,
     )  # fmt: skip
@@ -133,6 +139,7 @@ def add(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 
 @router.post("/code")
+@asks
 def code(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of one of the forms from elsewhere."""
     entries = _entries(posted)
@@ -185,6 +192,7 @@ def _page(
     *,
     shelf: Shelf = Shelf.LIST,
     page: int = 1,
+    owner: str = "",
     undo: str = "",
     archive: Entries | None = None,
     drawn: Entries | None = None,
@@ -194,7 +202,9 @@ def _page(
     messages = dict(errors or {})
     file_error, classes_error = messages.pop("file", ""), messages.pop("classes", "")
     context = DatasetsContext(
-        datasets=datasets.page(lab, shelf=shelf, page=page),
+        datasets=datasets.page(lab, shelf=shelf, owner=owner, page=page),
+        owners=ownership.accounts(lab),
+        owner=owner,
         shelf=shelf,
         shelves=_shelves(lab, shelf),
         undo=undo,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod, asks
 from app.contracts.access import Need
 from app.contracts.attacks import Method
 from app.contracts.changes import JobChanges
@@ -133,12 +133,14 @@ def mend(lab: LabDep, posted: Posted) -> Response:
 
 
 @router.post("/evaluate/estimate")
+@asks
 def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that says how long what is typed would take."""
     return estimated(lab, request, EvaluateParams, typed.posted_entries(EvaluateParams, posted))
 
 
 @router.post("/evaluate/code")
+@asks
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of the form from elsewhere."""
     called = str(posted.get(_CALLED, "")).strip()

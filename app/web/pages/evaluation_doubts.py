@@ -120,7 +120,7 @@ def _span(numbers: Sequence[str]) -> str:
 
 def _problem(check: Check) -> str:
     """Results from before problems were said have the title of what does not hold."""
-    return check.problem or f"In doubt: {check.title[:1].lower()}{check.title[1:]}"
+    return check.problem or f"In doubt: “{check.title}”"
 
 
 def mend_all(found: Sequence[Doubt], result: EvaluationResult, origin: Origin) -> Mend | None:

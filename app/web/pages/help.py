@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.errors import NotFound
 from app.settings import BESIDE
 from app.web.render import Context, render

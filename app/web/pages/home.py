@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.results import EvaluationSummary
 from app.contracts.views import Health, JobView
 from app.contracts.words import counted
@@ -114,14 +114,11 @@ def _figures(found: EvaluationSummary, recipes: Recipes) -> dict[str, Figure]:
 
 
 def _state(health: Health) -> str:
-    webhook = health.webhook
-    if webhook is None or not webhook.failure:
-        return _of_jobs(health)
-    waiting = counted(webhook.waiting, "job")
-    return (
-        f"{_of_jobs(health)} The webhook at {webhook.host} {webhook.failure}: news of {waiting} "
-        "waits."
-    )
+    said, webhook = [_of_jobs(health)], health.webhook
+    if webhook is not None and webhook.failure:
+        waiting = counted(webhook.waiting, "job")
+        said.append(f"The webhook at {webhook.host} {webhook.failure}: news of {waiting} waits.")
+    return " ".join((*said, *health.gaps))
 
 
 def _of_jobs(health: Health) -> str:

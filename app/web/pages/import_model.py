@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod, asks
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportModelParams
 from app.deps import LabDep
@@ -101,6 +101,7 @@ def start(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 
 @router.post("/code")
+@asks
 def code(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of the form from elsewhere."""
     entries = _entries(posted)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import field_validator
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.listings import JobFilter, JobOrder
 from app.contracts.params import Id, Method
@@ -62,6 +62,7 @@ class JobQuery(tables.Query):
             kind=self.kind,
             status=self.status,
             tag=self.tag or "",
+            owner=self.owner,
             dataset=self.dataset,
             recipe=self.recipe,
             shelf=self.shelf,
@@ -140,10 +141,10 @@ def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 @router.post("/undo")
 def undo(lab: LabDep, posted: Posted) -> Response:
-    """Take out of the bin what was just moved there."""
+    """Take out of the bin or the archive what was just moved there."""
     query = JobQuery.read(table_actions.with_time(posted))
     if query.undo is not None:
-        job_changes.restore_all(lab, query.undo)
+        job_changes.undo(lab, query.undo)
     return table_actions.back_to(query, PATH)
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.changes import JobChanges
 from app.contracts.views import JobView
 from app.deps import LabDep

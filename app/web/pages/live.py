@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod, asks
 from app.contracts.access import Need
 from app.contracts.attacks import ITERATIVE
 from app.contracts.jobs import JobKind
@@ -29,6 +29,7 @@ from app.web.forms.form import FieldView, form_of
 from app.web.forms.specs import UNIT_255, plain, specs
 from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
+from app.web.pages.recipes import seniority
 from app.web.pages.showcase_view import ShownBox, shown_box
 from app.web.render import Context, render
 
@@ -132,6 +133,7 @@ def live(
                     "group": choice.group,
                     "help": choice.help,
                     "classes": lists.index(views[choice.value].card.classes),
+                    "seniority": seniority(views[choice.value]),
                 }
                 for choice in known.offer.choices
             ],
@@ -160,6 +162,7 @@ def _largest(norm: Norm) -> dict[str, Any]:
 
 
 @router.post("/live/code")
+@asks
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the attack of the form from elsewhere."""
     entries = posted_entries(ExplainParams, posted)

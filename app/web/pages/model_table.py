@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import field_validator
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.attacks import VALIDATION_ATTACK, Method
 from app.contracts.listings import ModelFilter, ModelOrder
 from app.contracts.params import Id
@@ -60,6 +60,7 @@ class ModelQuery(tables.Query):
         return ModelFilter(
             text=self.q,
             tag=self.tag or "",
+            owner=self.owner,
             dataset=self.dataset,
             recipe=self.recipe,
             shelf=self.shelf,
@@ -132,10 +133,10 @@ def selected(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 @router.post("/undo")
 def undo(lab: LabDep, posted: Posted) -> Response:
-    """Take out of the bin what was just moved there."""
+    """Take out of the bin or the archive what was just moved there."""
     query = ModelQuery.read(table_actions.with_time(posted))
     if query.undo is not None:
-        kept_models.restore_all(lab, query.undo)
+        kept_models.undo(lab, query.undo)
     return table_actions.back_to(query, PATH)
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.changes import Changes
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ReleaseParams, TrainParams

@@ -17,9 +17,17 @@ def recipes_of(lab: Lab, ids: Sequence[str]) -> dict[str, Recipe]:
 
 
 def known_recipes(views: Mapping[str, ModelView]) -> dict[str, Recipe]:
-    """Recipes by model; those of imported weights are not known."""
-    cards = {model: view.card for model, view in views.items()}
-    return {model: card.recipe for model, card in cards.items() if card.recipe is not None}
+    """Recipes by model, in the order of `seniority`; those of imported weights are not known."""
+    ordered = sorted(views.values(), key=lambda view: (seniority(view), view.id))
+    return {view.id: view.card.recipe for view in ordered if view.card.recipe is not None}
+
+
+def seniority(view: ModelView) -> float:
+    """Among models of a recipe, the one of the least keeps its hue: those of the box in its order,
+    the newest of which stands first there, then the others as they came.
+    """
+    at = view.created_at.timestamp()
+    return -at if view.card.origin == "shipped" else at
 
 
 def own_identity(view: ModelView) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.web.pages.reference_shapes import (
     Field,
     Schema,

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod
 from app.contracts.export import Export
 from app.contracts.views import JobView
 from app.deps import LabDep

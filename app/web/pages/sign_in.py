@@ -8,10 +8,10 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from app.access.callers import caller_of
-from app.access.cookies import cookies_of
-from app.access.routes import ForEverybodyInside, Public
-from app.access.signing_in import (
+from app.admission.callers import caller_of
+from app.admission.cookies import cookies_of
+from app.admission.routes import ForEverybodyInside, Public
+from app.admission.signing_in import (
     address_of,
     signed_in,
     signed_out,

@@ -57,6 +57,8 @@ class Keeping(Protocol):
         fewer_tags: Sequence[str] = (),
     ) -> object: ...
 
+    def archive(self, lab: Lab, /, *ids: str) -> float: ...
+
     def delete(self, lab: Lab, /, *ids: str) -> float: ...
 
     def restore(self, lab: Lab, /, *ids: str) -> object: ...
@@ -68,15 +70,16 @@ def act(
     service: Keeping,
     cancel: Callable[[Lab, Sequence[str]], None] | None = None,
 ) -> float | None:
-    """Returns when the rows went into the bin, where they did. Raises LabError."""
+    """Returns when the rows went into the bin or the archive, where they did. Raises LabError."""
     match chosen.action:
         case Action.DELETE:
             return service.delete(lab, *chosen.ids)
         case Action.RESTORE:
             service.restore(lab, *chosen.ids)
-        case Action.ARCHIVE | Action.UNARCHIVE:
-            archived = chosen.action is Action.ARCHIVE
-            service.change(lab, chosen.ids, Changes(archived=archived))
+        case Action.ARCHIVE:
+            return service.archive(lab, *chosen.ids)
+        case Action.UNARCHIVE:
+            service.change(lab, chosen.ids, Changes(archived=False))
         case Action.TAG:
             service.change(lab, chosen.ids, Changes(), more_tags=chosen.tags)
         case Action.UNTAG:
@@ -113,7 +116,7 @@ def chosen(posted: FormData, field: str) -> Chosen:
 
 
 def with_time(posted: FormData) -> list[tuple[str, str]]:
-    """The view to go back to, and the time at which its rows went into the bin."""
+    """The view to go back to, and the time at which its rows were moved."""
     return [*parse_qsl(str(posted.get("back", ""))), ("undo", str(posted.get("at", "")))]
 
 

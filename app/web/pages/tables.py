@@ -96,7 +96,7 @@ class TableView:
     """Address of the page before; empty on the first."""
     older: str
     undo: str
-    """When the rows that were just deleted went into the bin; empty where none were."""
+    """When rows were just moved into the bin or the archive; empty where none were."""
     problem: str
     """Why the last action was refused; may quote outside text."""
     chosen: frozenset[str]
@@ -110,6 +110,7 @@ class Query(BaseModel):
 
     q: str = Field("", max_length=200)
     tag: Tag | None = None
+    owner: str = Field("", max_length=40)
     dataset: str = Field("", max_length=64)
     recipe: Recipe | None = None
     shelf: Shelf = Shelf.LIST
@@ -204,6 +205,10 @@ def table_view(
     """`filters`: those of this table alone, before those that every one has. `kept`: rows that stay
     chosen, where an action was refused.
     """
+    if choices.owners:
+        columns = (*columns[:-1], Column("owner", "Owner", sorts=False), columns[-1])
+        names = [(name, name) for name in choices.owners]
+        filters = (*filters, one_of("owner", "Owner", names, query.owner))
     shown = {column.key for column in columns_of(query, columns)}
     labels = {Shelf.LIST: "List", Shelf.ARCHIVE: "Archive", Shelf.BIN: f"Bin ({choices.binned:,})"}
     every = (

@@ -8,7 +8,7 @@ from typing import ClassVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.access.routes import ByMethod
+from app.admission.routes import ByMethod, asks
 from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.params import TrainParams
@@ -66,12 +66,14 @@ def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
 
 
 @router.post("/train/estimate")
+@asks
 def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
     """The fragment that says how long what is typed would take."""
     return estimated(lab, request, TrainParams, typed.posted_entries(TrainParams, posted))
 
 
 @router.post("/train/code")
+@asks
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of the form from elsewhere."""
     return code_of_form(request, JobKind.TRAIN, typed.posted_entries(TrainParams, posted))

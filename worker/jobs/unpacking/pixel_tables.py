@@ -42,7 +42,8 @@ def pixel_tables(files: Files) -> Unpacked:
             taken.append(_a_column_each(name, path, head, column, part))
             notes.append(f"Labels of {name} are those of column {column + 1}.")
         elif _side(len(head)) is not None:
-            left[_TO_PREDICT] += sum(1 for _ in path.open("rb")) - (not _is_number(head[0]))
+            with path.open("rb") as lines:
+                left[_TO_PREDICT] += sum(1 for _ in lines) - (not _is_number(head[0]))
         else:
             left["tables without pixels"] += 1
     if not taken:

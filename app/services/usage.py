@@ -1,0 +1,64 @@
+"""What each account uses of the lab, and how much it may: so that one leaves room for others."""
+
+from __future__ import annotations
+
+from app.contracts.accounts import Share
+from app.errors import OverQuota, TooMany
+from app.services.lab import Lab
+from app.store import acting, job_queries, marks
+
+_MB = 2**20
+
+
+def waiting(lab: Lab, user_id: str) -> Share:
+    """Its jobs that are not over."""
+    used = job_queries.unfinished_count(lab.database, user_id)
+    return Share(used=used, most=lab.settings.user_waiting, setting="LAB_USER_WAITING")
+
+
+def disk(lab: Lab, user_id: str) -> Share:
+    """Bytes of what it sent and what its jobs left, those in the bin too.
+
+    Files are measured, not remembered: twice a minute at most.
+    """
+    sizes, owned = lab.files.sizes(), marks.owned_ids(lab.database, user_id)
+    used = sum(sizes[each] for each in owned & sizes.keys())
+    most = lab.settings.user_disk_mb * _MB
+    return Share(used=used, most=most, setting="LAB_USER_DISK_MB")
+
+
+def check(lab: Lab, jobs: int) -> None:
+    """Raises TooMany where whoever asks may have no more jobs wait, OverQuota where no more files
+    lie."""
+    user = _asking()
+    if user is None:
+        return
+    now = waiting(lab, user)
+    if now.used + jobs > now.most:
+        raise TooMany(
+            f"{now.used:,} of your jobs are not over yet, and this would be {jobs:,} more; "
+            f"everybody has at most {now.most:,} at a time.",
+            hint=f"Cancel some or wait. Who runs the lab can raise {now.setting}.",
+        )
+    check_disk(lab, 0)
+
+
+def check_disk(lab: Lab, more: int) -> None:
+    """Raises OverQuota where so many bytes are too many for whoever asks."""
+    user = _asking()
+    if user is None:
+        return
+    now = disk(lab, user)
+    if now.used + more >= now.most:
+        raise OverQuota(
+            f"Your files take {now.used // _MB:,} MB"
+            + (f", this one {-(-more // _MB):,} MB more" if more else "")
+            + f"; everybody has {now.most // _MB:,} MB.",
+            hint="Delete models, datasets and jobs that are not needed: the bin gives their room "
+            f"back after a week. Who runs the lab can raise {now.setting}.",
+        )
+
+
+def _asking() -> str | None:
+    act = acting.current()
+    return None if act is None else act.user_id

@@ -1,0 +1,93 @@
+"""The whole lab as `python -m app` starts it, for what is measured from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+
+ROOT = Path(__file__).resolve().parents[1]
+HURRIED = {"LAB_CHECKPOINT_S": "1", "LAB_LEASE_S": "10"}
+"""Settings for many faults in a short time."""
+
+
+class LabProcess:
+    """A lab on a free port, without the models in the box; its lines go to a file by `folder`."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self._folder = folder
+        clean = {name: v for name, v in os.environ.items() if not name.startswith("LAB_")}
+        own = {"LAB_DATA_DIR": str(folder), "LAB_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        own["LAB_SHIPPED_DIR"] = str(ROOT / "bench")
+        self._log = (folder.parent / "lab.log").open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app"], cwd=ROOT, env=clean | own | environment,
+            stdout=self._log, stderr=self._log, start_new_session=True,
+        )  # fmt: skip
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+
+    def ready(self) -> None:
+        """Wait until it is."""
+        while not (self.ask("/api/health") or {}).get("ok"):
+            if self.process.poll() is not None:
+                raise SystemExit("the lab did not start")
+            time.sleep(0.5)
+
+    def ask(self, path: str) -> Any:
+        """None while it does not answer."""
+        try:
+            return self.http.get(path).json()
+        except (httpx.HTTPError, ValueError):
+            return None
+
+    def post(self, path: str, **request: Any) -> Any:
+        """Again and again until it is taken, under one key."""
+        key = {"Idempotency-Key": os.urandom(8).hex()}
+        while True:
+            try:
+                answer = self.http.post(path, headers=key, **request)
+            except httpx.HTTPError:
+                time.sleep(0.5)
+                continue
+            if answer.status_code < 500:
+                return answer.raise_for_status().json()
+
+    def family(self) -> dict[int, str]:
+        """The lab's processes but for the supervisor and its watchdog, by what they run."""
+        listed = subprocess.run(
+            ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        )
+        lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
+        every = {int(pid): (int(parent), command) for pid, parent, command in lines}
+        own = {pid for pid, (parent, _) in every.items() if parent == self.process.pid}
+        children = {pid for pid, (parent, _) in every.items() if parent in own}
+        named = {pid: every[pid][1] for pid in own | children}
+        return {pid: text for pid, text in named.items() if "watchdog" not in text}
+
+    def flush(self) -> None:
+        """Empty the broker."""
+        text = (self._folder / "valkey" / "valkey.conf").read_text()
+        password = re.search(r"requirepass (\S+)", text)
+        path = re.search(r"unixsocket (\S+)", text)
+        assert password is not None
+        assert path is not None
+        with redis.Redis(unix_socket_path=path[1], password=password[1]) as broker:
+            broker.flushall()
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        self.process.terminate()
+        self.process.wait(120)
+        self._log.close()

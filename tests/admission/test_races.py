@@ -1,0 +1,105 @@
+"""What is under way when an account changes, and records whose transaction fails at its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import httpx
+import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.admission.throttle import Throttle
+from app.api import events
+from app.contracts.accounts import Role
+from app.errors import Unauthenticated
+from app.services import accounts, auditing, passwords
+from app.services.lab import Lab
+from app.settings import Auth, Settings
+from app.store import acting, audit, jobs
+from app.store.acting import Act
+from tests.admission.people import PASSWORD
+from tests.plugins.rows import job_row
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"auth": Auth.ACCOUNTS})
+
+
+CHANGES: list[Callable[[Lab], None]] = [
+    lambda lab: accounts.set_password(lab.database, "vera", "another long one"),
+    lambda lab: accounts.set_disabled(lab.database, "vera", True),
+    lambda lab: accounts.remove(lab.database, "vera"),
+    lambda lab: accounts.end_sessions(lab.database, "vera"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_sign_in_under_way_does_not_outlive_a_change(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Callable[[Lab], None]
+) -> None:
+    accounts.add(lab.database, "vera", PASSWORD, Role.VIEWER)
+
+    def meanwhile(*_: object) -> bool:
+        change(lab)
+        return True
+
+    monkeypatch.setattr(passwords, "is_right", meanwhile)
+    with pytest.raises(Unauthenticated):
+        accounts.sign_in(lab, Throttle(), "vera", PASSWORD, "192.0.2.1")
+
+
+def test_nor_does_a_token(lab: Lab) -> None:
+    accounts.add(lab.database, "vera", PASSWORD, Role.VIEWER)
+    session = accounts.sign_in(lab, Throttle(), "vera", PASSWORD, "192.0.2.1")
+    found = accounts.by_session(lab, [session])
+    assert found is not None
+    accounts.make_token(lab, found[1], "before")
+    accounts.set_password(lab.database, "vera", "another long one")
+    with pytest.raises(Unauthenticated):
+        accounts.make_token(lab, found[1], "after")
+    assert accounts.tokens(lab, found[1].id) == []
+
+
+def test_a_record_whose_commit_fails_gives_its_number_to_nobody(lab: Lab) -> None:
+    """The next record gets that number; the end of the first must not be written into it."""
+
+    def fail(_: Session) -> None:
+        raise OSError("the disk is gone")
+
+    failing, other = Act("rita", "", "fails"), Act("carl", "", "does not")
+    with acting.acting(failing):
+        event.listen(Session, "before_commit", fail)
+        try:
+            with pytest.raises(OSError, match="gone"):
+                jobs.add(lab.database, job_row())
+        finally:
+            event.remove(Session, "before_commit", fail)
+    with acting.acting(other):
+        jobs.add(lab.database, job_row())
+    auditing.finish(lab, other, 202)
+    auditing.finish(lab, failing, 500)
+    rows, _ = audit.newest(lab.database, limit=9)
+    assert [(row.who, row.status) for row in rows] == [("carl", 202)]
+
+
+def test_a_stream_ends_with_its_session(
+    lab: Lab, connected: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_ASK_AGAIN_S", 0.0)
+    accounts.add(lab.database, "vera", PASSWORD, Role.VIEWER)
+    connected.post("/login", data={"name": "vera", "password": PASSWORD})
+    row = job_row()
+    jobs.add(lab.database, row)
+    job = row.id
+    with connected.stream("GET", f"/api/jobs/{job}/events") as stream:
+        lines = stream.iter_lines()
+        assert next(lines)  # it is open, and its job never ends
+        ending = threading.Timer(0.2, accounts.end_sessions, (lab.database, "vera"))
+        ending.start()
+        for _ in lines:
+            pass
+    ending.join()
+    assert connected.get(f"/api/jobs/{job}/events").status_code == 401
