@@ -80,6 +80,14 @@ class UnreadableImageError(ValueError):
     kind = "damaged"
 
 
+class UnknownRangeError(UnreadableImageError):
+    """Numbers of which nobody says what is white."""
+
+    def __init__(self, numbers: str) -> None:
+        self.kind = f"of {numbers} whose range is not known"
+        super().__init__(self.kind)
+
+
 class UnknownFormatError(UnreadableImageError):
     """None of the formats that are read."""
 
@@ -246,9 +254,9 @@ def _of_8_bits(
 ) -> tuple[Image.Image, int | None]:
     """The image with 8 bits a channel, and how many of 16 were in use; None where it had 8."""
     if image.mode == "F" or image.mode in ("I;16S", "I;32"):
-        raise UnreadableImageError("of numbers whose range is not known (floating point)")
+        raise UnknownRangeError("floating-point numbers")
     if image.mode == "I" and image.format != "PPM":  # that one is scaled to 16 bits already
-        raise UnreadableImageError("of 32-bit numbers whose range is not known")
+        raise UnknownRangeError("32-bit numbers")
     if image.format == "TIFF" and image.mode != "I;16":
         _check_tiff(image)
     levels = _deep_levels(image, data)

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 import journal
 from app.contracts.accounts import Role
 from app.contracts.complaints import invalid
+from app.contracts.endpoint import plain_url
 
 VERSION = "0.3.0"
 _CODE = Path(__file__).resolve().parent.parent
@@ -129,8 +130,14 @@ class Settings(BaseSettings):
     show of them; 0: never."""
     shipped_dir: Path = BESIDE / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
+    endpoints: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses of models that may be asked as black boxes, such as
+    `https://models.example.org/v1/predict`; several with commas. Nothing else is."""
+    endpoint_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    """Private networks in which the hosts of such addresses may be, such as `172.18.0.0/16`;
+    several with commas. An address that is written in numbers, and localhost, need none."""
     mlflow_url: Secret[HttpUrl] | None = None
-    """An MLflow server that trainings and evaluations are mirrored to when they end."""
+    """An MLflow server that trainings and evaluations are mirrored to."""
     mlflow_experiment: str = Field("AGKD-BML Lab", min_length=1)
     """The experiment of that server that gets their runs."""
     tensorboard_dir: Path | None = None
@@ -159,7 +166,10 @@ class Settings(BaseSettings):
                 raise ValueError("no https address; write it like https://login.example.org")
         return value
 
-    @field_validator("allowed_hosts", "oidc_domains", "trusted_proxies", mode="before")
+    @field_validator(
+        "allowed_hosts", "oidc_domains", "trusted_proxies", "endpoints", "endpoint_networks",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _listed(cls, value: object) -> object:
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
@@ -171,6 +181,11 @@ class Settings(BaseSettings):
             if not _HOST.fullmatch(name):
                 raise ValueError(f"no name of a host: {name!r}; write it like lab.example.org")
         return tuple(name.lower() for name in value)
+
+    @field_validator("endpoints")
+    @classmethod
+    def _are_whole(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(plain_url(address) for address in value)
 
     @field_validator("redis_url", "database_url")
     @classmethod
@@ -189,7 +204,7 @@ class Settings(BaseSettings):
                 )
         return value
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "endpoint_networks")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:

@@ -14,9 +14,15 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from app.contracts.access import Access
+from app.contracts.access import Access, Held
 from app.contracts.onnx import Layout
-from app.contracts.results import Environment, Lineage, ModelCard, OnnxInterface
+from app.contracts.results import (
+    EndpointInterface,
+    Environment,
+    Lineage,
+    ModelCard,
+    OnnxInterface,
+)
 from app.errors import JobError
 from app.settings import code_version
 from app.store import catalogue
@@ -24,6 +30,8 @@ from app.store.db import Database
 from app.store.files import Files, atomic_write
 from app.store.tables import DatasetRow, ModelRow
 from worker.data import Dataset, DatasetError, load_dataset
+from worker.endpoint import Reach
+from worker.endpoint_network import EndpointNetwork
 from worker.models import AnyModel, BlackBox, Classifier, build
 from worker.onnx_network import OnnxNetwork
 
@@ -95,12 +103,22 @@ def new_model(
         ) from error
 
 
-def load(files: Files, row: ModelRow) -> AnyModel:
-    """The registered model, whatever it gives. Raises JobError as `load_model` does."""
-    if row.access is Access.WHITE_BOX:
+def load(files: Files, row: ModelRow, reach: Reach) -> AnyModel:
+    """The registered model, whatever it gives, with `reach` to one behind an address.
+
+    Raises JobError as `load_model` does, and where an address may not be asked, does not answer or
+    answers with another model.
+    """
+    if row.held is Held.WEIGHTS:
         return load_model(files, row)
-    asked = OnnxInterface.model_validate(row.card["onnx"])
-    return BlackBox(onnx_network(_data(files, row), asked), asked.outputs)
+    data = _data(files, row)
+    if row.held is Held.ONNX:
+        told = OnnxInterface.model_validate(row.card["onnx"])
+        return BlackBox(onnx_network(data, told), told.outputs)
+    asked = EndpointInterface.model_validate_json(data)
+    network = EndpointNetwork(asked, reach)
+    network.check_known(row.card["image_size"])
+    return BlackBox(network, asked.outputs, budget=asked.budget)
 
 
 def onnx_network(data: bytes, asked: OnnxInterface) -> OnnxNetwork:
@@ -155,7 +173,7 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
 def _data(files: Files, row: ModelRow) -> bytes:
     """The model's file. Raises JobError."""
     try:
-        data = files.weights(row.id, row.access).read_bytes()
+        data = files.weights(row.id, row.held).read_bytes()
     except OSError as error:
         raise JobError(f"The weights of “{row.name}” cannot be read.") from error
     if hashlib.sha256(data).hexdigest() != row.sha256:
@@ -196,7 +214,7 @@ def register(
     return _row_of(card, sha256, size, model_id=model_id, job_id=job_id, dataset_id=dataset_id)
 
 
-def register_onnx(
+def register_black_box(
     files: Files,
     card: ModelCard,
     data: bytes,
@@ -205,8 +223,8 @@ def register_onnx(
     job_id: str,
     dataset_id: str | None,
 ) -> ModelRow:
-    """The same with the file of a black box, as it came."""
-    with atomic_write(files.weights(model_id, card.access)) as stream:
+    """The same with the file of a black box: the network as it came, or how it is asked."""
+    with atomic_write(files.weights(model_id, card.held)) as stream:
         stream.write(data)
     sha256 = hashlib.sha256(data).hexdigest()
     return _row_of(card, sha256, len(data), model_id=model_id, job_id=job_id, dataset_id=dataset_id)

@@ -10,13 +10,14 @@ from pydantic import Field, TypeAdapter
 
 from app.admission.routes import ByMethod
 from app.api.fields import ExactName, IdempotencyKey, PageSize, strict_json
-from app.api.uploads import UploadForm, started, takes
+from app.api.jobs import accepted
+from app.api.uploads import UploadForm, parameters, started, takes
 from app.contracts.changes import Changes, Tag
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportModelParams
 from app.contracts.views import JobView, ModelView, Page
 from app.deps import IdPath, LabDep, PageNumber
-from app.services import models
+from app.services import jobs, models
 from app.services.exports import file_name
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=ByMethod)
@@ -27,8 +28,10 @@ _CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
 class ImportModelForm(UploadForm):
     """A model that was trained elsewhere, its network, and what shows that it fits."""
 
-    file: UploadFile = Field(
-        description="`.safetensors`, a `.pt` or `.pth` that holds a state dict, or `.onnx`."
+    file: UploadFile | None = Field(
+        None,
+        description="`.safetensors`, a `.pt` or `.pth` that holds a state dict, or `.onnx`; none "
+        "for a model behind an `address`.",
     )
 
 
@@ -39,10 +42,15 @@ def add(
     form: Annotated[ImportModelForm, Form()],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Import a model; the job that this starts checks the file and registers what fits.
+    """Import a model; the job that this starts checks what the file holds, or what the address
+    answers, and registers what fits.
 
     `classes`, `mean` and `std` are sent as one field for each entry, in order.
     """
+    if form.file is None:
+        params = parameters(ImportModelParams, form)
+        job = jobs.submit(lab, JobKind.IMPORT_MODEL, params, idempotency_key=idempotency_key)
+        return accepted(response, job)
     return started(lab, response, JobKind.IMPORT_MODEL, form, form.file, idempotency_key)
 
 
@@ -71,7 +79,7 @@ def one(lab: LabDep, model_id: IdPath) -> ModelView:
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
 def weights(lab: LabDep, model_id: IdPath) -> FileResponse:
-    """The weights as safetensors; of a black box its ONNX file."""
+    """The weights as safetensors; of a black box its ONNX file, or how it is asked."""
     view, path = models.weights(lab, model_id)
     return FileResponse(
         path,

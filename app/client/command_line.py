@@ -112,14 +112,17 @@ def _add_import(found: _Commands[argparse.ArgumentParser]) -> None:
 def _add_import_model(found: _Commands[argparse.ArgumentParser]) -> None:
     command = found.add_parser("import-model", help="bring a model into the lab")
     command.set_defaults(run=commands.import_model)
-    command.add_argument("file", type=Path, help="safetensors, a .pt with a state dict, or .onnx")
+    command.add_argument(
+        "file", nargs="?", type=Path, help="safetensors, a .pt with a state dict, or .onnx"
+    )
     command.add_argument("--name", required=True, help="what the model is called")
     command.add_argument("--dataset", required=True, help="whose classes it tells apart")
     command.add_argument(
         "--architecture", help="of weights, such as wrn-28-10 or timm:resnet18; ONNX has its own"
     )
+    command.add_argument("--address", help="instead of a file: where a model answers over HTTP")
     command.add_argument("--expected", type=float, help="clean accuracy on test images, a share")
-    _add_parameters(command, "name", "dataset", "architecture", "expected")
+    _add_parameters(command, "name", "dataset", "architecture", "address", "expected")
     _add_waiting(command)
 
 

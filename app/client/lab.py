@@ -122,7 +122,8 @@ class Lab:
         return the_one_named(name_or_id, found, "model", self._newest_models)
 
     def weights(self, name_or_id: str, path: str | Path) -> Path:
-        """Write a model's file: weights as safetensors, or the ONNX file of a black box."""
+        """Write a model's file: weights as safetensors; of a black box its ONNX file, or how it is
+        asked."""
         target, model = Path(path), self.model(name_or_id)
         self._transport.save(f"/api/models/{model.id}/weights", target)
         return target
@@ -166,21 +167,23 @@ class Lab:
 
     def import_model(
         self,
-        file: str | Path,
+        file: str | Path | None = None,
         *,
         name: str,
         dataset: str,
         architecture: str | None = None,
         **options: Any,
     ) -> Job[ImportModelResult]:
-        """Bring in a model that was trained elsewhere: safetensors, a state dict, or ONNX.
+        """Bring in a model that was trained elsewhere: safetensors, a state dict, ONNX, or one that
+        answers at an address, which `address` then names in place of a file.
 
         Args:
             dataset: Whose classes and image size the model has; its test images are the check.
             architecture: `wrn-28-10`, `preactresnet-18`, `timm:<name>` or `plugin:<name>`;
-                none for an ONNX file, whose network becomes a black box.
+                none for an ONNX file and for an address, which become black boxes.
             options: Those of `ImportModelParams`: classes, mean, std, expected, tolerance; of an
-                ONNX file also pixels and layout.
+                ONNX file also pixels and layout; of an address these, sends, at_once, per_second,
+                budget and patience_s.
         """
         values = {"name": name, "dataset": self._dataset_id(dataset)}
         if architecture is not None:

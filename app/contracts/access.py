@@ -45,3 +45,17 @@ class Access(Option):
         summary="It gives scores alone: neither gradients nor features.",
         gives=frozenset({Need.SCORES, Need.LABELS}),
     )  # fmt: skip
+    LABELS_ONLY = "labels_only", AccessRecord(
+        title="black box of labels",
+        summary="It gives the likeliest class alone.",
+        gives=frozenset({Need.LABELS}),
+    )  # fmt: skip
+
+
+class Held(StrEnum):
+    """What the lab has of a model, and how the name of its file ends."""
+
+    WEIGHTS = ".safetensors"
+    ONNX = ".onnx"
+    ADDRESS = ".json"
+    """How it is asked."""

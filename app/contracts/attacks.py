@@ -185,7 +185,7 @@ class Method(Option):
     )  # fmt: skip
     HOP_SKIP_JUMP = "hop_skip_jump", AttackRecord(
         title="HopSkipJump", summary="Sees nothing but the predicted class.",
-        source="Chen et al., S&P 2020", sized_by="queries", needs=Need.LABELS,
+        source="Chen et al., S&P 2020", sized_by="queries", needs=Need.LABELS, query_curve=True,
     )  # fmt: skip
     TRANSFER = "transfer", AttackRecord(
         title="Transfer",

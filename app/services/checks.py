@@ -28,8 +28,8 @@ from app.store.tables import DatasetRow, ModelRow
 
 _ITS_WEIGHTS = "Choose a model whose weights are in the lab."
 _ONLY_ASK = (
-    "Take `square` as the first attack, and only `hop_skip_jump` and `transfer` as further ones; "
-    "leave attention and features out."
+    "Take `square` as the first attack, or `hop_skip_jump` where there are no scores, and only "
+    "such and `transfer` as further ones; leave attention and features out."
 )
 
 
@@ -76,6 +76,16 @@ def _knows_classes(model: ModelRow, classes: Sequence[str], field: str, other: s
         raise InvalidInput(
             f"The model “{model.name}” does not know all classes of {other}.",
             hint=f"{why} Choose a model that was trained on these classes, or on more.",
+            field=field,
+        )
+
+
+def _says_scores_of_some(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
+    """Of labels none can be left out: the next likeliest class is not known."""
+    if Need.SCORES not in model.access.record.gives and len(classes) < len(model.card["classes"]):
+        raise InvalidInput(
+            f"“{model.name}” answers with labels, also of classes that {other} has not.",
+            hint="Choose a dataset of all its classes.",
             field=field,
         )
 
@@ -135,6 +145,9 @@ def _check_import_model(lab: Lab, params: Params) -> None:
             hint="Give one number for each class, in the dataset's order.",
             field="outputs",
         )
+    if params.upload is None:
+        _check_address(lab, params.address)
+        return
     if params.architecture is None:
         upload = catalogue.upload(lab.database, params.upload)
         if upload is not None and not upload.filename.lower().endswith(".onnx"):
@@ -143,6 +156,18 @@ def _check_import_model(lab: Lab, params: Params) -> None:
                 hint="Only an ONNX file holds its own network; its name ends in .onnx.",
                 field="architecture",
             )
+
+
+def _check_address(lab: Lab, address: str | None) -> None:
+    listed = lab.settings.endpoints
+    if address not in listed:
+        raise InvalidInput(
+            f"{address} is not among the addresses that this lab may ask.",
+            hint=f"One of: {', '.join(listed)}."
+            if listed
+            else "Its operator lists them in LAB_ENDPOINTS.",
+            field="address",
+        )
 
 
 def _check_train(lab: Lab, params: Params) -> None:
@@ -239,6 +264,7 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
             if model_id not in found:
                 raise _unknown("model", field)
             _knows_classes(found[model_id], dataset.report["classes"], field, other)
+            _says_scores_of_some(found[model_id], dataset.report["classes"], field, other)
             _same_size(found[model_id], dataset.report["image_size"], field, other)
     for model_id in params.models:
         _gives(found[model_id], params.needs, "models", _ONLY_ASK)

@@ -75,9 +75,9 @@ def _row(lab: Lab, model_id: str) -> ModelRow:
 
 
 def weights(lab: Lab, model_id: str) -> tuple[ModelView, Path]:
-    """The safetensors file, or the ONNX file of a black box. Raises NotFound."""
+    """The safetensors file; of a black box its ONNX file, or how it is asked. Raises NotFound."""
     view = get(lab, model_id)
-    path = lab.files.weights(model_id, view.card.access)
+    path = lab.files.weights(model_id, view.card.held)
     if not path.exists():
         raise NotFound("The model's file is gone from the data folder.", hint="Train it again.")
     return view, path

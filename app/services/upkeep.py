@@ -6,7 +6,7 @@ import time
 
 from app import errors
 from app.ablations import lifecycle
-from app.contracts.access import Access
+from app.contracts.access import Held
 from app.contracts.jobs import JobStatus, Queue
 from app.contracts.views import Health, QueueHealth
 from app.services import announcing, room
@@ -41,8 +41,8 @@ def clear(lab: Lab) -> None:
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
         remove(lab.files.upload(upload_id))
     for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_KEPT_S):
-        for access in Access:
-            remove(lab.files.weights(model_id, access))
+        for held in Held:
+            remove(lab.files.weights(model_id, held))
     for dataset_id in marks.empty_bin(lab.database, DatasetRow, older_than_s=_KEPT_S):
         remove(lab.files.dataset(dataset_id))
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):

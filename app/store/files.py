@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
-from app.contracts.access import Access
+from app.contracts.access import Held
 
 _UNFINISHED = (
     "uploads/.*.part", "models/.*.part", "results/.*.part", "adversarial/*/.*.part",
@@ -64,10 +64,9 @@ class Files:
     def dataset(self, id: str) -> Path:
         return self.root / "datasets" / id
 
-    def weights(self, model_id: str, access: Access = Access.WHITE_BOX) -> Path:
-        """The file of a model: weights, or the network of a black box."""
-        suffix = ".safetensors" if access is Access.WHITE_BOX else ".onnx"
-        return self.root / "models" / f"{model_id}{suffix}"
+    def weights(self, model_id: str, held: Held = Held.WEIGHTS) -> Path:
+        """The file of a model: weights, the network of a black box, or how one is asked."""
+        return self.root / "models" / f"{model_id}{held}"
 
     def result(self, name: str) -> Path:
         """`name`: of the job's row (`JobRow.result_name`), here and below."""

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, Text, fun
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from app.contracts.access import Access
+from app.contracts.access import Access, Held
 
 
 def _within(column: str, *paths: str) -> Callable[[Any], Any]:
@@ -215,6 +215,13 @@ class ModelRow(Table):
     def access(self) -> Access:
         """What it gives; where its card is older than the field, everything."""
         return Access(self.card.get("access", Access.WHITE_BOX))
+
+    @property
+    def held(self) -> Held:
+        """As `ModelCard.held`."""
+        if self.card.get("endpoint") is not None:
+            return Held.ADDRESS
+        return Held.WEIGHTS if self.card.get("onnx") is None else Held.ONNX
 
 
 class MeasurementRow(Table):

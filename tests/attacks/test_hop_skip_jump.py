@@ -19,6 +19,11 @@ from worker.attacks.norms import Norm
 NORMS: list[Norm] = ["linf", "l2"]
 
 
+def attacked(model: Any, x: Tensor, y: Tensor, **how: Any) -> Tensor:
+    """What it leaves of the images."""
+    return hop_skip_jump(model, x, y, **how).x_adv
+
+
 class Plane(nn.Module):
     """Two classes on both sides of a plane; it shows nothing but the class."""
 
@@ -48,7 +53,7 @@ def test_comes_near_the_distance_of_a_plane_and_never_nearer(norm: Norm) -> None
     distance = model.distance(x, norm)
     for factor, broken in ((0.99, False), (1.3, True)):
         eps = factor * distance.min().item() if not broken else factor * distance.max().item()
-        found = hop_skip_jump(model, x, y, eps=eps, norm=norm, queries=3000, seed=0)
+        found = attacked(model, x, y, eps=eps, norm=norm, queries=3000, seed=0)
         assert ((model(found)[:, 0] < 0) == broken).all()
         assert (size(found - x, norm) <= eps).all()
         assert torch.equal(found, x) != broken
@@ -62,7 +67,7 @@ def asked_for_each(model: nn.Module, x: Tensor, y: Tensor, **arguments: Any) -> 
     totals = [0]
     for n in range(1, len(x) + 1):
         seen = Seen(model)
-        hop_skip_jump(seen, x[:n], y[:n], **arguments)
+        attacked(seen, x[:n], y[:n], **arguments)
         assert max(len(shown) for shown in seen.images) == len(seen.images[0]) == n
         totals.append(sum(len(shown) for shown in seen.images[1:]))
     return [after - before for before, after in pairwise(totals)]
@@ -75,7 +80,7 @@ def test_asks_for_each_image_as_often_as_allowed(norm: Norm, queries: int) -> No
     y[1] = 1  # wrong before, so never asked about
     arguments: dict[str, Any] = {"eps": 0.0, "norm": norm, "queries": queries, "seed": 0}
     assert asked_for_each(model, x, y, **arguments) == [queries, 0, *[queries] * 3]
-    assert torch.equal(hop_skip_jump(model, x, y, **arguments), x)
+    assert torch.equal(attacked(model, x, y, **arguments), x)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -84,7 +89,7 @@ def test_asks_no_more_about_an_image_that_broke(norm: Norm) -> None:
     eps = 1.1 * model.distance(x, norm).median().item()
     arguments: dict[str, Any] = {"eps": eps, "norm": norm, "queries": 900, "seed": 0}
     asked = torch.tensor(asked_for_each(model, x, y, **arguments))
-    broke = model(hop_skip_jump(model, x, y, **arguments))[:, 0] < 0
+    broke = model(attacked(model, x, y, **arguments))[:, 0] < 0
     assert broke.any()
     assert not broke.all()
     assert (asked[broke] < 900).all()
@@ -138,11 +143,28 @@ def test_comes_as_near_as_foolbox(norm: Norm) -> None:
         distances.append(watched.distance)
     eps = 1.15 * torch.cat(distances).median().item()
     found = [
-        hop_skip_jump(network, x, y, eps=eps, norm=norm, queries=queries, seed=seed)
-        for seed in seeds
+        attacked(network, x, y, eps=eps, norm=norm, queries=queries, seed=seed) for seed in seeds
     ]
     broken = torch.stack([network(one).argmax(dim=1) != y for one in found])
     assert broken.double().mean() > 0.5
+
+
+def test_says_after_how_many_queries_an_image_broke() -> None:
+    """So many are enough, and one fewer is not."""
+    network = bent_network(lead=0.3)
+    x, y = classified(network, 6)
+    network = network.float()
+    y[0] = (y[0] + 1) % 3  # wrong before
+    how: dict[str, Any] = {"eps": 0.02, "norm": "linf", "seed": 0}
+    found = hop_skip_jump(network, x.float(), y, queries=600, **how).first_break
+    assert found[0] == 0
+    broken = found[(found > 0) & (found <= 600)].tolist()
+    assert len(broken) > 1
+    for queries in (min(broken), max(broken)):
+        again = hop_skip_jump(network, x.float(), y, queries=queries, **how).first_break
+        assert torch.equal(again, found.clamp(max=queries + 1))
+    fewer = hop_skip_jump(network, x.float(), y, queries=max(broken) - 1, **how).first_break
+    assert (fewer[found == max(broken)] == max(broken)).all()  # none of them broke it
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -152,7 +174,7 @@ def test_keeps_only_what_is_inside_and_breaks_more_with_more_queries(norm: Norm)
     network, x, eps = network.float(), x.float(), 0.02 if norm == "linf" else 0.2
     broken = []
     for queries in (20, 600):
-        found = hop_skip_jump(network, x, y, eps=eps, norm=norm, queries=queries, seed=0)
+        found = attacked(network, x, y, eps=eps, norm=norm, queries=queries, seed=0)
         broke = network(found).argmax(dim=1) != y
         assert (size((found - x).double(), norm) <= eps + 1e-6).all()
         assert found.min() >= 0
@@ -166,7 +188,7 @@ def test_keeps_only_what_is_inside_and_breaks_more_with_more_queries(norm: Norm)
 def test_stops_asking_once_all_are_broken() -> None:
     model, x, y = Plane(), grey(4), torch.zeros(4).long()
     seen = Seen(model)
-    found = hop_skip_jump(seen, x, y, eps=0.5, norm="linf", queries=5000, seed=0)
+    found = attacked(seen, x, y, eps=0.5, norm="linf", queries=5000, seed=0)
     assert (model(found)[:, 0] < 0).all()
     assert len(seen.images) < 200
 
@@ -182,10 +204,10 @@ def test_starts_at_an_image_of_another_class(norm: Norm) -> None:
     x = torch.cat([torch.full((2, 3, 4, 4), 0.85), torch.full((1, 3, 4, 4), 0.99)])
     y = torch.tensor([0, 0, 1])
     eps = 0.1 if norm == "linf" else 0.1 * 48**0.5
-    found = hop_skip_jump(dark_and_bright, x, y, eps=eps, norm=norm, queries=500, seed=0)
+    found = attacked(dark_and_bright, x, y, eps=eps, norm=norm, queries=500, seed=0)
     assert dark_and_bright(found).argmax(dim=1).tolist() == [1, 1, 0]
     # Alone they have no start, and withstand.
-    alone = hop_skip_jump(dark_and_bright, x[:2], y[:2], eps=eps, norm=norm, queries=500, seed=0)
+    alone = attacked(dark_and_bright, x[:2], y[:2], eps=eps, norm=norm, queries=500, seed=0)
     assert torch.equal(alone, x[:2])
 
 
@@ -197,7 +219,7 @@ def test_a_model_that_changes_its_mind_ends_the_search() -> None:
 
     x = torch.rand(4, 3, 4, 4, generator=seeded(1))
     y = model(x).argmax(dim=1)
-    found = hop_skip_jump(model, x, y, eps=0.001, norm="linf", queries=300, seed=0)
+    found = attacked(model, x, y, eps=0.001, norm="linf", queries=300, seed=0)
     assert (size(found - x, "linf") <= 0.001 + 1e-6).all()
 
 
@@ -217,9 +239,7 @@ def test_an_error_of_the_model_is_no_end_of_the_search(
         return logits
 
     with pytest.raises(error, match="from the model"):
-        hop_skip_jump(
-            model, grey(2), torch.zeros(2).long(), eps=0.0, norm="l2", queries=900, seed=0
-        )
+        attacked(model, grey(2), torch.zeros(2).long(), eps=0.0, norm="l2", queries=900, seed=0)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -228,11 +248,11 @@ def test_depends_on_the_seed_alone_and_leaves_the_global_one(norm: Norm) -> None
     before = torch.random.get_rng_state()
 
     def attack(seed: int) -> Tensor:
-        return hop_skip_jump(model, x, y, eps=1.0, norm=norm, queries=40, seed=seed)
+        return attacked(model, x, y, eps=1.0, norm=norm, queries=40, seed=seed)
 
     found = attack(0)
     assert torch.equal(found, attack(0))
-    first_two = hop_skip_jump(model, x[:2], y[:2], eps=1.0, norm=norm, queries=40, seed=0)
+    first_two = attacked(model, x[:2], y[:2], eps=1.0, norm=norm, queries=40, seed=0)
     assert torch.equal(first_two, found[:2])  # whatever else is in the batch
     assert not torch.equal(attack(0), attack(1))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -249,4 +269,4 @@ def test_depends_on_the_seed_alone_and_leaves_the_global_one(norm: Norm) -> None
 def test_refused_arguments(arguments: dict[str, Any], message: str) -> None:
     valid: dict[str, Any] = {"eps": 0.1, "norm": "linf", "queries": 3, "seed": 0}
     with pytest.raises(ValueError, match=message):
-        hop_skip_jump(Plane(), grey(2), torch.zeros(2).long(), **(valid | arguments))
+        attacked(Plane(), grey(2), torch.zeros(2).long(), **(valid | arguments))

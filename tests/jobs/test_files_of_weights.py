@@ -7,6 +7,7 @@ where the file was understood.
 from __future__ import annotations
 
 import io
+import pickle
 import struct
 import zipfile
 from argparse import Namespace
@@ -493,3 +494,46 @@ def test_weights_in_parts_are_named_as_such(measured: Measured, part: str) -> No
     said = failure(measured, bring(measured, state))
     assert "kept in parts" in said
     assert "missing: fc.weight" in said
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"],
+)
+def test_wrappers_within_names_are_left_out_of_them(
+    measured: Measured, expected: float, word: str
+) -> None:
+    """Also before all names, and together with another beginning."""
+    own = teacher(measured)
+    inside = {name.replace("body.", f"body.{word}."): value for name, value in own.items()}
+    job = bring(measured, prefixed(f"module.{word}.", inside))
+    assert f"Names have {word} in them" in log(measured, job)
+    assert accuracy(measured, result(measured, job).model) == expected
+
+
+def test_two_networks_of_one_name_but_for_a_wrapper_stay_apart(measured: Measured) -> None:
+    own = teacher(measured)
+    other = {name: value * 1.5 for name, value in own.items()}
+    job = bring(measured, own | prefixed("_orig_mod.", other))
+    assert "several times" in failure(measured, job)
+
+
+@pytest.mark.parametrize(
+    ("more", "way_out"),
+    [
+        ({"base_model.model.body.0.lora_A.weight": torch.zeros(4, 3)}, "merge_and_unload"),
+        ({"head.SCB": torch.ones(10)}, "save the network in float32"),
+        ({"vit.embeddings.cls_token": torch.zeros(1, 1, 8)}, "Hugging Face's transformers"),
+    ],
+)
+def test_weights_that_are_told_by_their_names_say_so(
+    measured: Measured, more: State, way_out: str
+) -> None:
+    assert way_out in failure(measured, bring(measured, teacher(measured) | more))
+
+
+def test_a_pickle_of_arrays_has_a_way_out(measured: Measured) -> None:
+    arrays = {name: value.numpy() for name, value in teacher(measured).items()}
+    said = failure(measured, bring(measured, pickle.dumps(arrays)))
+    assert "a pickle that `torch.save` did not write" in said
+    assert "torch.from_numpy" in said

@@ -16,7 +16,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from app.contracts.access import Access
+from app.contracts.access import Access, Held
 from app.contracts.onnx import Layout, PixelRange
 from app.errors import JobError
 from app.store import catalogue
@@ -26,6 +26,7 @@ from tests.jobs.onnx_files import Linear, fitted, model_of
 from tests.jobs.test_importing_model import bring, failure, log, result
 from worker import onnx_network, registry
 from worker.data.augment import to_float
+from worker.endpoint import Reach
 from worker.jobs import asking, file_kinds
 from worker.models import BlackBox
 from worker.onnx_network import OnnxNetwork
@@ -46,7 +47,7 @@ def take(measured: Measured, model: onnx.ModelProto | bytes, **params: Any) -> J
 
 def loaded(measured: Measured, job: JobRow) -> BlackBox:
     row = registry.model_row(measured.lab.database, result(measured, job).model)
-    model = registry.load(measured.lab.files, row)
+    model = registry.load(measured.lab.files, row, Reach(measured.lab.settings, lambda: None))
     assert isinstance(model, BlackBox)
     return model
 
@@ -71,7 +72,7 @@ def test_a_file_becomes_a_black_box_that_answers_as_it_does(
     assert card.test[0].accuracy.low > 0.1
     row = catalogue.model(measured.lab.database, found.model)
     assert row is not None
-    stored = measured.lab.files.weights(row.id, Access.BLACK_BOX)
+    stored = measured.lab.files.weights(row.id, Held.ONNX)
     assert stored.read_bytes() == model.SerializeToString()
     assert hashlib.sha256(stored.read_bytes()).hexdigest() == row.sha256
     x = images(measured)
@@ -503,7 +504,7 @@ def test_weights_without_an_architecture_are_asked_for_it(measured: Measured) ->
 def test_a_file_that_was_changed_is_not_asked(measured: Measured, net: Linear) -> None:
     found = result(measured, take(measured, model_of(net), pixels="0-1"))
     row = registry.model_row(measured.lab.database, found.model)
-    path = measured.lab.files.weights(row.id, Access.BLACK_BOX)
+    path = measured.lab.files.weights(row.id, Held.ONNX)
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(Exception, match="not those that were registered"):
-        registry.load(measured.lab.files, row)
+        registry.load(measured.lab.files, row, Reach(measured.lab.settings, lambda: None))

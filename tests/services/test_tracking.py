@@ -189,17 +189,54 @@ def test_an_evaluation_is_a_run_with_each_models_figures(
         assert curve == {round(255 * p.x): p.accuracy.value for p in model.against_epsilon}
 
 
+def test_a_training_is_followed_epoch_by_epoch(lab: Lab, server: Server, mlflow: Mirror) -> None:
+    def epoch(n: int) -> MetricsEvent:
+        return MetricsEvent(series="epoch", step=n, values={"clean": n / 4})
+
+    row = job_row(kind=JobKind.TRAIN, params=train_params(name="N").model_dump(mode="json"))
+    jobs.add(lab.database, row)
+    mlflow.catch_up()
+    assert not server.runs, "it waits"
+    claim = take(lab.database, row.id)
+    mlflow.catch_up()
+    (run,) = server.runs.values()
+    assert run["params"]["recipe"] == "clean"
+    step = MetricsEvent(series="step", step=5, values={"loss": 1.0})
+    for n in (1, 2):
+        jobs.report(lab.database, claim, [step, epoch(n)])
+        mlflow.catch_up()
+        assert by_step(run, "epoch/clean") == {k: k / 4 for k in range(1, n + 1)}
+    assert run["info"]["status"] == "RUNNING"
+    assert by_step(run, "step/loss") == {}
+    server.mood = 500
+    jobs.report(lab.database, claim, [epoch(3)])
+    assert mlflow.catch_up() > 0
+    server.mood = 200
+    fail(lab.database, claim)
+    mlflow.catch_up()
+    assert list(server.runs.values()) == [run]
+    assert run["info"]["status"] == "FAILED"
+    assert sorted(by_step(run, "epoch/clean")) == [1, 2, 3]
+    assert by_step(run, "step/loss") == {5: 1.0}
+
+
 def test_each_job_is_there_once_whoever_starts_again(
     lab: Lab, server: Server, mlflow: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluated(lab)
     trained(lab)
     add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.FAILED, finished_at=1000.0)
-    add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.RUNNING)
+    add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.QUEUED)
     mlflow.catch_up()
     monkeypatch.setattr(mirror, "record", lambda *_: pytest.fail("it is there already"))
-    Mirror(lab, Mlflow(server.url, "Robust nets")).catch_up()
-    assert len(server.runs) == 2, "what ended long ago or not at all is not told"
+    again = Mirror(lab, Mlflow(server.url, "Robust nets"))
+    again.catch_up()
+    assert len(server.runs) == 2, "what ended long ago or has not begun is not told"
+    monkeypatch.undo()
+    add_job(lab, JobKind.TRAIN, train_params(), status=JobStatus.RUNNING)
+    for one in (again, mlflow):
+        one.catch_up()
+    assert len(server.runs) == 3, "two that follow a job have one run"
 
 
 def test_what_is_not_taken_is_told_again(

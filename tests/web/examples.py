@@ -95,6 +95,17 @@ BLACK_BOX: dict[str, Any] = {
     },
 }  # fmt: skip
 """What the card of a network in an ONNX file says."""
+ENDPOINT: dict[str, Any] = {
+    **{name: value for name, value in BLACK_BOX.items() if name != "onnx"},
+    "architecture": "HTTP", "parameters": None, "access": "labels_only",
+    "endpoint": {
+        "address": "https://models.example.org/v1/predict", "sends": "png", "layout": "nchw",
+        "pixels": "0-1", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "answers": "labels",
+        "width": 2, "outputs": (0, 1), "at_once": 32, "per_second": 12.5, "budget": 50_000,
+        "patience_s": 30.0, "known": ((1.0, 0.0),),
+    },
+}  # fmt: skip
+"""What the card of a model behind an address says, which answers with labels alone."""
 
 
 def add_model(

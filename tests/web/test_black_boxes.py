@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from app.contracts.access import Access
+from app.contracts.access import Held
 from app.contracts.results import OnnxInterface
 from app.services import jobs
 from app.services.lab import Lab
-from tests.web.examples import BLACK_BOX, add_dataset, add_model
+from tests.web.examples import BLACK_BOX, ENDPOINT, add_dataset, add_model
 from tests.web.parsing import chosen, errors, links, live_models, parsed, texts
 
 
@@ -41,7 +41,7 @@ def test_its_page_says_what_it_takes_and_what_remains(client: httpx.Client, blac
 
 
 def test_its_file_is_downloaded_as_it_came(client: httpx.Client, lab: Lab, black_box: str) -> None:
-    lab.files.weights(black_box, Access.BLACK_BOX).write_bytes(b"its file")
+    lab.files.weights(black_box, Held.ONNX).write_bytes(b"its file")
     answer = client.get(f"/api/models/{black_box}/weights")
     assert answer.content == b"its file"
     assert answer.headers["content-disposition"].endswith('.onnx"')
@@ -125,3 +125,69 @@ def test_weights_without_an_architecture_are_refused_at_once_and_onnx_is_not(
     assert [job.params[name] for name in ("architecture", "pixels", "layout")] == [
         None, "0-255", "nhwc",
     ]  # fmt: skip
+
+
+ADDRESS = "https://models.example.org/v1/predict"
+
+
+@pytest.fixture
+def listed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator has listed an address."""
+    monkeypatch.setattr(lab.settings, "endpoints", (ADDRESS,))
+
+
+def test_no_form_asks_for_an_address_where_none_is_listed(
+    client: httpx.Client, dataset: str
+) -> None:
+    form = parsed(client.get("/models/import").text)
+    assert form.select_one('[name="address"]') is None
+    assert form.select_one('[name="budget"]') is None
+    sent = {"name": "Net", "dataset": dataset, "address": ADDRESS}
+    answer = client.post("/models/import", data=sent)
+    assert answer.status_code == 422
+    assert "LAB_ENDPOINTS" in answer.text
+    assert client.post("/api/models", data=sent).status_code == 422
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_listed_address_is_chosen_in_place_of_a_file(
+    client: httpx.Client, lab: Lab, dataset: str
+) -> None:
+    form = parsed(client.get("/models/import").text)
+    offered = [one["value"] for one in form.select('select[name="address"] option')]
+    assert offered == ["", ADDRESS]
+    sent = {"name": "Net", "dataset": dataset, "address": ADDRESS, "per_second": "5"}
+    assert client.post("/models/import", data=sent).status_code == 303
+    assert client.post("/api/models", data=sent).status_code == 202
+    for job in jobs.page(lab).items:
+        assert (job.params["upload"], job.params["address"]) == (None, ADDRESS)
+        assert (job.params["per_second"], job.params["sends"]) == (5.0, "png")
+        assert client.get(f"/models/import?from={job.id}").status_code == 200
+        assert client.get(f"/jobs/{job.id}").status_code == 200
+    wrong = client.post("/models/import", data=sent | {"architecture": "wrn-10-1"})
+    assert "leave it empty" in errors(wrong.text)["field-architecture"]
+    assert "choose it again" not in wrong.text
+
+
+def test_its_page_says_how_it_is_asked(client: httpx.Client, lab: Lab, dataset: str) -> None:
+    model = add_model(lab, dataset, name="Far", **ENDPOINT)
+    page = client.get(f"/models/{model}").text
+    section = parsed(page).select_one('section[aria-label="Black box"]')
+    assert section is not None
+    said = " ".join(section.text.split())
+    assert ADDRESS in said
+    assert (
+        "PNG in base64, 8 bits a channel; 32 images a request at most, 12.5 images a second" in said
+    )
+    assert "50,000 images of one job" in said
+    assert "and no scores" in said
+    assert "parameters" not in texts(page, ".heading .muted")[0]
+    lab.files.weights(model, Held.ADDRESS).write_bytes(b"{}")
+    answer = client.get(f"/api/models/{model}/weights")
+    assert answer.headers["content-disposition"].endswith('.json"')
+    form = client.get(f"/evaluate?models={model}").text
+    assert chosen(form, "attack.method") == ["hop_skip_jump"]
+    for method, barred in (("square", True), ("hop_skip_jump", False)):
+        choice = parsed(form).select_one(f'li:has(input[name="attack.method"][value="{method}"])')
+        assert choice is not None
+        assert (model in str(choice.get("data-and-is", ""))) is barred

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from worker.attacks.norms import Norm, check_norm, length, per_image, steepest
-from worker.attacks.pgd import Model, check_batch
+from worker.attacks.pgd import FirstBreak, Model, check_batch
 
 STARTS = 50
 """Random images tried as a start where the batch has no image of another class."""
@@ -46,7 +46,7 @@ _Asking = Generator[Tensor, list[bool], _Result]
 
 def hop_skip_jump(
     model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, queries: int, seed: int
-) -> Tensor:
+) -> FirstBreak:
     """The first misclassified image within ε that the search comes across, within `queries`.
 
     The start is the nearest image of the batch that the model gives another class, which costs
@@ -64,7 +64,8 @@ def hop_skip_jump(
         seed: of all that is random; the global generators stay as they are.
 
     Returns:
-        The broken images, (N, C, H, W); those that withstood, or were wrong before, as they were.
+        Broken images as they first broke, and after how many queries; those that withstood, or were
+        wrong before, as they were. One run answers for every smaller number of queries.
 
     Raises:
         ValueError: an argument outside these bounds.
@@ -74,9 +75,10 @@ def hop_skip_jump(
     radius = per_image("eps", eps, x).flatten()
     if queries < 1:
         raise ValueError(f"queries must be at least 1, not {queries}")
-    found = x.detach().clone()
+    found, first_break = x.detach().clone(), torch.zeros_like(y)
     with torch.no_grad():
         searches = _searches(model, found, y, norm, queries, seed)
+        first_break[[search.row for search in searches]] = queries + 1
         while searches:
             seen = torch.cat([search.images for search in searches])  # (M, C, H, W)
             rows = torch.tensor(
@@ -89,9 +91,9 @@ def hop_skip_jump(
             for search in searches:
                 broken = search.hear(list(islice(answers, len(search.images))))
                 if broken is not None:
-                    found[search.row] = broken
+                    found[search.row], first_break[search.row] = broken, search.asked
             searches = [search for search in searches if len(search.images)]
-    return found
+    return FirstBreak(found, first_break)
 
 
 class _Search:
@@ -101,21 +103,24 @@ class _Search:
         self.row = row
         self.images = next(asking)[:queries]
         """The images to ask about, (k, C, H, W); none once it is over."""
-        self._asking, self._left = asking, queries
+        self.asked = 0
+        """Queries so far, up to the one that broke the image."""
+        self._asking, self._queries = asking, queries
 
     def hear(self, answers: list[tuple[bool, bool]]) -> Tensor | None:
         """Whether the model errs at each image asked about, and whether it does so within ε.
 
         Returns the first that does, (C, H, W), which ends the search.
         """
-        asked, self.images = self.images, self.images[:0]
-        self._left -= len(asked)
-        for number, (_, broke) in enumerate(answers):
+        shown, self.images = self.images, self.images[:0]
+        for image, (_, broke) in zip(shown.unbind(), answers, strict=True):
+            self.asked += 1
             if broke:
-                return asked[number]
-        if self._left:
+                return image
+        left = self._queries - self.asked
+        if left:
             try:
-                self.images = self._asking.send([wrong for wrong, _ in answers])[: self._left]
+                self.images = self._asking.send([wrong for wrong, _ in answers])[:left]
             except StopIteration:  # it has no start
                 return None
         return None

@@ -115,8 +115,14 @@ def name_numbers(found: "Found", texts: Mapping[Path, str]) -> None:
     numbers = {sample.class_name for sample in found.samples}
     if not all(number.isdecimal() for number in numbers):
         return
-    path, listed = next(_lists_of_classes(texts), ((), {}))
-    if not all(int(number) in listed for number in numbers):
+    most = max(map(int, numbers))
+    lists = (
+        (path, listed)
+        for path, listed in (*_lists_of_classes(texts), *_maps_of_numbers(texts, most))
+        if all(int(number) in listed for number in numbers)
+    )
+    path, listed = next(lists, ((), {}))
+    if not listed:
         text = "Labels are numbers, and no list names their classes: they are called by number."
         found.warnings.append(Weakness("unnamed_classes", text, len(numbers)))
         return
@@ -139,6 +145,48 @@ def _lists_of_classes(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Mapping
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             if len({*lines}) == len(lines):
                 yield path, _numbered(lines) or dict(enumerate(lines))
+
+
+def _maps_of_numbers(
+    texts: Mapping[Path, str], most: int
+) -> Iterator[tuple[Path, Mapping[int, str]]]:
+    """Names of the numbers up to `most`, and of hardly more: else they are of pictures. In JSON
+    (`{"0": "cat"}`, `{"cat": 0}`), in a table of two columns, and in EMNIST's mapping.
+    """
+    for path, text in texts.items():
+        suffix = path[-1].lower().rpartition(".")[2]
+        if path[-1].lower().endswith("-mapping.txt"):
+            found = _characters(text)
+        elif suffix == "json":
+            found = _numbers_of_json(text)
+        elif suffix == "csv":
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            found = _numbered(lines) or _numbered(lines[1:])
+        else:
+            continue
+        if found and len(found) <= most + 2 and len({*found.values()}) == len(found):
+            yield path, found
+
+
+def _numbers_of_json(text: str) -> dict[int, str]:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    pairs = list(body.items()) if isinstance(body, dict) else []
+    if all(isinstance(value, int) for _, value in pairs):
+        pairs = [(str(value), key) for key, value in pairs]
+    if not all(isinstance(n, str) and isinstance(k, str) and k.isdecimal() for k, n in pairs):
+        return {}
+    return {int(key): name for key, name in pairs}
+
+
+def _characters(text: str) -> dict[int, str]:
+    """EMNIST's lines: a label, and the code of each character that it stands for."""
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    if not all(len(line) > 1 and all(w.isdecimal() and len(w) < 6 for w in line) for line in lines):
+        return {}
+    return {int(line[0]): "".join(chr(int(code)) for code in line[1:]) for line in lines}
 
 
 def _numbered(lines: Sequence[str]) -> dict[int, str]:

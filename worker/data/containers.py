@@ -116,7 +116,16 @@ def _containers(contents: Contents) -> tuple[str, list[Member]]:
         found = [member for member in others if has_suffix(member, suffixes)]
         if found and len(contents.pictures) < len(found):
             return kind, found
+    tables = [member for member in others if has_suffix(member, (".csv",))]
+    if tables and not contents.pictures and all(m in tables or _is_beside(m) for m in others):
+        return "pixels", tables
     return "", []
+
+
+def _is_beside(member: Member) -> bool:
+    """Whether a file may lie beside tables that are the dataset."""
+    name = member.path[-1].lower()
+    return name.endswith((".txt", ".md", ".json")) or name.startswith(("readme", "license"))
 
 
 def _part_of(path: ArchivePath) -> Part | None:

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from worker.data.classes import name_numbers
 from worker.data.errors import DatasetError
-from worker.data.layout import LAYOUT_HINT, TO_PREDICT, Contents, Found, Sample
+from worker.data.file_names import classes_in_names
+from worker.data.layout import TO_PREDICT, Contents, Found, Sample
 from worker.data.members import Member
 from worker.data.names import Path, name_list, natural_key
+from worker.data.refusals import LAYOUT_HINT, not_in_class_folders, one_class
 from worker.data.roles import Part, part_and_rest, part_of
-from worker.data.tables import PictureIndex, Table, listed_parts, tables_of
+from worker.data.tables import PictureIndex, Table, joined, listed_parts, tables_of
 from worker.data.weaknesses import Weakness
 
 KIND = "class folders"
@@ -65,16 +68,26 @@ def class_folders(contents: Contents) -> Found | None:
     index = PictureIndex(contents.pictures)
     tables = tables_of(contents, index)
     whole = next((table for table in tables if table.covers(contents.pictures) >= _MOST), None)
+    if whole is None and (several := joined(tables)) is not None:
+        whole = several if several.covers(contents.pictures) >= _MOST else None
     if whole is not None and not whole.agrees(contents.pictures):
         return _by_table(whole, contents)
     found = Found(KIND, [])
     top = _tree(contents)
     place = _place_of_parts(top)
     if place is None:
-        _take_classes(found, _first_classes(top), None)
+        root = _first_classes(top)
+        if len(root.filled()) < 2 and _take_names(found, root, None):
+            _take_listed_parts(found, contents, index)
+            return found
+        if len(children := root.filled()) == 1:
+            raise one_class(contents, children[0].path[-1])
+        if not children:
+            raise not_in_class_folders(contents, "at the top of the archive")
+        _take_classes(found, root, None)
         _take_listed_parts(found, contents, index)
     else:
-        _take_parts(found, place, tables)
+        _take_parts(found, place, tables, contents)
         if top.count > place.count:
             where = f"outside of {place.name}, which holds the parts"
             _leave(found, where, top.count - place.count)
@@ -84,6 +97,7 @@ def class_folders(contents: Contents) -> Found | None:
 
 def _by_table(table: Table, contents: Contents) -> Found:
     found = table.found(contents.pictures)
+    name_numbers(found, contents.texts)
     places = {p.path[:-1] for p in contents.pictures if not any(map(part_of, p.path[:-1]))}
     if len(places) > 1:
         text = f"{table.name} says what pictures show; names of folders are not used for that."
@@ -162,7 +176,7 @@ def _parts_in(folder: _Folder) -> dict[Part, list[_Folder]]:
     return {}
 
 
-def _take_parts(found: Found, place: _Folder, tables: Sequence[Table]) -> None:
+def _take_parts(found: Found, place: _Folder, tables: Sequence[Table], contents: Contents) -> None:
     parts = _parts_in(place)
     for part, folders in parts.items():
         if len(folders) > 1:
@@ -175,26 +189,39 @@ def _take_parts(found: Found, place: _Folder, tables: Sequence[Table]) -> None:
     if Part.UNLABELLED in roles:
         folder = roles.pop(Part.UNLABELLED)
         _leave(found, f"in {folder.name}: {TO_PREDICT}", folder.count)
-    flat = []
+    flat, labelled = [], []
     for part, folder in roles.items():
         inner = _unwrapped(folder)
         if inner.filled():
             _take_classes(found, inner, part)
-        elif not _take_table(found, inner, part, tables):
+        elif _take_table(found, inner, part, tables):
+            labelled.append(part)
+        elif not _take_names(found, inner, part):
             flat.append((part, folder))
+    if labelled and len(labelled) < len(roles):
+        _as_folders_have_it(found, labelled)
     for part, folder in sorted(flat, key=lambda each: each[0] is not Part.TRAIN):
         if part is Part.TRAIN or not found.samples:
-            raise DatasetError(
-                f"The pictures in {folder.name} are not in class folders, and no table says what "
-                "they show.",
-                "Pack one folder a class, or add a table with the columns filename and label.",
-            )
+            raise not_in_class_folders(contents, f"in {folder.name}")
         where = f"in {folder.name}, which has no class folders: they have no labels"
         _leave(found, where, folder.count)
     used = {folder.path for folder in roles.values()}
     for child in place.filled():
         if child.path not in used and part_of(child.path[-1]) is None:
             _leave(found, f"in {child.name}, beside the parts", child.count)
+
+
+def _as_folders_have_it(found: Found, labelled: Sequence[Part]) -> None:
+    """A table's numbers as the folders of other parts write them: 7 is 00007."""
+    folders = {s.class_name for s in found.samples if s.part not in labelled}
+    written = {int(name): name for name in folders if name.isdecimal()}
+    if len(written) == len(folders):
+        found.samples = [
+            s._replace(class_name=written.get(int(s.class_name), s.class_name))
+            if s.part in labelled and s.class_name.isdecimal()
+            else s
+            for s in found.samples
+        ]
 
 
 def _unwrapped(folder: _Folder) -> _Folder:
@@ -231,6 +258,19 @@ def _take_table(found: Found, folder: _Folder, part: Part, tables: Sequence[Tabl
             found.used |= more.used
             return True
     return False
+
+
+def _take_names(found: Found, folder: _Folder, part: Part | None) -> bool:
+    """Whether the names of its pictures tell classes apart; these are taken, and it is said."""
+    pictures = list(folder.all_pictures())
+    names = classes_in_names(pictures)
+    if not names:
+        return False
+    found.samples += [Sample(p.ordinal, "/".join(p.path), names[p.ordinal], part) for p in pictures]
+    shown = name_list(sorted(set(names.values()), key=natural_key))
+    text = f"Classes are read from the names of files, such as {pictures[0].path[-1]}: {shown}."
+    found.warnings.append(Weakness("classes_in_names", text, len(names)))
+    return True
 
 
 def _take_listed_parts(found: Found, contents: Contents, index: PictureIndex) -> None:
@@ -270,6 +310,7 @@ def _take_classes(found: Found, root: _Folder, part: Part | None) -> None:
     children = sorted(root.below.values(), key=lambda child: natural_key(child.path[-1]))
     if part is None:
         _check_siblings(children)
+    _tell_depth(found, children)
     if empty := [child.path[-1] for child in children if not child.count]:
         raise DatasetError(
             f"Class folders without images: {name_list(empty)}.",
@@ -282,13 +323,24 @@ def _take_classes(found: Found, root: _Folder, part: Part | None) -> None:
         ]
 
 
+def _tell_depth(found: Found, children: Sequence[_Folder]) -> None:
+    """Say where a class has folders of its own: those may have been meant."""
+    deep = [child for child in children if len(_unwrapped(child).filled()) > 1]
+    if deep:
+        within = name_list(f.path[-1] for f in _unwrapped(deep[0]).filled())
+        text = (
+            f"{len(deep):,} of {len(children):,} class folders hold folders of pictures, such as "
+            f"{deep[0].path[-1]} with {within}: all of these are one class. Where each is a class, "
+            "pack them side by side."
+        )
+        found.warnings.append(Weakness("folders_in_classes", text, len(deep)))
+
+
 def _check_siblings(children: Sequence[_Folder]) -> None:
     """Refuse folders that are no classes, by what lies in them and by their names."""
-    inner = Counter(name for child in children for name in {f.path[-1] for f in child.filled()})
-    alike = [
-        child for child in children
-        if sum(inner[f.path[-1]] > 1 for f in child.filled()) > 1
-    ]  # fmt: skip
+    within = {child.path: {f.path[-1] for f in _unwrapped(child).filled()} for child in children}
+    inner = Counter(name for names in within.values() for name in names)
+    alike = [child for child in children if sum(inner[name] > 1 for name in within[child.path]) > 1]
     if len(alike) > 1:
         shared = sorted(name for name, count in inner.items() if count > 1)
         raise DatasetError(

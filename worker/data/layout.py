@@ -4,6 +4,7 @@ Every way to lay out a dataset has a reader, which is given what the archive hol
 pictures that it finds, or None where the layout is not its own. The first that finds some decides.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +16,12 @@ from worker.data.errors import DatasetError
 from worker.data.images import SUFFIXES, UNREAD_SUFFIXES
 from worker.data.members import Listing, Member
 from worker.data.names import Path, is_shown, name_list, printable
+from worker.data.refusals import LAYOUT_HINT, not_in_class_folders, nothing_found
 from worker.data.roles import Part
 from worker.data.weaknesses import Weakness
 
 MAX_CLASSES = 1000
 MAX_NAME = 100  # characters of a class name
-LAYOUT_HINT = (
-    "Pack one folder of images for each class, such as train/cat/1.png and test/cat/2.png, or just "
-    "cat/1.png."
-)
 TO_PREDICT = "pictures to predict, without labels"
 
 
@@ -84,6 +82,7 @@ class Layout:
     left_out: Mapping[str, int]
 
 
+_WORD = re.compile(r"[^\W\d_]")
 _TEXTS = (".csv", ".tsv", ".txt", ".json", ".jsonl")
 _NO_PICTURES = "files that are no pictures"
 _MOST_TEXTS, _LONGEST_TEXT, _ALL_TEXTS = 50, 16 * 2**20, 64 * 2**20
@@ -147,6 +146,7 @@ def find_layout(
     own = sorted({sample.class_name for sample in found.samples})
     renamed = classes.spoken(own, contents.texts)
     _check_names(sorted(renamed.get(name, name) for name in own))
+    _tell_alike(found, own)
     names = classes.ordered(found, contents.texts, order, given, renamed)
     label = {name: number for number, name in enumerate(names)}
     samples = [
@@ -184,6 +184,17 @@ def _settle_parts(found: Found) -> None:
     found.samples = kept
 
 
+def _tell_alike(found: Found, names: Sequence[str]) -> None:
+    """Say which classes may be one, written in several ways."""
+    ways: dict[str, list[str]] = {}
+    for name in filter(_WORD.search, names):
+        ways.setdefault(re.sub(r"[\s_-]+", " ", name.casefold()).strip(), []).append(name)
+    alike = [name for several in ways.values() if len(several) > 1 for name in several]
+    if alike:
+        text = f"Classes that differ in capitals, spaces or dashes alone: {name_list(alike)}."
+        found.warnings.append(Weakness("alike_classes", text, len(alike)))
+
+
 def _unpictured(contents: Contents, used: Collection[Path] = ()) -> Counter[str]:
     """Files that are no pictures and were not used, those of formats that are not read by name."""
     counts = Counter[str]()
@@ -199,22 +210,14 @@ def _unpictured(contents: Contents, used: Collection[Path] = ()) -> Counter[str]
 
 def _nothing_found(contents: Contents) -> DatasetError:
     if contents.pictures:
-        return DatasetError("The archive's images are not in class folders.", LAYOUT_HINT)
+        return not_in_class_folders(contents, "at the top of the archive")
     unread = sorted(reason for reason in _unpictured(contents) if reason != _NO_PICTURES)
     if unread:
         return DatasetError(
             f"The archive holds no pictures that the lab reads, but {name_list(unread)}.",
             "Convert them to PNG or JPEG.",
         )
-    packed = [m for m in contents.others if has_suffix(m, (".zip", ".tar", ".gz", ".tgz", ".xz"))]
-    if packed:
-        inside = name_list(sorted("/".join(member.path) for member in packed))
-        return DatasetError(
-            f"The archive holds archives: {inside}.", "Unpack these, and pack what was in them."
-        )
-    return DatasetError(
-        "The archive holds no PNG, JPEG, WebP, BMP, PPM, TIFF, GIF or AVIF images.", LAYOUT_HINT
-    )
+    return nothing_found(contents)
 
 
 def _check_names(names: Sequence[str]) -> None:

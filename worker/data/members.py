@@ -30,6 +30,8 @@ LONE_FILES = (b"MATLAB 5.0 MAT-file", b"PAR1")
 _OTHER_KINDS = {
     b"Rar!": "a RAR archive", b"7z\xbc\xaf": "a 7-Zip archive", b"BZh": "packed by bzip2",
     b"\x28\xb5\x2f\xfd": "packed by Zstandard", b"\x89HDF": "an HDF5 file",
+    b"\x89PNG": "a single picture", b"\xff\xd8\xff": "a single picture",
+    b"PK\x07\x08": "one of the parts of a zip that was split",
     b"<!DOCTYPE": "a web page", b"<html": "a web page", b"version https://git-lfs":
     "a pointer of Git LFS, not the file itself",
 }  # fmt: skip
@@ -112,6 +114,8 @@ def open_archive(path: Path, *, name: str, encoding: Encoding = "auto") -> Archi
 def _is_lone(path: Path, name: str, head: bytes) -> bool:
     """Whether a file is one of a dataset, and no archive of such files."""
     if head.startswith(LONE_FILES) or name.lower().endswith(("-ubyte", "-ubyte.gz")):
+        return True
+    if name.lower().endswith(".csv") and b"\0" not in head:
         return True
     if not head.startswith(b"PK\x03\x04") or not name.lower().endswith(".npz"):
         return False

@@ -53,6 +53,8 @@ class Table:
     """Pictures that several rows give different labels."""
     no_parts: str
     """What a column of parts says of pictures that have none, as a sentence; or nothing."""
+    others: tuple[Path, ...] = ()
+    """Files that it is of beside `path`."""
 
     def covers(self, pictures: Sequence[Member]) -> float:
         """The share of pictures that it names."""
@@ -71,8 +73,9 @@ class Table:
     def found(self, pictures: Sequence[Member]) -> Found:
         """The pictures that it labels."""
         found = Found(
-            f"a table of labels, {self.name}", [], used={self.path}, no_parts=self.no_parts
-        )
+            f"a table of labels, {self.name}", [], used={self.path, *self.others},
+            no_parts=self.no_parts,
+        )  # fmt: skip
         for picture in pictures:
             label = self.labels.get(picture.ordinal)
             if label is None:
@@ -101,9 +104,46 @@ def tables_of(contents: Contents, index: PictureIndex) -> list[Table]:
             continue
         is_records = path[-1].lower().endswith(".jsonl")
         table = _table(path, _records(text) if is_records else _rows(text), index)
+        if table is None and path[-1].lower().endswith(".txt"):
+            table = _table(path, _first_and_rest(text), index)
         if table is not None:
             found.append(table)
     return sorted(found, key=lambda table: -len(table.labels))
+
+
+def joined(tables: Sequence[Table]) -> Table | None:
+    """One table of those that each label the pictures of a part; None where there are no such.
+
+    Two tables of one part, or that name one picture, say different things of them.
+    """
+    by_part: dict[Part, list[Table]] = {}
+    for table in tables:
+        part = named_part(table.path[-1].rpartition(".")[0])
+        if part is not None:
+            by_part.setdefault(part, []).append(table)
+    taken = [several[0] for several in by_part.values()]
+    labels = {ordinal: label for table in taken for ordinal, label in table.labels.items()}
+    if (
+        len(taken) < 2
+        or any(len(several) > 1 for several in by_part.values())
+        or len(labels) < sum(len(table.labels) for table in taken)
+        or len({table.column for table in taken}) > 1
+    ):
+        return None
+    return Table(
+        path=taken[0].path,
+        name=name_list(sorted(table.name for table in taken)),
+        column=taken[0].column,
+        labels=labels,
+        parts={
+            ordinal: said or part
+            for part, (table,) in by_part.items()
+            for ordinal, said in table.parts.items()
+        },
+        torn=frozenset().union(*(table.torn for table in taken)),
+        no_parts="",
+        others=tuple(table.path for table in taken[1:]),
+    )
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -127,6 +167,14 @@ def _rows(text: str) -> list[list[str]]:
     except csv.Error:  # a cell longer than any of a table
         return []
     return [row for row in rows if len(row) == cells]
+
+
+def _first_and_rest(text: str) -> list[list[str]]:
+    """Rows of a picture and of a label that may have spaces: `0034309 Boeing 717`."""
+    rows = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
+    found = [row for row in rows if len(row) == 2]
+    measured = sum(" " in rest and all(map(_NUMBER.fullmatch, rest.split())) for _, rest in found)
+    return [] if measured > len(found) / 2 else found  # several columns are several labels
 
 
 def _records(text: str) -> list[list[str]]:
@@ -212,9 +260,10 @@ def _table(path: Path, rows: list[list[str]], index: PictureIndex) -> Table | No
         return None
     sample = rows[1 : 1 + _SAMPLED] or rows
     columns = range(len(rows[0]))
-    hits = [sum(index.find(row[c], path) is not None for row in sample) for c in columns]
-    key = max(columns, key=lambda c: hits[c])
-    if hits[key] < 0.5 * len(sample):
+    met = [[m for row in sample if (m := index.find(row[c], path)) is not None] for c in columns]
+    # Numbers of classes may be the names of some pictures, too, and then of few.
+    key = max(columns, key=lambda c: (len({m.ordinal for m in met[c]}), len(met[c])))
+    if len(met[key]) < 0.5 * len(sample):
         return None
     has_head = index.find(rows[0][key], path) is None
     head = rows[0] if has_head else [f"{c + 1}" for c in columns]
@@ -251,11 +300,12 @@ def _labels(
 
     Raises DatasetError where several columns could be meant.
     """
+    stem = name.rpartition("/")[2].rpartition(".")[0]
     one_hot = _one_hot(head, body, others) if has_head else None
     if one_hot is not None:
         return one_hot
     named = [c for c in others if _plain(head[c]) in _LABELS] if has_head else []
-    candidates = named or [c for c in others if _could_label(body, c, has_head)]
+    candidates = named or [c for c in others if _could_label(body, c, has_head, stem)]
     if len(candidates) > 1:
         candidates = _same(body, candidates)
     if not candidates:
@@ -296,11 +346,15 @@ def _one_hot(
     return _Labels(name_list(head[c] for c in others), labels)
 
 
-def _could_label(body: Sequence[Sequence[str]], column: int, has_head: bool) -> bool:
-    """Values that come again and again, and without a head no measures."""
+def _could_label(body: Sequence[Sequence[str]], column: int, has_head: bool, stem: str) -> bool:
+    """Values that come again and again, and without a head no measures; in a list of a part
+    (`train.txt`) whole numbers too, beside nothing but names of pictures.
+    """
     values = {row[column] for row in body}
     words = any(not _NUMBER.fullmatch(value) for value in values if value)
-    return 2 <= len(values) <= len(body) / 2 and (words or has_head)
+    listed = named_part(stem) is not None and len(body[0]) == 2
+    alone = listed and all(value.isdecimal() for value in values)
+    return 2 <= len(values) <= len(body) / 2 and (words or has_head or alone)
 
 
 def _same(body: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
@@ -352,12 +406,13 @@ def listed_parts(
     used = []
     for path, text in contents.texts.items():
         part = _part_of_table(path[-1])
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if part is None or not lines or _rows(text):
+        if part is None:
             continue
-        found = [index.find(line, ("",)) for line in lines]
-        named = [picture for picture in found if picture is not None]
-        if len(named) >= 0.5 * len(lines):
+        lines = [[line.strip()] for line in text.splitlines() if line.strip()]
+        columns = [list(column) for column in zip(*(_rows(text) or lines), strict=True)]
+        found = [[m for cell in column if (m := index.find(cell, ("",)))] for column in columns]
+        named = max(found, key=len, default=[])
+        if len(named) >= 0.5 * len(lines) > 0:
             parts |= {picture.ordinal: part for picture in named}
             used.append(path)
     return parts, tuple(used)

@@ -241,9 +241,10 @@ def _deepfool(batch: AttackBatch) -> Returned:
 
 def _hop_skip_jump(batch: AttackBatch) -> Returned:
     queries = batch.params.queries
-    return Returned(
-        hop_skip_jump(*batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, seed=batch.seed)
+    found = hop_skip_jump(
+        *batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, seed=batch.seed
     )
+    return Returned(found.x_adv, found.first_break, queries)
 
 
 def _feature(batch: AttackBatch) -> Returned:

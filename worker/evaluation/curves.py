@@ -67,8 +67,8 @@ def against_restarts(record: RunRecord, params: EvaluateParams) -> tuple[CurvePo
 
 def against_queries(record: RunRecord, params: EvaluateParams) -> tuple[CurvePoint, ...]:
     """Under the attack that counts them alone, after so many queries; none where it did not run."""
-    methods = (params.attack.method, *params.further)
-    if not any(method.record.query_curve for method in methods):
+    alone = (method for method in params.further if method.record.quoted_alone)
+    if not any(method.record.query_curve for method in (params.attack.method, *alone)):
         return ()
     needed = record["queries"]
     return tuple(_point(count, needed > count) for count in query_counts(params.queries))

@@ -38,11 +38,13 @@ def model_figures(
 ) -> ModelFigures:
     """All figures of one model."""
     record, params, lineage = measured.record, measured.params, measured.target_model.lineage
+    gallery = measured.candidates.gallery()  # the last that asks
     return ModelFigures(
         model=lineage.id,
         name=lineage.name,
         sha256=lineage.sha256,
         mapped=measured.target_model.mapped,
+        asked=measured.asked,
         clean=measured.clean(),
         robust=measured.robust(),
         attacks=attack_rows(measured),
@@ -58,7 +60,7 @@ def model_figures(
         embedding=embedding,
         verdict=verdict,
         outcomes=_outcomes(measured),
-        gallery=measured.candidates.gallery(),
+        gallery=gallery,
     )
 
 

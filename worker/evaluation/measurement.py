@@ -29,6 +29,7 @@ from worker.evaluation.stages import Stage, Work
 from worker.evaluation.success import SuccessCheck
 from worker.evaluation.supplements import Attention, Corruptions
 from worker.evaluation.target import AttackBatch, Chunk, Source, TargetModel
+from worker.models import BlackBox
 
 Phase = Callable[..., AbstractContextManager[None]]
 """Names what is being measured while it is."""
@@ -135,15 +136,23 @@ class Measurement:
         """What is known of all images so far, for `load`: plain values, and tensors on the CPU."""
         tallies = [dict(vars(tally)) for tally in self.tallies]
         kept = {name: getattr(self, name).state() for name in ("candidates", *_KEPT)}
-        return {"tallies": tallies, "only_fgsm": self.only_fgsm, **kept}
+        return {"tallies": tallies, "only_fgsm": self.only_fgsm, "asked": self.asked, **kept}
 
     def load(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Go on from a `state`, on the device where images are."""
         self.tallies = tuple(Tally(**each) for each in state["tallies"])
         self.only_fgsm = state["only_fgsm"]
+        if isinstance(self.target_model.model, BlackBox):
+            self.target_model.model.asked += state["asked"]
         self.candidates.load(state["candidates"], device)
         for name in _KEPT:
             getattr(self, name).load(state[name])
+
+    @property
+    def asked(self) -> int | None:
+        """Images that a model was asked about that only answers; None of others."""
+        model = self.target_model.model
+        return model.asked if isinstance(model, BlackBox) else None
 
     def clean(self) -> Accuracy:
         """Of the images so far."""
@@ -225,7 +234,7 @@ class Measurement:
         if entry.method is Method.FGSM:
             survived = state.first_break[rows] > self.lengths[-1]
             self.only_fgsm += int((success.broken & survived).sum())
-        elif entry.method.record.query_curve and entry.sees_all:
+        elif self._draws_queries(entry):
             assert returned.first_break is not None
             needed = returned.first_break.where(success.broken, self.params.queries + 1)
             state.queries[rows] = needed
@@ -234,6 +243,11 @@ class Measurement:
         tally.largest = max(tally.largest, success.largest)
         tally.seconds += time.perf_counter() - begin
         return number
+
+    def _draws_queries(self, entry: attacks.Entry) -> bool:
+        """Whether the curve of queries is that of a further attack."""
+        first = self.params.attack.method.record
+        return entry.sees_all and entry.method.record.query_curve and not first.query_curve
 
     def _climb(self, *, beyond: bool) -> Iterator[Stage]:
         """The budgets below that of the threat model, or those beyond it, where the main attack's

@@ -17,6 +17,7 @@ from worker import apart, registry
 from worker.data import Dataset, TensorSplit
 from worker.data.augment import to_float
 from worker.jobs import outputs
+from worker.jobs.bringing import PARITY
 from worker.jobs.context import JobContext
 from worker.models import BlackBox
 from worker.onnx_network import are_probabilities
@@ -43,6 +44,8 @@ class Asked:
     asked: OnnxInterface
     """Without the choice among its outputs."""
     access: Access = Access.BLACK_BOX
+    architecture: str = "ONNX"
+    rounding: float = PARITY
 
     @property
     def interface(self) -> OnnxInterface:

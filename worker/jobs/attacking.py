@@ -11,7 +11,7 @@ from worker.attacks import Model
 from worker.evaluation.progress import Meter
 from worker.models import AnyModel, Classifier, Frozen, frozen
 
-_FORWARD = 1 / 3
+FORWARD = 1 / 3
 """What a pass without gradients costs, of one forward and backward."""
 
 
@@ -42,5 +42,5 @@ class Watch:
         self._count(*arguments)
 
     def _count(self, x: Tensor) -> None:
-        self._meter.count(len(x) * (1 if x.requires_grad else _FORWARD))
+        self._meter.count(len(x) * (1 if x.requires_grad else FORWARD))
         self._meter.tell()

@@ -11,7 +11,6 @@ import torch
 
 from app.contracts.access import Access
 from app.contracts.params import ImportModelParams
-from app.contracts.results import OnnxInterface
 from app.errors import JobError
 from worker import registry
 from worker.data import Dataset
@@ -21,6 +20,8 @@ from worker.jobs.weights_file import WeightsFile
 from worker.models import Classifier, suggest
 from worker.models.matching import Match, Mismatch, SeveralNetworks, listed, match, shown
 
+PARITY = 1e-5
+"""Of the largest logit: one network computed in two orders differs by rounding."""
 _MOST_NAMES = 12
 _PARAMETRISED = re.compile(r"weight_(g|v|u|orig|mask)$|(^|\.)parametrizations\.")
 
@@ -33,8 +34,10 @@ class Brought(NamedTuple):
     outputs: outputs.Taken
     doubts: list[str]
     """What may be wrong with it, in words."""
+    architecture: str
     access: Access = Access.WHITE_BOX
-    interface: OnnxInterface | None = None
+    interface: None = None
+    rounding: float = PARITY
 
     @property
     def parameters(self) -> int:
@@ -72,7 +75,8 @@ def brought(
         context.log(note)
     if taken.said:
         context.log(taken.said)
-    return Brought(model.eval().requires_grad_(False), taken, doubts)
+    assert params.architecture is not None
+    return Brought(model.eval().requires_grad_(False), taken, doubts, params.architecture)
 
 
 def _network(params: ImportModelParams, dataset: Dataset, num_classes: int) -> Classifier:
@@ -129,8 +133,32 @@ def _notes(found: Match) -> Iterator[str]:
         yield f"{listed('other tensors are left out', found.left_out)}."
 
 
+_TELLING: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"lora_(A|B|embedding|magnitude)"),
+        "The file holds adapters (LoRA) alone, of a network that is elsewhere: merge them "
+        "(`merge_and_unload()` of peft), and save the state dict of what comes of it.",
+    ),
+    (
+        re.compile(
+            r"(^|\.)(SCB|absmax|quant_map|quant_state\S*|qweight|qzeros|scales|zero_point)$"
+        ),
+        "The weights are quantised, with their scales beside them: save the network in float32.",
+    ),
+    (
+        re.compile(r"^(resnet\.embedder|vit\.embeddings|deit\.embeddings|convnext\.embeddings)\."),
+        "The names are those of Hugging Face's transformers. timm has most of these networks under "
+        "names of its own, and its weights fit; or export the network to ONNX, as a black box.",
+    ),
+)
+"""Names that weights of no plain network have, and what to do."""
+
+
 def _advice(architecture: str, mismatch: Mismatch, file: WeightsFile) -> str:
     """What to do about weights that do not fit."""
+    for telling, advice in _TELLING:
+        if any(map(telling.search, mismatch.unexpected)):
+            return advice
     if any(_PARAMETRISED.search(name) for name in mismatch.unexpected):
         return (
             "The weights are kept in parts, as weight norm, spectral norm and pruning keep them: "

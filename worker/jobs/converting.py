@@ -146,7 +146,9 @@ def _loaded(source: Path) -> Any:
                 "Save `model.state_dict()` alone, or as safetensors.",
             ) from error
         raise Refused(
-            "The file is damaged, or no PyTorch file.", "Save `model.state_dict()` again."
+            "The file is damaged, or a pickle that `torch.save` did not write.",
+            "Save `model.state_dict()` again; of arrays, "
+            "`torch.save({name: torch.from_numpy(a) for name, a in arrays.items()}, “net.pt”)`.",
         ) from error
 
 

@@ -7,13 +7,16 @@ images that a targeted attack cannot aim at, those of the target class, are left
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from app.contracts.access import Need
 from app.contracts.classes import places
 from app.contracts.events import MetricsEvent
 from app.contracts.params import EvaluateParams, Goal, Recipe
@@ -28,6 +31,7 @@ from worker.attacks import Model
 from worker.data import Dataset
 from worker.data.augment import to_float
 from worker.data.splits import Split
+from worker.endpoint import Reach
 from worker.evaluation.arguments import norm_of, unit_noise
 from worker.evaluation.attacks import passes_of
 from worker.evaluation.conclusion import PROBE_IMAGES, Samples, conclude, passes
@@ -35,10 +39,10 @@ from worker.evaluation.embedding import VIEW_IMAGES
 from worker.evaluation.measurement import Measurement, SoFar
 from worker.evaluation.progress import Meter
 from worker.evaluation.target import Chunk, Source, TargetModel
-from worker.jobs.attacking import Watch
+from worker.jobs.attacking import FORWARD, Watch
 from worker.jobs.bookmark import Bookmark
 from worker.jobs.context import JobContext, Outcome
-from worker.models import AnyModel, Classifier
+from worker.models import AnyModel, BlackBox, BudgetSpentError, Classifier
 
 _LONGEST = 2000
 """Characters of a line of the log."""
@@ -59,10 +63,13 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     keep = test.drawn(seed=params.seed)[: min(count, params.keep_adversarial)].tolist()
     shelf = _Shelf(context, dataset, Watch(meter))
     measured = _measurements(shelf, params, dataset.class_names, keep)
-    meter.expect(sum(count * sum(m.costs.values()) + passes(params, count) for m in measured))
+    expected = [count * sum(m.costs.values()) + passes(params, count) for m in measured]
+    meter.expect(sum(expected))
     context.log(f"{count:,} test images of “{row.name}”.")
+    for each, cost in zip(measured, expected, strict=True):
+        _check_budget(context, each, math.ceil(cost / FORWARD))
     bookmark = Bookmark(context, measured, meter)
-    with bookmark.kept():
+    with bookmark.kept(), _within_budget():
         chunks = _chunks(test, params, count, bookmark.chunk)
         done = _measure(context, params, measured, chunks, meter, bookmark)
         samples = _samples(dataset, test, params, done)
@@ -99,6 +106,34 @@ def _check_room(context: JobContext, params: EvaluateParams, side: int) -> None:
             f"The adversarial images to keep would take more than {limit:,} MB.",
             hint="Keep fewer, or raise LAB_MAX_KEPT_MB.",
         )
+
+
+def _check_budget(context: JobContext, measured: Measurement, most: int) -> None:
+    """Raises JobError where a model could be asked about more images than it may be."""
+    target = measured.target_model
+    budget = target.model.budget if isinstance(target.model, BlackBox) else None
+    if budget is None:
+        return
+    if most > budget:
+        raise JobError(
+            f"“{target.name}” could be asked about {most:,} images, and may be about {budget:,}.",
+            hint="Take fewer test images, queries or budgets ε, or import it again with a larger "
+            "budget.",
+        )
+    context.log(f"“{target.name}” is asked about {most:,} images at most, of {budget:,}.")
+
+
+@contextmanager
+def _within_budget() -> Iterator[None]:
+    """Raises JobError where a model was asked more often than anybody could foresee."""
+    try:
+        yield
+    except BudgetSpentError:
+        raise JobError(
+            "The model was asked about as many images as it may be.",
+            hint="Take fewer test images, queries or budgets ε, or import it again with a larger "
+            "budget.",
+        ) from None
 
 
 def _keep(context: JobContext, result: EvaluationResult, measured: Sequence[Measurement]) -> None:
@@ -152,6 +187,7 @@ class _Shelf:
     def __init__(self, context: JobContext, dataset: Dataset, watch: Watch) -> None:
         self._database, self._files = context.lab.database, context.lab.files
         self._dataset, self._watch = dataset, watch
+        self._reach = Reach(context.lab.settings, context.check)
         self._loaded: dict[str, AnyModel] = {}
 
     def row(self, model_id: str) -> ModelRow:
@@ -174,7 +210,7 @@ class _Shelf:
     def model(self, row: ModelRow) -> AnyModel:
         """Raises JobError where its weights are missing or damaged."""
         if row.id not in self._loaded:
-            model = registry.load(self._files, row)
+            model = registry.load(self._files, row, self._reach)
             order = places(self._dataset.class_names, row.card["classes"])
             assert order is not None
             if order != tuple(range(model.num_classes)):
@@ -253,6 +289,13 @@ def _check_fits(row: ModelRow, dataset: Dataset) -> None:
         raise JobError(
             f"The model “{row.name}” does not know all classes of the dataset.",
             hint="Choose models that were trained on these classes, or on more.",
+        )
+    if Need.SCORES not in row.access.record.gives and dataset.num_classes < len(
+        row.card["classes"]
+    ):
+        raise JobError(
+            f"“{row.name}” answers with labels, also of classes that the dataset has not.",
+            hint="Choose a dataset of all its classes.",
         )
     if row.card["image_size"] != dataset.image_size:
         raise JobError(

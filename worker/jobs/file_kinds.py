@@ -67,7 +67,8 @@ def by_start(start: bytes) -> Kind | None:
     if text.startswith(b"{") and b'"' in text:
         return Kind(
             "a JSON file, not weights",
-            "An index of several files of weights names them: join these and save one file.",
+            "The weights lie beside it, as model.safetensors or pytorch_model.bin; where it is an "
+            "index of several files, join these and save one.",
         )
     if start[257:262] == b"ustar":
         return Kind("a tar archive", _UNPACK)

@@ -1,8 +1,8 @@
 """The import of a model: a file from outside becomes one of the lab's, once shown to fit.
 
 Nothing is registered before the network's names and shapes, its numbers, the logits of the stored
-file and the accuracy on test images have been looked at. What differs between weights and an ONNX
-file stands in `bringing` and in `asking`.
+file and the accuracy on test images have been looked at. What differs between weights, an ONNX file
+and a model behind an address stands in `bringing`, `asking` and `connecting`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from torch import Tensor
 from app.contracts.params import ImportModelParams
 from app.contracts.results import (
     Accuracy,
+    EndpointInterface,
     ImportModelResult,
     Lineage,
     ModelCard,
+    OnnxInterface,
     TestAccuracy,
 )
 from app.contracts.words import interval, percent
@@ -29,9 +31,11 @@ from confinement import gaps
 from worker import registry
 from worker.data import Dataset, TensorSplit
 from worker.data.augment import to_float
+from worker.endpoint import Reach
 from worker.jobs import file_kinds, outputs
 from worker.jobs.asking import Asked, asked
 from worker.jobs.bringing import Brought, brought
+from worker.jobs.connecting import Connected, connected
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.validation import clean_guesses
 from worker.jobs.weights_file import opened
@@ -40,8 +44,7 @@ from worker.models import AnyModel, TimmClassifier
 CHECKED_IMAGES = 1000
 _SEED = 0
 _BATCH = 100
-PARITY = 1e-5
-"""Of the largest logit: one network computed in two orders differs by rounding."""
+_Network = Brought | Asked | Connected
 _CAUSES = (
     "Usual causes: the normalisation (images are given in [0, 1] and normalised by mean and "
     "standard deviation), the order of the classes, another architecture than the one trained, or "
@@ -53,21 +56,24 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
     """Import a model. Raises JobError with what does not fit."""
     lab = context.lab
     row, dataset = registry.dataset(lab.database, lab.files, params.dataset)
-    upload = _upload(context, params)
+    upload = None if params.upload is None else _upload(context, params.upload)
     model_id = registry.id_within(context.claim.job_id, context.claim.fence, "model")
-    context.progress(0, 3, "reading the file")
+    context.progress(0, 3, "asking" if upload is None else "reading the file")
     images = _test_images(dataset)
-    network = _network(context, params, dataset, images, upload, model_id)
+    if upload is None:
+        network: _Network = connected(context, params, dataset, images)
+    else:
+        network = _of_file(context, params, dataset, images, upload, model_id)
     model = network.model
     context.progress(1, 3, "comparing logits")
     expected = _reference(model, images, network.outputs.order)
     model.choose_outputs(network.outputs.order)
     card = _card(context, params, network, upload, registry.lineage_of_dataset(row), dataset)
-    stored = lab.files.weights(model_id, card.access)
+    stored = lab.files.weights(model_id, card.held)
     try:
         kept = _register(context, card, network, model_id, row.id)
-        again = registry.load(lab.files, kept)
-        parity = _parity(again, images, expected)
+        again = registry.load(lab.files, kept, Reach(lab.settings, context.check))
+        parity = _parity(again, images, expected, network.rounding)
         context.progress(2, 3, "measuring the accuracy")
         guesses = clean_guesses(context.check, again, images, _BATCH)
         found = Accuracy.of(int((guesses == images.labels).sum()), len(images.labels))
@@ -87,7 +93,7 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
     return Outcome(ImportModelResult(model=model_id, card=tested, parity=parity), [kept], [stored])
 
 
-def _network(
+def _of_file(
     context: JobContext,
     params: ImportModelParams,
     dataset: Dataset,
@@ -128,9 +134,9 @@ def _network(
         return brought(context, params, dataset, file)
 
 
-def _upload(context: JobContext, params: ImportModelParams) -> UploadRow:
-    upload = catalogue.upload(context.lab.database, params.upload)
-    if upload is None or not context.lab.files.upload(params.upload).exists():
+def _upload(context: JobContext, upload_id: str) -> UploadRow:
+    upload = catalogue.upload(context.lab.database, upload_id)
+    if upload is None or not context.lab.files.upload(upload_id).exists():
         raise JobError("The uploaded file is gone.", hint="Upload it again.")
     return upload
 
@@ -168,24 +174,30 @@ def _first(images: TensorSplit) -> Tensor:
 def _card(
     context: JobContext,
     params: ImportModelParams,
-    network: Brought | Asked,
-    upload: UploadRow,
+    network: _Network,
+    upload: UploadRow | None,
     dataset: Lineage,
     facts: Dataset,
 ) -> ModelCard:
+    how = network.interface
+    if upload is None:
+        came = f"Asked at {params.address}."
+    else:
+        came = f"Imported from {PurePath(upload.filename).name}, SHA-256 {upload.sha256}."
     return ModelCard(
         name=params.name,
-        architecture=params.architecture or "ONNX",
+        architecture=network.architecture,
         parameters=network.parameters,
         access=network.access,
-        onnx=network.interface,
+        onnx=how if isinstance(how, OnnxInterface) else None,
+        endpoint=how if isinstance(how, EndpointInterface) else None,
         classes=facts.class_names,
         image_size=facts.image_size,
         dataset=dataset,
         teacher=None,
         params=None,
         origin="imported",
-        selection=f"Imported from {PurePath(upload.filename).name}, SHA-256 {upload.sha256}.",
+        selection=came,
         epoch=0,
         validation_clean=None,
         validation_robust=None,
@@ -196,13 +208,13 @@ def _card(
 def _register(
     context: JobContext,
     card: ModelCard,
-    network: Brought | Asked,
+    network: _Network,
     model_id: str,
     dataset_id: str,
 ) -> ModelRow:
     files, job_id = context.lab.files, context.claim.job_id
-    if isinstance(network, Asked):
-        return registry.register_onnx(
+    if not isinstance(network, Brought):
+        return registry.register_black_box(
             files, card, network.data, model_id=model_id, job_id=job_id, dataset_id=dataset_id
         )
     return registry.register(
@@ -215,11 +227,14 @@ def _register(
     )
 
 
-def _parity(again: AnyModel, images: TensorSplit, expected: Tensor) -> float:
-    """The largest difference of logits between the registered model and the file's network."""
+def _parity(again: AnyModel, images: TensorSplit, expected: Tensor, rounding: float) -> float:
+    """The largest difference of logits between the registered model and the file's network.
+
+    Raises JobError where it is more than `rounding`, of the largest logit.
+    """
     with torch.no_grad():
         difference = float((again(_first(images)) - expected).abs().max())
-    most = PARITY * max(1.0, expected.abs().max().item())
+    most = rounding * max(1.0, expected.abs().max().item())
     if not difference <= most:
         raise JobError(
             f"The stored network's logits differ from those of the file's by {difference:.3g}; "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,36 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _COUNTS = (torch.int64, torch.int32, *_FLOATS)
 
 
+_WRAPPERS = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
+"""What torch.compile, FSDP, activation checkpoints and Lightning's Fabric put into names, before
+any layer that they wrap."""
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     """Tensors in a safetensors file, not read yet."""
 
     path: Path
     shapes: Mapping[str, Shape]
+    """By their names, without those of wrappers."""
     notes: tuple[str, ...]
     """What people should know about the file."""
     within: str = ""
     """How the names of the weights begin that are meant, without the last dot."""
+    stored: Mapping[str, str] = field(default_factory=dict)
+    """What those are called in the file whose names have wrappers."""
 
     def same(self, name: str, other: str) -> bool:
         """Whether two tensors are equal, whatever their type."""
         with safe_open(self.path, framework="pt") as file:
-            return torch.equal(file.get_tensor(name), file.get_tensor(other))
+            return torch.equal(*(file.get_tensor(self.stored.get(n, n)) for n in (name, other)))
 
     def numbers(self, name: str) -> Tensor:
         """A tensor as float64."""
         with safe_open(self.path, framework="pt") as file:
-            value: Tensor = file.get_tensor(name)
+            value: Tensor = file.get_tensor(self.stored.get(name, name))
         return value.double()
 
     def read(self, names: Mapping[str, str], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -62,7 +73,7 @@ class WeightsFile:
         found = {}
         with safe_open(self.path, framework="pt") as file:
             for ours, theirs in names.items():
-                value = file.get_tensor(theirs)
+                value = file.get_tensor(self.stored.get(theirs, theirs))
                 floating = like[ours].is_floating_point()
                 if value.dtype not in (_FLOATS if floating else _COUNTS):
                     raise JobError(
@@ -140,7 +151,13 @@ def _safetensors(path: Path, header: int, notes: tuple[str, ...], within: str) -
         ) from error
     if any(len(name) > _LONGEST_NAME for name in shapes):
         raise JobError(f"A weight's name is longer than {_LONGEST_NAME} characters: none is.")
-    return WeightsFile(path, shapes, notes, within)
+    stored = {_WRAPPERS.sub("", name): name for name in shapes if _WRAPPERS.search(name)}
+    if not stored or len({*stored} | {*shapes} - {*stored.values()}) < len(shapes):
+        return WeightsFile(path, shapes, notes, within)
+    words = sorted({word for name in stored.values() for word in _WRAPPERS.findall(name)})
+    note = f"Names have {' and '.join(words)} in them, of what wrapped the network; left out."
+    plain = {_WRAPPERS.sub("", name): shape for name, shape in shapes.items()}
+    return WeightsFile(path, plain, (*notes, note), _WRAPPERS.sub("", f"{within}.")[:-1], stored)
 
 
 def _convert(

@@ -1,7 +1,7 @@
 """Architectures, by name. They normalise inside, take images in [0, 1] and return logits."""
 
 from worker.models.base import Classifier, Outputs
-from worker.models.black_box import BlackBox
+from worker.models.black_box import BlackBox, BudgetSpentError
 from worker.models.build import build
 from worker.models.frozen import Frozen, Passes, frozen, frozen_passes
 from worker.models.stages import Staged, staged
@@ -13,6 +13,7 @@ AnyModel = Classifier | BlackBox
 __all__ = [
     "AnyModel",
     "BlackBox",
+    "BudgetSpentError",
     "Classifier",
     "Frozen",
     "Outputs",

@@ -1,4 +1,4 @@
-"""The parameters of an import of a model: weights, or an ONNX file."""
+"""The parameters of an import of a model: weights, an ONNX file, or one behind an address."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from app.contracts.complaints import invalid
+from app.contracts.endpoint import Address, Sends
 from app.contracts.onnx import Layout, PixelRange
 from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.base import (
@@ -33,15 +34,24 @@ class ImportModelParams(Params):
     """Bring a model that was trained elsewhere into the lab."""
 
     name: Name = parameter(title="Name", help="What the model is called in lists and charts.")
-    upload: Id = parameter(
+    upload: Id | None = parameter(
+        None,
         title="File",
         help="The uploaded file: `.safetensors`, a `.pt` or `.pth` that holds a state dict, or "
         "`.onnx`, whose network becomes a black box.",
     )
+    address: Address | None = parameter(
+        None,
+        title="Address",
+        nothing="None: a file",
+        help="Instead of a file: where a model answers over HTTP, which becomes a black box. One "
+        "of those that the lab's operator lists in `LAB_ENDPOINTS`.",
+    )
     architecture: Architecture | None = parameter(
         None,
         title="Architecture",
-        help=f"{ARCHITECTURE_HELP} Empty for an ONNX file, which holds its own network.",
+        help=f"{ARCHITECTURE_HELP} Empty for an ONNX file, which holds its own network, and for an "
+        "address.",
     )
     dataset: Id = parameter(
         title="Dataset",
@@ -89,17 +99,61 @@ class ImportModelParams(Params):
         None,
         title="Pixel range",
         nothing="As the file says",
-        help="Of an ONNX file: what its network takes, before mean and standard deviation. "
-        "Without it, what the file says; where that is nothing, the lab asks.",
-        group="ONNX",
+        help="Of an ONNX file, or of numbers that an address is sent: what the network takes, "
+        "before mean and standard deviation. Without it, what the file says; where that is "
+        "nothing, the lab asks.",
+        group="Pixels",
     )
     layout: Layout | None = parameter(
         None,
         title="Layout",
         nothing="As the file says",
-        help="Of an ONNX file: the order of an image's axes. Without it, as the shape of its input "
-        "shows; where that shows nothing, the lab asks.",
-        group="ONNX",
+        help="Of an ONNX file, or of numbers that an address is sent: the order of an image's "
+        "axes. Without it, as the shape of a file's input shows; where nothing shows it, the lab "
+        "asks.",
+        group="Pixels",
+    )
+    sends: Sends = parameter(
+        Sends.PNG,
+        title="An image is sent as",
+        help="What stands for it in the JSON that the address gets.",
+        group="Address",
+    )
+    at_once: int = parameter(
+        32,
+        title="Images of a request",
+        help="At most; the last request of a batch may have fewer.",
+        unit="images",
+        group="Address",
+        ge=1,
+        le=1024,
+    )
+    per_second: Finite | None = parameter(
+        None,
+        title="Images a second",
+        help="At most so many are sent, over any longer time. Empty: as fast as it answers.",
+        group="Address",
+        gt=0,
+        le=100_000,
+    )
+    budget: int = parameter(
+        1_000_000,
+        title="Budget of a job",
+        help="Images that one job may ask about. An evaluation that could need more is refused "
+        "before it asks, and none goes beyond.",
+        unit="images",
+        group="Address",
+        ge=2_000,
+        le=1_000_000_000,
+    )
+    patience_s: Finite = parameter(
+        30,
+        title="Patience",
+        help="How long an answer may take before it is asked for again, five times in all.",
+        unit="s",
+        group="Address",
+        gt=0,
+        le=600,
     )
     expected: Finite | None = parameter(
         None,
@@ -119,6 +173,25 @@ class ImportModelParams(Params):
         ge=0,
         le=1,
     )
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> Self:
+        if self.upload is None and self.address is None:
+            raise invalid("upload", "a file is needed, or an address")
+        if self.address is None:
+            return self
+        for field, of_a_file in (
+            ("upload", self.upload), ("architecture", self.architecture), ("network", self.network),
+        ):  # fmt: skip
+            if of_a_file is not None:
+                raise invalid(field, "leave it empty where the model is behind an address")
+        named = {"pixels": self.pixels, "layout": self.layout, "mean": self.mean}
+        for field, value in named.items():
+            if self.sends is Sends.PNG and value is not None:
+                raise invalid(field, "is said of numbers; PNG is sent")
+            if self.sends is Sends.FLOATS and value is None and field != "mean":
+                raise invalid(field, "has to be said of numbers")
+        return self
 
     @model_validator(mode="after")
     def _outputs_are_distinct(self) -> Self:

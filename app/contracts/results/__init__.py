@@ -65,6 +65,7 @@ from app.contracts.results.live import (
     Stored,
 )
 from app.contracts.results.models import (
+    EndpointInterface,
     ImportModelResult,
     ModelCard,
     OnnxInterface,
@@ -114,6 +115,7 @@ __all__ = [
     "DifferingImage",
     "Distances",
     "EmbeddingView",
+    "EndpointInterface",
     "Environment",
     "EvaluationResult",
     "EvaluationSummary",

@@ -169,6 +169,9 @@ class ModelFigures(Result):
     mapped: Mapped | None = None
     """How its outputs were taken for the dataset's classes; None where they are the same, in the
     same order."""
+    asked: int | None = None
+    """Images that a model which only answers was asked about, without what an interrupted attempt
+    asked after its last save; None of others."""
     clean: Accuracy
     robust: Accuracy | None = None
     """The worst case over all attacks at the budget of the threat model, image by image."""

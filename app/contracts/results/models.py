@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from app.contracts.access import Access, Need
+from app.contracts.access import Access, Held, Need
 from app.contracts.attacks import Goal, Method, Norm
+from app.contracts.endpoint import Sends
 from app.contracts.onnx import Layout, PixelRange
 from app.contracts.params import Precision, Recipe, TrainParams
 from app.contracts.results.base import Accuracy, Environment, Lineage, Result
@@ -71,16 +72,49 @@ class OnnxInterface(Result):
     """The version of ONNX's operators."""
 
 
+class EndpointInterface(Result):
+    """How a model behind an HTTP address is asked, and what is made of its answers."""
+
+    address: str
+    sends: Sends
+    layout: Layout
+    pixels: PixelRange
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    """In units of [0, 1], as layout and pixels of numbers; PNG has none of them."""
+    answers: Literal["logits", "probabilities", "labels"]
+    width: int
+    """Numbers that it gives an image; of labels, how many there are."""
+    names: tuple[str, ...] = ()
+    """What labels are called, where they come by name; empty: by number."""
+    outputs: tuple[int, ...]
+    """As `OnnxInterface.outputs`."""
+    at_once: int
+    """Images of one request, at most."""
+    per_second: float | None
+    """Images that it is shown a second, at most; None: as fast as it answers."""
+    budget: int
+    """Images that one job may ask about."""
+    patience_s: float
+    """How long an answer may take."""
+    known: tuple[tuple[float, ...], ...] = ()
+    """What it answered to the lab's own images, by which another model is noticed that answers
+    there; empty where it answers otherwise each time."""
+
+
 class ModelCard(Result):
     """Everything needed to judge a model, and to train it again."""
 
     name: str
     architecture: str
-    """Of a network in an ONNX file: `ONNX`."""
-    parameters: int
+    """Of a network in an ONNX file `ONNX`, behind an address `HTTP`."""
+    parameters: int | None
+    """None behind an address, where nobody can count them."""
     access: Access = Access.WHITE_BOX
     onnx: OnnxInterface | None = None
     """None but for an ONNX file."""
+    endpoint: EndpointInterface | None = None
+    """None but for a model behind an address."""
     classes: tuple[str, ...]
     image_size: int
     dataset: Lineage
@@ -109,6 +143,13 @@ class ModelCard(Result):
     def gives(self, *needs: Need) -> bool:
         """Whether whoever has the model can have all of these of it."""
         return self.access.record.gives.issuperset(needs)
+
+    @property
+    def held(self) -> Held:
+        """What the lab has of it."""
+        if self.endpoint is not None:
+            return Held.ADDRESS
+        return Held.WEIGHTS if self.onnx is None else Held.ONNX
 
     @property
     def recipe(self) -> Recipe | None:

@@ -1,4 +1,5 @@
-"""Tells trackers of the trainings and evaluations that ended. Jobs and workers know nothing of it.
+"""Tells trackers of trainings and evaluations, epoch by epoch and of their end. Jobs and workers
+know nothing of it.
 
 A tracker says itself what it has already, so that nothing is kept here: a lab that starts again
 asks once more about the jobs of the last week.
@@ -10,8 +11,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Protocol
 
+from app.contracts.jobs import JobStatus
 from app.services.lab import Lab
 from app.services.tracking.record import MIRRORED, Record, record
 from app.store import job_queries
@@ -28,6 +31,9 @@ class Tracker(Protocol):
 
     def has(self, job_id: str) -> bool:
         """Whether a whole record of a job is there. Raises where it cannot be asked."""
+
+    def follow(self, record: Record) -> None:
+        """Write what is new of a job that runs. Raises where it cannot."""
 
     def keep(self, record: Record) -> None:
         """Write a record that is not there, or not whole. Raises where it cannot."""
@@ -57,6 +63,8 @@ class Mirror:
     def __init__(self, lab: Lab, tracker: Tracker) -> None:
         self._lab, self._tracker = lab, tracker
         self._told: set[str] = set()
+        self._followed: dict[str, int] = {}
+        """Points that were told of jobs that run."""
         self._refused: Counter[str] = Counter()
         """How often a job was not taken: those go behind the others."""
         self._failures = 0
@@ -80,6 +88,7 @@ class Mirror:
             due = (job_id for job_id in ended if job_id not in self._told)
             for job_id in sorted(due, key=self._refused.__getitem__):
                 self._tell(job_id)
+            self._follow()
         except Exception as error:  # whatever a tracker, its network or its disk comes up with
             self._failures += 1
             if self._failures == 1:
@@ -93,6 +102,20 @@ class Mirror:
             _LOG.warning("%s is told again.", self._tracker.name)
         self._failures = 0
         return _LOOK_S
+
+    def _follow(self) -> None:
+        """Tell of what runs, where more is known of it than before."""
+        running = {
+            job.id: job
+            for job in job_queries.unfinished(self._lab.database)
+            if job.kind in MIRRORED and job.status == JobStatus.RUNNING and job.deleted_at is None
+        }
+        self._followed = {id: told for id, told in self._followed.items() if id in running}
+        for job_id, job in running.items():
+            found, told = record(self._lab, job), self._followed.get(job_id, -1)
+            if len(found.points) > told:
+                self._tracker.follow(replace(found, points=found.points[max(0, told) :]))
+                self._followed[job_id] = len(found.points)
 
     def _tell(self, job_id: str) -> None:
         self._refused[job_id] += 1

@@ -47,8 +47,18 @@ class Mlflow:
         found = self._found(self._experiment_id(), job_id)
         return found is not None and found["status"] != "RUNNING"
 
+    def follow(self, record: Record) -> None:
+        """Write a record to the run of a job that goes on."""
+        self._written(record)
+
     def keep(self, record: Record) -> None:
-        """Write a record as a run, or to its run that is still open."""
+        """Write a record as a run, or to its run that is still open, and end that."""
+        assert record.ended is not None
+        run, ended = self._written(record), round(1000 * record.ended)
+        self._post("runs/update", run_id=run, status=_STATUS[record.status], end_time=ended)
+
+    def _written(self, record: Record) -> str:
+        """The run's id."""
         experiment = self._experiment_id()
         found = self._found(experiment, record.id)
         run = self._created(experiment, record) if found is None else found["run_id"]
@@ -59,8 +69,7 @@ class Mlflow:
             self._post("runs/log-batch", run_id=run, params=some)
         for points in _parts(record.points, _METRICS):
             self._post("runs/log-batch", run_id=run, metrics=[_metric(p) for p in points])
-        ended = round(1000 * record.ended)
-        self._post("runs/update", run_id=run, status=_STATUS[record.status], end_time=ended)
+        return run
 
     def close(self) -> None:
         self._http.close()

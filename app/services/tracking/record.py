@@ -16,6 +16,7 @@ from app.store import job_queries
 from app.store.tables import JobRow
 
 MIRRORED = (JobKind.TRAIN, JobKind.EVALUATE)
+_EPOCH = "epoch/"
 _POINTS = 5000
 """Of a long training, as many steps at least are told."""
 
@@ -34,14 +35,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Record:
-    """One job that ended."""
+    """One job, of one that runs its epochs so far."""
 
     id: str
     name: str
     status: JobStatus
     began: float
-    ended: float
-    """Seconds since 1970, both."""
+    ended: float | None
+    """Seconds since 1970, both; None while it runs."""
     params: Mapping[str, str]
     """`attack.steps`: `10`."""
     tags: Mapping[str, str]
@@ -49,9 +50,11 @@ class Record:
 
 
 def record(lab: Lab, job: JobRow) -> Record:
-    """What is known of a job that ended, in three queries."""
-    assert job.finished_at is not None
-    points = [*_curves(lab, job.id), *_figures(lab, job)]
+    """What is known of a job that ended, in three queries, or of one that runs."""
+    if job.finished_at is None:
+        points = [p for p in _curves(lab, job.id) if p.name.startswith(_EPOCH)]
+    else:
+        points = [*_curves(lab, job.id), *_figures(lab, job)]
     return Record(
         id=job.id,
         name=job.name or job.title,

@@ -23,6 +23,9 @@ class TensorBoard:
         """Whether there is a folder of the job, by whatever name it had then."""
         return any(self._folder.glob(file_name("", "*", job_id, "")))
 
+    def follow(self, record: Record) -> None:
+        """A folder is there whole or not at all."""
+
     def keep(self, record: Record) -> None:
         """Write a record into a folder of its own."""
         run = self._folder / file_name(record.name, "job", record.id, "")

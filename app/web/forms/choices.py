@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.contracts.access import Access, Need
+from app.contracts.access import Need
 from app.contracts.jobs import JobKind
 from app.contracts.views import DatasetView, JobView, ModelView
 from app.services import datasets, jobs, models
@@ -86,7 +86,7 @@ def _of_model(view: ModelView) -> Choice:
 
 
 def _group(view: ModelView) -> str:
-    if view.card.access is Access.BLACK_BOX:
+    if not view.card.gives(Need.GRADIENTS):
         return "Black boxes"
     recipe = view.card.recipe
     if recipe is None:

@@ -221,7 +221,8 @@ def _widget(field: Schema, known: Schema) -> tuple[Widget, Literal["", "int", "f
         case "boolean":
             return "check", ""
         case "string":
-            return ("select" if field.get("pattern") == _ID_PATTERN else "text"), ""
+            chosen = field.get("pattern") == _ID_PATTERN or "nothing" in field
+            return ("select" if chosen else "text"), ""
         case number:
             return "number", _NUMBERS[number]
 

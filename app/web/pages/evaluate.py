@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from app.admission.routes import ByMethod, asks
 from app.contracts.access import Need
-from app.contracts.attacks import ITERATIVE, Method
+from app.contracts.attacks import Method
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
@@ -93,10 +93,10 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
         for view in first.values():
             dataset = datasets.fitting(lab, view.card)
             entries["dataset"] = () if dataset is None else (dataset.id,)
-    if "attack.method" not in entries and _black_boxes(
-        models.by_id(lab, entries.get("models", ()))
-    ):
-        entries["attack.method"] = (Method.SQUARE,)
+    views = models.by_id(lab, entries.get("models", ()))
+    if "attack.method" not in entries and _lacking(Need.GRADIENTS, views):
+        hard = _lacking(Need.SCORES, views)
+        entries["attack.method"] = (Method.HOP_SKIP_JUMP if hard else Method.SQUARE,)
     return render(request, _evaluate_page(lab, entries, job, {}))
 
 
@@ -170,8 +170,8 @@ def _evaluate_page(
         earlier={} if again is None else typed.entries_of(EvaluateParams, again.params),
         wrong_beside=bool(called_error),
     )
-    black_boxes = _black_boxes({view.id: view for view in known.views})
-    form = _fitting(form, black_boxes)
+    views = {view.id: view for view in known.views}
+    form = _fitting(form, views)
     more = _without(form.groups, {*_MODELS, *_STRENGTH})
     return EvaluateContext(
         form=form,
@@ -182,7 +182,7 @@ def _evaluate_page(
         has_model=bool(known.views),
         has_dataset=bool(held.choices),
         unmatched=_unmatched(lab, entries, known.views),
-        black_boxes=black_boxes,
+        black_boxes=_lacking(Need.GRADIENTS, views),
         presets=presets.links("/evaluate", presets.EVALUATION_PRESETS, kept(entries, _MODELS)),
         again=again,
         called=called or (again.name if again is not None else ""),
@@ -204,22 +204,22 @@ def _without(groups: Sequence[GroupView], names: Collection[str]) -> tuple[Group
     return tuple(group for group in left if group.fields)
 
 
-def _black_boxes(views: Mapping[str, ModelView]) -> tuple[str, ...]:
-    """Of these models, those that give no gradients."""
-    return tuple(id for id, view in views.items() if not view.card.gives(Need.GRADIENTS))
+def _lacking(need: Need, views: Mapping[str, ModelView]) -> tuple[str, ...]:
+    """Those of these models that do not give it."""
+    return tuple(id for id, view in views.items() if not view.card.gives(need))
 
 
-def _fitting(form: FormView, black_boxes: tuple[str, ...]) -> FormView:
-    """The same form, which offers no steps along gradients where one of these models is chosen."""
-    if not black_boxes:
-        return form
-    none = When("models", black_boxes, none=True)
+def _fitting(form: FormView, views: Mapping[str, ModelView]) -> FormView:
+    """The same form, which offers no attack that needs more than a chosen model gives."""
 
     def fitting(field: FieldView) -> FieldView:
         if field.spec.name != "attack.method":
             return field
-        offered = field.choice_when.items()
-        when = {m: replace(w, also=none) if m in ITERATIVE else w for m, w in offered}
+        when = {}
+        for method, condition in field.choice_when.items():
+            lacking = _lacking(Method(method).record.needs, views)
+            also = When("models", lacking, none=True) if lacking else None
+            when[method] = replace(condition, also=also)
         return replace(field, choice_when=when)
 
     groups = (replace(group, fields=tuple(map(fitting, group.fields))) for group in form.groups)

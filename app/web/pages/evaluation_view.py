@@ -78,6 +78,8 @@ class MeasuredModel:
     mapped: str
     """How its outputs were taken for the dataset's classes, in words and in outside text; empty
     where they are the same."""
+    asked: str
+    """How many images a model that only answers was asked about; empty of others."""
     verdict: Verdict | None
     cascade: tuple[CascadeRow, ...]
     confused: tuple[Confused, ...]
@@ -208,6 +210,7 @@ def _measured_model(
         sha256=model.sha256,
         identity=hue,
         mapped="" if model.mapped is None else _mapped(model.mapped, len(result.classes)),
+        asked="" if model.asked is None else f"was asked about {model.asked:,} images.",
         verdict=model.verdict,
         cascade=tuple(_cascade(result, model.attacks)),
         confused=_confused(model, result.classes),

@@ -16,9 +16,10 @@ from app.contracts.params import ImportModelParams
 from app.deps import LabDep
 from app.errors import InvalidInput, TooLarge
 from app.services.lab import Lab
-from app.web.forms.choices import offered_datasets
+from app.web.forms.choices import Offer, offered_datasets
 from app.web.forms.entries import Rejected, asked, posted_entries
 from app.web.forms.form import FormView, form_of
+from app.web.forms.specs import Choice
 from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
 from app.web.pages.sent_files import SentFile, file_to_name, sent_file, submit_with_file
@@ -34,6 +35,10 @@ class ImportModelContext(Context):
 
     form: FormView
     """Made from `ImportModelParams`, without file and classes."""
+    asks_addresses: bool
+    """Whether the operator lists any address."""
+    lets_go: bool
+    """Whether the browser has let go of a file that was chosen."""
     has_dataset: bool
     """Whether there is anything to check a model on."""
     classes: str
@@ -62,6 +67,7 @@ router = APIRouter(prefix="/models/import", route_class=ByMethod)
 
 _OWN_FIELDS = ("upload", "classes", "outputs", "network")
 """Those that the template draws itself."""
+_OF_AN_ADDRESS = ("address", "sends", "at_once", "per_second", "budget", "patience_s")
 
 
 @router.get("")
@@ -123,16 +129,21 @@ def _context(
     messages = dict(errors or {})
     own = {field: messages.pop(field, "") for field in ("file", "classes", "outputs", "network")}
     datasets = offered_datasets(lab, *asked(entries, "dataset"))
+    listed = lab.settings.endpoints
+    addresses = Offer(tuple(Choice(address, address) for address in listed))
+    form = form_of(
+        ImportModelParams,
+        entries=entries,
+        offers={"dataset": datasets, "address": addresses},
+        errors=messages,
+        without=_OWN_FIELDS if listed else (*_OWN_FIELDS, *_OF_AN_ADDRESS),
+        wrong_beside=any(own.values()) and not asks,
+    )
     return ImportModelContext(
-        form=form_of(
-            ImportModelParams,
-            entries=entries,
-            offers={"dataset": datasets},
-            errors=messages,
-            without=_OWN_FIELDS,
-            wrong_beside=any(own.values()) and not asks,
-        ),
+        form=form,
         has_dataset=bool(datasets.choices),
+        asks_addresses=bool(listed),
+        lets_go=form.has_errors and not any(entries.get("address", ())),
         classes="\n".join(entries.get("classes", ())),
         classes_error=own["classes"],
         outputs=", ".join(entries.get("outputs", ())),

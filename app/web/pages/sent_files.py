@@ -49,7 +49,7 @@ def file_to_name(lab: Lab, posted: FormData, entries: Entries, otherwise: str) -
 def submit_with_file(
     lab: Lab, kind: JobKind, params: type[Params], file: object, entries: Entries
 ) -> JobView:
-    """Start the job with the file that came, else with the one that the form names.
+    """Start the job with the file that came, else with the one or the address that the form names.
 
     Raises Rejected, with the file that it keeps, and what storing a file raises; InvalidInput where
     there is neither.
@@ -66,6 +66,8 @@ def submit_with_file(
     if isinstance(file, UploadFile) and file.filename:
         return uploads.submit(lab, kind, file.file, file.filename, start, keeps=Rejected)
     sent = sent_file(lab, entries)
+    if sent is None and any(entries.get("address", ())):
+        return submit(lab, kind, params, entries)
     if sent is None:
         raise InvalidInput("Choose a file; an hour after it was sent, the lab lets go of it.",
                            field="file")  # fmt: skip

@@ -64,7 +64,7 @@ def by_hard_label(batch: Asking, left: Tensor) -> Tried | None:
         return None
 
     def craft(part: Tensor) -> Tensor:
-        return hop_skip_jump(
+        found = hop_skip_jump(
             batch.model,
             batch.x[part],
             batch.y[part],
@@ -73,6 +73,7 @@ def by_hard_label(batch: Asking, left: Tensor) -> Tried | None:
             queries=HARD_LABEL_QUERIES,
             seed=batch.seed,
         )
+        return found.x_adv
 
     return _tried(batch, left[:HARD_LABEL_IMAGES], craft)
 

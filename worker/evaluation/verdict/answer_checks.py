@@ -61,7 +61,9 @@ def other_questions(facts: Facts, probe: Answers) -> Check:
         if facts.robust.correct == 0:
             return nothing_left(name, title)
         problem = "No second attack asked, in another way"
-        return unmeasured(name, title, problem, "add `hop_skip_jump` to the further attacks.")
+        other = " or ".join(f"`{method}`" for method in sorted(asking))
+        remedy = f"add {other} to the further attacks, where the model gives scores."
+        return unmeasured(name, title, problem, remedy)
     if not ran:
         assert probe.hard_label is not None
         broken, n = probe.hard_label.broken, probe.images
@@ -71,7 +73,7 @@ def other_questions(facts: Facts, probe: Answers) -> Check:
         Light.GREEN if broken <= ALLOWED * n else Light.AMBER,
         f"{points(broken / n)}: {of(broken, n)}",
         f"Another attack broke {of(broken, n)} that {attack(facts.attack)} missed",
-        green="An attack that sees the predicted class alone adds nothing.",
-        amber="An attack that sees the predicted class alone breaks what scores did not lead to: "
-        "the scores mislead. Give both more queries, and quote the worst case.",
+        green="An attack that asks in another way adds nothing.",
+        amber="An attack that asks in another way breaks what the first one did not find. Give "
+        "both more queries, and quote the worst case.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from worker.jobs.unpacking.found import TEST, TRAIN, VALIDATION, Files, Refused, Unpacked
@@ -32,11 +32,16 @@ def npz(files: Files) -> Unpacked:
     """A file of arrays, named as Keras (`x_train`, `y_train`) or MedMNIST (`train_images`) does."""
     import numpy as np
 
-    if len(files) > 1:
+    pages = []
+    for name, part, path in files:
+        with np.load(path, allow_pickle=False) as page:
+            pages.append((name, part, {array: page[array] for array in page.files}))
+    if len(pages) > 1 and all(len(page) == 1 for *_, page in pages):  # as KMNIST is published
+        return _a_file_each((name, part, *page.values()) for name, part, page in pages)
+    if len(pages) > 1:
         raise Refused("The archive holds several .npz files.", "Upload one of them.")
-    _, part, path = files[0]
-    with np.load(path, allow_pickle=False) as page:
-        return _unpacked({name: page[name] for name in page.files}, dict.fromkeys(page.files, part))
+    _, part, page = pages[0]
+    return _unpacked(page, dict.fromkeys(page, part))
 
 
 def npy(files: Files) -> Unpacked:
@@ -45,14 +50,21 @@ def npy(files: Files) -> Unpacked:
     """
     import numpy as np
 
+    return _a_file_each(
+        (name, part, np.load(path, allow_pickle=False)) for name, part, path in files
+    )
+
+
+def _a_file_each(files: Iterable[tuple[str, int, Any]]) -> Unpacked:
+    """Arrays that are called as their files are."""
     arrays = {}
-    for name, part, path in files:
+    for name, part, array in files:
         called = name.rpartition(".")[0]
         if part and _part(_words(called)) is None:  # by its folder
             called = f"{_SAID[part]} {called}"
         if called in arrays:
             raise Refused(f"Several files are called {name}.", _NAMES)
-        arrays[called] = np.load(path, allow_pickle=False)
+        arrays[called] = array
     return _unpacked(arrays, dict.fromkeys(arrays, 0))
 
 

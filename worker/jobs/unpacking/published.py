@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,6 +155,14 @@ def svhn(files: Files) -> Unpacked:
     return found
 
 
+_EMNIST = re.compile(r"(?<![a-z])emnist", re.IGNORECASE)
+_ON_THEIR_SIDE = (
+    "EMNIST's files have the rows and columns of its pictures exchanged: letters lie on their "
+    "side, mirrored. They are taken as they are, as torchvision does; a model of upright letters "
+    "needs them turned before they are packed."
+)
+
+
 def idx(files: Files) -> Unpacked:
     """Pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte (LeCun et al., 1998)."""
     import numpy as np
@@ -170,16 +179,26 @@ def idx(files: Files) -> Unpacked:
         arrays[name] = _idx_array(gzip.decompress(data) if packed else data)
         part_of[name] = TEST if name.startswith("t10k") else part
     pixels, labels, parts = [], [], []
+    taken: dict[int, str] = {}
     for name, images in arrays.items():
         own = arrays.get(name.replace("images", "labels").replace("idx3", "idx1"))
         if images.ndim != 3 or own is None or own.ndim != 1 or len(own) != len(images):
             continue
+        other = taken.setdefault(part_of[name], name)
+        if other != name:
+            raise Refused(
+                f"{other} and {name} are images of one part: several datasets are packed together.",
+                "Pack the files of one of them.",
+            )
         pixels.append(np.repeat(images[..., None], 3, axis=-1))
         labels.append(own.astype(np.int64))
         parts += [part_of[name]] * len(own)
     if not pixels:
         raise Refused("No file of images has one of labels beside it.", "Upload both of them.")
-    return Unpacked("MNIST's idx", np.concatenate(labels), parts, None, np.concatenate(pixels))
+    found = Unpacked("MNIST's idx", np.concatenate(labels), parts, None, np.concatenate(pixels))
+    if any(_EMNIST.search(name) for name in taken.values()):
+        found.warnings.append(_ON_THEIR_SIDE)
+    return found
 
 
 def _idx_array(data: bytes) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.errors import trouble
 from worker.data import DatasetError
-from worker.jobs.unpacking import arrays, published, shards
+from worker.jobs.unpacking import arrays, pixel_tables, published, shards
 from worker.jobs.unpacking.found import Files, Refused, Unpacked
 
 
@@ -67,5 +67,6 @@ _KINDS: Mapping[str, Callable[[Files], Unpacked]] = {
     "idx": published.idx,
     "npz": arrays.npz,
     "npy": arrays.npy,
+    "pixels": pixel_tables.pixel_tables,
     "parquet": shards.parquet,
 }

@@ -1,0 +1,363 @@
+"""Ordinary archives that are laid out in other ways than class folders: what is read, what is said,
+and what is refused with which way out."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.packing import (
+    Files,
+    class_folders,
+    encode,
+    import_files,
+    import_path,
+    kinds,
+    pixels,
+    png,
+    sizes,
+    train_and_test,
+)
+from tests.data.test_containers import idx
+from worker.data import DatasetError
+
+PETS = ("cat", "dog", "owl")
+
+
+def flat(folder: str, names: list[str], seed: int = 0) -> Files:
+    return {f"{folder}{name}": png(seed + n) for n, name in enumerate(names)}
+
+
+def text(lines: list[str]) -> bytes:
+    return ("\n".join(lines) + "\n").encode()
+
+
+def refusal(tmp_path: Path, files: Mapping[str, bytes]) -> DatasetError:
+    """Why an import ends."""
+    with pytest.raises(DatasetError) as refused:
+        import_files(tmp_path, files)
+    return refused.value
+
+
+# Classes in the names of files
+
+
+@pytest.mark.parametrize("form", ["{c}.{n}.png", "{c}_{n:03d}.png", "{n}_{c}.png", "{c} ({n}).png"])
+def test_classes_in_the_names_of_files_are_read_and_said(tmp_path: Path, form: str) -> None:
+    names = [form.format(c=PETS[n % 3], n=n) for n in range(24)]
+    report, dataset = import_files(tmp_path, flat("photos/", names))
+    assert (dataset.class_names, sizes(dataset)) == (PETS, (18, 0, 6))
+    (said,) = [w.text for w in report.warnings if w.kind == "classes_in_names"]
+    assert said.endswith(": cat, dog, owl.")
+
+
+def test_dogs_and_cats_of_kaggle(tmp_path: Path) -> None:
+    train = [f"{('cat', 'dog')[n % 2]}.{n // 2}.png" for n in range(24)]
+    files = flat("train/", train) | flat("test1/", [f"{n}.png" for n in range(8)], 100)
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("cat", "dog")
+    assert {"classes_in_names", "folder_left_out"} <= kinds(report)
+
+
+def test_parts_of_lists_with_more_columns(tmp_path: Path) -> None:
+    """As the Oxford pets have them."""
+    names = [f"{PETS[n % 3]}_{n}" for n in range(24)]
+    files = flat("images/", [f"{name}.png" for name in names])
+    for part, some in (("trainval", names[:15]), ("test", names[15:])):
+        lines = [f"{name} {n % 3 + 1} {n % 2 + 1} 1" for n, name in enumerate(some)]
+        files[f"annotations/{part}.txt"] = text(lines)
+    report, dataset = import_files(tmp_path, files)
+    assert (dataset.class_names, sizes(dataset)) == (PETS, (15, 0, 9))
+    assert any(
+        note.startswith("Parts are those that annotations/test.txt") for note in report.notes
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"IMG_{n:04d}.png" for n in range(12)] + [f"DSC_{n:04d}.png" for n in range(12)],
+        [f"{n:04d}.png" for n in range(24)],
+        [f"animal{n}x.png" for n in range(24)],
+        [f"cat_{n}.png" for n in range(23)] + ["dog_1.png"],
+        [f"cat_{n}.png" for n in range(23)] + ["readme.png"],
+    ],
+)
+def test_names_of_cameras_and_of_single_pictures_are_no_classes(
+    tmp_path: Path, names: list[str]
+) -> None:
+    error = refusal(tmp_path, flat("all/", names))
+    assert "only one class, all, and no table says what pictures show" in error.detail
+
+
+# Lists and tables
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_list_with_labels_for_each_part(tmp_path: Path, named: bool) -> None:
+    """As Caffe has them, and FGVC-Aircraft, whose labels have spaces."""
+    names = ("707-320", "Boeing 717", "A330-200") if named else ("0", "1", "2")
+    parts = {"train": range(18), "val": range(18, 24), "test": range(24, 36)}
+    files = flat("images/", [f"{n:04d}.png" for n in range(36)])
+    for part, rows in parts.items():
+        lines = [f"{n:04d}{'' if named else '.png'} {names[n % 3]}" for n in rows]
+        files[f"images_variant_{part}.txt" if named else f"{part}.txt"] = text(lines)
+    report, dataset = import_files(tmp_path, files)
+    assert set(dataset.class_names) == set(names)
+    assert sizes(dataset) == (18, 6, 12)
+    assert ("unnamed_classes" in kinds(report)) is not named
+
+
+def test_columns_of_attributes_and_of_parts_are_no_labels(tmp_path: Path) -> None:
+    """As CelebA has them."""
+    names = [f"{n:06d}.png" for n in range(30)]
+    files = flat("img_align_celeba/", names)
+    files["list_attr_celeba.txt"] = text(
+        ["30", "Male Smiling", *(f"{name} {1 if n % 2 else -1} 1" for n, name in enumerate(names))]
+    )
+    files["list_eval_partition.txt"] = text([f"{name} {n % 3}" for n, name in enumerate(names)])
+    error = refusal(tmp_path, files)
+    assert "list_attr_celeba.txt, list_eval_partition.txt says was not understood" in error.detail
+
+
+def test_the_signs_of_kaggle(tmp_path: Path) -> None:
+    """The test table names pictures by a path, and its classes are the names of other pictures."""
+    head = "Width,Height,Roi.X1,ClassId,Path"
+    files = {f"Train/{k}/{n}_{k}.png": png(10 * k + n) for k in range(3) for n in range(6)}
+    files |= flat("Test/", [f"{n:05d}.png" for n in range(9)], 100)
+    files |= flat("Meta/", [f"{k}.png" for k in range(3)], 200)
+    files["Test.csv"] = text([head, *(f"32,32,5,{n % 3},Test/{n:05d}.png" for n in range(9))])
+    files["Meta.csv"] = text(["Path,ClassId", *(f"Meta/{k}.png,{k}" for k in range(3))])
+    report, dataset = import_files(tmp_path, files)
+    assert sizes(dataset) == (18, 0, 9)
+    assert dataset.arrays["test_labels"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert "Labels are those of the column “ClassId” of Test.csv." in report.notes
+
+
+def test_numbers_of_a_table_are_those_of_folders_with_zeros(tmp_path: Path) -> None:
+    """GTSRB as it is distributed, its test labels beside it."""
+    files = {f"G/Final_Training/Images/{k:05d}/{n}.png": png(9 * k + n) for k in range(3)
+             for n in range(6)}  # fmt: skip
+    files |= flat("G/Final_Test/Images/", [f"{n:05d}.png" for n in range(9)], 100)
+    files["GT-final_test.csv"] = text(
+        ["Filename;Width;Roi.X1;ClassId", *(f"{n:05d}.png;32;5;{n % 3}" for n in range(9))]
+    )
+    _, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("00000", "00001", "00002")
+    assert sizes(dataset) == (18, 0, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("cat_to_name.json", json.dumps({"0": "owl", "1": "cat", "2": "dog"})),
+        ("class_indices.json", json.dumps({"owl": 0, "cat": 1, "dog": 2})),
+        ("label_map.csv", "id,name\n0,owl\n1,cat\n2,dog\n"),
+    ],
+)
+def test_numbers_are_named_by_a_map(tmp_path: Path, name: str, data: str) -> None:
+    files = flat("images/", [f"{n:04d}.png" for n in range(18)])
+    files["labels.csv"] = text(["image,label", *(f"{n:04d}.png,{n % 3}" for n in range(18))])
+    files[name] = data.encode()
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("owl", "cat", "dog")
+    assert "unnamed_classes" not in kinds(report)
+
+
+def test_a_table_with_a_row_for_each_number_and_many_more_names_no_classes(tmp_path: Path) -> None:
+    files = flat("images/", [f"{n:04d}.png" for n in range(18)])
+    files["labels.csv"] = text(["image,label", *(f"{n:04d}.png,{n % 3}" for n in range(18))])
+    files["owners.csv"] = text(["id,owner", *(f"{n},owner {n}" for n in range(18))])
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("0", "1", "2")
+    assert "unnamed_classes" in kinds(report)
+
+
+# Files of many images
+
+
+def grey(count: int, seed: int, side: int = 28) -> np.ndarray:
+    return np.stack([pixels(seed + n, side, side)[..., 0] for n in range(count)])
+
+
+def emnist(kind: str, classes: int = 5) -> Files:
+    files = {}
+    for part, count, seed in (("train", 20, 0), ("test", 10, 50)):
+        name = f"gzip/emnist-{kind}-{part}"
+        files[f"{name}-images-idx3-ubyte.gz"] = gzip.compress(idx(grey(count, seed)))
+        files[f"{name}-labels-idx1-ubyte.gz"] = gzip.compress(idx(np.arange(count) % classes + 1))
+    return files
+
+
+def test_emnist_lies_on_its_side_and_is_named_by_its_mapping(tmp_path: Path) -> None:
+    mapping = text([f"{k} {64 + k} {96 + k}" for k in range(1, 6)])
+    files = emnist("letters") | {"gzip/emnist-letters-mapping.txt": mapping}
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("Aa", "Bb", "Cc", "Dd", "Ee")
+    assert any("rows and columns of its pictures exchanged" in w.text for w in report.warnings)
+
+
+def test_several_datasets_of_idx_are_refused(tmp_path: Path) -> None:
+    error = refusal(tmp_path, emnist("digits") | emnist("mnist"))
+    assert "several datasets are packed together" in error.detail
+    assert "Pack the files of one of them" in error.hint
+
+
+def rows(count: int, seed: int) -> list[str]:
+    drawn = grey(count, seed).reshape(count, -1)
+    return [f"{n % 5},{','.join(map(str, row))}" for n, row in enumerate(drawn)]
+
+
+@pytest.mark.parametrize("head", ["", "label"])
+def test_tables_of_pixels(tmp_path: Path, head: str) -> None:
+    """MNIST and its kin as CSV; rows without labels are to predict."""
+    names = ",".join(f"pixel{n}" for n in range(784))
+    above = [f"label,{names}"] if head else []
+    files = {
+        "mnist_train.csv": text([*above, *rows(20, 0)]),
+        "mnist_test.csv": text([*above, *rows(10, 50)]),
+        "predict.csv": text([names, *(row.partition(",")[2] for row in rows(4, 90))]),
+    }
+    report, dataset = import_files(tmp_path, files, image_size=32)
+    assert (sizes(dataset), dataset.class_names) == ((20, 0, 10), tuple("01234"))
+    assert report.left_out == {"rows to predict, without labels": 4}
+    assert "unnamed_classes" in kinds(report)
+    labels = dataset.arrays["test_labels"].tolist()
+    assert labels == sorted(labels)
+
+
+def test_pixels_in_one_cell_and_a_file_alone(tmp_path: Path) -> None:
+    """FER-2013, and the way of its parts."""
+    usage = ("Training", "PublicTest", "PrivateTest")
+    drawn = grey(36, 0, 48).reshape(36, -1)
+    lines = [f"{n // 3 % 4},{' '.join(map(str, p))},{usage[n % 3]}" for n, p in enumerate(drawn)]
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(text(["emotion,pixels,Usage", *lines]))
+    _, dataset = import_path(path, tmp_path / "lab", image_size=64)
+    assert (sizes(dataset), dataset.class_names) == ((12, 12, 12), tuple("0123"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["a,b", "1,2"], "hold no pictures that the lab finds"),
+        (
+            [f"label,{','.join(map(str, range(64)))}", f"1,{','.join(['300'] * 64)}"],
+            "from 0 to 255",
+        ),
+        (
+            [f"label,{','.join(map(str, range(64)))}", f"1,{','.join(['x'] * 64)}"],
+            "no whole number",
+        ),
+        (["emotion,pixels", "1,1 2 3"], "no squares"),
+        (["emotion,pixels", "1"], "Row 1 of a.csv holds no picture"),
+        (["name,pixels", "a,1 2 3 4"], "no column of labels"),
+    ],
+)
+def test_tables_that_hold_no_pixels_are_refused(
+    tmp_path: Path, lines: list[str], reason: str
+) -> None:
+    error = refusal(tmp_path, {"a.csv": text(lines)})
+    assert reason in error.detail
+
+
+def test_an_npz_for_each_array(tmp_path: Path) -> None:
+    """As KMNIST is published."""
+    files = {}
+    for part, count, seed in (("train", 20, 0), ("test", 10, 50)):
+        for name, array in (("imgs", grey(count, seed)), ("labels", np.arange(count) % 5)):
+            stream = io.BytesIO()
+            np.savez_compressed(stream, array)
+            files[f"kmnist-{part}-{name}.npz"] = stream.getvalue()
+    _, dataset = import_files(tmp_path, files)
+    assert sizes(dataset) == (20, 0, 10)
+
+
+# Folders
+
+
+def test_folders_within_class_folders_are_said(tmp_path: Path) -> None:
+    """As SUN397 is laid out, by first letters."""
+    files = class_folders("S/a/", {"abbey": 5, "airport": 5}) | class_folders(
+        "S/b/", {"bar": 5, "beach": 5}, first_seed=50
+    )
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("a", "b")
+    (said,) = [w.text for w in report.warnings if w.kind == "folders_in_classes"]
+    assert "such as a with abbey, airport" in said
+
+
+def test_domains_that_each_have_a_folder_of_images_are_no_classes(tmp_path: Path) -> None:
+    """As Office-31 is laid out."""
+    files = class_folders("amazon/images/", {"mug": 5, "pen": 5}) | class_folders(
+        "dslr/images/", {"mug": 5, "pen": 5}, first_seed=50
+    )
+    error = refusal(tmp_path, files)
+    assert "hold the same subfolders (mug, pen)" in error.detail
+
+
+def test_classes_that_may_be_one_are_said(tmp_path: Path) -> None:
+    counts = {"Polar bear": 8, "polar_bear": 8, "owl": 8, "1 1": 8, "1-1": 8}
+    report, dataset = import_files(tmp_path, class_folders("", counts))
+    assert len(dataset.class_names) == 5
+    (said,) = [w.text for w in report.warnings if w.kind == "alike_classes"]
+    assert said.endswith(": Polar bear, polar_bear.")
+
+
+def test_pictures_of_floating_point_numbers_are_not_called_damaged(tmp_path: Path) -> None:
+    files = train_and_test(cat=6, dog=6)
+    picture = Image.fromarray(np.random.default_rng(0).random((40, 40)).astype(np.float32))
+    files["train/cat/deep.tif"] = encode(picture, "TIFF")
+    report, _ = import_files(tmp_path, files)
+    (reason,) = report.left_out
+    assert reason == "pictures that are of floating-point numbers whose range is not known"
+
+
+# Refused
+
+PHOTOS = {f"images/{n:04d}.png": png(n) for n in range(6)}
+COCO = json.dumps({"images": [], "annotations": [], "categories": []}).encode()
+ARRAYS = "x_train, y_train, x_test, y_test in one .npz"
+WITH_A_WAY_OUT: list[tuple[Mapping[str, bytes], str, str]] = [
+    ({"train.tfrecord-00000-of-00002": b"x"}, "TFRecords of TensorFlow", ARRAYS),
+    ({"a_x.h5": b"\x89HDF"}, "HDF5 files: a_x.h5", ARRAYS),
+    ({"train_lmdb/data.mdb": b"x"}, "a database of LMDB", ARRAYS),
+    ({"MNIST/processed/training.pt": b"x"}, "tensors of PyTorch", ARRAYS),
+    ({"train.beton": b"x"}, "files of FFCV", ARRAYS),
+    ({"train/data-00000-of-00001.arrow": b"x"}, "Arrow files of Hugging Face", "Parquet"),
+    ({"train.7z": b"7z", "trainLabels.csv": b"id,label\n"}, "archives: train.7z", "Unpack these"),
+    ({"train/cat/0001": b"\x89PNG", "train/dog/0002": b"\x89PNG"}, "without a suffix", ".png or"),
+    ({**PHOTOS, "annotations/instances.json": COCO}, "COCO's annotations", "cut the objects out"),
+    ({**PHOTOS, "Annotations/0001.xml": b"<a/>"}, "Pascal VOC", "cut the objects out"),
+    ({**PHOTOS, "labels/0001.txt": b"0 0.5 0.5 1 1"}, "The boxes of YOLO", "cut the objects out"),
+    ({**PHOTOS, "labels.xlsx": b"x"}, "labels.xlsx is none that is read", "Save it as CSV"),
+    ({**PHOTOS, "devkit/annos.mat": b"x"}, "annos.mat is a file of MATLAB", "into a .csv"),
+    ({"a.png": png(0), "b.png": png(1)}, "at the top of the archive", "one folder a class"),
+]
+
+
+@pytest.mark.parametrize(("files", "named", "way_out"), WITH_A_WAY_OUT)
+def test_what_is_there_is_named_with_the_way_out(
+    tmp_path: Path, files: Mapping[str, bytes], named: str, way_out: str
+) -> None:
+    error = refusal(tmp_path, files)
+    assert named in error.detail
+    assert way_out in error.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [(png(0), "a single picture"), (b"PK\x07\x08PK", "one of the parts of a zip that was split")],
+)
+def test_a_file_alone_is_named(tmp_path: Path, data: bytes, named: str) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match=named):
+        import_path(path, tmp_path / "lab")

@@ -1,0 +1,41 @@
+"""Classes that stand in the names of files: `cat.0.jpg`, `dog_12.png`, `19_frog.png`."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from worker.data.members import Member
+
+_WAYS = (
+    re.compile(r"(.*[^\W\d_])[\W_]*\d+\W*"),
+    re.compile(r"\d+[\W_]+([^\W\d_].*)"),
+)
+"""A name, then a number; or a number, then a name."""
+_FEWEST, _MANY = 3, 4
+"""Images of each class, and images a class on average: fewer are names of single pictures."""
+_OF_CAMERAS = frozenset(
+    {"img", "image", "images", "dsc", "dscn", "dscf", "pic", "pics", "photo", "picture", "frame",
+     "scan", "screenshot", "p", "pxl", "vid", "video", "file", "sample", "data", "train",
+     "training", "val", "valid", "validation", "test", "testing", "x"}
+)  # fmt: skip
+"""What pictures of any kind are called."""
+
+
+def classes_in_names(pictures: Sequence[Member]) -> dict[int, str]:
+    """The class of each picture by its ordinal, where all names are of one form and tell at least
+    two classes apart; else nothing. A guess, which is to be said.
+    """
+    stems = [(p.ordinal, p.path[-1].rpartition(".")[0]) for p in pictures]
+    for way in _WAYS:
+        found = {o: match[1] for o, stem in stems if (match := way.fullmatch(stem))}
+        counts = Counter(found.values())
+        if (
+            len(found) == len(pictures)
+            and 2 <= len(counts) <= len(pictures) / _MANY
+            and min(counts.values()) >= _FEWEST
+            and not any(name.casefold().strip(" _-.") in _OF_CAMERAS for name in counts)
+        ):
+            return found
+    return {}

@@ -1,0 +1,132 @@
+"""Tables with a picture a row, as Kaggle has MNIST (`label,pixel0,pixel1,…`) and FER-2013
+(`emotion,pixels,Usage`)."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from worker.jobs.unpacking.found import TEST, TRAIN, VALIDATION, Files, Refused, Unpacked
+
+_LABELS = ("label", "labels", "class", "target", "y", "emotion")
+_USAGE = {"training": TRAIN, "publictest": VALIDATION, "privatetest": TEST}
+_SMALLEST = 8 * 8
+_TO_PREDICT = "rows to predict, without labels"
+_ADVICE = "Save a label and the pixels of one grey picture a row, whole numbers from 0 to 255."
+
+
+class _Rows(NamedTuple):
+    pixels: Any
+    """(N, S, S) of bytes"""
+    labels: Any
+    parts: list[int]
+
+
+def pixel_tables(files: Files) -> Unpacked:
+    """Every table that has pictures; others are left out, counted."""
+    import numpy as np
+
+    taken, left, notes = [], Counter[str](), []
+    for name, part, path in sorted(files):
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            first = next(csv.reader(stream), [])
+        head = [cell.strip().casefold() for cell in first]
+        if "pixels" in head:
+            taken.append(_written_out(name, path, head, part))
+        elif (column := _label_column(head)) is not None:
+            taken.append(_a_column_each(name, path, head, column, part))
+            notes.append(f"Labels of {name} are those of column {column + 1}.")
+        elif _side(len(head)) is not None:
+            with path.open("rb") as lines:
+                left[_TO_PREDICT] += sum(1 for _ in lines) - (not _is_number(head[0]))
+        else:
+            left["tables without pixels"] += 1
+    if not taken:
+        raise Refused("The tables hold no pictures that the lab finds, with labels.", _ADVICE)
+    if len({rows.pixels.shape[1:] for rows in taken}) > 1:
+        raise Refused("The tables hold pictures of several sizes.", "Pack those of one size.")
+    pixels = np.concatenate([rows.pixels for rows in taken])
+    labels = np.concatenate([rows.labels for rows in taken])
+    parts = [part for rows in taken for part in rows.parts]
+    found = Unpacked("tables of pixels", labels, parts, None, np.repeat(pixels[..., None], 3, -1))
+    found.left_out, found.notes = dict(left), notes
+    return found
+
+
+def _label_column(head: list[str]) -> int | None:
+    """Where a table of a pixel a column has its labels: under a name, or without names first."""
+    if _side(len(head) - 1) is None:
+        return None
+    named = [column for column, name in enumerate(head) if name in _LABELS]
+    if len(named) == 1:
+        return named[0]
+    return 0 if all(map(_is_number, head)) else None
+
+
+def _side(pixels: int) -> int | None:
+    side = math.isqrt(max(0, pixels))
+    return side if side * side == pixels >= _SMALLEST else None
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()
+
+
+def _a_column_each(name: str, path: Path, head: list[str], column: int, part: int) -> _Rows:
+    import numpy as np
+
+    try:
+        table = np.loadtxt(
+            path, delimiter=",", dtype=np.int32, skiprows=0 if _is_number(head[column]) else 1,
+            ndmin=2, encoding="utf-8-sig",
+        )  # fmt: skip
+    except ValueError as error:
+        raise Refused(
+            f"{name} has what is no whole number ({str(error)[:100]}).", _ADVICE
+        ) from None
+    pixels, side = np.delete(table, column, axis=1), _side(len(head) - 1)
+    return _Rows(_bytes(name, pixels, side), table[:, column].astype(np.int64), [part] * len(table))
+
+
+def _written_out(name: str, path: Path, head: list[str], part: int) -> _Rows:
+    """Of a table with all pixels of a picture in one cell."""
+    import numpy as np
+
+    column = next((c for c, said in enumerate(head) if said in _LABELS), None)
+    if column is None:
+        raise Refused(f"{name} has pixels, and no column of labels.", _ADVICE)
+    usage = head.index("usage") if "usage" in head else None
+    labels, pictures, parts = [], [], []
+    csv.field_size_limit(2**24)
+    for row in _body(path):
+        try:
+            labels.append(int(row[column]))
+            pictures.append(np.array(row[head.index("pixels")].split(), dtype=np.int32))
+        except (ValueError, IndexError):
+            raise Refused(f"Row {len(labels):,} of {name} holds no picture.", _ADVICE) from None
+        parts.append(part if usage is None else _USAGE.get(row[usage].strip().casefold(), part))
+    if not pictures or len({len(picture) for picture in pictures}) > 1:
+        raise Refused(f"{name} holds pictures of several sizes, or none.", _ADVICE)
+    stacked = np.stack(pictures)
+    return _Rows(_bytes(name, stacked, _side(stacked.shape[1])), np.array(labels), parts)
+
+
+def _body(path: Path) -> Iterator[list[str]]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        yield from itertools.islice(csv.reader(stream), 1, None)
+
+
+def _bytes(name: str, pixels: Any, side: int | None) -> Any:
+    """(N, S, S) of bytes."""
+    import numpy as np
+
+    if side is None:
+        raise Refused(f"The pictures of {name} are no squares of one grey.", _ADVICE)
+    if not len(pixels) or pixels.min() < 0 or pixels.max() > 255:
+        raise Refused(f"{name} has pixels that are not from 0 to 255.", _ADVICE)
+    return pixels.astype(np.uint8).reshape(-1, side, side)
