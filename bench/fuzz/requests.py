@@ -38,7 +38,8 @@ async def datasets(
 
 @_app.post("/api/models")
 async def models(form: Annotated[ImportModelForm, Form()]) -> None:
-    await form.file.read()
+    if form.file is not None:
+        await form.file.read()
 
 
 _app.add_middleware(Border, limit_of=lambda _: 2**20, names=(), root="", on_loopback=False)
