@@ -5,6 +5,7 @@ Under /api they become RFC 9457 problem details, elsewhere a page.
 
 from __future__ import annotations
 
+import copyreg
 import errno
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,8 @@ class LabError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By what it holds: classes of errors are made of different arguments."""
-        return type(self).__new__, (type(self), *self.args), self.__dict__
+        made = copyreg.__newobj__  # type: ignore[attr-defined]  # which readers need not name
+        return made, (type(self), *self.args), self.__dict__
 
     def as_failure(self) -> dict[str, Any]:
         """What a job that failed of it keeps in its row."""

@@ -14,6 +14,15 @@ function remember(form) {
   history.replaceState(null, "", `${location.pathname}${facts.size ? `?${facts}` : ""}${location.hash}`);
 }
 
+/** Offer what leads to pictures beside what else is chosen; what is chosen stays. */
+function offer(form, pictures, chosen) {
+  for (const { name, options } of form.elements) {
+    const others = chosen.filter(([other]) => other !== name);
+    const beside = pictures.filter(({ dataset }) => others.every(([other, value]) => dataset[other] === value));
+    for (const one of options) one.disabled = one.value && !one.selected && !beside.some(({ dataset }) => dataset[name] === one.value);
+  }
+}
+
 for (const form of document.querySelectorAll("form[data-gallery]")) {
   const pictures = [...document.getElementById(form.dataset.gallery).children];
   const more = document.querySelector(`[data-more="${form.dataset.gallery}"]`);
@@ -25,6 +34,7 @@ for (const form of document.querySelectorAll("form[data-gallery]")) {
     const fitting = pictures.filter((one) => chosen.every(([name, value]) => one.dataset[name] === value));
     const shown = new Set(all ? fitting : fitting.slice(0, FIRST));
     for (const one of pictures) one.hidden = !shown.has(one);
+    offer(form, pictures, chosen);
     more.hidden = shown.size === fitting.length;
     more.textContent = `Show the other ${fitting.length - shown.size}`;
     form.querySelector("[data-count]").textContent = fitting.length

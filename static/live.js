@@ -61,7 +61,6 @@ async function take(file, name, label = "") {
   else preview.removeAttribute("src");
   preview.hidden = !shown;
   field("label").value = label;
-  if (label && label === field("target_class").value) aimAt("");
   return true;
 }
 
@@ -110,6 +109,7 @@ async function takeOwn(address, label, chosen = null) {
   if (!answer.ok) return say("This sample cannot be read.", true);
   const known = models.classes.includes(label) ? label : "";
   if (!(await take(await answer.blob(), label ? `${label}.png` : address.split("/").at(-1), known))) return;
+  if (known && known === aimed()) aimAt("");
   mark(chosen);
   await attack();
 }

@@ -6,6 +6,7 @@ import platform
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ ways = dict(
     looks=lambda: secret.read_text(),
     lists=lambda: os.listdir(secret.parent),
     overwrites=lambda: secret.write_text(""),
+    empties=lambda: os.truncate(secret, 0),
     removes=lambda: secret.unlink(),
     opens_up=lambda: secret.chmod(0o644),
     links=lambda: (made / "link").symlink_to(secret),
@@ -107,7 +109,7 @@ def test_a_confined_process_reads_what_it_was_given_and_nothing_else(tmp_path: P
 def test_without_landlock_it_has_no_network_and_that_is_said(tmp_path: Path) -> None:
     came, gaps = tried(tmp_path, NO_LANDLOCK)
     assert came["looks"] == "done"
-    kept = ("connects", "sends", "speaks_to_the_broker", "runs", "opens_up")
+    kept = ("connects", "sends", "speaks_to_the_broker", "runs", "opens_up", "empties")
     assert {came[way] for way in kept} == {"PermissionError"}
     assert "lacks Landlock" in gaps
     assert "system calls" not in gaps
@@ -148,3 +150,33 @@ def test_a_process_of_several_threads_is_not_confined_in_part() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert "would be confined in part" in done.stderr
+
+
+ORPHAN = """
+import time, confinement
+confinement.die_with_parent()
+print("ready", flush=True)
+time.sleep(99)
+"""
+PARENT = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {ORPHAN!r}], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_it_ends_with_a_worker_that_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        orphan = Path("/proc", parent.stdout.readline().decode().strip(), "cmdline")
+        assert orphan.read_bytes()
+        parent.kill()
+    until = time.monotonic() + 10
+    while orphan.exists() and orphan.read_bytes() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not orphan.exists() or not orphan.read_bytes()  # a zombie has no command line

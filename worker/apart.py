@@ -18,6 +18,8 @@ from typing import Any
 _POLL_S = 0.2
 _ROOT = Path(__file__).resolve().parents[1]
 _NEEDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
+_PIPE = 2**20
+"""Bytes on their way: a batch of pictures in one go."""
 _MOST_SAID = 2**24
 """Bytes."""
 
@@ -45,6 +47,7 @@ def start(
         | {"OMP_NUM_THREADS": "1"},
         stdin=stdin,
         stdout=subprocess.PIPE,
+        pipesize=_PIPE,
         start_new_session=True,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import subprocess
-import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from app.errors import JobError
+from confinement import killed_after
 from worker import apart
 from worker.onnx_session import AT_ONCE
 
@@ -100,7 +100,6 @@ class _Answering:
         )  # fmt: skip
         weakref.finalize(self, apart.end, self._process)
         self._asked, self._told = apart.ends_of(self._process)
-        self._overran = False
         self._exchange(data, most=0, what="to be loaded")
 
     def to(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -116,31 +115,23 @@ class _Answering:
 
     def _exchange(self, *asked: bytes | memoryview, most: int, what: str) -> bytes:
         """What it answers, in so many bytes at most. Raises JobError."""
-        ending = threading.Timer(_SECONDS, self._overrun)
-        ending.start()
         try:
-            for message in asked:
-                self._asked.send_bytes(message)
-            failure = self._told.recv_bytes(_LONGEST_FAILURE).decode(errors="replace")
-            answer = self._told.recv_bytes(most)
+            with killed_after(_SECONDS, self._process.kill):
+                for message in asked:
+                    self._asked.send_bytes(message)
+                failure = self._told.recv_bytes(_LONGEST_FAILURE).decode(errors="replace")
+                answer = self._told.recv_bytes(most)
         except (EOFError, OSError) as error:
             apart.end(self._process)
-            raise self._ended(what) from error
-        finally:
-            ending.cancel()
-            ending.join()  # it holds this object
+            raise self._ended(what, overran=isinstance(error, TimeoutError)) from error
         if failure:
             raise JobError(
                 f"The network fails: {' '.join(failure.split())}.", hint="Export it again."
             )
         return answer
 
-    def _overrun(self) -> None:
-        self._overran = True
-        self._process.kill()
-
-    def _ended(self, what: str) -> JobError:
-        if self._overran:
+    def _ended(self, what: str, *, overran: bool) -> JobError:
+        if overran:
             return JobError(
                 f"The network took more than {_SECONDS} s {what}.", hint="Bring a smaller one."
             )

@@ -288,7 +288,7 @@ class Lab:
 
         Args:
             image: PNG, JPEG or WebP.
-            models: One to six of them, the reference first.
+            models: One to nine of them, the reference first.
             options: Those of `Attack` and of `ExplainParams`, for example method="pgd", steps=10,
                 max_epsilon="16/255", label="cat".
         """

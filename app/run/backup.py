@@ -180,7 +180,8 @@ def restore(source: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".restore-") as scratch:
         made = Path(scratch, "data")
         keep_private(made)
-        with tarfile.open(source) as archive:
+        # Not packed: a few kilobytes that are could fill the disk.
+        with tarfile.open(source, "r:") as archive:
             archive.extractall(made, filter=_plain)
         count = _check(made)
         (made / _MANIFEST).unlink()
@@ -200,8 +201,8 @@ def _plain(entry: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
 def _check(folder: Path) -> int:
     """How many files there are. Raises CannotStart where one is missing, damaged or more."""
     try:
-        sums: dict[str, str] = json.loads((folder / _MANIFEST).read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        sums: dict[str, str] = dict(json.loads((folder / _MANIFEST).read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise CannotStart("this is no whole backup: its manifest is missing") from None
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     if found != sums.keys() | {_MANIFEST} or _DATABASE not in sums:

@@ -1,10 +1,11 @@
 """What a job will take, from what earlier jobs of its kind took in this lab; else nothing is said.
 
 A training costs as much for each image and epoch as others of the same recipe, network, batch,
-attack steps and image size did on the same device; an evaluation for each image and model, as
-others with the same attacks and curves did of the same networks, or else as is reckoned from one
-that had these networks among its own, with other attacks. For an ablation, whose recipes may never
-have run here, a training is expected to take what others of its network took for each pass.
+attack steps and image size did on the same device, or else as is reckoned from the passes of others
+of its network; an evaluation for each image and model, as others with the same attacks and curves
+did of the same networks, or else as is reckoned from one that had these networks among its own,
+with other attacks. For an ablation, whose recipes may never have run here, a training is expected
+to take what others of its network took for each pass.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class _Run(NamedTuple):
     seconds: float
 
 
+_Trained = tuple[str, TrainParams, int, float]
+"""An earlier training: device, parameters, training images, seconds."""
+
+
 def estimate(lab: Lab, params: Params) -> Estimate | None:
     """Of a job with these parameters; None where nothing like it has run here, or for others."""
     match params:
@@ -64,7 +69,21 @@ def _of_training(lab: Lab, params: TrainParams) -> Estimate | None:
         for device, other, held, seconds in _trained(lab, params.recipe, side)
         if _costs_as_much(params, other, "recipe", "passes")
     ]
-    return _expected(runs, params.epochs * images)
+    found = _expected(runs, params.epochs * images)
+    if found is None:
+        found = _by_passes(params, images, list(_trained(lab, None, side)))
+        found = found and found.model_copy(update={"reckoned": True})
+    return found
+
+
+def _by_passes(params: TrainParams, images: int, earlier: Sequence[_Trained]) -> Estimate | None:
+    """By what others of its network took for each pass of an image, whatever their recipe."""
+    runs = [
+        _Run(device, round(other.epochs * held * other.passes), seconds)
+        for device, other, held, seconds in earlier
+        if _costs_as_much(params, other)
+    ]
+    return _expected(runs, round(params.epochs * images * params.passes))
 
 
 def of_ablation(lab: Lab, params: AblationParams) -> tuple[Estimate | None, Estimate | None]:
@@ -75,14 +94,7 @@ def of_ablation(lab: Lab, params: AblationParams) -> tuple[Estimate | None, Esti
     images, side = dataset.report["train_images"], dataset.report["image_size"]
     planned = [each.params for each in params.trainings()]
     earlier = list(_trained(lab, None, side))
-    found = []
-    for one in planned:
-        runs = [
-            _Run(device, round(other.epochs * held * other.passes), seconds)
-            for device, other, held, seconds in earlier
-            if _costs_as_much(one, other)
-        ]
-        found.append(_expected(runs, round(one.epochs * images * one.passes)))
+    found = [_by_passes(one, images, earlier) for one in planned]
     measuring: Estimate | None = Estimate(seconds=0.0, jobs=0, device="")
     if params.measure is not None:
         evaluation = params.measure.of(NO_ID, params.training)
@@ -125,10 +137,8 @@ def _both(first: Estimate | None, second: Estimate | None) -> Estimate | None:
     return Estimate(seconds=first.seconds + second.seconds, jobs=jobs, device=first.device)
 
 
-def _trained(
-    lab: Lab, recipe: Recipe | None, side: int
-) -> Iterator[tuple[str, TrainParams, int, float]]:
-    """Earlier trainings on images of that size: device, parameters, training images, seconds."""
+def _trained(lab: Lab, recipe: Recipe | None, side: int) -> Iterator[_Trained]:
+    """Earlier trainings on images of that size."""
     earlier = history.trainings(lab.database, recipe, limit=_LOOKED_AT)
     sizes = catalogue.datasets_by_id(lab.database, {each.dataset_id for each in earlier})
     for each in earlier:

@@ -1,23 +1,23 @@
 """What comes from outside is read in processes of little memory and little time.
 
 So no file can stop the lab, or fill its memory: a process that is given too much ends, and another
-one takes its place (decision 35).
+one takes its place (decision 35). Nor is what such a process answers trusted (decision 39).
 """
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import pickle
 import threading
+from collections import deque
 from collections.abc import Callable
-from functools import cache
+from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
-
 from app.errors import Unavailable
-from confinement import confine, guard, limit_memory
+from confinement import confine, guard, killed_after, limit_memory
 
 _PROCESSES = 2
 _MOST_WAITING = 8
@@ -26,8 +26,17 @@ _MEGABYTES = 1024
 """Of one process beside its code: a photograph of 25 million pixels takes half of it."""
 _TASKS = 100
 """After so many a process is replaced, whatever it may have kept."""
+_MOST_ANSWERED = 2**28
+"""Bytes."""
+_TOLD = (
+    "app.errors.", "app.contracts.", "fastapi.exceptions.", "datetime.",
+    "pydantic_core._pydantic_core.TzInfo",
+)  # fmt: skip
+"""How the full names begin of classes that an answer may have."""
 
 _places = threading.BoundedSemaphore(_MOST_WAITING)
+_at_work = threading.BoundedSemaphore(_PROCESSES)
+_idle: deque[_Process] = deque()
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,45 +49,102 @@ def read(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kw
     """What a function of a module makes of bytes, within so many seconds on the clock.
 
     Raises what the function raises, which has to survive pickling; ExhaustedError; Unavailable
-    where many wait already.
+    where many wait already; UnpicklingError where the answer is none that a function here gives.
     """
     if not _places.acquire(blocking=False):
         raise Unavailable(
             "Many files are being read at this moment.", hint="Try again in a few seconds."
         )
     try:
-        told = _pool().schedule(_tell, (function, args, kwargs), timeout=seconds).result()
-    except (TimeoutError, MemoryError, ProcessExpired) as error:
-        raise ExhaustedError from error
+        with _at_work:
+            told = _asked(seconds, pickle.dumps((function, args, kwargs)))
     finally:
         _places.release()
-    outcome: T | Exception = pickle.loads(told)
+    outcome: T | Exception = _Answer(io.BytesIO(told)).load()
+    if isinstance(outcome, MemoryError):
+        raise ExhaustedError from outcome
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def _tell(function: Callable[..., object], args: Any, kwargs: Any) -> bytes:
-    """What came of it. Bytes, since the pool does not outlive what it cannot unpickle itself."""
+def _asked(seconds: float, task: bytes) -> bytes:
+    """What an idle process answers, or a new one. Raises ExhaustedError."""
     try:
-        return pickle.dumps(function(*args, **kwargs))
-    except MemoryError:
-        raise
-    except Exception as error:
-        return pickle.dumps(error)
+        process = _idle.pop()
+    except IndexError:
+        process = _Process()
+    try:
+        told = process.ask(seconds, task)
+    except (EOFError, OSError) as error:
+        process.end()
+        raise ExhaustedError from error
+    if process.tasks < _TASKS:
+        _idle.append(process)
+    else:
+        process.end()
+    return told
 
 
-@cache
-def _pool() -> ProcessPool:
-    """Started with the first file. Nothing of this process is open in those of the pool."""
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPool(_PROCESSES, max_tasks=_TASKS, initializer=_confine, context=spawn)
+class _Process:
+    """Spawned, not forked: nothing of this process is open in it."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+        spawn = multiprocessing.get_context("spawn")
+        (asked, self._asked), (self._told, told) = spawn.Pipe(False), spawn.Pipe(False)
+        self._process = spawn.Process(target=_serve, args=(asked, told), daemon=True)
+        self._process.start()
+        asked.close()
+        told.close()
+
+    def ask(self, seconds: float, task: bytes) -> bytes:
+        """Raises EOFError or OSError where the process has ended, as it has after these seconds."""
+        self.tasks += 1
+        with killed_after(seconds, self._process.kill):
+            self._asked.send_bytes(task)
+            return self._told.recv_bytes(_MOST_ANSWERED)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        for way in (self._asked, self._told):
+            way.close()
 
 
-def _confine() -> None:
+class _Answer(pickle.Unpickler):
+    """What hostile bytes may have written: data and errors, and nothing that does something."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Raises UnpicklingError for all but classes of contracts, and errors."""
+        told = f"{module}.{name}".startswith(_TOLD)
+        if "." not in name and (told or module == "builtins"):
+            found = super().find_class(module, name)
+            known = isinstance(found, type) and found.__module__ == module
+            if known and (told or issubclass(found, Exception)):
+                return found
+        raise pickle.UnpicklingError(f"an answer has no business with {module}.{name}")
+
+
+def _serve(asked: Connection, told: Connection) -> None:
+    """What a process does until nobody asks any more."""
     os.environ["OMP_NUM_THREADS"] = "1"  # numpy's others would be outside of the walls
     import imagefile  # noqa: F401  in a folder that cannot be looked into later
 
     confine()
     limit_memory(_MEGABYTES)
     guard()
+    while True:
+        try:
+            task = asked.recv_bytes()
+        except EOFError:
+            return
+        told.send_bytes(_outcome(task))
+
+
+def _outcome(task: bytes) -> bytes:
+    try:
+        function, args, kwargs = pickle.loads(task)
+        return pickle.dumps(function(*args, **kwargs))
+    except Exception as error:
+        return pickle.dumps(error)

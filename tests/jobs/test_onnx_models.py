@@ -375,6 +375,7 @@ def test_what_is_refused(measured: Measured, net: Linear, what: str) -> None:
     assert words in failure(measured, take(measured, model, pixels="0-1"))
 
 
+@pytest.mark.slow
 def test_functions_that_double_each_other_end_the_reading_alone(
     measured: Measured, net: Linear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,8 +438,8 @@ def test_a_batch_without_an_end_is_ended_and_so_is_its_process(
     network = asked_of(model)
     torch.testing.assert_close(network(GREY), net.logits(GREY), rtol=0, atol=1e-4)
     monkeypatch.setattr(onnx_network, "_SECONDS", 1)
-    for _ in range(2):  # the second finds nobody to ask
-        with pytest.raises(JobError, match="took more than 1 s for 2 images"):
+    for said in ("took more than 1 s for 2 images", "ended"):  # the second finds nobody to ask
+        with pytest.raises(JobError, match=said):
             network(WHITE)
 
 

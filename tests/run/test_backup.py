@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import sqlite3
 import tarfile
@@ -130,7 +132,20 @@ def _link(file: Path) -> None:
         archive.addfile(link)
 
 
-@pytest.mark.parametrize("spoil", [_damage, _cut, _escape, _link])
+def _pack(file: Path) -> None:
+    """As a backup is that would fill the disk."""
+    file.write_bytes(gzip.compress(file.read_bytes()))
+
+
+def _no_manifest(file: Path) -> None:
+    """A manifest of another shape, after the right one."""
+    entry, text = tarfile.TarInfo("MANIFEST.json"), b'{"files": 1}'
+    entry.size = len(text)
+    with tarfile.open(file, "a") as archive:
+        archive.addfile(entry, io.BytesIO(text))
+
+
+@pytest.mark.parametrize("spoil", [_damage, _cut, _escape, _link, _pack, _no_manifest])
 def test_a_spoiled_backup_makes_no_lab(
     lab: Lab,
     tmp_path: Path,

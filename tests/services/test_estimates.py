@@ -71,7 +71,6 @@ def test_what_does_not_grow_with_the_work_is_told_apart(lab: Lab, dataset: str) 
 @pytest.mark.parametrize(
     "other",
     [
-        {"recipe": Recipe.PGD_AT},
         {"architecture": "wrn-16-4"},
         {"batch_size": 64},
         {"precision": "bfloat16"},
@@ -83,12 +82,29 @@ def test_only_what_costs_as_much_counts(lab: Lab, dataset: str, other: dict[str,
     assert estimate(lab, asked(dataset, seed=7, learning_rate=0.01)) is not None
 
 
+def test_without_one_of_its_recipe_a_trainings_passes_are_counted(
+    lab: Lab, dataset: str, client: httpx.Client
+) -> None:
+    trained(lab, dataset, 60.0)  # three passes, ten epochs
+    student = asked(dataset, recipe=Recipe.PGD_AT, steps=10)
+    found = estimate(lab, student)
+    assert found is not None
+    assert found.reckoned
+    assert found.seconds == pytest.approx(60 * 2 * 23 / 3)
+    typed = entries_of(TrainParams, student.model_dump(mode="json"))
+    assert "Very roughly" in client.post("/train/estimate", data=typed).text
+
+
 def test_attack_steps_count_only_where_they_are_taken(lab: Lab, dataset: str) -> None:
     trained(lab, dataset, 100.0, recipe=Recipe.PGD_AT, steps=7)
-    assert estimate(lab, asked(dataset, recipe=Recipe.PGD_AT, steps=10)) is None
-    assert estimate(lab, asked(dataset, recipe=Recipe.PGD_AT, steps=7)) is not None
+    for steps, reckoned in ((10, True), (7, False)):
+        found = estimate(lab, asked(dataset, recipe=Recipe.PGD_AT, steps=steps))
+        assert found is not None
+        assert found.reckoned is reckoned
     trained(lab, dataset, 100.0, steps=7)
-    assert estimate(lab, asked(dataset, steps=10)) is not None
+    found = estimate(lab, asked(dataset, steps=10))
+    assert found is not None
+    assert not found.reckoned
 
 
 def test_runs_that_were_interrupted_or_continued_tell_nothing(lab: Lab, dataset: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
+import pickle
+import pydoc
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +31,16 @@ def test_what_takes_too_much_ends_and_the_next_is_read() -> None:
     assert readers.read(30, len, b"four") == 4
 
 
-def test_an_error_that_cannot_arrive_harms_no_other() -> None:
+def test_an_answer_that_would_do_something_is_not_read_and_harms_no_other() -> None:
+    """What has taken over a reader answers what it likes."""
     response = httpx.Response(404, request=httpx.Request("GET", "http://127.0.0.1"))
-    with pytest.raises(TypeError):  # its error takes named arguments, which pickle forgets
+    with pytest.raises(pickle.UnpicklingError, match="HTTPStatusError"):
         readers.read(30, response.raise_for_status)
+    for name in ("os.system", "os.fspath"):
+        with pytest.raises(pickle.UnpicklingError, match="no business"):
+            readers.read(30, pydoc.locate, name)
+    with pytest.raises(pickle.UnpicklingError, match=r"builtins\.getattr"):
+        readers.read(30, operator.attrgetter("read_text"), Path("a"))
     assert readers.read(30, len, b"four") == 4
 
 

@@ -23,7 +23,7 @@ from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.results import EvaluationSummary
 from app.store import db, job_queries, jobs, losses, measurements
-from app.store.db import Database
+from app.store.db import LATEST, Database
 from app.store.jobs import DuplicateKey
 from app.store.tables import MeasurementRow, ModelRow, Table
 from tests.plugins.rows import job_row
@@ -52,7 +52,17 @@ def test_migrations_make_the_tables_that_the_code_declares(database: Database) -
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
+        assert context.get_current_revision() == LATEST
     engine.dispose()
+
+
+def test_who_finds_the_schema_up_to_date_loads_no_migrations(database: Database) -> None:
+    program = (
+        "import sys; from app.store.db import Database\n"
+        "Database(sys.argv[1]).migrate()\n"
+        "assert 'alembic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, database.url], check=True)
 
 
 def test_processes_that_start_on_a_new_folder_at_once_all_find_their_tables(tmp_path: Path) -> None:

@@ -250,3 +250,7 @@ def test_the_gallery_is_filtered_and_draws_its_maps(page: Page, lab: Lab) -> Non
     page.reload()
     expect(page.get_by_label("Shown")).to_have_value("standing")
     expect(page.locator("ul.gallery > li:visible:not([data-kind=standing])")).to_have_count(0)
+    offered = page.locator("select[name=class] option:enabled:not([value=''])").all_inner_texts()
+    there = page.locator("ul.gallery > li[data-kind=standing][data-model='1']")
+    assert set(offered) == set(there.evaluate_all("all => all.map(one => one.dataset.class)"))
+    assert page.locator("select[name=class] option:disabled").count() > 0

@@ -15,7 +15,7 @@ from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, ImportParams
 from app.contracts.results import ShowcasePicture
 from app.queue import Broker
-from app.services import job_changes, showcase
+from app.services import job_changes, showcase, upkeep
 from app.services.lab import Lab
 from app.settings import Settings
 from tests.web.browsing import browser as browser
@@ -59,11 +59,22 @@ def test_the_lamp_says_where_a_queue_has_several_workers(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
+    monkeypatch.setattr(upkeep, "gaps", tuple)
     assert texts(home(client), "p.health") == ["Ready: every kind of job has a worker."]
     monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1) | {Queue.TRAIN: 4})
     assert texts(home(client), "p.health") == [
         "Ready: every kind of job has a worker, 4 for “train”."
     ]
+
+
+def test_it_says_what_the_system_cannot_keep_from_readers_of_files(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
+    monkeypatch.setattr(upkeep, "gaps", lambda: ("This system lacks a wall.",))
+    assert texts(home(client), "p.health")[0].endswith("has a worker. This system lacks a wall.")
+    health = client.get("/api/health").json()
+    assert (health["ok"], health["gaps"]) == (True, ["This system lacks a wall."])
 
 
 def test_a_new_lab_shows_a_picture_under_attack_and_the_curves(
@@ -82,6 +93,12 @@ def test_a_new_lab_shows_a_picture_under_attack_and_the_curves(
     assert len(parsed(html).select('figure[data-chart="box"] script')) == 1
 
 
+def _identities(page: str) -> dict[str, str]:
+    """The colours that a table gives models, by name."""
+    rows = parsed(page).select("tbody th .identity")
+    return {link.get_text(): row["class"][-1] for row in rows for link in row.select("a")}
+
+
 def test_a_new_labs_board_has_what_the_models_in_the_box_withstood(client: httpx.Client) -> None:
     page = client.get("/board").text
     rows = texts(page, "table.board tbody th")
@@ -89,13 +106,11 @@ def test_a_new_labs_board_has_what_the_models_in_the_box_withstood(client: httpx
     assert texts(page, "table.board tbody td.keep")[-1] == "Clean"
     assert {"AGKD-BML", "Clean", "PGD-AT"} == set(texts(page, "table.board tbody td.keep"))
     assert attributes(page, "href", "table.board tbody td a") == []  # no job of this lab
-    identities = {
-        row.get_text(strip=True): row["class"][-1]
-        for row in parsed(page).select("table.board tbody th .identity")
-    }
+    identities = _identities(page)
     roles = {name: identities[f"{name} WRN-10-2, seed 0"] for name in ("Clean", "AGKD-BML")}
     assert roles == {"Clean": "teacher", "AGKD-BML": "student"}, "as on the first page"
-    assert len(set(identities.values())) == len(identities)
+    assert len(set(identities.values())) == len(rows)
+    assert _identities(client.get("/models").text) == identities
     (condition,) = client.get("/api/board/conditions").json()
     assert condition["shipped"]
     asked = {"dataset": condition["dataset"], "threat": condition["key"]}

@@ -25,7 +25,7 @@ from typing import Any
 from confinement import confine, die_with_parent, guard, limit
 from worker.jobs import file_kinds
 
-_MOST_TENSORS = 100_000
+_MOST_TENSORS = 20_000
 _LONGEST_NAME = 300
 _SHOWN = 12
 """Names of one kind that are told."""

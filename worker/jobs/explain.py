@@ -37,7 +37,7 @@ from worker.jobs.telling import Evidence, attacked, clean_look, minimal, shown_c
 from worker.models import frozen_passes
 from worker.pictures import png
 
-_MODELS_KEPT = 8
+_MODELS_KEPT = 12
 _MIDDLE = LIVE_LEVELS // 2
 """Where the slider begins."""
 

@@ -22,7 +22,7 @@ from worker.models.matching import TOP, Shape, shown
 CONVERSION_S = 120
 """How long a conversion may take, on the clock and on the processor."""
 _SPARE_MB = 512
-_LONGEST_HEADER = 10 * 2**20
+_LONGEST_HEADER = 2 * 2**20
 _LONGEST_NAME = 300
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _COUNTS = (torch.int64, torch.int32, *_FLOATS)

@@ -17,8 +17,8 @@ LIVE_LEVELS = 17
 """Positions of the live view's budget slider, from 0 to the largest budget."""
 LIVE_ITERATES = 11
 """Positions of its iteration slider at most, the start and the last step among them."""
-MOST_MODELS = 6
-"""Models of one live attack: so many columns are compared at a glance, and computed in seconds."""
+MOST_MODELS = 9
+"""Models of one live attack: as many as there are colours to tell them apart."""
 LARGEST_OF: Mapping[Norm, float] = {Norm.LINF: from_255(16), Norm.L2: 1.0, Norm.L1: 24.0}
 """The right end of the budget slider, where nothing else is asked: twice the budget that is usual
 in each norm."""

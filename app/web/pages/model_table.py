@@ -114,7 +114,7 @@ def _page(
     context = ModelTableContext(
         table=view,
         lines=found.items,
-        identities={line.model.id: own_identity(line.model) for line in found.items},
+        identities={line.model.id: own_identity(lab, line.model) for line in found.items},
     )
     return tables.answer(request, context, view, refused)
 

@@ -78,7 +78,7 @@ def one(lab: LabDep, request: Request, model_id: IdPath) -> Response:
     teacher = _held_teacher(lab, view)
     context = ModelContext(
         model=view,
-        identity=own_identity(view),
+        identity=own_identity(lab, view),
         dataset="" if dataset is None else dataset.id,
         twin=_twin(lab, view),
         expected=any(one.expected is not None for one in view.card.test),

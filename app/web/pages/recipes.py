@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.contracts.params import Recipe
 from app.contracts.views import ModelView
-from app.services import models
+from app.services import models, showcase
 from app.services.lab import Lab
 from app.web.charts import palette
 
@@ -30,7 +30,10 @@ def seniority(view: ModelView) -> float:
     return -at if view.card.origin == "shipped" else at
 
 
-def own_identity(view: ModelView) -> str:
-    """The style sheet's name of the colour of a model by itself."""
-    hues = palette.colours([view.id], known_recipes({view.id: view}))
-    return palette.identity(hues[view.id])
+def own_identity(lab: Lab, view: ModelView) -> str:
+    """The style sheet's name of the colour of a model by itself; one of the box has the colour that
+    it has beside the others there.
+    """
+    box = showcase.recipes(lab)
+    beside = box if view.id in box else known_recipes({view.id: view})
+    return palette.identity(palette.colours([*beside, view.id], beside)[view.id])
