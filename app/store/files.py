@@ -109,9 +109,10 @@ class Files:
         """Bytes on the disk by the id of the job, model, dataset or upload that they belong to; at
         most as old as half a minute."""
         now = time.monotonic()
-        if self._sizes is None or now - self._sizes[0] > _MEASURED_FOR_S:
-            self._sizes = now, self._measure()
-        return self._sizes[1]
+        known = self._sizes  # others may forget it meanwhile
+        if known is None or now - known[0] > _MEASURED_FOR_S:
+            known = self._sizes = now, self._measure()
+        return known[1]
 
     def forget_sizes(self) -> None:
         """A large file was just written."""

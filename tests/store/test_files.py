@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,19 @@ def test_removing_takes_files_folders_and_nothing(tmp_path: Path) -> None:
     for path in (folder, file, tmp_path / "absent"):
         remove(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sizes_may_be_forgotten_while_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Meanwhile(float):
+        def __sub__(self, earlier: float) -> float:
+            files.forget_sizes()  # by another thread, once they are known to be young
+            return 0.0
+
+    files = Files(tmp_path)
+    files.prepare()
+    files.upload("u").write_bytes(b"x")
+    files.sizes()
+    monkeypatch.setattr(time, "monotonic", lambda: Meanwhile(0))
+    assert files.sizes() == {"u": 1}
