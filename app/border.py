@@ -171,11 +171,9 @@ class Border:
         refusal = _refusal(request, limit, self.names)
         if self.on_loopback and not _is_loopback(request):
             refusal = _ELSEWHERE
-        if refusal is not None:
-            await render(request, refusal, _UNREAD)(scope, receive, answer.send)
-            return
+        app = self.app if refusal is None else render(request, refusal, _UNREAD)
         try:
-            await self.app(scope, _limited(receive, limit), answer.send)
+            await app(scope, _limited(receive, limit), answer.send)
         except Exception as error:
             if _went_away(error):
                 return

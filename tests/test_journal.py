@@ -138,6 +138,14 @@ def test_what_is_asked_is_kept_without_its_query(
     assert "secret" not in caplog.text
 
 
+def test_what_is_refused_at_the_border_is_kept_too(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "lab.web"):
+        client.post("/api/jobs", headers={"Origin": "https://evil.example"})
+    assert [vars(one)["facts"]["status"] for one in caplog.records] == [403]
+
+
 def test_a_log_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(checks.CannotStart, match="LAB_LOG_FILE"):
         checks.prepare_log(Settings(data_dir=tmp_path, log_file=tmp_path / "absent" / "lab.log"))
