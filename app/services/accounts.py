@@ -24,7 +24,8 @@ from app.store.db import Database
 from app.store.tables import ApiTokenRow, UserRow
 
 LONGEST_NAME = 40
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+NAME = r"[a-z0-9][a-z0-9._-]*"
+"""A regular expression of what accounts are called."""
 _MOST_TOKENS = 50
 _WRONG = "The name or the password is not right."
 
@@ -128,14 +129,14 @@ def _token(row: ApiTokenRow) -> ApiToken:
 
 
 def make_token(lab: Lab, user: User, name: str) -> NewApiToken:
-    """Raises Conflict where the user has very many; Unauthenticated where the user's password
-    changed since it was admitted."""
+    """Raises Conflict where the user has very many; Unauthenticated where the user's sessions or
+    tokens ended since it was admitted."""
     if len(accounts.tokens(lab.database, user.id)) >= _MOST_TOKENS:
         raise Conflict(f"You have {_MOST_TOKENS} tokens.", hint="Revoke some first.")
     token = f"lab_{secrets.token_urlsafe(32)}"
     row = accounts.add_token(lab.database, user.id, user.generation, name, _digest(token))
     if row is None:
-        raise Unauthenticated("Your password changed meanwhile.")
+        raise Unauthenticated("Your sessions or tokens ended meanwhile.")
     return NewApiToken(**_token(row).model_dump(), token=token)
 
 
@@ -179,7 +180,7 @@ def add(database: Database, name: str, password: str, role: Role) -> None:
 
 def is_name(text: str) -> bool:
     """Whether an account can be called so."""
-    return len(text) <= LONGEST_NAME and _NAME.fullmatch(text) is not None
+    return len(text) <= LONGEST_NAME and re.fullmatch(NAME, text) is not None
 
 
 def _named(database: Database, name: str) -> UserRow:

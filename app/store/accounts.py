@@ -135,10 +135,15 @@ def end_session(database: Database, digest: str) -> None:
 
 def end_sessions(database: Database, user_id: str) -> None:
     """And who is about to sign in does not come in."""
+    _end(database, SessionRow, user_id)
+
+
+def _end(database: Database, kind: type[SessionRow | ApiTokenRow], user_id: str) -> None:
+    """All sessions or tokens of a user, and those under way."""
     with database.writing() as session:
         newer = update(UserRow).where(UserRow.id == user_id)
         session.execute(newer.values(generation=UserRow.generation + 1))
-        session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
+        session.execute(delete(kind).where(kind.user_id == user_id))
 
 
 def tokens(database: Database, user_id: str) -> Sequence[ApiTokenRow]:
@@ -173,6 +178,5 @@ def revoke_token(database: Database, user_id: str, token_id: str) -> bool:
 
 
 def revoke_tokens(database: Database, user_id: str) -> None:
-    """All of them."""
-    with database.writing() as session:
-        session.execute(delete(ApiTokenRow).where(ApiTokenRow.user_id == user_id))
+    """All of them; one that is about to be made is not."""
+    _end(database, ApiTokenRow, user_id)

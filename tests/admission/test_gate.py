@@ -18,6 +18,7 @@ from app.admission.signing_in import within_lab
 from app.admission.token import OwnersToken, kept_token
 from app.client import Lab as Client
 from app.client import LabError
+from app.services import accounts
 from app.services.lab import Lab
 from app.settings import Auth, Settings
 from tests.admission.others import ANOTHER, as_root, status_for
@@ -45,6 +46,11 @@ def stranger(app: FastAPI, portal: BlockingPortal) -> Iterator[httpx.Client]:
 def test_the_owners_processes_need_nothing(connected: httpx.Client) -> None:
     assert connected.get("/api/jobs").status_code == 200
     assert connected.get("/").status_code == 200
+
+
+def test_without_accounts_none_is_made(connected: httpx.Client, lab: Lab) -> None:
+    assert connected.post("/users", data={"name": "max"}).status_code == 404
+    assert accounts.known(lab.database) == []
 
 
 @as_root

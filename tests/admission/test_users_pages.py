@@ -87,6 +87,8 @@ def test_an_admin_makes_and_changes_accounts(ada: httpx.Client, new_client: NewC
     assert inside() == [401, 401]
     browser = signed_in(new_client, "max", shown(ada.post("/users/max/password")))
     assert inside() == [200, 401]
+    assert ada.post("/users/Max/password").status_code == 404, "accounts have no such names"
+    assert inside() == [200, 401]
 
 
 def test_nobody_locks_all_admins_out(ada: httpx.Client, rita: httpx.Client) -> None:
