@@ -7,13 +7,21 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from app.contracts.accounts import Role
-from app.services import accounts
+from app.services import accounts, passwords
 from app.services.lab import Lab
 from tests.admission.people import PASSWORD, NewClient
 from tests.plugins.applications import InProcess
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real one takes a tenth of a second, on purpose; tests make hundreds."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "hasher", lambda: quick)
 
 
 @pytest.fixture
