@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.contracts.accounts import Audit, AuditPage
+from app.errors import LabError
 from app.services.lab import Lab
 from app.services.spreadsheets import Cell, lines
 from app.store import audit
@@ -21,23 +21,21 @@ MOST_NAMED = 3
 """Things that a record is shown with."""
 
 
-@dataclass
-class Outcome:
-    """How a request is answered."""
-
-    status: int = 500
-
-
 @contextmanager
-def recorded(lab: Lab, what: str, address: str) -> Iterator[Outcome]:
+def recorded(lab: Lab, what: str, address: str) -> Iterator[None]:
     """What is changed inside is nobody's until it is known whose, and recorded with the outcome:
     for requests that are not recorded by their method."""
-    act, outcome = Act("", address, what, targets=["unknown"]), Outcome()
+    act, status = Act("", address, what), 500
     try:
         with acting(act):
-            yield outcome
+            yield
+        status = 200
+    except LabError as refused:
+        status = refused.status
+        raise
     finally:
-        finish(lab, act, outcome.status)
+        act.targets = act.targets or ["unknown"]
+        finish(lab, act, status)
 
 
 def finish(lab: Lab, act: Act, status: int) -> None:

@@ -33,7 +33,7 @@ _CLOCKS_DIFFER_S = 60
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
                "Ed25519", "EdDSA"]  # fmt: skip
 """With keys that the provider keeps to itself: none that is signed with the client's secret."""
-_UNFIT = re.compile(r"[^a-z0-9._-]+|^[._-]+")
+_UNFIT = re.compile(r"[^a-z0-9._-]+")
 _MOST_OF_A_NAME = 99
 _AGAIN = "Sign in again from the lab's own page."
 
@@ -80,8 +80,8 @@ class Provider:
             # `invalid_client`, `invalid_claim`: which it is, and nothing of what was sent
             _LOG.warning("A sign-in by OpenID was refused: %.60r", error.error)
             raise Unauthenticated(f"The provider did not confirm it. {_AGAIN}") from None
-        except (HTTPError, ValueError):
-            raise self._silent() from None
+        except (HTTPError, AttributeError, LookupError, TypeError, ValueError):
+            raise self._silent() from None  # JSON, but of another shape than it has to be
 
     def _client(self, back: str) -> Any:
         from authlib.integrations.httpx_client import OAuth2Client
@@ -208,7 +208,8 @@ def _role(settings: Settings, claims: Mapping[str, Any]) -> Role | None:
 def _new(lab: Lab, claims: Mapping[str, Any], subject: str, role: Role) -> UserRow:
     """An account of its own, whatever others are called: a name is no proof of anything."""
     told = str(claims.get("preferred_username") or claims.get("email") or "")
-    name = _UNFIT.sub("", told.partition("@")[0].lower())[: accounts.LONGEST_NAME - 3] or "user"
+    fit = _UNFIT.sub("", told.partition("@")[0].lower()).lstrip("._-")
+    name = fit[: accounts.LONGEST_NAME - 3] or "user"
     for number in range(1, _MOST_OF_A_NAME):
         free = name if number == 1 else f"{name}-{number}"
         if store.add_user(lab.database, free, "", role, subject=subject):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ PEOPLE = {
     "3": {"email": "carl@example.org", "email_verified": False},
     "4": {"email": "eve@example.org.evil.example", "email_verified": True, "groups": "ml"},
     "5": {"preferred_username": "ada", "groups": ["leads", "ml"]},
+    "6": {"preferred_username": "é..", "groups": ["ml"]},
 }
 
 
@@ -47,12 +49,16 @@ class Served:
         self.app.before_request(self._holds)
         self._challenges: set[str] = set()
         self.secrets: list[str] = []
+        self.odd: dict[str, object] = {}
+        """What it answers instead, by path."""
         self.server = make_server("127.0.0.1", 0, self.app, threaded=True)
         self.url = f"http://127.0.0.1:{self.server.port}"
 
     def _holds(self) -> tuple[str, int] | None:
         """Proof of possession of the code (RFC 7636), which this provider does not ask for itself,
         and the client's password."""
+        if flask.request.path in self.odd:
+            return json.dumps(self.odd[flask.request.path]), 200
         if flask.request.path == "/oauth2/authorize":
             assert flask.request.args["code_challenge_method"] == "S256"
             self._challenges.add(flask.request.args["code_challenge"])
@@ -136,8 +142,8 @@ def test_an_account_is_made_at_the_first_time(
     assert second.post("/api/account/tokens", json={"name": "ci"}).status_code == 201
 
     rows, _ = audit.newest(lab.database, limit=9)
-    signs = [(row.who, row.what, row.status) for row in rows if "openid" in row.what]
-    assert signs == [("grace.hopper", "GET /login/openid/back", 200)] * 2
+    signs = [(row.who, row.targets, row.status) for row in rows if "openid" in row.what]
+    assert signs == [("grace.hopper", "grace.hopper", 200)] * 2
     cookies = [value for client in (first, second) for value in client.cookies.values()]
     assert len(provider.secrets) >= 4
     for secret in (SECRET, *provider.secrets, *cookies):
@@ -202,6 +208,28 @@ def test_what_did_not_begin_in_this_browser_is_refused(
         monkeypatch.setattr("app.admission.away.Pending", changed)
         assert signed_in(new_client(), "1").status_code in (401, 503), wrong
     assert accounts.known(lab.database) == []
+
+
+def test_what_anybody_may_send_leaves_no_record(lab: Lab, new_client: NewClient) -> None:
+    for query in ("", "state=x&code=y", "a=1&" * 50):
+        assert new_client().get(f"/login/openid/back?{query}").status_code == 401
+    assert audit.newest(lab.database, limit=9) == ([], None)
+
+
+def test_a_name_is_one_that_has_a_page(lab: Lab, new_client: NewClient) -> None:
+    signed_in(new_client(), "6")
+    assert [user.name for user in accounts.known(lab.database)] == ["user"]
+
+
+@pytest.mark.parametrize("said", [{}, [], {"keys": 1}, 1])
+def test_a_provider_that_says_something_else(
+    new_client: NewClient, provider: Served, monkeypatch: pytest.MonkeyPatch, said: object
+) -> None:
+    for path in ("/jwks", "/oauth2/token"):
+        back = agreed(left(client := new_client()), "1")
+        monkeypatch.setattr(provider, "odd", {path: said})
+        assert client.get(back).status_code in (401, 503), path
+        monkeypatch.setattr(provider, "odd", {})
 
 
 def test_it_needs_to_be_said_whom_to_let_in(settings: Settings) -> None:

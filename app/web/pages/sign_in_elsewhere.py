@@ -56,13 +56,11 @@ def leave(request: Request, then: Annotated[str, Query(max_length=2000)] = "/") 
 @router.get(OPENID_BACK)
 def come_back(lab: LabDep, request: Request) -> Response:
     _, away = _parts(request)
-    with auditing.recorded(lab, f"GET {OPENID_BACK}", address_of(request)) as outcome:
-        try:
-            answer = _signed_in(lab, request)
-        except (Forbidden, TooMany, Unauthenticated) as refused:
-            form = sign_in(request, "/", complaint=f"{refused.detail} {_hint(refused)}".strip())
-            answer = render(request, form, status=refused.status)
-        outcome.status = answer.status_code
+    try:
+        answer = _signed_in(lab, request)
+    except (Forbidden, TooMany, Unauthenticated) as refused:
+        form = sign_in(request, "/", complaint=f"{refused.detail} {_hint(refused)}".strip())
+        answer = render(request, form, status=refused.status)
     return away.cookie.take(request, answer)
 
 
@@ -71,19 +69,21 @@ def _hint(refused: LabError) -> str:
 
 
 def _signed_in(lab: Lab, request: Request) -> Response:
+    """Only attempts, of which there are few, are recorded: anybody may ask for this address."""
     provider, away = _parts(request)
-    told = parse_qs(laid(request.scope).told.decode("latin-1"), max_num_fields=20)
+    told = parse_qs(laid(request.scope).told.decode("latin-1"))
     code, state = (told.get(name, [""])[0] for name in ("code", "state"))
     pending = away.opened(request, state)
     if pending is None:
         raise Unauthenticated("This did not begin in this browser, or took too long.")
-    if not code:
-        raise Unauthenticated("The provider did not let you in.")
     key = f"openid {address_of(request)}", address_of(request)
     if (wait := throttle_of(request).take(*key)) is not None:
         raise TooMany("Too many failed attempts to sign in.", hint=f"Try again in {wait} seconds.")
-    claims = provider.finish(pending, f"{own_address(request)}{OPENID_BACK}", code)
-    session = openid.sign_in(lab, claims)
+    with auditing.recorded(lab, f"GET {OPENID_BACK}", address_of(request)):
+        if not code:
+            raise Unauthenticated("The provider did not let you in.")
+        claims = provider.finish(pending, f"{own_address(request)}{OPENID_BACK}", code)
+        session = openid.sign_in(lab, claims)
     throttle_of(request).give_back(*key)
     address = f"{lab.settings.root_path}{pending.then}"
     page = render(request, SignedInContext(then=pending.then, address=address))
