@@ -85,7 +85,8 @@ class Settings(BaseSettings):
     oidc_group_claim: str = "groups"
     """Where the provider says somebody's groups."""
     oidc_role: Role = Role.VIEWER
-    """Of who first comes in by a domain; admins change it."""
+    """Of who comes in by a domain. Admins change it; where groups have roles, it holds again from
+    the next sign-in on."""
     root_path: str = ""
     """The path under which a proxy serves it, such as `/lab`; empty: the whole of an address."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()

@@ -189,8 +189,9 @@ def sign_in(lab: Lab, claims: Mapping[str, Any]) -> str:
 
 
 def _role(settings: Settings, claims: Mapping[str, Any]) -> Role | None:
-    """That of the highest of their groups; None where none has one and their domain lets them in.
-    Raises Forbidden where neither does."""
+    """That of the highest of their groups, or of everybody whom a domain lets in; None where
+    admins change that one, since no group has another. Raises Forbidden where neither lets them
+    in."""
     told, roles = claims.get(settings.oidc_group_claim), dict(settings.oidc_groups)
     groups = [each for each in told if isinstance(each, str)] if isinstance(told, list) else []
     if held := [roles[each] for each in groups if each in roles]:
@@ -198,7 +199,7 @@ def _role(settings: Settings, claims: Mapping[str, Any]) -> Role | None:
     mail, verified = claims.get("email"), claims.get("email_verified") is True
     domain = mail.rpartition("@")[2].lower() if isinstance(mail, str) else ""
     if verified and domain in settings.oidc_domains:
-        return None
+        return settings.oidc_role if roles else None
     raise Forbidden(
         "The provider knows you, and this lab lets you not in.",
         hint="Ask who runs the lab: LAB_OIDC_GROUPS and LAB_OIDC_DOMAINS say whom it takes.",

@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -161,8 +162,12 @@ def test_roles_are_those_of_groups_or_given_once(lab: Lab, new_client: NewClient
     assert leads.get("/api/account").json()["role"] == "admin"
     signed_in(vera, "2")
     assert vera.get("/api/account").json()["role"] == "viewer"
-    accounts.set_role(lab.database, "vera", Role.RUNNER)
+    accounts.set_role(lab.database, "vera", Role.ADMIN)
     signed_in(vera, "2")
+    assert vera.get("/api/account").json()["role"] == "viewer", "who leaves a group keeps nothing"
+    accounts.set_role(lab.database, "vera", Role.RUNNER)
+    without_groups = lab.settings.model_copy(update={"oidc_groups": ()})
+    openid.sign_in(replace(lab, settings=without_groups), {"sub": "2", **PEOPLE["2"]})
     assert vera.get("/api/account").json()["role"] == "runner", "admins may change what is given"
     accounts.set_disabled(lab.database, "vera", True)
     assert signed_in(vera, "2").status_code == 403
