@@ -29,6 +29,7 @@ from app.errors import (
     LengthRequired,
     Misdirected,
     TooLarge,
+    Unavailable,
 )
 
 _LOG = logging.getLogger("lab.web")
@@ -65,6 +66,12 @@ _UNREAD = {"Connection": "close"}
 """With an answer to a body that was not read; else the server would read it and throw it away."""
 
 
+_MOST_AT_ONCE = 900
+"""Requests; streams of events among them have a limit of their own. The server itself refuses too
+many connections, without a word on when to come again."""
+_CROWDED = Unavailable(
+    f"{_MOST_AT_ONCE} requests are being answered already.", hint="Try again in a few seconds."
+)
 _ELSEWHERE = Misdirected(
     "The lab answers only on this machine's own address.",
     hint="Let it listen on 127.0.0.1, and forward the port by ssh; or have accounts.",
@@ -150,6 +157,7 @@ class Border:
         self.app = app
         self.limit_of, self.names, self.root = limit_of, names, root
         self.on_loopback = on_loopback
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -171,7 +179,10 @@ class Border:
         refusal = _refusal(request, limit, self.names)
         if self.on_loopback and not _is_loopback(request):
             refusal = _ELSEWHERE
+        if self._open >= _MOST_AT_ONCE:
+            refusal = _CROWDED
         app = self.app if refusal is None else render(request, refusal, _UNREAD)
+        self._open += 1
         try:
             await app(scope, _limited(receive, limit), answer.send)
         except Exception as error:
@@ -181,6 +192,7 @@ class Border:
                 raise
             await unexpected(request, error)(scope, receive, answer.send)
         finally:
+            self._open -= 1
             answer.log()
 
 

@@ -29,8 +29,8 @@ from confinement import gaps
 _STREAMS_END_AFTER_S = 3
 """How long an open event stream may hold up the end of the web process."""
 
-_MOST_CONNECTIONS = 1000
-"""Who comes beyond them hears 503 at once."""
+_MOST_CONNECTIONS = 4000
+"""Who comes beyond them hears 503 at once, without a word on when to come again."""
 
 _WARM = frozenset({Queue.LIVE})
 """Queues whose jobs take a second: their process keeps its models. Others start afresh each job."""

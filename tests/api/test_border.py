@@ -12,6 +12,7 @@ from anyio import BrokenResourceError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app import border
 from app.border import Border
 from app.main import create_app
 from app.services.lab import Lab
@@ -261,3 +262,29 @@ def test_a_server_that_listens_elsewhere_answers_nobody_there(settings: Settings
             return await client.get("/api/health", headers={"host": "localhost"})
 
     assert asyncio.run(ask()).status_code == 421
+
+
+def test_a_crowd_is_told_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(border, "_MOST_AT_ONCE", 3)
+
+    async def crowd() -> tuple[list[httpx.Response], httpx.Response]:
+        there, leave = asyncio.Semaphore(0), asyncio.Event()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            there.release()
+            await leave.wait()
+            await Response("Well.")(scope, receive, send)
+
+        lab = Border(slow, limit_of=lambda _: 0, names=(), root="")
+        transport = httpx.ASGITransport(lab)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            let_in = [asyncio.create_task(client.get("/jobs")) for _ in range(3)]
+            for _ in let_in:
+                await there.acquire()
+            beyond = await client.get("/jobs")
+            leave.set()
+            return [*await asyncio.gather(*let_in), await client.get("/jobs")], beyond
+
+    served, beyond = asyncio.run(crowd())
+    assert [answer.text for answer in served] == ["Well."] * 4
+    assert (beyond.status_code, beyond.headers["retry-after"]) == (503, "5")
