@@ -299,7 +299,12 @@ def test_localhost_is_this_machine_at_whichever_of_its_places_it_answers(
     measured: Measured, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = [(0, 0, 0, "", ("::1", 0, 0, 0)), (0, 0, 0, "", ("127.0.0.1", 0))]
-    monkeypatch.setattr(endpoint.socket, "getaddrinfo", lambda *a, **k: places)
+    found = endpoint.socket.getaddrinfo
+    monkeypatch.setattr(
+        endpoint.socket,
+        "getaddrinfo",
+        lambda host, *a, **k: places if host == "localhost" else found(host, *a, **k),
+    )
     url = server.url.replace("127.0.0.1", "localhost")
     server.before = lambda number: (200, {}, b"fine")
     line = Line(url, reach(listing(measured, url)), per_second=None, patience_s=5)
