@@ -2,8 +2,8 @@
 
 Nothing is fetched but addresses that the operator listed (`LAB_ENDPOINTS`), no redirect is followed
 and no proxy of the environment is used. A host is looked up here, each of the places that it leads
-to has to be public or in a network that is listed too, and the connection goes to the very place
-that was looked at, whatever the name says a moment later.
+to has to be public or in a network that is listed too, and the connection goes to the very places
+that were looked at, whatever the name says a moment later.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ class _NotNow(Exception):
     def __init__(self, why: str, after_s: float = 0.0) -> None:
         super().__init__(why)
         self.after_s = after_s
+
+
+class _NotThere(_NotNow):
+    """Nobody answers at that place; at another one of the same name somebody may."""
 
 
 class Line:
@@ -116,13 +120,21 @@ class Line:
             time.sleep(min(left, _LOOK_S))
 
     def _once(self, body: bytes) -> bytes:
-        host = self._url.host
+        *others, last = self._places()
+        for place in others:
+            try:
+                return self._at(place, body)
+            except _NotThere:  # as ::1, where a server has 127.0.0.1 alone
+                self._reach.check()
+        return self._at(last, body)
+
+    def _at(self, place: _Place, body: bytes) -> bytes:
         request = self._client.build_request(
             "POST",
-            self._url.copy_with(host=str(self._place())),
+            self._url.copy_with(host=str(place)),
             content=body,
             headers={"Host": self._url.netloc.decode("ascii")},
-            extensions={"sni_hostname": host},
+            extensions={"sni_hostname": self._url.host},
         )
         try:
             answer = self._client.send(request, stream=True)
@@ -130,10 +142,10 @@ class Line:
                 told = self._read(answer)
             finally:
                 answer.close()
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _NotThere(f"cannot be reached ({_why(error)})") from None
         except httpx.TimeoutException:
             raise _NotNow(f"did not answer within {self._patience_s:g} s") from None
-        except httpx.ConnectError as error:
-            raise _NotNow(f"cannot be reached ({_why(error)})") from None
         except httpx.HTTPError as error:
             raise _NotNow(f"broke the connection ({type(error).__name__})") from None
         if answer.status_code in _PASSING:
@@ -157,11 +169,11 @@ class Line:
                 raise _NotNow(f"did not answer within {self._patience_s:g} s")
         return b"".join(parts)
 
-    def _place(self) -> _Place:
-        """Where the host is. Raises JobError where that may not be asked."""
+    def _places(self) -> list[_Place]:
+        """Where the host is, one at least. Raises JobError where any may not be asked."""
         host, networks = self._url.host, self._reach.settings.endpoint_networks
         try:
-            return ipaddress.ip_address(host)  # the operator's own word
+            return [ipaddress.ip_address(host)]  # the operator's own word
         except ValueError:
             pass
         try:
@@ -176,7 +188,7 @@ class Line:
                     hint="The lab's operator lists its network in LAB_ENDPOINT_NETWORKS, or writes "
                     "the address in numbers into LAB_ENDPOINTS.",
                 )
-        return places[0]
+        return places
 
 
 def _may_be_asked(host: str, place: _Place, networks: tuple[str, ...]) -> bool:
@@ -186,7 +198,7 @@ def _may_be_asked(host: str, place: _Place, networks: tuple[str, ...]) -> bool:
     return listed or own or (inner.is_global and not inner.is_multicast)
 
 
-def _why(error: httpx.ConnectError) -> str:
+def _why(error: httpx.TransportError) -> str:
     return " ".join(str(error).split())[:_TOLD] or "no connection"
 
 

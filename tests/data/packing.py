@@ -55,6 +55,7 @@ def train_and_test(prefix: str = "", **counts: int) -> dict[str, bytes]:
 
 def pack(path: Path, files: Mapping[str, bytes], kind: str = "zip") -> Path:
     """Write an archive; a name that ends in a slash makes a folder."""
+    path.parent.mkdir(exist_ok=True)
     if kind == "zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in files.items():

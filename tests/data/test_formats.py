@@ -77,8 +77,10 @@ TEST_OF = {
     "`training_plain`, `test_plain`": "test_duplicates_and_plain_images_are_counted",
     "`few_training`, `few_test`, `unbalanced_training`, `unbalanced_test`": "test_small_and_unbalanced_classes_are_named",
     "`alike_classes`": "test_classes_that_may_be_one_are_said",
-    "`folders_in_classes`, `classes_in_names`": "test_folders_within_class_folders_are_said",
+    "`folders_in_classes`, `classes_in_names`, `labels_guessed`": "test_folders_within_class_folders_are_said",
+    "`masks_taken`": "test_masks_beside_their_pictures_are_said",
     "`enlarged`": "test_enlarged_pictures_are_counted",
+    "`names_guessed`": "test_a_table_that_is_not_in_utf8_is_said",
     "images that could not be read": "test_why_images_were_left_out_is_said_when_the_import_fails",
 }
 

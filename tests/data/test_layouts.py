@@ -34,8 +34,9 @@ from tests.data.test_containers import parquet_shard
 from worker.data import DatasetError
 from worker.data.layout import Contents, contents_of
 from worker.data.members import Listing, Member
+from worker.data.picture_index import PictureIndex
 from worker.data.roles import Part, part_of
-from worker.data.tables import PictureIndex, tables_of
+from worker.data.tables import tables_of
 
 # Parts
 
@@ -175,6 +176,9 @@ def test_parts_by_lists(tmp_path: Path, suffix: str) -> None:
     report, dataset = import_files(tmp_path, files)
     assert (sizes(dataset), kinds(report)) == ((8, 0, 4), set())
     assert any("meta/test.txt" in note for note in report.notes)
+    files["meta/val.txt"] = files.pop("meta/test.txt")
+    report, dataset = import_files(tmp_path / "val", files)
+    assert (sizes(dataset), kinds(report)) == ((8, 0, 4), {"validation_is_test"})
 
 
 def test_a_split_that_is_not_used_is_said(tmp_path: Path) -> None:
@@ -403,7 +407,7 @@ def test_imagenet_as_its_competition_has_it(tmp_path: Path) -> None:
     files = folders(f"{top}/train/", 3, names=" ".join(ids))
     files |= {f"{top}/val/v{n}.png": png(90 + n) for n in range(4)}
     files |= {f"{top}/test/t{n}.png": png(190 + n) for n in range(4)}
-    rows = [f"v{n},{ids[n % 2]} 85 1 499 {n}\n" for n in range(4)]
+    rows = [f"v{n},{' '.join([f'{ids[n % 2]} 85 1 499 {n}'] * (n + 1))}\n" for n in range(4)]
     files["LOC_val_solution.csv"] = ("ImageId,PredictionString\n" + "".join(rows)).encode()
     files["LOC_synset_mapping.txt"] = b"n01440764 tench, Tinca tinca\nn01443537 goldfish\n"
     report, dataset = import_files(tmp_path, files)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +127,94 @@ def test_columns_of_attributes_and_of_parts_are_no_labels(tmp_path: Path) -> Non
     assert "list_attr_celeba.txt, list_eval_partition.txt says was not understood" in error.detail
 
 
+LABELS = "image,label\n" + "".join(f"{n}.png,{'ab'[n % 2]}\n" for n in range(20))
+
+
+def test_a_label_beside_an_attribute_is_no_column_a_class(tmp_path: Path) -> None:
+    files = flat("images/", [f"{n}.png" for n in range(20)])
+    rows = [f"{n}.png,{n % 2},{n // 2 % 2}" for n in range(20)]
+    files["labels.csv"] = text(["image,label,at_night", *rows])
+    report, dataset = import_files(tmp_path, files)
+    assert (dataset.class_names, sum(sizes(dataset))) == (("0", "1"), 20)
+    assert not report.left_out
+    files["labels.csv"] = text(["image,tail,at_night", *rows])
+    assert "several columns that may be the label" in refusal(tmp_path / "b", files).detail
+
+
+@pytest.mark.parametrize("head", [",file,label", "row,file,label", "file,row,label"])
+@pytest.mark.parametrize("suffix", ["", ".png"])
+def test_numbers_of_rows_name_no_pictures(tmp_path: Path, head: str, suffix: str) -> None:
+    """As pandas writes them beside names, of pictures that are called by number."""
+    files = flat("images/", [f"{n}.png" for n in range(24)])
+    columns = head.split(",")
+    rows = []
+    for row in range(24):
+        n = 7 * row % 24
+        cells = {"": row, "row": row, "file": f"{n}{suffix}", "label": "ab"[n % 2]}
+        rows.append(",".join(str(cells[column]) for column in columns))
+    files["labels.csv"] = text([head, *rows])
+    if "row" in columns and not suffix:
+        assert "several columns that may name the pictures" in refusal(tmp_path, files).detail
+        return
+    _, dataset = import_files(tmp_path, files)
+    of_picture = {pixels(n).tobytes(): n % 2 for n in range(24)}
+    for part in ("train", "test"):
+        images, labels = dataset.arrays[f"{part}_images"], dataset.arrays[f"{part}_labels"]
+        assert [of_picture[image.tobytes()] for image in images] == labels.tolist()
+
+
+def test_a_column_of_parts_by_any_name_is_used(tmp_path: Path) -> None:
+    files = flat("images/", [f"{n}.png" for n in range(24)])
+    rows = [f"{n}.png,{'ab'[n % 2]},{'train' if n < 16 else 'test'}" for n in range(24)]
+    files["labels.csv"] = text(["image,label,phase", *rows])
+    _, dataset = import_files(tmp_path, files)
+    assert sizes(dataset) == (16, 0, 8)
+
+
+@pytest.mark.parametrize(("first", "names"), [(0, ("cat", "dog")), (1, ("cat", "dog")), (2, "23")])
+def test_a_list_without_numbers_counts_as_labels_do(
+    tmp_path: Path, first: int, names: Sequence[str]
+) -> None:
+    """From 2 on it cannot be told whether the list begins with 0 or with 1."""
+    files = flat("images/", [f"{n}.png" for n in range(24)])
+    files["labels.csv"] = text(["image,label", *(f"{n}.png,{n % 2 + first}" for n in range(24))])
+    files["classes.txt"] = text(["cat", "dog", "owl", "pug"][: 4 if first == 2 else 2])
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == tuple(names)
+    assert ("unnamed_classes" in kinds(report)) == (first == 2)
+
+
+def test_rows_of_another_part_label_nothing(tmp_path: Path) -> None:
+    files = flat("test/", [f"{n}.png" for n in range(20)])
+    files["labels.csv"] = LABELS.replace("\n", "\ntrain/").removesuffix("train/").encode()
+    assert "what labels.csv says was not understood" in refusal(tmp_path, files).detail
+
+
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_a_column_that_is_called_no_label_decides_nothing_against_folders(
+    tmp_path: Path, part: str
+) -> None:
+    files = class_folders(part, {"cat": 10, "dog": 10})
+    rows = [f"{name},{'ab'[n % 2]}" for n, name in enumerate(files)]
+    error = refusal(tmp_path, files | {"meta.csv": text(["file,camera", *rows])})
+    assert error.detail.startswith("The column “camera” of meta.csv may say what pictures show")
+    assert error.detail.endswith("and so may their folders: cat, dog.")
+    alone = {name.replace("cat/", "").replace("dog/", "1"): data for name, data in files.items()}
+    table = text(["file,camera", *(f"{name},{'ab'[n % 2]}" for n, name in enumerate(alone))])
+    report, dataset = import_files(tmp_path / "alone", alone | {"meta.csv": table})
+    assert dataset.class_names == ("a", "b")
+    assert "labels_guessed" in kinds(report)
+
+
+def test_a_table_that_is_not_in_utf8_is_said(tmp_path: Path) -> None:
+    files = flat("images/", [f"{n}.png" for n in range(20)])
+    files["labels.csv"] = LABELS.replace("b\n", "狗\n").encode("gbk")
+    files["notes.txt"] = "猫".encode("gbk")
+    report, _ = import_files(tmp_path, files)
+    (said,) = [w.text for w in report.warnings if w.kind == "names_guessed"]
+    assert "read as cp1252: labels.csv." in said
+
+
 def test_the_signs_of_kaggle(tmp_path: Path) -> None:
     """The test table names pictures by a path, and its classes are the names of other pictures."""
     head = "Width,Height,Roi.X1,ClassId,Path"
@@ -233,9 +321,11 @@ def test_tables_of_pixels(tmp_path: Path, head: str) -> None:
     assert labels == sorted(labels)
 
 
-def test_pixels_in_one_cell_and_a_file_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "usage", [("Training", "PublicTest", "PrivateTest"), ("train", "val", "test")]
+)
+def test_pixels_in_one_cell_and_a_file_alone(tmp_path: Path, usage: tuple[str, ...]) -> None:
     """FER-2013, and the way of its parts."""
-    usage = ("Training", "PublicTest", "PrivateTest")
     drawn = grey(36, 0, 48).reshape(36, -1)
     lines = [f"{n // 3 % 4},{' '.join(map(str, p))},{usage[n % 3]}" for n, p in enumerate(drawn)]
     path = tmp_path / "fer2013.csv"
@@ -303,12 +393,33 @@ def test_domains_that_each_have_a_folder_of_images_are_no_classes(tmp_path: Path
     assert "hold the same subfolders (mug, pen)" in error.detail
 
 
+def test_words_that_are_taken_for_no_label_are_said(tmp_path: Path) -> None:
+    files = flat("images/", [f"{n}.png" for n in range(24)])
+    rows = [f"{n}.png,{('rain', 'sun', 'None')[n % 3]}" for n in range(24)]
+    files["labels.csv"] = text(["image,label", *rows])
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("rain", "sun")
+    assert report.left_out == {"pictures without a label in labels.csv": 8}
+    assert any(note.endswith("Taken for no label: None.") for note in report.notes)
+
+
+def test_masks_beside_their_pictures_are_said(tmp_path: Path) -> None:
+    """As BUSI has them."""
+    names = [f"cat ({n}).png" for n in range(9)]
+    masks = [*(f"cat ({n})_mask.png" for n in range(9)), "cat (0)_mask_1.png"]
+    files = flat("cat/", [*names, *masks, "lone_mask.png"]) | class_folders(
+        "", {"dog": 9}, first_seed=50
+    )
+    report, _ = import_files(tmp_path, files)
+    assert [w.count for w in report.warnings if w.kind == "masks_taken"] == [10]
+
+
 def test_classes_that_may_be_one_are_said(tmp_path: Path) -> None:
-    counts = {"Polar bear": 8, "polar_bear": 8, "owl": 8, "1 1": 8, "1-1": 8}
+    counts = {"Polar bear": 8, "polar_bear": 8, "owl": 8, "ｏｗｌ": 8, "1 1": 8, "1-1": 8}
     report, dataset = import_files(tmp_path, class_folders("", counts))
-    assert len(dataset.class_names) == 5
+    assert len(dataset.class_names) == 6
     (said,) = [w.text for w in report.warnings if w.kind == "alike_classes"]
-    assert said.endswith(": Polar bear, polar_bear.")
+    assert said.endswith(": Polar bear, polar_bear, owl, ｏｗｌ.")
 
 
 def test_pictures_of_floating_point_numbers_are_not_called_damaged(tmp_path: Path) -> None:

@@ -48,13 +48,8 @@ class Server:
     `before` may answer a request in its place, by how many came before it."""
 
     def __init__(self, net: Linear) -> None:
-        self.net, self.images, self.requests = net, 0, 0
-        self.answer: Callable[[Tensor], Any] = self.logits
-        self.before: Callable[[int], Reply | None] = lambda number: None
-        self.seen: list[Tensor] = []
-        """The images of each request."""
-        self.headers: list[dict[str, str]] = []
-        server = self
+        self._own, server = net, self
+        self.begin()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -77,6 +72,15 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1/models/net:predict"
+
+    def begin(self) -> None:
+        """As if nobody had asked anything or changed an answer."""
+        self.net, self.images, self.requests = self._own, 0, 0
+        self.answer: Callable[[Tensor], Any] = self.logits
+        self.before: Callable[[int], Reply | None] = lambda number: None
+        self.seen: list[Tensor] = []
+        """The images of each request."""
+        self.headers: list[dict[str, str]] = []
 
     def reply(self, instances: list[Any]) -> Reply:
         self.requests += 1
@@ -105,14 +109,16 @@ def _image(sent: Any) -> Tensor:
     return torch.from_numpy(np.array(sent, dtype=np.float32))
 
 
-@pytest.fixture(autouse=True)
-def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _few() -> Iterator[None]:
     """Fewer images than an import looks at."""
-    monkeypatch.setattr(importing_model, "CHECKED_IMAGES", 100)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(importing_model, "CHECKED_IMAGES", 100)
+        yield
 
 
-@pytest.fixture
-def server(measured: Measured) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def serving(measured: Measured) -> Iterator[Server]:
     found = Server(fitted(measured.dataset))
     thread = Thread(target=found.http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -120,6 +126,19 @@ def server(measured: Measured) -> Iterator[Server]:
     found.http.shutdown()
     found.http.server_close()
     thread.join()
+
+
+@pytest.fixture
+def server(serving: Server) -> Server:
+    serving.begin()
+    return serving
+
+
+@pytest.fixture(scope="module")
+def model(measured: Measured, serving: Server) -> str:
+    """One that was registered as it answers."""
+    at = listing(measured, serving.url)
+    return result(at, connect(at)).model
 
 
 @pytest.fixture
@@ -203,8 +222,9 @@ def test_what_it_answers_with_is_seen(at: Measured, server: Server, kind: str) -
 
 @pytest.mark.parametrize(("layout", "pixels"), [("nchw", "0-1"), ("nhwc", "0-255")])
 def test_numbers_are_sent_as_was_said(
-    at: Measured, server: Server, layout: str, pixels: str
+    at: Measured, server: Server, monkeypatch: pytest.MonkeyPatch, layout: str, pixels: str
 ) -> None:
+    monkeypatch.setattr(importing_model, "CHECKED_IMAGES", 20)  # of 3,072 numbers each
     white = 255.0 if pixels == "0-255" else 1.0
 
     def plain(x: Tensor) -> Any:
@@ -230,9 +250,8 @@ def test_an_address_that_is_not_listed_is_never_asked(measured: Measured, server
 
 
 def test_one_that_was_registered_is_not_asked_once_it_is_listed_no_more(
-    at: Measured, server: Server
+    at: Measured, model: str, server: Server
 ) -> None:
-    model = result(at, connect(at)).model
     before = server.requests
     with pytest.raises(JobError, match="not among the addresses"):
         loaded(listing(at), model)
@@ -271,15 +290,26 @@ def test_a_name_leads_to_public_places_or_listed_networks(
     monkeypatch.setattr(endpoint.socket, "getaddrinfo", lambda *a, **k: [(0, 0, 0, "", (found, 0))])
     line = Line("http://models.example.org/predict", reach(at), per_second=None, patience_s=1)
     if fine:
-        assert str(line._place()) == found
+        assert list(map(str, line._places())) == [found]
     else:
         with pytest.raises(JobError, match="no public address"):
             line.ask(b"{}", 1)
 
 
-def test_localhost_is_this_machine(measured: Measured, server: Server) -> None:
+def test_localhost_is_this_machine_at_whichever_of_its_places_it_answers(
+    measured: Measured, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [(0, 0, 0, "", ("::1", 0, 0, 0)), (0, 0, 0, "", ("127.0.0.1", 0))]
+    found = endpoint.socket.getaddrinfo
+    monkeypatch.setattr(
+        endpoint.socket,
+        "getaddrinfo",
+        lambda host, *a, **k: places if host == "localhost" else found(host, *a, **k),
+    )
     url = server.url.replace("127.0.0.1", "localhost")
-    result(listing(measured, url), connect(listing(measured, url)))
+    server.before = lambda number: (200, {}, b"fine")
+    line = Line(url, reach(listing(measured, url)), per_second=None, patience_s=5)
+    assert line.ask(b'{"instances": []}', 0) == b"fine"
     assert server.headers[0]["Host"].startswith("localhost:")
 
 
@@ -353,8 +383,7 @@ def test_answers_of_other_classes_are_refused(
     assert reason in failure(at, connect(at))
 
 
-def test_another_model_in_its_place_is_noticed(at: Measured, server: Server) -> None:
-    model = result(at, connect(at)).model
+def test_another_model_in_its_place_is_noticed(at: Measured, model: str, server: Server) -> None:
     server.net = server.net.only([1, 0, *range(2, 10)])
     with pytest.raises(JobError, match="not the model that was registered"):
         loaded(at, model)
@@ -379,9 +408,8 @@ SQUARE, HARD = Attack(method=Method.SQUARE), Attack(method=Method.HOP_SKIP_JUMP)
 
 
 def test_it_is_attacked_by_square_and_its_questions_are_counted(
-    at: Measured, server: Server
+    at: Measured, model: str, server: Server
 ) -> None:
-    model = result(at, connect(at)).model
     before = server.images
     asked = small(
         at, SQUARE, models=(model,), queries=30, epsilon=4 / 255, epsilons=(), images=20,
@@ -402,9 +430,8 @@ def test_it_is_attacked_by_square_and_its_questions_are_counted(
 
 
 def test_an_interrupted_evaluation_goes_on_and_goes_on_counting(
-    at: Measured, server: Server
+    at: Measured, model: str, server: Server
 ) -> None:
-    model = result(at, connect(at)).model
     asked = small(
         at, SQUARE, models=(model,), queries=30, epsilon=4 / 255, epsilons=(), images=20,
         further=(Method.HOP_SKIP_JUMP,), batch_size=10,

@@ -115,10 +115,10 @@ def name_numbers(found: "Found", texts: Mapping[Path, str]) -> None:
     numbers = {sample.class_name for sample in found.samples}
     if not all(number.isdecimal() for number in numbers):
         return
-    most = max(map(int, numbers))
+    known = sorted(map(int, numbers))
     lists = (
         (path, listed)
-        for path, listed in (*_lists_of_classes(texts), *_maps_of_numbers(texts, most))
+        for path, listed in (*_lists_of_classes(texts, known), *_maps_of_numbers(texts, known[-1]))
         if all(int(number) in listed for number in numbers)
     )
     path, listed = next(lists, ((), {}))
@@ -135,16 +135,25 @@ def name_numbers(found: "Found", texts: Mapping[Path, str]) -> None:
     )
 
 
-def _lists_of_classes(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Mapping[int, str]]]:
+def _lists_of_classes(
+    texts: Mapping[Path, str], known: Sequence[int]
+) -> Iterator[tuple[Path, Mapping[int, str]]]:
     """The lines of texts that are called so, by number; where none comes twice: else they are of
-    pictures.
+    pictures. Without numbers of their own they count from 0 where `known`, sorted, do, or from 1
+    where these end with the last line; else that is not known.
     """
     for path, text in texts.items():
         name, _, suffix = path[-1].lower().rpartition(".")
         if name in _LISTS and suffix == "txt":
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             if len({*lines}) == len(lines):
-                yield path, _numbered(lines) or dict(enumerate(lines))
+                yield path, _numbered(lines) or _counted(lines, known)
+
+
+def _counted(lines: Sequence[str], known: Sequence[int]) -> Mapping[int, str]:
+    if known[0] == 0 or known[-1] == len(lines):
+        return dict(enumerate(lines, min(known[0], 1)))
+    return {}
 
 
 def _maps_of_numbers(

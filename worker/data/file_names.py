@@ -1,4 +1,5 @@
-"""Classes that stand in the names of files: `cat.0.jpg`, `dog_12.png`, `19_frog.png`."""
+"""What the names of files say of pictures: classes (`cat.0.jpg`, `dog_12.png`, `19_frog.png`), and
+that they are masks of others (`cat.0_mask.jpg`)."""
 
 from __future__ import annotations
 
@@ -21,6 +22,21 @@ _OF_CAMERAS = frozenset(
      "training", "val", "valid", "validation", "test", "testing", "x"}
 )  # fmt: skip
 """What pictures of any kind are called."""
+
+
+_OF_ANOTHER = re.compile(
+    r"(.+)[\W_](?:mask|seg|segmentation|gt|groundtruth|annotation|depth)(?:[\W_]?\d+)?",
+    re.IGNORECASE,
+)
+"""The name of a picture, and what a mask of it is called."""
+
+
+def masks_of_others(pictures: Sequence[Member]) -> list[Member]:
+    """Those that lie beside the picture whose name theirs begins with."""
+    stems = [(*p.path[:-1], p.path[-1].rpartition(".")[0]) for p in pictures]
+    there = set(stems)
+    matches = ((p, s, _OF_ANOTHER.fullmatch(s[-1])) for p, s in zip(pictures, stems, strict=True))
+    return [p for p, stem, match in matches if match and (*stem[:-1], match[1]) in there]
 
 
 def classes_in_names(pictures: Sequence[Member]) -> dict[int, str]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 from worker.data.classes import name_numbers
 from worker.data.errors import DatasetError
-from worker.data.file_names import classes_in_names
+from worker.data.file_names import classes_in_names, masks_of_others
 from worker.data.layout import TO_PREDICT, Contents, Found, Sample
 from worker.data.members import Member
 from worker.data.names import Path, name_list, natural_key
+from worker.data.picture_index import PictureIndex
 from worker.data.refusals import LAYOUT_HINT, not_in_class_folders, one_class
 from worker.data.roles import Part, part_and_rest, part_of
-from worker.data.tables import PictureIndex, Table, joined, listed_parts, tables_of
+from worker.data.tables import Table, joined, listed_parts, tables_of
 from worker.data.weaknesses import Weakness
 
 KIND = "class folders"
@@ -96,9 +97,18 @@ def class_folders(contents: Contents) -> Found | None:
 
 
 def _by_table(table: Table, contents: Contents) -> Found:
+    """Raises DatasetError where the folders may be the classes as well."""
     found = table.found(contents.pictures)
     name_numbers(found, contents.texts)
-    places = {p.path[:-1] for p in contents.pictures if not any(map(part_of, p.path[:-1]))}
+    beside = ([f for f in p.path[:-1] if part_of(f) is None] for p in contents.pictures)
+    places = {tuple(folders) for folders in beside if folders}
+    names = {path[-1] for path in places}
+    if not table.sure and len(names) > 1 and not all(map(_NUMBERED.fullmatch, names)):
+        raise DatasetError(
+            f"The column “{table.column}” of {table.name} may say what pictures show, and so may "
+            f"their folders: {name_list(sorted(names, key=natural_key))}.",
+            "Call that column label, or leave the table out.",
+        )
     if len(places) > 1:
         text = f"{table.name} says what pictures show; names of folders are not used for that."
         found.warnings.append(Weakness("labels_by_table", text, len(places)))
@@ -274,10 +284,11 @@ def _take_names(found: Found, folder: _Folder, part: Part | None) -> bool:
 
 
 def _take_listed_parts(found: Found, contents: Contents, index: PictureIndex) -> None:
-    """Parts by lists, where a list for each of train and test names nearly all pictures."""
+    """Parts by lists, where those of train and of test or validation name nearly all pictures."""
     parts, lists = listed_parts(contents, index)
     known = [sample for sample in found.samples if sample.ordinal in parts]
-    whole = {Part.TRAIN, Part.TEST} <= {parts[sample.ordinal] for sample in known}
+    told = {parts[sample.ordinal] for sample in known}
+    whole = Part.TRAIN in told and not told.isdisjoint({Part.TEST, Part.VALIDATION})
     if known and whole and len(known) >= _MOST * len(found.samples):
         names = name_list("/".join(path) for path in lists)
         found.used |= set(lists)
@@ -371,6 +382,12 @@ def _tell_left_out(found: Found, contents: Contents) -> None:
     if alike := sorted(name for name in names if part_of(name)):
         text = f"Folders named like parts are taken as classes: {name_list(alike)}."
         found.warnings.append(Weakness("classes_like_parts", text, len(alike)))
+    if masks := masks_of_others([p for p in contents.pictures if p.ordinal in taken]):
+        text = (
+            f"Pictures that seem to be masks of others, by names such as {masks[0].path[-1]}, are "
+            f"taken as pictures of their class ({len(masks):,}): leave them out of the archive."
+        )
+        found.warnings.append(Weakness("masks_taken", text, len(masks)))
     seen: set[str] = set()
     for picture in contents.pictures:
         twice = picture.raw in seen

@@ -5,6 +5,7 @@ pictures that it finds, or None where the layout is not its own. The first that 
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class Contents:
     texts: Mapping[Path, str]
     """The tables and lists of names among the others."""
     read: Callable[[Mapping[int, int]], Iterable[tuple[int, bytes | str]]]
+    guessed: frozenset[Path] = frozenset()
+    """The texts whose encoding is a guess."""
 
 
 Reader = Callable[[Contents], Found | None]
@@ -102,20 +105,23 @@ def contents_of(
     sums = accumulate(member.size for member in texts)
     few = [m for m, sum_ in zip(texts, sums, strict=True) if sum_ <= _ALL_TEXTS][:_MOST_TEXTS]
     by_ordinal = {member.ordinal: member.path for member in few}
-    found = {}
+    found, guessed = {}, set()
     if by_ordinal:
         for ordinal, data in read({ordinal: ordinal for ordinal in by_ordinal}):
             if isinstance(data, bytes):
-                found[by_ordinal[ordinal]] = _text(data)
-    return Contents(pictures, frozenset(folders), others, found, read)
+                path = by_ordinal[ordinal]
+                found[path], known = _text(data)
+                guessed |= set() if known else {path}
+    return Contents(pictures, frozenset(folders), others, found, read, frozenset(guessed))
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes) -> tuple[str, bool]:
+    """What is written, and whether its encoding is known."""
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return data.decode(encoding)
+        return data.decode(encoding), True
     except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+        return data.decode("cp1252", "replace"), False
 
 
 def has_suffix(member: Member, suffixes: tuple[str, ...]) -> bool:
@@ -147,6 +153,7 @@ def find_layout(
     renamed = classes.spoken(own, contents.texts)
     _check_names(sorted(renamed.get(name, name) for name in own))
     _tell_alike(found, own)
+    _tell_guessed(found, contents.guessed)
     names = classes.ordered(found, contents.texts, order, given, renamed)
     label = {name: number for number, name in enumerate(names)}
     samples = [
@@ -188,11 +195,25 @@ def _tell_alike(found: Found, names: Sequence[str]) -> None:
     """Say which classes may be one, written in several ways."""
     ways: dict[str, list[str]] = {}
     for name in filter(_WORD.search, names):
-        ways.setdefault(re.sub(r"[\s_-]+", " ", name.casefold()).strip(), []).append(name)
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        ways.setdefault(re.sub(r"[\s_-]+", " ", plain).strip(), []).append(name)
     alike = [name for several in ways.values() if len(several) > 1 for name in several]
     if alike:
-        text = f"Classes that differ in capitals, spaces or dashes alone: {name_list(alike)}."
+        text = (
+            "Classes that differ in capitals, spaces, dashes or forms of letters alone: "
+            f"{name_list(alike)}."
+        )
         found.warnings.append(Weakness("alike_classes", text, len(alike)))
+
+
+def _tell_guessed(found: Found, guessed: Collection[Path]) -> None:
+    """Say which files that were used are not in UTF-8."""
+    if names := sorted("/".join(path) for path in found.used.intersection(guessed)):
+        text = (
+            f"Not in UTF-8, and read as cp1252: {name_list(names)}. Save it as UTF-8 if names look "
+            "wrong."
+        )
+        found.warnings.append(Weakness("names_guessed", text, len(names)))
 
 
 def _unpictured(contents: Contents, used: Collection[Path] = ()) -> Counter[str]:

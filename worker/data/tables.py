@@ -5,35 +5,35 @@ from __future__ import annotations
 import csv
 import json
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from pathlib import PurePosixPath
 
 from worker.data.errors import DatasetError
 from worker.data.layout import Contents, Found, Sample
 from worker.data.members import Member
 from worker.data.names import Path, name_list, printable
-from worker.data.roles import Part, named_part, part_and_rest, part_of
+from worker.data.picture_index import PictureIndex, part_of_path, part_of_table
+from worker.data.roles import Part, named_part, part_of
+from worker.data.weaknesses import Weakness
 
 _LABELS = (
     "label", "labels", "class", "classname", "category", "target", "breed", "species", "y", "dx",
     "diagnosis", "finegrainedlabel", "classid", "labelid", "labelname", "categoryname",
-    "categoryid",
+    "categoryid", "predictionstring",
 )  # fmt: skip
 """What a column of labels is called, without spaces and punctuation."""
 _SPLITS = ("split", "set", "subset", "partition", "usage", "fold", "dataset", "datasets")
-_ABOUT = (
-    "label", "labels", "annotation", "annotations", "metadata", "gt", "groundtruth", "list", "info",
-)  # fmt: skip
+_ROW_NUMBERS = ("", "index", "unnamed0")
+"""What pandas calls a column of them, without spaces and punctuation."""
 _SAMPLE_OF_ANSWERS = ("submission", "samplesubmission")
 _SAMPLED = 500
+_FEW = 0.1
+"""Share of rows that may be none of one class."""
 _MOST_CELLS = 2**23
 """Of a table of records; many short ones, each with a column of its own, would make the square of
 their count."""
-_BOXED = re.compile(r"(n\d{8}) [\d ]+")
+_BOXED = re.compile(r"(n\d{8})(?: \d+){4}(?: \1(?: \d+){4})*")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -53,6 +53,10 @@ class Table:
     """Pictures that several rows give different labels."""
     no_parts: str
     """What a column of parts says of pictures that have none, as a sentence; or nothing."""
+    sure: bool
+    """Whether the column is called a label, or can be nothing else."""
+    nothing: frozenset[str] = frozenset()
+    """What the column says of pictures without a label, in words of its own."""
     others: tuple[Path, ...] = ()
     """Files that it is of beside `path`."""
 
@@ -88,7 +92,15 @@ class Table:
                 part = self.parts[picture.ordinal]
                 name = "/".join(picture.path)
                 found.samples.append(Sample(picture.ordinal, name, label, part))
-        found.notes.append(f"Labels are those of the column “{self.column}” of {self.name}.")
+        said = f"Labels are those of the column “{self.column}” of {self.name}."
+        if self.nothing:
+            said = f"{said} Taken for no label: {name_list(sorted(self.nothing))}."
+        found.notes.append(said)
+        if not self.sure:
+            text = (
+                f"The column “{self.column}” of {self.name} is called no label, and taken for it."
+            )
+            found.warnings.append(Weakness("labels_guessed", text, len(found.samples)))
         return found
 
 
@@ -142,6 +154,8 @@ def joined(tables: Sequence[Table]) -> Table | None:
         },
         torn=frozenset().union(*(table.torn for table in taken)),
         no_parts="",
+        sure=all(table.sure for table in taken),
+        nothing=frozenset().union(*(table.nothing for table in taken)),
         others=tuple(table.path for table in taken[1:]),
     )
 
@@ -159,14 +173,18 @@ def _rows(text: str) -> list[list[str]]:
                 best, cells, most = separator, usual, times
         if cells < 2:
             return []
-        # ImageNet's solutions have an id of WordNet, and behind it a box.
         rows = [
-            [_BOXED.sub(r"\1", cell.strip()) for cell in row]
-            for row in csv.reader(lines, delimiter=best)
+            [_unboxed(cell.strip()) for cell in row] for row in csv.reader(lines, delimiter=best)
         ]
     except csv.Error:  # a cell longer than any of a table
         return []
     return [row for row in rows if len(row) == cells]
+
+
+def _unboxed(cell: str) -> str:
+    """ImageNet's solutions have an id of WordNet, a box, and the same again for further objects."""
+    boxes = _BOXED.fullmatch(cell)
+    return boxes[1] if boxes else cell
 
 
 def _first_and_rest(text: str) -> list[list[str]]:
@@ -197,100 +215,86 @@ def _records(text: str) -> list[list[str]]:
     return [head, *([record.get(key, "").strip() for key in head] for record in plain)]
 
 
-class PictureIndex:
-    """Finds pictures by what tables call them: a path, a name, or a name without its suffix.
-
-    Paths are kept from their ends, sorted: those that end alike are neighbours.
-    """
-
-    def __init__(self, pictures: Sequence[Member]) -> None:
-        ends: list[tuple[Path, Member]] = []
-        for picture in pictures:
-            *folders, name = (part.casefold() for part in picture.path)
-            called = (name, name.rpartition(".")[0])
-            ends += [((each, *reversed(folders)), picture) for each in called]
-        ends.sort(key=itemgetter(0))
-        self._ends = [end for end, _ in ends]
-        self._pictures = [picture for _, picture in ends]
-        self._told: dict[tuple[Path, Path], Member | None] = {}
-
-    def find(self, said: str, table: Path) -> Member | None:
-        """The picture; of several of a name the one that the path or the table's own name tells."""
-        path = PurePosixPath(said.replace("\\", "/").casefold())
-        end = tuple(part for part in reversed(path.parts) if part not in "./")
-        if not end:
-            return None
-        found = self._ending(end[:1])
-        if len(found) > 1:
-            found = self._ending(end)
-        if len(found) < 2:
-            return self._pictures[found[0]] if found else None
-        if (end, table) not in self._told:
-            self._told[end, table] = _told([self._pictures[at] for at in found], table)
-        return self._told[end, table]
-
-    def _ending(self, end: Path) -> range:
-        """Where the paths are that end so."""
-        behind = (*end[:-1], f"{end[-1]}\0")  # no text lies between these two
-        return range(bisect_left(self._ends, end), bisect_left(self._ends, behind))
-
-
-def _told(found: Sequence[Member], table: Path) -> Member | None:
-    """Of several pictures that a table may mean the one that lies where the table is, or says."""
-    found = [m for m in found if m.path[: len(table) - 1] == table[:-1]] or found
-    if len(found) > 1 and (mine := _part_of_table(table[-1])) is not None:
-        found = [m for m in found if _part_of_path(m.path[:-1]) is mine]
-    return found[0] if len(found) == 1 else None
-
-
-def _part_of_path(path: Path) -> Part | None:
-    return next((part for name in path if (part := part_of(name)) is not None), None)
-
-
-def _part_of_table(name: str) -> Part | None:
-    """Of `train.csv`, `trainLabels.csv`, `val_annotations.txt`."""
-    stem = name.rpartition(".")[0]
-    part = part_of(stem)
-    said = part_and_rest(stem) if part is None else None
-    return said[0] if said is not None and said[1].replace(" ", "") in _ABOUT else part
-
-
 def _table(path: Path, rows: list[list[str]], index: PictureIndex) -> Table | None:
     if not rows:
         return None
     sample = rows[1 : 1 + _SAMPLED] or rows
     columns = range(len(rows[0]))
-    met = [[m for row in sample if (m := index.find(row[c], path)) is not None] for c in columns]
-    # Numbers of classes may be the names of some pictures, too, and then of few.
-    key = max(columns, key=lambda c: (len({m.ordinal for m in met[c]}), len(met[c])))
-    if len(met[key]) < 0.5 * len(sample):
+    name = "/".join(path)
+    key = _key(
+        name, rows[0], sample, [[index.find(row[c], path) for row in sample] for c in columns]
+    )
+    if key is None:
         return None
     has_head = index.find(rows[0][key], path) is None
     head = rows[0] if has_head else [f"{c + 1}" for c in columns]
     body = rows[1:] if has_head else rows
-    split = next((c for c in columns if has_head and _plain(head[c]) in _SPLITS and c != key
-                  and _are_parts(body, c)), None)  # fmt: skip
+    split = next((c for c in columns if has_head and c != key and _are_parts(head, body, c)), None)
     others = [c for c in columns if c not in (key, split)]
-    name = "/".join(path)
     labels = _labels(name, head, body, others, has_head)
     if labels is None:
         return None
     return _filled(path, head, labels, body, key, split, index)
 
 
+def _key(
+    name: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    met: Sequence[list[Member | None]],
+) -> int | None:
+    """The column whose cells name pictures, most of them different ones; None where none does.
+
+    `met` are the pictures by column and row. Numbers of rows may be the names of pictures, too, and
+    of other ones. Raises DatasetError where it cannot be told which of two are meant.
+    """
+    half = 0.5 * len(rows)
+    columns = [c for c, column in enumerate(met) if sum(m is not None for m in column) >= half]
+    columns = [c for c in columns if _plain(head[c]) not in (*_ROW_NUMBERS, *_LABELS)] or columns
+    whole = [c for c in columns if _names_whole(rows, c, met[c]) >= half]
+    different = {c: len({m.ordinal for m in met[c] if m is not None}) for c in whole or columns}
+    best = max(different, key=different.__getitem__, default=None)
+    if whole or best is None:
+        return best
+    rivals = [c for c in columns if different[c] >= 0.5 * different[best]]
+    if any(met[c] != met[best] for c in rivals):
+        raise DatasetError(
+            f"{name} has several columns that may name the pictures: "
+            f"{name_list(head[c] for c in rivals)}.",
+            "Keep the one with file names, or write them with their suffixes.",
+        )
+    return best
+
+
+def _names_whole(rows: Sequence[Sequence[str]], column: int, met: Sequence[Member | None]) -> int:
+    """How many cells name their pictures with the suffix."""
+    return sum(
+        m is not None and row[column].casefold().endswith(m.path[-1].casefold())
+        for row, m in zip(rows, met, strict=True)
+    )
+
+
 def _plain(word: str) -> str:
     return re.sub(r"[\W_]+", "", word.casefold())
 
 
-def _are_parts(body: Sequence[Sequence[str]], column: int) -> bool:
+def _are_parts(head: Sequence[str], body: Sequence[Sequence[str]], column: int) -> bool:
+    """Whether a column says parts: some values do under a usual name, or all and several do."""
     values = {row[column] for row in body}
-    return len(values) <= 10 and any(named_part(value) for value in values)
+    if len(values) > 10:
+        return False
+    if _plain(head[column]) in _SPLITS:
+        return any(named_part(value) for value in values)
+    parts = {part_of(value) for value in values}
+    return len(parts) > 1 and None not in parts
 
 
 @dataclass(frozen=True)
 class _Labels:
     column: str
     of_row: Sequence[str]
+    sure: bool
+    nothing: frozenset[str] = frozenset()
 
 
 def _labels(
@@ -301,10 +305,10 @@ def _labels(
     Raises DatasetError where several columns could be meant.
     """
     stem = name.rpartition("/")[2].rpartition(".")[0]
-    one_hot = _one_hot(head, body, others) if has_head else None
+    named = [c for c in others if _plain(head[c]) in _LABELS] if has_head else []
+    one_hot = _one_hot(head, body, others) if has_head and not named else None
     if one_hot is not None:
         return one_hot
-    named = [c for c in others if _plain(head[c]) in _LABELS] if has_head else []
     candidates = named or [c for c in others if _could_label(body, c, has_head, stem)]
     if len(candidates) > 1:
         candidates = _same(body, candidates)
@@ -320,7 +324,9 @@ def _labels(
     values = [row[column] for row in body]
     missing = {"", "nan", "none", "null", "?", "-1"}
     of_row = ["" if value.casefold() in missing else value for value in values]
-    return _Labels(printable(head[column]), _as_integers(of_row))
+    nothing = frozenset(values) - {"", *of_row}
+    sure = bool(named) or not has_head
+    return _Labels(printable(head[column]), _as_integers(of_row), sure, nothing)
 
 
 def _as_integers(values: Sequence[str]) -> Sequence[str]:
@@ -333,7 +339,9 @@ def _as_integers(values: Sequence[str]) -> Sequence[str]:
 def _one_hot(
     head: Sequence[str], body: Sequence[Sequence[str]], others: Sequence[int]
 ) -> _Labels | None:
-    """A column a class, with a one in that of the row's."""
+    """A column a class, with a one in that of the row's: in hardly any row none or several, which
+    attributes have.
+    """
     if len(others) < 2:
         return None
     labels = []
@@ -343,7 +351,9 @@ def _one_hot(
         if len(ones) + zeros < len(others):
             return None
         labels.append(head[ones[0]] if len(ones) == 1 else "")
-    return _Labels(name_list(head[c] for c in others), labels)
+    if labels.count("") > _FEW * len(labels):
+        return None
+    return _Labels(name_list(head[c] for c in others), labels, True)
 
 
 def _could_label(body: Sequence[Sequence[str]], column: int, has_head: bool, stem: str) -> bool:
@@ -377,7 +387,7 @@ def _filled(
     split: int | None,
     index: PictureIndex,
 ) -> Table:
-    mine = _part_of_table(path[-1])
+    mine = part_of_table(path[-1])
     said: dict[int, str] = {}
     parts: dict[int, Part | None] = {}
     torn, strange = set(), set()
@@ -388,14 +398,17 @@ def _filled(
         if said.setdefault(picture.ordinal, label) != label:
             torn.add(picture.ordinal)
         by_row = None if split is None else named_part(row[split])
-        parts[picture.ordinal] = part = by_row or _part_of_path(picture.path[:-1]) or mine
+        parts[picture.ordinal] = part = by_row or part_of_path(picture.path[:-1]) or mine
         if split is not None and part is None:
             strange.add(row[split] or "(nothing)")
     name, no_parts = printable("/".join(path)), ""
     if split is not None and strange:
         column = printable(head[split])
         no_parts = f"The column “{column}” of {name} says: {name_list(sorted(strange))}."
-    return Table(path, name, labels.column, said, parts, frozenset(torn), no_parts)
+    return Table(
+        path, name, labels.column, said, parts, frozenset(torn), no_parts, labels.sure,
+        labels.nothing,
+    )  # fmt: skip
 
 
 def listed_parts(
@@ -405,7 +418,7 @@ def listed_parts(
     parts: dict[int, Part] = {}
     used = []
     for path, text in contents.texts.items():
-        part = _part_of_table(path[-1])
+        part = part_of_table(path[-1])
         if part is None:
             continue
         lines = [[line.strip()] for line in text.splitlines() if line.strip()]

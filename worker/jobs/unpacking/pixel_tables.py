@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from worker.jobs.unpacking.found import TEST, TRAIN, VALIDATION, Files, Refused, Unpacked
+from worker.data.containers import PARTS
+from worker.data.roles import named_part
+from worker.jobs.unpacking.found import TEST, VALIDATION, Files, Refused, Unpacked
 
 _LABELS = ("label", "labels", "class", "target", "y", "emotion")
-_USAGE = {"training": TRAIN, "publictest": VALIDATION, "privatetest": TEST}
+_USAGE = {"publictest": VALIDATION, "privatetest": TEST}
+"""Of FER-2013's own words; others say their part."""
 _SMALLEST = 8 * 8
 _TO_PREDICT = "rows to predict, without labels"
 _ADVICE = "Save a label and the pixels of one grey picture a row, whole numbers from 0 to 255."
@@ -109,11 +112,17 @@ def _written_out(name: str, path: Path, head: list[str], part: int) -> _Rows:
             pictures.append(np.array(row[head.index("pixels")].split(), dtype=np.int32))
         except (ValueError, IndexError):
             raise Refused(f"Row {len(labels):,} of {name} holds no picture.", _ADVICE) from None
-        parts.append(part if usage is None else _USAGE.get(row[usage].strip().casefold(), part))
+        parts.append(part if usage is None else _part(row[usage], part))
     if not pictures or len({len(picture) for picture in pictures}) > 1:
         raise Refused(f"{name} holds pictures of several sizes, or none.", _ADVICE)
     stacked = np.stack(pictures)
     return _Rows(_bytes(name, stacked, _side(stacked.shape[1])), np.array(labels), parts)
+
+
+def _part(usage: str, otherwise: int) -> int:
+    own = _USAGE.get(usage.strip().casefold())
+    said = named_part(usage) if own is None else None
+    return own or (otherwise if said is None else PARTS.index(said))
 
 
 def _body(path: Path) -> Iterator[list[str]]:
