@@ -63,6 +63,7 @@ _CALLS = {
             *(62, 200, 234, 129, 297, 424, 57, 58),
         ),
         56,
+        302,
     ),
     "aarch64": (
         0xC00000B7,
@@ -71,10 +72,12 @@ _CALLS = {
             *(129, 130, 131, 138, 240, 424),
         ),
         220,
+        261,
     ),
 }
-"""By processor: what the kernel calls it, the numbers of the calls that are refused, and that of
-clone, by which threads begin, and processes."""
+"""By processor: what the kernel calls it, the numbers of the calls that are refused, that of clone,
+by which threads begin, and processes, and that of prlimit64, which limits this process or others.
+"""
 _CLONE3, _THREAD = 435, 0x10000
 """clone3 says elsewhere in memory what it is to begin, where no filter looks; libraries use clone
 where there is none."""
@@ -220,18 +223,21 @@ def _permit(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
 def _refuse_calls(libc: ctypes.CDLL) -> None:
     """A program of the kernel's filter machine: what is checked, and how far to skip if so, and if
     not."""
-    processor, numbers, clone = _CALLS[platform.machine()]
+    processor, numbers, clone, prlimit = _CALLS[platform.machine()]
     checks = len(numbers)
     steps = [
         (_LOAD, 0, 0, 4),  # which processor's calls
-        (_EQUAL, 0, checks + 7, processor),
+        (_EQUAL, 0, checks + 10, processor),
         (_LOAD, 0, 0, 0),  # the number of the call
-        (_AT_LEAST, checks + 5, 0, _OTHER_CALLS),
-        *((_EQUAL, checks + 4 - at, 0, number) for at, number in enumerate(numbers)),
-        (_EQUAL, 5, 0, _CLONE3),
+        (_AT_LEAST, checks + 8, 0, _OTHER_CALLS),
+        *((_EQUAL, checks + 7 - at, 0, number) for at, number in enumerate(numbers)),
+        (_EQUAL, 8, 0, _CLONE3),
         (_EQUAL, 0, 2, clone),
-        (_LOAD, 0, 0, 16),  # its first argument
-        (_HAS, 0, 1, _THREAD),
+        (_LOAD, 0, 0, 16),  # its first argument: what is begun
+        (_HAS, 3, 4, _THREAD),
+        (_EQUAL, 0, 2, prlimit),
+        (_LOAD, 0, 0, 16),  # whose limits; 0 for its own
+        (_EQUAL, 0, 1, 0),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
         (_RETURN, 0, 0, _ABSENT),

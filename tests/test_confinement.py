@@ -15,7 +15,7 @@ import confinement
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
-import os, signal, socket, sys
+import os, resource, signal, socket, sys
 from pathlib import Path
 from threading import Thread, get_native_id
 from confinement import confine, gaps, guard
@@ -42,6 +42,7 @@ ways = dict(
     runs=lambda: os.execv("/bin/true", ["true"]),
     signals=lambda: os.kill(parent, 0),
     queues_signals=lambda: signal.pidfd_send_signal(watched, 0),
+    limits=lambda: resource.prlimit(parent, resource.RLIMIT_NOFILE),
     begins_threads=lambda: Thread(target=get_native_id).start(),
     begins_processes=lambda: os.fork() or os._exit(0),
 )
@@ -115,7 +116,7 @@ def test_without_landlock_it_has_no_network_and_that_is_said(tmp_path: Path) -> 
     assert came["looks"] == "done"
     kept = (
         "connects", "sends", "speaks_to_the_broker", "runs", "opens_up", "empties", "signals",
-        "queues_signals", "begins_processes",
+        "queues_signals", "limits", "begins_processes",
     )  # fmt: skip
     assert {came[way] for way in kept} == {"PermissionError"}
     assert "lacks Landlock" in gaps
