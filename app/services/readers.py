@@ -38,6 +38,7 @@ _TOLD = (
     "pydantic_core._pydantic_core.TzInfo",
 )  # fmt: skip
 """How the full names begin of classes that an answer may have."""
+_BUILD: Any = pickle._Unpickler.dispatch[pickle.BUILD[0]]
 
 _places = threading.BoundedSemaphore(_MOST_WAITING)
 _at_work = threading.BoundedSemaphore(_PROCESSES)
@@ -126,16 +127,17 @@ class _Answer(pickle._Unpickler):
     The slower of Python's two, which can be told what not to do.
     """
 
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
-    def load_build(self) -> None:
+    def _build(self) -> None:
         """Raises UnpicklingError for attributes of what is not the answer's own: classes, and
         members of enumerations, are those of this whole process."""
         if not isinstance(self.stack[-2], BaseModel | Exception):
             raise pickle.UnpicklingError("an answer has no business with what others have, too")
-        super().load_build()
+        _BUILD(self)
 
-    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BUILD[0]] = _build
 
     def find_class(self, module: str, name: str) -> Any:
         """Raises UnpicklingError for all but classes of contracts, and errors."""
