@@ -6,6 +6,7 @@ one takes its place (decision 35). Nor is what such a process answers trusted (d
 
 from __future__ import annotations
 
+import atexit
 import io
 import pickle
 import subprocess
@@ -119,6 +120,12 @@ class _Process:
         self._process.wait()
         for way in (self._asked, self._told):
             way.close()
+
+
+@atexit.register
+def _end_idle() -> None:
+    while _idle:
+        _idle.pop().end()
 
 
 class _Answer(pickle._Unpickler):
