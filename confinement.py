@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
+_OWN = ("app", "worker", "confinement.py", "imagefile.py", "journal.py")
+_NEEDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 _SYSTEM = (
     "/usr/lib", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom", "/proc/self",
     "/proc/cpuinfo", "/proc/meminfo", "/sys/bus/pci/devices", "/sys/devices",
@@ -47,26 +49,45 @@ _TCP, _OUTSIDE = 0b11, 0b11
 # Seccomp, as linux/seccomp.h, linux/audit.h and asm/unistd.h have it.
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER, _DIES_WITH_PARENT = 38, 22, 2, 1  # of prctl
 _GET_SECCOMP = 21
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_ALLOW, _REFUSE = 0x7FFF0000, 0x00050001  # EPERM
+_LOAD, _EQUAL, _AT_LEAST, _HAS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _REFUSE, _ABSENT = 0x7FFF0000, 0x00050001, 0x00050026  # EPERM, ENOSYS
 _CALLS = {
     # socket, io_uring_setup; execve, execveat; ptrace, process_vm_readv, process_vm_writev; keyctl;
     # truncate, which the first versions of Landlock leave open; chmod, fchmod, fchmodat, fchmodat2;
-    # chown, fchown, lchown, fchownat
+    # chown, fchown, lchown, fchownat; kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo,
+    # pidfd_send_signal; fork, vfork
     "x86_64": (
         0xC000003E,
-        (41, 425, 59, 322, 101, 310, 311, 250, 76, 90, 91, 268, 452, 92, 93, 94, 260),
+        (
+            *(41, 425, 59, 322, 101, 310, 311, 250, 76, 90, 91, 268, 452, 92, 93, 94, 260),
+            *(62, 200, 234, 129, 297, 424, 57, 58),
+        ),
+        56,
+        302,
     ),
-    "aarch64": (0xC00000B7, (198, 425, 221, 281, 117, 270, 271, 219, 45, 52, 53, 452, 54, 55)),
+    "aarch64": (
+        0xC00000B7,
+        (
+            *(198, 425, 221, 281, 117, 270, 271, 219, 45, 52, 53, 452, 54, 55),
+            *(129, 130, 131, 138, 240, 424),
+        ),
+        220,
+        261,
+    ),
 }
-"""By processor: what the kernel calls it, and the numbers of the calls that are refused."""
+"""By processor: what the kernel calls it, the numbers of the calls that are refused, that of clone,
+by which threads begin, and processes, and that of prlimit64, which limits this process or others.
+"""
+_CLONE3, _THREAD = 435, 0x10000
+"""clone3 says elsewhere in memory what it is to begin, where no filter looks; libraries use clone
+where there is none."""
 _OTHER_CALLS = 0x40000000
 """Numbers from here on are those of x32, a second way into the kernel of x86_64."""
 _CAPABILITIES = 0x20080522
 
 
 def confine(reads: Iterable[Path] = (), writes: Iterable[Path] = ()) -> None:
-    """Keep this process from all files but its code and these, the network, and other programs.
+    """Keep this process from all files but its code and these, the network, and other processes.
 
     To be called while it has one thread, and before anything from outside is read; there is no way
     back. Where the kernel lacks something, that is left out: `gaps` says what.
@@ -87,6 +108,13 @@ def confine(reads: Iterable[Path] = (), writes: Iterable[Path] = ()) -> None:
         _hide_files(libc, reads, writes)
     if _filters():
         _refuse_calls(libc)
+
+
+def environment() -> dict[str, str]:
+    """The variables that such a process gets: it can read them, and the others may be passwords.
+    numpy's threads would be outside of the walls."""
+    needed = {name: os.environ[name] for name in _NEEDED if name in os.environ}
+    return needed | {"OMP_NUM_THREADS": "1"}
 
 
 def die_with_parent() -> None:
@@ -175,7 +203,7 @@ def _code() -> Iterator[Path]:
     """What any process reads: interpreter, libraries, this code. Not the folder that it lies in,
     which may hold the data folder as well."""
     yield from map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix))
-    yield from (_HERE / name for name in ("app", "worker", "confinement.py", "imagefile.py"))
+    yield from (_HERE / name for name in _OWN)
     yield from (Path(p) for p in sys.path if Path(p).name in ("site-packages", "dist-packages"))
 
 
@@ -193,17 +221,26 @@ def _permit(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
 
 
 def _refuse_calls(libc: ctypes.CDLL) -> None:
-    """A program of the kernel's filter machine: what is checked, and how far to skip if so."""
-    processor, numbers = _CALLS[platform.machine()]
+    """A program of the kernel's filter machine: what is checked, and how far to skip if so, and if
+    not."""
+    processor, numbers, clone, prlimit = _CALLS[platform.machine()]
     checks = len(numbers)
     steps = [
         (_LOAD, 0, 0, 4),  # which processor's calls
-        (_EQUAL, 0, checks + 3, processor),
+        (_EQUAL, 0, checks + 10, processor),
         (_LOAD, 0, 0, 0),  # the number of the call
-        (_AT_LEAST, checks + 1, 0, _OTHER_CALLS),
-        *((_EQUAL, checks - at, 0, number) for at, number in enumerate(numbers)),
+        (_AT_LEAST, checks + 8, 0, _OTHER_CALLS),
+        *((_EQUAL, checks + 7 - at, 0, number) for at, number in enumerate(numbers)),
+        (_EQUAL, 8, 0, _CLONE3),
+        (_EQUAL, 0, 2, clone),
+        (_LOAD, 0, 0, 16),  # its first argument: what is begun
+        (_HAS, 3, 4, _THREAD),
+        (_EQUAL, 0, 2, prlimit),
+        (_LOAD, 0, 0, 16),  # whose limits; 0 for its own
+        (_EQUAL, 0, 1, 0),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _ABSENT),
     ]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))

@@ -6,9 +6,11 @@ numpy and Pillow alone; it knows neither side.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +34,10 @@ _TURNED = {
 }
 _PNG, _PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_SCAN, _MOST_SCANS = b"\xff\xda", 100
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+"""Where one begins, of one to four colours. The first two bytes alone are in any film, and phones
+keep one behind the picture."""
+_MOST_SCANS = 100
 """A progressive picture of a camera or an editor has ten; each goes over all pixels."""
 _FILL = b"\xff" * 2**16
 """More bytes that mean nothing than a segment has, each of which Pillow reads by itself."""
@@ -137,7 +142,7 @@ def read_picture(data: bytes, *, formats: tuple[str, ...], depth: int | None = N
 def _read(data: bytes, formats: tuple[str, ...], depth: int | None) -> Picture:
     if data.startswith(_PNG):
         data = _without_texts(data)
-    elif data.startswith(_JPEG) and (data.count(_SCAN) > _MOST_SCANS or _FILL in data):
+    elif data.startswith(_JPEG) and (_has_many_scans(data) or _FILL in data):
         raise UnreadableImageError("damaged: of more parts than a picture has")
     remarks = []
     with Image.open(io.BytesIO(data), formats=formats) as opened:
@@ -178,6 +183,10 @@ def remarks_of(png: bytes) -> str:
 
 
 # A file that is only odd
+
+
+def _has_many_scans(data: bytes) -> bool:
+    return any(islice(_SCAN.finditer(data), _MOST_SCANS, None))
 
 
 def _without_texts(data: bytes) -> bytes:

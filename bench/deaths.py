@@ -23,14 +23,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.lab_process import LabProcess
+from bench.lab_process import GIVEN_UP_S, LabProcess, until
 
 TAKEN_OVER_S, STOPPED_S = 60.0, 30.0
-_GIVEN_UP_S, _SETTLES_S = 180.0, 10.0
+_SETTLES_S = 10.0
 _MOMENTS = ("before the first beat", "in a step", "in a save", "stopped while it waited")
 
 
@@ -67,7 +66,7 @@ class Site:
         self.lab = self._start()
         sent = {"name": "Shapes", "source": "shapes", "train_per_class": "20"}
         first = self.lab.post("/api/datasets", data=sent)["id"]
-        _until(lambda: self._job(first).get("status") == "succeeded")
+        until(lambda: self._job(first).get("status") == "succeeded")
         self._dataset = self.lab.ask("/api/datasets")[0]["id"]
 
     def lose(self, moment: str, number: int) -> float:
@@ -79,24 +78,24 @@ class Site:
             os.kill(self._worker()[-1], signal.SIGSTOP)
             job, said = self._train(f"Net {number}"), set()
             while (
-                self._job(job).get("status") != "running" and time.monotonic() < begun + _GIVEN_UP_S
+                self._job(job).get("status") != "running" and time.monotonic() < begun + GIVEN_UP_S
             ):
                 said.add(self._job(job).get("waiting_because"))
                 time.sleep(0.5)
             told = any(words is not None and "hangs" in words for words in said)
             return self._ended(job, moment, time.monotonic() - begun if told else float("inf"))
         job = self._train(f"Net {number}")
-        _until(lambda: self._job(job).get("status") == "running", every_s=0.05)
+        until(lambda: self._job(job).get("status") == "running", every_s=0.05)
         if moment == "in a step":
-            _until(lambda: self._job(job).get("progress"))
+            until(lambda: self._job(job).get("progress"))
         elif moment == "in a save":
             folder = self._folder / "checkpoints" / job
-            _until(lambda: any(folder.glob("*/.*.part")), every_s=0.001)
+            until(lambda: any(folder.glob("*/.*.part")), every_s=0.001)
         for pid in self._worker():  # the parent first: it would tell of its child
             os.kill(pid, signal.SIGKILL)
         begun = time.monotonic()
         try:
-            _until(lambda: self._job(job).get("attempt") == 2)
+            until(lambda: self._job(job).get("attempt") == 2)
         except TimeoutError:
             return float("inf")
         return self._ended(job, moment, time.monotonic() - begun)
@@ -104,13 +103,13 @@ class Site:
     def _ended(self, job: str, moment: str, seconds: float) -> float:
         print(f"{moment}: {seconds:.0f} s", flush=True)
         self.lab.post(f"/api/jobs/{job}/cancel")
-        _until(lambda: self._job(job).get("status") == "cancelled")
+        until(lambda: self._job(job).get("status") == "cancelled")
         return seconds
 
     def end(self, how: str) -> str:
         """End the lab in one of the `ENDS`, and start another; what did not hold, if anything."""
         job = self._train(f"Net {how} {time.time()}")
-        _until(lambda: (self._job(job).get("progress") or {}).get("done", 0) > 0)
+        until(lambda: (self._job(job).get("progress") or {}).get("done", 0) > 0)
         supervisor, begun = self.lab.process.pid, time.monotonic()
         watchdog = [pid for pid in self._processes() if _is_watchdog(pid)]
         for pid in [supervisor, *watchdog] if how == "both killed" else [supervisor]:
@@ -118,7 +117,7 @@ class Site:
         self.lab.process.wait()
         asked = ENDS[how] is not signal.SIGKILL
         if how != "both killed":
-            _until(lambda: not self._processes())
+            until(lambda: not self._processes())
         seconds, before = time.monotonic() - begun, self._processes()
         self.lab = self._start()
         left = [pid for pid in before if _runs(pid)]
@@ -181,14 +180,6 @@ def _runs(pid: int) -> bool:
 
 def _is_watchdog(pid: int) -> bool:
     return b"watchdog" in Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def _until(condition: Callable[[], object], every_s: float = 0.2) -> None:
-    deadline = time.monotonic() + _GIVEN_UP_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(every_s)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import socket
 import sqlite3
 import statistics
 import sys
@@ -28,12 +27,11 @@ from pathlib import Path
 
 import httpx
 
-from bench.lab_process import LabProcess
+from bench.lab_process import LabProcess, free_port, until
 from bench.proxy import Proxy
 from bench.web import broker
 
 TARGET_S = 60.0
-_GIVEN_UP_S = 180.0
 _LOCKED_S, _LASTS_S, _LATE_S = 20.0, 30.0, 0.3
 
 
@@ -47,7 +45,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lab-") as scratch, broker(Path(scratch)) as url:
         found = re.fullmatch(r"unix://:(\S+)@(\S+)\?db=0", url)
         assert found is not None
-        port = _free_port()
+        port = free_port()
         proxy = Proxy(port, found[2])
         way = f"redis://:{found[1]}@127.0.0.1:{port}/0"
         site = Site(Path(scratch, "data"), way, proxy)
@@ -73,7 +71,7 @@ class Site:
         self._folder, self._proxy, self._number = folder, proxy, 0
         self.lab.ready()
         first = self._import()
-        _until(lambda: self._status(first) == "succeeded")
+        until(lambda: self._status(first) == "succeeded")
         dataset = self.lab.ask("/api/datasets")[0]["id"]
         training = {
             "name": "Long", "dataset": dataset, "architecture": "wrn-10-1", "epochs": 1000,
@@ -81,7 +79,7 @@ class Site:
         }  # fmt: skip
         body = {"kind": "train", "params": training}
         self._training = str(self.lab.post("/api/jobs", json=body)["id"])
-        _until(lambda: self._done() > 0)
+        until(lambda: self._done() > 0)
 
     def stand(self, name: str) -> float:
         """Seconds from the end of a fault until all is as it should be; inf where it never is."""
@@ -93,8 +91,8 @@ class Site:
         done, after = self._done(), self._import()
         awaited = [job for job in (during, after) if job is not None]
         try:
-            _until(lambda: all(self._status(job) == "succeeded" for job in awaited))
-            _until(lambda: self._done() > done and (self.lab.ask("/api/health") or {}).get("ok"))
+            until(lambda: all(self._status(job) == "succeeded" for job in awaited))
+            until(lambda: self._done() > done and (self.lab.ask("/api/health") or {}).get("ok"))
         except TimeoutError:
             return float("inf")
         seconds = time.monotonic() - ended
@@ -165,20 +163,6 @@ def _half_open(_: Path, proxy: Proxy) -> Iterator[float]:
 FAULTS: Mapping[str, Callable[[Path, Proxy], AbstractContextManager[float]]] = {
     "locked": _locked, "down": _down, "late": _late, "reset": _reset, "half_open": _half_open,
 }  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _GIVEN_UP_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much of a core a lab burns that nobody uses, and what memory it holds.
+"""How much of a core a lab burns that nobody uses.
 
     python -m bench.idle [--seconds 120]      from the root of the repository
 

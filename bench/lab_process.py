@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,30 @@ import redis
 ROOT = Path(__file__).resolve().parents[1]
 HURRIED = {"LAB_CHECKPOINT_S": "1", "LAB_LEASE_S": "10"}
 """Settings for many faults in a short time."""
+GIVEN_UP_S = 180.0
+
+
+def free_port() -> int:
+    """Of this machine's own address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], object], every_s: float = 0.2) -> None:
+    """Wait for it. Raises TimeoutError."""
+    deadline = time.monotonic() + GIVEN_UP_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(every_s)
 
 
 class LabProcess:
     """A lab on a free port, without the models in the box; its lines go to a file by `folder`."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self._folder = folder
+        port, self._folder = free_port(), folder
         clean = {name: v for name, v in os.environ.items() if not name.startswith("LAB_")}
         own = {"LAB_DATA_DIR": str(folder), "LAB_PORT": str(port), "OMP_NUM_THREADS": "1"}
         own["LAB_SHIPPED_DIR"] = str(ROOT / "bench")
@@ -58,11 +73,11 @@ class LabProcess:
         while True:
             try:
                 answer = self.http.post(path, headers=key, **request)
-            except httpx.HTTPError:
-                time.sleep(0.5)
-                continue
-            if answer.status_code < 500:
-                return answer.raise_for_status().json()
+                if answer.status_code < 500:
+                    return answer.raise_for_status().json()
+            except httpx.TransportError:
+                pass
+            time.sleep(0.5)
 
     def family(self) -> dict[int, str]:
         """The lab's processes but for the supervisor and its watchdog, by what they run."""

@@ -29,6 +29,7 @@ from app.run.broker import Broker
 from app.run.supervisor import web_command
 from app.services.lab import Lab
 from app.settings import Settings
+from bench.lab_process import free_port
 from bench.stored_jobs import Stored, fill
 
 LOOPBACK = "127.0.0.1"
@@ -86,9 +87,7 @@ def broker(folder: Path) -> Iterator[str]:
 @contextmanager
 def web(settings: Settings) -> Iterator[tuple[int, int]]:
     """The web process on a free port, once it answers: process id and port."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("LAB_")}
     own = {
         "LAB_DATA_DIR": str(settings.data_dir),

@@ -15,12 +15,14 @@ import confinement
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
-import os, socket, sys
+import os, resource, signal, socket, sys
 from pathlib import Path
+from threading import Thread, get_native_id
 from confinement import confine, gaps, guard
 {before}
 given, made, secret = map(Path, sys.argv[1:4])
 parent = os.getppid()
+watched = os.pidfd_open(parent)
 confine(reads=[given], writes=[made])
 ways = dict(
     reads=given.read_text,
@@ -39,6 +41,10 @@ ways = dict(
     speaks_to_the_broker=lambda: socket.socket(socket.AF_UNIX),
     runs=lambda: os.execv("/bin/true", ["true"]),
     signals=lambda: os.kill(parent, 0),
+    queues_signals=lambda: signal.pidfd_send_signal(watched, 0),
+    limits=lambda: resource.prlimit(parent, resource.RLIMIT_NOFILE),
+    begins_threads=lambda: Thread(target=get_native_id).start(),
+    begins_processes=lambda: os.fork() or os._exit(0),
 )
 for name, way in ways.items():
     try:
@@ -97,9 +103,8 @@ needs_walls = pytest.mark.skipif(
 @needs_walls
 def test_a_confined_process_reads_what_it_was_given_and_nothing_else(tmp_path: Path) -> None:
     came, _ = tried(tmp_path)
-    if not SCOPES:
-        came.pop("signals")
-    assert {way for way, what in came.items() if what == "done"} == {"reads", "writes", "renames"}
+    done = {"reads", "writes", "renames", "begins_threads"}
+    assert {way for way, what in came.items() if what == "done"} == done
     assert set(came.values()) == {"done", "PermissionError"}
     assert (tmp_path / "data" / "token").read_text() == "text"
     assert (tmp_path / "made" / "newer").read_text() == "new"
@@ -109,7 +114,10 @@ def test_a_confined_process_reads_what_it_was_given_and_nothing_else(tmp_path: P
 def test_without_landlock_it_has_no_network_and_that_is_said(tmp_path: Path) -> None:
     came, gaps = tried(tmp_path, NO_LANDLOCK)
     assert came["looks"] == "done"
-    kept = ("connects", "sends", "speaks_to_the_broker", "runs", "opens_up", "empties")
+    kept = (
+        "connects", "sends", "speaks_to_the_broker", "runs", "opens_up", "empties", "signals",
+        "queues_signals", "limits", "begins_processes",
+    )  # fmt: skip
     assert {came[way] for way in kept} == {"PermissionError"}
     assert "lacks Landlock" in gaps
     assert "system calls" not in gaps
@@ -122,6 +130,14 @@ def test_without_filters_it_sees_no_file_and_that_is_said(tmp_path: Path) -> Non
     assert {came[way] for way in kept} == {"PermissionError"}
     assert "does not filter system calls" in gaps
     assert "Landlock" not in gaps
+
+
+def test_a_confined_process_still_finds_the_labs_code() -> None:
+    code = "import confinement\nconfinement.confine()\nimport app.settings, imagefile, worker.apart"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

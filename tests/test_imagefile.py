@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 from collections.abc import Callable
@@ -150,6 +151,15 @@ def test_a_jpeg_of_endless_parts_is_not_decoded() -> None:
     """A byte between two parts takes as long as a pixel, and each scan goes over all pixels."""
     whole = encoded(Image.fromarray(COLOURS), "JPEG")
     assert read_picture(whole[:2] + b"\xff" * 60_000 + whole[2:], formats=("PNG", "JPEG"))
-    for hostile in (whole[:2] + b"\xff" * 2**17 + whole[2:], whole + b"\xff\xda" * 100):
+    scans = b"\xff\xda\0\x0c\x03" * 100
+    for hostile in (whole[:2] + b"\xff" * 2**17 + whole[2:], whole + scans):
         with pytest.raises(UnreadableImageError, match="more parts"):
             read_picture(hostile, formats=("PNG", "JPEG"))
+
+
+def test_a_photograph_with_a_film_behind_it_is_a_photograph() -> None:
+    """In nine megabytes of anything the mark of a scan comes some 150 times."""
+    whole = encoded(Image.fromarray(COLOURS), "JPEG")
+    film = random.Random(0).randbytes(9 * 2**20)
+    both, alone = (read_picture(data, formats=("PNG", "JPEG")) for data in (whole + film, whole))
+    assert both == alone

@@ -15,9 +15,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from confinement import environment
+
 _POLL_S = 0.2
 _ROOT = Path(__file__).resolve().parents[1]
-_NEEDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 _PIPE = 2**20
 """Bytes on their way: a batch of pictures in one go."""
 _MOST_SAID = 2**24
@@ -39,12 +40,11 @@ class BrokeDownError(Exception):
 def start(
     module: str, *arguments: object, stdin: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """It gets three variables of the environment, and no file of this process's."""
+    """It gets few variables of the environment, and no file of this process's."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=_ROOT,
-        env={name: os.environ[name] for name in _NEEDED if name in os.environ}
-        | {"OMP_NUM_THREADS": "1"},
+        env=environment(),
         stdin=stdin,
         stdout=subprocess.PIPE,
         pipesize=_PIPE,

@@ -6,19 +6,25 @@ one takes its place (decision 35). Nor is what such a process answers trusted (d
 
 from __future__ import annotations
 
+import atexit
 import io
-import multiprocessing
-import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, ParamSpec, TypeVar
+
+from pydantic import BaseModel
 
 from app.errors import Unavailable
-from confinement import confine, guard, killed_after, limit_memory
+from confinement import confine, environment, guard, killed_after, limit_memory
 
+_ROOT = Path(__file__).resolve().parents[2]
 _PROCESSES = 2
 _MOST_WAITING = 8
 """Each holds one of the threads that serve pages."""
@@ -33,6 +39,7 @@ _TOLD = (
     "pydantic_core._pydantic_core.TzInfo",
 )  # fmt: skip
 """How the full names begin of classes that an answer may have."""
+_BUILD: Any = pickle._Unpickler.dispatch[pickle.BUILD[0]]
 
 _places = threading.BoundedSemaphore(_MOST_WAITING)
 _at_work = threading.BoundedSemaphore(_PROCESSES)
@@ -87,14 +94,17 @@ def _asked(seconds: float, task: bytes) -> bytes:
 
 
 class _Process:
-    """Spawned, not forked: nothing of this process is open in it."""
+    """Started anew, not forked: nothing of this process is open in it, and its variables, some
+    of which are passwords, are not there to be read."""
 
     def __init__(self) -> None:
         self.tasks = 0
-        spawn = multiprocessing.get_context("spawn")
-        (asked, self._asked), (self._told, told) = spawn.Pipe(False), spawn.Pipe(False)
-        self._process = spawn.Process(target=_serve, args=(asked, told), daemon=True)
-        self._process.start()
+        (asked, self._asked), (self._told, told) = Pipe(False), Pipe(False)
+        ways = asked.fileno(), told.fileno()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "app.services.readers", *map(str, ways)],
+            cwd=_ROOT, env=environment(), pass_fds=ways, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
         asked.close()
         told.close()
 
@@ -107,13 +117,34 @@ class _Process:
 
     def end(self) -> None:
         self._process.kill()
-        self._process.join()
+        self._process.wait()
         for way in (self._asked, self._told):
             way.close()
 
 
-class _Answer(pickle.Unpickler):
-    """What hostile bytes may have written: data and errors, and nothing that does something."""
+@atexit.register
+def _end_idle() -> None:
+    while _idle:
+        _idle.pop().end()
+
+
+class _Answer(pickle._Unpickler):
+    """What hostile bytes may have written: data and errors, and nothing that does something.
+
+    The slower of Python's two, which can be told what not to do.
+    """
+
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+
+    def _build(self) -> None:
+        """Raises UnpicklingError for attributes of what is not the answer's own: classes, and
+        members of enumerations, are those of this whole process."""
+        if not isinstance(self.stack[-2], BaseModel | Exception):
+            raise pickle.UnpicklingError("an answer has no business with what others have, too")
+        _BUILD(self)
+
+    dispatch[pickle.BUILD[0]] = _build
 
     def find_class(self, module: str, name: str) -> Any:
         """Raises UnpicklingError for all but classes of contracts, and errors."""
@@ -128,7 +159,6 @@ class _Answer(pickle.Unpickler):
 
 def _serve(asked: Connection, told: Connection) -> None:
     """What a process does until nobody asks any more."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # numpy's others would be outside of the walls
     import imagefile  # noqa: F401  in a folder that cannot be looked into later
 
     confine()
@@ -148,3 +178,8 @@ def _outcome(task: bytes) -> bytes:
         return pickle.dumps(function(*args, **kwargs))
     except Exception as error:
         return pickle.dumps(error)
+
+
+if __name__ == "__main__":
+    asked, told = map(int, sys.argv[1:])
+    _serve(Connection(asked, writable=False), Connection(told, readable=False))

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from app.api import fields
+from app.contracts.jobs import JobStatus
 from app.errors import InvalidFields, Unavailable, UnsupportedMedia
 from app.services import readers, reencoding
 
@@ -42,6 +43,24 @@ def test_an_answer_that_would_do_something_is_not_read_and_harms_no_other() -> N
     with pytest.raises(pickle.UnpicklingError, match=r"builtins\.getattr"):
         readers.read(30, operator.attrgetter("read_text"), Path("a"))
     assert readers.read(30, len, b"four") == 4
+
+
+def test_an_answer_changes_nothing_that_others_have() -> None:
+    """A member of an enumeration is one for the whole process."""
+    status = "__import__('app.contracts.jobs', fromlist=['JobStatus']).JobStatus"
+    reduced = f"({status}, ('queued',), {{'_value_': 'succeeded'}})"
+    hostile = f"type('Hostile', (), {{'__reduce__': lambda self: {reduced}}})()"
+    with pytest.raises(pickle.UnpicklingError, match="what others have"):
+        readers.read(30, eval, hostile)
+    assert JobStatus.QUEUED.value == "queued"
+    assert readers.read(30, JobStatus, "queued") is JobStatus.QUEUED
+
+
+def test_a_reader_knows_no_password() -> None:
+    """The lab's variables are among what a process may read of itself."""
+    held = readers.read(30, Path("/proc/self/environ").read_bytes)
+    names = {each.partition(b"=")[0] for each in held.split(b"\0") if each}
+    assert names <= {b"PATH", b"LD_LIBRARY_PATH", b"PYTHONPATH", b"OMP_NUM_THREADS"}
 
 
 def test_errors_arrive_whole() -> None:
