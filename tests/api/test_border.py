@@ -278,12 +278,12 @@ def test_a_crowd_is_told_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> 
         lab = Border(slow, limit_of=lambda _: 0, names=(), root="")
         transport = httpx.ASGITransport(lab)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            let_in = [asyncio.create_task(client.get("/jobs")) for _ in range(3)]
+            let_in = [asyncio.create_task(client.get("/api/jobs")) for _ in range(3)]
             for _ in let_in:
                 await there.acquire()
-            beyond = await client.get("/jobs")
+            beyond = await client.get("/api/jobs")
             leave.set()
-            return [*await asyncio.gather(*let_in), await client.get("/jobs")], beyond
+            return [*await asyncio.gather(*let_in), await client.get("/api/jobs")], beyond
 
     served, beyond = asyncio.run(crowd())
     assert [answer.text for answer in served] == ["Well."] * 4
