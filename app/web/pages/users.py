@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import APIRouter, Depends, Form, Path, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
@@ -62,7 +62,8 @@ class UserContext(Context):
     """What it uses of the lab."""
 
 
-router = APIRouter(prefix="/users", route_class=ForAdmins)
+# Where there are no accounts, none is made or changed.
+router = APIRouter(prefix="/users", route_class=ForAdmins, dependencies=[Depends(user_of)])
 NamePath = Annotated[str, Path(max_length=accounts.LONGEST_NAME)]
 _ROLES = tuple(Role)
 
@@ -95,7 +96,6 @@ def _page(
     typed: tuple[str, Role] = ("", Role.RUNNER),
     error: str = "",
 ) -> Response:
-    user_of(request)  # where there are accounts
     context = UsersContext(tuple(accounts.known(database)), _ROLES, made, typed, error)
     return render(request, context, status=422 if error else 200)
 
