@@ -22,6 +22,7 @@ from app.services.lab import Lab
 
 _UPLOAD = "upload"
 """The parameter that names the stored file; a form has the file itself."""
+_FILE = "file"
 
 
 _NO_FILE = "0" * 32
@@ -91,7 +92,9 @@ def parameters(params: type[Params], form: UploadForm, **others: Any) -> Params:
     try:
         return params.model_validate(values)
     except ValidationError as error:
-        raise InvalidFields.of(error) from None
+        found = InvalidFields.of(error).errors
+        named = [(_FILE if field == _UPLOAD else field, message) for field, message in found]
+        raise InvalidFields(named) from None
 
 
 def started(

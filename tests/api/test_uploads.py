@@ -175,8 +175,8 @@ def test_text_that_unpacks_without_end_is_never_unpacked(lab: Lab) -> None:
 
 
 def of_many_scans(scans: int) -> bytes:
-    """A progressive JPEG of 6 megapixels whose last scan comes again and again."""
-    data = encoded(Image.new("L", (3000, 2000), 90), "JPEG", progressive=True)
+    """A progressive JPEG of 23 megapixels whose last scan comes again and again."""
+    data = encoded(Image.new("L", (5600, 4200), 90), "JPEG", progressive=True)
     start, end = data.rindex(b"\xff\xda"), len(data) - 2
     return data[:start] + data[start:end] * scans + data[end:]
 
@@ -185,8 +185,8 @@ def test_a_picture_that_takes_too_long_is_given_up(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved(lab, of_many_scans(1))
-    monkeypatch.setattr(uploads, "_DECODES_WITHIN_S", 0.5)
-    data = of_many_scans(400)
+    monkeypatch.setattr(uploads, "_DECODES_WITHIN_S", 0.2)
+    data = of_many_scans(90)
     assert len(data) < uploads.MAX_IMAGE_BYTES
     with pytest.raises(TooLarge, match="more time or memory") as raised:
         uploads.save_image(lab, io.BytesIO(data), "slow.jpg")
