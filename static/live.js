@@ -306,6 +306,7 @@ function finished(id, mine) {
       const job = await (await fetch(at(`/api/jobs/${id}`))).json();
       if (mine !== current) return resolve();
       if (job.status === "queued") say(`Waiting: ${job.waiting_because ?? "a worker is about to take it."}`);
+      if (job.status === "running" && job.waiting_because) say(job.waiting_because);
       if (job.status === "failed") reject(new Error(`${job.failure.detail} ${job.failure.hint}`));
       if (job.status === "cancelled") reject(new Error("The job was cancelled."));
       if (job.status === "succeeded") resolve();

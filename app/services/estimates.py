@@ -249,9 +249,15 @@ def _facts(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _network(card: Mapping[str, Any]) -> str:
-    """Network, image size and recipe: what resists is attacked for longer."""
-    params = card["params"] or {}
-    return f"{card['architecture']}, {card['image_size']} px, {params.get('recipe')}"
+    """Network, image size and recipe: what resists is attacked for longer. Black boxes are told
+    apart by how large they are, or by where and how fast they are asked."""
+    params, asked = card["params"] or {}, card.get("endpoint") or {}
+    named = card["architecture"]
+    if asked:
+        named = f"{asked['address']}, {asked['per_second']} images/s"
+    elif card.get("onnx"):
+        named = f"{named} of {card['parameters']}"
+    return f"{named}, {card['image_size']} px, {params.get('recipe')}"
 
 
 def _expected(runs: Sequence[_Run], work: int) -> Estimate | None:

@@ -94,7 +94,8 @@ def _add(methods: Sequence[Method], case: _Case) -> _Change | None:
     new = [
         method
         for method in methods
-        if method not in params.further and params.attack.norm in method.record.norms
+        if method not in (params.attack.method, *params.further)
+        and params.attack.norm in method.record.norms
     ]
     sources = params.sources or _sources(case.result)
     if not sources:

@@ -12,6 +12,7 @@ from app.admission.routes import LOOKS
 from app.contracts.accounts import Role
 from app.contracts.jobs import JobKind
 from app.run import users as commands
+from app.services import auditing
 from app.services.lab import Lab
 from app.settings import Auth, Settings
 from app.store.tables import DatasetRow, ModelRow
@@ -123,11 +124,14 @@ def test_the_audit_log_is_read_in_words(lab: Lab, ada: httpx.Client, rita: httpx
     job = add_job(lab, JobKind.TRAIN, train_params())
     rita.post(f"/api/jobs/{job}/cancel")
     ada.patch(f"/api/jobs/{job}", json={"name": "Night run"})
+    with auditing.recorded(lab, "GET /login/openid/back", "203.0.113.9") as outcome:
+        outcome.status = 401
     rows = [
         [cell.get_text(" ", strip=True) for cell in row.select("td")][1:5]
         for row in parsed(ada.get("/audit").text).select("tbody tr")
     ]
-    assert rows[:2] == [
+    assert rows[:3] == [
+        ["unknown", "tried to sign in", "unknown", "refused"],
         ["ada", "changed a job", "Night run", "done"],
         ["rita", "tried to cancel a job", "Night run", "refused"],
     ]
@@ -157,6 +161,11 @@ def test_owners_stand_in_tables_and_narrow_them(
             found = parsed(ada.get(path, params={"owner": name}).text)
             assert len(found.select("main tbody tr")) == count, (path, name)
     assert ada.get(f"/api/models/{things['models']}").json()["owner"] == "rita"
+    bin_ = parsed(ada.get("/datasets?shelf=bin&owner=ada").text)
+    assert "ada has no dataset here" in bin_.get_text()
+    assert [link["href"] for link in bin_.select("nav.shelves a")] == [
+        f"/datasets?{shelf}owner=ada" for shelf in ("", "shelf=archive&", "shelf=bin&")
+    ]
 
 
 def buttons(page: str, action: str) -> list[bool]:

@@ -17,7 +17,7 @@ from app.services.remedies import expected_seconds
 from app.store.tables import JobRow, ModelRow
 from app.web.forms.entries import entries_of
 from tests.web.example_evaluation import full_evaluation
-from tests.web.examples import ENVIRONMENT, add_dataset, add_job, add_model
+from tests.web.examples import BLACK_BOX, ENDPOINT, ENVIRONMENT, add_dataset, add_job, add_model
 from tests.web.measured import add_measured
 
 
@@ -141,6 +141,26 @@ def test_an_evaluation_takes_what_others_with_its_attacks_took_for_each_image(
     for other in ({"further": ("fgsm",)}, {"corruptions": True}, {"stop_half_width": 0.05},
                   {"models": (model, wide)}):  # fmt: skip
         assert estimate(lab, EvaluateParams(**params | other)) is None
+
+
+def test_a_black_box_says_nothing_of_another(lab: Lab, dataset: str) -> None:
+    far = ENDPOINT["endpoint"]
+    asked = {"models": (add_model(lab, dataset, **ENDPOINT),), "dataset": dataset,
+             "epsilons": (0.0, 0.1, 0.2), "step_counts": (1, 10)}  # fmt: skip
+    evaluated(lab, asked["models"][0], 300.0)
+    evaluated(lab, add_model(lab, dataset, **BLACK_BOX), 300.0)
+    others = {
+        "the same address": ENDPOINT,
+        "another one": ENDPOINT | {"endpoint": far | {"address": "https://elsewhere.example/"}},
+        "a slower one": ENDPOINT | {"endpoint": far | {"per_second": 1.0}},
+        "as large": BLACK_BOX,
+        "larger": BLACK_BOX | {"parameters": 25_000_000},
+    }
+    said = {
+        what: estimate(lab, EvaluateParams(**asked | {"models": (add_model(lab, dataset, **of),)}))
+        for what, of in others.items()
+    }
+    assert [what for what, found in said.items() if found] == ["the same address", "as large"]
 
 
 def test_without_one_like_it_the_time_follows_from_what_another_ones_parts_took(

@@ -75,6 +75,13 @@ def test_nothing_is_offered_that_would_not_mend() -> None:
         assert remedy([check], _result(), 800) is None
 
 
+def test_the_first_attack_is_not_run_a_second_time() -> None:
+    answers = {"minimal_epsilon": False, "attention": False, "embedding": False, "step_counts": ()}
+    asked = _result(Attack(method=Method.HOP_SKIP_JUMP), corruptions=False, **answers)
+    assert remedy(["other_questions"], asked, 800) is None
+    assert _changed("noise", _result(Attack(method=Method.CW)))["further"] == (Method.AUTOATTACK,)
+
+
 def test_every_check_can_be_asked() -> None:
     for check in CHECKS:
         found = remedy([check.__name__], _result(), 800)

@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from app.contracts.access import Held
 from app.contracts.results import OnnxInterface
 from app.services import jobs
 from app.services.lab import Lab
+from app.store.tables import UploadRow
 from tests.web.examples import BLACK_BOX, ENDPOINT, add_dataset, add_model
 from tests.web.parsing import chosen, errors, links, live_models, parsed, texts
 
@@ -164,6 +166,15 @@ def test_a_listed_address_is_chosen_in_place_of_a_file(
         assert (job.params["per_second"], job.params["sends"]) == (5.0, "png")
         assert client.get(f"/models/import?from={job.id}").status_code == 200
         assert client.get(f"/jobs/{job.id}").status_code == 200
+    code = client.post("/models/import/code", data=sent).text
+    assert f"address=&#39;{ADDRESS}&#39;" in code, "and no file"
+    both = client.post("/models/import", data=sent, files={"file": ("net.onnx", b"net")})
+    assert "leave it empty" in errors(both.text)["weights-file"]
+    assert "still here" not in both.text
+    with lab.database.reading() as session:
+        upload = session.scalars(select(UploadRow.id)).one()
+    assert client.post("/models/import", data=sent | {"upload": upload}).status_code == 303
+    assert jobs.page(lab).items[0].params["upload"] is None, "that was of an earlier try"
     wrong = client.post("/models/import", data=sent | {"architecture": "wrn-10-1"})
     assert "leave it empty" in errors(wrong.text)["field-architecture"]
     assert "choose it again" not in wrong.text
@@ -187,7 +198,10 @@ def test_its_page_says_how_it_is_asked(client: httpx.Client, lab: Lab, dataset: 
     assert answer.headers["content-disposition"].endswith('.json"')
     form = client.get(f"/evaluate?models={model}").text
     assert chosen(form, "attack.method") == ["hop_skip_jump"]
-    for method, barred in (("square", True), ("hop_skip_jump", False)):
-        choice = parsed(form).select_one(f'li:has(input[name="attack.method"][value="{method}"])')
+    for name, method, barred in (
+        ("attack.method", "square", True), ("attack.method", "hop_skip_jump", False),
+        ("further", "square", True), ("further", "transfer", False),
+    ):  # fmt: skip
+        choice = parsed(form).select_one(f'li:has(input[name="{name}"][value="{method}"])')
         assert choice is not None
-        assert (model in str(choice.get("data-and-is", ""))) is barred
+        assert (model in str(choice.get("data-and-is", ""))) is barred, (name, method)

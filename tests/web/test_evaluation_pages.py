@@ -158,6 +158,19 @@ def test_the_headline_has_clean_worst_case_and_the_light(lab: Lab, client: httpx
     assert texts(head, ".chip") == ["quotable", "upper bound"]
 
 
+def test_of_a_model_that_only_answers_it_is_said_how_it_was_asked() -> None:
+    result = _without(full_evaluation(images=60), asked=1)
+    for method, said in ((Method.PGD, "Square"), (Method.HOP_SKIP_JUMP, "HopSkipJump")):
+        attack = result.params.attack.model_copy(update={"method": method})
+        alone = {"attack": attack, "further": (), "sources": (), "minimal_epsilon": False,
+                 "attention": False, "embedding": False}  # fmt: skip
+        params = result.params.model_copy(update=alone)
+        view = evaluation_view(result.model_copy(update={"params": params}), _RECIPES, _ORIGIN)
+        (note,) = (chart.note for chart in view.curves if chart.name == "queries")
+        assert note.startswith(f"{said}, which sees no gradients.")
+        assert {model.asked for model in view.models} == {"was asked about 1 image."}
+
+
 @pytest.mark.parametrize("light", list(Light))
 def test_doubts_are_problems_and_what_holds_is_folded(
     lab: Lab, client: httpx.Client, light: Light

@@ -32,10 +32,10 @@ VIEWS: dict[int, Literal["light", "dark"] | None] = {1280: "light", 390: "dark",
 FRAGMENTS = {
     "/recent", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation", "/jobs/{job_id}/estimate",
     "/jobs/{job_id}/code", "/jobs/compare", "/models/compare", "/compare/choices",
-    "/compare/trainings/choices",
+    "/compare/trainings/choices", "/login/openid", "/login/openid/back",
 }  # fmt: skip
 """Parts of pages that pages fetch anew, and what only leads on."""
-OF_ACCOUNTS = {"/account", "/audit", "/login"}
+OF_ACCOUNTS = {"/account", "/audit", "/login", "/users", "/users/{name}"}
 """Pages of a lab that has accounts; `tests/admission/test_in_browser.py` looks at them."""
 ELSEWHERE = ("/api/", "/static", "/metrics")
 """What is not a page of the lab's own."""

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
+from app.contracts.accounts import Role
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import EvaluateParams, ExplainParams, ImportParams
 from app.contracts.results import (
@@ -20,6 +21,7 @@ from app.contracts.results import (
     ImportResult,
     Lineage,
 )
+from app.services import accounts
 from app.services.lab import Lab
 from app.web.pages.kinds import KINDS
 from tests.web.examples import (
@@ -167,6 +169,19 @@ def test_outside_text_is_shown_and_never_run(lab: Lab, client: httpx.Client) -> 
 )  # fmt: skip
 def test_what_is_not_there_is_a_page_that_says_so(client: httpx.Client, path: str) -> None:
     assert "Error 404" in _html(client, path, 404)
+
+
+def test_where_there_are_no_accounts_none_is_made_or_changed(
+    lab: Lab, client: httpx.Client
+) -> None:
+    accounts.add(lab.database, "ada", "correct horse battery", Role.ADMIN)
+    before = accounts.known(lab.database)
+    for path, data in (
+        ("", {"name": "eve", "role": "admin"}), ("/ada/role", {"role": "viewer"}),
+        ("/ada/disable", {}), ("/ada/password", {}),
+    ):  # fmt: skip
+        assert client.post(f"/users{path}", data=data).status_code == 404, path
+    assert accounts.known(lab.database) == before
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def against_restarts(result: EvaluationResult, recipes: Recipes) -> Figure | Non
 
 
 def against_queries(result: EvaluationResult, recipes: Recipes) -> Figure | None:
-    """The same against the queries that the black-box attack Square may ask."""
+    """The same against the queries that an attack may ask which sees no gradients."""
     points = {model.model: model.against_queries for model in result.models}
     return _counted(result.models, recipes, points, "Queries an image", "%{x:,d} queries", "log")
 

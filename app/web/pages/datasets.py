@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -206,7 +207,7 @@ def _page(
         owners=ownership.accounts(lab),
         owner=owner,
         shelf=shelf,
-        shelves=_shelves(lab, shelf),
+        shelves=_shelves(lab, shelf, owner),
         undo=undo,
         imports=_unfinished(lab),
         archive=_form(
@@ -231,13 +232,19 @@ def _page(
     return render(request, context, status=status if errors else 200)
 
 
-def _shelves(lab: Lab, current: Shelf) -> tuple[tuple[str, str, bool], ...]:
+def _shelves(lab: Lab, current: Shelf, owner: str) -> tuple[tuple[str, str, bool], ...]:
     labels = {
-        Shelf.LIST: ("List", "/datasets"),
-        Shelf.ARCHIVE: ("Archive", "/datasets?shelf=archive"),
-        Shelf.BIN: (f"Bin ({datasets.binned(lab):,})", "/datasets?shelf=bin"),
+        Shelf.LIST: "List",
+        Shelf.ARCHIVE: "Archive",
+        Shelf.BIN: f"Bin ({datasets.binned(lab):,})",
     }
-    return tuple((label, href, shelf is current) for shelf, (label, href) in labels.items())
+
+    def address(shelf: Shelf) -> str:
+        facts = {"shelf": "" if shelf is Shelf.LIST else shelf, "owner": owner}
+        said = urlencode({name: value for name, value in facts.items() if value})
+        return f"/datasets?{said}" if said else "/datasets"
+
+    return tuple((label, address(shelf), shelf is current) for shelf, label in labels.items())
 
 
 def _form(

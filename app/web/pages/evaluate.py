@@ -213,13 +213,13 @@ def _fitting(form: FormView, views: Mapping[str, ModelView]) -> FormView:
     """The same form, which offers no attack that needs more than a chosen model gives."""
 
     def fitting(field: FieldView) -> FieldView:
-        if field.spec.name != "attack.method":
+        if field.spec.name not in ("attack.method", "further"):
             return field
         when = {}
         for method, condition in field.choice_when.items():
             lacking = _lacking(Method(method).record.needs, views)
-            also = When("models", lacking, none=True) if lacking else None
-            when[method] = replace(condition, also=also)
+            barred = When("models", lacking, none=True) if lacking else None
+            when[method] = replace(condition, also=condition.also or barred)
         return replace(field, choice_when=when)
 
     groups = (replace(group, fields=tuple(map(fitting, group.fields))) for group in form.groups)

@@ -18,7 +18,7 @@ from app.contracts.results import (
     ModelFigures,
     Verdict,
 )
-from app.contracts.words import attack, budget, least_budget
+from app.contracts.words import attack, budget, counted, least_budget
 from app.web import words
 from app.web.charts import classes as class_charts
 from app.web.charts.base import Recipes, styled
@@ -173,14 +173,15 @@ def evaluation_view(result: EvaluationResult, recipes: Recipes, origin: Origin) 
 
 
 def _further_curves(result: EvaluationResult) -> tuple[Chart, ...]:
-    norm, epsilon = result.params.attack.norm, result.params.epsilon
-    at = f"At ε = {budget(norm, epsilon)}; solid: clean accuracy."
+    first, norm = result.params.attack.method, result.params.attack.norm
+    asking = first if first.record.query_curve else Method.SQUARE
+    at = f"At ε = {budget(norm, result.params.epsilon)}; solid: clean accuracy."
     models = result.models
     possible = (
         (any(m.against_restarts for m in models), "restarts", "Accuracy against random starts",
          at),
         (any(m.against_queries for m in models), "queries", "Accuracy against queries",
-         f"Square, which sees no gradients. {at}"),
+         f"{asking.record.title}, which sees no gradients. {at}"),
         (any(needed_budgets(m) for m in models), "minimal", "The least budget that breaks an image",
          "Of the images that are right when clean."),
     )  # fmt: skip
@@ -210,7 +211,7 @@ def _measured_model(
         sha256=model.sha256,
         identity=hue,
         mapped="" if model.mapped is None else _mapped(model.mapped, len(result.classes)),
-        asked="" if model.asked is None else f"was asked about {model.asked:,} images.",
+        asked="" if model.asked is None else f"was asked about {counted(model.asked, 'image')}.",
         verdict=model.verdict,
         cascade=tuple(_cascade(result, model.attacks)),
         confused=_confused(model, result.classes),

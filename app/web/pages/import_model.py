@@ -22,7 +22,13 @@ from app.web.forms.form import FormView, form_of
 from app.web.forms.specs import Choice
 from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
-from app.web.pages.sent_files import SentFile, file_to_name, sent_file, submit_with_file
+from app.web.pages.sent_files import (
+    SentFile,
+    file_to_name,
+    names_an_address,
+    sent_file,
+    submit_with_file,
+)
 from app.web.pages.submitting import AgainFrom, Entries, prefilled
 from app.web.render import Context, render
 
@@ -127,7 +133,7 @@ def _context(
 ) -> ImportModelContext:
     """`asks`: whether the errors are what an earlier job asked, and not of what was sent now."""
     messages = dict(errors or {})
-    own = {field: messages.pop(field, "") for field in ("file", "classes", "outputs", "network")}
+    own = {field: messages.pop(field, "") for field in ("file", *_OWN_FIELDS)}
     datasets = offered_datasets(lab, *asked(entries, "dataset"))
     listed = lab.settings.endpoints
     addresses = Offer(tuple(Choice(address, address) for address in listed))
@@ -143,7 +149,7 @@ def _context(
         form=form,
         has_dataset=bool(datasets.choices),
         asks_addresses=bool(listed),
-        lets_go=form.has_errors and not any(entries.get("address", ())),
+        lets_go=form.has_errors and not names_an_address(entries),
         classes="\n".join(entries.get("classes", ())),
         classes_error=own["classes"],
         outputs=", ".join(entries.get("outputs", ())),
@@ -151,7 +157,7 @@ def _context(
         network=next(iter(entries.get("network", ())), ""),
         network_error=own["network"],
         networks=networks,
-        file_error=own["file"],
-        sent=sent_file(lab, entries),
+        file_error=own["file"] or own["upload"],
+        sent=None if names_an_address(entries) else sent_file(lab, entries),
         max_upload_mb=lab.settings.max_upload_mb,
     )

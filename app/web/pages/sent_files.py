@@ -36,12 +36,19 @@ def sent_file(lab: Lab, entries: Entries) -> SentFile | None:
     return None if name is None else SentFile(upload, name)
 
 
+def names_an_address(entries: Entries) -> bool:
+    """Whether a model behind an address is asked for, in place of a file."""
+    return any(entries.get("address", ()))
+
+
 def file_to_name(lab: Lab, posted: FormData, entries: Entries, otherwise: str) -> str:
     """What the file of a form is called that is not sent itself: the chosen one, else the one that
-    is here already."""
+    is here already; empty where an address stands in its place."""
     chosen = posted.get("file")
     if isinstance(chosen, str) and chosen:
         return chosen[:_LONGEST_NAME]
+    if names_an_address(entries):
+        return ""
     sent = sent_file(lab, entries)
     return otherwise if sent is None else sent.name
 
@@ -49,7 +56,7 @@ def file_to_name(lab: Lab, posted: FormData, entries: Entries, otherwise: str) -
 def submit_with_file(
     lab: Lab, kind: JobKind, params: type[Params], file: object, entries: Entries
 ) -> JobView:
-    """Start the job with the file that came, else with the one or the address that the form names.
+    """Start the job with the file that came, else with the address or the file that the form names.
 
     Raises Rejected, with the file that it keeps, and what storing a file raises; InvalidInput where
     there is neither.
@@ -65,9 +72,9 @@ def submit_with_file(
 
     if isinstance(file, UploadFile) and file.filename:
         return uploads.submit(lab, kind, file.file, file.filename, start, keeps=Rejected)
+    if names_an_address(entries):  # and not the file of an earlier try
+        return submit(lab, kind, params, {**entries, "upload": ()})
     sent = sent_file(lab, entries)
-    if sent is None and any(entries.get("address", ())):
-        return submit(lab, kind, params, entries)
     if sent is None:
         raise InvalidInput("Choose a file; an hour after it was sent, the lab lets go of it.",
                            field="file")  # fmt: skip
