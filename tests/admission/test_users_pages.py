@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from app.admission.routes import LOOKS
 from app.contracts.accounts import Role
 from app.contracts.jobs import JobKind
+from app.errors import Unauthenticated
 from app.run import users as commands
 from app.services import auditing
 from app.services.lab import Lab
@@ -124,8 +125,9 @@ def test_the_audit_log_is_read_in_words(lab: Lab, ada: httpx.Client, rita: httpx
     job = add_job(lab, JobKind.TRAIN, train_params())
     rita.post(f"/api/jobs/{job}/cancel")
     ada.patch(f"/api/jobs/{job}", json={"name": "Night run"})
-    with auditing.recorded(lab, "GET /login/openid/back", "203.0.113.9") as outcome:
-        outcome.status = 401
+    back = auditing.recorded(lab, "GET /login/openid/back", "203.0.113.9")
+    with pytest.raises(Unauthenticated), back:
+        raise Unauthenticated
     rows = [
         [cell.get_text(" ", strip=True) for cell in row.select("td")][1:5]
         for row in parsed(ada.get("/audit").text).select("tbody tr")
