@@ -84,6 +84,12 @@ def test_the_data_survives_in_a_named_volume(services: dict[str, Service]) -> No
             assert service["environment"]["LAB_DATA_DIR"] == "/data"
 
 
+def test_the_lab_alone_reads_its_settings_from_a_file(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        read = service.get("env_file", [])
+        assert read == ([] if name == "redis" else [{"path": "lab.env", "required": False}])
+
+
 def test_a_gpu_is_reserved_for_workers_outside_the_cpu_profile(
     services: dict[str, Service],
 ) -> None:
