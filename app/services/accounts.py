@@ -75,10 +75,8 @@ def begin_session(lab: Lab, row: UserRow) -> str | None:
     return session if begun else None
 
 
-def _check(
-    lab: Lab, throttle: Throttle, name: str, password: str, address: str, wrong: LabError
-) -> UserRow:
-    """The user of the name, whose password it is. Raises `wrong`, and TooMany."""
+def attempt(throttle: Throttle, name: str, address: str) -> None:
+    """Count an attempt to sign in. Raises TooMany after too many that failed."""
     wait = throttle.take(name, address)
     if wait is not None:
         refused = TooMany(
@@ -86,6 +84,13 @@ def _check(
         )
         refused.retry_after_s = wait
         raise refused
+
+
+def _check(
+    lab: Lab, throttle: Throttle, name: str, password: str, address: str, wrong: LabError
+) -> UserRow:
+    """The user of the name, whose password it is. Raises `wrong`, and TooMany."""
+    attempt(throttle, name, address)
     row = accounts.named(lab.database, name)
     acting.concerns("unknown" if row is None else name)
     right = passwords.is_right(None if row is None else row.password, password)

@@ -17,7 +17,7 @@ from app.admission.routes import Public
 from app.admission.signing_in import address_of, throttle_of, within_lab
 from app.deps import LabDep
 from app.errors import Forbidden, LabError, NotFound, TooMany, Unauthenticated
-from app.services import auditing, openid
+from app.services import accounts, auditing, openid
 from app.services.lab import Lab
 from app.services.openid import Provider
 from app.web.render import Context, own_address, render, sign_in
@@ -77,8 +77,7 @@ def _signed_in(lab: Lab, request: Request) -> Response:
     if pending is None:
         raise Unauthenticated("This did not begin in this browser, or took too long.")
     key = f"openid {address_of(request)}", address_of(request)
-    if (wait := throttle_of(request).take(*key)) is not None:
-        raise TooMany("Too many failed attempts to sign in.", hint=f"Try again in {wait} seconds.")
+    accounts.attempt(throttle_of(request), *key)
     with auditing.recorded(lab, f"GET {OPENID_BACK}", address_of(request)):
         if not code:
             raise Unauthenticated("The provider did not let you in.")
