@@ -44,6 +44,7 @@ from worker.jobs.bookmark import Bookmark
 from worker.jobs.context import JobContext, Outcome
 from worker.models import AnyModel, BlackBox, BudgetSpentError, Classifier
 
+_ASK_LESS = "Take fewer test images, queries or budgets ε, or import it again with a larger budget."
 _LONGEST = 2000
 """Characters of a line of the log."""
 _NAMED = 20
@@ -117,8 +118,7 @@ def _check_budget(context: JobContext, measured: Measurement, most: int) -> None
     if most > budget:
         raise JobError(
             f"“{target.name}” could be asked about {most:,} images, and may be about {budget:,}.",
-            hint="Take fewer test images, queries or budgets ε, or import it again with a larger "
-            "budget.",
+            hint=_ASK_LESS,
         )
     context.log(f"“{target.name}” is asked about {most:,} images at most, of {budget:,}.")
 
@@ -131,8 +131,7 @@ def _within_budget() -> Iterator[None]:
     except BudgetSpentError:
         raise JobError(
             "The model was asked about as many images as it may be.",
-            hint="Take fewer test images, queries or budgets ε, or import it again with a larger "
-            "budget.",
+            hint=_ASK_LESS,
         ) from None
 
 

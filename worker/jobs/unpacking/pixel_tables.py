@@ -103,13 +103,14 @@ def _written_out(name: str, path: Path, head: list[str], part: int) -> _Rows:
     column = next((c for c, said in enumerate(head) if said in _LABELS), None)
     if column is None:
         raise Refused(f"{name} has pixels, and no column of labels.", _ADVICE)
+    written = head.index("pixels")
     usage = head.index("usage") if "usage" in head else None
     labels, pictures, parts = [], [], []
     csv.field_size_limit(2**24)
     for row in _body(path):
         try:
             labels.append(int(row[column]))
-            pictures.append(np.array(row[head.index("pixels")].split(), dtype=np.int32))
+            pictures.append(np.array(row[written].split(), dtype=np.int32))
         except (ValueError, IndexError):
             raise Refused(f"Row {len(labels):,} of {name} holds no picture.", _ADVICE) from None
         parts.append(part if usage is None else _part(row[usage], part))
