@@ -136,7 +136,8 @@ def server(serving: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def model(measured: Measured, serving: Server) -> str:
-    """One that was registered as it answers."""
+    """One that was registered as it answers, whatever a test before had it say."""
+    serving.begin()
     at = listing(measured, serving.url)
     return result(at, connect(at)).model
 
