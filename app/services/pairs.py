@@ -25,9 +25,9 @@ def likely_pair(lab: Lab) -> tuple[str, ...]:
 
     Students that learned where to look go before those that never had a teacher: where both look
     is what the page compares. Those that know the classes of the pictures in the box go before
-    others, since its pictures are the first to attack. Where no card has that figure, the newest student. Models of a
-    training's last epoch and those of unknown recipe are never chosen; without any student the
-    newest clean model stands alone.
+    others, since its pictures are the first to attack. Where no card has that figure, the newest
+    student. Models of a training's last epoch and those of unknown recipe are never chosen; without
+    any student the newest clean model stands alone.
     """
     students = catalogue.best_epochs(lab.database, ROBUST, limit=_LOOKED_AT)
     if not students:

@@ -96,9 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "repeat":
             command.add_argument("--seconds", type=float, help="how long it may take")
     command = commands.add_parser("samples", help="draw an image of each class of shapes")
-    command.add_argument(
-        "--jobs", type=Path, help="the folder of the jobs that draw, if not shapes"
-    )
+    command.add_argument("--jobs", type=Path, help="of the drawing, if not the box's of shapes")
     return parser
 
 
