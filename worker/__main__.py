@@ -7,6 +7,7 @@
     python -m worker ablation params.json
     python -m worker import_model params.json --weights net.safetensors
     python -m worker resume JOB
+    python -m worker help
 
 `params.json` holds what the REST API takes as `params`; for `evaluate` it may also be an exported
 evaluation, also of another lab, which then runs again on the very same data and weights.
@@ -15,6 +16,8 @@ The job runs in this process, against the data folder of `LAB_DATA_DIR`; its row
 what it leaves are those of any other job, so a lab that uses the folder shows them. Ctrl-C leaves a
 checkpoint and a queued job; what was killed can be resumed once its lease is over (`LAB_LEASE_S`,
 30 seconds).
+`help` measures parts of evaluations that other processes have, until there is none left: any number
+of them may, and figures are the same.
 An ablation runs its trainings and evaluations one after the other; other workers of the lab may
 take some of them meanwhile.
 """
@@ -48,7 +51,7 @@ from app.store import catalogue, job_queries, jobs, losses, shipped
 from app.store.db import Database
 from app.store.files import Files, keep_private
 from app.store.tables import UploadRow
-from worker.job_run import run_job
+from worker.job_run import help_out, run_job
 from worker.jobs.context import WorkerLab
 from worker.memory import keep_freed_memory
 
@@ -60,7 +63,7 @@ _KINDS = (
     JobKind.RELEASE,
     JobKind.ABLATION,
 )
-_INTERRUPTED = 130
+_INTERRUPTED, _NOTHING = 130, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         lab, echo = _open(settings())
+        if options.command == "help":
+            return 0 if help_out(lab, stopping=stopping.is_set) else _NOTHING
         job_id = _resumed(lab, options) if options.command == "resume" else _submit(lab, options)
     except (LabError, OSError, ValidationError) as error:
         said = InvalidFields.of(error) if isinstance(error, ValidationError) else error
@@ -102,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
             )
     resume = commands.add_parser("resume", help="go on with a queued job")
     resume.add_argument("job", help="its id")
+    commands.add_parser("help", help="take parts of evaluations; 3 where there is none")
     return parser
 
 

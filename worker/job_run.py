@@ -18,7 +18,7 @@ from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError, LabError, trouble
-from app.store import job_queries, jobs, losses
+from app.store import job_queries, jobs, losses, shards
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
@@ -35,6 +35,31 @@ def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> J
         return None
     claim = jobs.claim_next(lab.database, queue, lease_s=lab.settings.lease_s)
     return None if claim is None else _run(lab, claim, stopping)
+
+
+def serve(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> None:
+    """Run what the queue has next; where nothing waits, help with an evaluation until something
+    does.
+    """
+    helps = queue is Queue.EVALUATE
+    while run_next(lab, queue, stopping=stopping) is None and helps and not stopping():
+        if not help_out(lab, stopping=stopping):
+            break
+
+
+def help_out(lab: WorkerLab, *, stopping: Callable[[], bool]) -> bool:
+    """Measure parts of evaluations that other workers have; whether there was one.
+
+    Ends when there is none left, or when a job waits for this worker.
+    """
+    if not shards.free_count(lab.database, lease_s=lab.settings.lease_s):
+        return False  # without torch
+    from worker.jobs.helping import Helper
+
+    helper = Helper(lab, stopping, _explain)
+    while helper.took_one():
+        pass
+    return helper.helped
 
 
 def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> JobStatus | None:
@@ -149,7 +174,7 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
             context.insist(losses.give_up, losses.Loss.of_room(passing))
             return None
         status = JobStatus.FAILED
-        failure = _explain(error, claim)
+        failure = _explain(error, claim.job_id)
         context.log(f"{failure['detail']} {failure['hint']}".strip()[:2000], LogLevel.ERROR)
         context.insist(jobs.settle, status, failure=failure)
     return status
@@ -166,7 +191,7 @@ def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:
             remove(path)
 
 
-def _explain(error: Exception, claim: Claim) -> dict[str, str]:
+def _explain(error: Exception, job_id: str) -> dict[str, Any]:
     """Say it in words that a user can act on; what nobody foresaw goes to the worker's log."""
     torch = sys.modules.get("torch")  # where it was not needed, it is not asked for
     if isinstance(error, LabError):
@@ -180,7 +205,7 @@ def _explain(error: Exception, claim: Claim) -> dict[str, str]:
             "The name was taken while the job ran.", hint="Submit it again under another name."
         )
     else:
-        _log.error("job %s failed", claim.job_id, exc_info=error)
+        _log.error("job %s failed", job_id, exc_info=error)
         known = JobError(
             f"An unexpected error: {type(error).__name__}: {error}"[:500],
             hint="The worker's log has the details.",

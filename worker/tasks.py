@@ -13,7 +13,7 @@ from celery import signals
 
 from app.contracts.jobs import TASK_OF, Queue
 from worker.celery_app import app, lab, stopping
-from worker.job_run import engine, run_next
+from worker.job_run import engine, run_next, serve
 
 
 @signals.worker_process_init.connect
@@ -32,9 +32,9 @@ def train(_job_id: str) -> None:
 
 @app.task(name=TASK_OF[Queue.EVALUATE])
 def evaluate(_job_id: str) -> None:
-    """Measure models, or import a dataset: minutes."""
+    """Measure models, or import a dataset: minutes; or help with an evaluation."""
     os.nice(5)
-    run_next(lab(), Queue.EVALUATE, stopping=stopping.is_set)
+    serve(lab(), Queue.EVALUATE, stopping=stopping.is_set)
 
 
 @app.task(name=TASK_OF[Queue.LIVE])

@@ -23,7 +23,7 @@ from app.contracts.results import EvaluationSummary
 from app.store import acting, measurements
 from app.store.db import Database
 from app.store.job_queries import with_key
-from app.store.tables import EventRow, JobRow
+from app.store.tables import EventRow, JobRow, ShardRow
 from app.store.transitions import append, move, touched
 
 
@@ -142,16 +142,28 @@ def claim_next(database: Database, queue: Queue, *, lease_s: float) -> Claim | N
 
     The oldest: one that was interrupted goes on at its place, whatever was submitted meanwhile.
     """
-    waits = (
-        JobRow.status == JobStatus.QUEUED,
-        JobRow.queue == queue,
-        JobRow.kind.not_in(PARENTS),
+    oldest = (
+        select(JobRow.id).where(*_waiting(queue)).order_by(JobRow.created_at, JobRow.id).limit(1)
     )
-    oldest = select(JobRow.id).where(*waits).order_by(JobRow.created_at, JobRow.id).limit(1)
     with database.writing() as session:
         # Where writers do not take turns, another worker's choice is left to it.
         job_id = session.scalar(oldest.with_for_update(skip_locked=True))
         return None if job_id is None else _take(session, job_id, lease_s)
+
+
+def waits(database: Database, queue: Queue) -> bool:
+    """Whether a job waits for a worker of the queue."""
+    query = select(JobRow.id).where(*_waiting(queue)).limit(1)
+    with database.reading() as session:
+        return session.scalar(query) is not None
+
+
+def _waiting(queue: Queue) -> tuple[Any, ...]:
+    return (
+        JobRow.status == JobStatus.QUEUED,
+        JobRow.queue == queue,
+        JobRow.kind.not_in(PARENTS),
+    )
 
 
 def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
@@ -233,8 +245,8 @@ def settle(
     summary: EvaluationSummary | None = None,
     rows: Sequence[Any] = (),
 ) -> None:
-    """End the job, write the rows that its success brings, and drop its previews, in one
-    transaction.
+    """End the job, write the rows that its success brings, and drop its previews and its parts, in
+    one transaction.
 
     Raises LeaseLost, and then writes nothing; SQLAlchemy's IntegrityError when a row clashes.
     """
@@ -261,6 +273,7 @@ def settle(
         session.add_all(rows)
         previews = EventRow.job_id == claim.job_id, EventRow.type == "preview"
         session.execute(delete(EventRow).where(*previews))
+        session.execute(delete(ShardRow).where(ShardRow.job_id == claim.job_id))
         append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])
 
 

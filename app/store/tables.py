@@ -126,6 +126,29 @@ class JobRow(Table):
     )  # fmt: skip
 
 
+class ShardRow(Table):
+    """A part of an unfinished evaluation: a batch before one model. `fence` as that of a job."""
+
+    __tablename__ = "shards"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    """From 0, in the order in which their figures come together."""
+    facts: Mapped[str] = mapped_column(String(64))
+    """What a worker's environment must be for its figures to be those of one run, as a digest."""
+    shared: Mapped[bool]
+    """Whether workers may take it that have not the job."""
+    fence: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[float | None]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    """Who has it, or had it."""
+    done: Mapped[float] = mapped_column(default=0.0)
+    """How far it is, in passes of images."""
+    finished_at: Mapped[float | None]
+    failure: Mapped[dict[str, Any] | None]
+
+
 class EventRow(Table):
     """What a job reported; `seq` counts from 1 within the job, without gaps but for previews and
     what was thinned."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -79,6 +79,11 @@ class JobContext:
     stopping: Callable[[], bool]
     """Whether this worker was asked to stop."""
 
+    must_end: ClassVar[Callable[..., bool]] = staticmethod(jobs.cancel_requested)
+    """Asks SQL; it and the next two are `insist`ed upon."""
+    append: ClassVar[Callable[..., None]] = staticmethod(jobs.report)
+    forgive: ClassVar[Callable[..., None]] = staticmethod(jobs.forgive)
+
     def __post_init__(self) -> None:
         self._started = self.lab.clock()
         self._looks = Throttle(_LOOK_EVERY_S, self.lab.clock)
@@ -97,7 +102,7 @@ class JobContext:
 
         Raises Cancelled, Interrupted or LeaseLost when the job must end.
         """
-        if self._looks.due() and self.insist(jobs.cancel_requested):
+        if self._looks.due() and self.insist(self.must_end):
             raise Cancelled
         if self.stopping():
             raise Interrupted
@@ -120,7 +125,7 @@ class JobContext:
     def got_further(self) -> None:
         """Say that another attempt would go on from here. Raises LeaseLost."""
         if self.claim.attempt > 1 and not self._got_further:
-            self.insist(jobs.forgive)
+            self.insist(self.forgive)
             self._got_further = True
 
     def metrics(
@@ -142,11 +147,11 @@ class JobContext:
 
     def report(self, *events: Event) -> None:
         """Append events to the job. Raises LeaseLost."""
-        self.insist(jobs.report, events)
+        self.insist(self.append, events)
         self.lab.ring(self.claim.job_id)
 
     def insist(
-        self, call: Callable[Concatenate[Database, Claim, P], T], *args: P.args, **kwargs: P.kwargs
+        self, call: Callable[Concatenate[Database, Any, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call it until the database takes it: hours of work are worth waiting for a disk that is
         full, or a file that is locked. What it raises otherwise is raised.

@@ -54,11 +54,12 @@ def write(path: Path, value: dict[str, Any]) -> None:
 
 
 class Saves:
-    """Those of one job, by the attempt that has it now."""
+    """Those of one job, or of a part of it, by the attempt that has it now."""
 
-    def __init__(self, context: JobContext, pace: SavePace) -> None:
+    def __init__(self, context: JobContext, pace: SavePace, part: str = "") -> None:
+        """`part`: of the job, where parts of it save for themselves."""
         self._context, self._pace = context, pace
-        self._folder = context.lab.files.checkpoints(context.claim.job_id)
+        self._folder = context.lab.files.checkpoints(context.claim.job_id) / part
         self._failing = False
 
     @property

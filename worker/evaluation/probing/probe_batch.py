@@ -37,6 +37,12 @@ class Asking:
         """Places (M,) in batches; none where there are none."""
         return torch.split(rows, self.batch_size) if len(rows) else ()
 
+    @torch.no_grad()
+    def answers(self, rows: Tensor) -> Tensor:
+        """What the model says of the clean images at `rows` (M,): (M,) int64."""
+        found = [self.model(self.x[part]).argmax(dim=1) for part in self.parts(rows)]
+        return torch.cat([rows[:0], *found])
+
     def broken(self, rows: Tensor, craft: Craft, eps: float, model: Model | None = None) -> Tensor:
         """Which of the images at `rows` (M,) the attack breaks, measured again: (M,) bool.
 

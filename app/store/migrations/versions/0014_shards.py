@@ -1,0 +1,35 @@
+"""parts of an evaluation that other workers may take"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "shards",
+        sa.Column(
+            "job_id",
+            sa.String(32),
+            sa.ForeignKey("jobs.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("facts", sa.String(64), nullable=False),
+        sa.Column("shared", sa.Boolean, nullable=False),
+        sa.Column("fence", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("lease_until", sa.Float, nullable=True),
+        sa.Column("worker", sa.String(200), nullable=True),
+        sa.Column("done", sa.Float, nullable=False),
+        sa.Column("finished_at", sa.Float, nullable=True),
+        sa.Column("failure", sa.JSON, nullable=True),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("shards")
