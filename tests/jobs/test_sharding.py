@@ -98,6 +98,7 @@ def test_a_lost_helper_costs_its_part_only(measured: Measured) -> None:
     params, lab = divided(measured), measured.lab
     job_id = add_job(lab, JobKind.EVALUATE, params)
     gathered(lab, job_id)
+    is_now(lab, job_id, JobStatus.RUNNING)
     pid = os.fork()
     if pid == 0:
         help_out(open_lab(lab.settings.data_dir, lease_s=0.5), stopping=lambda: False)
@@ -108,8 +109,15 @@ def test_a_lost_helper_costs_its_part_only(measured: Measured) -> None:
     os.waitpid(pid, 0)
     done = [part for part in shards.of_job(lab.database, job_id) if part.finished]
     assert len(done) in (3, 4)
+    is_now(lab, job_id, JobStatus.QUEUED)
     assert run_job(lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
     assert result_of(measured, job_id) == untimed(evaluate(measured, params))
+
+
+def is_now(lab: WorkerLab, job_id: str, status: JobStatus) -> None:
+    """As though a worker had it, or not: helpers make room for an evaluation that waits."""
+    with lab.database.writing() as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(status=status))
 
 
 def gathered(lab: WorkerLab, job_id: str) -> Gathering:
@@ -186,14 +194,11 @@ def test_what_befalls_a_part_is_said_once_by_the_evaluation(
     measured: Measured, monkeypatch: pytest.MonkeyPatch, queued: str
 ) -> None:
     lab = measured.lab
-    # So that the helper takes the part, not the evaluation, which is claimed by nobody.
-    with lab.database.writing() as session:
-        session.execute(update(JobRow).values(status=JobStatus.RUNNING))
+    is_now(lab, queued, JobStatus.RUNNING)
     with monkeypatch.context() as patch:
         patch.setattr(Ground, "chunk", _raise)
         assert help_out(lab, stopping=lambda: False)
-    with lab.database.writing() as session:
-        session.execute(update(JobRow).values(status=JobStatus.QUEUED))
+    is_now(lab, queued, JobStatus.QUEUED)
     assert run_job(lab, queued, stopping=lambda: False) is JobStatus.FAILED
     row = row_of(lab, queued)
     assert row.failure is not None
@@ -210,8 +215,7 @@ def _raise(*_: object) -> None:
 def test_a_helper_makes_room_for_a_job_that_waits(measured: Measured, queued: str) -> None:
     """And runs it: nobody waits for somebody else's evaluation."""
     lab = measured.lab
-    with lab.database.writing() as session:
-        session.execute(update(JobRow).values(status=JobStatus.RUNNING))
+    is_now(lab, queued, JobStatus.RUNNING)
     assert not jobs.waits(lab.database, Queue.EVALUATE)
     params = small(measured, images=4, models=(measured.student,), epsilons=(), step_counts=())
     waiting = add_job(lab, JobKind.EVALUATE, params)

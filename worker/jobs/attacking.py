@@ -32,8 +32,7 @@ class Watch:
         if not isinstance(model, Classifier):
             model.register_forward_pre_hook(self._passing)
             return model
-        model.body.register_forward_pre_hook(self._passing)
-        return steady(model)
+        return steady(model, self._count)
 
     def copy_of(self, model: AnyModel) -> Model:
         """A model that is watched, as attacks call it: quicker where its batch norms fold away."""

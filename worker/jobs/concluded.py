@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.contracts.results import ModelFigures
+from worker.evaluation.progress import Meter
 from worker.jobs.context import Interrupted, JobContext
 from worker.jobs.save_pace import SavePace
 from worker.jobs.saves import LAST, UNREADABLE, Saves, read, write
@@ -16,11 +17,17 @@ from worker.jobs.saves import LAST, UNREADABLE, Saves, read, write
 class Concluded:
     """Models of which all is known, in their order."""
 
-    def __init__(self, context: JobContext, facts: str) -> None:
-        """Those of an earlier attempt, where its `facts` were the same."""
+    def __init__(self, context: JobContext, facts: str, meter: Meter) -> None:
+        """Those of an earlier attempt, where its `facts` were the same; the `meter` is then where
+        it was.
+        """
         self._context, self._facts, self._since = context, facts, context.seconds
         self._saves = Saves(context, SavePace(context.lab.settings.checkpoint_s), "figures")
-        page = self._found()
+        self._meter, page = meter, self._found()
+        if page["figures"]:
+            meter.load(page["meter"])
+        self._counted = meter.state()
+        """After the last of them."""
         self._before = float(page["seconds"])
         self.figures = [ModelFigures.model_validate_json(text) for text in page["figures"]]
 
@@ -32,6 +39,7 @@ class Concluded:
     def add(self, figures: ModelFigures) -> None:
         """All is known of the next model. Raises LeaseLost."""
         self.figures.append(figures)
+        self._counted = self._meter.state()
         self._saves.when_due(self._write)
 
     @contextmanager
@@ -47,7 +55,7 @@ class Concluded:
     def _write(self, folder: Path) -> None:
         texts = [figures.model_dump_json() for figures in self.figures]
         page = {"facts": self._facts, "figures": texts, "seconds": self.seconds}
-        write(folder / LAST, page)
+        write(folder / LAST, page | {"meter": self._counted})
 
     def _found(self) -> dict[str, Any]:
         try:

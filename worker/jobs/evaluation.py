@@ -61,7 +61,7 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
         done = len(measured[0].record)
         meter = gathering.rest()
         ground.watch.meter = meter
-        concluded = Concluded(context, gathering.facts)
+        concluded = Concluded(context, gathering.facts, meter)
         with concluded.kept():
             samples = _samples(ground, done)
             for each in measured[len(concluded.figures) :]:

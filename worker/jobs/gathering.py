@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from app.contracts.words import counted
 from app.errors import JobError
 from app.store import losses, shards
 from app.store.jobs import LeaseLost
@@ -23,6 +24,8 @@ from worker.jobs.saves import LAST, UNREADABLE, latest, read
 from worker.jobs.throttle import Throttle
 
 _LOOK_EVERY_S = 0.5
+_NAMED = 3
+"""Other workers that are told by name."""
 
 
 class Gathering:
@@ -120,12 +123,19 @@ class Gathering:
             return
         found = shards.of_job(self._database, self._job)
         self._done = max(self._done, sum(shard.done for shard in found))
-        me = sharding.worker_name()
-        others = sorted({s.worker for s in found if s.held and s.worker and s.worker != me})
-        beside = f", with {', '.join(others)}" if others else ""
-        self._context.progress(round(self._done), round(self._total), phase + beside)
+        self._context.progress(round(self._done), round(self._total), phase + _beside(found))
 
     def _done_by(self, parts: int) -> float:
         """What so many parts take at most."""
         whole = shards.of_job(self._database, self._job)[:parts]
         return max(self._done, sum(shard.done for shard in whole))
+
+
+def _beside(found: Sequence[Shard]) -> str:
+    """Who else measures, in words; empty where nobody does."""
+    me = sharding.worker_name()
+    others = sorted({each.worker for each in found if each.held and each.worker} - {me})
+    if not others:
+        return ""
+    named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+    return f" (with {counted(len(others), 'other worker')}: {named})"

@@ -36,11 +36,14 @@ def in_blocks(passing: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tup
     return tuple(torch.cat(parts)[: len(x)] for parts in zip(*seen, strict=True))
 
 
-def steady(model: Classifier) -> Classifier:
-    """The same network, which from now on takes images in blocks."""
+def steady(model: Classifier, passing: Callable[[Tensor], None]) -> Classifier:
+    """The same network, which from now on takes images in blocks; `passing` is handed what it takes
+    in before that.
+    """
     outputs = model.outputs
 
     def in_turn(x: Tensor) -> Outputs:
+        passing(x)
         return Outputs(*in_blocks(lambda part: outputs(part).parts, x))
 
     model.outputs = in_turn  # type: ignore[method-assign]
