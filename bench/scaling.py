@@ -49,7 +49,7 @@ ASSUMED = {
     "MB/s of the storage": 500.0,
     "messages/s of the broker": 10000.0,
 }
-_SAVE_S, _WAKES_S = 60.0, 2.0
+_SAVE_S, _WAKES_S, _PARTS = 60.0, 2.0, 5000
 _WORKERS = 1000
 
 
@@ -164,7 +164,7 @@ def simulated(folder: Path, seconds: float) -> None:
         JobKind.EVALUATE, "simulated", EvaluateParams(models=("a" * 32,), dataset="b" * 32)
     )
     jobs.add(database, row)
-    shards.divide(database, row.id, 20_000, "facts", shared=True)
+    shards.divide(database, row.id, _PARTS, "facts", shared=True)
     for count in SIMULATED:
         done = _at_once(url, count, seconds)
         ideal = count * seconds / _PART_S
@@ -173,7 +173,7 @@ def simulated(folder: Path, seconds: float) -> None:
     claim = shards.claim_any(database, "facts", worker="w", lease_s=_LEASE_S)
     assert claim is not None
     costs = {
-        "a claim among 20,000 parts": _seconds(lambda: shards.claim_any(
+        "a claim": _seconds(lambda: shards.claim_any(
             database, "facts", worker="w", lease_s=_LEASE_S)),
         "a note of progress": _seconds(lambda: shards.note(database, claim, 1.0)),
         "a look whether it must end": _seconds(lambda: shards.must_end(database, claim)),

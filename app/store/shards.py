@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.contracts.events import Event
-from app.contracts.jobs import MAX_ATTEMPTS
+from app.contracts.jobs import MAX_ATTEMPTS, JobKind
 from app.store.db import Database
 from app.store.job_queries import UNFINISHED
 from app.store.jobs import LeaseLost
@@ -87,17 +87,19 @@ def free_count(database: Database, *, lease_s: float) -> int:
     """How many parts a free worker could take, were its environment the right one."""
     with database.reading() as session:
         found = select(func.count()).select_from(ShardRow).join(JobRow, _JOB)
-        return session.scalar(found.where(*_free(lease_s), ShardRow.shared.is_(True))) or 0
+        free = *_free(lease_s), ShardRow.shared.is_(True), *_wanted()
+        return session.scalar(found.where(*free)) or 0
 
 
 _JOB = JobRow.id == ShardRow.job_id
 
 
 def _free(lease_s: float) -> tuple[ColumnElement[bool], ...]:
-    """Also where a lease ends later than any can: then the clock was set back."""
+    """Also where a lease ends later than any can: then the clock was set back. `now` may be older by
+    as long as writers wait for each other."""
     now, until = time.time(), ShardRow.lease_until
-    lapsed = or_(until.is_(None), until < now, until > now + lease_s + 1)
-    return (ShardRow.finished_at.is_(None), ShardRow.failure.is_(None), lapsed, *_wanted())
+    lapsed = or_(until.is_(None), until < now, until > now + 2 * lease_s)
+    return ShardRow.finished_at.is_(None), ShardRow.failure.is_(None), lapsed
 
 
 def _wanted() -> tuple[ColumnElement[bool], ...]:
@@ -107,14 +109,19 @@ def _wanted() -> tuple[ColumnElement[bool], ...]:
 def _take(
     session: Session, conditions: Sequence[ColumnElement[bool]], worker: str, lease_s: float
 ) -> ShardClaim | None:
+    # First the evaluation, then its part: in order of both, every claim would sort all parts.
+    free = *conditions, *_free(lease_s)
+    of_one = select(ShardRow.number).where(_JOB, *free).exists()
     oldest = (
-        select(ShardRow.job_id, ShardRow.number)
-        .join(JobRow, _JOB)
-        .where(*conditions, *_free(lease_s))
-        .order_by(JobRow.created_at, ShardRow.job_id, ShardRow.number)
+        select(JobRow.id)
+        .where(JobRow.kind == JobKind.EVALUATE, *_wanted(), of_one)
+        .order_by(JobRow.created_at, JobRow.id)
         .limit(1)
     )
-    found = session.execute(oldest.with_for_update(skip_locked=True, of=ShardRow)).first()
+    job_id = session.scalar(oldest)
+    parts = select(ShardRow.job_id, ShardRow.number).where(ShardRow.job_id == job_id, *free)
+    lowest = parts.order_by(ShardRow.number).limit(1).with_for_update(skip_locked=True)
+    found = session.execute(lowest).first()
     if found is None:
         return None
     session.execute(

@@ -148,6 +148,8 @@ class ShardRow(Table):
     finished_at: Mapped[float | None]
     failure: Mapped[dict[str, Any] | None]
 
+    __table_args__ = (Index("shards_left", "job_id", "finished_at", "number"),)
+
 
 class EventRow(Table):
     """What a job reported; `seq` counts from 1 within the job, without gaps but for previews and

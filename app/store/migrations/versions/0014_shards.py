@@ -29,7 +29,9 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Float, nullable=True),
         sa.Column("failure", sa.JSON, nullable=True),
     )
+    op.create_index("shards_left", "shards", ["job_id", "finished_at", "number"])
 
 
 def downgrade() -> None:
+    op.drop_index("shards_left", "shards")
     op.drop_table("shards")
