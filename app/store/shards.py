@@ -95,8 +95,9 @@ _JOB = JobRow.id == ShardRow.job_id
 
 
 def _free(lease_s: float) -> tuple[ColumnElement[bool], ...]:
-    """Also where a lease ends later than any can: then the clock was set back. `now` may be older by
-    as long as writers wait for each other."""
+    """Also where a lease ends later than any can: then the clock was set back. `now` may be older
+    by as long as writers wait for each other.
+    """
     now, until = time.time(), ShardRow.lease_until
     lapsed = or_(until.is_(None), until < now, until > now + 2 * lease_s)
     return ShardRow.finished_at.is_(None), ShardRow.failure.is_(None), lapsed

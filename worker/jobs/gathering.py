@@ -53,12 +53,10 @@ class Gathering:
     def batches(self) -> Iterator[int]:
         """Measure; after each batch that is known of all models, how many images there are."""
         while self._next < self._ground.parts:
-            known = self._next // len(self._measured)
-            self._gather()
-            for _ in range(self._next // len(self._measured) - known):
-                yield len(self._measured[0].record)
-            if self._next < self._ground.parts:
+            if not self._took_one():
                 self._measure_one()
+            elif self._next % len(self._measured) == 0:
+                yield len(self._measured[0].record)
 
     def rest(self) -> Meter:
         """For what comes after the parts, which nobody needs to go on with."""
@@ -68,25 +66,26 @@ class Gathering:
         meter.load((self._done_by(self._next), self._made))
         return meter
 
-    def _gather(self) -> None:
-        """Take in what is measured, up to the end of a batch."""
-        for shard in shards.of_job(self._database, self._job)[self._next :]:
+    def _took_one(self) -> bool:
+        """Take in the next part; whether it is measured."""
+        left = shards.of_job(self._database, self._job)[self._next :]
+        for shard in left:
             if shard.failure is not None:
                 raise JobError(shard.failure["detail"], hint=shard.failure["hint"])
             if shards.is_given_up(shard):
                 raise losses.Loss.of_worker().failure
-            if not shard.finished or not self._took_in(shard):
-                return
-            self._next += 1
-            self._context.got_further()
-            if self._next % len(self._measured) == 0:
-                return
+        if not left[0].finished or not self._took_in(left[0]):
+            return False
+        self._next += 1
+        self._context.got_further()
+        return True
 
     def _took_in(self, shard: Shard) -> bool:
         folder = self._context.lab.files.checkpoints(self._job) / part_of(shard.number)
         try:
             page = read(latest(folder) / LAST)
-            assert page["facts"] == self.facts
+            if page["facts"] != self.facts:
+                raise ValueError("of another environment")
             state: dict[str, Any] = page["measured"]
         except UNREADABLE:
             self._context.warn("What came of a part is damaged: it is measured again.")
