@@ -197,16 +197,23 @@ def _named(database: Database, name: str) -> UserRow:
 
 
 def _anothers(database: Database, name: str) -> UserRow:
-    """The row of a user that is not whoever asks: so there always is an admin."""
+    """The row of a user that is not whoever asks."""
     row, act = _named(database, name), acting.current()
     if act is not None and act.user_id == row.id:
         raise Conflict("This is your own account.", hint="Another admin changes it.")
     return row
 
 
+def _led(done: bool, name: str) -> None:
+    """Raises Conflict where something was not done, since nobody would lead the lab."""
+    if not done:
+        raise Conflict(f"{name} is the last admin.", hint="Make another one first.")
+
+
 def set_role(database: Database, name: str, role: Role) -> None:
-    """From the next request on. Raises NotFound; Conflict where it is that of whoever asks."""
-    accounts.set_role(database, _anothers(database, name).id, role)
+    """From the next request on. Raises NotFound; Conflict where it is that of whoever asks, or of
+    the last admin."""
+    _led(accounts.set_role(database, _anothers(database, name).id, role), name)
 
 
 def set_password(database: Database, name: str, password: str) -> None:
@@ -220,8 +227,8 @@ def set_password(database: Database, name: str, password: str) -> None:
 
 def set_disabled(database: Database, name: str, disabled: bool) -> None:
     """Ends the user's sessions; tokens open nothing until it is enabled again. Raises NotFound;
-    Conflict where it is that of whoever asks."""
-    accounts.set_disabled(database, _anothers(database, name).id, disabled)
+    Conflict where it is that of whoever asks, or of the last admin."""
+    _led(accounts.set_disabled(database, _anothers(database, name).id, disabled), name)
 
 
 def end_sessions(database: Database, name: str) -> None:
@@ -235,8 +242,8 @@ def revoke_tokens(database: Database, name: str) -> None:
 
 
 def remove(database: Database, name: str) -> None:
-    """With its sessions and tokens. Raises NotFound."""
-    accounts.remove_user(database, _named(database, name).id)
+    """With its sessions and tokens. Raises NotFound; Conflict of the last admin."""
+    _led(accounts.remove_user(database, _named(database, name).id), name)
 
 
 def change_password(lab: Lab, throttle: Throttle, user: User, old: str, new: str, by: str) -> None:

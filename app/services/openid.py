@@ -178,7 +178,7 @@ def sign_in(lab: Lab, claims: Mapping[str, Any]) -> str:
     if row is None:
         row = _new(lab, claims, subject, role or settings.oidc_role)
     elif role is not None and role != row.role:
-        store.set_role(lab.database, row.id, role)
+        store.follow_role(lab.database, row.id, role)
     acting.concerns(row.name)
     if (act := acting.current()) is not None:
         act.who = row.name

@@ -153,7 +153,7 @@ def test_an_account_is_made_at_the_first_time(
 
 def test_roles_are_those_of_groups_or_given_once(lab: Lab, new_client: NewClient) -> None:
     leads, vera = new_client(), new_client()
-    accounts.add(lab.database, "ada", PASSWORD, Role.VIEWER)
+    accounts.add(lab.database, "ada", PASSWORD, Role.ADMIN)
     signed_in(leads, "5")
     me = leads.get("/api/account").json()
     assert (me["name"], me["role"]) == ("ada-2", "admin"), "a name is no proof of being somebody"

@@ -112,8 +112,11 @@ def test_accounts_from_a_shell(ask: Callable[..., str]) -> None:
                                                                   ["rita", "runner"]]  # fmt: skip
     ask("role", "rita", "viewer")
     ask("password", "rita")
+    assert "last admin" in ask("remove", "ada", code=1)
+    ask("role", "rita", "admin")
     ask("remove", "ada")
-    assert ask("list").split() == ["rita", "viewer"]
+    assert "last admin" in ask("role", "rita", "viewer", code=1)
+    assert ask("list").split() == ["rita", "admin"]
 
 
 @pytest.mark.parametrize(
