@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import logging
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -50,6 +51,8 @@ class Served:
         self.app.before_request(self._holds)
         self._challenges: set[str] = set()
         self.secrets: list[str] = []
+        self.descriptions = 0
+        """How often it said where it is found."""
         self.odd: dict[str, object] = {}
         """What it answers instead, by path."""
         self.server = make_server("127.0.0.1", 0, self.app, threaded=True)
@@ -58,6 +61,7 @@ class Served:
     def _holds(self) -> tuple[str, int] | None:
         """Proof of possession of the code (RFC 7636), which this provider does not ask for itself,
         and the client's password."""
+        self.descriptions += flask.request.path == "/.well-known/openid-configuration"
         if flask.request.path in self.odd:
             return json.dumps(self.odd[flask.request.path]), 200
         if flask.request.path == "/oauth2/authorize":
@@ -149,6 +153,20 @@ def test_an_account_is_made_at_the_first_time(
     assert len(provider.secrets) >= 4
     for secret in (SECRET, *provider.secrets, *cookies):
         assert secret not in caplog.text
+
+
+def test_a_sign_in_that_begins_costs_the_lab_little(
+    provider: Served, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody may begin one."""
+    made, make = [], ssl.create_default_context
+    monkeypatch.setattr(
+        ssl, "create_default_context", lambda **given: made.append(make(**given)) or made[-1]
+    )
+    asked = provider.descriptions
+    for _ in range(5):
+        left(new_client())
+    assert (len(made), provider.descriptions - asked) == (1, 1)
 
 
 def test_roles_are_those_of_groups_or_given_once(lab: Lab, new_client: NewClient) -> None:
