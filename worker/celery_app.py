@@ -31,11 +31,10 @@ from app.contracts.jobs import (
     silence_key,
 )
 from app.settings import code_version, settings
-from app.store.db import Database
 from app.store.files import Files, keep_private
 from worker.jobs.context import WorkerLab
 from worker.memory import keep_freed_memory
-from worker.pulse import BEAT_EVERY_S, Pulse
+from worker.pulse import BEAT_EVERY_S, Pulse, WatchedDatabase
 
 _log = logging.getLogger(__name__)
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
@@ -82,7 +81,8 @@ def lab() -> WorkerLab:
         except RedisError:
             _log.debug("the bell was not heard")
 
-    return WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), files, ring, pulse=pulse)
+    database = WatchedDatabase(facts.sql_url, pulse, patience_s=60.0)
+    return WorkerLab(facts, database, files, ring, pulse=pulse)
 
 
 @signals.setup_logging.connect
