@@ -75,12 +75,22 @@ def _is_led_without(session: Session, user_id: str) -> bool:
     return user_id not in found or len(found) > 1
 
 
-def set_role(database: Database, user_id: str, role: str) -> bool:
-    """Whether it is so now: not where no admin would be left."""
+def change_user(
+    database: Database, user_id: str, *, role: str | None = None, disabled: bool | None = None
+) -> bool:
+    """Whether it is so now: not where no admin would be left. The sessions of one that is disabled
+    end; its tokens stay, and open nothing for as long."""
     with database.writing() as session:
-        if led := role == Role.ADMIN or _is_led_without(session, user_id):
-            session.get_one(UserRow, user_id).role = role
-    return led
+        demoted = role is not None and role != Role.ADMIN
+        if (demoted or disabled) and not _is_led_without(session, user_id):
+            return False
+        row = session.get_one(UserRow, user_id)
+        row.role = role or row.role
+        if disabled is not None:
+            row.disabled_at = time.time() if disabled else None
+            row.generation += 1
+            session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
+    return True
 
 
 def follow_role(database: Database, user_id: str, role: str) -> None:
@@ -96,19 +106,6 @@ def set_password(database: Database, user_id: str, password: str) -> None:
         row.password, row.generation = password, row.generation + 1
         for kind in (SessionRow, ApiTokenRow):
             session.execute(delete(kind).where(kind.user_id == user_id))
-
-
-def set_disabled(database: Database, user_id: str, disabled: bool) -> bool:
-    """Its sessions end; its tokens stay, and open nothing for as long. Whether it is so now: not
-    where no admin would be left."""
-    with database.writing() as session:
-        if disabled and not _is_led_without(session, user_id):
-            return False
-        row = session.get_one(UserRow, user_id)
-        row.disabled_at = time.time() if disabled else None
-        row.generation += 1
-        session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
-    return True
 
 
 def remove_user(database: Database, user_id: str) -> bool:

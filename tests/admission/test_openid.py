@@ -175,19 +175,19 @@ def test_roles_are_those_of_groups_or_given_once(lab: Lab, new_client: NewClient
     signed_in(leads, "5")
     me = leads.get("/api/account").json()
     assert (me["name"], me["role"]) == ("ada-2", "admin"), "a name is no proof of being somebody"
-    accounts.set_role(lab.database, "ada-2", Role.VIEWER)
+    accounts.change(lab.database, "ada-2", role=Role.VIEWER)
     signed_in(leads, "5")
     assert leads.get("/api/account").json()["role"] == "admin"
     signed_in(vera, "2")
     assert vera.get("/api/account").json()["role"] == "viewer"
-    accounts.set_role(lab.database, "vera", Role.ADMIN)
+    accounts.change(lab.database, "vera", role=Role.ADMIN)
     signed_in(vera, "2")
     assert vera.get("/api/account").json()["role"] == "viewer", "who leaves a group keeps nothing"
-    accounts.set_role(lab.database, "vera", Role.RUNNER)
+    accounts.change(lab.database, "vera", role=Role.RUNNER)
     without_groups = lab.settings.model_copy(update={"oidc_groups": ()})
     openid.sign_in(replace(lab, settings=without_groups), {"sub": "2", **PEOPLE["2"]})
     assert vera.get("/api/account").json()["role"] == "runner", "admins may change what is given"
-    accounts.set_disabled(lab.database, "vera", True)
+    accounts.change(lab.database, "vera", disabled=True)
     assert signed_in(vera, "2").status_code == 403
     assert new_client().post("/login", data={"name": "vera", "password": ""}).status_code == 401
 

@@ -31,7 +31,7 @@ def settings(settings: Settings) -> Settings:
 
 CHANGES: list[Callable[[Lab], None]] = [
     lambda lab: accounts.set_password(lab.database, "vera", "another long one"),
-    lambda lab: accounts.set_disabled(lab.database, "vera", True),
+    lambda lab: accounts.change(lab.database, "vera", disabled=True),
     lambda lab: accounts.remove(lab.database, "vera"),
     lambda lab: accounts.end_sessions(lab.database, "vera"),
 ]
@@ -70,8 +70,8 @@ def test_nor_does_a_token(lab: Lab, change: Callable[[Lab], None], kept: list[st
 
 
 @pytest.mark.parametrize("do", [
-    lambda lab, name: accounts.set_role(lab.database, name, Role.VIEWER),
-    lambda lab, name: accounts.set_disabled(lab.database, name, True),
+    lambda lab, name: accounts.change(lab.database, name, role=Role.VIEWER),
+    lambda lab, name: accounts.change(lab.database, name, disabled=True),
     lambda lab, name: accounts.remove(lab.database, name),
 ])  # fmt: skip
 def test_admins_who_end_each_other_leave_one(lab: Lab, do: Callable[[Lab, str], None]) -> None:

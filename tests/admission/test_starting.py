@@ -111,6 +111,9 @@ def test_accounts_from_a_shell(ask: Callable[..., str]) -> None:
     assert [line.split() for line in ask("list").splitlines()] == [["ada", "admin"],
                                                                   ["rita", "runner"]]  # fmt: skip
     ask("role", "rita", "viewer")
+    ask("disable", "rita")
+    assert ask("list").splitlines()[1].split() == ["rita", "viewer", "disabled"]
+    ask("enable", "rita")
     ask("password", "rita")
     assert "last admin" in ask("remove", "ada", code=1)
     ask("role", "rita", "admin")
