@@ -74,7 +74,7 @@ def set_role(database: Database, user_id: str, role: str) -> None:
 def set_password(database: Database, user_id: str, password: str) -> None:
     """Its hash; who came in by the old one goes, and who is about to does not come in."""
     with database.writing() as session:
-        row = session.get_one(UserRow, user_id)
+        row = session.get_one(UserRow, user_id, with_for_update=True)
         row.password, row.generation = password, row.generation + 1
         for kind in (SessionRow, ApiTokenRow):
             session.execute(delete(kind).where(kind.user_id == user_id))
@@ -83,7 +83,7 @@ def set_password(database: Database, user_id: str, password: str) -> None:
 def set_disabled(database: Database, user_id: str, disabled: bool) -> None:
     """Its sessions end; its tokens stay, and open nothing for as long."""
     with database.writing() as session:
-        row = session.get_one(UserRow, user_id)
+        row = session.get_one(UserRow, user_id, with_for_update=True)
         row.disabled_at = time.time() if disabled else None
         row.generation += 1
         session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
@@ -122,9 +122,10 @@ def begin_session(
     """Whether it begins: not where the user's password changed meanwhile. Those that have ended
     go."""
     with database.writing() as session:
-        session.execute(delete(SessionRow).where(SessionRow.until <= time.time()))
+        # The user first, as whoever removes one does.
         if stands := _stands(session, user_id, generation):
             session.add(SessionRow(digest=digest, user_id=user_id, until=until))
+        session.execute(delete(SessionRow).where(SessionRow.until <= time.time()))
         return stands
 
 
