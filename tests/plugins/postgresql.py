@@ -1,8 +1,8 @@
 """A PostgreSQL of the tests' own, started where a test asks for one; and what runs on both.
 
 Tests in the folders of `_ON_BOTH`, and those marked `both`, run on SQLite and on PostgreSQL where
-they ask for `lab`, `database` or `fresh_url`; those marked `sqlite` on SQLite alone. With
-`LAB_SQL=postgresql` all others that ask for these run on PostgreSQL, and only there:
+they ask for `lab`, `database` or `fresh_url`; those marked `sqlite` or `postgresql` there
+alone. With `LAB_SQL=postgresql` all others that ask for these run on PostgreSQL, and only there:
 
     LAB_SQL=postgresql python -m pytest tests/store tests/services tests/api
 
@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from app.store.db import Database
+from app.store.tables import Table
 from tests.plugins import migrated, needs
 
 _ON_BOTH = ("ablations", "services", "store")
@@ -40,13 +41,18 @@ _UNSAFE_AND_FAST = (
 
 
 class Cluster:
-    """A server that listens on a unix socket alone, with an empty lab to copy."""
+    """A server that listens on a unix socket alone, with empty labs to use.
+
+    To make a database takes a twentieth of a second, and a second where the machine is busy; so one
+    is emptied and used again.
+    """
 
     def __init__(self, socket: Path) -> None:
         self._socket, self._numbers = socket, itertools.count()
         self._admin = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
-        self._say("CREATE DATABASE empty")
-        database = Database(self.url("empty"))
+        self._empty: list[str] = []
+        self._say("CREATE DATABASE template_lab")
+        database = Database(self.url("template_lab"))
         database.migrate()
         database.close()
 
@@ -58,17 +64,41 @@ class Cluster:
             connection.execute(text(statement))
 
     @contextmanager
-    def database(self, *, template: str = "empty") -> Iterator[str]:
-        """The URL of a new database, `template0` of one without tables; it is gone afterwards."""
+    def bare(self) -> Iterator[str]:
+        """The URL of a new database without tables; it is gone afterwards."""
         name = f"test_{next(self._numbers)}"
-        self._say(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self._say(f"CREATE DATABASE {name} TEMPLATE template0")
         try:
             yield self.url(name)
         finally:
             self._say(f"DROP DATABASE {name} WITH (FORCE)")
 
+    @contextmanager
+    def migrated(self) -> Iterator[str]:
+        """The URL of a database with empty tables."""
+        if self._empty:
+            name = self._empty.pop()
+        else:
+            name = f"test_{next(self._numbers)}"
+            self._say(f"CREATE DATABASE {name} TEMPLATE template_lab")
+        yield self.url(name)
+        self._say(
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        _clear(self.url(name))
+        self._empty.append(name)
+
     def close(self) -> None:
         self._admin.dispose()
+
+
+def _clear(url: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for table in reversed(Table.metadata.sorted_tables):
+            connection.execute(table.delete())
+        connection.execute(text("ALTER SEQUENCE audit_id_seq RESTART"))
+    engine.dispose()
 
 
 @contextmanager
@@ -130,8 +160,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     on_both = marked or metafunc.definition.path.parent.name in _ON_BOTH
     chosen = os.environ.get("LAB_SQL")
     kinds = [chosen] if chosen else [SQLITE, POSTGRESQL] if on_both else []
-    if metafunc.definition.get_closest_marker("sqlite") is not None:
-        kinds = [SQLITE]
+    for only in (SQLITE, POSTGRESQL):
+        if metafunc.definition.get_closest_marker(only) is not None:
+            kinds = [only]
     if kinds:
         params = [pytest.param(kind, marks=_MARKS[kind]) for kind in kinds]
         metafunc.parametrize("sql", params, indirect=True)
@@ -155,15 +186,12 @@ def fresh_url(
         yield lambda: migrated.lay_out(tmp_path_factory.mktemp("sqlite"))
         return
     server: Cluster = request.getfixturevalue("postgresql")
-    opened = []
 
     def fresh() -> str:
-        opened.append(server.database())
-        return opened[-1].__enter__()
+        return opened.enter_context(server.migrated())
 
-    yield fresh
-    for each in opened:
-        each.__exit__(None, None, None)
+    with ExitStack() as opened:
+        yield fresh
 
 
 @pytest.fixture
@@ -172,7 +200,7 @@ def bare_url(sql: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if sql == SQLITE:
         yield f"sqlite:///{tmp_path / 'bare.sqlite3'}"
         return
-    with request.getfixturevalue("postgresql").database(template="template0") as url:
+    with request.getfixturevalue("postgresql").bare() as url:
         yield url
 
 

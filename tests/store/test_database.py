@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from alembic import command
@@ -27,25 +24,11 @@ from app.store import db, job_queries, jobs, losses, measurements
 from app.store.db import LATEST, Database
 from app.store.jobs import DuplicateKey
 from app.store.tables import MeasurementRow, ModelRow, Table
+from tests.plugins.meanwhile import at_once
 from tests.plugins.rows import job_row
 from tests.web.example_evaluation import full_evaluation
 
 WORKERS = 6
-
-
-T = TypeVar("T")
-
-
-def _at_once(action: Callable[[int], T]) -> list[T]:
-    """Run `action(i)` in threads that start together; returns what each gave."""
-    barrier = threading.Barrier(WORKERS)
-
-    def run(i: int) -> T:
-        barrier.wait()
-        return action(i)
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return list(pool.map(run, range(WORKERS)))
 
 
 def test_migrations_make_the_tables_that_the_code_declares(database: Database) -> None:
@@ -113,7 +96,7 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
 def test_one_of_many_workers_wins_a_job(database: Database) -> None:
     row = job_row()
     jobs.add(database, row)
-    claims = _at_once(lambda _: jobs.claim(database, row.id, lease_s=60))
+    claims = at_once(lambda _: jobs.claim(database, row.id, lease_s=60))
     assert sum(claim is not None for claim in claims) == 1
     after = job_queries.get(database, row.id)
     assert after is not None
@@ -130,7 +113,7 @@ def test_workers_take_the_oldest_of_their_queue_each_another(database: Database)
     assert first is not None
     assert first.job_id == rows[0].id
     jobs.give_back(database, first)
-    claims = _at_once(lambda _: jobs.claim_next(database, Queue.TRAIN, lease_s=60))
+    claims = at_once(lambda _: jobs.claim_next(database, Queue.TRAIN, lease_s=60))
     assert {claim.job_id for claim in claims if claim} == {row.id for row in rows}
     assert jobs.claim_next(database, Queue.TRAIN, lease_s=60) is None
 
@@ -139,7 +122,7 @@ def test_one_of_many_reconcilers_releases_a_job(database: Database) -> None:
     row = job_row()
     jobs.add(database, row)
     jobs.claim(database, row.id, lease_s=-1)
-    released = _at_once(lambda _: losses.release_expired(database, lease_s=60))
+    released = at_once(lambda _: losses.release_expired(database, lease_s=60))
     assert sorted(released) == [[]] * (WORKERS - 1) + [[row.id]]
 
 
@@ -153,7 +136,7 @@ def test_reports_of_two_threads_leave_no_gap(database: Database) -> None:
         for _ in range(5):
             jobs.report(database, claim, [LogEvent(text=f"thread {i}")] * 2)
 
-    _at_once(report)
+    at_once(report)
     log = job_queries.events_after(database, row.id, 0)
     assert [event.seq for event in log] == list(range(1, 2 + WORKERS * 10 + 1))
 
@@ -167,7 +150,7 @@ def test_one_of_many_requests_with_the_same_key_is_stored(database: Database) ->
             return taken.job.id
         return row.id
 
-    assert len(set(_at_once(submit))) == 1
+    assert len(set(at_once(submit))) == 1
     assert job_queries.page(database, offset=0, limit=10)[1] == 1
 
 
