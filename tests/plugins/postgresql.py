@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from app.store.db import Database
 from app.store.tables import Table
@@ -82,11 +82,15 @@ class Cluster:
             name = f"test_{next(self._numbers)}"
             self._say(f"CREATE DATABASE {name} TEMPLATE template_lab")
         yield self.url(name)
-        self._say(
-            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
-        )
+        self.end_connections(self.url(name))
         _clear(self.url(name))
         self._empty.append(name)
+
+    def end_connections(self, url: str) -> None:
+        """As a server does that is started again."""
+        name = make_url(url).database
+        ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        self._say(f"{ended} WHERE datname = '{name}'")
 
     def close(self) -> None:
         self._admin.dispose()
