@@ -26,7 +26,7 @@ from app import error_handlers
 from app.admission.away import Away
 from app.admission.cookies import Cookie
 from app.admission.routes import PublicFiles, PublicPaths, public_paths
-from app.admission.throttle import Rate, Throttle
+from app.admission.throttle import WHILE_S, Buckets, Rate, Throttle
 from app.admission.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
@@ -87,15 +87,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     bell = Bell(lab.settings.redis_url)
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
-    is_shared = lab.settings.shares_database
-    name = keys.kept(lab.database, "cookies") if is_shared else None
+    name = keys.kept(lab.database, "cookies") if lab.settings.shares_database else None
     app.state.cookie = Cookie(lab.settings, lab=name)
     if lab.settings.oidc_issuer is not None:
         app.state.away = Away(lab.settings, keys.kept(lab.database, "away"), lab=name)
         app.state.openid = Provider(lab.settings)
-    shared_by = lab.settings.redis_url if is_shared else None
-    app.state.throttle = Throttle(shared_by=shared_by)
-    app.state.rate = Rate(lab.settings.user_requests, shared_by=shared_by)
+    app.state.throttle = Throttle(_shared(lab.settings, "attempts", WHILE_S))
+    app.state.rate = Rate(lab.settings.user_requests, _shared(lab.settings, "requests", 60.0))
     announcing.set_up(lab)
     _open_more_files()
     beside = [asyncio.create_task(each) for each in (keep_house(lab), bell.hear())]
@@ -111,6 +109,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in beside:
             await end(task)
         lab.close()
+
+
+def _shared(settings: Settings, what: str, while_s: float) -> Buckets | None:
+    """Where all processes count, if there can be several."""
+    if not settings.shares_database:
+        return None
+    from app.admission.shared import SharedBuckets
+
+    return SharedBuckets(settings.redis_url or "", what, while_s)
 
 
 def _token(settings: Settings) -> OwnersToken | None:

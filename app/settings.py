@@ -217,7 +217,7 @@ class Settings(BaseSettings):
                 "no PostgreSQL; write it like postgresql://lab:password@db.example.org/lab"
             )
         if find_spec("psycopg") is None:
-            raise ValueError("no driver is here; `pip install 'psycopg[binary]'` brings it")
+            raise ValueError("it needs psycopg; `pip install 'psycopg[binary]'` brings that")
         return value
 
     @field_validator("trusted_proxies", "endpoint_networks")

@@ -67,20 +67,12 @@ class Buckets:
             del self._used[next(iter(self._used))]
 
 
-def _buckets(shared_by: str | None, what: str, while_s: float) -> Buckets:
-    if shared_by is None:
-        return Buckets(while_s)
-    from app.admission.shared import SharedBuckets  # only where there are several processes
-
-    return SharedBuckets(shared_by, what, while_s)
-
-
 class Throttle:
     """Counts attempts to sign in; those that succeed are taken back."""
 
-    def __init__(self, *, shared_by: str | None = None) -> None:
-        """`shared_by`: the URL of a Redis, where other processes let people in, too."""
-        self._attempts = _buckets(shared_by, "attempts", WHILE_S)
+    def __init__(self, attempts: Buckets | None = None) -> None:
+        """`attempts`: of a while of `WHILE_S`; else they are counted here alone."""
+        self._attempts = attempts or Buckets(WHILE_S)
 
     def take(self, name: str, address: str) -> int | None:
         """Take an attempt; None, or after how many seconds the next one may be made."""
@@ -107,10 +99,10 @@ def _network(address: str) -> str:
 class Rate:
     """How many requests of each user a minute the lab answers."""
 
-    def __init__(self, most: int, *, shared_by: str | None = None) -> None:
-        """`shared_by`: as `Throttle`'s."""
+    def __init__(self, most: int, minute: Buckets | None = None) -> None:
+        """`minute`: of a while of 60 s; else requests are counted here alone."""
         self.most = most
-        self._minute = _buckets(shared_by, "requests", 60.0)
+        self._minute = minute or Buckets(60.0)
 
     def take(self, user_id: str) -> int | None:
         """Take a request; None, or after how many seconds the next one is answered."""
