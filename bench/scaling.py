@@ -78,10 +78,10 @@ def main() -> int:
 def measured(folder: Path, workers: list[int], images: int, repeats: int) -> float | None:
     """The ratio of median times of one worker and of two; None where these were not asked for."""
     site = Site(folder)
-    site.run("import", name="Shapes", source="shapes", train_per_class=60, test_per_class=100)
+    site.run("import", name="Shapes", source="shapes", train_per_class=60)
     dataset = catalogue.datasets(site.database)[0].id
     site.run(
-        "train", name="Student", dataset=dataset, recipe="standard", architecture="wrn-10-1",
+        "train", name="Student", dataset=dataset, recipe="clean", architecture="wrn-10-1",
         epochs=4,
     )  # fmt: skip
     rows, _ = catalogue.models(site.database)

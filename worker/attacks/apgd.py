@@ -80,7 +80,7 @@ def apgd_targeted(
     norm: Norm,
     targets: int,
     seed: int,
-    images: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """Auto-PGD towards each of the min(targets, K - 1) most likely wrong classes, in turn.
 
@@ -92,8 +92,8 @@ def apgd_targeted(
 
     Args:
         seed: of the starts; the global generators stay as they are.
-        images: a number for each image, so that its draws are its own in any batch; None: they are
-            the batch's as a whole.
+        seeds: one for each image, so that its draws are its own in any batch; None: they are the
+            batch's as a whole.
 
     Returns:
         The broken images, (N, C, H, W); those that withstood, or were wrong before, as they were.
@@ -104,7 +104,7 @@ def apgd_targeted(
     logits = _logits(model, x)
     classes, standing = most_likely_wrong(logits, y, targets), logits.argmax(dim=1) == y
     return apgd_towards(
-        model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, draws=Draws(seed, images)
+        model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, draws=Draws(seed, seeds)
     )
 
 
@@ -127,7 +127,7 @@ def apgd_towards(
 
 def apgd_restarts(
     model: Model, x: Tensor, y: Tensor, *, eps: Budget, steps: int, norm: Norm, restarts: int,
-    seed: int, images: Sequence[int] | None = None,
+    seed: int, seeds: Sequence[int] | None = None,
 ) -> Tensor:  # fmt: skip
     """Auto-PGD on the cross-entropy from `restarts` random starts in turn; broken images leave.
 
@@ -139,7 +139,7 @@ def apgd_restarts(
         raise ValueError(f"restarts must be at least 1, not {restarts}")
     standing = _logits(model, x).argmax(dim=1) == y
     objectives = [_away_from(y, cross_entropy)] * restarts
-    return _in_turn(model, x, y, objectives, standing, eps, steps, norm, Draws(seed, images))
+    return _in_turn(model, x, y, objectives, standing, eps, steps, norm, Draws(seed, seeds))
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:

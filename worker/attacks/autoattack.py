@@ -84,18 +84,18 @@ def autoattack_part(
     eps: float,
     norm: Norm,
     seed: int,
-    images: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """One of `AUTOATTACK_PARTS` alone, at the standard values; (N, C, H, W).
 
     Square returns images that it could not break at their lowest margin, the others return them as
-    they were. Arguments and errors are those of `autoattack`, `images` that of `apgd_targeted`.
+    they were. Arguments and errors are those of `autoattack`, `seeds` that of `apgd_targeted`.
     """
     check_norm(norm)
     if name not in AUTOATTACK_PARTS:
         raise ValueError(f"part is one of {', '.join(AUTOATTACK_PARTS)}, not {name!r}")
     values = STANDARD[norm]
-    common: dict[str, Any] = {"eps": eps, "norm": norm, "seed": seed, "images": images}
+    common: dict[str, Any] = {"eps": eps, "norm": norm, "seed": seed, "seeds": seeds}
     if name == "square":
         return square(model, x, y, queries=values.queries, **common).x_adv
     common["steps"] = values.steps

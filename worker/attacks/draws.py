@@ -1,7 +1,7 @@
 """Where an attack's random numbers come from.
 
-An image's own numbers follow from the seed and the image's number, so that they are the same in
-whatever batch it is. Without numbers they are drawn for the batch as a whole, as authors do.
+An image's own numbers follow from a seed of its own, so that they are the same in whatever batch it
+is. Without such seeds they are drawn for the batch as a whole, as authors do.
 """
 
 from __future__ import annotations
@@ -9,26 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from numpy.random import SeedSequence
 from torch import Tensor
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 """Something random like images (M, ...), each of them for itself, from a generator on the CPU."""
 
 
-def generator_of(*entropy: int) -> torch.Generator:
-    """On the CPU, seeded by the numbers, none of them negative."""
-    return torch.Generator().manual_seed(int(SeedSequence(entropy).generate_state(1)[0]))
-
-
 class Draws:
     """Those of one run of an attack; the global generators stay as they are."""
 
-    def __init__(self, seed: int, images: Sequence[int] | None) -> None:
-        """`images`: a number for each image of the batch."""
+    def __init__(self, seed: int, seeds: Sequence[int] | None) -> None:
+        """`seeds`: one for each image of the batch."""
         self.common = torch.Generator().manual_seed(seed)
         """Of what all images share."""
-        self._each = None if images is None else [generator_of(seed, image) for image in images]
+        self._each = (
+            None if seeds is None else [torch.Generator().manual_seed(own) for own in seeds]
+        )
 
     def each(self, like: Tensor, draw: Draw) -> Tensor:
         """A draw for every image, like the batch (N, ...) in shape, type, layout and device."""

@@ -40,7 +40,7 @@ def fab_targeted(
     norm: Norm,
     targets: int,
     seed: int,
-    images: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """The nearest point across the boundary to each of the min(targets, K - 1) likeliest classes.
 
@@ -55,7 +55,7 @@ def fab_targeted(
         steps: at least 1, towards each class.
         norm: "linf", "l2" or "l1".
         targets: at least 1.
-        seed, images: change nothing: a single run towards each class starts at the image itself.
+        seed, seeds: change nothing: a single run towards each class starts at the image itself.
 
     Returns:
         The broken images, (N, C, H, W); those that withstood, or were wrong before, as they were.

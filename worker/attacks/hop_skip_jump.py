@@ -64,7 +64,7 @@ def hop_skip_jump(
     norm: Norm,
     queries: int,
     seed: int,
-    images: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
     starts: Answered | None = None,
 ) -> FirstBreak:
     """The first misclassified image within ε that the search comes across, within `queries`.
@@ -82,7 +82,7 @@ def hop_skip_jump(
         norm: "linf" or "l2".
         queries: at least 1 for each image, beside one for the clean image.
         seed: of all that is random; the global generators stay as they are.
-        images: a number for each image, from which its draws follow; None: its place in the batch.
+        seeds: one for each image, from which its draws follow; None: from its place in the batch.
         starts: images to start at instead of those of the batch.
 
     Returns:
@@ -99,7 +99,7 @@ def hop_skip_jump(
         raise ValueError(f"queries must be at least 1, not {queries}")
     found, first_break = x.detach().clone(), torch.zeros_like(y)
     with torch.no_grad():
-        searches = _searches(model, found, y, norm, queries, Draws(seed, images), starts)
+        searches = _searches(model, found, y, norm, queries, Draws(seed, seeds), starts)
         first_break[[search.row for search in searches]] = queries + 1
         while searches:
             seen = torch.cat([search.images for search in searches])  # (M, C, H, W)
@@ -158,11 +158,11 @@ def _searches(
     starts: Answered | None,
 ) -> list[_Search]:
     """One for each image that the model gets right."""
-    predicted, seeds = model(x).argmax(dim=1), draws.seeds(len(x))
+    predicted, own = model(x).argmax(dim=1), draws.seeds(len(x))
     pool, answers = starts or Answered(x, predicted)
     searches = []
     for row in (predicted == y).nonzero().flatten().tolist():
-        generator = torch.Generator().manual_seed(seeds[row])
+        generator = torch.Generator().manual_seed(own[row])
         others = pool[answers != y[row]]
         asking = _around(x[row : row + 1], others, norm, generator)
         searches.append(_Search(row, asking, queries))

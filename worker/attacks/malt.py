@@ -39,7 +39,7 @@ def malt(
     norm: Norm,
     targets: int,
     seed: int,
-    images: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """Auto-PGD towards each of the min(targets, K - 1) nearest classes, in turn.
 
@@ -53,7 +53,7 @@ def malt(
     nearest = found.distances.argsort(dim=1, stable=True)[:, :targets]  # (N, C) -> (N, targets)
     classes, standing = found.classes.gather(1, nearest), found.logits.argmax(dim=1) == y
     return apgd_towards(
-        model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, draws=Draws(seed, images)
+        model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, draws=Draws(seed, seeds)
     )
 
 

@@ -22,7 +22,7 @@ def noise(
     norm: Norm,
     draws: int,
     seed: int,
-    images: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """The first of `draws` uniform points of each ball that the model misclassifies, else x.
 
@@ -34,8 +34,8 @@ def noise(
         norm: "linf", "l2" or "l1".
         draws: at least 1.
         seed: of the points, which are drawn for all images, whichever are broken already.
-        images: a number for each image, so that its draws are its own in any batch; None: they are
-            the batch's as a whole.
+        seeds: one for each image, so that its draws are its own in any batch; None: they are the
+            batch's as a whole.
 
     Raises:
         ValueError: an argument outside these bounds.
@@ -45,7 +45,7 @@ def noise(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     ball = Ball.around(x, eps, norm)
-    found, source = ball.x.clone(), Draws(seed, images)
+    found, source = ball.x.clone(), Draws(seed, seeds)
     with torch.no_grad():
         left = (model(x).argmax(dim=1) == y).nonzero().squeeze(1)  # (M,)
         for _ in range(draws):

@@ -40,7 +40,7 @@ def square(
     norm: Norm,
     queries: int,
     seed: int,
-    images: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> FirstBreak:
     """Up to `queries` random squares on every image, and how many it took to break it.
 
@@ -56,8 +56,8 @@ def square(
         norm: "linf", "l2" or "l1"; the last two need images at least 5 pixels high and wide.
         queries: at least 1.
         seed: of the squares, whose places all images share; the global generators stay as they are.
-        images: a number for each image, so that its draws are its own in any batch; None: they are
-            the batch's as a whole.
+        seeds: one for each image, so that its draws are its own in any batch; None: they are the
+            batch's as a whole.
 
     Returns:
         Broken images as they first broke, the others at their lowest margin.
@@ -80,7 +80,7 @@ def square(
     if len(rows) == 0:
         return FirstBreak(x_adv, first_break)
     seen, labels = x_adv[rows], y[rows]
-    draws = Draws(seed, None if images is None else [images[row] for row in rows.tolist()])
+    draws = Draws(seed, None if seeds is None else [seeds[row] for row in rows.tolist()])
     if norm == "linf":
         found = _by_squares(model, seen, labels, eps=eps, queries=queries, draws=draws)
     else:

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from numpy.random import SeedSequence
 from torch import Tensor
 
 from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, AttentionFigures, Corruption
 from worker.attacks import iterate
 from worker.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from worker.evaluation.arguments import norm_of
+from worker.evaluation.arguments import norm_of, seed_of
 from worker.evaluation.attacks import steps_of
 from worker.evaluation.attention import AttentionMeter
 from worker.evaluation.target import AttackBatch, TargetModel
@@ -113,8 +112,7 @@ class Corruptions:
 
     def _noise(self, image: int, device: torch.device) -> torch.Generator:
         """An image's own, the same before every model."""
-        entropy = SeedSequence((self._seed, image, _NOISE))
-        return torch.Generator(device).manual_seed(int(entropy.generate_state(1)[0]))
+        return torch.Generator(device).manual_seed(seed_of(self._seed, image, _NOISE))
 
     def state(self) -> dict[str, Any]:
         """What was counted so far, for `load`."""

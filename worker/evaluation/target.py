@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 from zlib import crc32
 
-from numpy.random import SeedSequence
 from torch import Tensor
 
 from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import Lineage, Mapped
 from worker.attacks import Model, Norm
 from worker.attacks.hop_skip_jump import Answered
-from worker.evaluation.arguments import aims, norm_of, unit_noise
+from worker.evaluation.arguments import aims, norm_of, seed_of, unit_noise
 from worker.models import AnyModel, BlackBox, Classifier
 
 
@@ -90,7 +89,7 @@ class Draws(TypedDict):
     that it is attacked alike in whatever batch it is."""
 
     seed: int
-    images: tuple[int, ...]
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +150,9 @@ class AttackBatch:
         return norm_of(self.params.attack)
 
     def draws(self, name: str) -> Draws:
-        """What an attack of that name draws: keywords of its seed and of its images' numbers."""
-        seed = int(SeedSequence((self.params.seed, crc32(name.encode()))).generate_state(1)[0])
-        return Draws(seed=seed, images=self.numbers)
+        """What an attack of that name draws: keywords of its seed and of its images'."""
+        seed = seed_of(self.params.seed, crc32(name.encode()))
+        return Draws(seed=seed, seeds=tuple(seed_of(seed, number) for number in self.numbers))
 
     def within(self, eps: float) -> AttackBatch:
         """The same with another budget."""

@@ -33,7 +33,7 @@ def by_noise(batch: Asking, left: Tensor) -> Tried:
             norm=batch.norm,
             draws=NOISE_DRAWS,
             seed=batch.seed,
-            images=part.tolist(),
+            seeds=batch.seeds(part),
         )
 
     return _tried(batch, left, craft)
@@ -51,7 +51,7 @@ def by_square(batch: Asking, left: Tensor) -> Tried:
             norm=batch.norm,
             queries=SQUARE_QUERIES,
             seed=batch.seed,
-            images=part.tolist(),
+            seeds=batch.seeds(part),
         )
         return found.x_adv
 
@@ -74,7 +74,7 @@ def by_hard_label(batch: Asking, left: Tensor) -> Tried | None:
             norm=batch.norm,
             queries=HARD_LABEL_QUERIES,
             seed=batch.seed,
-            images=part.tolist(),
+            seeds=batch.seeds(part),
             starts=starts,
         )
         return found.x_adv

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from worker.attacks import Model, Norm, Steps, iterate
 from worker.attacks.norms import length, slack
+from worker.evaluation.arguments import seed_of
 from worker.evaluation.success import SuccessCheck
 
 _SHRINK = (1.0, 0.99, 0.97, 0.94, 0.9)
@@ -36,6 +37,10 @@ class Asking:
     def parts(self, rows: Tensor) -> Sequence[Tensor]:
         """Places (M,) in batches; none where there are none."""
         return torch.split(rows, self.batch_size) if len(rows) else ()
+
+    def seeds(self, rows: Tensor) -> list[int]:
+        """Of what is drawn for the images at `rows` (M,), one each."""
+        return [seed_of(self.seed, row) for row in rows.tolist()]
 
     @torch.no_grad()
     def answers(self, rows: Tensor) -> Tensor:

@@ -23,10 +23,10 @@ def upgrade() -> None:
         sa.Column("shared", sa.Boolean, nullable=False),
         sa.Column("fence", sa.Integer, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
-        sa.Column("lease_until", sa.Float, nullable=True),
+        sa.Column("lease_until", sa.Double(), nullable=True),
         sa.Column("worker", sa.String(200), nullable=True),
-        sa.Column("done", sa.Float, nullable=False),
-        sa.Column("finished_at", sa.Float, nullable=True),
+        sa.Column("done", sa.Double(), nullable=False),
+        sa.Column("finished_at", sa.Double(), nullable=True),
         sa.Column("failure", sa.JSON, nullable=True),
     )
     op.create_index("shards_left", "shards", ["job_id", "finished_at", "number"])
