@@ -28,8 +28,8 @@ def main() -> int:
         if left := leftovers.end(settings.data_dir):
             say(f"ended what a killed lab had left here: {', '.join(left)}")
         checks.check_port(settings.host, settings.port)
-        if settings.redis_url is not None:
-            checks.check_redis(settings.redis_url)
+        checks.check_redis(settings)
+        checks.check_storage(settings)
         return Supervisor(settings, lock_fd).run()
     except checks.CannotStart as error:
         print(f"AGKD-BML Lab cannot start: {error}.", file=sys.stderr)

@@ -133,8 +133,7 @@ def _ends_with_the_server(bell: Bell) -> Iterator[None]:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     lab = Lab.open(app.state.settings)
-    assert lab.settings.redis_url is not None
-    bell = Bell(lab.settings.redis_url)
+    bell = Bell(lab.settings.broker_url)
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
     app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from pydantic import Field, HttpUrl, Secret, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -18,6 +18,7 @@ import journal
 from app.contracts.accounts import Role
 from app.contracts.complaints import invalid
 from app.contracts.endpoint import plain_url
+from app.contracts.storage import Storage
 
 VERSION = "0.3.0"
 _CODE = Path(__file__).resolve().parent.parent
@@ -98,6 +99,15 @@ class Settings(BaseSettings):
     """A Redis or Valkey for the queue; the lab starts its own where none is given."""
     database_url: str | None = Field(None, repr=False)
     """An SQLAlchemy URL; SQLite in the data folder where none is given."""
+    redis_ca: Path | None = None
+    """A file with the authority that signed the certificate of a `rediss://` server; those of the
+    system where none is given."""
+    storage_url: str | None = None
+    """A bucket of an S3-compatible storage for the files that all machines of the lab share, such
+    as `s3://lab/files?endpoint=https://s3.example.org`; the data folder where none is given."""
+    cache_mb: int = Field(20_000, ge=1)
+    """Disk space of the data folder for copies of what lies in that storage, in units of 2^20
+    bytes."""
     max_upload_mb: int = Field(1024, ge=1)
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
     max_waiting: int = Field(1000, ge=1)
@@ -205,6 +215,13 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("storage_url")
+    @classmethod
+    def _is_bucket(cls, value: str | None) -> str | None:
+        if value is not None:
+            Storage.of(value)
+        return value
+
     @field_validator("trusted_proxies", "endpoint_networks")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -242,6 +259,8 @@ class Settings(BaseSettings):
                 raise invalid("auth", "on an address that others reach there have to be accounts")
         if self.oidc_issuer is not None:
             self._fit_openid()
+        if self.redis_ca is not None and not self.redis_ca.is_file():
+            raise invalid("redis_ca", "there is no such file")
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise invalid("tls_key", "a certificate needs its key, and a key its certificate")
         return self
@@ -282,6 +301,7 @@ class Settings(BaseSettings):
         "shipped_dir",
         "log_file",
         "oidc_client_secret_file",
+        "redis_ca",
         "tensorboard_dir",
         "tls_cert",
         "tls_key",
@@ -302,12 +322,24 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / 'lab.sqlite3'}"
 
     @property
+    def broker_url(self) -> str:
+        """`redis_url`, with what a server that speaks TLS is known by."""
+        url = urlsplit(self.redis_url or "")
+        if url.scheme != "rediss":
+            return url.geturl()
+        known = {"ssl_cert_reqs": "required"}
+        if self.redis_ca is not None:
+            known["ssl_ca_certs"] = str(self.redis_ca)
+        query = urlencode(dict(parse_qsl(url.query)) | known)
+        return url._replace(query=query).geturl()
+
+    @property
     def celery_url(self) -> str:
-        """`redis_url` as Celery writes it.
+        """`broker_url` as Celery writes it.
 
         `unix://:password@/lab.sock?db=0` is `redis+socket://:password@/lab.sock?virtual_host=0`.
         """
-        url = urlsplit(self.redis_url or "")
+        url = urlsplit(self.broker_url)
         if url.scheme != "unix":
             return url.geturl()
         database = parse_qs(url.query).get("db", ["0"])[0]

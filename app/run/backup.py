@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         settings = read_settings()
         if settings.database_url is not None:
             raise CannotStart("the database of LAB_DATABASE_URL has tools of its own for this")
+        if settings.storage_url is not None:
+            raise CannotStart("the bucket of LAB_STORAGE_URL has tools of its own for this")
         if options.command == "backup":
             backup(settings.data_dir, options.file)
         else:

@@ -18,10 +18,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.contracts.storage import Storage
 from app.errors import field_errors
 from app.run import lines
 from app.run.lines import say
 from app.settings import Settings
+from app.store import bucket
 from app.store.files import keep_private
 
 REDIS_ANSWERS_WITHIN_S = 3.0
@@ -139,14 +141,30 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
-def check_redis(url: str) -> None:
-    """Raises CannotStart when no Redis answers a PING in time."""
-    whole = urlsplit(url)
+def check_storage(settings: Settings) -> None:
+    """Raises CannotStart when the storage of LAB_STORAGE_URL cannot be used."""
+    if settings.storage_url is None:
+        return
+    if not bucket.is_installed():
+        raise CannotStart(bucket.MISSING)
+    said = bucket.Bucket(Storage.of(settings.storage_url), patience_s=0).trouble()
+    if said is not None:
+        raise CannotStart(
+            f"{said.rstrip('.')}; see to it, or unset LAB_STORAGE_URL to keep files in the data "
+            "folder"
+        )
+
+
+def check_redis(settings: Settings) -> None:
+    """Raises CannotStart when the Redis of LAB_REDIS_URL answers no PING in time."""
+    if settings.redis_url is None:
+        return
+    whole = urlsplit(settings.redis_url)
     shown = f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
     seconds = REDIS_ANSWERS_WITHIN_S
     try:
         connection = redis.Redis.from_url(
-            url,
+            settings.broker_url,
             socket_connect_timeout=seconds,
             socket_timeout=seconds,
             retry=Retry(NoBackoff(), 0),

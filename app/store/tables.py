@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, Text, func
+from sqlalchemy import JSON, BigInteger, ColumnElement, ForeignKey, Index, String, Text, func
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -284,6 +284,24 @@ class UploadRow(Table):
     """The account that sent it; None where there were none."""
     created_at: Mapped[float]
     """When it was sent, or last taken by a job."""
+
+
+class StoredRow(Table):
+    """A file in the storage that machines share; there is none where the data folder has it."""
+
+    __tablename__ = "stored"
+
+    name: Mapped[str] = mapped_column(String(300), primary_key=True)
+    """Its path in a data folder: `datasets/<id>/train_images.npy`."""
+    place: Mapped[str] = mapped_column(String(120))
+    """The first two parts of it: what is kept and dropped as one."""
+    thing: Mapped[str] = mapped_column(String(32))
+    """The id of the job, model, dataset or upload that it belongs to."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    stored_at: Mapped[float]
+
+    __table_args__ = (Index("stored_by_place", "place"), Index("stored_by_thing", "thing"))
 
 
 class WebhookRow(Table):

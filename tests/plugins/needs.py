@@ -1,10 +1,11 @@
 """Tests that need a program of the system: skipped with the reason, or failed where it must be.
 
-`LAB_REQUIRE=browser,nginx,redis` names the needs whose absence is a failure.
+`LAB_REQUIRE=browser,nginx,redis,storage` names the needs whose absence is a failure.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -36,12 +37,22 @@ def nginx() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
+def s3_server() -> str | None:
+    """The module that is one, where it and what speaks with it are installed."""
+    found = all(map(importlib.util.find_spec, ("moto", "s3fs", "flask")))
+    return "moto.server" if found else None
+
+
 _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "browser": (
         chromium,
         "no Chromium: install the system's, or run `python -m playwright install chromium`",
     ),
     "nginx": (nginx, "no nginx: install the system's package of that name"),
+    "storage": (
+        s3_server,
+        "no S3 server: install the extra `storage` and the group `dev`, which has moto",
+    ),
     "redis": (redis_server, "no redis-server: install the system's package of that name"),
 }
 
