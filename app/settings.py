@@ -330,7 +330,7 @@ class Settings(BaseSettings):
         known = {"ssl_cert_reqs": "required"}
         if self.redis_ca is not None:
             known["ssl_ca_certs"] = str(self.redis_ca)
-        query = urlencode(dict(parse_qsl(url.query)) | known)
+        query = urlencode(known | dict(parse_qsl(url.query)))
         return url._replace(query=query).geturl()
 
     @property

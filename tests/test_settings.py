@@ -74,7 +74,7 @@ def test_a_wrong_password_is_no_error_of_the_sender(locked_url: str) -> None:
     ("url", "celery_url"),
     [
         ("redis://:pw@127.0.0.1:6379/0", "redis://:pw@127.0.0.1:6379/0"),
-        ("rediss://u:pw@host:6379/2?x=1", "rediss://u:pw@host:6379/2?x=1"),
+        ("rediss://u:pw@host:6379/2?x=1", "rediss://u:pw@host:6379/2?ssl_cert_reqs=required&x=1"),
         ("unix:///run/v.sock?db=0", "redis+socket:///run/v.sock?virtual_host=0"),
         ("unix://:p%40@/run/db=4/v.sock", "redis+socket://:p%40@/run/db=4/v.sock?virtual_host=0"),
     ],

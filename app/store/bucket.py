@@ -19,8 +19,9 @@ _PART = 8 * 2**20
 _AT_ONCE = 2
 _DELETED_AT_ONCE = 1000
 """The most that S3 takes."""
-_CONNECT_S, _READ_S = 3, 10
-"""A server that hangs is one that is away; a part takes less."""
+_CONNECT_S, _READ_S = 3, 20
+"""A server that hangs is one that is away; a part, and joining parts, takes less."""
+_ANSWERS_WITHIN_S = 5.0
 _AGAIN_AFTER_S = 1.0
 _LOCAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE})
 """What is wrong with this machine, and not with the storage."""
@@ -77,10 +78,13 @@ class Bucket:
         except FileNotFoundError as error:
             if error.errno is not None:  # the file's
                 raise
-            raise StorageAway(self._no_bucket) from None
+            # The bucket's, or that of parts which were joined after nobody waited any more.
+            said = self.trouble() or f"The storage {self.storage} did not take a file."
+            raise StorageAway(said) from None
 
     def get(self, key: str, file: Path) -> None:
-        """Copy an object into a file. Raises FileNotFoundError, StorageAway, OSError of the disk."""
+        """Copy an object into a file. Raises FileNotFoundError, StorageAway, OSError of the
+        disk."""
         get = partial(self._fs.get_file, chunksize=_PART, max_concurrency=_AT_ONCE)
         self._insist(partial(get, self._at(key), str(file)))
 
@@ -91,7 +95,7 @@ class Bucket:
             some = objects[start : start + _DELETED_AT_ONCE]
             self._ask("delete_objects", Delete={"Objects": some, "Quiet": True})
 
-    def keys(self) -> Iterator[tuple[str, float]]:
+    def listed(self) -> Iterator[tuple[str, float]]:
         """All objects, with the time when each was put, in seconds since 1970. Raises
         StorageAway."""
         root = self._at("")
@@ -110,16 +114,22 @@ class Bucket:
     def trouble(self) -> str | None:
         """Why it cannot be used now, in words, asked once; None where it answers."""
         try:
-            self._ask("list_objects_v2", patience_s=0, Prefix=self._below(""), MaxKeys=1)
+            self._insist(self._look, patience_s=0)
         except FileNotFoundError:
-            return self._no_bucket
+            return f"There is no bucket of the storage {self.storage}."
         except StorageAway as error:
             return error.detail
         return None
 
-    @property
-    def _no_bucket(self) -> str:
-        return f"There is no bucket of the storage {self.storage}."
+    def _look(self) -> None:
+        """Raises what `_failures` names, soon: somebody waits for the answer."""
+        from fsspec.asyn import sync
+
+        asked = {"Bucket": self.storage.bucket, "Prefix": self._below(""), "MaxKeys": 1}
+        sync(
+            self._fs.loop, self._fs._call_s3, "list_objects_v2",
+            timeout=_ANSWERS_WITHIN_S, **asked,
+        )  # fmt: skip
 
     def _at(self, key: str) -> str:
         return f"{self.storage.bucket}/{self._below(key)}"
@@ -127,10 +137,10 @@ class Bucket:
     def _below(self, key: str) -> str:
         return f"{self.storage.prefix}/{key}" if self.storage.prefix else key
 
-    def _ask(self, call: str, *, patience_s: float | None = None, **facts: Any) -> Any:
+    def _ask(self, call: str, **facts: Any) -> Any:
         """A call of S3 itself, about the bucket. Raises StorageAway, FileNotFoundError."""
         asked = partial(self._fs.call_s3, call, Bucket=self.storage.bucket, **facts)
-        return self._insist(asked, patience_s)
+        return self._insist(asked)
 
     def _insist(self, call: Callable[[], T], patience_s: float | None = None) -> T:
         deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)

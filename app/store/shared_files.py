@@ -127,7 +127,7 @@ class SharedFiles(Files):
         named = {f"{name}.{sha256}" for name, sha256 in stored.sums(self._database).items()}
         forgotten = time.time() - WRITTEN_WITHIN_S
         self._bucket.drop(
-            key for key, at in self._bucket.keys() if at < forgotten and key not in named
+            key for key, at in self._bucket.listed() if at < forgotten and key not in named
         )
         self._bucket.drop_torn(forgotten)
 

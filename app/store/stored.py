@@ -76,7 +76,8 @@ def old_places(database: Database, before: float) -> Iterator[str]:
 def sums(database: Database) -> dict[str, str]:
     """The checksum of every file, by its name."""
     with database.reading() as session:
-        return dict(session.execute(select(StoredRow.name, StoredRow.sha256)).tuples())
+        found = session.execute(select(StoredRow.name, StoredRow.sha256)).all()
+    return {row.name: row.sha256 for row in found}
 
 
 def sizes(database: Database) -> dict[str, int]:

@@ -17,7 +17,7 @@ import pytest
 from tests.plugins.lab_process import free_port
 from tests.plugins.needs import s3_server
 
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "Secret-of-the-lab"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "KEY-OF-THE-LAB", "AWS_SECRET_ACCESS_KEY": "Secret-of-the-lab"}
 _STARTS_WITHIN_S = 120.0
 
 
