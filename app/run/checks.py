@@ -27,6 +27,7 @@ from app.store import bucket
 from app.store.files import keep_private
 
 REDIS_ANSWERS_WITHIN_S = 3.0
+_STORAGE_ANSWERS_WITHIN_S = 30.0
 _NEEDED_TO_START = 2**20
 """Bytes: the database, the broker and their logs grow by as much at once."""
 _PREDECESSOR_GONE_WITHIN_S = 30.0
@@ -147,7 +148,8 @@ def check_storage(settings: Settings) -> None:
         return
     if not bucket.is_installed():
         raise CannotStart(bucket.MISSING)
-    said = bucket.Bucket(Storage.of(settings.storage_url), patience_s=0).trouble()
+    found = bucket.Bucket(Storage.of(settings.storage_url), patience_s=0)
+    said = found.trouble(_STORAGE_ANSWERS_WITHIN_S)
     if said is not None:
         raise CannotStart(
             f"{said.rstrip('.')}; see to it, or unset LAB_STORAGE_URL to keep files in the data "

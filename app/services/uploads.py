@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 from app.contracts.jobs import JobKind
 from app.contracts.views import JobView
-from app.errors import InvalidInput, LabError, TooLarge, Unavailable
+from app.errors import InvalidInput, LabError, StorageAway, TooLarge, Unavailable
 from app.services import readers, reencoding, usage
 from app.services.lab import Lab
 from app.store import acting, catalogue
-from app.store.files import atomic_write
+from app.store.files import atomic_write, remove
 from app.store.tables import UploadRow
 
 MAX_IMAGE_BYTES = 32 * 2**20
@@ -156,6 +156,9 @@ def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
         with atomic_write(path) as target:
             yield target
         lab.files.keep(path)
+    except StorageAway:
+        remove(path)
+        raise
     except OSError as error:
         raise Unavailable(
             f"The file cannot be stored: {error.strerror}.",

@@ -21,7 +21,6 @@ _DELETED_AT_ONCE = 1000
 """The most that S3 takes."""
 _CONNECT_S, _READ_S = 3, 20
 """A server that hangs is one that is away; a part, and joining parts, takes less."""
-_ANSWERS_WITHIN_S = 5.0
 _AGAIN_AFTER_S = 1.0
 _LOCAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE})
 """What is wrong with this machine, and not with the storage."""
@@ -78,9 +77,16 @@ class Bucket:
         except FileNotFoundError as error:
             if error.errno is not None:  # the file's
                 raise
-            # The bucket's, or that of parts which were joined after nobody waited any more.
-            said = self.trouble() or f"The storage {self.storage} did not take a file."
-            raise StorageAway(said) from None
+            # The bucket is not there, or parts were joined after nobody waited for it any more.
+            if not self._has(key, file.stat().st_size):
+                said = self.trouble() or f"The storage {self.storage} did not take a file."
+                raise StorageAway(said) from None
+
+    def _has(self, key: str, size: int) -> bool:
+        try:
+            return bool(self._insist(partial(self._fs.info, self._at(key)))["size"] == size)
+        except FileNotFoundError:
+            return False
 
     def get(self, key: str, file: Path) -> None:
         """Copy an object into a file. Raises FileNotFoundError, StorageAway, OSError of the
@@ -111,24 +117,24 @@ class Bucket:
             if torn["Initiated"].timestamp() < before:
                 self._ask("abort_multipart_upload", Key=torn["Key"], UploadId=torn["UploadId"])
 
-    def trouble(self) -> str | None:
-        """Why it cannot be used now, in words, asked once; None where it answers."""
+    def trouble(self, within_s: float = 5.0) -> str | None:
+        """Why it cannot be used now, in words; None where it answers in so many seconds."""
         try:
-            self._insist(self._look, patience_s=0)
+            self._insist(partial(self._look, within_s), patience_s=0)
         except FileNotFoundError:
             return f"There is no bucket of the storage {self.storage}."
         except StorageAway as error:
             return error.detail
         return None
 
-    def _look(self) -> None:
+    def _look(self, within_s: float) -> None:
         """Raises what `_failures` names, soon: somebody waits for the answer."""
         from fsspec.asyn import sync
 
         asked = {"Bucket": self.storage.bucket, "Prefix": self._below(""), "MaxKeys": 1}
         sync(
             self._fs.loop, self._fs._call_s3, "list_objects_v2",
-            timeout=_ANSWERS_WITHIN_S, **asked,
+            timeout=within_s, **asked,
         )  # fmt: skip
 
     def _at(self, key: str) -> str:

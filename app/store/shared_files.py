@@ -63,21 +63,28 @@ class SharedFiles(Files):
 
     def keep(self, path: Path) -> None:
         """Raises StorageAway, OSError."""
-        name, rows = self._name(path), list[StoredRow]()
+        name = self._name(path)
+        rows = self.take(path, name)
+        if rows and not name.startswith(_REWRITTEN):
+            self._cache.get(_digest(name, rows), partial(_move, path))
+            remove(path)
+
+    def take(self, path: Path, name: str) -> list[StoredRow]:
+        """Store a file or a folder that lies anywhere under a name of the lab's; returns the rows
+        of its files. Raises StorageAway, OSError."""
+        rows = list[StoredRow]()
         before = {each.name: each.sha256 for each in stored.under(self._database, name)}
         for file in _whole_files(path):
-            row = stored.row(self._name(file), *_measured(file))
+            inner = file.relative_to(path).as_posix() if path.is_dir() else ""
+            row = stored.row(f"{name}/{inner}".rstrip("/"), *_measured(file))
             if before.get(row.name) != row.sha256:
                 self._bucket.put(file, _key(row))
             rows.append(row)
-        if not rows:  # nothing was written
-            return
-        left = {_key(row) for row in rows}
-        gone = stored.replace(self._database, name, rows)
-        self._forget(key for row in gone if (key := _key(row)) not in left)
-        if not name.startswith(_REWRITTEN):
-            self._cache.get(_digest(name, rows), partial(_move, path))
-            remove(path)
+        if rows:
+            left = {_key(row) for row in rows}
+            gone = stored.replace(self._database, name, rows)
+            self._forget(key for row in gone if (key := _key(row)) not in left)
+        return rows
 
     def here(self, path: Path) -> Path:
         """Raises StorageAway, Damaged, OSError."""

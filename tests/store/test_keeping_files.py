@@ -13,13 +13,16 @@ import pytest
 
 from app.contracts.access import Held
 from app.errors import Damaged, StorageAway
+from app.run import checks, sharing
+from app.run.checks import CannotStart
 from app.settings import Settings
-from app.store import cache, shared_files
+from app.store import cache, catalogue, shared_files
 from app.store.bucket import Bucket
 from app.store.cache import Cache
 from app.store.db import Database
 from app.store.files import Files, atomic_write
 from app.store.shared_files import SharedFiles, files_of
+from app.store.tables import UploadRow
 from tests.plugins import migrated
 from tests.plugins.storage import CREDENTIALS, S3Server, away
 
@@ -330,3 +333,63 @@ def test_what_the_scratch_of_a_killed_worker_holds_goes_after_a_day(
     os.utime(old, (0, 0))
     here.prepare()
     assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.storage
+def test_a_lab_of_one_machine_moves_into_a_storage(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url, folder = migrated.lay_out(tmp_path / "data"), s3.folder()
+    alone, database = Files(tmp_path / "data"), Database(url)
+    alone.prepare()
+    written(alone.upload(JOB), b"archive")
+    written(alone.upload(MODEL), b"nobody's")
+    row = UploadRow(id=JOB, filename="x", sha256="", size_bytes=7, created_at=time.time())
+    catalogue.add_upload(database, row)
+    monkeypatch.setattr(checks, "lock", lambda _: 0)  # which a process holds to its end
+    monkeypatch.setenv("LAB_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(CannotStart, match="LAB_STORAGE_URL"):
+        sharing.main()
+    monkeypatch.setenv("LAB_STORAGE_URL", folder)
+    for _ in range(2):  # the second time there is nothing to send
+        assert sharing.main() == 0
+    assert "1 files are in the storage" in capfd.readouterr().out
+    shared = files_of(
+        Settings(data_dir=tmp_path / "other", storage_url=folder), database, patience_s=0
+    )
+    shared.prepare()
+    assert shared.here(shared.upload(JOB)).read_bytes() == b"archive"
+    assert not shared.has(shared.upload(MODEL))
+    assert alone.upload(JOB).exists()
+    database.close()
+
+
+@pytest.mark.storage
+def test_a_storage_that_cannot_be_used_stops_the_start_with_a_line(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks.check_storage(Settings(data_dir=tmp_path))
+    checks.check_storage(Settings(data_dir=tmp_path, storage_url=s3.folder()))
+    for url, said in (
+        (f"s3://nobody?endpoint={s3.url}", "There is no bucket of the storage s3://nobody at"),
+        ("s3://lab?endpoint=http://127.0.0.1:9", "does not answer"),
+    ):
+        with pytest.raises(CannotStart, match=said):
+            checks.check_storage(Settings(data_dir=tmp_path, storage_url=url))
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(CannotStart, match=r"no credentials .* AWS_SHARED_CREDENTIALS_FILE"):
+        checks.check_storage(Settings(data_dir=tmp_path, storage_url=s3.folder()))
+    secrets = tmp_path / "credentials"
+    secrets.write_text("[default]\naws_access_key_id = k\naws_secret_access_key = s\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(secrets))
+    checks.check_storage(Settings(data_dir=tmp_path, storage_url=s3.folder()))
+
+
+def test_a_storage_without_its_package_stops_the_start_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.bucket, "is_installed", lambda: False)
+    with pytest.raises(CannotStart, match=r"pip install '.\[storage\]'"):
+        checks.check_storage(Settings(data_dir=tmp_path, storage_url="s3://lab"))
