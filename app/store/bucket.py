@@ -21,6 +21,8 @@ _DELETED_AT_ONCE = 1000
 """The most that S3 takes."""
 _CONNECT_S, _READ_S = 3, 20
 """A server that hangs is one that is away; a part, and joining parts, takes less."""
+_SLOWEST = 2**20
+"""Bytes a second that a transfer makes at least. While a body is sent no other limit holds."""
 _AGAIN_AFTER_S = 1.0
 _LOCAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE})
 """What is wrong with this machine, and not with the storage."""
@@ -71,14 +73,14 @@ class Bucket:
 
     def put(self, file: Path, key: str) -> None:
         """Store a file, in parts where it is large. Raises StorageAway, OSError of the disk."""
-        put = partial(self._fs.put_file, chunksize=_PART, max_concurrency=_AT_ONCE)
+        size = file.stat().st_size
         try:
-            self._insist(partial(put, str(file), self._at(key)))
+            self._insist(partial(self._fs.put_file, str(file), self._at(key), **_transfer(size)))
         except FileNotFoundError as error:
             if error.errno is not None:  # the file's
                 raise
             # The bucket is not there, or parts were joined after nobody waited for it any more.
-            if not self._has(key, file.stat().st_size):
+            if not self._has(key, size):
                 said = self.trouble() or f"The storage {self.storage} did not take a file."
                 raise StorageAway(said) from None
 
@@ -88,11 +90,12 @@ class Bucket:
         except FileNotFoundError:
             return False
 
-    def get(self, key: str, file: Path) -> None:
-        """Copy an object into a file. Raises FileNotFoundError, StorageAway, OSError of the
-        disk."""
-        get = partial(self._fs.get_file, chunksize=_PART, max_concurrency=_AT_ONCE)
-        self._insist(partial(get, self._at(key), str(file)))
+    def get(self, key: str, file: Path, size: int) -> None:
+        """Copy an object of so many bytes into a file.
+
+        Raises FileNotFoundError, StorageAway, OSError of the disk.
+        """
+        self._insist(partial(self._fs.get_file, self._at(key), str(file), **_transfer(size)))
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there are no error. Raises StorageAway."""
@@ -173,3 +176,9 @@ class Bucket:
                 "and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE."
             )
         return f"The storage {self.storage} does not answer ({name})."
+
+
+def _transfer(size: int) -> dict[str, float]:
+    """How so many bytes go, and within how many seconds."""
+    within_s = _READ_S + size / _SLOWEST
+    return {"chunksize": _PART, "max_concurrency": _AT_ONCE, "timeout": within_s}

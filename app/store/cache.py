@@ -38,8 +38,9 @@ class Cache:
         self._looked = 0.0
 
     def prepare(self) -> None:
-        """Raises OSError where the folder cannot be made."""
+        """Make the folder, and remove what is too much in it. Raises OSError."""
         (self._folder / "locks").mkdir(parents=True, exist_ok=True)
+        self._tidy()
 
     def get(self, key: str, fill: Callable[[Path], None]) -> Path:
         """The folder of a copy, made by `fill` in an empty one where there is none.

@@ -104,7 +104,7 @@ class SharedFiles(Files):
         for row in rows:
             target = folder / _relative(name, row)
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._bucket.get(_key(row), target)
+            self._bucket.get(_key(row), target, row.size_bytes)
             if _measured(target) != (row.sha256, row.size_bytes):
                 raise Damaged(
                     f"{row.name} in the storage is not the file that was stored.",

@@ -272,11 +272,9 @@ def test_threads_that_want_the_same_copy_fetch_it_once(
 ) -> None:
     here, there = shared("here"), shared("there")
     here.keep(written(here.weights(MODEL), os.urandom(2**20)))
-    fetched: list[str] = []
+    fetched: list[object] = []
     get = Bucket.get
-    monkeypatch.setattr(
-        Bucket, "get", lambda self, key, file: (fetched.append(key), get(self, key, file))
-    )
+    monkeypatch.setattr(Bucket, "get", lambda self, *args: (fetched.append(args), get(self, *args)))
     threads = [threading.Thread(target=there.here, args=(there.weights(MODEL),)) for _ in range(8)]
     for thread in threads:
         thread.start()
