@@ -29,7 +29,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -200,10 +200,11 @@ def _relay(to: int, delay_s: float) -> Iterator[int]:
 
 async def _pass_on(listening: socket.socket, to: int, delay_s: float) -> None:
     async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, wait: float) -> None:
-        while data := await source.read(_PIECE):
-            await asyncio.sleep(wait if len(data) < _PIECE else 0)
-            target.write(data)
-            await target.drain()
+        with suppress(ConnectionError):
+            while data := await source.read(_PIECE):
+                await asyncio.sleep(wait if len(data) < _PIECE else 0)
+                target.write(data)
+                await target.drain()
         target.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -49,7 +49,8 @@ class Loss:
             f"Attempt {{}} ended: {trouble} The job goes on when that is over.",
             JobError(
                 f"{trouble} {MAX_ATTEMPTS} attempts ended so, and nothing was gained between.",
-                hint="See to it (/api/health says more), then submit the job again.",
+                hint="Make room on the disk, or see to what does not answer; then submit the job "
+                "again.",
             ),
         )
 
