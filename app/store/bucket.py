@@ -19,8 +19,9 @@ _PART = 8 * 2**20
 _AT_ONCE = 2
 _DELETED_AT_ONCE = 1000
 """The most that S3 takes."""
-_CONNECT_S, _READ_S = 3, 20
-"""A server that hangs is one that is away; a part, and joining parts, takes less."""
+_CONNECT_S, _READ_S = 3, 10
+"""A server that hangs is one that is away; a part, and joining parts, takes less. Who is patient
+waits longer for them."""
 _SLOWEST = 2**20
 """Bytes a second that a transfer makes at least. While a body is sent no other limit holds."""
 _AGAIN_AFTER_S = 1.0
@@ -41,6 +42,7 @@ class Bucket:
     def __init__(self, storage: Storage, *, patience_s: float) -> None:
         """`patience_s`: for how long what fails is tried again before it is an error."""
         self.storage, self._patience_s = storage, patience_s
+        self._read_s = max(_READ_S, 2 * patience_s)
 
     @cached_property
     def _fs(self) -> Any:
@@ -54,7 +56,7 @@ class Bucket:
             client_kwargs={"region_name": self.storage.region} if self.storage.region else None,
             config_kwargs={
                 "connect_timeout": _CONNECT_S,
-                "read_timeout": _READ_S,
+                "read_timeout": self._read_s,
                 "retries": {"total_max_attempts": 1},
             },
             use_listings_cache=False,
@@ -75,7 +77,7 @@ class Bucket:
         """Store a file, in parts where it is large. Raises StorageAway, OSError of the disk."""
         size = file.stat().st_size
         try:
-            self._insist(partial(self._fs.put_file, str(file), self._at(key), **_transfer(size)))
+            self._insist(partial(self._fs.put_file, str(file), self._at(key), **self._how(size)))
         except FileNotFoundError as error:
             if error.errno is not None:  # the file's
                 raise
@@ -95,7 +97,7 @@ class Bucket:
 
         Raises FileNotFoundError, StorageAway, OSError of the disk.
         """
-        self._insist(partial(self._fs.get_file, self._at(key), str(file), **_transfer(size)))
+        self._insist(partial(self._fs.get_file, self._at(key), str(file), **self._how(size)))
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there are no error. Raises StorageAway."""
@@ -140,6 +142,11 @@ class Bucket:
             timeout=within_s, **asked,
         )  # fmt: skip
 
+    def _how(self, size: int) -> dict[str, float]:
+        """How so many bytes go, and within how many seconds."""
+        within_s = self._read_s + size / _SLOWEST
+        return {"chunksize": _PART, "max_concurrency": _AT_ONCE, "timeout": within_s}
+
     def _at(self, key: str) -> str:
         return f"{self.storage.bucket}/{self._below(key)}"
 
@@ -176,9 +183,3 @@ class Bucket:
                 "and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE."
             )
         return f"The storage {self.storage} does not answer ({name})."
-
-
-def _transfer(size: int) -> dict[str, float]:
-    """How so many bytes go, and within how many seconds."""
-    within_s = _READ_S + size / _SLOWEST
-    return {"chunksize": _PART, "max_concurrency": _AT_ONCE, "timeout": within_s}
