@@ -1,8 +1,8 @@
 """The Celery side of a worker: JSON only, one task at a time, acknowledged early.
 
 SQL is the truth about jobs, so a lost or repeated message changes nothing. This module runs in the
-parent of the worker's child processes: no database connection may come before the fork, and torch
-belongs to the children that run a job.
+parent of the worker's child processes: no database connection may come before the fork, and of
+torch nothing but its import.
 """
 
 from __future__ import annotations
@@ -33,12 +33,11 @@ from app.contracts.jobs import (
 )
 from app.settings import code_version, settings
 from app.store import bucket
-from app.store.db import Database
 from app.store.files import keep_private
 from app.store.shared_files import files_of
 from worker.jobs.context import STORAGE_PATIENCE_S, WorkerLab
 from worker.memory import keep_freed_memory
-from worker.pulse import BEAT_EVERY_S, Pulse
+from worker.pulse import BEAT_EVERY_S, Pulse, WatchedDatabase
 
 _log = logging.getLogger(__name__)
 if settings().storage_url is not None and not bucket.is_installed():
@@ -56,7 +55,7 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
-    # A child that imports torch before its first job, on a busy machine, is not a dead one.
+    # A child that is slow to begin, on a busy machine, is not a dead one.
     worker_proc_alive_timeout=120.0,
     broker_transport_options=_SOCKET,
 )
@@ -77,7 +76,7 @@ def lab() -> WorkerLab:
     """This child's lab; the first task opens it."""
     facts = settings()
     keep_private(facts.data_dir)
-    database = Database(facts.sql_url, patience_s=60.0)
+    database = WatchedDatabase(facts.sql_url, pulse, patience_s=60.0)
     files = files_of(facts, database, patience_s=STORAGE_PATIENCE_S)
     files.prepare()
     bell = redis.Redis.from_url(facts.broker_url, **_SOCKET)
