@@ -70,13 +70,12 @@ format: install-dev ## Rewrite the code in the house style
 lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 	$(COMPILE) -o requirements/web.txt
 	$(COMPILE) --extra worker -c requirements/web.txt -o requirements/lab.txt
-	$(COMPILE) --extra worker --extra storage --group dev -c requirements/lab.txt \
-		-o requirements/dev.txt
-	$(COMPILE) --extra worker --extra storage --group dev --group checks -c requirements/dev.txt \
+	$(COMPILE) --extra worker --group dev -c requirements/lab.txt -o requirements/dev.txt
+	$(COMPILE) --extra worker --group dev --group checks -c requirements/dev.txt \
 		-o requirements/checks.txt
 
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --generate-hashes --no-header \
-	--python-version 3.11
+	--python-version 3.11 --extra postgresql --extra storage
 
 install: $(BIN)/pip
 	@$(call install-lock,lab)

@@ -31,6 +31,8 @@ def main() -> int:
             say(f"ended what a killed lab had left here: {', '.join(left)}")
         checks.check_port(settings.host, settings.port)
         checks.check_redis(settings)
+        if settings.shares_database:
+            checks.check_database(settings.sql_url)
         checks.check_storage(settings)
         return Supervisor(settings, lock_fd).run()
     except checks.CannotStart as error:

@@ -7,6 +7,7 @@ import re
 import subprocess
 from enum import StrEnum
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -98,7 +99,8 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, repr=False)
     """A Redis or Valkey for the queue; the lab starts its own where none is given."""
     database_url: str | None = Field(None, repr=False)
-    """An SQLAlchemy URL; SQLite in the data folder where none is given."""
+    """A PostgreSQL, `postgresql://lab:password@db.example.org/lab`, for a lab on several machines;
+    SQLite in the data folder where none is given."""
     redis_ca: Path | None = None
     """A file with the authority that signed the certificate of a `rediss://` server; those of the
     system where none is given."""
@@ -222,6 +224,19 @@ class Settings(BaseSettings):
             Storage.of(value)
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_a_known_kind(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("sqlite"):
+            return value
+        if urlsplit(value).scheme not in ("postgresql", "postgresql+psycopg"):
+            raise ValueError(
+                "no PostgreSQL; write it like postgresql://lab:password@db.example.org/lab"
+            )
+        if find_spec("psycopg") is None:
+            raise ValueError("it needs psycopg; `pip install 'psycopg[binary]'` brings that")
+        return value
+
     @field_validator("trusted_proxies", "endpoint_networks")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -332,6 +347,11 @@ class Settings(BaseSettings):
             known["ssl_ca_certs"] = str(self.redis_ca)
         query = urlencode(known | dict(parse_qsl(url.query)))
         return url._replace(query=query).geturl()
+
+    @property
+    def shares_database(self) -> bool:
+        """Whether other web processes may serve the same lab."""
+        return not self.sql_url.startswith("sqlite")
 
     @property
     def celery_url(self) -> str:

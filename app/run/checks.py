@@ -26,7 +26,7 @@ from app.settings import Settings
 from app.store import bucket
 from app.store.files import keep_private
 
-REDIS_ANSWERS_WITHIN_S = 3.0
+DATABASE_ANSWERS_WITHIN_S = REDIS_ANSWERS_WITHIN_S = 3.0
 _STORAGE_ANSWERS_WITHIN_S = 30.0
 _NEEDED_TO_START = 2**20
 """Bytes: the database, the broker and their logs grow by as much at once."""
@@ -142,6 +142,28 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
+def _without_secrets(url: str) -> str:
+    whole = urlsplit(url)
+    return f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
+
+
+def check_database(url: str) -> None:
+    """Raises CannotStart when no PostgreSQL takes writes there in time."""
+    from app.store.db import Database  # a lab on SQLite starts without
+
+    database = Database(url, patience_s=DATABASE_ANSWERS_WITHIN_S)
+    try:
+        database.writes()
+    except Exception as error:
+        said = str(getattr(error, "orig", error)).splitlines() or [type(error).__name__]
+        raise CannotStart(
+            f"the PostgreSQL of LAB_DATABASE_URL ({_without_secrets(url)}) does not answer: "
+            f"{said[0].rstrip('.')}; start it, or unset LAB_DATABASE_URL to use SQLite"
+        ) from None
+    finally:
+        database.close()
+
+
 def check_storage(settings: Settings) -> None:
     """Raises CannotStart when the storage of LAB_STORAGE_URL cannot be used."""
     if settings.storage_url is None:
@@ -161,8 +183,6 @@ def check_redis(settings: Settings) -> None:
     """Raises CannotStart when the Redis of LAB_REDIS_URL answers no PING in time."""
     if settings.redis_url is None:
         return
-    whole = urlsplit(settings.redis_url)
-    shown = f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
     seconds = REDIS_ANSWERS_WITHIN_S
     try:
         connection = redis.Redis.from_url(
@@ -176,6 +196,6 @@ def check_redis(settings: Settings) -> None:
     except (RedisError, OSError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CannotStart(
-            f"the Redis of LAB_REDIS_URL ({shown}) does not answer: {why.rstrip('.')}; "
-            "start it, or unset LAB_REDIS_URL to use the embedded one"
+            f"the Redis of LAB_REDIS_URL ({_without_secrets(settings.redis_url)}) does not answer: "
+            f"{why.rstrip('.')}; start it, or unset LAB_REDIS_URL to use the embedded one"
         ) from None

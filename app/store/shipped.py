@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.contracts.results import ModelCard
 from app.errors import StorageAway
-from app.store.db import Database
+from app.store.db import Database, Turn
 from app.store.files import Files, atomic_write
 from app.store.tables import ModelRow
 
@@ -110,7 +110,7 @@ def _register(database: Database, files: Files, shipped: Shipped, *, created_at:
             stream.write(data)
         files.keep(target)
     content = card.model_dump(mode="json")
-    with database.writing() as session:
+    with database.writing(Turn.REGISTER) as session:
         row = session.get(ModelRow, shipped.id)
         if row is None:
             row = ModelRow(

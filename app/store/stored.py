@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from sqlalchemy import delete, func, select
 
-from app.store.db import Database
+from app.store.db import Database, Turn
 from app.store.tables import StoredRow
 
 _ID = 32
@@ -43,12 +43,13 @@ def under(database: Database, name: str) -> list[StoredRow]:
 
 def replace(database: Database, name: str, rows: Collection[StoredRow]) -> list[StoredRow]:
     """From now on these are the file or the folder of this name; returns what was it before."""
-    before = under(database, name)
-    with database.writing() as session:
+    with database.writing(Turn.STORE) as session:
+        of_place = select(StoredRow).where(StoredRow.place == _place(name))
+        before = [found for found in session.scalars(of_place) if _within(found, name)]
         old = [each.name for each in before]
+        session.expunge_all()
         session.execute(delete(StoredRow).where(StoredRow.name.in_(old)))
-        for each in rows:
-            session.merge(each)
+        session.add_all(rows)
     return before
 
 

@@ -1,6 +1,6 @@
 """Tests that need a program of the system: skipped with the reason, or failed where it must be.
 
-`LAB_REQUIRE=browser,nginx,redis,storage` names the needs whose absence is a failure.
+`LAB_REQUIRE=browser,nginx,postgresql,redis,storage` names the needs whose absence is a failure.
 """
 
 from __future__ import annotations
@@ -43,12 +43,21 @@ def s3_server() -> str | None:
     return "moto.server" if found else None
 
 
+def postgresql() -> str | None:
+    """The folder of PostgreSQL's server programs, of the newest; None where there are none."""
+    newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, newest)])
+    found = shutil.which("initdb", path=path)
+    return None if found is None else str(Path(found).resolve().parent)
+
+
 _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "browser": (
         chromium,
         "no Chromium: install the system's, or run `python -m playwright install chromium`",
     ),
     "nginx": (nginx, "no nginx: install the system's package of that name"),
+    "postgresql": (postgresql, "no PostgreSQL server: install the system's package of that name"),
     "storage": (
         s3_server,
         "no S3 server: install the extra `storage` and the group `dev`, which has moto",
