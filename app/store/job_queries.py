@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
@@ -285,7 +285,7 @@ def events_after(database: Database, job_id: str, seq: int, limit: int = 500) ->
     """The job's events with a number above `seq`, in order, at most `limit`."""
     query = (
         select(EventRow.seq, EventRow.at, EventRow.body)
-        .where(EventRow.job_id == job_id, EventRow.seq > seq)
+        .where(EventRow.job_id == job_id, EventRow.seq > literal(seq, BigInteger))
         .order_by(EventRow.seq)
         .limit(limit)
     )
