@@ -235,16 +235,31 @@ class ModelRow(Table):
     """On held-out images, under PGD-10."""
     seconds: Mapped[float | None] = mapped_column(default=_within("card", "environment.seconds"))
     """What its training took."""
+    measured_clean: Mapped[float | None]
+    """On the test images of its latest evaluation that is not in the bin."""
+    measured_robust: Mapped[float | None]
+    """Likewise: the worst case; None where it is invalid by its verdict."""
+    measured_autoattack: Mapped[float | None]
+    """Likewise: after AutoAttack."""
+    kept: Mapped[str | None] = mapped_column(String(8), default=_within("card", "kept"))
+    """Which epoch of its training it is: `best` or `last`."""
+    origin: Mapped[str | None] = mapped_column(String(16), default=_within("card", "origin"))
+    """As on its card; None on those of lab 0.2 and earlier, whose models were trained here."""
+    image_size: Mapped[int | None] = mapped_column(default=_within("card", "image_size"))
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(_BYTES)
     card: Mapped[dict[str, Any]]
 
     __table_args__ = (
+        Index(
+            "models_chosen", "deleted_at", "archived_at", "recipe", "kept", "image_size", "origin",
+            "clean", "created_at", "id",
+        ),
         Index("models_by_age", "created_at", "id"),
         Index("models_by_name", "name"),
         Index("models_by_job", "job_id"),
-        Index("models_by_dataset", "dataset_id"),
-        Index("models_by_teacher", "teacher_id"),
+        Index("models_by_dataset", "dataset_id", "deleted_at"),
+        Index("models_by_teacher", "teacher_id", "deleted_at"),
         Index(
             "models_listed", "deleted_at", "archived_at", "created_at", "id", "recipe",
             "dataset_sha256", "dataset_name",
