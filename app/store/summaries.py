@@ -69,6 +69,7 @@ def _summed_up(database: Database, job_id: str, file: Path) -> EvaluationSummary
         measured = measurements.of_evaluation(job_id, job.finished_at or job.created_at, summary)
         session.execute(delete(MeasurementRow).where(MeasurementRow.job_id == job_id))
         session.add_all(measured)
+        measurements.note_latest(session, MeasurementRow.job_id == job_id)
         figures = measurements.best_of(measured)
         of_job = update(JobRow).where(JobRow.id == job_id)
         session.execute(of_job.values(summary=body, **figures))
