@@ -1,12 +1,13 @@
 """Tests that need a program of the system: skipped with the reason, or failed where it must be.
 
-`LAB_REQUIRE=browser,nginx,redis` names the needs whose absence is a failure.
+`LAB_REQUIRE=browser,containers,nginx,redis` names the needs whose absence is a failure.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -36,10 +37,25 @@ def nginx() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
+def beside_python(name: str) -> str | None:
+    """A program that a package of the tests brings, or the system's."""
+    return shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+
+
+def container_tools() -> str | None:
+    """What reads docker-compose.yml and the Dockerfile, where there is all of it."""
+    found = [beside_python(name) for name in ("docker-compose", "hadolint")]
+    return found[0] if all(found) else None
+
+
 _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "browser": (
         chromium,
         "no Chromium: install the system's, or run `python -m playwright install chromium`",
+    ),
+    "containers": (
+        container_tools,
+        "no docker-compose or hadolint: the packages that bring them are for Linux and macOS",
     ),
     "nginx": (nginx, "no nginx: install the system's package of that name"),
     "redis": (redis_server, "no redis-server: install the system's package of that name"),
