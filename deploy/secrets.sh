@@ -52,7 +52,7 @@ keep storage_keys <<END
 }]}
 END
 
-if [ ! -e "$folder/tls_cert" ]; then
+if [ ! -e "$folder/tls_cert" ] && [ ! -e "$folder/tls_key" ]; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 825 \
         -subj "/CN=$name" -addext "subjectAltName=DNS:$name" \
         -keyout "$folder/.key" -out "$folder/.cert" 2> /dev/null
