@@ -1,6 +1,6 @@
 """Tests that need a program of the system: skipped with the reason, or failed where it must be.
 
-`LAB_REQUIRE=browser,containers,nginx,redis` names the needs whose absence is a failure.
+`LAB_REQUIRE=browser,containers,nginx,postgresql,redis` names the needs whose absence is a failure.
 """
 
 from __future__ import annotations
@@ -48,6 +48,14 @@ def container_tools() -> str | None:
     return found[0] if all(found) else None
 
 
+def postgresql() -> str | None:
+    """The folder of PostgreSQL's server programs, of the newest; None where there are none."""
+    newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, newest)])
+    found = shutil.which("initdb", path=path)
+    return None if found is None else str(Path(found).resolve().parent)
+
+
 _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "browser": (
         chromium,
@@ -58,6 +66,7 @@ _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
         "no docker-compose or hadolint: the packages that bring them are for Linux and macOS",
     ),
     "nginx": (nginx, "no nginx: install the system's package of that name"),
+    "postgresql": (postgresql, "no PostgreSQL server: install the system's package of that name"),
     "redis": (redis_server, "no redis-server: install the system's package of that name"),
 }
 
