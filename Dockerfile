@@ -15,15 +15,14 @@ WORKDIR /srv/lab
 # Packages first: code changes more often. The locks are complete, so pip need not resolve anything.
 
 FROM base AS web-packages
-COPY requirements/shared.txt /tmp/
+COPY requirements/web.txt /tmp/
 RUN python -m venv /opt/lab \
-    && /opt/lab/bin/pip install --no-cache-dir --no-deps --require-hashes -r /tmp/shared.txt
+    && /opt/lab/bin/pip install --no-cache-dir --no-deps --require-hashes -r /tmp/web.txt
 
 FROM base AS worker-packages
-COPY requirements/lab.txt requirements/shared.txt /tmp/
+COPY requirements/lab.txt /tmp/
 RUN python -m venv /opt/lab \
-    && /opt/lab/bin/pip install --no-cache-dir --no-deps --require-hashes \
-        -r /tmp/lab.txt -r /tmp/shared.txt
+    && /opt/lab/bin/pip install --no-cache-dir --no-deps --require-hashes -r /tmp/lab.txt
 
 FROM base AS web
 COPY --from=web-packages /opt/lab /opt/lab

@@ -69,7 +69,6 @@ format: install-dev ## Rewrite the code in the house style
 
 lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 	$(COMPILE) -o requirements/web.txt
-	$(COMPILE) --extra storage -c requirements/web.txt -o requirements/shared.txt
 	$(COMPILE) --extra worker -c requirements/web.txt -o requirements/lab.txt
 	$(COMPILE) --extra worker --group dev -c requirements/lab.txt -o requirements/dev.txt
 	$(COMPILE) --extra worker --group dev --group checks -c requirements/dev.txt \
