@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -200,11 +201,16 @@ def test_what_the_images_copy_exists_and_the_build_sees_it() -> None:
     assert ignored[0] == "*"
     dockerfile = (ROOT / "Dockerfile").read_text()
     copied = re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.MULTILINE)
-    for source in (each for line in copied for each in line.split()):
+    sources = [each for line in copied for each in line.split()]
+    for source in sources:
         assert (ROOT / source).exists()
         assert f"!{source.split('/')[0]}" in ignored
     stages = re.findall(r"^FROM \S+ AS (\S+)", dockerfile, re.MULTILINE)
     assert {"web", "worker"} <= set(stages)
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    code = built["targets"]["wheel"]["only-include"]
+    for module in code:
+        assert sources.count(module) == (1 if module == "worker" else 2), "each image has it"
 
 
 def test_the_dockerfile_is_as_its_linter_wants_it() -> None:
