@@ -13,7 +13,13 @@ from typing import Annotated, Self
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from pydantic import Field, HttpUrl, Secret, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 import journal
 from app.contracts.accounts import Role
@@ -96,6 +102,9 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed,
     such as `127.0.0.1`; several with commas. Nobody else's are."""
+    secrets_dir: Path | None = None
+    """A folder with files called like these variables in small letters, such as `lab_redis_url`: a
+    setting that is a secret need not stand in the environment."""
     redis_url: str | None = Field(None, repr=False)
     """A Redis or Valkey for the queue; the lab starts its own where none is given."""
     database_url: str | None = Field(None, repr=False)
@@ -158,6 +167,28 @@ class Settings(BaseSettings):
     webhook_url: Secret[HttpUrl] | None = None
     """Who is told of every job that ends. Such addresses often are a password: only the host is
     shown."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is said in the program, then the environment, then files."""
+        folder = env_settings().get("secrets_dir")
+        if folder is None or not Path(folder).expanduser().is_dir():
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, folder)
+
+    @field_validator("secrets_dir")
+    @classmethod
+    def _is_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.expanduser().is_dir():
+            raise ValueError("there is no such folder")
+        return value
 
     @field_validator("oidc_groups", mode="before")
     @classmethod

@@ -95,6 +95,41 @@ def test_empty_variables_mean_their_defaults(monkeypatch: pytest.MonkeyPatch) ->
     assert settings.sql_url == f"sqlite:///{Path.home()}/lab/lab.sqlite3"
 
 
+def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("lab_redis_url", "redis://:secret@broker:6379/0\n"),
+        ("lab_webhook_url", "https://hooks.example.org/secret"),
+        ("lab_port", "8001"),
+        ("tls_key", "of somebody else"),
+    ):
+        (tmp_path / name).write_text(value)
+    monkeypatch.setenv("LAB_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("LAB_PORT", "8002")
+    settings = Settings()
+    assert settings.redis_url == "redis://:secret@broker:6379/0"
+    assert settings.webhook_url is not None
+    assert settings.webhook_url.get_secret_value().path == "/secret"
+    assert settings.port == 8002, "the environment is asked first"
+    assert settings.tls_key is None
+    assert "secret@" not in repr(settings)
+
+
+def test_a_wrong_secret_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lab_redis_url").write_text("redis://:hu/sh@broker")
+    monkeypatch.setenv("LAB_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(ValidationError, match="redis_url") as refused:
+        Settings()
+    assert "hu/sh" not in str(refused.value)
+
+
+def test_a_folder_of_secrets_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_SECRETS_DIR", str(tmp_path / "none"))
+    with pytest.raises(ValidationError, match=r"secrets_dir\n.*no such folder"):
+        Settings()
+
+
 def test_the_version_is_one_and_says_which_commit_runs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == VERSION
