@@ -22,7 +22,7 @@ COPY --from=web-packages /opt/lab /opt/lab
 COPY LICENSE NOTICE ./
 COPY app app
 COPY docs docs
-COPY confinement.py imagefile.py journal.py ./
+COPY confinement.py devices.py imagefile.py journal.py ./
 COPY models models
 COPY static static
 COPY templates templates
@@ -32,7 +32,7 @@ FROM base AS worker
 COPY --from=worker-packages /opt/lab /opt/lab
 COPY LICENSE NOTICE ./
 COPY app app
-COPY confinement.py imagefile.py journal.py ./
+COPY confinement.py devices.py imagefile.py journal.py ./
 COPY models models
 COPY worker worker
 USER lab

@@ -51,19 +51,19 @@ def import_model(lab: Lab, options: Namespace) -> Exit:
 
 
 def train(lab: Lab, options: Namespace) -> Exit:
-    return _submitted(lab.train(**_params(options)), options)
+    return _submitted(lab.train(**_params(options), priority=options.priority), options)
 
 
 def evaluate(lab: Lab, options: Namespace) -> Exit:
-    return _submitted(lab.evaluate(**_params(options)), options)
+    return _submitted(lab.evaluate(**_params(options), priority=options.priority), options)
 
 
 def ablation(lab: Lab, options: Namespace) -> Exit:
-    return _submitted(lab.ablation(**_params(options)), options)
+    return _submitted(lab.ablation(**_params(options), priority=options.priority), options)
 
 
 def release(lab: Lab, options: Namespace) -> Exit:
-    job = lab.release(options.model)
+    job = lab.release(options.model, priority=options.priority)
     return _submitted(job, options) if options.output is None else _exported(job, options)
 
 
@@ -128,6 +128,15 @@ def compare(lab: Lab, options: Namespace) -> Exit:
 def jobs(lab: Lab, options: Namespace) -> Exit:
     found = lab.jobs(kind=options.kind, status=options.status, limit=options.limit)
     _print([job.view for job in found], shown.jobs(found), options)
+    return Exit.DONE
+
+
+def workers(lab: Lab, options: Namespace) -> Exit:
+    for name, change in ((options.drain, lab.drain), (options.resume, lab.resume)):
+        if name is not None:
+            change(name)
+    found = lab.workers()
+    _print(found, shown.workers(found), options)
     return Exit.DONE
 
 
