@@ -14,6 +14,7 @@ from app.contracts.placement import Offer, OfferedGpu
 from app.settings import RELEASE, code_version
 from worker.room import all_memory
 
+_LONGEST = 100
 _MEASURED_FOR_S = 0.05
 _SIDE = {"cpu": 512, "cuda": 4096}
 """Of the matrices that are multiplied: large enough to keep the device busy."""
@@ -28,13 +29,13 @@ def facts() -> Offer:
     """
     memory = all_memory()
     return Offer(
-        name=f"{socket.gethostname()}:{os.getpid()}",
-        host=socket.gethostname(),
+        name=f"{socket.gethostname()[: _LONGEST - 20]}:{os.getpid()}",
+        host=socket.gethostname()[:_LONGEST],
         machine=platform.machine(),
         cores=_cores(),
         memory_mb=None if memory is None else memory // 2**20,
         gpus=tuple(
-            OfferedGpu(name=gpu.name, memory_mb=gpu.memory_mb)
+            OfferedGpu(name=gpu.name[:_LONGEST], memory_mb=gpu.memory_mb)
             for gpu in devices.described(os.environ)
         ),
         version=code_version(),

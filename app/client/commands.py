@@ -25,7 +25,7 @@ from app.contracts.views import JobView
 
 PROGRAM = "lab-client" if Path(sys.argv[0]).stem == "lab-client" else "python -m app.client"
 """As it was called: an installed lab brings a command."""
-_NOT_PARAMETERS = {"file", "self"}
+_NOT_PARAMETERS = {"file", "priority", "self"}
 """Arguments of the methods that take parameters."""
 
 
@@ -162,7 +162,7 @@ def _params(options: Namespace) -> dict[str, Any]:
     for assignment in options.set:
         assign(params, assignment)
     if not _NOT_PARAMETERS.isdisjoint(params):
-        raise LabError("Not a parameter", "`file` and `self` are no parameters.", field="params")
+        raise LabError("Not a parameter", "`file`, `priority` and `self` are no parameters.", field="params")
     return params
 
 

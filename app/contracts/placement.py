@@ -61,7 +61,7 @@ class Needs(_Fact):
         return Device.GPU if self.gpus else Device.ANY
 
 
-_Said = Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)]
+_Said = Annotated[str, StringConstraints(max_length=100), AfterValidator(printable)]
 
 
 class OfferedGpu(_Fact):

@@ -36,14 +36,16 @@ def rank(lab: Lab, views: Sequence[JobView], priority: Priority) -> None:
 
     Raises Conflict where one is over, and what `check` raises where one would be raised.
     """
-    for view in views:
+    others = [view for view in views if view.priority is not priority]
+    for view in others:
         if view.priority.rank < priority.rank:
             check(priority)
         if view.status.is_final:
             raise Conflict(
                 f"“{view.title}” is {view.status}.", hint="Only unfinished jobs have a turn."
             )
-    placement.rank(lab.database, [view.id for view in views], priority)
+    if others:
+        placement.rank(lab.database, [view.id for view in others], priority)
 
 
 def _memory_mb(lab: Lab, params: Params) -> int:

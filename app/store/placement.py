@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     CTE,
@@ -136,10 +137,14 @@ def _needs(gpus: int, memory_mb: int, release: int) -> Needs:
 
 
 def before(database: Database, ids: Collection[str]) -> dict[str, int]:
-    """By waiting job: how many jobs with the same owner and parent come before it in its queue."""
-    place = func.row_number().over(
-        partition_by=(JobRow.queue, _OWNER, _FAMILY), order_by=(*_WITHIN, *_IN_ORDER)
-    )
+    """By waiting job: how many jobs with the same owner and parent come before it in its queue;
+    those that need a GPU only before others that do."""
+    lane: dict[str, Any] = {
+        "partition_by": (JobRow.queue, _OWNER, _FAMILY),
+        "order_by": (*_WITHIN, *_IN_ORDER),
+    }
+    plain = func.sum(case((JobRow.needs_gpus == 0, 1), else_=0)).over(**lane)
+    place = case((JobRow.needs_gpus == 0, plain), else_=func.row_number().over(**lane))
     placed = select(JobRow.id, (place - 1).label("before")).where(*_WAITS).subquery()
     with database.reading() as session:
         found = session.execute(select(placed.c.id, placed.c.before).where(placed.c.id.in_(ids)))
