@@ -162,7 +162,8 @@ def _params(options: Namespace) -> dict[str, Any]:
     for assignment in options.set:
         assign(params, assignment)
     if not _NOT_PARAMETERS.isdisjoint(params):
-        raise LabError("Not a parameter", "`file`, `priority` and `self` are no parameters.", field="params")
+        named = "`file`, `priority` and `self` are no parameters."
+        raise LabError("Not a parameter", named, field="params")
     return params
 
 
