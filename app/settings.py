@@ -28,6 +28,8 @@ from app.contracts.endpoint import plain_url
 from app.contracts.storage import Storage
 
 VERSION = "0.3.0"
+RELEASE = int("{:d}{:03d}{:03d}".format(*map(int, VERSION.split("."))))
+"""The same as a number that grows from release to release."""
 _CODE = Path(__file__).resolve().parent.parent
 _PACKED = _CODE / "app" / "beside"
 BESIDE = _PACKED if _PACKED.is_dir() else _CODE

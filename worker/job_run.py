@@ -33,13 +33,14 @@ def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> J
     """
     if lab.files.free() < lab.settings.min_free_mb * 2**20 or lab.files.trouble() is not None:
         return None
-    claim = jobs.claim_next(lab.database, queue, lease_s=lab.settings.lease_s)
+    claim = jobs.claim_next(lab.database, queue, lab.offer, lease_s=lab.settings.lease_s)
     return None if claim is None else _run(lab, claim, stopping)
 
 
 def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> JobStatus | None:
     """Run a queued job to its end; None when it was not ours to run, or was given back."""
-    claim = jobs.claim(lab.database, job_id, lease_s=lab.settings.lease_s)
+    lease_s, name = lab.settings.lease_s, lab.offer.name
+    claim = jobs.claim(lab.database, job_id, lease_s=lease_s, worker=name)
     return None if claim is None else _run(lab, claim, stopping)
 
 

@@ -43,6 +43,7 @@ class Pulse:
         self._pid, self._fence = RawValue("q", 0), RawValue("q", 0)
         # When it last beat, and when it lost the job, by a clock that all processes share.
         self._beat, self._lost = RawValue("d", 0.0), RawValue("d", 0.0)
+        self._gflops = RawValue("d", 0.0)
         self._writes, self._counting = RawValue("q", 0), threading.Lock()
 
     def begin(self) -> None:
@@ -86,6 +87,15 @@ class Pulse:
     def silent_s(self) -> float:
         """In the parent: for how long the child has not beaten; 0 where there is none."""
         return time.monotonic() - self._beat.value if self._pid.value else 0.0
+
+    @property
+    def gflops(self) -> float | None:
+        """How fast its device is (`worker.offer`), as one of the children measured; None before."""
+        return self._gflops.value or None
+
+    def measured(self, gflops: float) -> None:
+        """In a child."""
+        self._gflops.value = gflops
 
     def lose(self) -> None:
         """In the child: the job is another worker's now."""

@@ -15,10 +15,11 @@ import sys
 import time
 from collections.abc import Mapping
 
+import devices
 from app.admission import peers
 from app.admission.token import kept_token, token_file
 from app.contracts.jobs import Queue
-from app.run import devices, leftovers
+from app.run import leftovers
 from app.run.broker import Broker
 from app.run.checks import CannotStart
 from app.run.lines import announce, say

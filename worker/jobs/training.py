@@ -10,7 +10,7 @@ import torch
 from app.contracts.events import LogLevel
 from app.contracts.params import Schedule, TrainParams
 from app.errors import JobError
-from worker import registry
+from worker import registry, room
 from worker.data import Dataset, TensorSplit
 from worker.jobs import fitting
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
@@ -178,7 +178,7 @@ def _check_last_batch(trial: fitting.Trial, batch_size: int, images: int) -> Non
 
 def _foresee(trial: fitting.Trial, images: int) -> None:
     """On the CPU, where memory ends without an error, refuse a batch that will not fit."""
-    available = fitting.available_memory()
+    available = room.available_memory()
     if registry.device().type == "cpu" and available is not None:
         fitting.foresee(trial, images, available)
 

@@ -13,11 +13,13 @@ from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.attacks import MAX_LINF
 from app.contracts.params.base import (
     DefaultBy,
+    Device,
     Finite,
     Id,
     Name,
     Params,
     Seed,
+    device_parameter,
     parameter,
 )
 from app.contracts.recipes import Recipe, RecipeRecord
@@ -206,6 +208,7 @@ class TrainParams(Params):
         help="A cancelled or failed training job with the same parameters: go on from its last "
         "checkpoint.",
     )  # fmt: skip
+    device: Device = device_parameter()
 
     @property
     def recipe_name(self) -> str:
@@ -230,8 +233,9 @@ class TrainParams(Params):
         return self.recipe.is_robust and self.awp_gamma > 0 and epoch >= self.awp_warmup
 
     def continues(self, earlier: Self) -> bool:
-        """Whether a run of `earlier` can go on with these: only the name may be another."""
-        free = {"name", "continue_from"}
+        """Whether a run of `earlier` can go on with these: only the name may be another, and
+        where it runs."""
+        free = {"name", "continue_from", "device"}
         return self.model_dump(exclude=free) == earlier.model_dump(exclude=free)
 
     @field_validator("label_smoothing", mode="before")

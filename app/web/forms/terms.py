@@ -46,6 +46,7 @@ _TERMS: Mapping[type[Params], Mapping[str, str]] = {
         "trades_beta": "training#trades_beta",
         "start_from_teacher": "training#start_from_teacher",
         "continue_from": "training#runs-that-end-early",
+        "device": "running#placement",
     },
     Attack: {
         "method": _ATTACKS,
@@ -71,6 +72,7 @@ _TERMS: Mapping[type[Params], Mapping[str, str]] = {
         "stop_half_width": _FIGURE,
         "batch_size": "evaluating#what-it-costs",
         "seed": _FIGURE,
+        "device": "running#placement",
     },
     AblationParams: dict.fromkeys(
         ("training", "design", "recipes", "grid", "own", "seeds", "measure"), "training#ablations"
