@@ -30,6 +30,8 @@ def main() -> int:
         checks.check_port(settings.host, settings.port)
         if settings.redis_url is not None:
             checks.check_redis(settings.redis_url)
+        if settings.shares_database:
+            checks.check_database(settings.sql_url)
         return Supervisor(settings, lock_fd).run()
     except checks.CannotStart as error:
         print(f"AGKD-BML Lab cannot start: {error}.", file=sys.stderr)

@@ -7,6 +7,7 @@ import re
 import subprocess
 from enum import StrEnum
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import parse_qs, urlsplit
@@ -97,7 +98,8 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, repr=False)
     """A Redis or Valkey for the queue; the lab starts its own where none is given."""
     database_url: str | None = Field(None, repr=False)
-    """An SQLAlchemy URL; SQLite in the data folder where none is given."""
+    """A PostgreSQL, `postgresql://lab:password@db.example.org/lab`, for a lab on several machines;
+    SQLite in the data folder where none is given."""
     max_upload_mb: int = Field(1024, ge=1)
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
     max_waiting: int = Field(1000, ge=1)
@@ -205,6 +207,19 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_a_known_kind(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("sqlite"):
+            return value
+        if urlsplit(value).scheme not in ("postgresql", "postgresql+psycopg"):
+            raise ValueError(
+                "no PostgreSQL; write it like postgresql://lab:password@db.example.org/lab"
+            )
+        if find_spec("psycopg") is None:
+            raise ValueError("it needs psycopg; `pip install 'psycopg[binary]'` brings that")
+        return value
+
     @field_validator("trusted_proxies", "endpoint_networks")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -300,6 +315,11 @@ class Settings(BaseSettings):
     @property
     def sql_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'lab.sqlite3'}"
+
+    @property
+    def shares_database(self) -> bool:
+        """Whether other web processes may serve the same lab."""
+        return not self.sql_url.startswith("sqlite")
 
     @property
     def celery_url(self) -> str:

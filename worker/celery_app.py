@@ -1,8 +1,8 @@
 """The Celery side of a worker: JSON only, one task at a time, acknowledged early.
 
 SQL is the truth about jobs, so a lost or repeated message changes nothing. This module runs in the
-parent of the worker's child processes: no database connection may come before the fork, and torch
-belongs to the children that run a job.
+parent of the worker's child processes: no database connection may come before the fork, and of
+torch nothing but its import.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
-    # A child that imports torch before its first job, on a busy machine, is not a dead one.
+    # A child that is slow to begin, on a busy machine, is not a dead one.
     worker_proc_alive_timeout=120.0,
     broker_transport_options=_SOCKET,
 )

@@ -24,7 +24,7 @@ from app.run.lines import say
 from app.settings import Settings
 from app.store.files import keep_private
 
-REDIS_ANSWERS_WITHIN_S = 3.0
+DATABASE_ANSWERS_WITHIN_S = REDIS_ANSWERS_WITHIN_S = 3.0
 _NEEDED_TO_START = 2**20
 """Bytes: the database, the broker and their logs grow by as much at once."""
 _PREDECESSOR_GONE_WITHIN_S = 30.0
@@ -139,10 +139,30 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
+def _without_secrets(url: str) -> str:
+    whole = urlsplit(url)
+    return f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
+
+
+def check_database(url: str) -> None:
+    """Raises CannotStart when no PostgreSQL takes writes there in time."""
+    from app.store.db import Database  # a lab on SQLite starts without
+
+    database = Database(url, patience_s=DATABASE_ANSWERS_WITHIN_S)
+    try:
+        database.writes()
+    except Exception as error:
+        said = str(getattr(error, "orig", error)).splitlines() or [type(error).__name__]
+        raise CannotStart(
+            f"the PostgreSQL of LAB_DATABASE_URL ({_without_secrets(url)}) does not answer: "
+            f"{said[0].rstrip('.')}; start it, or unset LAB_DATABASE_URL to use SQLite"
+        ) from None
+    finally:
+        database.close()
+
+
 def check_redis(url: str) -> None:
     """Raises CannotStart when no Redis answers a PING in time."""
-    whole = urlsplit(url)
-    shown = f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
     seconds = REDIS_ANSWERS_WITHIN_S
     try:
         connection = redis.Redis.from_url(
@@ -156,6 +176,7 @@ def check_redis(url: str) -> None:
     except (RedisError, OSError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CannotStart(
-            f"the Redis of LAB_REDIS_URL ({shown}) does not answer: {why.rstrip('.')}; "
+            f"the Redis of LAB_REDIS_URL ({_without_secrets(url)}) does not answer: "
+            f"{why.rstrip('.')}; "
             "start it, or unset LAB_REDIS_URL to use the embedded one"
         ) from None

@@ -229,11 +229,14 @@ def result_names(database: Database, ids: Collection[str]) -> dict[str, str]:
 
 def unfinished_count(database: Database, owner_id: str | None = None) -> int:
     """How many jobs are not over, parents among them; all, or those of an account."""
-    query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))
-    if owner_id is not None:
-        query = query.where(owned(JobRow, owner_id))
     with database.reading() as session:
-        return session.scalar(query) or 0
+        return session.scalar(unfinished_of(owner_id)) or 0
+
+
+def unfinished_of(owner_id: str | None) -> Select[int]:
+    """The query of that number."""
+    query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))
+    return query if owner_id is None else query.where(owned(JobRow, owner_id))
 
 
 def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:

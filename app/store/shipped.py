@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.contracts.results import ModelCard
-from app.store.db import Database
+from app.store.db import Database, Turn
 from app.store.files import Files, atomic_write
 from app.store.tables import ModelRow
 
@@ -108,7 +108,7 @@ def _register(database: Database, files: Files, shipped: Shipped, *, created_at:
         with atomic_write(target) as stream:
             stream.write(data)
     content = card.model_dump(mode="json")
-    with database.writing() as session:
+    with database.writing(Turn.REGISTER) as session:
         row = session.get(ModelRow, shipped.id)
         if row is None:
             row = ModelRow(

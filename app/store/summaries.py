@@ -62,7 +62,7 @@ def _summed_up(database: Database, job_id: str, file: Path) -> EvaluationSummary
     summary = EvaluationSummary.of(result)
     body = summary.model_dump(mode="json")
     with database.writing() as session:
-        job = session.get(JobRow, job_id)
+        job = session.get(JobRow, job_id, with_for_update=True)
         if job is None:  # its time in the bin is over
             return None
         measured = measurements.of_evaluation(job_id, job.finished_at or job.created_at, summary)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, Text, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    func,
+)
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -31,6 +41,9 @@ def _at(value: Any, path: list[str]) -> Any:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
+
+
+_BYTES = BigInteger().with_variant(Integer(), "sqlite")  # whose integers have 64 bits anyway
 
 
 class Table(DeclarativeBase):
@@ -196,7 +209,7 @@ class ModelRow(Table):
     seconds: Mapped[float | None] = mapped_column(default=_within("card", "environment.seconds"))
     """What its training took."""
     sha256: Mapped[str] = mapped_column(String(64))
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(_BYTES)
     card: Mapped[dict[str, Any]]
 
     __table_args__ = (
@@ -279,7 +292,7 @@ class UploadRow(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     filename: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(_BYTES)
     owner_id: Mapped[str | None] = mapped_column(String(32))
     """The account that sent it; None where there were none."""
     created_at: Mapped[float]
@@ -348,6 +361,16 @@ class ApiTokenRow(Table):
     created_at: Mapped[float]
 
     __table_args__ = (Index("api_tokens_by_user", "user_id"),)
+
+
+class KeyRow(Table):
+    """A secret that the lab's web processes share."""
+
+    __tablename__ = "keys"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64))
+    """Hexadecimal digits."""
 
 
 class AuditRow(Table):

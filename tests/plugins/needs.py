@@ -1,6 +1,6 @@
 """Tests that need a program of the system: skipped with the reason, or failed where it must be.
 
-`LAB_REQUIRE=browser,nginx,redis` names the needs whose absence is a failure.
+`LAB_REQUIRE=browser,nginx,postgresql,redis` names the needs whose absence is a failure.
 """
 
 from __future__ import annotations
@@ -36,12 +36,21 @@ def nginx() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
+def postgresql() -> str | None:
+    """The folder of PostgreSQL's server programs, of the newest; None where there are none."""
+    newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, newest)])
+    found = shutil.which("initdb", path=path)
+    return None if found is None else str(Path(found).resolve().parent)
+
+
 _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "browser": (
         chromium,
         "no Chromium: install the system's, or run `python -m playwright install chromium`",
     ),
     "nginx": (nginx, "no nginx: install the system's package of that name"),
+    "postgresql": (postgresql, "no PostgreSQL server: install the system's package of that name"),
     "redis": (redis_server, "no redis-server: install the system's package of that name"),
 }
 
