@@ -24,6 +24,7 @@ TEST_OF = {
     "a folder `test` among class folders, with pictures right in it": "test_a_class_with_the_name_of_a_part_is_said",
     "folders called `part_1`, `fold2`, …": "test_folders_numbered_like_shares_are_said",
     "class folders": "test_every_image_gets_its_class_and_its_part",
+    "a folder called like a part (`kaggle_simpson_testset`) beside others that hold folders of pictures": "test_a_part_beside_folders_of_pictures_is_no_class",
     "class folders with folders of pictures in them (`a/abbey`, `a/airport`)": "test_folders_within_class_folders_are_said",
     "Tiny ImageNet": "test_tiny_imagenet_as_it_is_distributed",
     "ImageNet": "test_imagenet_as_its_competition_has_it",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -12,8 +11,10 @@ from worker.data.rows import plain_name
 from worker.data.weaknesses import Weakness
 
 _CORNERS = ({"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"bbox"}, {"boxes"})
-_BETWEEN = (r"\|", ";", ",", "/", r"\s+")
-"""What stands between labels of one picture."""
+_BETWEEN = ("|", ";", ",", "/", None)
+"""What stands between labels of one picture; None: spaces."""
+_MOST_LABELS = 1000
+"""That are looked at: each is compared with each."""
 _SEVERAL = 0.05
 """Share of pictures with several rows, from which on a table of boxes is one of objects."""
 
@@ -35,8 +36,10 @@ def check_boxes(name: str, head: Sequence[str], pictures: Sequence[int | None]) 
 def combined(name: str, column: str, labels: Collection[str]) -> Weakness | None:
     """That labels look like several of one picture, where their pieces come again in others."""
     known = set(labels)
+    if len(known) > _MOST_LABELS:
+        return None
     for between in _BETWEEN:
-        pieces = {label: frozenset(re.split(rf"\s*{between}\s*", label)) for label in known}
+        pieces = {label: frozenset(map(str.strip, label.split(between))) for label in known}
         often = Counter(piece for each in pieces.values() for piece in each)
         several = sorted(
             label

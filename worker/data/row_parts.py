@@ -69,13 +69,14 @@ def _by_numbers(
 ) -> Split | None:
     """A column under the name of one of parts, that says numbers; they may be anything."""
     values = [row[column] for row in body]
-    said, called = name_list(sorted(set(values))), printable(head[column])
+    said = name_list(sorted(set(values)))
+    name, called = printable(name), printable(head[column])
     if set(values) == set(_NUMBERED) and plain_name(head[column]) != "fold":
         text = f"The column “{called}” of {name} says {said}: taken for train, validation and test."
         of_row = [_NUMBERED[value] for value in values]
         doubts = (Weakness("split_guessed", text, len(body)),)
         return Split(frozenset([column]), head[column], of_row, values, doubts=doubts)
-    if not all(value.isdecimal() for value in values):
+    if not values or not all(value.isdecimal() for value in values):
         return None
     text = f"The column “{called}” of {name} says {said}, which names no part: it is not used."
     doubts = (Weakness("split_not_used", text, len(body)),)
