@@ -21,7 +21,14 @@ from app.errors import JobError, LabError, trouble
 from app.store import job_queries, jobs, losses
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
-from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
+from worker.jobs.context import (
+    AttemptLost,
+    Cancelled,
+    Interrupted,
+    JobContext,
+    Outcome,
+    WorkerLab,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +149,9 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
     except Interrupted:
         jobs.give_back(lab.database, claim)
         return None
+    except AttemptLost as lost:
+        context.insist(losses.give_up, lost.loss)
+        return None
     except LeaseLost:
         raise
     except Exception as error:
@@ -149,7 +159,7 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
             context.insist(losses.give_up, losses.Loss.of_room(passing))
             return None
         status = JobStatus.FAILED
-        failure = _explain(error, claim)
+        failure = explained(error, f"job {claim.job_id}")
         context.log(f"{failure['detail']} {failure['hint']}".strip()[:2000], LogLevel.ERROR)
         context.insist(jobs.settle, status, failure=failure)
     return status
@@ -166,8 +176,11 @@ def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:
             remove(path)
 
 
-def _explain(error: Exception, claim: Claim) -> dict[str, str]:
-    """Say it in words that a user can act on; what nobody foresaw goes to the worker's log."""
+def explained(error: Exception, what: str) -> dict[str, str]:
+    """Say it in words that a user can act on; what nobody foresaw goes to the worker's log.
+
+    `what` failed.
+    """
     torch = sys.modules.get("torch")  # where it was not needed, it is not asked for
     if isinstance(error, LabError):
         known = error
@@ -180,7 +193,7 @@ def _explain(error: Exception, claim: Claim) -> dict[str, str]:
             "The name was taken while the job ran.", hint="Submit it again under another name."
         )
     else:
-        _log.error("job %s failed", claim.job_id, exc_info=error)
+        _log.error("%s failed", what, exc_info=error)
         known = JobError(
             f"An unexpected error: {type(error).__name__}: {error}"[:500],
             hint="The worker's log has the details.",

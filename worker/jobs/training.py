@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from app.contracts.params import Schedule, TrainParams
 from app.errors import JobError
 from worker import registry
 from worker.data import Dataset, TensorSplit
-from worker.jobs import fitting
+from worker.jobs import fitting, team_checks, together
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
 from worker.jobs.keeping import Origin, keep
 from worker.jobs.save_pace import SavePace
@@ -22,8 +23,10 @@ from worker.jobs.training_state import EpochSums, TrainingState, seeds
 from worker.jobs.validation import validate
 from worker.models import Classifier
 from worker.recipes import RECIPES, Networks
+from worker.team import ALONE, Team
 
 _REPORT_EVERY_S = 2.0
+_AGAIN_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,22 @@ class _Data:
 
 
 def run(context: JobContext, params: TrainParams) -> Outcome:
-    """Train, and keep the best and the last epoch. Raises JobError, Cancelled, Interrupted."""
+    """Train, and keep the best and the last epoch. Raises JobError, Cancelled, Interrupted, and
+    AttemptLost where one of several processes was lost."""
+    if params.team == 1:
+        state, origin = train(context, params)
+    else:
+        together.train(context, params)
+        state, origin = _left(context, params)
+    outcome = keep(context, params, state, origin)
+    scratch = context.lab.files.checkpoints(context.claim.job_id)
+    return replace(outcome, scratch=[scratch])
+
+
+def train(
+    context: JobContext, params: TrainParams, team: Team = ALONE
+) -> tuple[TrainingState, Origin]:
+    """Train to the last epoch; in a team, with the others."""
     _warn_of_the_unused(context, params)
     origin, teacher = _open(context, params)
     _warn_of_the_unknown(context, params, origin)
@@ -43,15 +61,37 @@ def run(context: JobContext, params: TrainParams) -> Outcome:
         _check_attention(params, model, teacher, origin.dataset.image_size)
     state = TrainingState.start(model, params, len(data.train.labels))
     _resume(context, params, state)
-    networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
+    if team.size > 1:
+        team_checks.check(params, state, team, data.train, data.validation)
+        context.log(f"{team.size} processes train together.")
+    seeing = team.seeing(state.model, synchronised=params.sync_batch_norm)
+    networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype, seeing=seeing)
     trial = fitting.trial_of(RECIPES[params.recipe], networks, parameters_of(params), data.train)
-    if state.steps == 0:  # what went on from a checkpoint has fitted before
-        _check_last_batch(trial, params.batch_size, len(data.train.labels))
-        _foresee(trial, min(params.batch_size, len(data.train.labels)))
-    _train_within_memory(context, params, state, data, networks, trial)
-    outcome = keep(context, params, state, origin)
-    scratch = context.lab.files.checkpoints(context.claim.job_id)
-    return replace(outcome, scratch=[scratch])
+    if state.steps == 0 and team.leads:  # what went on from a checkpoint has fitted before
+        _check_last_batch(trial, params, len(data.train.labels))
+        _foresee(trial, params, len(data.train.labels))
+    _train_within_memory(context, params, state, data, networks, trial, team)
+    return state, origin
+
+
+def train_to_its_checkpoint(context: JobContext, params: TrainParams, team: Team) -> None:
+    """The same; the first process then writes what the run has come to."""
+    state, _ = train(context, params, team)
+    if team.leads:
+        saves = Saves(context, SavePace(math.inf))
+        while not saves.now(state.save):
+            context.check()
+            time.sleep(_AGAIN_AFTER_S)
+
+
+def _left(context: JobContext, params: TrainParams) -> tuple[TrainingState, Origin]:
+    """The end of a training that other processes took."""
+    origin, teacher = _open(context, params)
+    model = fresh_model(params, origin.dataset, teacher)
+    state = TrainingState.start(model, params, len(origin.dataset.split("train")))
+    found = state.restore(latest(context.lab.files.checkpoints(context.claim.job_id)))
+    assert found
+    return state, origin
 
 
 def _warn_of_the_unused(context: JobContext, params: TrainParams) -> None:
@@ -160,14 +200,21 @@ def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> N
         context.log(f"Going on after {state.steps:,} steps.")
 
 
-def _check_last_batch(trial: fitting.Trial, batch_size: int, images: int) -> None:
-    """Refuse an epoch that ends with one image, where a batch norm sees one number of it."""
-    if images % batch_size != 1:
+def _check_last_batch(trial: fitting.Trial, params: TrainParams, images: int) -> None:
+    """Refuse batches of one image, where a batch norm sees one number of it."""
+    batch_size = params.batch_size
+    apart = 1 if params.sync_batch_norm else params.team
+
+    def is_alone(size: int) -> bool:
+        return 1 in (size // apart, images % size // apart)
+
+    if not is_alone(batch_size):
         return
     try:
         trial(1)
     except ValueError as error:  # torch's, of a batch norm
-        others = (size for size in range(8, 2 * batch_size) if images % size != 1)
+        sizes = range(math.lcm(8, params.team), 8 * batch_size, params.team)
+        others = (size for size in sizes if not is_alone(size))
         fits = min(others, key=lambda size: abs(size - batch_size))
         raise JobError(
             f"Of {images:,} images, batches of {batch_size:,} leave one alone, and the "
@@ -176,11 +223,12 @@ def _check_last_batch(trial: fitting.Trial, batch_size: int, images: int) -> Non
         ) from error
 
 
-def _foresee(trial: fitting.Trial, images: int) -> None:
+def _foresee(trial: fitting.Trial, params: TrainParams, images: int) -> None:
     """On the CPU, where memory ends without an error, refuse a batch that will not fit."""
     available = fitting.available_memory()
     if registry.device().type == "cpu" and available is not None:
-        fitting.foresee(trial, images, available)
+        batch = min(params.batch_size, images)
+        fitting.foresee(trial, batch, available // params.processes, params.team)
 
 
 def _train_within_memory(
@@ -190,9 +238,10 @@ def _train_within_memory(
     data: _Data,
     networks: Networks,
     trial: fitting.Trial,
+    team: Team,
 ) -> None:
     try:
-        _train(context, params, state, data, networks)
+        _train(context, params, state, data, networks, team)
     except RuntimeError as error:
         if not fitting.is_out_of_memory(error):
             raise
@@ -200,19 +249,25 @@ def _train_within_memory(
         return
     # Only now that the error is gone, so are the tensors of the step that raised it.
     state.optimizer.zero_grad(set_to_none=True)
-    raise fitting.refusal(trial, params.batch_size)
+    raise fitting.refusal(trial, params.batch_size, team.size)
 
 
 def _train(
-    context: JobContext, params: TrainParams, state: TrainingState, data: _Data, networks: Networks
+    context: JobContext,
+    params: TrainParams,
+    state: TrainingState,
+    data: _Data,
+    networks: Networks,
+    team: Team,
 ) -> None:
-    stepping = Stepping(params, state, data.train, networks, warn=context.warn)
-    saves = Saves(context, SavePace(context.lab.settings.checkpoint_s))
+    stepping = Stepping(params, state, data.train, networks, warn=context.warn, team=team)
+    pace = SavePace(context.lab.settings.checkpoint_s if team.leads else math.inf)
+    saves = Saves(context, pace)
     try:
         while state.validated < params.epochs:
             if state.sampler.epoch == state.validated:
                 _epoch(context, params, state, stepping, saves)
-            validate(context, params, state, data.validation)
+            validate(context, params, state, data.validation, team)
             saves.when_due(state.save)
     except (Cancelled, Interrupted):
         saves.now(state.save)
