@@ -17,6 +17,9 @@ checkpoint and a queued job; what was killed can be resumed once its lease is ov
 30 seconds).
 An ablation runs its trainings and evaluations one after the other; other workers of the lab may
 take some of them meanwhile.
+A training on several machines (`nodes`) is the same command on each, with one data folder for all:
+LAB_RENDEZVOUS says where they meet, and LAB_NODE which one this is. Machine 0 runs the job, and the
+others join it.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ from app.contracts import titles
 from app.contracts.events import EVENT, LogEvent, ProgressEvent
 from app.contracts.export import Export
 from app.contracts.jobs import PARENTS, JobKind, JobStatus
-from app.contracts.params import PARAMS_OF, Params
+from app.contracts.params import PARAMS_OF, Params, TrainParams
 from app.errors import Conflict, InvalidFields, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, job_queries, jobs, losses, shipped
@@ -72,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         lab, echo = _open(settings())
+        if lab.settings.node > 0:
+            return _join(lab, options)
         job_id = _resumed(lab, options) if options.command == "resume" else _submit(lab, options)
     except (LabError, OSError, ValidationError) as error:
         said = InvalidFields.of(error) if isinstance(error, ValidationError) else error
@@ -143,6 +148,28 @@ def _resumed(lab: WorkerLab, options: argparse.Namespace) -> str:
     """The job's id. Where no service runs, nobody else takes it back from a worker that is gone."""
     losses.release_expired(lab.database, lease_s=lab.settings.lease_s)
     return str(options.job)
+
+
+def _join(lab: WorkerLab, options: argparse.Namespace) -> int:
+    """Take part in a training whose job another machine runs. Raises LabError, ValidationError."""
+    from worker.jobs import together  # which needs torch
+
+    if options.command == "resume":
+        row = job_queries.get(lab.database, options.job)
+        params = None if row is None else PARAMS_OF[JobKind(row.kind)].model_validate(row.params)
+    else:
+        kind = JobKind(options.command)
+        params = _read_params(lab, kind, options.params.read_bytes(), None)
+    if not isinstance(params, TrainParams) or params.nodes <= lab.settings.node:
+        raise InvalidInput(
+            f"There is nothing to join for machine {lab.settings.node} (LAB_NODE): no training on "
+            "so many machines.",
+            field="nodes",
+        )
+    ended = together.join(lab.settings, params)
+    if ended is not None:
+        print(f"Machine {lab.settings.node}: {ended}.", file=sys.stderr)
+    return 0 if ended is None else 1
 
 
 def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ASK = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
@@ -27,9 +27,9 @@ def gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(line for line in asked.stdout.split() if line.startswith("GPU-"))
 
 
-def only(gpu: str) -> dict[str, str]:
-    """The environment of a process that sees this one."""
-    return {_VISIBLE: gpu}
+def only(gpus: Sequence[str]) -> dict[str, str]:
+    """The environment of a process that sees these."""
+    return {_VISIBLE: ",".join(gpus)}
 
 
 def _named(value: str) -> tuple[str, ...]:

@@ -66,23 +66,25 @@ def worker_command(queue: Queue, name: str | None = None) -> list[str]:
     ]
 
 
-def workers(environment: Mapping[str, str]) -> list[Child]:
-    """One for each queue; where the lab may use several GPUs, one that trains for each of them.
+def workers(environment: Mapping[str, str], train_gpus: int = 1) -> list[Child]:
+    """One for each queue; where the lab may use several GPUs, one that trains for each `train_gpus`
+    of them.
 
     Evaluation and live share the first GPU, as everything does where there is one.
     """
     found = devices.gpus(environment)
+    groups = [found[first : first + train_gpus] for first in range(0, len(found), train_gpus)]
     children = []
     for queue in Queue:
-        if queue is not Queue.TRAIN or len(found) < 2:
+        if queue is not Queue.TRAIN or len(groups) < 2:
             children.append(
                 Child(queue.value, [sys.executable, *worker_command(queue)], environment)
             )
             continue
-        for number, gpu in enumerate(found, 1):
+        for number, group in enumerate(groups, 1):
             name = f"{queue}-{number}"
             command = [sys.executable, *worker_command(queue, name)]
-            children.append(Child(name, command, {**environment, **devices.only(gpu)}))
+            children.append(Child(name, command, {**environment, **devices.only(group)}))
     return children
 
 
@@ -170,7 +172,7 @@ class Supervisor:
         return True
 
     def _start_workers(self, environment: Mapping[str, str]) -> None:
-        self._workers = workers(environment)
+        self._workers = workers(environment, self._settings.train_gpus)
         for child in self._workers:
             child.start()
         self._tell_watchdog()

@@ -84,7 +84,7 @@ def join(facts: Settings, params: TrainParams) -> str | None:
         said = words(Path(name))
         ended = _killed(result.failures, facts.node * params.processes, params.team)
         reasons = [word.text for word in said.values() if word.end is not End.CONTACT]
-        return next(iter([*ended, *reasons]), "The processes on other machines are gone.")
+        return next(iter([*ended, *reasons]), "the processes on other machines are gone")
 
 
 def check_machine(facts: Settings, params: TrainParams) -> None:

@@ -63,9 +63,11 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Put together from each process's own, so that nothing is lost where the mean is large.
     """
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-    dims = [0, *range(2, x.dim())]
-    variance, mean = torch.var_mean(wide, dim=dims, correction=0)
-    own = torch.cat([mean, variance, mean.new_full((1,), x.numel() / x.shape[1])])
+    dims, numbers = [0, *range(2, x.dim())], x.numel() / x.shape[1]
+    mean = wide.sum(dim=dims) / numbers
+    # `torch.var_mean` takes thirty times as long on a CPU.
+    variance = (wide - _along(mean, x)).square_().sum(dim=dims) / numbers
+    own = torch.cat([mean, variance, mean.new_full((1,), numbers)])
     every = own.new_empty(dist.get_world_size(), len(own))
     dist.all_gather(list(every.unbind()), own)
     # A row a process.
@@ -99,15 +101,21 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, count = ctx.saved_tensors
         (g,) = gradients
-        shape = [1, -1, *[1] * (x.dim() - 2)]
-        dims = [0, *range(2, x.dim())]
-        scale = (variance + ctx.eps).rsqrt()
-        z = (x - mean.view(shape)) * scale.view(shape)
-        sums = torch.stack([g.sum(dim=dims, dtype=mean.dtype), (g * z).sum(dim=dims)])
-        to_weight, to_bias = (sums[1], sums[0]) if weight is not None else (None, None)
-        total = sums.clone()
+        # As if the moments did not follow from x; and the sums over the images here.
+        direct, of_gz, of_g = torch.ops.aten.native_batch_norm_backward(
+            g, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        total = torch.stack([of_g, of_gz])
         dist.all_reduce(total)
         along, across = (total / count).unbind()
+        scale = (variance + ctx.eps).rsqrt()
         factor = scale if weight is None else scale * weight
-        to_x = factor.view(shape) * (g - along.view(shape) - z * across.view(shape))
+        to_x = torch.addcmul(direct, x - _along(mean, x), _along(-factor * scale * across, x))
+        to_x -= _along(factor * along, x)
+        to_weight, to_bias = (None, None) if weight is None else (of_gz, of_g)
         return to_x.to(x.dtype), to_weight, to_bias, None, None, None, None
+
+
+def _along(numbers: Tensor, x: Tensor) -> Tensor:
+    """A number a channel, (C,), against x (N, C, ...)."""
+    return numbers.view(1, -1, *[1] * (x.dim() - 2))
