@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
 from app.contracts.stored import UNREAD_PARAMS, understood
-from app.errors import JobError, LabError, trouble
+from app.errors import JobError, trouble
 from app.store import job_queries, jobs, losses
 from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
@@ -29,6 +28,7 @@ from worker.jobs.context import (
     Outcome,
     WorkerLab,
 )
+from worker.jobs.failing import explained
 
 _log = logging.getLogger(__name__)
 
@@ -174,28 +174,3 @@ def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:
     if row is None or row.result_name != claim.result_name:
         for path in (*outcome.files, lab.files.result(claim.result_name)):
             remove(path)
-
-
-def explained(error: Exception, what: str) -> dict[str, str]:
-    """Say it in words that a user can act on; what nobody foresaw goes to the worker's log.
-
-    `what` failed.
-    """
-    torch = sys.modules.get("torch")  # where it was not needed, it is not asked for
-    if isinstance(error, LabError):
-        known = error
-    elif isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
-        known = JobError(
-            "The memory of the device is not enough.", hint="Use a smaller batch size."
-        )
-    elif isinstance(error, IntegrityError):
-        known = JobError(
-            "The name was taken while the job ran.", hint="Submit it again under another name."
-        )
-    else:
-        _log.error("%s failed", what, exc_info=error)
-        known = JobError(
-            f"An unexpected error: {type(error).__name__}: {error}"[:500],
-            hint="The worker's log has the details.",
-        )
-    return known.as_failure()

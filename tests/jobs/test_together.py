@@ -23,7 +23,7 @@ from tests.jobs.runs import add_job, events_of, open_lab, row_of, run
 from tests.jobs.teams import images_of, network, params_of
 from tests.jobs.trainings import lines, models_of
 from worker.job_run import run_job
-from worker.jobs import team_checks
+from worker.jobs import refusing
 from worker.jobs.context import WorkerLab
 from worker.jobs.training_state import TrainingState
 from worker.team import Team
@@ -199,7 +199,7 @@ def test_layers_that_draw_are_refused() -> None:
     state = TrainingState.start(model, params, 21)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(JobError, match="draws random numbers in its layers"):
-        team_checks.check(params, state, Team(0, 2), images_of(5, 21), images_of(6, 10))
+        refusing.check_team(params, state, Team(0, 2), images_of(5, 21), images_of(6, 10))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -208,4 +208,4 @@ def test_too_few_images_for_all_are_refused(train: int, held_out: int) -> None:
     params = params_of(recipe="clean", processes=2)
     state = TrainingState.start(network(0), params, train)
     with pytest.raises(JobError, match="too few for 2 processes"):
-        team_checks.check(params, state, Team(0, 2), images_of(5, train), images_of(6, held_out))
+        refusing.check_team(params, state, Team(0, 2), images_of(5, train), images_of(6, held_out))

@@ -61,3 +61,10 @@ def test_one_worker_a_queue_with_one_gpu_or_none(variable: str) -> None:
 def test_a_worker_trains_on_each_of_several() -> None:
     names = [child.name for child in workers({"CUDA_VISIBLE_DEVICES": "0,1,3"})]
     assert names == ["train-1", "train-2", "train-3", "evaluate", "live"]
+
+
+def test_a_worker_trains_on_several_where_that_is_asked_for() -> None:
+    found = workers({"CUDA_VISIBLE_DEVICES": "0,1,3"}, 2)
+    seen = {child.name: child._environment["CUDA_VISIBLE_DEVICES"] for child in found}
+    assert seen == {"train-1": "0,1", "train-2": "3", "evaluate": "0,1,3", "live": "0,1,3"}
+    assert workers({"CUDA_VISIBLE_DEVICES": "0,1,3"}, 3)[0].name == "train"

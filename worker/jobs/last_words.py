@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-CLAIM, STOP = "claim.json", "stop"
-"""What they find there: the claim to the job, and, once there is this file, that they must stop."""
+JOB, STOP = "job.json", "stop"
+"""What they find there: the claim to the job with the rows that it names, and, once there is this
+file, that they must stop."""
 
 
 class End(StrEnum):

@@ -1,8 +1,9 @@
 """`python -m worker.jobs.rank FOLDER PARENT`: one of the processes that take a training together.
 
 It is told who it is as torchrun tells it (RANK, WORLD_SIZE, LOCAL_RANK). Rank 0 is the job: it has
-its claim, from the folder, and gives it to the others. Whoever ends otherwise than well leaves a
-word there that says why, and waits for nobody: `worker.jobs.together` ends the others.
+its claim, from the folder, and gives it to the others, which open no database. Whoever ends
+otherwise than well leaves a word in the folder that says why, and waits for nobody:
+`worker.jobs.together` ends the others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -32,10 +33,11 @@ from app.settings import settings
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim, LeaseLost
-from worker.job_run import explained
 from worker.jobs import training
 from worker.jobs.context import Cancelled, Interrupted, JobContext, WorkerLab
-from worker.jobs.last_words import CLAIM, STOP, End, Word, leave
+from worker.jobs.failing import explained
+from worker.jobs.last_words import JOB, STOP, End, Word, leave
+from worker.jobs.named import Named
 from worker.memory import keep_freed_memory
 from worker.team import Team
 
@@ -63,27 +65,28 @@ def main(folder: Path, parent: int) -> None:
     keep_freed_memory()
     rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     try:
-        with _joined(folder, rank, int(os.environ["WORLD_SIZE"]), local) as (team, claim):
-            _train(folder, team, claim)
+        with _joined(folder, rank, int(os.environ["WORLD_SIZE"]), local) as (team, job):
+            _train(folder, team, job)
     except Exception as error:
         _leave(folder, rank, _word_of(error))
 
 
 @contextmanager
-def _joined(folder: Path, rank: int, size: int, local: int) -> Iterator[tuple[Team, Claim]]:
-    """The team, once all are there, and the claim that rank 0 has."""
+def _joined(
+    folder: Path, rank: int, size: int, local: int
+) -> Iterator[tuple[Team, dict[str, Any]]]:
+    """The team, once all are there, and what rank 0 knows of the job, a dict."""
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     store = _store(folder, rank, size)
     if rank == 0:
-        store.set(CLAIM, (folder / CLAIM).read_text())
+        store.set(JOB, (folder / JOB).read_text())
     dist.init_process_group(
         backend, store=store, rank=rank, world_size=size, timeout=_ANSWERS_WITHIN
     )
-    values = json.loads(store.get(CLAIM))
-    yield Team(rank, size), Claim(**{**values, "kind": JobKind(values["kind"])})
+    yield Team(rank, size), json.loads(store.get(JOB))
     dist.destroy_process_group()
 
 
@@ -98,14 +101,15 @@ def _store(folder: Path, rank: int, size: int) -> Store:
     )
 
 
-def _train(folder: Path, team: Team, claim: Claim) -> None:
-    facts = settings()
+def _train(folder: Path, team: Team, job: dict[str, Any]) -> None:
+    facts, values = settings(), job["claim"]
+    claim = Claim(**{**values, "kind": JobKind(values["kind"])})
     lab = WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), Files(facts.data_dir), _quiet)
     kind = JobContext if team.leads else _Follower
     context = kind(lab, claim, (folder / STOP).exists)
     params = understood(TrainParams, claim.params)
     assert isinstance(params, TrainParams)
-    training.train_to_its_checkpoint(context, params, team)
+    training.train_to_its_checkpoint(context, params, Named.from_json(job["named"]), team)
 
 
 def _quiet(_: str) -> None:

@@ -36,7 +36,8 @@ from app.store import job_queries
 from app.store.jobs import LeaseLost
 from app.store.losses import Loss
 from worker.jobs.context import AttemptLost, Cancelled, Interrupted, JobContext
-from worker.jobs.last_words import CLAIM, STOP, End, Word, words
+from worker.jobs.last_words import JOB, STOP, End, Word, words
+from worker.jobs.named import Named
 
 _LOOK_EVERY_S = 0.1
 _ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Signals that the launcher takes over, where a worker has handlers of its own."""
 
 
-def train(context: JobContext, params: TrainParams) -> None:
+def train(context: JobContext, params: TrainParams, named: Named) -> None:
     """Train to the end; what the run then is, its checkpoint says.
 
     Raises JobError, Cancelled, Interrupted, LeaseLost, and AttemptLost where a process was lost.
@@ -57,7 +58,8 @@ def train(context: JobContext, params: TrainParams) -> None:
         )
     with TemporaryDirectory(prefix="lab-") as name:
         folder, seen = Path(name), -1
-        (folder / CLAIM).write_text(json.dumps(asdict(context.claim)))
+        job = {"claim": asdict(context.claim), "named": named.as_json()}
+        (folder / JOB).write_text(json.dumps(job))
         with _started(facts, params, folder) as processes:
             while (result := processes.wait(0)) is None:
                 if context.stopping():

@@ -13,9 +13,10 @@ from app.contracts.params import Schedule, TrainParams
 from app.errors import JobError
 from worker import registry
 from worker.data import Dataset, TensorSplit
-from worker.jobs import fitting, team_checks, together
+from worker.jobs import fitting, refusing, together
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
 from worker.jobs.keeping import Origin, keep
+from worker.jobs.named import Named
 from worker.jobs.save_pace import SavePace
 from worker.jobs.saves import Saves, latest
 from worker.jobs.stepping import Stepping, parameters_of
@@ -38,45 +39,48 @@ class _Data:
 def run(context: JobContext, params: TrainParams) -> Outcome:
     """Train, and keep the best and the last epoch. Raises JobError, Cancelled, Interrupted, and
     AttemptLost where one of several processes was lost."""
+    named = Named.of(context.lab.database, params)
     if params.team == 1:
-        state, origin = train(context, params)
+        state, origin = train(context, params, named)
     else:
-        together.train(context, params)
-        state, origin = _left(context, params)
+        together.train(context, params, named)
+        state, origin = _left(context, params, named)
     outcome = keep(context, params, state, origin)
     scratch = context.lab.files.checkpoints(context.claim.job_id)
     return replace(outcome, scratch=[scratch])
 
 
 def train(
-    context: JobContext, params: TrainParams, team: Team = ALONE
+    context: JobContext, params: TrainParams, named: Named, team: Team = ALONE
 ) -> tuple[TrainingState, Origin]:
     """Train to the last epoch; in a team, with the others."""
     _warn_of_the_unused(context, params)
-    origin, teacher = _open(context, params)
+    origin, teacher = _open(context, named)
     _warn_of_the_unknown(context, params, origin)
     data = _load(context, origin.dataset)
     model = fresh_model(params, origin.dataset, teacher)
     if params.recipe.compares_attention and teacher is not None:
-        _check_attention(params, model, teacher, origin.dataset.image_size)
+        refusing.check_attention(params, model, teacher, origin.dataset.image_size)
     state = TrainingState.start(model, params, len(data.train.labels))
     _resume(context, params, state)
     if team.size > 1:
-        team_checks.check(params, state, team, data.train, data.validation)
+        refusing.check_team(params, state, team, data.train, data.validation)
         context.log(f"{team.size} processes train together.")
     seeing = team.seeing(state.model, synchronised=params.sync_batch_norm)
     networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype, seeing=seeing)
     trial = fitting.trial_of(RECIPES[params.recipe], networks, parameters_of(params), data.train)
     if state.steps == 0 and team.leads:  # what went on from a checkpoint has fitted before
-        _check_last_batch(trial, params, len(data.train.labels))
+        refusing.check_last_batch(trial, params, len(data.train.labels))
         _foresee(trial, params, len(data.train.labels))
     _train_within_memory(context, params, state, data, networks, trial, team)
     return state, origin
 
 
-def train_to_its_checkpoint(context: JobContext, params: TrainParams, team: Team) -> None:
+def train_to_its_checkpoint(
+    context: JobContext, params: TrainParams, named: Named, team: Team
+) -> None:
     """The same; the first process then writes what the run has come to."""
-    state, _ = train(context, params, team)
+    state, _ = train(context, params, named, team)
     if team.leads:
         saves = Saves(context, SavePace(math.inf))
         while not saves.now(state.save):
@@ -84,9 +88,9 @@ def train_to_its_checkpoint(context: JobContext, params: TrainParams, team: Team
             time.sleep(_AGAIN_AFTER_S)
 
 
-def _left(context: JobContext, params: TrainParams) -> tuple[TrainingState, Origin]:
+def _left(context: JobContext, params: TrainParams, named: Named) -> tuple[TrainingState, Origin]:
     """The end of a training that other processes took."""
-    origin, teacher = _open(context, params)
+    origin, teacher = _open(context, named)
     model = fresh_model(params, origin.dataset, teacher)
     state = TrainingState.start(model, params, len(origin.dataset.split("train")))
     found = state.restore(latest(context.lab.files.checkpoints(context.claim.job_id)))
@@ -122,14 +126,12 @@ def _warn_of_the_unknown(context: JobContext, params: TrainParams, origin: Origi
         )
 
 
-def _open(context: JobContext, params: TrainParams) -> tuple[Origin, Classifier | None]:
+def _open(context: JobContext, named: Named) -> tuple[Origin, Classifier | None]:
     """The dataset, and the teacher where it has a part in the training."""
-    database, files = context.lab.database, context.lab.files
-    row, dataset = registry.dataset(database, files, params.dataset)
-    if params.teacher is None or not params.uses_teacher:
-        return Origin(row, dataset, None), None
-    teacher = registry.model_row(database, params.teacher)
-    return Origin(row, dataset, teacher), registry.load_model(files, teacher)
+    files = context.lab.files
+    dataset = registry.images_of(files, named.dataset)
+    teacher = None if named.teacher is None else registry.load_model(files, named.teacher)
+    return Origin(named.dataset, dataset, named.teacher), teacher
 
 
 def _load(context: JobContext, dataset: Dataset) -> _Data:
@@ -163,31 +165,6 @@ def fresh_model(params: TrainParams, dataset: Dataset, teacher: Classifier | Non
     return model.to(registry.device()).to(memory_format=torch.channels_last)
 
 
-@torch.no_grad()
-def _check_attention(
-    params: TrainParams, model: Classifier, teacher: Classifier, side: int
-) -> None:
-    """Raise JobError where attention maps cannot be compared, or have nothing to compare."""
-    x = torch.zeros(1, 3, side, side, device=registry.device())
-    # (1, C, h, w) each
-    theirs, ours = (of.eval().outputs(x).features.shape for of in (teacher, model))
-    if theirs[2:] != ours[2:]:
-        raise JobError(
-            f"The teacher's attention maps are {_size(theirs)}, the student's {_size(ours)}.",
-            hint="Choose an architecture of the teacher's family.",
-        )
-    if ours[2:].numel() == 1:
-        raise JobError(
-            f"For images of {side} pixels the last feature map of {params.architecture} has one "
-            "position: there is no attention to learn.",
-            hint="Choose an architecture with a larger map, or a recipe without AGKD.",
-        )
-
-
-def _size(shape: torch.Size) -> str:
-    return f"{shape[2]} × {shape[3]}"
-
-
 def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> None:
     """Go on from this job's last checkpoint, else from that of the job it continues."""
     files = context.lab.files
@@ -198,29 +175,6 @@ def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> N
             raise JobError("The checkpoint to continue from is gone.", hint="Train from the start.")
     if found:
         context.log(f"Going on after {state.steps:,} steps.")
-
-
-def _check_last_batch(trial: fitting.Trial, params: TrainParams, images: int) -> None:
-    """Refuse batches of one image, where a batch norm sees one number of it."""
-    batch_size = params.batch_size
-    apart = 1 if params.sync_batch_norm else params.team
-
-    def is_alone(size: int) -> bool:
-        return 1 in (size // apart, images % size // apart)
-
-    if not is_alone(batch_size):
-        return
-    try:
-        trial(1)
-    except ValueError as error:  # torch's, of a batch norm
-        sizes = range(math.lcm(8, params.team), 8 * batch_size, params.team)
-        others = (size for size in sizes if not is_alone(size))
-        fits = min(others, key=lambda size: abs(size - batch_size))
-        raise JobError(
-            f"Of {images:,} images, batches of {batch_size:,} leave one alone, and the "
-            "architecture's batch norms need more.",
-            hint=f"Use another batch size, such as {fits:,}.",
-        ) from error
 
 
 def _foresee(trial: fitting.Trial, params: TrainParams, images: int) -> None:

@@ -1,20 +1,69 @@
-"""What several processes cannot train together, said before the first step."""
+"""What cannot be trained as it is asked for, said before the first step."""
 
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 
 from app.contracts.params import TrainParams
 from app.errors import JobError
+from worker import registry
 from worker.data import TensorSplit
+from worker.jobs.fitting import Trial
 from worker.jobs.training_state import TrainingState
 from worker.models import Classifier
 from worker.team import Team
 
 
-def check(
+@torch.no_grad()
+def check_attention(params: TrainParams, model: Classifier, teacher: Classifier, side: int) -> None:
+    """Raise JobError where attention maps cannot be compared, or have nothing to compare."""
+    x = torch.zeros(1, 3, side, side, device=registry.device())
+    # (1, C, h, w) each
+    theirs, ours = (of.eval().outputs(x).features.shape for of in (teacher, model))
+    if theirs[2:] != ours[2:]:
+        raise JobError(
+            f"The teacher's attention maps are {_size(theirs)}, the student's {_size(ours)}.",
+            hint="Choose an architecture of the teacher's family.",
+        )
+    if ours[2:].numel() == 1:
+        raise JobError(
+            f"For images of {side} pixels the last feature map of {params.architecture} has one "
+            "position: there is no attention to learn.",
+            hint="Choose an architecture with a larger map, or a recipe without AGKD.",
+        )
+
+
+def _size(shape: torch.Size) -> str:
+    return f"{shape[2]} × {shape[3]}"
+
+
+def check_last_batch(trial: Trial, params: TrainParams, images: int) -> None:
+    """Refuse batches of one image, where a batch norm sees one number of it."""
+    batch_size = params.batch_size
+    apart = 1 if params.sync_batch_norm else params.team
+
+    def is_alone(size: int) -> bool:
+        return 1 in (size // apart, images % size // apart)
+
+    if not is_alone(batch_size):
+        return
+    try:
+        trial(1)
+    except ValueError as error:  # torch's, of a batch norm
+        sizes = range(math.lcm(8, params.team), 8 * batch_size, params.team)
+        others = (size for size in sizes if not is_alone(size))
+        fits = min(others, key=lambda size: abs(size - batch_size))
+        raise JobError(
+            f"Of {images:,} images, batches of {batch_size:,} leave one alone, and the "
+            "architecture's batch norms need more.",
+            hint=f"Use another batch size, such as {fits:,}.",
+        ) from error
+
+
+def check_team(
     params: TrainParams,
     state: TrainingState,
     team: Team,
