@@ -236,8 +236,8 @@ def test_a_core_loads_other_libraries_only_where_it_needs_them(core: str) -> Non
     assert done.stdout == "[]\n", done.stderr
 
 
-@pytest.mark.parametrize("module", ["worker.tasks", "worker.jobs.reading_archive"])
-def test_workers_wait_and_archives_are_read_without_torch(module: str) -> None:
+@pytest.mark.parametrize("module", ["worker.obituary", "worker.jobs.reading_archive"])
+def test_what_runs_beside_a_job_does_without_torch(module: str) -> None:
     code = f"import sys, {module}\nprint('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120

@@ -1,8 +1,8 @@
 """The Celery side of a worker: JSON only, one task at a time, acknowledged early.
 
 SQL is the truth about jobs, so a lost or repeated message changes nothing. This module runs in the
-parent of the worker's child processes: no database connection may come before the fork, and torch
-belongs to the children that run a job.
+parent of the worker's child processes: no database connection may come before the fork, and of
+torch nothing but its import.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from app.contracts.jobs import (
     silence_key,
 )
 from app.settings import code_version, settings
-from app.store.db import Database
 from app.store.files import Files, keep_private
 from worker.jobs.context import WorkerLab
 from worker.memory import keep_freed_memory
-from worker.pulse import BEAT_EVERY_S, Pulse
+from worker.pulse import BEAT_EVERY_S, Pulse, WatchedDatabase
 
 _log = logging.getLogger(__name__)
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
@@ -51,7 +50,7 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
-    # A child that imports torch before its first job, on a busy machine, is not a dead one.
+    # A child that is slow to begin, on a busy machine, is not a dead one.
     worker_proc_alive_timeout=120.0,
     broker_transport_options=_SOCKET,
 )
@@ -82,7 +81,8 @@ def lab() -> WorkerLab:
         except RedisError:
             _log.debug("the bell was not heard")
 
-    return WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), files, ring, pulse=pulse)
+    database = WatchedDatabase(facts.sql_url, pulse, patience_s=60.0)
+    return WorkerLab(facts, database, files, ring, pulse=pulse)
 
 
 @signals.setup_logging.connect

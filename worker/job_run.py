@@ -73,8 +73,7 @@ def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatu
 def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
     """What runs each kind of job.
 
-    Torch is imported here and not before: a worker that waits for a job needs none of it, and this
-    way it takes a tenth of the memory.
+    Torch is imported here: what only looks at rows or prints a usage needs none of it.
     """
     from worker.jobs import evaluation, explain, importing, importing_model, releasing, training
 
@@ -86,6 +85,13 @@ def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
         JobKind.IMPORT_MODEL: importing_model.run,
         JobKind.RELEASE: releasing.run,
     }
+
+
+def load() -> None:
+    """Import what jobs need, before there is one."""
+    engine()
+    # The first optimiser of a process would, and take a second for it.
+    import torch._dynamo  # noqa: F401
 
 
 def _tell_parent(lab: WorkerLab, claim: Claim) -> None:

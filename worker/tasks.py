@@ -13,14 +13,14 @@ from celery import signals
 
 from app.contracts.jobs import TASK_OF, Queue
 from worker.celery_app import app, lab, stopping
-from worker.job_run import engine, run_next
+from worker.job_run import load, run_next
 
 
-@signals.worker_process_init.connect
-def _warm_up(**_: Any) -> None:
-    """Somebody waits for a live attack: its worker imports torch before the first one is asked."""
-    if Queue.LIVE in app.amqp.queues.consume_from:
-        engine()
+@signals.worker_init.connect
+def _load(**_: Any) -> None:
+    """In the parent, before its children are forked: each has a job of its own, and begins at once.
+    A fork of `worker.template` has it all."""
+    load()
 
 
 @app.task(name=TASK_OF[Queue.TRAIN])

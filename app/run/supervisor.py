@@ -23,6 +23,7 @@ from app.run.broker import Broker
 from app.run.checks import CannotStart
 from app.run.lines import announce, say
 from app.run.processes import GRACE_S, ROOT, Child, stop
+from app.run.template import Template, Worker
 from app.settings import Auth, Settings
 from confinement import gaps
 
@@ -66,7 +67,9 @@ def worker_command(queue: Queue, name: str | None = None) -> list[str]:
     ]
 
 
-def workers(environment: Mapping[str, str], train_gpus: int = 1) -> list[Child]:
+def workers(
+    environment: Mapping[str, str], template: Template, train_gpus: int = 1
+) -> list[Worker]:
     """One for each queue; where the lab may use several GPUs, one that trains for each `train_gpus`
     of them.
 
@@ -77,14 +80,12 @@ def workers(environment: Mapping[str, str], train_gpus: int = 1) -> list[Child]:
     children = []
     for queue in Queue:
         if queue is not Queue.TRAIN or len(groups) < 2:
-            children.append(
-                Child(queue.value, [sys.executable, *worker_command(queue)], environment)
-            )
+            children.append(Worker(queue.value, worker_command(queue), {}, template))
             continue
         for number, group in enumerate(groups, 1):
             name = f"{queue}-{number}"
-            command = [sys.executable, *worker_command(queue, name)]
-            children.append(Child(name, command, {**environment, **devices.only(group)}))
+            command = worker_command(queue, name)
+            children.append(Worker(name, command, devices.only(group), template))
     return children
 
 
@@ -96,7 +97,8 @@ class Supervisor:
         self._lock_fd = lock_fd
         self._broker: Broker | None = None
         self._web: Child | None = None
-        self._workers: list[Child] = []
+        self._template: Template | None = None
+        self._workers: list[Worker] = []
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._stop_requests = 0
 
@@ -109,8 +111,10 @@ class Supervisor:
             say(f"warning: {gap}")
         try:
             environment = self._start_broker()
+            self._template = Template(environment)
+            self._template.start()
             if self._start_web(environment):
-                self._start_workers(environment)
+                self._workers = workers(environment, self._template, self._settings.train_gpus)
                 announce(f"AGKD-BML Lab is ready: {self._settings.address}")
                 self._say_who_may()
                 self._watch()
@@ -171,12 +175,6 @@ class Supervisor:
             time.sleep(_TICK_S)
         return True
 
-    def _start_workers(self, environment: Mapping[str, str]) -> None:
-        self._workers = workers(environment, self._settings.train_gpus)
-        for child in self._workers:
-            child.start()
-        self._tell_watchdog()
-
     def _watch(self) -> None:
         while not self._stop_requests:
             changed = [child.tend() for child in self._children()]
@@ -186,9 +184,18 @@ class Supervisor:
 
     def _children(self) -> list[Child]:
         """Every process, in the order in which they end."""
-        first = [self._web] if self._web is not None else []
-        last = [self._broker.child] if self._broker is not None else []
-        return [*first, *self._workers, *last]
+        return [child for stage, _ in self._stages() for child in stage]
+
+    def _stages(self) -> list[tuple[list[Child], float]]:
+        """What ends together, in order, and within how many seconds."""
+        web = [self._web] if self._web is not None else []
+        template = [self._template] if self._template is not None else []
+        broker = [self._broker.child] if self._broker is not None else []
+        return [
+            (web, _WEB_GRACE_S),
+            ([*self._workers], GRACE_S),
+            ([*template, *broker], _BROKER_GRACE_S),
+        ]
 
     def _web_answers(self) -> bool:
         host, port = self._settings.shown_host.strip("[]"), self._settings.port
@@ -221,9 +228,7 @@ class Supervisor:
             )
         assert self._watchdog is not None
         assert self._watchdog.stdin is not None
-        broker = [self._broker.child] if self._broker is not None else []
-        web = [self._web] if self._web is not None else []
-        stages = [_pids(web), _pids(self._workers), _pids(broker)]
+        stages = [_pids(children) for children, _ in self._stages()]
         pids = {each.name: each.pid for each in self._children() if each.pid is not None}
         leftovers.record(self._settings.data_dir, pids)
         try:
@@ -235,13 +240,7 @@ class Supervisor:
     def _stop(self) -> None:
         if self._stop_requests:
             say("stopping; once more Ctrl-C to stop at once")
-        broker = [self._broker.child] if self._broker is not None else []
-        web = [self._web] if self._web is not None else []
-        for children, grace_s in (
-            (web, _WEB_GRACE_S),
-            (self._workers, GRACE_S),
-            (broker, _BROKER_GRACE_S),
-        ):
+        for children, grace_s in self._stages():
             self._stop_stage(children, grace_s)
         if self._broker is not None:
             self._broker.clean()

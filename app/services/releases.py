@@ -26,8 +26,11 @@ _USAGE = '''\
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # 1.32 sends its makers what it runs
 
 import numpy as np
 import onnxruntime

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from app.contracts.jobs import JobKind
 from app.contracts.views import JobView
-from app.errors import InvalidInput, LabError, TooLarge, Unavailable
+from app.errors import InvalidInput, LabError, OverQuota, TooLarge, Unavailable
 from app.services import readers, reencoding, usage
 from app.services.lab import Lab
 from app.store import acting, catalogue
@@ -176,3 +176,9 @@ def _register(lab: Lab, upload_id: str, filename: str, sha256: str, size: int) -
     )
     catalogue.add_upload(lab.database, row)
     lab.files.forget_sizes()
+    try:
+        # Of several that were sent at once none knew of the others before: the last does.
+        usage.check_disk(lab, size, without=upload_id)
+    except OverQuota:
+        _forget(lab, upload_id)
+        raise

@@ -16,13 +16,15 @@ def waiting(lab: Lab, user_id: str) -> Share:
     return Share(used=used, most=lab.settings.user_waiting, setting="LAB_USER_WAITING")
 
 
-def disk(lab: Lab, user_id: str) -> Share:
-    """Bytes of what it sent and what its jobs left, those in the bin too.
+def disk(lab: Lab, user_id: str, *, without: str = "") -> Share:
+    """Bytes of what it sent and what its jobs left, those in the bin too; `without` leaves out an
+    upload.
 
-    Files are measured, not remembered: twice a minute at most.
+    What jobs left is measured, twice a minute at most; what was sent is known at once.
     """
     sizes, owned = lab.files.sizes(), marks.owned_ids(lab.database, user_id)
     used = sum(sizes[each] for each in owned & sizes.keys())
+    used += marks.sent_bytes(lab.database, user_id, without=without)
     most = lab.settings.user_disk_mb * _MB
     return Share(used=used, most=most, setting="LAB_USER_DISK_MB")
 
@@ -43,12 +45,13 @@ def check(lab: Lab, jobs: int) -> None:
     check_disk(lab, 0)
 
 
-def check_disk(lab: Lab, more: int) -> None:
-    """Raises OverQuota where so many bytes are too many for whoever asks."""
+def check_disk(lab: Lab, more: int, *, without: str = "") -> None:
+    """Raises OverQuota where so many bytes are too many for whoever asks. `without`: the upload
+    that they are, where it is kept already."""
     user = _asking()
     if user is None:
         return
-    now = disk(lab, user)
+    now = disk(lab, user, without=without)
     if now.used + more >= now.most:
         raise OverQuota(
             f"Your files take {now.used // _MB:,} MB"

@@ -166,11 +166,17 @@ def owned(table: Marked, owner_id: str | ScalarSelect[str]) -> ColumnElement[boo
 
 
 def owned_ids(database: Database, owner_id: str) -> set[str]:
-    """The jobs, models, datasets and uploads of an account, those in the bin too."""
+    """The jobs, models and datasets of an account, those in the bin too."""
     each = [select(of.id).where(owned(of, owner_id)) for of in (JobRow, ModelRow, DatasetRow)]
-    sent = select(UploadRow.id).where(UploadRow.owner_id == owner_id)
     with database.reading() as session:
-        return set(session.scalars(union_all(*each, sent)))
+        return set(session.scalars(union_all(*each)))
+
+
+def sent_bytes(database: Database, owner_id: str, *, without: str = "") -> int:
+    """Of all files that an account sent and that are still kept, but for the upload `without`."""
+    kept = (UploadRow.owner_id == owner_id, UploadRow.id != without)
+    with database.reading() as session:
+        return session.scalar(select(func.sum(UploadRow.size_bytes)).where(*kept)) or 0
 
 
 def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float:

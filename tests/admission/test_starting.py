@@ -111,9 +111,15 @@ def test_accounts_from_a_shell(ask: Callable[..., str]) -> None:
     assert [line.split() for line in ask("list").splitlines()] == [["ada", "admin"],
                                                                   ["rita", "runner"]]  # fmt: skip
     ask("role", "rita", "viewer")
+    ask("disable", "rita")
+    assert ask("list").splitlines()[1].split() == ["rita", "viewer", "disabled"]
+    ask("enable", "rita")
     ask("password", "rita")
+    assert "last admin" in ask("remove", "ada", code=1)
+    ask("role", "rita", "admin")
     ask("remove", "ada")
-    assert ask("list").split() == ["rita", "viewer"]
+    assert "last admin" in ask("role", "rita", "viewer", code=1)
+    assert ask("list").split() == ["rita", "admin"]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from app.run import devices
 from app.run.supervisor import workers
+from app.run.template import Fork, Template
 
 
 @pytest.mark.parametrize(
@@ -52,19 +54,41 @@ def test_no_tool_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert devices.gpus({}) == ()
 
 
+class _Asked(Template):
+    """Takes note of who sees which GPUs, and starts nobody."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.seen: dict[str, str | None] = {}
+
+    def ready(self) -> bool:
+        return True
+
+    def fork(self, name: str, command: Sequence[str], variables: Mapping[str, str]) -> Fork:
+        self.seen[name] = variables.get("CUDA_VISIBLE_DEVICES")
+        raise OSError
+
+
+def _seen(variable: str, train_gpus: int = 1) -> dict[str, str | None]:
+    asked = _Asked()
+    for worker in workers({"CUDA_VISIBLE_DEVICES": variable}, asked, train_gpus):
+        assert not worker.tend()
+    return asked.seen
+
+
 @pytest.mark.parametrize("variable", ["", "0"])
 def test_one_worker_a_queue_with_one_gpu_or_none(variable: str) -> None:
-    names = [child.name for child in workers({"CUDA_VISIBLE_DEVICES": variable})]
-    assert names == ["train", "evaluate", "live"]
+    assert _seen(variable) == {"train": None, "evaluate": None, "live": None}
 
 
 def test_a_worker_trains_on_each_of_several() -> None:
-    names = [child.name for child in workers({"CUDA_VISIBLE_DEVICES": "0,1,3"})]
-    assert names == ["train-1", "train-2", "train-3", "evaluate", "live"]
+    assert _seen("0,1,3") == {
+        "train-1": "0", "train-2": "1", "train-3": "3", "evaluate": None, "live": None
+    }  # fmt: skip
 
 
 def test_a_worker_trains_on_several_where_that_is_asked_for() -> None:
-    found = workers({"CUDA_VISIBLE_DEVICES": "0,1,3"}, 2)
-    seen = {child.name: child._environment["CUDA_VISIBLE_DEVICES"] for child in found}
-    assert seen == {"train-1": "0,1", "train-2": "3", "evaluate": "0,1,3", "live": "0,1,3"}
-    assert workers({"CUDA_VISIBLE_DEVICES": "0,1,3"}, 3)[0].name == "train"
+    assert _seen("0,1,3", 2) == {
+        "train-1": "0,1", "train-2": "3", "evaluate": None, "live": None
+    }  # fmt: skip
+    assert _seen("0,1,3", 3) == {"train": None, "evaluate": None, "live": None}
