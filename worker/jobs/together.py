@@ -9,14 +9,17 @@ stopped it learns from a file.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,8 +44,8 @@ from worker.jobs.named import Named
 
 _LOOK_EVERY_S = 0.1
 _ROOT = Path(__file__).resolve().parents[2]
-_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""Signals that the launcher takes over, where a worker has handlers of its own."""
+logging.getLogger(PContext.__module__).setLevel(logging.CRITICAL)
+"""What it has to say, the job says."""
 
 
 def train(context: JobContext, params: TrainParams, named: Named) -> None:
@@ -120,16 +123,17 @@ def _cores() -> int:
 def _started(facts: Settings, params: TrainParams, folder: Path) -> Iterator[PContext]:
     """The processes of this machine; none is left behind."""
     arguments = ("-m", "worker.jobs.rank", str(folder), str(os.getpid()))
-    before = {number: signal.getsignal(number) for number in _HANDLED}
-    processes = start_processes(
+    start = partial(
+        start_processes,
         name="train",
         entrypoint=sys.executable,
         args=dict.fromkeys(range(params.processes), arguments),
         envs={local: _environment(facts, params, local) for local in range(params.processes)},
         logs_specs=DefaultLogsSpecs(log_dir=str(folder / "launcher")),
     )
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    # In a thread the launcher takes over no signals: a worker has ways of its own to stop.
+    with ThreadPoolExecutor(1) as aside:
+        processes = aside.submit(start).result()
     try:
         yield processes
     finally:

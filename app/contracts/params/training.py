@@ -209,8 +209,7 @@ class TrainParams(Params):
     )  # fmt: skip
     nodes: int = parameter(
         1, title="Machines", group="Several GPUs", ge=1, le=64,
-        help="More than one need a place where they meet (`LAB_RENDEZVOUS`), and the same command "
-        "on each.",
+        help="Several meet at the address in `LAB_RENDEZVOUS`, and run the same command each.",
     )  # fmt: skip
     sync_batch_norm: bool = parameter(
         True, title="Batch norms see whole batches", group="Several GPUs",
