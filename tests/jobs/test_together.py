@@ -13,18 +13,21 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing import ProcessFailure
 
 from app.contracts.events import LogLevel, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams, TrainParams
 from app.errors import JobError
 from app.store import catalogue, jobs
+from app.store.jobs import LeaseLost
 from tests.jobs.runs import add_job, events_of, open_lab, row_of, run
 from tests.jobs.teams import images_of, network, params_of
 from tests.jobs.trainings import lines, models_of
 from worker.job_run import run_job
-from worker.jobs import refusing
-from worker.jobs.context import WorkerLab
+from worker.jobs import refusing, together
+from worker.jobs.context import AttemptLost, Cancelled, Interrupted, WorkerLab
+from worker.jobs.last_words import End, Word, leave, words
 from worker.jobs.training_state import TrainingState
 from worker.team import Team
 
@@ -110,16 +113,10 @@ def test_cancelled_it_goes_on_in_one_process(lab: WorkerLab, bell: _Bell) -> Non
 def test_a_process_that_is_killed_ends_the_attempt_and_the_next_one_goes_on(
     lab: WorkerLab, bell: _Bell
 ) -> None:
-    stops = False
-
     def kill(job: str) -> None:
         os.kill(_ranks(os.getpid())[1], signal.SIGKILL)
 
-    def stop(job: str) -> None:
-        nonlocal stops
-        stops = True
-
-    job = add_job(lab, JobKind.TRAIN, _params(lab, epochs=20))
+    job = add_job(lab, JobKind.TRAIN, _params(lab, epochs=10))
     bell.steps, bell.act = 3, kill
     assert run_job(lab, job, stopping=lambda: False) is None
     assert row_of(lab, job).status == JobStatus.QUEUED
@@ -127,17 +124,11 @@ def test_a_process_that_is_killed_ends_the_attempt_and_the_next_one_goes_on(
     lost = "The worker of attempt 1 was lost: process 2 of 2 was ended by SIGKILL."
     assert lost in lines(lab, job, LogLevel.WARNING)
 
-    bell.steps, bell.act = _steps(lab, job) + 3, stop
-    assert run_job(lab, job, stopping=lambda: stops) is None
-    assert row_of(lab, job).status == JobStatus.QUEUED
-    stopped_at = _steps(lab, job)
-
     assert run_job(lab, job, stopping=lambda: False) == JobStatus.SUCCEEDED
     said = [line for line in lines(lab, job, LogLevel.INFO) if line.startswith("Going on after")]
-    assert len(said) == 2
-    assert int(said[1].split()[3]) >= stopped_at
+    assert len(said) == 1
     best, last = models_of(lab, row_of(lab, job))
-    assert last.card["epoch"] == 20
+    assert last.card["epoch"] == 10
     assert best.card["params"]["processes"] == 2
     assert not any(name.startswith("module.") for name in _names(lab, best.id))
     assert not lab.files.checkpoints(job).exists()
@@ -170,13 +161,47 @@ def test_without_the_worker_no_process_trains_on(lab: WorkerLab, tmp_path: Path)
         time.sleep(0.1)
 
 
-@pytest.mark.slow
-def test_what_one_process_refuses_is_what_the_job_says(lab: WorkerLab) -> None:
-    job = run(lab, JobKind.TRAIN, _params(lab, continue_from="f" * 32))
-    assert job.status == JobStatus.FAILED
-    assert job.failure is not None
-    assert job.failure["detail"] == "The checkpoint to continue from is gone."
-    assert job.failure["hint"] == "Train from the start."
+_REFUSED = Word(End.FAILED, "The batch is too large.", "Halve it.", "batch_size", at=2.0)
+_ALONE = Word(End.CONTACT, "another process of the training was lost", at=1.0)
+_SIGKILL = {1: ProcessFailure(1, 7, -signal.SIGKILL, "")}
+_ENDED = {0: ProcessFailure(0, 7, 1, ""), 1: ProcessFailure(1, 8, -signal.SIGTERM, "")}
+
+
+@pytest.mark.parametrize(
+    ("said", "failures", "log"),
+    [
+        ({0: _ALONE}, _SIGKILL, "process 2 of 4 was ended by SIGKILL"),
+        ({0: _ALONE}, _ENDED, "another process of the training was lost"),
+        ({0: _ALONE, 1: Word(End.ROOM, "The disk is full.")}, _ENDED, "The disk is full."),
+        ({}, _ENDED, "a process of the training ended without a word"),
+    ],
+)
+def test_an_attempt_is_lost_for_a_reason(
+    said: dict[int, Word], failures: dict[int, ProcessFailure], log: str
+) -> None:
+    lost = together.why(said, failures, team=4)
+    assert isinstance(lost, AttemptLost)
+    assert log in lost.loss.log
+
+
+def test_what_one_process_refuses_is_what_the_job_says() -> None:
+    refused = together.why({0: _ALONE, 1: _REFUSED}, _ENDED, team=2)
+    assert isinstance(refused, JobError)
+    assert (refused.detail, refused.hint) == ("The batch is too large.", "Halve it.")
+    assert refused.field == "batch_size"
+
+
+def test_what_the_first_process_decides_counts_whatever_becomes_of_others() -> None:
+    for end, kind in [
+        (End.CANCELLED, Cancelled), (End.INTERRUPTED, Interrupted), (End.LEASE_LOST, LeaseLost)
+    ]:  # fmt: skip
+        assert isinstance(together.why({0: Word(end), 1: _ALONE}, _SIGKILL, team=2), kind)
+
+
+def test_last_words_come_back_as_they_were_left(tmp_path: Path) -> None:
+    for rank, word in enumerate([_ALONE, _REFUSED]):
+        leave(tmp_path, rank, word)
+    assert words(tmp_path) == {0: _ALONE, 1: _REFUSED}
 
 
 def test_no_more_processes_than_cores(lab: WorkerLab) -> None:

@@ -71,7 +71,7 @@ def train(context: JobContext, params: TrainParams, named: Named) -> None:
                 time.sleep(_LOOK_EVERY_S)
         _ring(context, seen)
         if result.is_failed():
-            _raise(words(folder), result.failures, params)
+            raise why(words(folder), result.failures, params.team)
 
 
 def join(facts: Settings, params: TrainParams) -> str | None:
@@ -172,23 +172,24 @@ def _ring(context: JobContext, seen: int) -> int:
     return seen
 
 
-def _raise(
-    said: Mapping[int, Word], failures: Mapping[int, ProcessFailure], params: TrainParams
-) -> None:
-    """Why the processes of a job ended, by what they said and how they did."""
+def why(said: Mapping[int, Word], failures: Mapping[int, ProcessFailure], team: int) -> Exception:
+    """Why the processes of a job ended, by what they said, and by how those of this machine did."""
     first = said.get(0)
     if first is not None and first.end in _DECIDED:
-        raise _DECIDED[first.end]()
-    for ended in _killed(failures, 0, params.team):
-        raise AttemptLost(Loss.of_worker(ended))
-    told = sorted(said.values(), key=lambda word: (word.end is End.CONTACT, word.at))
-    if not told:
-        raise AttemptLost(Loss.of_worker("a process of the training ended without a word"))
-    cause = told[0]
-    if cause.end is End.FAILED:
-        raise JobError(cause.text, hint=cause.hint, field=cause.parameter)
-    of_room = cause.end is End.ROOM
-    raise AttemptLost(Loss.of_room(cause.text) if of_room else Loss.of_worker(cause.text))
+        return _DECIDED[first.end]()
+    for ended in _killed(failures, 0, team):
+        return AttemptLost(Loss.of_worker(ended))
+    # Who lost contact did so because another one ended.
+    causes = sorted(said.values(), key=lambda word: (word.end is End.CONTACT, word.at))
+    if not causes:
+        return AttemptLost(Loss.of_worker("a process of the training ended without a word"))
+    match causes[0]:
+        case Word(End.FAILED, text, hint, parameter):
+            return JobError(text, hint=hint, field=parameter)
+        case Word(End.ROOM, text):
+            return AttemptLost(Loss.of_room(text))
+        case Word(_, text):
+            return AttemptLost(Loss.of_worker(text))
 
 
 _DECIDED: Mapping[End, type[Exception]] = {
