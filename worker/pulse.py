@@ -21,7 +21,7 @@ from multiprocessing.sharedctypes import RawArray, RawValue
 
 from sqlalchemy.orm import Session
 
-from app.store.db import Database
+from app.store.db import Database, Turn
 from app.store.jobs import Claim
 
 _log = logging.getLogger(__name__)
@@ -130,6 +130,6 @@ class WatchedDatabase(Database):
         self._pulse = pulse
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
-        with self._pulse.writing(), super().writing() as session:
+    def writing(self, turn: Turn | None = None) -> Iterator[Session]:
+        with self._pulse.writing(), super().writing(turn) as session:
             yield session

@@ -81,7 +81,7 @@ def dataset_row(database: Database, dataset_id: str) -> DatasetRow:
 def images_of(files: Files, row: DatasetRow) -> Dataset:
     """Raises JobError where its files are missing or damaged."""
     try:
-        return load_dataset(files.dataset(row.id))
+        return load_dataset(files.here(files.dataset(row.id)))
     except DatasetError as error:
         raise JobError(error.detail, hint=error.hint) from error
 
@@ -183,8 +183,9 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
 
 def _data(files: Files, row: ModelRow) -> bytes:
     """The model's file. Raises JobError."""
+    path = files.here(files.weights(row.id, row.held))
     try:
-        data = files.weights(row.id, row.held).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise JobError(f"The weights of “{row.name}” cannot be read.") from error
     if hashlib.sha256(data).hexdigest() != row.sha256:

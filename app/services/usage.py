@@ -12,8 +12,12 @@ _MB = 2**20
 
 def waiting(lab: Lab, user_id: str) -> Share:
     """Its jobs that are not over."""
-    used = job_queries.unfinished_count(lab.database, user_id)
-    return Share(used=used, most=lab.settings.user_waiting, setting="LAB_USER_WAITING")
+    return share_of_jobs(lab, job_queries.unfinished_count(lab.database, user_id))
+
+
+def share_of_jobs(lab: Lab, waiting: int) -> Share:
+    """So many of an account's jobs, beside how many it may have."""
+    return Share(used=waiting, most=lab.settings.user_waiting, setting="LAB_USER_WAITING")
 
 
 def disk(lab: Lab, user_id: str, *, without: str = "") -> Share:
@@ -37,12 +41,17 @@ def check(lab: Lab, jobs: int) -> None:
         return
     now = waiting(lab, user)
     if now.used + jobs > now.most:
-        raise TooMany(
-            f"{now.used:,} of your jobs are not over yet, and this would be {jobs:,} more; "
-            f"everybody has at most {now.most:,} at a time.",
-            hint=f"Cancel some or wait. Who runs the lab can raise {now.setting}.",
-        )
+        raise too_many(now, jobs)
     check_disk(lab, 0)
+
+
+def too_many(now: Share, jobs: int) -> TooMany:
+    """What is said to who has so many jobs wait and asks for more."""
+    return TooMany(
+        f"{now.used:,} of your jobs are not over yet, and this would be {jobs:,} more; "
+        f"everybody has at most {now.most:,} at a time.",
+        hint=f"Cancel some or wait. Who runs the lab can raise {now.setting}.",
+    )
 
 
 def check_disk(lab: Lab, more: int, *, without: str = "") -> None:

@@ -84,7 +84,7 @@ def change_user(
         demoted = role is not None and role != Role.ADMIN
         if (demoted or disabled) and not _is_led_without(session, user_id):
             return False
-        row = session.get_one(UserRow, user_id)
+        row = session.get_one(UserRow, user_id, with_for_update=True)
         row.role = role or row.role
         if disabled is not None:
             row.disabled_at = time.time() if disabled else None
@@ -102,7 +102,7 @@ def follow_role(database: Database, user_id: str, role: str) -> None:
 def set_password(database: Database, user_id: str, password: str) -> None:
     """Its hash; who came in by the old one goes, and who is about to does not come in."""
     with database.writing() as session:
-        row = session.get_one(UserRow, user_id)
+        row = session.get_one(UserRow, user_id, with_for_update=True)
         row.password, row.generation = password, row.generation + 1
         for kind in (SessionRow, ApiTokenRow):
             session.execute(delete(kind).where(kind.user_id == user_id))
@@ -143,9 +143,10 @@ def begin_session(
     """Whether it begins: not where the user's password changed meanwhile. Those that have ended
     go."""
     with database.writing() as session:
-        session.execute(delete(SessionRow).where(SessionRow.until <= time.time()))
+        # The user first, as whoever removes one does.
         if stands := _stands(session, user_id, generation):
             session.add(SessionRow(digest=digest, user_id=user_id, until=until))
+        session.execute(delete(SessionRow).where(SessionRow.until <= time.time()))
         return stands
 
 

@@ -1,7 +1,7 @@
 """`python -m worker.jobs.rank FOLDER PARENT`: one of the processes that take a training together.
 
 It is told who it is as torchrun tells it (RANK, WORLD_SIZE, LOCAL_RANK). Rank 0 is the job: it has
-its claim, from the folder, and gives it to the others, which open no database. Whoever ends
+its claim, from the folder, and gives it to the others, which write no row. Whoever ends
 otherwise than well leaves a word in the folder that says why, and waits for nobody:
 `worker.jobs.together` ends the others.
 """
@@ -31,10 +31,16 @@ from app.contracts.stored import understood
 from app.errors import trouble
 from app.settings import settings
 from app.store.db import Database
-from app.store.files import Files
 from app.store.jobs import Claim, LeaseLost
+from app.store.shared_files import files_of
 from worker.jobs import training
-from worker.jobs.context import Cancelled, Interrupted, JobContext, WorkerLab
+from worker.jobs.context import (
+    STORAGE_PATIENCE_S,
+    Cancelled,
+    Interrupted,
+    JobContext,
+    WorkerLab,
+)
 from worker.jobs.failing import explained
 from worker.jobs.last_words import JOB, STOP, End, Word, leave
 from worker.jobs.named import Named
@@ -104,7 +110,9 @@ def _store(folder: Path, rank: int, size: int) -> Store:
 def _train(folder: Path, team: Team, job: dict[str, Any]) -> None:
     facts, values = settings(), job["claim"]
     claim = Claim(**{**values, "kind": JobKind(values["kind"])})
-    lab = WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), Files(facts.data_dir), _quiet)
+    database = Database(facts.sql_url, patience_s=60.0)
+    files = files_of(facts, database, patience_s=STORAGE_PATIENCE_S)
+    lab = WorkerLab(facts, database, files, _quiet)
     kind = JobContext if team.leads else _Follower
     context = kind(lab, claim, (folder / STOP).exists)
     params = understood(TrainParams, claim.params)

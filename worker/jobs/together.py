@@ -151,8 +151,6 @@ def _environment(facts: Settings, params: TrainParams, local: int) -> dict[str, 
         "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // params.processes)),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
     }
-    if facts.database_url is not None:
-        told["LAB_DATABASE_URL"] = facts.database_url
     if params.nodes > 1:
         return told | {"LAB_RENDEZVOUS": str(facts.rendezvous)}
     # Nothing of it is for the network.

@@ -93,7 +93,8 @@ def _left(context: JobContext, params: TrainParams, named: Named) -> tuple[Train
     origin, teacher = _open(context, named)
     model = fresh_model(params, origin.dataset, teacher)
     state = TrainingState.start(model, params, len(origin.dataset.split("train")))
-    found = state.restore(latest(context.lab.files.checkpoints(context.claim.job_id)))
+    files = context.lab.files
+    found = state.restore(latest(files.here(files.checkpoints(context.claim.job_id))))
     assert found
     return state, origin
 
@@ -168,9 +169,9 @@ def fresh_model(params: TrainParams, dataset: Dataset, teacher: Classifier | Non
 def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> None:
     """Go on from this job's last checkpoint, else from that of the job it continues."""
     files = context.lab.files
-    found = state.restore(latest(files.checkpoints(context.claim.job_id)))
+    found = state.restore(latest(files.here(files.checkpoints(context.claim.job_id))))
     if not found and params.continue_from is not None:
-        found = state.restore(latest(files.checkpoints(params.continue_from)))
+        found = state.restore(latest(files.here(files.checkpoints(params.continue_from))))
         if not found:
             raise JobError("The checkpoint to continue from is gone.", hint="Train from the start.")
     if found:
@@ -217,15 +218,16 @@ def _train(
     stepping = Stepping(params, state, data.train, networks, warn=context.warn, team=team)
     pace = SavePace(context.lab.settings.checkpoint_s if team.leads else math.inf)
     saves = Saves(context, pace)
-    try:
-        while state.validated < params.epochs:
-            if state.sampler.epoch == state.validated:
-                _epoch(context, params, state, stepping, saves)
-            validate(context, params, state, data.validation, team)
-            saves.when_due(state.save)
-    except (Cancelled, Interrupted):
-        saves.now(state.save)
-        raise
+    with saves.until_sent():
+        try:
+            while state.validated < params.epochs:
+                if state.sampler.epoch == state.validated:
+                    _epoch(context, params, state, stepping, saves)
+                validate(context, params, state, data.validation, team)
+                saves.when_due(state.save)
+        except (Cancelled, Interrupted):
+            saves.now(state.save)
+            raise
 
 
 def _epoch(
