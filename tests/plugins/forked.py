@@ -17,10 +17,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["torch._dynamo", "torchvision", "sqlalchemy.orm", "alembic", "pydantic"]
-)
-"""The first optimiser of a process imports the first of them."""
+_FORKS.set_forkserver_preload(["torch", "torchvision", "sqlalchemy.orm", "alembic", "pydantic"])
 
 
 def python_m(
