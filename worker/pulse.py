@@ -19,11 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.sharedctypes import RawArray, RawValue
 
+from sqlalchemy.orm import Session
+
+from app.store.db import Database, Turn
 from app.store.jobs import Claim
 
 _log = logging.getLogger(__name__)
 
 BEAT_EVERY_S = 1.0
+LETS_WRITE_WITHIN_S = 8.0
+"""A silent child that may hold SQLite's turn to write is ended then: before others, who wait for it
+for 15 seconds (`app.store.db`), give up."""
 LEAVES_WITHIN_S = 20.0
 """A child that lost its job notices at its next step; one that takes longer is ended."""
 
@@ -37,11 +43,12 @@ class Pulse:
         self._pid, self._fence = RawValue("q", 0), RawValue("q", 0)
         # When it last beat, and when it lost the job, by a clock that all processes share.
         self._beat, self._lost = RawValue("d", 0.0), RawValue("d", 0.0)
+        self._writes, self._counting = RawValue("q", 0), threading.Lock()
 
     def begin(self) -> None:
         """In the child, before all else: beat until its end. One that waits for a job can hang as
         well, and would hold up its queue."""
-        self._job.value, self._lost.value = b"", 0.0
+        self._job.value, self._lost.value, self._writes.value = b"", 0.0, 0
         self._beat.value = time.monotonic()
         self._pid.value = os.getpid()
         threading.Thread(target=self._go_on, name="pulse", daemon=True).start()
@@ -61,6 +68,20 @@ class Pulse:
         finally:
             self._job.value, self._lost.value = b"", 0.0
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """In the child, in one of its threads: while it has the turn to write in SQL, or waits for
+        it."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._writes.value += more
+
     @property
     def silent_s(self) -> float:
         """In the parent: for how long the child has not beaten; 0 where there is none."""
@@ -72,7 +93,8 @@ class Pulse:
 
     def end_hung(self, lease_s: float) -> bool:
         """In the parent: end a child that does not live any more; whether it did."""
-        pid, silent = self._pid.value, self.silent_s > lease_s
+        patience_s = min(lease_s, LETS_WRITE_WITHIN_S) if self._writes.value else lease_s
+        pid, silent = self._pid.value, self.silent_s > patience_s
         stays = 0.0 < self._lost.value < time.monotonic() - LEAVES_WITHIN_S
         if not pid or not (silent or stays):
             return False
@@ -98,3 +120,16 @@ class Pulse:
             return
         command = [sys.executable, "-m", "worker.obituary", job, fence, how]
         threading.Thread(target=subprocess.run, args=(command,), daemon=True).start()
+
+
+class WatchedDatabase(Database):
+    """A child's, whose parent ends it sooner where it hangs in the midst of a write."""
+
+    def __init__(self, url: str, pulse: Pulse, *, patience_s: float) -> None:
+        super().__init__(url, patience_s=patience_s)
+        self._pulse = pulse
+
+    @contextmanager
+    def writing(self, turn: Turn | None = None) -> Iterator[Session]:
+        with self._pulse.writing(), super().writing(turn) as session:
+            yield session

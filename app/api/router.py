@@ -23,6 +23,7 @@ from app.api import (
     models,
     presets,
     releases,
+    users,
 )
 from app.api.problems import Problem
 
@@ -44,7 +45,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api", responses=_ERRORS)
 _PARTS = (
     jobs, events, exports, releases, ablations, comparisons, board, datasets, models, presets, live,
-    health, account, audit,
+    health, account, audit, users,
 )  # fmt: skip
 for part in _PARTS:
     router.include_router(part.router)

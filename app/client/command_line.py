@@ -14,6 +14,7 @@ from app.client.commands import PROGRAM, Exit
 from app.client.errors import LabError
 from app.client.lab import DEFAULT_URL, Lab
 from app.client.terminal import on_one_line
+from app.contracts.accounts import Role
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TRAINING_PRESETS, Design
 
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_jobs,
         _add_lists,
         _add_after,
+        _add_users,
     ):
         add(found)
     return parser
@@ -292,3 +294,21 @@ def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
     rerun.set_defaults(run=commands.rerun)
     rerun.add_argument("export", type=Path)
     _add_waiting(rerun)
+
+
+def _add_users(found: _Commands[argparse.ArgumentParser]) -> None:
+    """For admins of a lab with accounts."""
+    users = found.add_parser("users", help="list accounts, for admins")
+    users.set_defaults(run=commands.users)
+    user = found.add_parser("user", help="change what an account may do, for admins")
+    user.set_defaults(run=commands.user)
+    user.add_argument("name")
+    user.add_argument("--role", choices=[role.value for role in Role])
+    ends = user.add_mutually_exclusive_group()
+    ends.add_argument(
+        "--disable", dest="disabled", action="store_true", default=None,
+        help="let nobody in by it, nor by its tokens",
+    )  # fmt: skip
+    ends.add_argument("--enable", dest="disabled", action="store_false", help="the way back")
+    for command in (users, user):
+        _add_json(command)

@@ -19,6 +19,7 @@ from app.client.gate import Asked, Gate
 from app.client.job import Job
 from app.client.lab import Lab
 from app.client.terminal import on_one_line
+from app.contracts.accounts import Role
 from app.contracts.jobs import JobStatus
 from app.contracts.results import Light
 from app.contracts.views import JobView
@@ -140,6 +141,19 @@ def models(lab: Lab, options: Namespace) -> Exit:
 def datasets(lab: Lab, options: Namespace) -> Exit:
     found = lab.datasets()
     _print(found, shown.datasets(found), options)
+    return Exit.DONE
+
+
+def users(lab: Lab, options: Namespace) -> Exit:
+    found = lab.users()
+    _print(found, shown.users(found), options)
+    return Exit.DONE
+
+
+def user(lab: Lab, options: Namespace) -> Exit:
+    role = None if options.role is None else Role(options.role)
+    found = lab.change_user(options.name, role=role, disabled=options.disabled)
+    _print(found, shown.users([found]), options)
     return Exit.DONE
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
+from urllib.parse import quote
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
@@ -23,6 +24,7 @@ from app.client.names import (
     the_one_starting,
 )
 from app.client.transport import Transport
+from app.contracts.accounts import Account, Role
 from app.contracts.board import Board, Condition
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, training_preset
@@ -41,6 +43,8 @@ from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
 
 T = TypeVar("T")
 
+_ACCOUNT: TypeAdapter[Account] = TypeAdapter(Account)
+_ACCOUNTS: TypeAdapter[list[Account]] = TypeAdapter(list[Account])
 _BOARD: TypeAdapter[Board] = TypeAdapter(Board)
 _CONDITIONS: TypeAdapter[list[Condition]] = TypeAdapter(list[Condition])
 _COMPARISON: TypeAdapter[Comparison] = TypeAdapter(Comparison)
@@ -351,6 +355,18 @@ class Lab:
     def restore_dataset(self, dataset_id: str) -> DatasetView:
         """Take a dataset out of the bin."""
         return self._transport.post(_DATASET, f"/api/datasets/{dataset_id}/restore")
+
+    def users(self) -> list[Account]:
+        """Whoever has an account, by name; for admins."""
+        return self._transport.get(_ACCOUNTS, "/api/users")
+
+    def change_user(
+        self, name: str, *, role: Role | None = None, disabled: bool | None = None
+    ) -> Account:
+        """Give somebody another role, or disable or enable the account; for admins."""
+        changes = {"role": role, "disabled": disabled}
+        said = {key: value for key, value in changes.items() if value is not None}
+        return self._transport.patch(_ACCOUNT, f"/api/users/{quote(name, safe='')}", said)
 
     # How
 

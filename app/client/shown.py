@@ -8,6 +8,7 @@ from datetime import datetime
 from app.client.gate import Gate
 from app.client.job import Job
 from app.client.terminal import on_one_line, paragraph, table
+from app.contracts.accounts import Account
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.results import (
     AblationResult,
@@ -58,6 +59,20 @@ def _far(view: JobView) -> str:
 
 def _when(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def users(listed: Sequence[Account]) -> str:
+    """A line for each account."""
+    rows = [
+        (user.name, user.role, str(user.sessions), str(user.tokens), _ends(user.disabled_at))
+        for user in listed
+    ]
+    head = ("name", "role", "sessions", "tokens", "disabled since (UTC)")
+    return table(head, rows, right=(2, 3))
+
+
+def _ends(moment: datetime | None) -> str:
+    return "" if moment is None else _when(moment)
 
 
 def models(listed: Sequence[ModelView]) -> str:

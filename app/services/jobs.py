@@ -67,9 +67,11 @@ def submit(
     expected = estimates.estimate(lab, params)
     row.expected_s = None if expected is None else expected.seconds
     try:
-        jobs.add(lab.database, row, children)
+        jobs.add(lab.database, row, children, room=room.of(lab))
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
+    except jobs.NoRoom as full:  # since it was checked
+        raise room.refusal(lab, full, 1 + len(children)) from full
     _LOG.info("job %s is taken on: %s", row.id, row.title, extra={"facts": {"job": row.id}})
     if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
         jobs.mark_sent(lab.database, row.id, at=None)
@@ -338,7 +340,7 @@ def _result_json(lab: Lab, name: str, status: str, *, has_one: bool) -> bytes:
     if not has_one:
         raise Conflict(f"The job is {status} and has no result.", hint="Follow its events.")
     try:
-        return lab.files.result(name).read_bytes()
+        return lab.files.here(lab.files.result(name)).read_bytes()
     except FileNotFoundError:
         raise NotFound("The result's file is gone.", hint="Submit the job again.") from None
 

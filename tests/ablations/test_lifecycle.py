@@ -283,7 +283,7 @@ def test_a_parent_in_trouble_holds_up_no_other(database: Database, files: Files)
     broken, sound = (add_ablation(database, ablation_params()) for _ in range(2))
     first = children_of(database, broken)[0]
     with database.writing() as session:
-        session.get_one(JobRow, first.id).status = "of another version"
+        session.get_one(JobRow, first.id).status = "another version"
     assert lifecycle.advance_all(database, files) == [sound]
 
 

@@ -63,6 +63,8 @@ ROUTES = {
     "/api/alive": {"get"},
     "/api/account": {"get"},
     "/api/account/usage": {"get"},
+    "/api/users": {"get"},
+    "/api/users/{name}": {"get", "patch"},
     "/api/audit": {"get"},
     "/api/audit/records.csv": {"get"},
     "/api/audit/records.jsonl": {"get"},

@@ -29,6 +29,7 @@ TEST_OF = {
     "ImageNet": "test_imagenet_as_its_competition_has_it",
     "ids of WordNet": "test_ids_of_wordnet_get_their_words_in_the_order_of_ids",
     "a table beside pictures": "test_a_table_of_labels_beside_a_folder",
+    "columns that say yes to two parts of one picture, or that most are not to train on (`is_valid` may mean that a picture is not damaged)": "test_columns_of_parts_that_cannot_be_meant_are_refused",
     "a table against folders": "test_a_table_decides_against_folders_that_are_no_classes",
     "a list with labels for each part: `train.txt`, `val.txt`, `images_variant_test.txt`": "test_a_list_with_labels_for_each_part",
     "a table with several columns that may be the label": "test_columns_that_may_all_be_labels_are_asked_for",

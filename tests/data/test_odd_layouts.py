@@ -6,7 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from tests.data.packing import (
 )
 from tests.data.test_containers import idx
 from worker.data import DatasetError
+from worker.data.images import fitted
 
 PETS = ("cat", "dog", "owl")
 
@@ -303,22 +304,63 @@ def rows(count: int, seed: int) -> list[str]:
     return [f"{n % 5},{','.join(map(str, row))}" for n, row in enumerate(drawn)]
 
 
-@pytest.mark.parametrize("head", ["", "label"])
-def test_tables_of_pixels(tmp_path: Path, head: str) -> None:
+def last(row: str) -> str:
+    """The same row with its label at the end."""
+    return ",".join(reversed(row.split(",", 1)))
+
+
+@pytest.mark.parametrize(("head", "turn"), [("", str), ("label", str), ("", last), ("label", last)])
+def test_tables_of_pixels(tmp_path: Path, head: str, turn: Callable[[str], str]) -> None:
     """MNIST and its kin as CSV; rows without labels are to predict."""
     names = ",".join(f"pixel{n}" for n in range(784))
-    above = [f"label,{names}"] if head else []
+    above = [turn(f"label,{names}")] if head else []
     files = {
-        "mnist_train.csv": text([*above, *rows(20, 0)]),
-        "mnist_test.csv": text([*above, *rows(10, 50)]),
+        "mnist_train.csv": text([*above, *map(turn, rows(20, 0))]),
+        "mnist_test.csv": text([*above, *map(turn, rows(10, 50))]),
         "predict.csv": text([names, *(row.partition(",")[2] for row in rows(4, 90))]),
     }
     report, dataset = import_files(tmp_path, files, image_size=32)
     assert (sizes(dataset), dataset.class_names) == ((20, 0, 10), tuple("01234"))
     assert report.left_out == {"rows to predict, without labels": 4}
     assert "unnamed_classes" in kinds(report)
-    labels = dataset.arrays["test_labels"].tolist()
-    assert labels == sorted(labels)
+    shown = {bytes(image[..., 0].ravel()): int(label) for image, label in zip(
+        dataset.arrays["train_images"], dataset.arrays["train_labels"], strict=True)}  # fmt: skip
+    small = np.stack([fitted(Image.fromarray(one), 32) for one in grey(20, 0)])
+    assert shown == {one.tobytes(): n % 5 for n, one in enumerate(small)}
+
+
+def labelled_last(first: Callable[[int], int]) -> Files:
+    """Labels at the end, and `first` of the number of a row at its beginning."""
+    lines = [row.split(",") for row in map(last, rows(40, 0))]
+    return {"a.csv": text([",".join([str(first(n)), *line[1:]]) for n, line in enumerate(lines)])}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [lambda n: 0, lambda n: int(n == 7), lambda n: 3 * (n % 2), lambda n: n],
+    ids=["the same in all", "hardly ever another", "a gap", "all different"],
+)
+def test_labels_of_a_table_without_names_are_told_by_what_columns_hold(
+    tmp_path: Path, first: Callable[[int], int]
+) -> None:
+    report, dataset = import_files(tmp_path, labelled_last(first), image_size=32)
+    assert dataset.class_names == tuple("01234")
+    assert "Labels of a.csv are those of its last column." in report.notes
+
+
+def test_two_columns_that_could_be_labels_are_asked_for(tmp_path: Path) -> None:
+    error = refusal(tmp_path, labelled_last(lambda n: n % 3))
+    assert "either the first or the last column looks like labels" in error.detail
+    assert "label, pixel0" in error.hint
+
+
+def test_a_picture_that_became_the_head_of_a_table_is_left_out(tmp_path: Path) -> None:
+    """As the tables of letters of Kaggle have it: read and written again without saying that there
+    are no names."""
+    head = ",".join(["1", "0", *(f"0.{n}" for n in range(1, 784))])
+    report, dataset = import_files(tmp_path, {"a.csv": text([head, *rows(20, 0)])}, image_size=32)
+    assert sum(sizes(dataset)) == 20
+    assert report.left_out == {"pictures that became the names of columns": 1}
 
 
 @pytest.mark.parametrize(
@@ -345,6 +387,10 @@ def test_pixels_in_one_cell_and_a_file_alone(tmp_path: Path, usage: tuple[str, .
         (
             [f"label,{','.join(map(str, range(64)))}", f"1,{','.join(['x'] * 64)}"],
             "no whole number",
+        ),
+        (
+            [",".join(["9"] * 65), ",".join(["7"] * 65)],
+            "neither the first nor the last looks like labels",
         ),
         (["emotion,pixels", "1,1 2 3"], "no squares"),
         (["emotion,pixels", "1"], "Row 1 of a.csv holds no picture"),

@@ -24,6 +24,7 @@ _LABELS = (
 )  # fmt: skip
 """What a column of labels is called, without spaces and punctuation."""
 _SPLITS = ("split", "set", "subset", "partition", "usage", "fold", "dataset", "datasets")
+_YES, _NO = ({"true", "1", "1.0", "yes", "y", "t"}, {"false", "0", "0.0", "no", "n", "f", ""})
 _ROW_NUMBERS = ("", "index", "unnamed0")
 """What pandas calls a column of them, without spaces and punctuation."""
 _SAMPLE_OF_ANSWERS = ("submission", "samplesubmission")
@@ -229,8 +230,8 @@ def _table(path: Path, rows: list[list[str]], index: PictureIndex) -> Table | No
     has_head = index.find(rows[0][key], path) is None
     head = rows[0] if has_head else [f"{c + 1}" for c in columns]
     body = rows[1:] if has_head else rows
-    split = next((c for c in columns if has_head and c != key and _are_parts(head, body, c)), None)
-    others = [c for c in columns if c not in (key, split)]
+    split = _split(name, head, body, key) if has_head else None
+    others = [c for c in columns if c != key and (split is None or c not in split.columns)]
     labels = _labels(name, head, body, others, has_head)
     if labels is None:
         return None
@@ -287,6 +288,62 @@ def _are_parts(head: Sequence[str], body: Sequence[Sequence[str]], column: int) 
         return any(named_part(value) for value in values)
     parts = {part_of(value) for value in values}
     return len(parts) > 1 and None not in parts
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What columns of a table say of the parts of its rows."""
+
+    columns: frozenset[int]
+    name: str
+    """What they are called."""
+    of_row: Sequence[Part | None]
+    said: Sequence[str]
+    """The cells that this is read from."""
+    otherwise: Part | None = None
+    """Of rows of which nothing else says a part."""
+
+
+def _split(
+    name: str, head: Sequence[str], body: Sequence[Sequence[str]], key: int
+) -> _Split | None:
+    """One column of parts, or columns such as `is_valid`, which say yes or no.
+
+    Raises DatasetError where these cannot be understood as parts.
+    """
+    columns = [c for c in range(len(head)) if c != key]
+    for c in columns:
+        if _are_parts(head, body, c):
+            values = [row[c] for row in body]
+            return _Split(frozenset([c]), head[c], [named_part(value) for value in values], values)
+    flags = {c: part for c in columns if (part := _flagged(head[c], [row[c] for row in body]))}
+    if not flags or not body:
+        return None
+    raised = [{part for c, part in flags.items() if row[c].casefold() in _YES} for row in body]
+    called = name_list(head[c] for c in flags)
+    evaluated = sum(bool(parts - {Part.TRAIN}) for parts in raised)
+    if max(map(len, raised)) > 1 or evaluated > len(body) / 2:
+        several = max(map(len, raised)) > 1
+        why = "several parts of one picture" if several else "that most are not to train on"
+        raise DatasetError(
+            f"{name} says {why}: {called}.",
+            "Write one column, split, with train, validation and test, or leave these out.",
+        )
+    return _Split(
+        columns=frozenset(flags),
+        name=called,
+        of_row=[next(iter(parts), None) for parts in raised],
+        said=["no"] * len(body),
+        otherwise=Part.TEST if Part.TRAIN in flags.values() else Part.TRAIN,
+    )
+
+
+def _flagged(head: str, values: Sequence[str]) -> Part | None:
+    """The part of `is_valid`, `isTest`, `is_train`, where all its values are yes or no."""
+    begins = re.match(r"(?i)is[\W_]*(?=\w)", head)
+    if begins is None or not {value.casefold() for value in values} <= _YES | _NO:
+        return None
+    return part_of(head[begins.end() :])
 
 
 @dataclass(frozen=True)
@@ -384,26 +441,27 @@ def _filled(
     labels: _Labels,
     body: Sequence[Sequence[str]],
     key: int,
-    split: int | None,
+    split: _Split | None,
     index: PictureIndex,
 ) -> Table:
     mine = part_of_table(path[-1])
     said: dict[int, str] = {}
     parts: dict[int, Part | None] = {}
     torn, strange = set(), set()
-    for row, label in zip(body, labels.of_row, strict=True):
+    for number, (row, label) in enumerate(zip(body, labels.of_row, strict=True)):
         picture = index.find(row[key], path)
         if picture is None:
             continue
         if said.setdefault(picture.ordinal, label) != label:
             torn.add(picture.ordinal)
-        by_row = None if split is None else named_part(row[split])
-        parts[picture.ordinal] = part = by_row or part_of_path(picture.path[:-1]) or mine
+        by_row, otherwise = (split.of_row[number], split.otherwise) if split else (None, None)
+        part = by_row or part_of_path(picture.path[:-1]) or mine or otherwise
+        parts[picture.ordinal] = part
         if split is not None and part is None:
-            strange.add(row[split] or "(nothing)")
+            strange.add(split.said[number] or "(nothing)")
     name, no_parts = printable("/".join(path)), ""
     if split is not None and strange:
-        column = printable(head[split])
+        column = printable(split.name)
         no_parts = f"The column “{column}” of {name} says: {name_list(sorted(strange))}."
     return Table(
         path, name, labels.column, said, parts, frozenset(torn), no_parts, labels.sure,

@@ -16,8 +16,9 @@ _DEEDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("POST /account/sign-out-everywhere",): ("sign out everywhere", "signed out everywhere"),
     ("POST /users", "users add"): ("make an account", "made an account"),
     ("POST /users/*/role", "users role"): ("change a role", "changed a role"),
-    ("POST /users/*/disable",): ("disable an account", "disabled an account"),
-    ("POST /users/*/enable",): ("enable an account", "enabled an account"),
+    ("PATCH /users/*",): ("change an account", "changed an account"),
+    ("POST /users/*/disable", "users disable"): ("disable an account", "disabled an account"),
+    ("POST /users/*/enable", "users enable"): ("enable an account", "enabled an account"),
     ("POST /users/*/password", "users password"): ("reset a password", "reset a password"),
     ("POST /users/*/end-sessions",): ("end all sessions of a user", "ended all sessions of a user"),
     ("POST /users/*/revoke-tokens",): (
