@@ -73,6 +73,7 @@ def _postgresql(url: str, patience_s: float) -> Engine:
     told = {
         "lock_timeout": f"{round(1000 * patience_s)}",
         "idle_in_transaction_session_timeout": f"{1000 * _SILENT_S}",
+        "work_mem": "16MB",  # lists of a hundred thousand are sorted there, and not on the disk
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
