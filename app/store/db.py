@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,8 @@ class Duty:
     def leave(self) -> None:
         """Let another process have it."""
         if self._connection is not None:
-            self._connection.invalidate()  # a connection of the pool would keep the lock
+            with suppress(Exception):  # at once, where the database can be told
+                self._connection.execute(select(func.pg_advisory_unlock_all()))
+            self._connection.invalidate()  # else the end of the connection tells it
             self._connection.close()
             self._connection = None
