@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from functools import lru_cache
@@ -31,12 +32,16 @@ from app.contracts.jobs import (
     silence_key,
 )
 from app.settings import code_version, settings
-from app.store.files import Files, keep_private
-from worker.jobs.context import WorkerLab
+from app.store import bucket
+from app.store.files import keep_private
+from app.store.shared_files import files_of
+from worker.jobs.context import STORAGE_PATIENCE_S, WorkerLab
 from worker.memory import keep_freed_memory
 from worker.pulse import BEAT_EVERY_S, Pulse, WatchedDatabase
 
 _log = logging.getLogger(__name__)
+if settings().storage_url is not None and not bucket.is_installed():
+    sys.exit(bucket.MISSING)
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
 
 app = Celery("worker", broker=settings().celery_url, include=["worker.tasks"])
@@ -70,10 +75,11 @@ stopping = Event()
 def lab() -> WorkerLab:
     """This child's lab; the first task opens it."""
     facts = settings()
-    files = Files(facts.data_dir)
     keep_private(facts.data_dir)
+    database = WatchedDatabase(facts.sql_url, pulse, patience_s=60.0)
+    files = files_of(facts, database, patience_s=STORAGE_PATIENCE_S)
     files.prepare()
-    bell = redis.Redis.from_url(facts.redis_url or "", **_SOCKET)
+    bell = redis.Redis.from_url(facts.broker_url, **_SOCKET)
 
     def ring(job_id: str) -> None:
         try:
@@ -81,7 +87,6 @@ def lab() -> WorkerLab:
         except RedisError:
             _log.debug("the bell was not heard")
 
-    database = WatchedDatabase(facts.sql_url, pulse, patience_s=60.0)
     return WorkerLab(facts, database, files, ring, pulse=pulse)
 
 
@@ -130,7 +135,7 @@ def _mourn_children(pool: Any) -> None:
 
 
 def _stay_present(queues: list[Queue], name: str) -> None:
-    connection = redis.Redis.from_url(settings().redis_url or "", **_SOCKET)
+    connection = redis.Redis.from_url(settings().broker_url, **_SOCKET)
     while not stopping.is_set():
         try:
             for queue in queues:

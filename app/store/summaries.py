@@ -36,7 +36,8 @@ def of_jobs(database: Database, files: Files, ids: Collection[str]) -> dict[str,
     kept = {job_id: understood(EvaluationSummary, body) for job_id, _, body in rows}
     anew = {job_id: name for job_id, name, _ in rows if kept[job_id] is None}
     kept |= {
-        job_id: _summed_up(database, job_id, files.result(name)) for job_id, name in anew.items()
+        job_id: _summed_up(database, job_id, files.here(files.result(name)))
+        for job_id, name in anew.items()
     }
     return {job_id: summary for job_id, summary in kept.items() if summary is not None}
 

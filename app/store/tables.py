@@ -341,6 +341,24 @@ class UploadRow(Table):
     """When it was sent, or last taken by a job."""
 
 
+class StoredRow(Table):
+    """A file in the storage that machines share; there is none where the data folder has it."""
+
+    __tablename__ = "stored"
+
+    name: Mapped[str] = mapped_column(String(300), primary_key=True)
+    """Its path in a data folder: `datasets/<id>/train_images.npy`."""
+    place: Mapped[str] = mapped_column(String(120))
+    """The first two parts of it: what is kept and dropped as one."""
+    thing: Mapped[str] = mapped_column(String(32))
+    """The id of the job, model, dataset or upload that it belongs to."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    stored_at: Mapped[float]
+
+    __table_args__ = (Index("stored_by_place", "place"), Index("stored_by_thing", "thing"))
+
+
 class WebhookRow(Table):
     """The one row says that ends of jobs are announced; there is none while no webhook is set."""
 
