@@ -75,7 +75,7 @@ lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 		-o requirements/checks.txt
 
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --generate-hashes --no-header \
-	--python-version 3.11 --extra postgresql
+	--python-version 3.11 --extra postgresql --extra storage
 
 install: $(BIN)/pip
 	@$(call install-lock,lab)

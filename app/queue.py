@@ -93,7 +93,7 @@ class Broker:
             # Who submits does not wait for a broker that is away: the reconciler tries again.
             broker_transport_options=_SOCKET | {"max_retries": 0},
         )
-        self._redis = redis.Redis.from_url(settings.redis_url, **_SOCKET)
+        self._redis = redis.Redis.from_url(settings.broker_url, **_SOCKET)
 
     def send(self, job_id: str, queue: Queue, needs: Needs = ANYTHING) -> bool:
         """Tell a queue about a job; whether the broker took the message."""

@@ -89,6 +89,7 @@ ONLY_STORE_TYPES = {"app.store.job_queries": {"StoredEvent"}}
 """What the upper layers may take from the store: the shape of an event."""
 
 LAZY = {
+    "app.main": {"aiohttp", "botocore", "fsspec", "s3fs"},  # only where files are shared
     "worker.attacks": {"pyautoattack"},
     "worker.models": {"timm"},
     "worker.data": {"torchvision"},  # downloads CIFAR and SVHN

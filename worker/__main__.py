@@ -46,10 +46,11 @@ from app.errors import Conflict, InvalidFields, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, job_queries, jobs, losses, shipped
 from app.store.db import Database
-from app.store.files import Files, keep_private
+from app.store.files import keep_private
+from app.store.shared_files import files_of
 from app.store.tables import UploadRow
 from worker.job_run import run_job
-from worker.jobs.context import WorkerLab
+from worker.jobs.context import STORAGE_PATIENCE_S, WorkerLab
 from worker.memory import keep_freed_memory
 
 _KINDS = (
@@ -106,11 +107,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _open(facts: Settings) -> tuple[WorkerLab, _Echo]:
-    files = Files(facts.data_dir)
     keep_private(facts.data_dir)
-    files.prepare()
     database = Database(facts.sql_url)
     database.migrate()
+    files = files_of(facts, database, patience_s=STORAGE_PATIENCE_S)
+    files.prepare()
     shipped.register(database, files, facts.shipped_dir)
     echo = _Echo(database)
     return WorkerLab(facts, database, files, echo), echo
@@ -192,11 +193,12 @@ def _keep(lab: WorkerLab, file: Path, upload_id: str) -> None:
     shutil.copyfile(file, target)
     with target.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    lab.files.keep(target)
     row = UploadRow(
         id=upload_id,
         filename=file.name,
         sha256=digest,
-        size_bytes=target.stat().st_size,
+        size_bytes=file.stat().st_size,
         created_at=time.time(),
     )
     catalogue.add_upload(lab.database, row)
@@ -235,7 +237,7 @@ def _conclude(lab: WorkerLab, job_id: str, *, interrupted: bool) -> int:
     if row.failure is not None:
         print(f"{row.failure['detail']} {row.failure['hint']}", file=sys.stderr)
     elif row.result_file is not None:
-        print(f"result: {lab.files.result(row.result_name)}")
+        print(f"result: {lab.files.here(lab.files.result(row.result_name))}")
     return 0 if status is JobStatus.SUCCEEDED else 1
 
 

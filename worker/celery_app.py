@@ -8,6 +8,7 @@ torch nothing but its import.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from functools import lru_cache
@@ -32,13 +33,17 @@ from app.contracts.jobs import (
     silence_key,
 )
 from app.settings import settings
-from app.store.files import Files, keep_private
-from worker.jobs.context import WorkerLab
+from app.store import bucket
+from app.store.files import keep_private
+from app.store.shared_files import files_of
+from worker.jobs.context import STORAGE_PATIENCE_S, WorkerLab
 from worker.memory import keep_freed_memory
 from worker.offer import called, facts
 from worker.pulse import BEAT_EVERY_S, Pulse, WatchedDatabase
 
 _log = logging.getLogger(__name__)
+if settings().storage_url is not None and not bucket.is_installed():
+    sys.exit(bucket.MISSING)
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
 
 app = Celery("worker", broker=settings().celery_url, include=["worker.tasks"])
@@ -76,10 +81,11 @@ stopping = Event()
 def lab() -> WorkerLab:
     """This child's lab; the first task opens it."""
     config = settings()
-    files = Files(config.data_dir)
     keep_private(config.data_dir)
+    database = WatchedDatabase(config.sql_url, pulse, patience_s=60.0)
+    files = files_of(config, database, patience_s=STORAGE_PATIENCE_S)
     files.prepare()
-    bell = redis.Redis.from_url(config.redis_url or "", **_SOCKET)
+    bell = redis.Redis.from_url(config.broker_url, **_SOCKET)
 
     def ring(job_id: str) -> None:
         try:
@@ -87,7 +93,6 @@ def lab() -> WorkerLab:
         except RedisError:
             _log.debug("the bell was not heard")
 
-    database = WatchedDatabase(config.sql_url, pulse, patience_s=60.0)
     return WorkerLab(config, database, files, ring, pulse=pulse, offer=called(_name))
 
 
@@ -146,7 +151,7 @@ def _mourn_children(pool: Any) -> None:
 def _stay_present(consumer: Any) -> None:
     names = list(consumer.app.amqp.queues.consume_from)
     queues = [queue for queue in Queue if queue in names]
-    connection = redis.Redis.from_url(settings().redis_url or "", **_SOCKET)
+    connection = redis.Redis.from_url(settings().broker_url, **_SOCKET)
     hears = True
     while not stopping.is_set():
         try:

@@ -19,7 +19,6 @@ from app.contracts.params import PARAMS_OF
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError, LabError, trouble
 from app.store import job_queries, jobs, losses
-from app.store.files import remove
 from app.store.jobs import Claim, LeaseLost
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
 
@@ -29,9 +28,10 @@ _log = logging.getLogger(__name__)
 def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> JobStatus | None:
     """Run what a queue has next; None when there is nothing, or it was given back.
 
-    Nothing is begun on a full disk; the reconciler tells again of what waits.
+    Nothing is begun on a full disk, nor while the storage is away; the reconciler tells again of
+    what waits.
     """
-    if lab.files.free() < lab.settings.min_free_mb * 2**20:
+    if lab.files.free() < lab.settings.min_free_mb * 2**20 or lab.files.trouble() is not None:
         return None
     claim = jobs.claim_next(lab.database, queue, lab.offer, lease_s=lab.settings.lease_s)
     return None if claim is None else _run(lab, claim, stopping)
@@ -133,16 +133,18 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         outcome = engine()[claim.kind](context, params)
         status = JobStatus.SUCCEEDED
         try:
-            file = lab.files.write_result(claim.result_name, outcome.result)
+            for path in outcome.files:
+                context.store(lab.files.keep, path)
+            file = context.store(lab.files.write_result, claim.result_name, outcome.result)
             context.insist(
                 jobs.settle, status,
                 result_file=file, summary=outcome.summary, rows=outcome.rows,
             )  # fmt: skip
-        except (LeaseLost, IntegrityError, OSError):
+        except (LeaseLost, IntegrityError, OSError, Cancelled, Interrupted):
             _withdraw(lab, claim, outcome)
             raise
         for path in outcome.scratch:
-            remove(path)
+            lab.files.drop(path)
     except Cancelled:
         status = JobStatus.CANCELLED
         context.insist(jobs.settle, status)
@@ -170,7 +172,7 @@ def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:
     row = job_queries.get(lab.database, claim.job_id)
     if row is None or row.result_name != claim.result_name:
         for path in (*outcome.files, lab.files.result(claim.result_name)):
-            remove(path)
+            lab.files.drop(path)
 
 
 def _explain(error: Exception, claim: Claim) -> dict[str, str]:

@@ -70,7 +70,7 @@ def dataset(database: Database, files: Files, dataset_id: str) -> tuple[DatasetR
     if row is None:
         raise JobError("The dataset is not in the lab any more.", hint="Import it again.")
     try:
-        return row, load_dataset(files.dataset(dataset_id))
+        return row, load_dataset(files.here(files.dataset(dataset_id)))
     except DatasetError as error:
         raise JobError(error.detail, hint=error.hint) from error
 
@@ -172,8 +172,9 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
 
 def _data(files: Files, row: ModelRow) -> bytes:
     """The model's file. Raises JobError."""
+    path = files.here(files.weights(row.id, row.held))
     try:
-        data = files.weights(row.id, row.held).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise JobError(f"The weights of “{row.name}” cannot be read.") from error
     if hashlib.sha256(data).hexdigest() != row.sha256:

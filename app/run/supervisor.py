@@ -145,18 +145,17 @@ class Supervisor:
 
     def _start_broker(self) -> dict[str, str]:
         """Returns the environment of the lab's processes."""
-        url = self._settings.redis_url
-        if url is None:
+        environment = os.environ | {
+            "LAB_DATA_DIR": str(self._settings.data_dir),
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self._settings.redis_url is None:
             self._broker = Broker(self._settings.data_dir / "valkey")
             self._broker.child.start()
             self._tell_watchdog()
             self._broker.wait()
-            url = self._broker.url
-        return os.environ | {
-            "LAB_REDIS_URL": url,
-            "LAB_DATA_DIR": str(self._settings.data_dir),
-            "PYTHONUNBUFFERED": "1",
-        }
+            environment["LAB_REDIS_URL"] = self._broker.url
+        return environment
 
     def _start_web(self, environment: Mapping[str, str]) -> bool:
         """Whether it answers; it also brings the database's schema up to date for the workers."""

@@ -209,7 +209,7 @@ def _reckoned(
             continue
         try:
             result = understood_json(
-                EvaluationResult, lab.files.result(each.result_name).read_bytes()
+                EvaluationResult, lab.files.here(lab.files.result(each.result_name)).read_bytes()
             )
         except FileNotFoundError:
             continue

@@ -323,7 +323,7 @@ def _result_json(lab: Lab, name: str, status: str, *, has_one: bool) -> bytes:
     if not has_one:
         raise Conflict(f"The job is {status} and has no result.", hint="Follow its events.")
     try:
-        return lab.files.result(name).read_bytes()
+        return lab.files.here(lab.files.result(name)).read_bytes()
     except FileNotFoundError:
         raise NotFound("The result's file is gone.", hint="Submit the job again.") from None
 

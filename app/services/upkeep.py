@@ -16,7 +16,6 @@ from app.services.jobs import CHART_POINTS
 from app.services.lab import Lab
 from app.settings import VERSION
 from app.store import catalogue, job_queries, jobs, marks, placement, thinning
-from app.store.files import remove
 from app.store.tables import DatasetRow, JobRow
 from confinement import gaps
 
@@ -44,18 +43,18 @@ def clear(lab: Lab) -> None:
     active = [row.params for row in job_queries.unfinished(lab.database)]
     needed = [params.get("upload") or "" for params in active]
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
-        remove(lab.files.upload(upload_id))
+        lab.files.drop(lab.files.upload(upload_id))
     for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_KEPT_S):
         for held in Held:
-            remove(lab.files.weights(model_id, held))
+            lab.files.drop(lab.files.weights(model_id, held))
     for dataset_id in marks.empty_bin(lab.database, DatasetRow, older_than_s=_KEPT_S):
-        remove(lab.files.dataset(dataset_id))
+        lab.files.drop(lab.files.dataset(dataset_id))
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):
         for path in (*lab.files.left_by(job_id), lab.files.checkpoints(job_id)):
-            remove(path)
+            lab.files.drop(path)
     left = lab.files.with_checkpoints() - {params.get("continue_from") for params in active}
     for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):
-        remove(lab.files.checkpoints(job_id))
+        lab.files.drop(lab.files.checkpoints(job_id))
     workers.forget_drains(lab, older_than_s=_KEPT_S)
 
 
@@ -65,7 +64,8 @@ def sweep(lab: Lab) -> None:
     """
     # The files first: one whose row is written meanwhile is young.
     for path in list(lab.files.unnamed(catalogue.named_files(lab.database))):
-        remove(path)
+        lab.files.drop(path)
+    lab.files.tidy()
 
 
 def thin(lab: Lab) -> None:
@@ -96,7 +96,7 @@ def _trouble(lab: Lab) -> str | None:
         lab.database.writes()
     except Exception as error:
         return errors.trouble(error) or "The database cannot be written."
-    return room.nearly_full(lab)
+    return lab.files.trouble() or room.nearly_full(lab)
 
 
 def health(lab: Lab) -> Health:

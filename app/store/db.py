@@ -37,6 +37,7 @@ class Turn(IntEnum):
     KEEP_HOUSE = 2
     SUBMIT = 3
     REGISTER = 4
+    STORE = 5
 
     @property
     def key(self) -> tuple[int, int]:

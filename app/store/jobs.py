@@ -25,7 +25,7 @@ from app.settings import RELEASE
 from app.store import acting, measurements, placement
 from app.store.db import Database, Turn
 from app.store.job_queries import UNFINISHED, unfinished_of, with_key
-from app.store.tables import EventRow, JobRow
+from app.store.tables import EventRow, JobRow, MeasurementRow
 from app.store.transitions import append, move, touched
 
 
@@ -301,6 +301,8 @@ def settle(
         if not ended:
             raise LeaseLost
         session.add_all(rows)
+        if summary is not None:
+            measurements.note_latest(session, MeasurementRow.job_id == claim.job_id)
         previews = EventRow.job_id == claim.job_id, EventRow.type == "preview"
         session.execute(delete(EventRow).where(*previews))
         append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])

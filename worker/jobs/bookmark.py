@@ -76,12 +76,13 @@ class Bookmark:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Around the work: what a worker that is asked to stop has done so far is not lost."""
-        try:
-            yield
-        except Interrupted:
-            if self._page is not self._begun:
-                self._saves.now(self._write)
-            raise
+        with self._saves.until_sent():
+            try:
+                yield
+            except Interrupted:
+                if self._page is not self._begun:
+                    self._saves.now(self._write)
+                raise
 
     def _turn(self, work: dict[str, Any], **place: Any) -> None:
         meter = self._meter.state()

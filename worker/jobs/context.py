@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
 from app.contracts.placement import Offer
 from app.contracts.results import EvaluationResult, EvaluationSummary, JobResult
-from app.errors import trouble
+from app.errors import StorageAway, trouble
 from app.settings import Settings
 from app.store import jobs
 from app.store.db import Database
@@ -27,6 +27,8 @@ _LOOK_EVERY_S = 0.25
 """How often a running job asks SQL whether it must end. Steps may take less than the question."""
 _PROGRESS_EVERY_S = 1.0
 _AGAIN_AFTER_S = 1.0
+STORAGE_PATIENCE_S = 10.0
+"""A worker asks a storage that is away for so long before it looks whether its job must end."""
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -148,6 +150,19 @@ class JobContext:
         """Append events to the job. Raises LeaseLost."""
         self.insist(jobs.report, events)
         self.lab.ring(self.claim.job_id)
+
+    def store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what puts files into storage until it is done, however long that is away: as
+        `insist`.
+
+        Raises Cancelled, Interrupted or LeaseLost when the job must end first.
+        """
+        while True:
+            try:
+                return call(*args, **kwargs)
+            except StorageAway:
+                self.check()
+            time.sleep(_AGAIN_AFTER_S)
 
     def insist(
         self, call: Callable[Concatenate[Database, Claim, P], T], *args: P.args, **kwargs: P.kwargs

@@ -151,9 +151,9 @@ def _size(shape: torch.Size) -> str:
 def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> None:
     """Go on from this job's last checkpoint, else from that of the job it continues."""
     files = context.lab.files
-    found = state.restore(latest(files.checkpoints(context.claim.job_id)))
+    found = state.restore(latest(files.here(files.checkpoints(context.claim.job_id))))
     if not found and params.continue_from is not None:
-        found = state.restore(latest(files.checkpoints(params.continue_from)))
+        found = state.restore(latest(files.here(files.checkpoints(params.continue_from))))
         if not found:
             raise JobError("The checkpoint to continue from is gone.", hint="Train from the start.")
     if found:
@@ -208,15 +208,16 @@ def _train(
 ) -> None:
     stepping = Stepping(params, state, data.train, networks, warn=context.warn)
     saves = Saves(context, SavePace(context.lab.settings.checkpoint_s))
-    try:
-        while state.validated < params.epochs:
-            if state.sampler.epoch == state.validated:
-                _epoch(context, params, state, stepping, saves)
-            validate(context, params, state, data.validation)
-            saves.when_due(state.save)
-    except (Cancelled, Interrupted):
-        saves.now(state.save)
-        raise
+    with saves.until_sent():
+        try:
+            while state.validated < params.epochs:
+                if state.sampler.epoch == state.validated:
+                    _epoch(context, params, state, stepping, saves)
+                validate(context, params, state, data.validation)
+                saves.when_due(state.save)
+        except (Cancelled, Interrupted):
+            saves.now(state.save)
+            raise
 
 
 def _epoch(
