@@ -62,10 +62,12 @@ _AWAY = frozenset({"OperationalError", "TimeoutError"})
 
 
 def trouble(error: BaseException) -> str | None:
-    """What the disk or the database is short of for a while, in words; None for other errors.
+    """What disk, database or storage are short of for a while, in words; None for other errors.
 
     The same may succeed later, and nothing is wrong with what was asked for.
     """
+    if isinstance(error, StorageAway):
+        return error.detail
     if isinstance(error, OSError):
         return "The disk is full." if error.errno in _FULL_DISK else None
     cause = getattr(error, "orig", None)  # SQLAlchemy's
@@ -202,6 +204,19 @@ class Unavailable(LabError):
     status = 503
     title = "Not available now"
     retry_after_s = 5
+
+
+class StorageAway(Unavailable):
+    """What keeps the files of a lab of several machines does not answer, or refuses."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, hint="Try again later. Who runs the lab sees more in /api/health.")
+
+
+class Damaged(LabError):
+    """A file is not the one that was stored."""
+
+    title = "A stored file is damaged"
 
 
 class JobError(LabError):

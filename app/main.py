@@ -83,8 +83,7 @@ def _ends_with_the_server(bell: Bell) -> Iterator[None]:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     lab = Lab.open(app.state.settings)
-    assert lab.settings.redis_url is not None
-    bell = Bell(lab.settings.redis_url)
+    bell = Bell(lab.settings.broker_url)
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
     name = keys.kept(lab.database, "cookies") if lab.settings.shares_database else None
@@ -117,7 +116,7 @@ def _shared(settings: Settings, what: str, while_s: float) -> Buckets | None:
         return None
     from app.admission.shared import SharedBuckets
 
-    return SharedBuckets(settings.redis_url or "", what, while_s)
+    return SharedBuckets(settings.broker_url, what, while_s)
 
 
 def _token(settings: Settings) -> OwnersToken | None:

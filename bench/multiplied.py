@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from app.services.lab import Lab
+from app.store.measurements import note_latest
 from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
 
 _AT_ONCE = 500
@@ -28,6 +29,8 @@ def multiply(lab: Lab, count: int) -> None:
             for table in (DatasetRow, ModelRow, MeasurementRow)
         }
     oldest = min(job.created_at for job in jobs)
+    models: list[str] = []
+    """Of the copies: each evaluation is of some of them."""
     originals = itertools.islice(itertools.cycle(jobs), max(0, count - there))
     for batch in _batches(originals):
         rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in (JobRow, *left)}
@@ -39,11 +42,18 @@ def multiply(lab: Lab, count: int) -> None:
             for table, by_job in left.items():
                 for one in by_job.get(copied["id"], ()):
                     own = {"job_id": rows[JobRow][-1]["id"]}
+                    if table is MeasurementRow and models:
+                        own["model_id"] = models[
+                            (len(rows[table]) + len(models)) * 7919 % len(models)
+                        ]
                     rows[table].append(_copy(one._asdict(), shift) | own)
+        models += [row["id"] for row in rows[ModelRow]]
         with lab.database.writing() as session:
             for table, every in rows.items():
                 if every:
                     session.execute(insert(table.__table__), every)
+    with lab.database.writing() as session:
+        note_latest(session)
 
 
 def _all(table: Any) -> Any:

@@ -31,7 +31,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("lab", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("lab")
 
-pytest_plugins = ["tests.plugins.needs", "tests.plugins.order", "tests.plugins.postgresql"]
+pytest_plugins = [
+    "tests.plugins.needs",
+    "tests.plugins.order",
+    "tests.plugins.postgresql",
+    "tests.plugins.storage",
+]
 
 
 @pytest.fixture(scope="session")

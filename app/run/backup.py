@@ -48,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
                 "the database of LAB_DATABASE_URL is elsewhere: `pg_dump` writes it to a file, and "
                 "the data folder is copied after that (docs/operations.md)"
             )
+        if settings.storage_url is not None:
+            raise CannotStart("the bucket of LAB_STORAGE_URL has tools of its own for this")
         if options.command == "backup":
             backup(settings.data_dir, options.file)
         else:

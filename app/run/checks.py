@@ -18,13 +18,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.contracts.storage import Storage
 from app.errors import field_errors
 from app.run import lines
 from app.run.lines import say
 from app.settings import Settings
+from app.store import bucket
 from app.store.files import keep_private
 
 DATABASE_ANSWERS_WITHIN_S = REDIS_ANSWERS_WITHIN_S = 3.0
+_STORAGE_ANSWERS_WITHIN_S = 30.0
 _NEEDED_TO_START = 2**20
 """Bytes: the database, the broker and their logs grow by as much at once."""
 _PREDECESSOR_GONE_WITHIN_S = 30.0
@@ -161,12 +164,29 @@ def check_database(url: str) -> None:
         database.close()
 
 
-def check_redis(url: str) -> None:
-    """Raises CannotStart when no Redis answers a PING in time."""
+def check_storage(settings: Settings) -> None:
+    """Raises CannotStart when the storage of LAB_STORAGE_URL cannot be used."""
+    if settings.storage_url is None:
+        return
+    if not bucket.is_installed():
+        raise CannotStart(bucket.MISSING)
+    found = bucket.Bucket(Storage.of(settings.storage_url), patience_s=0)
+    said = found.trouble(_STORAGE_ANSWERS_WITHIN_S)
+    if said is not None:
+        raise CannotStart(
+            f"{said.rstrip('.')}; see to it, or unset LAB_STORAGE_URL to keep files in the data "
+            "folder"
+        )
+
+
+def check_redis(settings: Settings) -> None:
+    """Raises CannotStart when the Redis of LAB_REDIS_URL answers no PING in time."""
+    if settings.redis_url is None:
+        return
     seconds = REDIS_ANSWERS_WITHIN_S
     try:
         connection = redis.Redis.from_url(
-            url,
+            settings.broker_url,
             socket_connect_timeout=seconds,
             socket_timeout=seconds,
             retry=Retry(NoBackoff(), 0),
@@ -176,7 +196,6 @@ def check_redis(url: str) -> None:
     except (RedisError, OSError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CannotStart(
-            f"the Redis of LAB_REDIS_URL ({_without_secrets(url)}) does not answer: "
-            f"{why.rstrip('.')}; "
-            "start it, or unset LAB_REDIS_URL to use the embedded one"
+            f"the Redis of LAB_REDIS_URL ({_without_secrets(settings.redis_url)}) does not answer: "
+            f"{why.rstrip('.')}; start it, or unset LAB_REDIS_URL to use the embedded one"
         ) from None

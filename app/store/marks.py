@@ -30,7 +30,16 @@ from app.contracts.changes import MAX_TAGS
 from app.contracts.listings import Shelf
 from app.store import acting
 from app.store.db import Database
-from app.store.tables import DatasetRow, JobRow, ModelRow, TagRow, UploadRow, UserRow
+from app.store.measurements import note_latest
+from app.store.tables import (
+    DatasetRow,
+    JobRow,
+    MeasurementRow,
+    ModelRow,
+    TagRow,
+    UploadRow,
+    UserRow,
+)
 from app.store.transitions import hold
 
 Marked = type[JobRow] | type[ModelRow] | type[DatasetRow]
@@ -189,6 +198,8 @@ def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float
         outside = (table.id.in_(ids), table.deleted_at.is_(None))
         hold(session, table.id, *outside)
         session.execute(update(table).where(*outside).values(deleted_at=now))
+        if issubclass(table, JobRow):
+            note_latest(session, MeasurementRow.job_id.in_(ids))
     return now
 
 
@@ -198,6 +209,7 @@ def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> 
     with database.writing() as session:
         hold(session, table.id, table.id.in_(ids))
         session.execute(update(table).where(table.id.in_(ids)).values(deleted_at=None))
+        back: Any = ids
         if not issubclass(table, JobRow):
             origins = select(table.job_id).where(table.id.in_(ids))
             parents = select(JobRow.parent_id).where(JobRow.id.in_(origins))
@@ -205,6 +217,8 @@ def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> 
             origin = or_(JobRow.id.in_(origins), *families)
             hold(session, JobRow.id, origin)
             session.execute(update(JobRow).where(origin).values(deleted_at=None))
+            back = select(JobRow.id).where(origin)
+        note_latest(session, MeasurementRow.job_id.in_(back))
 
 
 def moved_at(database: Database, table: Marked, when: float) -> tuple[list[str], list[str]]:

@@ -112,7 +112,7 @@ def test_one_that_dies_after_every_stage_has_the_same_figures(
     assert row_of(measured.lab, torn).status == JobStatus.SUCCEEDED
     assert result_of(measured, torn) == result_of(measured, whole)
     assert kept_by(measured, torn) == kept_by(measured, whole)
-    assert not measured.lab.files.checkpoints(torn).exists()
+    assert not measured.lab.files.all_checkpoints(torn)
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ def test_figures_of_another_version_are_not_mixed_with_its_own(
     params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
     job_id = add_job(measured.lab, JobKind.EVALUATE, params)
     assert run_job(measured.lab, job_id, stopping=after_looks(60)) is None
-    spoil(latest(measured.lab.files.checkpoints(job_id) / part_of(0)) / LAST)
+    spoil(latest(measured.lab.files.checkpoints(job_id + part_of(0))) / LAST)
     assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
     assert result_of(measured, job_id) == untimed(evaluate(measured, params))
     told = [event.text for event in events_of(measured.lab, job_id) if isinstance(event, LogEvent)]

@@ -22,7 +22,7 @@ from app.store.tables import JobRow, ShardRow
 from tests.jobs.evaluations import evaluate, small, untimed
 from tests.jobs.measured import Measured
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
-from worker.job_run import help_out, run_job, serve
+from worker.job_run import help_out, run_job, run_next
 from worker.jobs import sharding
 from worker.jobs.context import JobContext, WorkerLab
 from worker.jobs.gathering import Gathering
@@ -90,7 +90,7 @@ def test_any_number_of_workers_gives_the_same_figures(measured: Measured) -> Non
             update={"pace": None}
         )
         assert count_of(measured.lab) == 0
-        assert not measured.lab.files.checkpoints(job_id).exists()
+        assert not measured.lab.files.all_checkpoints(job_id)
 
 
 @pytest.mark.slow
@@ -216,9 +216,10 @@ def test_a_helper_makes_room_for_a_job_that_waits(measured: Measured, queued: st
     """And runs it: nobody waits for somebody else's evaluation."""
     lab = measured.lab
     is_now(lab, queued, JobStatus.RUNNING)
-    assert not jobs.waits(lab.database, Queue.EVALUATE)
+    assert not jobs.waits(lab.database, Queue.EVALUATE, lab.offer)
     params = small(measured, images=4, models=(measured.student,), epsilons=(), step_counts=())
     waiting = add_job(lab, JobKind.EVALUATE, params)
-    serve(lab, Queue.EVALUATE, stopping=lambda: False)
+    assert help_out(lab, stopping=lambda: False) is False
+    run_next(lab, Queue.EVALUATE, stopping=lambda: False)
     assert row_of(lab, waiting).status == JobStatus.SUCCEEDED
     assert not any(part.finished for part in shards.of_job(lab.database, queued))

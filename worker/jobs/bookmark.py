@@ -22,8 +22,8 @@ from worker.jobs.saves import LAST, UNREADABLE, Saves, read, write
 
 
 def part_of(number: int) -> str:
-    """The folder of a part, within the job's."""
-    return f"part-{number}"
+    """What the folder of a part is called, after the job."""
+    return f"-part-{number}"
 
 
 class Bookmark:
@@ -63,12 +63,13 @@ class Bookmark:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Around the work: what a worker that is asked to stop has done so far is not lost."""
-        try:
-            yield
-        except Interrupted:
-            if self._page is not self._begun:
-                self._saves.now(self._write)
-            raise
+        with self._saves.until_sent():
+            try:
+                yield
+            except Interrupted:
+                if self._page is not self._begun:
+                    self._saves.now(self._write)
+                raise
 
     def _turn(self, work: Work) -> None:
         meter = self._meter.state()

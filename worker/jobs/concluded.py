@@ -22,7 +22,7 @@ class Concluded:
         it was.
         """
         self._context, self._facts, self._since = context, facts, context.seconds
-        self._saves = Saves(context, SavePace(context.lab.settings.checkpoint_s), "figures")
+        self._saves = Saves(context, SavePace(context.lab.settings.checkpoint_s), "-figures")
         self._meter, page = meter, self._found()
         if page["figures"]:
             meter.load(page["meter"])
@@ -45,12 +45,13 @@ class Concluded:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Around the work: what a worker that is asked to stop has done so far is not lost."""
-        try:
-            yield
-        except Interrupted:
-            if self.figures:
-                self._saves.now(self._write)
-            raise
+        with self._saves.until_sent():
+            try:
+                yield
+            except Interrupted:
+                if self.figures:
+                    self._saves.now(self._write)
+                raise
 
     def _write(self, folder: Path) -> None:
         texts = [figures.model_dump_json() for figures in self.figures]

@@ -85,7 +85,7 @@ def run(context: JobContext, params: EvaluateParams) -> Outcome:
     return Outcome(
         result,
         files=[files.adversarial(context.claim.result_name)],
-        scratch=[files.checkpoints(context.claim.job_id)],
+        scratch=files.all_checkpoints(context.claim.job_id),
     )
 
 

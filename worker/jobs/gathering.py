@@ -81,8 +81,9 @@ class Gathering:
         return True
 
     def _took_in(self, shard: Shard) -> bool:
-        folder = self._context.lab.files.checkpoints(self._job) / part_of(shard.number)
+        files = self._context.lab.files
         try:
+            folder = files.here(files.checkpoints(self._job + part_of(shard.number)))
             page = read(latest(folder) / LAST)
             if page["facts"] != self.facts:
                 raise ValueError("of another environment")

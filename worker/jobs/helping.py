@@ -6,7 +6,6 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from app.contracts.jobs import Queue
 from app.contracts.params import EvaluateParams
@@ -17,6 +16,7 @@ from app.store.jobs import LeaseLost
 from app.store.shards import ShardClaim
 from worker.jobs import sharding
 from worker.jobs.context import Cancelled, Interrupted, WorkerLab
+from worker.jobs.failing import explained
 from worker.jobs.ground import Ground
 from worker.jobs.throttle import Throttle
 
@@ -42,7 +42,7 @@ class HelpingContext(sharding.ShardContext):
         if not self._queue_looks.due():
             return
         now = self.lab.clock()
-        if not jobs.waits(self.lab.database, Queue.EVALUATE):
+        if not jobs.waits(self.lab.database, Queue.EVALUATE, self.lab.offer):
             self._waits_since = None
         elif self._waits_since is None:
             self._waits_since = now
@@ -53,14 +53,8 @@ class HelpingContext(sharding.ShardContext):
 class Helper:
     """One worker while it helps; models and images of one evaluation stay loaded."""
 
-    def __init__(
-        self,
-        lab: WorkerLab,
-        stopping: Callable[[], bool],
-        explain: Callable[[Exception, str], dict[str, Any]],
-    ) -> None:
-        """`explain`: an error in words, as a job's failure."""
-        self._lab, self._stopping, self._explain = lab, stopping, explain
+    def __init__(self, lab: WorkerLab, stopping: Callable[[], bool]) -> None:
+        self._lab, self._stopping = lab, stopping
         self._facts, self._name = sharding.facts(), sharding.worker_name()
         self._ground: tuple[str, Ground] | None = None
         self.helped = False
@@ -69,7 +63,7 @@ class Helper:
     def took_one(self) -> bool:
         """Measure the next part; whether there was one, and nothing else to do after it."""
         lab, lease_s = self._lab, self._lab.settings.lease_s
-        if self._stopping() or jobs.waits(lab.database, Queue.EVALUATE):
+        if self._stopping() or jobs.waits(lab.database, Queue.EVALUATE, lab.offer):
             return False
         claim = shards.claim_any(lab.database, self._facts, worker=self._name, lease_s=lease_s)
         if claim is None:
@@ -102,7 +96,7 @@ class Helper:
             if trouble(error) is not None:
                 shards.give_back(self._lab.database, claim)
             else:
-                failure = self._explain(error, claim.job_id)
+                failure = explained(error, f"a part of job {claim.job_id}")
                 shards.fail(self._lab.database, claim, failure)
         except LeaseLost:
             pass
