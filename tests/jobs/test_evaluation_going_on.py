@@ -127,7 +127,7 @@ def test_one_that_is_killed_at_random_moments_has_the_same_figures(measured: Mea
         if worker == 0:
             run_job(open_lab(folder, **facts), torn, stopping=lambda: False)
             os._exit(0)
-        time.sleep(rng.uniform(0.4, 1.6))
+        time.sleep(rng.uniform(1.0, 3.0))  # the first save comes after half a second at rest
         os.kill(worker, signal.SIGKILL)
         _, status = os.waitpid(worker, 0)
         if os.WIFSIGNALED(status) and row_of(measured.lab, torn).status == JobStatus.RUNNING:
