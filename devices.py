@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -43,9 +43,9 @@ def described(environment: Mapping[str, str]) -> tuple[Gpu, ...]:
     return tuple(_among(known, name) for name in _named(environment[_VISIBLE]))
 
 
-def only(gpu: str) -> dict[str, str]:
-    """The environment of a process that sees this one."""
-    return {_VISIBLE: gpu}
+def only(gpus: Sequence[str]) -> dict[str, str]:
+    """The environment of a process that sees these."""
+    return {_VISIBLE: ",".join(gpus)}
 
 
 def _known() -> tuple[Gpu, ...]:

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CORES = ("worker.agkd_bml", "worker.attacks", "worker.models", "worker.data", "worker.recipes")
+CORES = (
+    "worker.agkd_bml", "worker.attacks", "worker.models", "worker.data", "worker.recipes",
+    "worker.team",
+)  # fmt: skip
 """Code that also runs alone, without the service."""
 
 FORBIDDEN = {

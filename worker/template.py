@@ -11,6 +11,7 @@ start, and comes with the file that the worker writes to; lines back say what be
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -25,12 +26,19 @@ from typing import Any
 from app.settings import code_version
 from worker.job_run import load
 
+_OF_CELERY = (
+    "celery.bin.worker", "celery.apps.worker", "celery.worker.consumer",
+    "celery.concurrency.prefork", "kombu.transport.redis",
+)  # fmt: skip
+"""What its command imports only when it runs."""
 _LONGEST = 2**16
 
 
 def main() -> None:
     """Fork a worker for each line, until the supervisor is gone."""
     load()
+    for module in _OF_CELERY:
+        importlib.import_module(module)
     code_version()  # of the code that was imported, whatever the checkout has by then
     gc.collect()
     gc.freeze()  # else every fork would copy what its collector looks at

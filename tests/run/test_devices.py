@@ -101,9 +101,9 @@ class _Asked(Template):
         raise OSError
 
 
-def _seen(variable: str) -> dict[str, str | None]:
+def _seen(variable: str, train_gpus: int = 1) -> dict[str, str | None]:
     asked = _Asked()
-    for worker in workers({"CUDA_VISIBLE_DEVICES": variable}, asked):
+    for worker in workers({"CUDA_VISIBLE_DEVICES": variable}, asked, train_gpus):
         assert not worker.tend()
     return asked.seen
 
@@ -117,3 +117,10 @@ def test_a_worker_trains_on_each_of_several() -> None:
     assert _seen("0,1,3") == {
         "train-1": "0", "train-2": "1", "train-3": "3", "evaluate": None, "live": None
     }  # fmt: skip
+
+
+def test_a_worker_trains_on_several_where_that_is_asked_for() -> None:
+    assert _seen("0,1,3", 2) == {
+        "train-1": "0,1", "train-2": "3", "evaluate": None, "live": None
+    }  # fmt: skip
+    assert _seen("0,1,3", 3) == {"train": None, "evaluate": None, "live": None}

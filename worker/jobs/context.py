@@ -19,6 +19,7 @@ from app.store import jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
+from app.store.losses import Loss
 from worker.jobs.throttle import Throttle
 from worker.offer import facts
 from worker.pulse import Pulse
@@ -39,6 +40,14 @@ class Cancelled(Exception):
 
 class Interrupted(Exception):
     """The worker is being stopped; the job goes back to the queue."""
+
+
+class AttemptLost(Exception):
+    """The attempt ends through no fault of its job, which goes back to the queue."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(loss.log)
+        self.loss = loss
 
 
 @dataclass(frozen=True)

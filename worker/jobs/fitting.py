@@ -43,7 +43,7 @@ def trial_of(
     def step(images: int) -> None:
         rows = torch.arange(images, device=device) % len(train.labels)
         x, y = train.batch(rows)
-        own = replace(networks, student=copy.deepcopy(networks.student))
+        own = replace(networks, student=copy.deepcopy(networks.student), seeing=None)
         batch = Batch(x=x, y=y, draw_prime=lambda _: x, generator=torch.Generator(device))
         # Layers such as dropout draw from torch's own generators.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -52,27 +52,31 @@ def trial_of(
     return step
 
 
-def foresee(trial: Trial, batch_size: int, available: int) -> None:
+def foresee(trial: Trial, batch_size: int, available: int, team: int = 1) -> None:
     """Refuse a batch that needs more than `available` bytes.
 
+    `team`: how many processes share the batch, each with so many bytes.
     Raises JobError, which names the batch size that would fit.
     """
     two, four = (_BESIDE * _peak_of(trial, images) for images in (2, 4))
     each = (four - two) / 2
     fixed = two - 2 * each
-    need = fixed + each * batch_size
+    need = fixed + each * -(-batch_size // team)
     if need > available:
-        most = int((available - fixed) / each) // _MULTIPLE * _MULTIPLE
+        most = int((available - fixed) / each) // _MULTIPLE * _MULTIPLE * team
         raise _refusal(
-            f"A step with {batch_size:,} images needs about {_size(need)} of memory, "
-            f"and {_size(available)} are free.",
+            f"A step with {batch_size:,} images needs about {_size(need)} of memory"
+            f"{' in each process' if team > 1 else ''}, and {_size(available)} are free.",
             most,
         )
 
 
-def refusal(trial: Trial, batch_size: int) -> JobError:
-    """What to say when a step ran out of memory: finds the batch size that fits by trying."""
-    fits, fails = 0, -(-batch_size // _MULTIPLE)  # in multiples
+def refusal(trial: Trial, batch_size: int, team: int = 1) -> JobError:
+    """What to say when a step ran out of memory: finds the batch size that fits by trying.
+
+    `team`: how many processes share a batch.
+    """
+    fits, fails = 0, -(-batch_size // (team * _MULTIPLE))  # in multiples
     while fails - fits > 1:
         middle = (fits + fails) // 2
         if _is_possible(trial, middle * _MULTIPLE):
@@ -81,7 +85,7 @@ def refusal(trial: Trial, batch_size: int) -> JobError:
             fails = middle
     return _refusal(
         f"The memory of the device is not enough for a step with {batch_size:,} images.",
-        fits * _MULTIPLE,
+        fits * _MULTIPLE * team,
     )
 
 

@@ -45,6 +45,9 @@ _TERMS: Mapping[type[Params], Mapping[str, str]] = {
         "mart_beta": "training#mart",
         "trades_beta": "training#trades_beta",
         "start_from_teacher": "training#start_from_teacher",
+        **dict.fromkeys(
+            ("processes", "nodes", "sync_batch_norm"), "training#several-gpus-and-machines"
+        ),
         "continue_from": "training#runs-that-end-early",
         "device": "running#placement",
     },
