@@ -29,7 +29,7 @@ COPY --from=web-packages /opt/lab /opt/lab
 COPY LICENSE NOTICE ./
 COPY app app
 COPY docs docs
-COPY confinement.py imagefile.py journal.py ./
+COPY confinement.py devices.py imagefile.py journal.py ./
 COPY models models
 COPY static static
 COPY templates templates
@@ -39,7 +39,7 @@ FROM base AS worker
 COPY --from=worker-packages /opt/lab /opt/lab
 COPY LICENSE NOTICE ./
 COPY app app
-COPY confinement.py imagefile.py journal.py ./
+COPY confinement.py devices.py imagefile.py journal.py ./
 COPY models models
 COPY worker worker
 USER 10001:10001

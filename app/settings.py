@@ -28,6 +28,8 @@ from app.contracts.endpoint import plain_url
 from app.contracts.storage import Storage
 
 VERSION = "0.3.0"
+RELEASE = int("{:d}{:03d}{:03d}".format(*map(int, VERSION.split("."))))
+"""The same as a number that grows from release to release."""
 _CODE = Path(__file__).resolve().parent.parent
 _PACKED = _CODE / "app" / "beside"
 BESIDE = _PACKED if _PACKED.is_dir() else _CODE
@@ -150,6 +152,13 @@ class Settings(BaseSettings):
     thin_after_d: float = Field(30.0, ge=0)
     """Days after a job's end when its log and the points of its curves are thinned to what pages
     show of them; 0: never."""
+    rendezvous: str | None = None
+    """Where the machines of one training meet, an address and a free port of the first of them such
+    as `node1:29500`; only for trainings on several (`nodes`)."""
+    node: int = Field(0, ge=0, le=63)
+    """Which of these machines this one is: 0 runs the job, the others join it."""
+    train_gpus: int = Field(1, ge=1, le=64)
+    """GPUs of each worker that trains, for trainings in as many processes."""
     shipped_dir: Path = BESIDE / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
     endpoints: Annotated[tuple[str, ...], NoDecode] = ()
@@ -225,6 +234,13 @@ class Settings(BaseSettings):
             if not _HOST.fullmatch(name):
                 raise ValueError(f"no name of a host: {name!r}; write it like lab.example.org")
         return tuple(name.lower() for name in value)
+
+    @field_validator("rendezvous")
+    @classmethod
+    def _is_a_place(cls, value: str | None) -> str | None:
+        if value is not None and not (_HOST.fullmatch(value) and ":" in value):
+            raise ValueError("no address with a port; write it like node1:29500")
+        return value
 
     @field_validator("endpoints")
     @classmethod

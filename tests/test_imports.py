@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CORES = ("worker.agkd_bml", "worker.attacks", "worker.models", "worker.data", "worker.recipes")
+CORES = (
+    "worker.agkd_bml", "worker.attacks", "worker.models", "worker.data", "worker.recipes",
+    "worker.team",
+)  # fmt: skip
 """Code that also runs alone, without the service."""
 
 FORBIDDEN = {
@@ -248,7 +251,7 @@ def test_the_reader_of_pictures_knows_neither_side() -> None:
     assert known <= {"numpy", "PIL"} | set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("name", ["confinement", "journal"])
+@pytest.mark.parametrize("name", ["confinement", "devices", "journal"])
 def test_what_serves_both_sides_knows_neither(name: str) -> None:
     known = {module for module, _ in imports(name, ROOT / f"{name}.py")}
     assert {module.split(".")[0] for module in known} <= set(sys.stdlib_module_names)

@@ -17,6 +17,9 @@ checkpoint and a queued job; what was killed can be resumed once its lease is ov
 30 seconds).
 An ablation runs its trainings and evaluations one after the other; other workers of the lab may
 take some of them meanwhile.
+A training on several machines (`nodes`) is the same command on each, with one data folder for all:
+LAB_RENDEZVOUS says where they meet, and LAB_NODE which one this is. Machine 0 runs the job, and the
+others take part.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -41,7 +45,7 @@ from app.contracts import titles
 from app.contracts.events import EVENT, LogEvent, ProgressEvent
 from app.contracts.export import Export
 from app.contracts.jobs import PARENTS, JobKind, JobStatus
-from app.contracts.params import PARAMS_OF, Params
+from app.contracts.params import PARAMS_OF, Params, TrainParams
 from app.errors import Conflict, InvalidFields, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, job_queries, jobs, losses, shipped
@@ -72,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     try:
+        if settings().node > 0:
+            return _join(settings(), options)
         lab, echo = _open(settings())
         job_id = _resumed(lab, options) if options.command == "resume" else _submit(lab, options)
     except (LabError, OSError, ValidationError) as error:
@@ -146,6 +152,30 @@ def _resumed(lab: WorkerLab, options: argparse.Namespace) -> str:
     return str(options.job)
 
 
+def _join(facts: Settings, options: argparse.Namespace) -> int:
+    """Take part in a training whose job another machine runs; this one opens no database.
+
+    Raises LabError, OSError, ValidationError.
+    """
+    from worker.jobs import together  # which needs torch
+
+    if options.command != JobKind.TRAIN:
+        raise InvalidInput(
+            "Another machine than the first takes part in trainings alone (LAB_NODE).",
+            hint="Give it the parameters of the training, also where the first one resumes it.",
+        )
+    params = TrainParams.model_validate(_read_json(options.params.read_bytes()))
+    if params.nodes <= facts.node:
+        raise InvalidInput(
+            f"There is no machine {facts.node} in a training on {params.nodes} (LAB_NODE).",
+            field="nodes",
+        )
+    ended = together.join(facts, params)
+    if ended is not None:
+        print(f"Machine {facts.node}: {ended}.", file=sys.stderr)
+    return 0 if ended is None else 1
+
+
 def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
     kind, file = JobKind(options.command), getattr(options, "file", None)
     upload = None if file is None else uuid.uuid4().hex
@@ -164,17 +194,23 @@ def _read_params(lab: WorkerLab, kind: JobKind, text: bytes, upload: str | None)
 
     Raises InvalidInput, ValidationError, Conflict.
     """
+    values = _read_json(text)
+    if kind is JobKind.EVALUATE and "format" in values:
+        return _exported(lab, Export.model_validate_json(text))
+    if upload is not None:
+        values |= {"upload": upload} | ({"source": "archive"} if kind is JobKind.IMPORT else {})
+    return PARAMS_OF[kind].model_validate(values)
+
+
+def _read_json(text: bytes) -> dict[str, Any]:
+    """Raises InvalidInput."""
     try:
         values = from_json(text)
     except ValueError as error:
         raise InvalidInput(f"The parameters are no JSON: {error}.") from None
     if not isinstance(values, dict):
         raise InvalidInput("The parameters are no JSON object.")
-    if kind is JobKind.EVALUATE and "format" in values:
-        return _exported(lab, Export.model_validate_json(text))
-    if upload is not None:
-        values |= {"upload": upload} | ({"source": "archive"} if kind is JobKind.IMPORT else {})
-    return PARAMS_OF[kind].model_validate(values)
+    return values
 
 
 def _exported(lab: WorkerLab, exported: Export) -> Params:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +16,18 @@ from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
 from app.contracts.stored import UNREAD_PARAMS, understood
-from app.errors import JobError, LabError, trouble
+from app.errors import JobError, trouble
 from app.store import job_queries, jobs, losses
 from app.store.jobs import Claim, LeaseLost
-from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
+from worker.jobs.context import (
+    AttemptLost,
+    Cancelled,
+    Interrupted,
+    JobContext,
+    Outcome,
+    WorkerLab,
+)
+from worker.jobs.failing import explained
 
 _log = logging.getLogger(__name__)
 
@@ -33,13 +40,14 @@ def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> J
     """
     if lab.files.free() < lab.settings.min_free_mb * 2**20 or lab.files.trouble() is not None:
         return None
-    claim = jobs.claim_next(lab.database, queue, lease_s=lab.settings.lease_s)
+    claim = jobs.claim_next(lab.database, queue, lab.offer, lease_s=lab.settings.lease_s)
     return None if claim is None else _run(lab, claim, stopping)
 
 
 def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> JobStatus | None:
     """Run a queued job to its end; None when it was not ours to run, or was given back."""
-    claim = jobs.claim(lab.database, job_id, lease_s=lab.settings.lease_s)
+    lease_s, name = lab.settings.lease_s, lab.offer.name
+    claim = jobs.claim(lab.database, job_id, lease_s=lease_s, worker=name)
     return None if claim is None else _run(lab, claim, stopping)
 
 
@@ -150,6 +158,9 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
     except Interrupted:
         jobs.give_back(lab.database, claim)
         return None
+    except AttemptLost as lost:
+        context.insist(losses.give_up, lost.loss)
+        return None
     except LeaseLost:
         raise
     except Exception as error:
@@ -157,7 +168,7 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
             context.insist(losses.give_up, losses.Loss.of_room(passing))
             return None
         status = JobStatus.FAILED
-        failure = _explain(error, claim)
+        failure = explained(error, f"job {claim.job_id}")
         context.log(f"{failure['detail']} {failure['hint']}".strip()[:2000], LogLevel.ERROR)
         context.insist(jobs.settle, status, failure=failure)
     return status
@@ -172,25 +183,3 @@ def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:
     if row is None or row.result_name != claim.result_name:
         for path in (*outcome.files, lab.files.result(claim.result_name)):
             lab.files.drop(path)
-
-
-def _explain(error: Exception, claim: Claim) -> dict[str, str]:
-    """Say it in words that a user can act on; what nobody foresaw goes to the worker's log."""
-    torch = sys.modules.get("torch")  # where it was not needed, it is not asked for
-    if isinstance(error, LabError):
-        known = error
-    elif isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
-        known = JobError(
-            "The memory of the device is not enough.", hint="Use a smaller batch size."
-        )
-    elif isinstance(error, IntegrityError):
-        known = JobError(
-            "The name was taken while the job ran.", hint="Submit it again under another name."
-        )
-    else:
-        _log.error("job %s failed", claim.job_id, exc_info=error)
-        known = JobError(
-            f"An unexpected error: {type(error).__name__}: {error}"[:500],
-            hint="The worker's log has the details.",
-        )
-    return known.as_failure()

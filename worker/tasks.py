@@ -12,8 +12,9 @@ from typing import Any
 from celery import signals
 
 from app.contracts.jobs import TASK_OF, Queue
-from worker.celery_app import app, lab, stopping
+from worker.celery_app import app, lab, pulse, stopping
 from worker.job_run import load, run_next
+from worker.offer import measured_gflops
 
 
 @signals.worker_init.connect
@@ -27,17 +28,24 @@ def _load(**_: Any) -> None:
 def train(_job_id: str) -> None:
     """Train a model: hours. Gives way to whoever waits for an answer; so does an evaluation."""
     os.nice(10)
-    run_next(lab(), Queue.TRAIN, stopping=stopping.is_set)
+    _work(Queue.TRAIN)
 
 
 @app.task(name=TASK_OF[Queue.EVALUATE])
 def evaluate(_job_id: str) -> None:
     """Measure models, or import a dataset: minutes."""
     os.nice(5)
-    run_next(lab(), Queue.EVALUATE, stopping=stopping.is_set)
+    _work(Queue.EVALUATE)
 
 
 @app.task(name=TASK_OF[Queue.LIVE])
 def live(_job_id: str) -> None:
     """Explain one image: a second."""
-    run_next(lab(), Queue.LIVE, stopping=stopping.is_set)
+    _work(Queue.LIVE)
+
+
+def _work(queue: Queue) -> None:
+    """Run what a queue has next. After the first job the device's speed is known: by then torch is
+    there, and nobody waits for it."""
+    if run_next(lab(), queue, stopping=stopping.is_set) is not None and pulse.gflops is None:
+        pulse.measured(measured_gflops())

@@ -31,8 +31,8 @@ from app.contracts.results import (
 )
 from app.contracts.results.verdict import Check, Light
 from app.contracts.units import format_255
-from app.contracts.views import DatasetView, JobView, ModelView
-from app.contracts.words import budget, give_or_take, percent, signed, with_interval
+from app.contracts.views import DatasetView, JobView, ModelView, WorkerView
+from app.contracts.words import budget, give_or_take, memory, percent, signed, with_interval
 
 _SHORT_ID = 8
 _WORST_CHECKS = 3
@@ -51,6 +51,22 @@ def jobs(listed: Sequence[Job[JobResult]]) -> str:
         for v in (job.view for job in listed)
     ]
     return table(("job", "kind", "status", "done", "submitted (UTC)", "title"), rows, right=(3,))
+
+
+def workers(listed: Sequence[WorkerView]) -> str:
+    """A line for each worker, by name."""
+    rows = [
+        (
+            each.name,
+            ", ".join(each.queues),
+            each.device,
+            "" if each.room_mb is None else memory(each.room_mb),
+            "drained" if each.drained_at else "hangs" if each.silent else "",
+            ", ".join(run.title for run in each.runs),
+        )
+        for each in listed
+    ]
+    return table(("worker", "queues", "computes on", "memory", "state", "runs"), rows, right=(3,))
 
 
 def _far(view: JobView) -> str:

@@ -15,10 +15,11 @@ import sys
 import time
 from collections.abc import Mapping
 
+import devices
 from app.admission import peers
 from app.admission.token import kept_token, token_file
 from app.contracts.jobs import Queue
-from app.run import devices, leftovers
+from app.run import leftovers
 from app.run.broker import Broker
 from app.run.checks import CannotStart
 from app.run.lines import announce, say
@@ -67,21 +68,25 @@ def worker_command(queue: Queue, name: str | None = None) -> list[str]:
     ]
 
 
-def workers(environment: Mapping[str, str], template: Template) -> list[Worker]:
-    """One for each queue; where the lab may use several GPUs, one that trains for each of them.
+def workers(
+    environment: Mapping[str, str], template: Template, train_gpus: int = 1
+) -> list[Worker]:
+    """One for each queue; where the lab may use several GPUs, one that trains for each `train_gpus`
+    of them.
 
     Evaluation and live share the first GPU, as everything does where there is one.
     """
     found = devices.gpus(environment)
+    groups = [found[first : first + train_gpus] for first in range(0, len(found), train_gpus)]
     children = []
     for queue in Queue:
-        if queue is not Queue.TRAIN or len(found) < 2:
+        if queue is not Queue.TRAIN or len(groups) < 2:
             children.append(Worker(queue.value, worker_command(queue), {}, template))
             continue
-        for number, gpu in enumerate(found, 1):
+        for number, group in enumerate(groups, 1):
             name = f"{queue}-{number}"
             command = worker_command(queue, name)
-            children.append(Worker(name, command, devices.only(gpu), template))
+            children.append(Worker(name, command, devices.only(group), template))
     return children
 
 
@@ -110,7 +115,7 @@ class Supervisor:
             self._template = Template(environment)
             self._template.start()
             if self._start_web(environment):
-                self._workers = workers(environment, self._template)
+                self._workers = workers(environment, self._template, self._settings.train_gpus)
                 announce(f"AGKD-BML Lab is ready: {self._settings.address}")
                 self._say_who_may()
                 self._watch()

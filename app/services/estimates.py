@@ -150,7 +150,7 @@ def _trained(lab: Lab, recipe: Recipe | None, side: int) -> Iterator[_Trained]:
 
 def _costs_as_much(params: TrainParams, other: TrainParams, *further: str) -> bool:
     """A pass of an image, or a whole step where `further` says so."""
-    shared = ("architecture", "batch_size", "precision", *further)
+    shared = ("architecture", "batch_size", "precision", "team", *further)
     return all(getattr(params, name) == getattr(other, name) for name in shared)
 
 

@@ -8,12 +8,14 @@ from app import errors
 from app.ablations import lifecycle
 from app.contracts.access import Held
 from app.contracts.jobs import JobStatus, Queue
+from app.contracts.placement import Needs
 from app.contracts.views import Health, QueueHealth
-from app.services import announcing, room
+from app.queue import serving
+from app.services import announcing, room, workers
 from app.services.jobs import CHART_POINTS
 from app.services.lab import Lab
 from app.settings import VERSION
-from app.store import catalogue, job_queries, jobs, marks, thinning
+from app.store import catalogue, job_queries, jobs, marks, placement, thinning
 from app.store.tables import DatasetRow, JobRow
 from confinement import gaps
 
@@ -31,6 +33,9 @@ def reconcile(lab: Lab) -> None:
     for job_id in changed:
         lab.broker.ring(job_id)
     _resend(lab)
+    workers.tell_drained(lab)
+    if room.nearly_full(lab) is None:
+        workers.wake_idle(lab)
 
 
 def clear(lab: Lab) -> None:
@@ -50,6 +55,7 @@ def clear(lab: Lab) -> None:
     left = lab.files.with_checkpoints() - {params.get("continue_from") for params in active}
     for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):
         lab.files.drop(lab.files.checkpoints(job_id))
+    workers.forget_drains(lab, older_than_s=_KEPT_S)
 
 
 def sweep(lab: Lab) -> None:
@@ -73,15 +79,16 @@ def thin(lab: Lab) -> None:
 
 
 def _resend(lab: Lab) -> None:
-    full: set[Queue] = set()
-    for job_id, queue in job_queries.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
-        if queue in full:
+    full: set[tuple[Queue, int]] = set()
+    for job_id, queue, gpus in job_queries.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
+        if (queue, gpus) in full:
             continue
         # A message that still waits needs no copy; without this, a long queue would fill up.
-        if lab.broker.waiting(queue) == 0 and lab.broker.send(job_id, queue):
+        needs = Needs(gpus=gpus)
+        if lab.broker.waiting(queue, needs) == 0 and lab.broker.send(job_id, queue, needs):
             jobs.mark_sent(lab.database, job_id, at=time.time())
         else:
-            full.add(queue)
+            full.add((queue, gpus))
 
 
 def _trouble(lab: Lab) -> str | None:
@@ -94,26 +101,32 @@ def _trouble(lab: Lab) -> str | None:
 
 def health(lab: Lab) -> Health:
     """Whether database, broker, workers and webhook answer."""
-    database = lab.database.answers()
-    workers = lab.broker.workers()
+    database, present = lab.database.answers(), lab.broker.present()
     active = job_queries.counts(lab.database) if database else {}
+    drained = placement.drains(lab.database) if database else {}
+    all_of, taking_none = (
+        serving(present or ()),
+        serving(worker for worker in present or () if worker.name in drained),
+    )
     queues = tuple(
         QueueHealth(
             queue=queue,
             waiting=active.get((queue, JobStatus.QUEUED), 0),
             running=active.get((queue, JobStatus.RUNNING), 0),
-            workers=workers[queue] if workers else 0,
+            workers=all_of[queue],
+            drained=taking_none[queue],
         )
         for queue in Queue
     )
     trouble = _trouble(lab) if database else None
-    ok = database and trouble is None and workers is not None and all(q.workers for q in queues)
+    served = present is not None and all(each.workers > each.drained for each in queues)
+    ok = database and trouble is None and served
     return Health(
         ok=ok,
         version=VERSION,
         database=database,
         trouble=trouble,
-        broker=workers is not None,
+        broker=present is not None,
         queues=queues,
         webhook=announcing.health(lab) if database else None,
         gaps=gaps(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ def _postgresql(url: str, patience_s: float) -> Engine:
     told = {
         "lock_timeout": f"{round(1000 * patience_s)}",
         "idle_in_transaction_session_timeout": f"{1000 * _SILENT_S}",
+        "work_mem": "16MB",  # lists of a hundred thousand are sorted there, and not on the disk
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
@@ -247,6 +248,8 @@ class Duty:
     def leave(self) -> None:
         """Let another process have it."""
         if self._connection is not None:
-            self._connection.invalidate()  # a connection of the pool would keep the lock
+            with suppress(Exception):  # at once, where the database can be told
+                self._connection.execute(select(func.pg_advisory_unlock_all()))
+            self._connection.invalidate()  # else the end of the connection tells it
             self._connection.close()
             self._connection = None

@@ -266,10 +266,11 @@ def ended_since(database: Database, kinds: Sequence[JobKind], since: float) -> l
         return list(session.scalars(query.order_by(JobRow.finished_at, JobRow.id)))
 
 
-def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:
-    """Queued jobs that the broker was not told about, or so long ago that it may have forgotten."""
+def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue, int]]:
+    """Queued jobs that the broker was not told about, or so long ago that it may have forgotten:
+    their ids, their queues, and how many GPUs they need."""
     query = (
-        select(JobRow.id, JobRow.queue)
+        select(JobRow.id, JobRow.queue, JobRow.needs_gpus)
         .where(
             JobRow.status == JobStatus.QUEUED,
             JobRow.kind.not_in(PARENTS),
@@ -278,7 +279,7 @@ def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]
         .order_by(JobRow.created_at, JobRow.id)
     )
     with database.reading() as session:
-        return [(job_id, Queue(queue)) for job_id, queue in session.execute(query)]
+        return [(job_id, Queue(queue), gpus) for job_id, queue, gpus in session.execute(query)]
 
 
 def events_after(database: Database, job_id: str, seq: int, limit: int = 500) -> list[StoredEvent]:

@@ -19,8 +19,10 @@ import journal
 from app.contracts.events import Event, ProgressEvent, StateEvent
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
+from app.contracts.placement import Offer, needs_of
 from app.contracts.results import EvaluationSummary
-from app.store import acting, measurements
+from app.settings import RELEASE
+from app.store import acting, measurements, placement
 from app.store.db import Database, Turn
 from app.store.job_queries import UNFINISHED, unfinished_of, with_key
 from app.store.tables import EventRow, JobRow, MeasurementRow
@@ -94,7 +96,7 @@ def queued(
 
     `sent`: whether the broker is about to be told, so that the reconciler need not do it too.
     """
-    now = time.time()
+    now, needs = time.time(), needs_of(params)
     return JobRow(
         id=job_id or uuid.uuid4().hex,
         parent_id=parent_id,
@@ -106,6 +108,8 @@ def queued(
         params=params.model_dump(mode="json"),
         created_at=created_at or now,
         sent_at=now if sent else None,
+        needs_gpus=needs.gpus,
+        release=RELEASE,
         attempt=0,
         fence=0,
         cancel_requested=False,
@@ -164,35 +168,33 @@ def add_all(session: Session, rows: Sequence[JobRow]) -> None:
     )
 
 
-def claim(database: Database, job_id: str, *, lease_s: float) -> Claim | None:
-    """Take a queued job; None when it is not queued, or a parent."""
-    with database.writing() as session:
-        return _take(session, job_id, lease_s)
+def claim(
+    database: Database, job_id: str, *, lease_s: float, worker: str | None = None
+) -> Claim | None:
+    """Take this queued job, whoever else waits; None when it is not queued, or a parent.
 
-
-def claim_next(database: Database, queue: Queue, *, lease_s: float) -> Claim | None:
-    """Take the job that a worker of the queue does next; None where none waits.
-
-    The oldest: one that was interrupted goes on at its place, whatever was submitted meanwhile.
+    `worker`: who takes it, by name.
     """
-    waits = (
-        JobRow.status == JobStatus.QUEUED,
-        JobRow.queue == queue,
-        JobRow.kind.not_in(PARENTS),
-    )
-    oldest = select(JobRow.id).where(*waits).order_by(JobRow.created_at, JobRow.id).limit(1)
+    with database.writing() as session:
+        return _take(session, job_id, lease_s, worker)
+
+
+def claim_next(database: Database, queue: Queue, offer: Offer, *, lease_s: float) -> Claim | None:
+    """Take the job that a worker of the queue does next (`placement.next_job`); None where none
+    waits that it may take."""
+    next_one = placement.next_job(queue, offer, now=time.time())
     # Where writers do not take turns: another worker's choice is left to it, so that many need not
     # wait for each other; a row that is held for another reason is waited for.
-    choices = oldest.with_for_update(skip_locked=True), oldest
+    choices = next_one.with_for_update(of=JobRow, skip_locked=True), next_one
     with database.writing() as session:
         for choice in choices:
             while (job_id := session.scalar(choice)) is not None:
-                if (claim := _take(session, job_id, lease_s)) is not None:
+                if (claim := _take(session, job_id, lease_s, offer.name)) is not None:
                     return claim
         return None
 
 
-def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
+def _take(session: Session, job_id: str, lease_s: float, worker: str | None) -> Claim | None:
     now = time.time()
     taken = move(
         session,
@@ -204,6 +206,8 @@ def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
         fence=JobRow.fence + 1,
         lease_until=now + lease_s,
         started_at=func.coalesce(JobRow.started_at, now),
+        claimed_at=now,
+        worker=worker,
     )
     if not taken:
         return None
@@ -309,9 +313,10 @@ def give_back(database: Database, claim: Claim) -> None:
 
     A job whose end was asked for ends here instead. Raises LeaseLost.
     """
-    held = JobRow.fence == claim.fence
+    held, now = JobRow.fence == claim.fence, time.time()
     back: dict[str, Any] = {"attempt": JobRow.attempt - 1, "lease_until": None, "sent_at": None}
-    end: dict[str, Any] = {"finished_at": time.time(), "lease_until": None}
+    back |= {"returned_at": now}
+    end: dict[str, Any] = {"finished_at": now, "lease_until": None}
     outcomes = (
         (JobStatus.QUEUED, ~JobRow.cancel_requested, back),
         (JobStatus.CANCELLED, JobRow.cancel_requested, end),

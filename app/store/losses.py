@@ -120,6 +120,7 @@ def _end_attempt(database: Database, job: JobRow, loss: Loss, *conditions: Any) 
         values |= {"finished_at": now, "failure": loss.failure.as_failure()}
     else:
         new = JobStatus.QUEUED
+        values |= {"returned_at": now}
     said = LogEvent(level=LogLevel.WARNING, text=loss.log.format(job.attempt))
     still = JobRow.fence == job.fence, JobRow.cancel_requested == job.cancel_requested
     with database.writing() as session:

@@ -140,6 +140,8 @@ def _write(session: Session, parent: JobRow, step: Step) -> None:
         status = JobStatus.RUNNING
         move(session, parent.id, JobStatus.QUEUED, status, attempt=1, started_at=now)
         append(session, parent.id, [StateEvent(status=status, attempt=1)])
+    for child in step.children:
+        child.owner_id, child.priority = parent.owner_id, parent.priority
     jobs.add_all(session, step.children)
     if step.progress is not None:
         said = step.progress.model_dump(exclude={"type"})

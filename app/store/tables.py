@@ -86,6 +86,18 @@ class JobRow(Table):
     finished_at: Mapped[float | None]
     sent_at: Mapped[float | None]
     """When the broker was last told; None when it must be told again."""
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    """`Priority.rank`."""
+    needs_gpus: Mapped[int] = mapped_column(default=0, server_default="0")
+    """As `Needs.gpus`; likewise the next two."""
+    needs_memory_mb: Mapped[int] = mapped_column(default=0, server_default="0")
+    release: Mapped[int] = mapped_column(default=0, server_default="0")
+    worker: Mapped[str | None] = mapped_column(String(100))
+    """The worker that has it, or had it last."""
+    claimed_at: Mapped[float | None]
+    """When that one took it."""
+    returned_at: Mapped[float | None]
+    """When it last came back to the queue unfinished."""
     attempt: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[float | None]
@@ -139,6 +151,12 @@ class JobRow(Table):
         Index("jobs_by_pin", "pinned_at"),
         Index("jobs_by_kind", "kind", "status", "created_at", "id"),
         Index("jobs_to_announce", "announced_at", "finished_at", "id"),
+        # The next job is chosen in these two alone (`app.store.placement`).
+        Index(
+            "jobs_waiting", "status", "queue", "priority", "owner_id", "parent_id", "started_at",
+            "created_at", "id", "kind", "needs_gpus", "needs_memory_mb", "release", "returned_at",
+        ),
+        Index("jobs_worked", "queue", "finished_at", "owner_id", "parent_id", "claimed_at"),
     )  # fmt: skip
 
 
@@ -164,6 +182,18 @@ class _Reported(TypeDecorator[dict[str, Any]]):
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self.impl_instance.coerce_compared_value(op, value)
+
+
+class DrainRow(Table):
+    """A worker that is to take no new job; there is a row as long as that holds."""
+
+    __tablename__ = "drains"
+
+    worker: Mapped[str] = mapped_column(String(100), primary_key=True)
+    """Its name."""
+    since: Mapped[float]
+    by: Mapped[str] = mapped_column(String(80))
+    """As `AuditRow.who`."""
 
 
 class EventRow(Table):

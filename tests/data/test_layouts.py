@@ -181,6 +181,14 @@ def test_parts_by_lists(tmp_path: Path, suffix: str) -> None:
     assert (sizes(dataset), kinds(report)) == ((8, 0, 4), {"validation_is_test"})
 
 
+def test_a_part_beside_folders_of_pictures_is_no_class(tmp_path: Path) -> None:
+    """As the Simpsons of Kaggle are packed."""
+    files = {f"simpsons_dataset/{c}/{n}.png": png(n) for c in ("bart", "homer") for n in range(6)}
+    files |= {f"kaggle_simpson_testset/bart_{n}.png": png(20 + n) for n in range(6)}
+    with pytest.raises(DatasetError, match=r"testset is called like a part.*bart, homer"):
+        import_files(tmp_path, files)
+
+
 def test_a_split_that_is_not_used_is_said(tmp_path: Path) -> None:
     names = [f"{k + 1} {name}\n" for k, name in enumerate(folders("", 6))]
     texts = {"images.txt": "".join(names), "train_test_split.txt": "1 0\n2 1\n"}

@@ -26,7 +26,7 @@ from tests.data.packing import (
     train_and_test,
 )
 from tests.data.test_containers import idx
-from worker.data import DatasetError
+from worker.data import Dataset, DatasetError, ImportReport
 from worker.data.images import fitted
 
 PETS = ("cat", "dog", "owl")
@@ -205,6 +205,91 @@ def test_a_column_that_is_called_no_label_decides_nothing_against_folders(
     report, dataset = import_files(tmp_path / "alone", alone | {"meta.csv": table})
     assert dataset.class_names == ("a", "b")
     assert "labels_guessed" in kinds(report)
+
+
+def labelled(tmp_path: Path, head: str, rows: list[str]) -> tuple[ImportReport, Dataset]:
+    files = flat("images/", [f"{n}.png" for n in range(40)])
+    return import_files(tmp_path, files | {"labels.csv": text([head, *rows])})
+
+
+def test_parts_by_numbers_are_taken_as_celeba_and_wilds_number_them(tmp_path: Path) -> None:
+    rows = [f"{n},{n}.png,{'ab'[n % 2]},{(0, 0, 1, 2)[n // 2 % 4]}" for n in range(40)]
+    report, dataset = labelled(tmp_path, "img_id,img_filename,y,split", rows)
+    assert (sizes(dataset), dataset.class_names) == ((20, 10, 10), ("a", "b"))
+    (said,) = [w.text for w in report.warnings if w.kind == "split_guessed"]
+    assert "says 0, 1, 2: taken for train, validation and test" in said
+
+
+@pytest.mark.parametrize(("column", "most"), [("fold", 5), ("fold", 3), ("split", 2)])
+def test_numbers_that_may_be_anything_are_no_parts_and_said(
+    tmp_path: Path, column: str, most: int
+) -> None:
+    rows = [f"{n}.png,{'ab'[n % 2]},{n // 2 % most}" for n in range(40)]
+    report, dataset = labelled(tmp_path, f"file,label,{column}", rows)
+    assert sizes(dataset) == (32, 0, 8)
+    (said,) = [w.text for w in report.warnings if w.kind == "split_not_used"]
+    assert f"The column “{column}” of labels.csv says 0, 1" in said
+    assert said.endswith("which names no part: it is not used.")
+
+
+@pytest.mark.parametrize(
+    ("labels", "combined"),
+    [
+        (["cat", "dog", '"cat,dog"', "owl"], "cat,dog"),
+        (["Mass|Effusion", "Mass", "Effusion", "No Finding"], "Mass|Effusion"),
+        (["clear primary", "clear primary water", "cloudy", "haze primary"], "clear primary"),
+        (["hot dog", "dog", "cat", "owl"], ""),
+        (["red car", "red bus", "blue car", "blue bus"], ""),
+    ],
+)
+def test_labels_that_look_like_several_are_said(
+    tmp_path: Path, labels: list[str], combined: str
+) -> None:
+    rows = [f"{n}.png,{labels[n % 4]}" for n in range(40)]
+    report, _ = labelled(tmp_path, "file,label", rows)
+    said = [w.text for w in report.warnings if w.kind == "labels_combined"]
+    assert len(said) == bool(combined)
+    assert all(f"several of one picture: {combined}." in text for text in said)
+
+
+def test_a_table_of_boxes_is_refused_where_pictures_have_several(tmp_path: Path) -> None:
+    """One box a picture, as of GTSRB, may be the picture's own."""
+    head = "filename,width,height,class,xmin,ymin,xmax,ymax"
+    one = [f"{n}.png,40,40,{'ab'[n % 2]},1,1,20,20" for n in range(40)]
+    _, dataset = labelled(tmp_path / "one", head, one)
+    assert dataset.class_names == ("a", "b")
+    with pytest.raises(DatasetError, match="made to find objects"):
+        labelled(tmp_path / "several", head, [*one, *one[:20]])
+
+
+def test_of_several_labels_those_of_the_folders_are_taken(tmp_path: Path) -> None:
+    """Imagenette brings labels with errors beside its own."""
+    files = train_and_test(cat=6, dog=6)
+    right = [name.split("/")[1] for name in files]
+    wrong = ["dog", *right[1:]]
+    rows = [
+        f"{name},{a},{b},{name.startswith('test')}"
+        for name, a, b in zip(files, right, wrong, strict=True)
+    ]
+    table = text(["path,noisy_labels_0,noisy_labels_5,is_valid", *rows])
+    report, dataset = import_files(tmp_path, files | {"noisy.csv": table})
+    assert (report.layout, dataset.class_names) == ("class folders", ("cat", "dog"))
+    assert len(dataset.split("test")) == sum(name.startswith("test") for name in files)
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        ("sep=;\nfile;label", "{n}.png;{c}"),
+        ('"file", "label"', '"{n}.png", "{c}"'),
+        ("# of mine\nfile,label", "{n}.png,{c}"),
+    ],
+)
+def test_tables_as_programs_write_them(tmp_path: Path, head: str, row: str) -> None:
+    rows = [row.format(n=n, c=PETS[n % 3]) for n in range(40)]
+    report, dataset = labelled(tmp_path, head, rows)
+    assert dataset.class_names == PETS
+    assert "labels_guessed" not in kinds(report)
 
 
 def test_a_table_that_is_not_in_utf8_is_said(tmp_path: Path) -> None:
@@ -490,6 +575,8 @@ WITH_A_WAY_OUT: list[tuple[Mapping[str, bytes], str, str]] = [
     ({"train.beton": b"x"}, "files of FFCV", ARRAYS),
     ({"train/data-00000-of-00001.arrow": b"x"}, "Arrow files of Hugging Face", "Parquet"),
     ({"train.7z": b"7z", "trainLabels.csv": b"id,label\n"}, "archives: train.7z", "Unpack these"),
+    ({"cat/0.nii.gz": b"\x1f\x8b", "dog/0.nii.gz": b"\x1f\x8b"}, "scans in NIfTI", "slices as PNG"),
+    ({"run/0.avi": b"RIFF", "walk/0.avi": b"RIFF"}, "films: run/0.avi", "Save pictures of them"),
     ({"train/cat/0001": b"\x89PNG", "train/dog/0002": b"\x89PNG"}, "without a suffix", ".png or"),
     ({**PHOTOS, "annotations/instances.json": COCO}, "COCO's annotations", "cut the objects out"),
     ({**PHOTOS, "Annotations/0001.xml": b"<a/>"}, "Pascal VOC", "cut the objects out"),

@@ -25,7 +25,7 @@ from app.store.db import LATEST, Database
 from app.store.jobs import DuplicateKey
 from app.store.tables import MeasurementRow, ModelRow, Table
 from tests.plugins.meanwhile import at_once
-from tests.plugins.rows import job_row
+from tests.plugins.rows import WORKER, job_row
 from tests.web.example_evaluation import full_evaluation
 
 WORKERS = 6
@@ -109,13 +109,13 @@ def test_workers_take_the_oldest_of_their_queue_each_another(database: Database)
         jobs.add(database, row)
     jobs.add(database, job_row(created_at=1.0, queue=Queue.LIVE))
     jobs.add(database, job_row(created_at=1.0, kind=JobKind.ABLATION))
-    first = jobs.claim_next(database, Queue.TRAIN, lease_s=60)
+    first = jobs.claim_next(database, Queue.TRAIN, WORKER, lease_s=60)
     assert first is not None
     assert first.job_id == rows[0].id
     jobs.give_back(database, first)
-    claims = at_once(lambda _: jobs.claim_next(database, Queue.TRAIN, lease_s=60))
+    claims = at_once(lambda _: jobs.claim_next(database, Queue.TRAIN, WORKER, lease_s=60))
     assert {claim.job_id for claim in claims if claim} == {row.id for row in rows}
-    assert jobs.claim_next(database, Queue.TRAIN, lease_s=60) is None
+    assert jobs.claim_next(database, Queue.TRAIN, WORKER, lease_s=60) is None
 
 
 def test_one_of_many_reconcilers_releases_a_job(database: Database) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
+from app.contracts.placement import Offer
 from app.contracts.results import EvaluationResult, EvaluationSummary, JobResult
 from app.errors import StorageAway, trouble
 from app.settings import Settings
@@ -18,7 +19,9 @@ from app.store import jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
+from app.store.losses import Loss
 from worker.jobs.throttle import Throttle
+from worker.offer import facts
 from worker.pulse import Pulse
 
 _LOOK_EVERY_S = 0.25
@@ -39,6 +42,14 @@ class Interrupted(Exception):
     """The worker is being stopped; the job goes back to the queue."""
 
 
+class AttemptLost(Exception):
+    """The attempt ends through no fault of its job, which goes back to the queue."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(loss.log)
+        self.loss = loss
+
+
 @dataclass(frozen=True)
 class WorkerLab:
     """The worker's way to SQL, to files and to the bell; opened after the fork, never before."""
@@ -52,6 +63,8 @@ class WorkerLab:
     """In seconds, from anywhere."""
     pulse: Pulse = field(default_factory=Pulse)
     """By which the worker's parent, where there is one, sees whether its child lives."""
+    offer: Offer = field(default_factory=facts)
+    """Which jobs this worker can run, and what it is called."""
 
 
 @dataclass(frozen=True)

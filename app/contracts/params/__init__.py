@@ -22,6 +22,7 @@ from app.contracts.params.attacks import (
 from app.contracts.params.base import (
     NO_ID,
     DefaultBy,
+    Device,
     Finite,
     Id,
     Name,
@@ -80,6 +81,7 @@ __all__ = [
     "ClassOrder",
     "DefaultBy",
     "Design",
+    "Device",
     "Direction",
     "EvaluateParams",
     "ExplainParams",

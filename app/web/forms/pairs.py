@@ -16,7 +16,9 @@ from app.web.forms.specs import Choice, plain, specs
 EXAMPLES = {"grid": "3, 7, 10", "own": "label_smoothing=0, epochs=20"}
 """What may be typed, by parameter."""
 _SWITCH = {"on": True, "off": False, "true": True, "false": False}
-_GRIDLESS = ("name", "dataset", "recipe", "teacher", "seed", "continue_from", "milestones")
+_GRIDLESS = (
+    "name", "dataset", "recipe", "teacher", "seed", "continue_from", "device", "milestones",
+)  # fmt: skip
 """What a grid of typed values cannot vary."""
 
 
