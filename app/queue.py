@@ -1,12 +1,13 @@
 """The way to the workers: send a task by name, with an id and nothing else.
 
 The only file of `app` that knows Celery. Nothing that Redis holds matters: SQL is the truth.
-`python -m app.queue QUEUE` ends with code 0 when a worker serves the queue: the health check of a
-worker's container.
+`python -m app.queue QUEUE` ends with code 0 when a worker of this machine serves the queue: the
+health check of a worker's container, which is a machine of its own.
 """
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections import Counter
@@ -162,9 +163,10 @@ class Broker:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: 0 when a worker serves the queue that is named."""
-    workers = Broker(settings()).workers()
-    return 0 if workers is not None and workers[Queue(arguments[0])] else 1
+    """The exit code: 0 when a worker of this machine serves the queue that is named."""
+    here = f"@{socket.gethostname()}"
+    own = [each for each in Broker(settings()).present() or () if each.name.endswith(here)]
+    return 0 if serving(own)[Queue(arguments[0])] else 1
 
 
 if __name__ == "__main__":

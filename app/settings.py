@@ -388,7 +388,7 @@ class Settings(BaseSettings):
         """`redis_url`, with what a server that speaks TLS is known by."""
         url = urlsplit(self.redis_url or "")
         if url.scheme != "rediss":
-            return url.geturl()
+            return self.redis_url or ""
         known = {"ssl_cert_reqs": "required"}
         if self.redis_ca is not None:
             known["ssl_ca_certs"] = str(self.redis_ca)

@@ -97,9 +97,10 @@ def _steps(team: Team, images: int, **changes: object) -> Callable[[], object]:
         {**values, "batch_size": images, "steps": 3, "epochs": 1000, **changes}
     )
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (images, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    split = TensorSplit(pixels, torch.arange(images) % 10, None)
-    state = TrainingState.start(_network(), params, images)
+    held = max(images, 100)  # of every class
+    pixels = torch.randint(256, (held, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    split = TensorSplit(pixels, torch.arange(held) % 10, None)
+    state = TrainingState.start(_network(), params, held)
     networks = Networks(
         student=state.model,
         teacher=_network().eval().requires_grad_(False),

@@ -5,6 +5,7 @@ KEDA's objects have no schema there: of them only what they point at is looked a
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import yaml
 
 from app.contracts.jobs import Queue
 from app.run.supervisor import web_command, worker_command
+from app.services.lab import Lab
+from app.services.monitoring import exposition
 from app.settings import Settings
 from tests.plugins.lab_process import ROOT
 
@@ -159,7 +162,7 @@ def test_its_settings_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert mounts == {"/tmp", config["data"]["LAB_DATA_DIR"], config["data"]["LAB_SECRETS_DIR"]}
 
 
-def test_a_scaler_scales_what_is_there() -> None:
+def test_a_scaler_scales_what_is_there(lab: Lab) -> None:
     scaled = objects("scaled")
     named = {each["spec"]["scaleTargetRef"]["name"] for each in scaled}
     assert named < set(DEPLOYMENTS)
@@ -167,3 +170,15 @@ def test_a_scaler_scales_what_is_there() -> None:
     (patch,) = kustomization["patches"]
     alternatives = "|".join(sorted(name.removeprefix("lab-") for name in named))
     assert patch["target"]["name"] == f"lab-({alternatives})"
+    told = exposition(lab).decode()
+    queries = [
+        trigger["metadata"]["query"] for each in scaled for trigger in each["spec"]["triggers"]
+    ]
+    for query in queries:
+        found = re.fullmatch(r"max\((\w+)\{(.+)\}\)", query)
+        assert found is not None
+        figure, labels = found.groups()
+        assert any(
+            line.startswith(f"{figure}{{") and all(label in line for label in labels.split(", "))
+            for line in told.splitlines()
+        ), f"/metrics has {query}"

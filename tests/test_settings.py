@@ -85,6 +85,10 @@ def test_celerys_spelling_of_the_broker(url: str, celery_url: str) -> None:
     assert Settings(redis_url=url).celery_url == celery_url
 
 
+def test_a_socket_without_a_password_stays_one() -> None:
+    assert Settings(redis_url="unix:///run/v.sock?db=0").broker_url == "unix:///run/v.sock?db=0"
+
+
 def test_empty_variables_mean_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_PORT", "")
     monkeypatch.setenv("LAB_REDIS_URL", "")

@@ -114,10 +114,10 @@ def needs_of(params: Params) -> Needs:
     match params:
         case AblationParams():
             return needs_of(params.training)
-        case TrainParams():
-            return Needs(gpus=params.processes if params.device is Device.GPU else 0)
-        case EvaluateParams():
-            return Needs(gpus=1 if params.device is Device.GPU else 0)
+        case TrainParams(device=Device.GPU):
+            return Needs(gpus=params.processes)
+        case EvaluateParams(device=Device.GPU):
+            return Needs(gpus=1)
     return Needs()
 
 

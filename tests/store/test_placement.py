@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, delete, text
 from sqlalchemy.dialects import sqlite
 
+from app.ablations import lifecycle
 from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.params import Device, EvaluateParams, Params, ReleaseParams, TrainParams
 from app.contracts.placement import (
     RECENT_S,
     Needs,
@@ -27,10 +29,12 @@ from app.contracts.placement import (
     lacking,
 )
 from app.settings import RELEASE
-from app.store import job_queries, jobs, placement
+from app.store import job_queries, jobs, parents, placement
 from app.store.db import Database
 from app.store.jobs import Claim
+from app.store.parents import Step
 from app.store.tables import DrainRow, EventRow, JobRow
+from tests.plugins.families import ablation_params
 from tests.plugins.postgresql import SQLITE
 from tests.plugins.rows import WORKER, job_row
 from tests.plugins.statements import statements
@@ -39,6 +43,7 @@ HELD = 1e6
 GPU = Offer(name="train@gpu", release=RELEASE, gpus=(OfferedGpu(name="H100", memory_mb=80_000),))
 OTHER = WORKER.model_copy(update={"name": "train@there"})
 AT_ONCE = 6
+ID = "1" * 32
 
 
 SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -421,3 +426,35 @@ def _old(folder: Path) -> Path:
 )  # fmt: skip
 def test_what_workers_lack_is_said(needs: Needs, offers: list[Offer], said: str) -> None:
     assert lacking(needs, offers) == said
+
+
+@pytest.mark.parametrize(
+    ("params", "gpus"),
+    [
+        (TrainParams(name="T", dataset=ID, processes=4, batch_size=128), 0),
+        (TrainParams(name="T", dataset=ID, device=Device.GPU), 1),
+        (TrainParams(name="T", dataset=ID, device=Device.GPU, processes=4, batch_size=128), 4),
+        (EvaluateParams(models=(ID,), dataset=ID, device=Device.GPU), 1),
+        (ablation_params(training={"device": "gpu"}), 1),
+        (ReleaseParams(model=ID), 0),
+    ],
+)
+def test_parameters_say_how_many_gpus_a_job_needs(params: Params, gpus: int) -> None:
+    row = jobs.queued(JobKind.TRAIN, "T", params)
+    assert (row.needs_gpus, row.release) == (gpus, RELEASE)
+
+
+def test_the_jobs_of_an_ablation_run_where_and_when_it_does(database: Database) -> None:
+    params = ablation_params(training={"device": "gpu"}, recipes=("clean",), seeds=(0,))
+    parent = jobs.queued(JobKind.ABLATION, "A", params)
+    parent.priority, parent.owner_id = -1, "a" * 32
+    (child,) = lifecycle.trainings(parent.id, params)
+    assert child.needs_gpus == 1
+    evaluation = job_row(id="e" * 32, kind=JobKind.EVALUATE, parent_id=parent.id)
+    jobs.add(database, parent)
+    assert parents.write(database, parent, Step(children=(evaluation,)))
+    added = job_queries.get(database, evaluation.id)
+    assert added is not None
+    assert (added.owner_id, added.priority) == ("a" * 32, -1)
+    assert params.measure is not None
+    assert params.measure.of(ID, params.training).device is Device.GPU
