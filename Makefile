@@ -35,7 +35,9 @@ bundle: install ## Collect what a GPU machine without network needs: make bundle
 pictures: install-dev ## Take the pictures of the README and the tour again: make pictures DATA=archive
 	@$(BIN)/python -m docs.screenshots $(if $(DATA),"$(DATA)")
 
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3
+# Hundreds of processes import the lab: where the environment has Python write no bytecode, each would
+# compile all of it.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3
 # Folders whose tests train, or start processes and browsers.
 HEAVY := client e2e jobs run shipping
 
@@ -75,7 +77,7 @@ lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 		-o requirements/checks.txt
 
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --generate-hashes --no-header \
-	--python-version 3.11
+	--python-version 3.11 --extra postgresql --extra storage
 
 install: $(BIN)/pip
 	@$(call install-lock,lab)

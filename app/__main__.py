@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.run import backup, checks, leftovers, users
+from app.run import backup, checks, leftovers, sharing, users
 from app.run.lines import say
 from app.run.supervisor import Supervisor
 from app.settings import Settings
@@ -16,6 +16,8 @@ def main() -> int:
     if sys.argv[1:2] and sys.argv[1] in backup.COMMANDS:
         return backup.main(sys.argv[1:])
     try:
+        if sys.argv[1:2] == ["share"]:
+            return sharing.main()
         if sys.argv[1:2] == ["users"]:
             asked = users.parser().parse_args(sys.argv[2:])
             return users.run(checks.read_settings(), asked)
@@ -28,8 +30,10 @@ def main() -> int:
         if left := leftovers.end(settings.data_dir):
             say(f"ended what a killed lab had left here: {', '.join(left)}")
         checks.check_port(settings.host, settings.port)
-        if settings.redis_url is not None:
-            checks.check_redis(settings.redis_url)
+        checks.check_redis(settings)
+        if settings.shares_database:
+            checks.check_database(settings.sql_url)
+        checks.check_storage(settings)
         return Supervisor(settings, lock_fd).run()
     except checks.CannotStart as error:
         print(f"AGKD-BML Lab cannot start: {error}.", file=sys.stderr)
@@ -43,9 +47,10 @@ def _parser() -> argparse.ArgumentParser:
         f"  {name:<{widest}}  {' '.join(text.split())}" for name, text in described.items()
     )
     return argparse.ArgumentParser(
-        usage="%(prog)s [-h] | backup FILE | restore FILE | users ...",
+        usage="%(prog)s [-h] | backup FILE | restore FILE | share | users ...",
         description="Start the lab; Ctrl-C ends it. `backup` writes a lab to a file, also while it "
-        "runs, and `restore` makes one of it. `users --help` tells about accounts.",
+        "runs, and `restore` makes one of it. `share` copies its files into LAB_STORAGE_URL. "
+        "`users --help` tells about accounts.",
         epilog=f"variables of the environment:\n{variables}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

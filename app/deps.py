@@ -10,11 +10,13 @@ from starlette.requests import Request
 from app.admission.throttle import Rate
 from app.bell import Bell
 from app.contracts.accounts import Share, Shares
-from app.services import usage
+from app.services import accounts, usage
 from app.services.lab import Lab
 from app.store.db import Database
 
 IdPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
+NamePath = Annotated[str, Path(max_length=accounts.LONGEST_NAME, pattern=f"^{accounts.NAME}$")]
+"""Of an account."""
 RecordNumber = Annotated[
     int | None, Query(ge=1, le=2**53 - 1, description="Records before this one")
 ]

@@ -41,27 +41,43 @@ def _field(error: Mapping[str, Any]) -> str:
 
 
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LOCKED = "The database is locked by another process."
 _OF_SQLITE = {
-    sqlite3.SQLITE_BUSY: "The database is locked by another process.",
-    sqlite3.SQLITE_LOCKED: "The database is locked by another process.",
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_FULL: "The disk is full.",
     sqlite3.SQLITE_IOERR: "The disk does not take or give what the database asks for.",
 }
+_OF_POSTGRESQL = {
+    "25006": "The database takes no writes at present.",
+    "40001": "Others were changing the same at that moment.",
+    "40P01": "Others were changing the same at that moment.",
+    "53100": "The disk of the database is full.",
+    "53300": "The database takes no more connections.",
+    "55P03": _LOCKED,
+}
+"""By SQLSTATE, so that nobody has to have its driver."""
+_AWAY = frozenset({"OperationalError", "TimeoutError"})
+"""SQLAlchemy's errors that are not a statement's own fault: no connection, or none in time."""
 
 
 def trouble(error: BaseException) -> str | None:
-    """What the disk or the database is short of for a while, in words; None for other errors.
+    """What disk, database or storage are short of for a while, in words; None for other errors.
 
     The same may succeed later, and nothing is wrong with what was asked for.
     """
+    if isinstance(error, StorageAway):
+        return error.detail
     if isinstance(error, OSError):
         return "The disk is full." if error.errno in _FULL_DISK else None
     cause = getattr(error, "orig", None)  # SQLAlchemy's
     if isinstance(cause, sqlite3.Error):
         return _OF_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
-    if cause is not None and type(cause).__name__ == "OperationalError":
-        return "The database does not answer."
-    return None
+    if (known := _OF_POSTGRESQL.get(getattr(cause, "sqlstate", None) or "")) is not None:
+        return known
+    kind = type(error)
+    away = kind.__module__ == "sqlalchemy.exc" and kind.__name__ in _AWAY
+    return "The database does not answer." if away else None
 
 
 class LabError(Exception):
@@ -188,6 +204,19 @@ class Unavailable(LabError):
     status = 503
     title = "Not available now"
     retry_after_s = 5
+
+
+class StorageAway(Unavailable):
+    """What keeps the files of a lab of several machines does not answer, or refuses."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, hint="Try again later. Who runs the lab sees more in /api/health.")
+
+
+class Damaged(LabError):
+    """A file is not the one that was stored."""
+
+    title = "A stored file is damaged"
 
 
 class JobError(LabError):

@@ -54,7 +54,8 @@ class Gate:
         request = Request(scope)
         caller = await self._caller(request, laid(scope))
         remember(request, caller, partial(self._caller, request, laid(scope)))
-        answer = self._too_many(request, caller) or self._answer(request, caller, laid(scope))
+        answer = await self._too_many(request, caller)
+        answer = answer or self._answer(request, caller, laid(scope))
         if answer is not None or request.method in LOOKS or not self._records:
             await (answer or self.app)(scope, receive, send)
         else:
@@ -78,9 +79,11 @@ class Gate:
             except Exception:
                 _LOG.exception("What came of %s by %s is not recorded.", act.what, act.who)
 
-    def _too_many(self, request: Request, caller: Caller | None) -> Response | None:
+    async def _too_many(self, request: Request, caller: Caller | None) -> Response | None:
         rate: Rate = request.app.state.rate
-        wait = rate.take(caller.user.id) if caller is not None and caller.user is not None else None
+        if caller is None or caller.user is None:
+            return None
+        wait = await run_in_threadpool(rate.take, caller.user.id)
         if wait is None:
             return None
         refused = TooMany(

@@ -26,81 +26,31 @@ from app import error_handlers
 from app.admission.away import Away
 from app.admission.cookies import Cookie
 from app.admission.routes import PublicFiles, PublicPaths, public_paths
-from app.admission.throttle import Rate, Throttle
+from app.admission.throttle import WHILE_S, Buckets, Rate, Throttle
 from app.admission.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
 from app.bell import Bell
 from app.border import Border
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
-from app.errors import trouble
+from app.duties import end, keep_house
 from app.gate import Gate
 from app.methods import Methods, MethodsOf
-from app.services import announcing, evaluations
+from app.services import announcing
 from app.services.lab import Lab
 from app.services.openid import Provider
-from app.services.upkeep import clear, reconcile, sweep, thin
 from app.services.uploads import MAX_IMAGE_BYTES
 from app.settings import BESIDE, VERSION, Auth, Settings
 from app.settings import settings as environment
+from app.store import keys
 from app.web import pages
 
 _LOG = logging.getLogger("lab.web")
-_RECONCILE_EVERY_S = 2.0
-_TIDY_EVERY_S = 600.0
 _DESCRIPTORS = 16_384
 _LARGE_PAGE = 2**14
 """Bytes from which a page is worth the time that compressing takes."""
 _SMALL_BODY = 2**20
 """Bytes of a body that holds no file, or of what comes with a file."""
-
-
-async def _reconcile_for_ever(lab: Lab) -> None:
-    told = None
-    while True:
-        try:
-            await asyncio.to_thread(reconcile, lab)
-            known = None
-        except Exception as error:
-            known = trouble(error)
-            if known is None:
-                _LOG.exception("The reconciler failed; it tries again.")
-        if known != told:  # and not every two seconds
-            _LOG.warning("What the reconciler waits for: %s", known or "nothing any more.")
-            told = known
-        await asyncio.sleep(_RECONCILE_EVERY_S)
-
-
-async def _tidy_for_ever(lab: Lab) -> None:
-    while True:
-        for part in (clear, sweep, thin):
-            try:
-                await asyncio.to_thread(part, lab)
-            except Exception:
-                _LOG.exception("What is old was not cleared away; it is tried again.")
-        await asyncio.sleep(_TIDY_EVERY_S)
-
-
-async def _sum_up_what_is_old(lab: Lab) -> None:
-    """Once, beside the service: reading every result of a large lab takes a while."""
-    for job_id in await asyncio.to_thread(evaluations.not_measured, lab):
-        try:
-            await asyncio.to_thread(evaluations.summaries, lab, [job_id])
-        except Exception:
-            _LOG.exception("Evaluation %s cannot be summed up; the next start tries again.", job_id)
-
-
-async def _announce_for_ever(lab: Lab) -> None:
-    from app.services.webhook import Announcer  # brings an HTTP client along
-
-    assert lab.settings.webhook_url is not None
-    await Announcer(lab, lab.settings.webhook_url.get_secret_value()).run()
-
-
-async def _mirror_for_ever(lab: Lab) -> None:
-    from app.services.tracking.mirror import Mirror, trackers
-
-    await asyncio.gather(*(Mirror(lab, tracker).run() for tracker in trackers(lab)))
 
 
 @contextmanager
@@ -133,21 +83,19 @@ def _ends_with_the_server(bell: Bell) -> Iterator[None]:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     lab = Lab.open(app.state.settings)
-    assert lab.settings.redis_url is not None
-    bell = Bell(lab.settings.redis_url)
+    bell = Bell(lab.settings.broker_url)
     app.state.lab, app.state.bell = lab, bell
     app.state.token = _token(lab.settings)
-    app.state.cookie, app.state.throttle = Cookie(lab.settings), Throttle()
+    name = keys.kept(lab.database, "cookies") if lab.settings.shares_database else None
+    app.state.cookie = Cookie(lab.settings, lab=name)
     if lab.settings.oidc_issuer is not None:
-        app.state.away, app.state.openid = Away(lab.settings), Provider(lab.settings)
-    app.state.rate = Rate(lab.settings.user_requests)
-    always = [_reconcile_for_ever(lab), _tidy_for_ever(lab), bell.hear(), _sum_up_what_is_old(lab)]
-    if announcing.set_up(lab):
-        always.append(_announce_for_ever(lab))
-    if lab.settings.mlflow_url is not None or lab.settings.tensorboard_dir is not None:
-        always.append(_mirror_for_ever(lab))
+        app.state.away = Away(lab.settings, keys.kept(lab.database, "away"), lab=name)
+        app.state.openid = Provider(lab.settings)
+    app.state.throttle = Throttle(_shared(lab.settings, "attempts", WHILE_S))
+    app.state.rate = Rate(lab.settings.user_requests, _shared(lab.settings, "requests", 60.0))
+    announcing.set_up(lab)
     _open_more_files()
-    beside = [asyncio.create_task(each) for each in always]
+    beside = [asyncio.create_task(each) for each in (keep_house(lab), bell.hear())]
     # What is loaded by now stays for ever. A full garbage collection that walks it costs a page
     # 0.15 s.
     gc.collect()
@@ -158,8 +106,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         bell.close()
         for task in beside:
-            await _end(task)
+            await end(task)
         lab.close()
+
+
+def _shared(settings: Settings, what: str, while_s: float) -> Buckets | None:
+    """Where all processes count, if there can be several."""
+    if not settings.shares_database:
+        return None
+    from app.admission.shared import SharedBuckets
+
+    return SharedBuckets(settings.broker_url, what, while_s)
 
 
 def _token(settings: Settings) -> OwnersToken | None:
@@ -174,13 +131,6 @@ def _open_more_files() -> None:
     wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
     if now != resource.RLIM_INFINITY and now < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel it until it is over: who connects to the broker can miss the first time."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.02)
 
 
 class _CompressedPages:

@@ -7,19 +7,29 @@ import re
 import subprocess
 from enum import StrEnum
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from pydantic import Field, HttpUrl, Secret, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 import journal
 from app.contracts.accounts import Role
 from app.contracts.complaints import invalid
 from app.contracts.endpoint import plain_url
+from app.contracts.storage import Storage
 
 VERSION = "0.3.0"
+RELEASE = int("{:d}{:03d}{:03d}".format(*map(int, VERSION.split("."))))
+"""The same as a number that grows from release to release."""
 _CODE = Path(__file__).resolve().parent.parent
 _PACKED = _CODE / "app" / "beside"
 BESIDE = _PACKED if _PACKED.is_dir() else _CODE
@@ -94,10 +104,23 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed,
     such as `127.0.0.1`; several with commas. Nobody else's are."""
+    secrets_dir: Path | None = None
+    """A folder with files called like these variables in small letters, such as `lab_redis_url`: a
+    setting that is a secret need not stand in the environment."""
     redis_url: str | None = Field(None, repr=False)
     """A Redis or Valkey for the queue; the lab starts its own where none is given."""
     database_url: str | None = Field(None, repr=False)
-    """An SQLAlchemy URL; SQLite in the data folder where none is given."""
+    """A PostgreSQL, `postgresql://lab:password@db.example.org/lab`, for a lab on several machines;
+    SQLite in the data folder where none is given."""
+    redis_ca: Path | None = None
+    """A file with the authority that signed the certificate of a `rediss://` server; those of the
+    system where none is given."""
+    storage_url: str | None = None
+    """A bucket of an S3-compatible storage for the files that all machines of the lab share, such
+    as `s3://lab/files?endpoint=https://s3.example.org`; the data folder where none is given."""
+    cache_mb: int = Field(20_000, ge=1)
+    """Disk space of the data folder for copies of what lies in that storage, in units of 2^20
+    bytes."""
     max_upload_mb: int = Field(1024, ge=1)
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
     max_waiting: int = Field(1000, ge=1)
@@ -129,6 +152,13 @@ class Settings(BaseSettings):
     thin_after_d: float = Field(30.0, ge=0)
     """Days after a job's end when its log and the points of its curves are thinned to what pages
     show of them; 0: never."""
+    rendezvous: str | None = None
+    """Where the machines of one training meet, an address and a free port of the first of them such
+    as `node1:29500`; only for trainings on several (`nodes`)."""
+    node: int = Field(0, ge=0, le=63)
+    """Which of these machines this one is: 0 runs the job, the others join it."""
+    train_gpus: int = Field(1, ge=1, le=64)
+    """GPUs of each worker that trains, for trainings in as many processes."""
     shipped_dir: Path = BESIDE / "models"
     """The models that a lab starts with; a folder without any, for a lab that starts empty."""
     endpoints: Annotated[tuple[str, ...], NoDecode] = ()
@@ -146,6 +176,28 @@ class Settings(BaseSettings):
     webhook_url: Secret[HttpUrl] | None = None
     """Who is told of every job that ends. Such addresses often are a password: only the host is
     shown."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is said in the program, then the environment, then files."""
+        folder = env_settings().get("secrets_dir")
+        if folder is None or not Path(folder).expanduser().is_dir():
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, folder)
+
+    @field_validator("secrets_dir")
+    @classmethod
+    def _is_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.expanduser().is_dir():
+            raise ValueError("there is no such folder")
+        return value
 
     @field_validator("oidc_groups", mode="before")
     @classmethod
@@ -183,6 +235,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"no name of a host: {name!r}; write it like lab.example.org")
         return tuple(name.lower() for name in value)
 
+    @field_validator("rendezvous")
+    @classmethod
+    def _is_a_place(cls, value: str | None) -> str | None:
+        if value is not None and not (_HOST.fullmatch(value) and ":" in value):
+            raise ValueError("no address with a port; write it like node1:29500")
+        return value
+
     @field_validator("endpoints")
     @classmethod
     def _are_whole(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -203,6 +262,26 @@ class Settings(BaseSettings):
                 raise ValueError(
                     "no whole URL; write @ : / ? # and % in a password as %40 %3A %2F %3F %23 %25"
                 )
+        return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _is_bucket(cls, value: str | None) -> str | None:
+        if value is not None:
+            Storage.of(value)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_a_known_kind(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("sqlite"):
+            return value
+        if urlsplit(value).scheme not in ("postgresql", "postgresql+psycopg"):
+            raise ValueError(
+                "no PostgreSQL; write it like postgresql://lab:password@db.example.org/lab"
+            )
+        if find_spec("psycopg") is None:
+            raise ValueError("it needs psycopg; `pip install 'psycopg[binary]'` brings that")
         return value
 
     @field_validator("trusted_proxies", "endpoint_networks")
@@ -242,6 +321,8 @@ class Settings(BaseSettings):
                 raise invalid("auth", "on an address that others reach there have to be accounts")
         if self.oidc_issuer is not None:
             self._fit_openid()
+        if self.redis_ca is not None and not self.redis_ca.is_file():
+            raise invalid("redis_ca", "there is no such file")
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise invalid("tls_key", "a certificate needs its key, and a key its certificate")
         return self
@@ -282,6 +363,7 @@ class Settings(BaseSettings):
         "shipped_dir",
         "log_file",
         "oidc_client_secret_file",
+        "redis_ca",
         "tensorboard_dir",
         "tls_cert",
         "tls_key",
@@ -302,12 +384,29 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / 'lab.sqlite3'}"
 
     @property
+    def broker_url(self) -> str:
+        """`redis_url`, with what a server that speaks TLS is known by."""
+        url = urlsplit(self.redis_url or "")
+        if url.scheme != "rediss":
+            return self.redis_url or ""
+        known = {"ssl_cert_reqs": "required"}
+        if self.redis_ca is not None:
+            known["ssl_ca_certs"] = str(self.redis_ca)
+        query = urlencode(known | dict(parse_qsl(url.query)))
+        return url._replace(query=query).geturl()
+
+    @property
+    def shares_database(self) -> bool:
+        """Whether other web processes may serve the same lab."""
+        return not self.sql_url.startswith("sqlite")
+
+    @property
     def celery_url(self) -> str:
-        """`redis_url` as Celery writes it.
+        """`broker_url` as Celery writes it.
 
         `unix://:password@/lab.sock?db=0` is `redis+socket://:password@/lab.sock?virtual_host=0`.
         """
-        url = urlsplit(self.redis_url or "")
+        url = urlsplit(self.broker_url)
         if url.scheme != "unix":
             return url.geturl()
         database = parse_qs(url.query).get("db", ["0"])[0]

@@ -51,7 +51,7 @@ def main() -> int:
 
 def measure(architecture: str, folder: Path, repeats: int) -> float:
     """Print both kinds; the share of the time that the ordinary one takes."""
-    state = _started(architecture)
+    state = started(architecture)
 
     def with_best() -> None:
         state.keep_best(Best(epoch=state.best.epoch + 1))
@@ -69,7 +69,7 @@ def measure(architecture: str, folder: Path, repeats: int) -> float:
     return statistics.median(ordinary[0]) / EVERY_S
 
 
-def _started(architecture: str) -> TrainingState:
+def started(architecture: str) -> TrainingState:
     """A run after one step, so that the optimiser has its momentum."""
     torch.manual_seed(0)
     model = build(architecture, num_classes=10, mean=[0.5] * 3, std=[0.25] * 3)

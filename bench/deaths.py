@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import statistics
 import sys
@@ -30,6 +31,7 @@ from bench.lab_process import GIVEN_UP_S, LabProcess, until
 
 TAKEN_OVER_S, STOPPED_S = 60.0, 30.0
 _SETTLES_S = 10.0
+_TRAINS = re.compile(r"^\S*\btrain\b|celeryd: train\b")
 _MOMENTS = ("before the first beat", "in a step", "in a save", "stopped while it waited")
 
 
@@ -147,7 +149,7 @@ class Site:
         found: list[int] = []
         while len(found) < 2:
             family = self.lab.family()
-            found = sorted(pid for pid, command in family.items() if "-Q train" in command)
+            found = sorted(pid for pid, text in family.items() if _TRAINS.search(text))
         return found
 
     def _processes(self) -> list[int]:

@@ -80,16 +80,26 @@ class LabProcess:
             time.sleep(0.5)
 
     def family(self) -> dict[int, str]:
-        """The lab's processes but for the supervisor and its watchdog, by what they run."""
+        """The lab's processes but for the supervisor and its watchdog, by what they run: the name
+        of the process, and its command."""
+        every = self.descendants()
+        return {pid: text for pid, text in every.items() if "watchdog" not in text}
+
+    def descendants(self) -> dict[int, str]:
+        """Every process that the supervisor started, and what those started, in the same words."""
         listed = subprocess.run(
-            ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-        )
+            ["ps", "-ww", "-eo", "pid=,ppid=,comm=,args="],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
         lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
-        every = {int(pid): (int(parent), command) for pid, parent, command in lines}
-        own = {pid for pid, (parent, _) in every.items() if parent == self.process.pid}
-        children = {pid for pid, (parent, _) in every.items() if parent in own}
-        named = {pid: every[pid][1] for pid in own | children}
-        return {pid: text for pid, text in named.items() if "watchdog" not in text}
+        every = {int(pid): (int(parent), text) for pid, parent, text in lines}
+        found: dict[int, str] = {}
+        while more := {
+            pid: text for pid, (parent, text) in every.items()
+            if (parent == self.process.pid or parent in found) and pid not in found
+        }:  # fmt: skip
+            found |= more
+        return found
 
     def flush(self) -> None:
         """Empty the broker."""

@@ -110,7 +110,7 @@ def _torment(lab: LabProcess, jobs: list[str], rng: random.Random, every: float)
 
 
 def _kind(command: str) -> str:
-    queue = re.search(r"-Q (\w+)", command)
+    queue = re.search(r"\b(train|evaluate|live|template)\b", command)
     if queue is not None:
         return f"{queue[1]} worker or child"
     return "web" if "uvicorn" in command else "broker" if "valkey" in command else "other"

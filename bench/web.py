@@ -1,13 +1,15 @@
 """Milliseconds from the request to the last byte of each page, with ten thousand jobs stored.
 
-    python -m bench.web [--requests 50] [--jobs 10000]      from the root of the repository
+    python -m bench.web [--requests 50] [--jobs 10000] [--database postgresql://…/empty]
 
-Fills a new lab through its own store (bench/stored_jobs.py), starts the web process alone, by the
+Fills a new lab through its own store (bench/stored_jobs.py; what is beyond `--written` jobs is
+copied), from the root of the repository, starts the web process alone, by the
 command that `python -m app` uses and with a Valkey beside it, and asks for one page after the
 other, over and over, on one connection. The first round is not counted: it imports what pages need.
 Job pages fetch their charts and log in a second request, which is listed and judged like a page.
 
-PASS: the 95th percentile of every page is at most 50 ms, and the process stays under 150 MB.
+PASS: the 95th percentile of every page is at most 50 ms, on PostgreSQL 100 ms, and the process
+stays under 150 MB.
 """
 
 from __future__ import annotations
@@ -30,10 +32,11 @@ from app.run.supervisor import web_command
 from app.services.lab import Lab
 from app.settings import Settings
 from bench.lab_process import free_port
+from bench.multiplied import multiply
 from bench.stored_jobs import Stored, fill
 
 LOOPBACK = "127.0.0.1"
-TARGET_MS = 50.0
+TARGET_MS, TARGET_SHARED_MS = 50.0, 100.0
 TARGET_MB = 150.0
 STARTS_WITHIN_S = 60.0
 
@@ -43,16 +46,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=50, help="of each page, at least 2")
     parser.add_argument("--jobs", type=int, default=10_000, help="stored jobs")
+    parser.add_argument("--written", type=int, default=10_000, help="of these, one by one")
+    parser.add_argument("--database", help="the URL of an empty PostgreSQL database")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lab-") as folder, broker(Path(folder)) as redis_url:
-        settings = Settings(data_dir=Path(folder), redis_url=redis_url, database_url=None)
+        settings = Settings(
+            data_dir=Path(folder), redis_url=redis_url, database_url=options.database
+        )
         lab = Lab.open(settings)
-        stored = fill(lab, options.jobs)
+        stored = fill(lab, min(options.jobs, options.written))
+        multiply(lab, options.jobs)
         lab.close()
         with web(settings) as (pid, port):
             times = measure(port, pages(stored), options.requests)
             resident, peak = memory_mb(pid)
-    return report(times, resident, peak, options.jobs)
+    target = TARGET_SHARED_MS if options.database else TARGET_MS
+    return report(times, resident, peak, options.jobs, target)
 
 
 def pages(stored: Stored) -> dict[str, str]:
@@ -92,6 +101,7 @@ def web(settings: Settings) -> Iterator[tuple[int, int]]:
     own = {
         "LAB_DATA_DIR": str(settings.data_dir),
         "LAB_REDIS_URL": settings.redis_url or "",
+        "LAB_DATABASE_URL": settings.database_url or "",
         "LAB_PORT": str(port),
         "LAB_MAX_WAITING": str(settings.max_waiting),
         "LAB_MIN_FREE_MB": str(settings.min_free_mb),
@@ -142,7 +152,9 @@ def memory_mb(pid: int) -> tuple[float, float]:
     return now, peak
 
 
-def report(times: Mapping[str, list[float]], resident: float, peak: float, count: int) -> int:
+def report(
+    times: Mapping[str, list[float]], resident: float, peak: float, count: int, target: float
+) -> int:
     """Print a line for each page and the verdict; the exit code."""
     p95 = {n: statistics.quantiles(ms, n=20, method="inclusive")[-1] for n, ms in times.items()}
     print(
@@ -156,10 +168,10 @@ def report(times: Mapping[str, list[float]], resident: float, peak: float, count
         )
     print(f"web process: {resident:.0f} MB resident, {peak:.0f} MB at its highest")
     slowest = max(p95, key=lambda name: p95[name])
-    met = p95[slowest] <= TARGET_MS and peak < TARGET_MB
+    met = p95[slowest] <= target and peak < TARGET_MB
     print(
         f"{'PASS' if met else 'MISS'} web: slowest p95 {p95[slowest]:.1f} ms ({slowest}), "
-        f"target at most {TARGET_MS:.0f} ms; memory {peak:.0f} MB, target under {TARGET_MB:.0f} MB"
+        f"target at most {target:.0f} ms; memory {peak:.0f} MB, target under {TARGET_MB:.0f} MB"
     )
     return 0 if met else 1
 

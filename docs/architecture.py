@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE, PICTURE = "docs/architecture.md", "docs/architecture.svg"
 BEGIN, END = "<!-- rooms -->\n", "<!-- end of rooms -->"
 HOUSES = ("app", "worker")
-BESIDE = ("imagefile.py", "confinement.py", "journal.py")
+BESIDE = ("imagefile.py", "confinement.py", "devices.py", "journal.py")
 """Modules that serve both houses and know neither."""
 DIVIDED = {*HOUSES, "app/web"}
 """Folders whose parts are rooms; any other folder is one room with all that is in it."""

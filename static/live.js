@@ -16,6 +16,8 @@ const viewer = document.querySelector(".viewer");
 const TYPES = input.accept.split(",");
 const MODELS_KEPT = "live.models";
 const SETTLED_MS = 250;
+/** Why whoever looks starts no attack; empty where they may. */
+const locked = form.dataset.locked ?? "";
 let image = null;
 let current = 0;
 let running = null;
@@ -69,6 +71,7 @@ function mark(chosen) {
 }
 
 async function takeAndAttack(file, name) {
+  if (locked) return complain("image", locked);
   if (!(await take(file, name))) return;
   mark(null);
   attack();
@@ -82,7 +85,7 @@ input.addEventListener("change", () => {
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
-    drop.classList.add("over");
+    drop.classList.toggle("over", !locked);
   });
 }
 for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, () => drop.classList.remove("over"));
@@ -266,6 +269,7 @@ function give(id) {
 
 async function attack() {
   clearTimeout(timer);
+  if (locked) return;
   for (const wrong of form.querySelectorAll("[aria-invalid]")) complain(wrong.name.split(".").at(-1), "");
   complain("models", "");
   if (!image) return complain("image", "Choose an image first.");

@@ -11,6 +11,22 @@ function count(form) {
   const bar = form.querySelector("[data-selection]");
   bar.hidden = ticked === 0;
   bar.querySelector("[data-chosen]").textContent = `${ticked} chosen`;
+  lock(bar, boxes.filter((box) => box.checked));
+}
+
+// What belongs to others may be compared: the buttons that would change it are locked, and say why.
+function lock(bar, chosen) {
+  const others = chosen.filter((box) => box.dataset.why);
+  const reasons = new Set(others.map((box) => box.dataset.why));
+  const count = others.length === chosen.length ? "" : `${others.length} of them cannot be changed. `;
+  const said = others.length ? `${count}${[...reasons].join(" ")}` : "";
+  const note = bar.querySelector("[data-locked]");
+  if (note.textContent !== said) note.textContent = said;
+  note.hidden = !said;
+  for (const button of bar.querySelectorAll("button[name=action]")) {
+    button.disabled = Boolean(said);
+    button.title = said;
+  }
 }
 
 function countAll() {

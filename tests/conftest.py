@@ -31,7 +31,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("lab", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("lab")
 
-pytest_plugins = ["tests.plugins.needs", "tests.plugins.order"]
+pytest_plugins = [
+    "tests.plugins.needs",
+    "tests.plugins.order",
+    "tests.plugins.postgresql",
+    "tests.plugins.storage",
+]
 
 
 @pytest.fixture(scope="session")
@@ -46,18 +51,21 @@ def broker_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def settings(broker_url: str, tmp_path: Path) -> Settings:
+def settings(broker_url: str, tmp_path: Path, database_url: str | None) -> Settings:
     """Settings of a lab with nothing in it, and an empty broker."""
     with redis.Redis.from_url(broker_url) as client:
         client.flushall()
     # Tests claim jobs for longer than they last themselves.
-    return Settings(data_dir=tmp_path / "data", redis_url=broker_url, lease_s=1000)
+    return Settings(
+        data_dir=tmp_path / "data", redis_url=broker_url, database_url=database_url, lease_s=1000
+    )
 
 
 @pytest.fixture
 def lab(settings: Settings) -> Iterator[Lab]:
     """The opened lab; share its `settings` with an app to see it from both sides."""
-    migrated.lay_out(settings.data_dir)
+    if settings.database_url is None:
+        migrated.lay_out(settings.data_dir)
     opened = Lab.open(settings)
     yield opened
     opened.close()

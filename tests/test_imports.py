@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CORES = ("worker.agkd_bml", "worker.attacks", "worker.models", "worker.data", "worker.recipes")
+CORES = (
+    "worker.agkd_bml", "worker.attacks", "worker.models", "worker.data", "worker.recipes",
+    "worker.team",
+)  # fmt: skip
 """Code that also runs alone, without the service."""
 
 FORBIDDEN = {
@@ -89,6 +92,7 @@ ONLY_STORE_TYPES = {"app.store.job_queries": {"StoredEvent"}}
 """What the upper layers may take from the store: the shape of an event."""
 
 LAZY = {
+    "app.main": {"aiohttp", "botocore", "fsspec", "s3fs"},  # only where files are shared
     "worker.attacks": {"pyautoattack"},
     "worker.models": {"timm"},
     "worker.data": {"torchvision"},  # downloads CIFAR and SVHN
@@ -233,8 +237,8 @@ def test_a_core_loads_other_libraries_only_where_it_needs_them(core: str) -> Non
     assert done.stdout == "[]\n", done.stderr
 
 
-@pytest.mark.parametrize("module", ["worker.tasks", "worker.jobs.reading_archive"])
-def test_workers_wait_and_archives_are_read_without_torch(module: str) -> None:
+@pytest.mark.parametrize("module", ["worker.obituary", "worker.jobs.reading_archive"])
+def test_what_runs_beside_a_job_does_without_torch(module: str) -> None:
     code = f"import sys, {module}\nprint('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
@@ -247,7 +251,7 @@ def test_the_reader_of_pictures_knows_neither_side() -> None:
     assert known <= {"numpy", "PIL"} | set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("name", ["confinement", "journal"])
+@pytest.mark.parametrize("name", ["confinement", "devices", "journal"])
 def test_what_serves_both_sides_knows_neither(name: str) -> None:
     known = {module for module, _ in imports(name, ROOT / f"{name}.py")}
     assert {module.split(".")[0] for module in known} <= set(sys.stdlib_module_names)

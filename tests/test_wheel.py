@@ -61,7 +61,7 @@ def tracked(*folders: str) -> set[str]:
 
 
 def test_the_wheel_holds_the_code_and_what_stands_beside_it(installed: Path) -> None:
-    shared = ("confinement.py", "imagefile.py", "journal.py")
+    shared = ("confinement.py", "devices.py", "imagefile.py", "journal.py")
     code, beside = tracked("app", "worker", *shared), tracked(*BESIDE)
     assert code
     assert beside
@@ -71,7 +71,7 @@ def test_the_wheel_holds_the_code_and_what_stands_beside_it(installed: Path) -> 
 
 def test_the_wheel_holds_nothing_else(installed: Path) -> None:
     names = {path.name for path in installed.iterdir()}
-    files = {"confinement.py", "imagefile.py", "journal.py"}
+    files = {"confinement.py", "devices.py", "imagefile.py", "journal.py"}
     assert names == {"app", "worker", *files, f"agkd_bml_lab-{VERSION}.dist-info"}
     assert {path.name for path in (installed / "app" / "beside").iterdir()} == set(BESIDE)
 

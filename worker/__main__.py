@@ -7,6 +7,7 @@
     python -m worker ablation params.json
     python -m worker import_model params.json --weights net.safetensors
     python -m worker resume JOB
+    python -m worker help
 
 `params.json` holds what the REST API takes as `params`; for `evaluate` it may also be an exported
 evaluation, also of another lab, which then runs again on the very same data and weights.
@@ -15,8 +16,13 @@ The job runs in this process, against the data folder of `LAB_DATA_DIR`; its row
 what it leaves are those of any other job, so a lab that uses the folder shows them. Ctrl-C leaves a
 checkpoint and a queued job; what was killed can be resumed once its lease is over (`LAB_LEASE_S`,
 30 seconds).
+`help` measures parts of evaluations that other processes have, until there is none left: any number
+of them may, and figures are the same.
 An ablation runs its trainings and evaluations one after the other; other workers of the lab may
 take some of them meanwhile.
+A training on several machines (`nodes`) is the same command on each, with one data folder for all:
+LAB_RENDEZVOUS says where they meet, and LAB_NODE which one this is. Machine 0 runs the job, and the
+others take part.
 """
 
 from __future__ import annotations
@@ -32,6 +38,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -41,15 +48,16 @@ from app.contracts import titles
 from app.contracts.events import EVENT, LogEvent, ProgressEvent
 from app.contracts.export import Export
 from app.contracts.jobs import PARENTS, JobKind, JobStatus
-from app.contracts.params import PARAMS_OF, Params
+from app.contracts.params import PARAMS_OF, Params, TrainParams
 from app.errors import Conflict, InvalidFields, InvalidInput, LabError
 from app.settings import Settings, settings
 from app.store import catalogue, job_queries, jobs, losses, shipped
 from app.store.db import Database
-from app.store.files import Files, keep_private
+from app.store.files import keep_private
+from app.store.shared_files import files_of
 from app.store.tables import UploadRow
-from worker.job_run import run_job
-from worker.jobs.context import WorkerLab
+from worker.job_run import help_out, run_job
+from worker.jobs.context import STORAGE_PATIENCE_S, WorkerLab
 from worker.memory import keep_freed_memory
 
 _KINDS = (
@@ -60,7 +68,7 @@ _KINDS = (
     JobKind.RELEASE,
     JobKind.ABLATION,
 )
-_INTERRUPTED = 130
+_INTERRUPTED, _NOTHING = 130, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     try:
+        if settings().node > 0:
+            return _join(settings(), options)
         lab, echo = _open(settings())
+        if options.command == "help":
+            return 0 if help_out(lab, stopping=stopping.is_set) else _NOTHING
         job_id = _resumed(lab, options) if options.command == "resume" else _submit(lab, options)
     except (LabError, OSError, ValidationError) as error:
         said = InvalidFields.of(error) if isinstance(error, ValidationError) else error
@@ -102,15 +114,16 @@ def _parser() -> argparse.ArgumentParser:
             )
     resume = commands.add_parser("resume", help="go on with a queued job")
     resume.add_argument("job", help="its id")
+    commands.add_parser("help", help="take parts of evaluations; 3 where there is none")
     return parser
 
 
 def _open(facts: Settings) -> tuple[WorkerLab, _Echo]:
-    files = Files(facts.data_dir)
     keep_private(facts.data_dir)
-    files.prepare()
     database = Database(facts.sql_url)
     database.migrate()
+    files = files_of(facts, database, patience_s=STORAGE_PATIENCE_S)
+    files.prepare()
     shipped.register(database, files, facts.shipped_dir)
     echo = _Echo(database)
     return WorkerLab(facts, database, files, echo), echo
@@ -145,6 +158,30 @@ def _resumed(lab: WorkerLab, options: argparse.Namespace) -> str:
     return str(options.job)
 
 
+def _join(facts: Settings, options: argparse.Namespace) -> int:
+    """Take part in a training whose job another machine runs; this one opens no database.
+
+    Raises LabError, OSError, ValidationError.
+    """
+    from worker.jobs import together  # which needs torch
+
+    if options.command != JobKind.TRAIN:
+        raise InvalidInput(
+            "Another machine than the first takes part in trainings alone (LAB_NODE).",
+            hint="Give it the parameters of the training, also where the first one resumes it.",
+        )
+    params = TrainParams.model_validate(_read_json(options.params.read_bytes()))
+    if params.nodes <= facts.node:
+        raise InvalidInput(
+            f"There is no machine {facts.node} in a training on {params.nodes} (LAB_NODE).",
+            field="nodes",
+        )
+    ended = together.join(facts, params)
+    if ended is not None:
+        print(f"Machine {facts.node}: {ended}.", file=sys.stderr)
+    return 0 if ended is None else 1
+
+
 def _submit(lab: WorkerLab, options: argparse.Namespace) -> str:
     kind, file = JobKind(options.command), getattr(options, "file", None)
     upload = None if file is None else uuid.uuid4().hex
@@ -163,17 +200,23 @@ def _read_params(lab: WorkerLab, kind: JobKind, text: bytes, upload: str | None)
 
     Raises InvalidInput, ValidationError, Conflict.
     """
+    values = _read_json(text)
+    if kind is JobKind.EVALUATE and "format" in values:
+        return _exported(lab, Export.model_validate_json(text))
+    if upload is not None:
+        values |= {"upload": upload} | ({"source": "archive"} if kind is JobKind.IMPORT else {})
+    return PARAMS_OF[kind].model_validate(values)
+
+
+def _read_json(text: bytes) -> dict[str, Any]:
+    """Raises InvalidInput."""
     try:
         values = from_json(text)
     except ValueError as error:
         raise InvalidInput(f"The parameters are no JSON: {error}.") from None
     if not isinstance(values, dict):
         raise InvalidInput("The parameters are no JSON object.")
-    if kind is JobKind.EVALUATE and "format" in values:
-        return _exported(lab, Export.model_validate_json(text))
-    if upload is not None:
-        values |= {"upload": upload} | ({"source": "archive"} if kind is JobKind.IMPORT else {})
-    return PARAMS_OF[kind].model_validate(values)
+    return values
 
 
 def _exported(lab: WorkerLab, exported: Export) -> Params:
@@ -192,11 +235,12 @@ def _keep(lab: WorkerLab, file: Path, upload_id: str) -> None:
     shutil.copyfile(file, target)
     with target.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    lab.files.keep(target)
     row = UploadRow(
         id=upload_id,
         filename=file.name,
         sha256=digest,
-        size_bytes=target.stat().st_size,
+        size_bytes=file.stat().st_size,
         created_at=time.time(),
     )
     catalogue.add_upload(lab.database, row)
@@ -235,7 +279,7 @@ def _conclude(lab: WorkerLab, job_id: str, *, interrupted: bool) -> int:
     if row.failure is not None:
         print(f"{row.failure['detail']} {row.failure['hint']}", file=sys.stderr)
     elif row.result_file is not None:
-        print(f"result: {lab.files.result(row.result_name)}")
+        print(f"result: {lab.files.here(lab.files.result(row.result_name))}")
     return 0 if status is JobStatus.SUCCEEDED else 1
 
 

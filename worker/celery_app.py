@@ -1,15 +1,14 @@
 """The Celery side of a worker: JSON only, one task at a time, acknowledged early.
 
 SQL is the truth about jobs, so a lost or repeated message changes nothing. This module runs in the
-parent of the worker's child processes: no database connection may come before the fork, and torch
-belongs to the children that run a job.
+parent of the worker's child processes: no database connection may come before the fork, and of
+torch nothing but its import.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
+import sys
 import threading
 import time
 from functools import lru_cache
@@ -23,21 +22,28 @@ from redis.exceptions import RedisError
 import journal
 from app.contracts.jobs import (
     BELL,
+    DRAINED,
     PRESENCE_EVERY_S,
     PRESENCE_TTL_S,
     SILENT_AFTER_S,
     Queue,
+    offer_key,
     presence_key,
+    queue_of_gpus,
     silence_key,
 )
-from app.settings import code_version, settings
-from app.store.db import Database
-from app.store.files import Files, keep_private
-from worker.jobs.context import WorkerLab
+from app.settings import settings
+from app.store import bucket
+from app.store.files import keep_private
+from app.store.shared_files import files_of
+from worker.jobs.context import STORAGE_PATIENCE_S, WorkerLab
 from worker.memory import keep_freed_memory
-from worker.pulse import BEAT_EVERY_S, Pulse
+from worker.offer import called, facts
+from worker.pulse import BEAT_EVERY_S, Pulse, WatchedDatabase
 
 _log = logging.getLogger(__name__)
+if settings().storage_url is not None and not bucket.is_installed():
+    sys.exit(bucket.MISSING)
 _SOCKET = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
 
 app = Celery("worker", broker=settings().celery_url, include=["worker.tasks"])
@@ -51,17 +57,21 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
-    # A child that imports torch before its first job, on a busy machine, is not a dead one.
+    # A child that is slow to begin, on a busy machine, is not a dead one.
     worker_proc_alive_timeout=120.0,
     broker_transport_options=_SOCKET,
 )
 
 keep_freed_memory()
-# Read now: by the end of a long job the checkout may have moved on from the code that runs.
-code_version()
+# Read now: by the end of a long job the checkout may have moved on from the code that runs; and a
+# child need not ask for the GPUs again.
+facts()
 
 pulse = Pulse()
 """Of the child that runs jobs; the parent listens."""
+
+_name = facts().name
+"""What this worker is called: `train@host` once Celery has said so, before any child."""
 
 stopping = Event()
 """Set in the parent when the worker is asked to stop; its child sees it at the next step."""
@@ -70,11 +80,12 @@ stopping = Event()
 @lru_cache
 def lab() -> WorkerLab:
     """This child's lab; the first task opens it."""
-    facts = settings()
-    files = Files(facts.data_dir)
-    keep_private(facts.data_dir)
+    config = settings()
+    keep_private(config.data_dir)
+    database = WatchedDatabase(config.sql_url, pulse, patience_s=60.0)
+    files = files_of(config, database, patience_s=STORAGE_PATIENCE_S)
     files.prepare()
-    bell = redis.Redis.from_url(facts.redis_url or "", **_SOCKET)
+    bell = redis.Redis.from_url(config.broker_url, **_SOCKET)
 
     def ring(job_id: str) -> None:
         try:
@@ -82,7 +93,7 @@ def lab() -> WorkerLab:
         except RedisError:
             _log.debug("the bell was not heard")
 
-    return WorkerLab(facts, Database(facts.sql_url, patience_s=60.0), files, ring, pulse=pulse)
+    return WorkerLab(config, database, files, ring, pulse=pulse, offer=called(_name))
 
 
 @signals.setup_logging.connect
@@ -101,12 +112,20 @@ def _stop(**_: Any) -> None:
     stopping.set()
 
 
+@signals.celeryd_after_setup.connect
+def _set_up(sender: str, instance: Any, **_: Any) -> None:
+    """A worker with a GPU hears of the jobs that need one, too."""
+    global _name
+    _name = sender
+    if facts().gpus:
+        for name in instance.app.amqp.queues.consume_from.copy():
+            instance.app.amqp.queues.select_add(queue_of_gpus(Queue(name)))
+
+
 @signals.worker_ready.connect
 def _announce(sender: Any, **_: Any) -> None:
     """Say every few seconds that this worker serves its queues, in the parent's own thread."""
-    queues = [Queue(name) for name in sender.app.amqp.queues.consume_from]
-    name = f"{socket.gethostname()}:{os.getpid()}"
-    threading.Thread(target=_stay_present, args=(queues, name), daemon=True).start()
+    threading.Thread(target=_stay_present, args=(sender,), daemon=True).start()
     threading.Thread(target=_end_hung_children, daemon=True).start()
     # Once the loop runs: it sets handlers of its own before.
     sender.hub.call_soon(_mourn_children, sender.pool._pool)
@@ -129,23 +148,40 @@ def _mourn_children(pool: Any) -> None:
     pool.on_process_down = down
 
 
-def _stay_present(queues: list[Queue], name: str) -> None:
-    connection = redis.Redis.from_url(settings().redis_url or "", **_SOCKET)
+def _stay_present(consumer: Any) -> None:
+    names = list(consumer.app.amqp.queues.consume_from)
+    queues = [queue for queue in Queue if queue in names]
+    connection = redis.Redis.from_url(settings().broker_url, **_SOCKET)
+    hears = True
     while not stopping.is_set():
         try:
             for queue in queues:
-                _say_present(connection, queue, name)
+                _say_present(connection, queue)
+            offer = called(_name).model_copy(update={"gflops": pulse.gflops})
+            connection.set(offer_key(_name), offer.model_dump_json(), ex=round(PRESENCE_TTL_S))
+            if hears is bool(connection.sismember(DRAINED, _name)):
+                hears = not hears
+                consumer.call_soon(_listen, consumer, names, hears)
         except RedisError:
             _log.debug("the broker does not answer")
         stopping.wait(PRESENCE_EVERY_S)
+    connection.delete(offer_key(_name))
     for queue in queues:
-        connection.zrem(presence_key(queue), name)
+        connection.zrem(presence_key(queue), _name)
 
 
-def _say_present(connection: redis.Redis, queue: Queue, name: str) -> None:
+def _listen(consumer: Any, queues: list[str], hears: bool) -> None:
+    """Leave the messages to others while this worker may take no job, which SQL says to whoever
+    claims one."""
+    change = consumer.add_task_queue if hears else consumer.cancel_task_queue
+    for queue in queues:
+        change(queue)
+
+
+def _say_present(connection: redis.Redis, queue: Queue) -> None:
     now, sets = time.time(), [presence_key(queue), silence_key(queue)]
     here, gone = reversed(sets) if pulse.silent_s > SILENT_AFTER_S else sets
-    connection.zadd(here, {name: now})
-    connection.zrem(gone, name)
+    connection.zadd(here, {_name: now})
+    connection.zrem(gone, _name)
     for each in sets:
         connection.zremrangebyscore(each, 0, now - PRESENCE_TTL_S)

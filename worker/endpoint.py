@@ -33,6 +33,9 @@ _MOST_BYTES = 64 * 2**20
 _TOLD = 200
 """Characters of what a server says about a refusal."""
 
+_free_at: dict[str, float] = {}
+"""When each address may be sent the next image: its pace is one, whoever asks in this process."""
+
 _Place = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -60,7 +63,8 @@ class Line:
     """Questions to one address, one after the other.
 
     Args:
-        per_second: images that may be sent a second, over any longer time; None: any number.
+        per_second: images that may be sent a second, over any longer time and by all lines to the
+            address; None: any number.
         patience_s: how long an answer may take.
 
     Raises JobError, here and from `ask`, where the address is not listed any more.
@@ -78,7 +82,6 @@ class Line:
             )
         self._url, self._reach = httpx.URL(address), reach
         self._per_second, self._patience_s = per_second, patience_s
-        self._free_at = 0.0
         self._client = httpx.Client(
             trust_env=False,
             timeout=patience_s,
@@ -109,9 +112,9 @@ class Line:
 
     def _keep_pace(self, images: int) -> None:
         if self._per_second is not None:
-            now = time.monotonic()
-            self._sleep(self._free_at - now)
-            self._free_at = max(now, self._free_at) + images / self._per_second
+            free_at = _free_at.get(str(self._url), 0.0)
+            self._sleep(free_at - time.monotonic())
+            _free_at[str(self._url)] = max(time.monotonic(), free_at) + images / self._per_second
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +16,18 @@ from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
 from app.contracts.stored import UNREAD_PARAMS, understood
-from app.errors import JobError, LabError, trouble
-from app.store import job_queries, jobs, losses
-from app.store.files import remove
+from app.errors import JobError, trouble
+from app.store import job_queries, jobs, losses, shards
 from app.store.jobs import Claim, LeaseLost
-from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome, WorkerLab
+from worker.jobs.context import (
+    AttemptLost,
+    Cancelled,
+    Interrupted,
+    JobContext,
+    Outcome,
+    WorkerLab,
+)
+from worker.jobs.failing import explained
 
 _log = logging.getLogger(__name__)
 
@@ -29,17 +35,34 @@ _log = logging.getLogger(__name__)
 def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> JobStatus | None:
     """Run what a queue has next; None when there is nothing, or it was given back.
 
-    Nothing is begun on a full disk; the reconciler tells again of what waits.
+    Nothing is begun on a full disk, nor while the storage is away; the reconciler tells again of
+    what waits.
     """
-    if lab.files.free() < lab.settings.min_free_mb * 2**20:
+    if lab.files.free() < lab.settings.min_free_mb * 2**20 or lab.files.trouble() is not None:
         return None
-    claim = jobs.claim_next(lab.database, queue, lease_s=lab.settings.lease_s)
+    claim = jobs.claim_next(lab.database, queue, lab.offer, lease_s=lab.settings.lease_s)
     return None if claim is None else _run(lab, claim, stopping)
+
+
+def help_out(lab: WorkerLab, *, stopping: Callable[[], bool]) -> bool:
+    """Measure parts of evaluations that other workers have; whether there was one.
+
+    Ends when there is none left, or when a job waits for this worker.
+    """
+    if not shards.free_count(lab.database, lease_s=lab.settings.lease_s):
+        return False
+    from worker.jobs.helping import Helper
+
+    helper = Helper(lab, stopping)
+    while helper.took_one():
+        pass
+    return helper.helped
 
 
 def run_job(lab: WorkerLab, job_id: str, *, stopping: Callable[[], bool]) -> JobStatus | None:
     """Run a queued job to its end; None when it was not ours to run, or was given back."""
-    claim = jobs.claim(lab.database, job_id, lease_s=lab.settings.lease_s)
+    lease_s, name = lab.settings.lease_s, lab.offer.name
+    claim = jobs.claim(lab.database, job_id, lease_s=lease_s, worker=name)
     return None if claim is None else _run(lab, claim, stopping)
 
 
@@ -66,8 +89,7 @@ def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatu
 def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
     """What runs each kind of job.
 
-    Torch is imported here and not before: a worker that waits for a job needs none of it, and this
-    way it takes a tenth of the memory.
+    Torch is imported here: what only looks at rows or prints a usage needs none of it.
     """
     from worker.jobs import evaluation, explain, importing, importing_model, releasing, training
 
@@ -79,6 +101,13 @@ def engine() -> dict[JobKind, Callable[[JobContext, Any], Outcome]]:
         JobKind.IMPORT_MODEL: importing_model.run,
         JobKind.RELEASE: releasing.run,
     }
+
+
+def load() -> None:
+    """Import what jobs need, before there is one."""
+    engine()
+    # The first optimiser of a process would, and take a second for it.
+    import torch._dynamo  # noqa: F401
 
 
 def _tell_parent(lab: WorkerLab, claim: Claim) -> None:
@@ -126,21 +155,26 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         outcome = engine()[claim.kind](context, params)
         status = JobStatus.SUCCEEDED
         try:
-            file = lab.files.write_result(claim.result_name, outcome.result)
+            for path in outcome.files:
+                context.store(lab.files.keep, path)
+            file = context.store(lab.files.write_result, claim.result_name, outcome.result)
             context.insist(
                 jobs.settle, status,
                 result_file=file, summary=outcome.summary, rows=outcome.rows,
             )  # fmt: skip
-        except (LeaseLost, IntegrityError, OSError):
+        except (LeaseLost, IntegrityError, OSError, Cancelled, Interrupted):
             _withdraw(lab, claim, outcome)
             raise
         for path in outcome.scratch:
-            remove(path)
+            lab.files.drop(path)
     except Cancelled:
         status = JobStatus.CANCELLED
         context.insist(jobs.settle, status)
     except Interrupted:
         jobs.give_back(lab.database, claim)
+        return None
+    except AttemptLost as lost:
+        context.insist(losses.give_up, lost.loss)
         return None
     except LeaseLost:
         raise
@@ -149,7 +183,7 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
             context.insist(losses.give_up, losses.Loss.of_room(passing))
             return None
         status = JobStatus.FAILED
-        failure = _explain(error, claim)
+        failure = explained(error, f"job {claim.job_id}")
         context.log(f"{failure['detail']} {failure['hint']}".strip()[:2000], LogLevel.ERROR)
         context.insist(jobs.settle, status, failure=failure)
     return status
@@ -163,26 +197,4 @@ def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:
     row = job_queries.get(lab.database, claim.job_id)
     if row is None or row.result_name != claim.result_name:
         for path in (*outcome.files, lab.files.result(claim.result_name)):
-            remove(path)
-
-
-def _explain(error: Exception, claim: Claim) -> dict[str, str]:
-    """Say it in words that a user can act on; what nobody foresaw goes to the worker's log."""
-    torch = sys.modules.get("torch")  # where it was not needed, it is not asked for
-    if isinstance(error, LabError):
-        known = error
-    elif isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
-        known = JobError(
-            "The memory of the device is not enough.", hint="Use a smaller batch size."
-        )
-    elif isinstance(error, IntegrityError):
-        known = JobError(
-            "The name was taken while the job ran.", hint="Submit it again under another name."
-        )
-    else:
-        _log.error("job %s failed", claim.job_id, exc_info=error)
-        known = JobError(
-            f"An unexpected error: {type(error).__name__}: {error}"[:500],
-            hint="The worker's log has the details.",
-        )
-    return known.as_failure()
+            lab.files.drop(path)

@@ -66,11 +66,22 @@ def environment(seconds: float) -> Environment:
 
 def dataset(database: Database, files: Files, dataset_id: str) -> tuple[DatasetRow, Dataset]:
     """A dataset and its row. Raises JobError where either is missing or damaged."""
+    row = dataset_row(database, dataset_id)
+    return row, images_of(files, row)
+
+
+def dataset_row(database: Database, dataset_id: str) -> DatasetRow:
+    """Raises JobError where the dataset was deleted since the job was submitted."""
     row = catalogue.dataset(database, dataset_id)
     if row is None:
         raise JobError("The dataset is not in the lab any more.", hint="Import it again.")
+    return row
+
+
+def images_of(files: Files, row: DatasetRow) -> Dataset:
+    """Raises JobError where its files are missing or damaged."""
     try:
-        return row, load_dataset(files.dataset(dataset_id))
+        return load_dataset(files.here(files.dataset(row.id)))
     except DatasetError as error:
         raise JobError(error.detail, hint=error.hint) from error
 
@@ -172,8 +183,9 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
 
 def _data(files: Files, row: ModelRow) -> bytes:
     """The model's file. Raises JobError."""
+    path = files.here(files.weights(row.id, row.held))
     try:
-        data = files.weights(row.id, row.held).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise JobError(f"The weights of “{row.name}” cannot be read.") from error
     if hashlib.sha256(data).hexdigest() != row.sha256:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
 import time
 from dataclasses import asdict
 
@@ -19,12 +18,18 @@ _LIFETIME_S = 600
 
 
 class Away:
-    """Its cookie comes along with the link back. The key is of this process: who is away when the
-    lab starts again, begins again."""
+    """Its cookie comes along with the link back, which may lead to another process of the lab.
 
-    def __init__(self, settings: Settings) -> None:
-        self._key = secrets.token_bytes(32)
-        self.cookie = Cookie(settings, "lab-openid", lifetime_s=_LIFETIME_S, same_site="lax")
+    Args:
+        key: What all processes of the lab sign with, and nobody else.
+        lab: As `Cookie`'s.
+    """
+
+    def __init__(self, settings: Settings, key: bytes, *, lab: bytes | None = None) -> None:
+        self._key = key
+        self.cookie = Cookie(
+            settings, "lab-openid", lab=lab, lifetime_s=_LIFETIME_S, same_site="lax"
+        )
 
     def sealed(self, pending: Pending) -> str:
         """The value of its cookie."""

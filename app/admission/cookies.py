@@ -18,6 +18,7 @@ class Cookie:
 
     Args:
         what: The beginning of its name.
+        lab: The key of a lab whose web processes are at several ports; none of one that is at one.
         same_site: Which requests from elsewhere bring it: none, or links that lead here, too.
     """
 
@@ -26,12 +27,13 @@ class Cookie:
         settings: Settings,
         what: str = "lab",
         *,
+        lab: bytes | None = None,
         lifetime_s: int | None = None,
         same_site: Literal["strict", "lax"] = "strict",
     ) -> None:
         self._what, self._same_site = what, same_site
-        lab = f"{settings.data_dir}:{settings.port}"
-        self._label = hashlib.sha256(lab.encode(errors="replace")).hexdigest()[:10]
+        place = f"{settings.data_dir}:{settings.port}".encode(errors="replace")
+        self._label = hashlib.sha256(lab or place).hexdigest()[:10]
         self._path = settings.root_path or "/"
         self._lifetime_s = lifetime_s or settings.session_h * 3600
 

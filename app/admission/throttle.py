@@ -70,8 +70,9 @@ class Buckets:
 class Throttle:
     """Counts attempts to sign in; those that succeed are taken back."""
 
-    def __init__(self) -> None:
-        self._attempts = Buckets(WHILE_S)
+    def __init__(self, attempts: Buckets | None = None) -> None:
+        """`attempts`: of a while of `WHILE_S`; else they are counted here alone."""
+        self._attempts = attempts or Buckets(WHILE_S)
 
     def take(self, name: str, address: str) -> int | None:
         """Take an attempt; None, or after how many seconds the next one may be made."""
@@ -98,9 +99,10 @@ def _network(address: str) -> str:
 class Rate:
     """How many requests of each user a minute the lab answers."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, minute: Buckets | None = None) -> None:
+        """`minute`: of a while of 60 s; else requests are counted here alone."""
         self.most = most
-        self._minute = Buckets(60.0)
+        self._minute = minute or Buckets(60.0)
 
     def take(self, user_id: str) -> int | None:
         """Take a request; None, or after how many seconds the next one is answered."""

@@ -19,6 +19,7 @@ from app.contracts.params import (
     ReleaseParams,
     TrainParams,
 )
+from app.contracts.placement import Priority
 from app.contracts.results import JobResult
 from app.contracts.views import JobView, Page
 from app.deps import IdPath, LabDep, PageNumber
@@ -27,38 +28,38 @@ from app.services import job_changes, jobs
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ByMethod)
 
 
-class TrainRequest(BaseModel):
-    """Train one model and register it."""
-
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    priority: Priority = Field(
+        Priority.NORMAL, description="Before which others it runs; `high` is for admins."
+    )
+
+
+class TrainRequest(_Request):
+    """Train one model and register it."""
 
     kind: Literal[JobKind.TRAIN]
     params: TrainParams
 
 
-class EvaluateRequest(BaseModel):
+class EvaluateRequest(_Request):
     """Measure models under one attack."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal[JobKind.EVALUATE]
     params: EvaluateParams
     name: Name | None = Field(None, description="What it is called; left out: by its models.")
 
 
-class ReleaseRequest(BaseModel):
+class ReleaseRequest(_Request):
     """Make of a model what others need to run it without the lab."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal[JobKind.RELEASE]
     params: ReleaseParams
 
 
-class AblationRequest(BaseModel):
+class AblationRequest(_Request):
     """Train recipes with a grid of settings and several seeds, and measure each model."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal[JobKind.ABLATION]
     params: AblationParams
@@ -92,7 +93,10 @@ def submit(
     Imports start at `POST /api/datasets`, live attacks at `POST /api/live`.
     """
     name = (body.name or "") if isinstance(body, EvaluateRequest) else ""
-    job = jobs.submit(lab, body.kind, body.params, name=name, idempotency_key=idempotency_key)
+    key, priority = idempotency_key, body.priority
+    job = jobs.submit(
+        lab, body.kind, body.params, name=name, priority=priority, idempotency_key=key
+    )
     return accepted(response, job)
 
 

@@ -23,6 +23,8 @@ from app.api import (
     models,
     presets,
     releases,
+    users,
+    workers,
 )
 from app.api.problems import Problem
 
@@ -44,11 +46,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api", responses=_ERRORS)
 _PARTS = (
     jobs, events, exports, releases, ablations, comparisons, board, datasets, models, presets, live,
-    health, account, audit,
+    health, account, audit, users, workers,
 )  # fmt: skip
 for part in _PARTS:
     router.include_router(part.router)
-router.include_router(health.alive)
+for beside in (health.alive, workers.for_admins):
+    router.include_router(beside)
 
 _description = APIRouter(route_class=ByMethod)
 

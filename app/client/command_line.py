@@ -14,8 +14,10 @@ from app.client.commands import PROGRAM, Exit
 from app.client.errors import LabError
 from app.client.lab import DEFAULT_URL, Lab
 from app.client.terminal import on_one_line
+from app.contracts.accounts import Role
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import TRAINING_PRESETS, Design
+from app.contracts.placement import Priority
 
 _ABOUT = f"""\
 Submit jobs to a lab, watch them, and fetch, compare and repeat what they measured.
@@ -31,6 +33,7 @@ examples:
   {PROGRAM} ablation Nets --dataset Photos --teacher Teacher --recipes pgd_at agkd_bml --seeds 0 1
   {PROGRAM} table 5e0c7d21
   {PROGRAM} jobs
+  {PROGRAM} workers --drain train@gpu-box
   {PROGRAM} fetch 3f2a9c1e -o report.html
   {PROGRAM} compare 3f2a9c1e 8d41b7a0
   {PROGRAM} gate 3f2a9c1e --robust-at-least 0.45 --verdict green --junit gate.xml
@@ -87,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_ablation,
         _add_jobs,
         _add_lists,
+        _add_workers,
         _add_after,
+        _add_users,
     ):
         add(found)
     return parser
@@ -139,6 +144,7 @@ def _add_train(found: _Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--architecture", help="such as wrn-10-2 or preactresnet-18")
     command.add_argument("--epochs", type=int)
     _add_parameters(command, "name", "dataset", "teacher", "preset", "architecture", "epochs")
+    _add_priority(command)
     _add_waiting(command)
 
 
@@ -162,6 +168,7 @@ def _add_evaluate(found: _Commands[argparse.ArgumentParser]) -> None:
         command, "models", "dataset", "attack.method", "attack.steps", "epsilon", "images",
         "further", "sources",
     )  # fmt: skip
+    _add_priority(command)
     _add_waiting(command)
 
 
@@ -184,6 +191,7 @@ def _add_ablation(found: _Commands[argparse.ArgumentParser]) -> None:
         command, "name", "dataset", "recipes", "design", "teacher", "seeds", "training.epochs",
         "training.architecture",
     )  # fmt: skip
+    _add_priority(command)
     _add_waiting(command)
 
 
@@ -192,6 +200,13 @@ def _add_parameters(command: argparse.ArgumentParser, *own: str) -> None:
     command.set_defaults(parameters=own)
     command.add_argument("--params", type=Path, metavar="FILE", help="parameters as JSON")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=_SET)
+
+
+def _add_priority(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--priority", choices=[each.value for each in Priority], default=Priority.NORMAL.value,
+        help="before which others it runs, %(default)s; high is for admins",
+    )  # fmt: skip
 
 
 def _add_waiting(command: argparse.ArgumentParser) -> None:
@@ -262,6 +277,15 @@ def _add_lists(found: _Commands[argparse.ArgumentParser]) -> None:
         _add_json(command)
 
 
+def _add_workers(found: _Commands[argparse.ArgumentParser]) -> None:
+    command = found.add_parser("workers", help="list workers, and what each runs")
+    command.set_defaults(run=commands.workers)
+    one = command.add_mutually_exclusive_group()
+    one.add_argument("--drain", metavar="WORKER", help="let it take no new job; for admins")
+    one.add_argument("--resume", metavar="WORKER", help="let it take jobs again; for admins")
+    _add_json(command)
+
+
 def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
     """What is done with jobs that were submitted."""
     watch = found.add_parser("watch", help="follow a job to its end; Ctrl-C leaves it running")
@@ -282,6 +306,7 @@ def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
     release.set_defaults(run=commands.release)
     release.add_argument("model")
     release.add_argument("-o", "--output", type=Path, help="a .zip file; waits for it")
+    _add_priority(release)
     _add_waiting(release)
     _add_gate(found)
     compare = found.add_parser("compare", help="evaluations side by side, with a paired test")
@@ -292,3 +317,21 @@ def _add_after(found: _Commands[argparse.ArgumentParser]) -> None:
     rerun.set_defaults(run=commands.rerun)
     rerun.add_argument("export", type=Path)
     _add_waiting(rerun)
+
+
+def _add_users(found: _Commands[argparse.ArgumentParser]) -> None:
+    """For admins of a lab with accounts."""
+    users = found.add_parser("users", help="list accounts, for admins")
+    users.set_defaults(run=commands.users)
+    user = found.add_parser("user", help="change what an account may do, for admins")
+    user.set_defaults(run=commands.user)
+    user.add_argument("name")
+    user.add_argument("--role", choices=[role.value for role in Role])
+    ends = user.add_mutually_exclusive_group()
+    ends.add_argument(
+        "--disable", dest="disabled", action="store_true", default=None,
+        help="let nobody in by it, nor by its tokens",
+    )  # fmt: skip
+    ends.add_argument("--enable", dest="disabled", action="store_false", help="the way back")
+    for command in (users, user):
+        _add_json(command)

@@ -19,13 +19,14 @@ from app.client.gate import Asked, Gate
 from app.client.job import Job
 from app.client.lab import Lab
 from app.client.terminal import on_one_line
+from app.contracts.accounts import Role
 from app.contracts.jobs import JobStatus
 from app.contracts.results import Light
 from app.contracts.views import JobView
 
 PROGRAM = "lab-client" if Path(sys.argv[0]).stem == "lab-client" else "python -m app.client"
 """As it was called: an installed lab brings a command."""
-_NOT_PARAMETERS = {"file", "self"}
+_NOT_PARAMETERS = {"file", "priority", "self"}
 """Arguments of the methods that take parameters."""
 
 
@@ -51,19 +52,19 @@ def import_model(lab: Lab, options: Namespace) -> Exit:
 
 
 def train(lab: Lab, options: Namespace) -> Exit:
-    return _submitted(lab.train(**_params(options)), options)
+    return _submitted(lab.train(**_params(options), priority=options.priority), options)
 
 
 def evaluate(lab: Lab, options: Namespace) -> Exit:
-    return _submitted(lab.evaluate(**_params(options)), options)
+    return _submitted(lab.evaluate(**_params(options), priority=options.priority), options)
 
 
 def ablation(lab: Lab, options: Namespace) -> Exit:
-    return _submitted(lab.ablation(**_params(options)), options)
+    return _submitted(lab.ablation(**_params(options), priority=options.priority), options)
 
 
 def release(lab: Lab, options: Namespace) -> Exit:
-    job = lab.release(options.model)
+    job = lab.release(options.model, priority=options.priority)
     return _submitted(job, options) if options.output is None else _exported(job, options)
 
 
@@ -131,6 +132,15 @@ def jobs(lab: Lab, options: Namespace) -> Exit:
     return Exit.DONE
 
 
+def workers(lab: Lab, options: Namespace) -> Exit:
+    for name, change in ((options.drain, lab.drain), (options.resume, lab.resume)):
+        if name is not None:
+            change(name)
+    found = lab.workers()
+    _print(found, shown.workers(found), options)
+    return Exit.DONE
+
+
 def models(lab: Lab, options: Namespace) -> Exit:
     found = lab.models()
     _print(found, shown.models(found), options)
@@ -140,6 +150,19 @@ def models(lab: Lab, options: Namespace) -> Exit:
 def datasets(lab: Lab, options: Namespace) -> Exit:
     found = lab.datasets()
     _print(found, shown.datasets(found), options)
+    return Exit.DONE
+
+
+def users(lab: Lab, options: Namespace) -> Exit:
+    found = lab.users()
+    _print(found, shown.users(found), options)
+    return Exit.DONE
+
+
+def user(lab: Lab, options: Namespace) -> Exit:
+    role = None if options.role is None else Role(options.role)
+    found = lab.change_user(options.name, role=role, disabled=options.disabled)
+    _print(found, shown.users([found]), options)
     return Exit.DONE
 
 
@@ -153,7 +176,8 @@ def _params(options: Namespace) -> dict[str, Any]:
     for assignment in options.set:
         assign(params, assignment)
     if not _NOT_PARAMETERS.isdisjoint(params):
-        raise LabError("Not a parameter", "`file` and `self` are no parameters.", field="params")
+        named = "`file`, `priority` and `self` are no parameters."
+        raise LabError("Not a parameter", named, field="params")
     return params
 
 

@@ -55,6 +55,8 @@ class JobChange(Change, total=False):
     """What is to be changed of a job."""
 
     pinned: bool
+    priority: str
+    """low, normal or high: before which others it runs."""
 
 
 class Job(Generic[R]):

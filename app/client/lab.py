@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
+from urllib.parse import quote
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
@@ -23,9 +24,11 @@ from app.client.names import (
     the_one_starting,
 )
 from app.client.transport import Transport
+from app.contracts.accounts import Account, Role
 from app.contracts.board import Board, Condition
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, training_preset
+from app.contracts.placement import Priority
 from app.contracts.results import (
     AblationResult,
     Comparison,
@@ -37,10 +40,20 @@ from app.contracts.results import (
     ReleaseResult,
     TrainResult,
 )
-from app.contracts.views import DatasetView, Health, JobView, ModelView, Page
+from app.contracts.views import (
+    DatasetView,
+    Health,
+    JobView,
+    ModelView,
+    Page,
+    Workers,
+    WorkerView,
+)
 
 T = TypeVar("T")
 
+_ACCOUNT: TypeAdapter[Account] = TypeAdapter(Account)
+_ACCOUNTS: TypeAdapter[list[Account]] = TypeAdapter(list[Account])
 _BOARD: TypeAdapter[Board] = TypeAdapter(Board)
 _CONDITIONS: TypeAdapter[list[Condition]] = TypeAdapter(list[Condition])
 _COMPARISON: TypeAdapter[Comparison] = TypeAdapter(Comparison)
@@ -48,6 +61,8 @@ _DATASET: TypeAdapter[DatasetView] = TypeAdapter(DatasetView)
 _DATASETS: TypeAdapter[list[DatasetView]] = TypeAdapter(list[DatasetView])
 _HEALTH: TypeAdapter[Health] = TypeAdapter(Health)
 _JOBS: TypeAdapter[Page[JobView]] = TypeAdapter(Page[JobView])
+_WORKER: TypeAdapter[WorkerView] = TypeAdapter(WorkerView)
+_WORKERS: TypeAdapter[Workers] = TypeAdapter(Workers)
 _MODELS: TypeAdapter[Page[ModelView]] = TypeAdapter(Page[ModelView])
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -90,6 +105,18 @@ class Lab:
     def health(self) -> Health:
         """Whether the lab's parts answer, and each queue has a worker."""
         return self._transport.get(_HEALTH, "/api/health")
+
+    def workers(self) -> list[WorkerView]:
+        """Who runs the lab's jobs: what each has and runs, by name."""
+        return list(self._transport.get(_WORKERS, "/api/workers").items)
+
+    def drain(self, worker: str) -> WorkerView:
+        """Let a worker finish its job and take no other one; for admins."""
+        return self._worker(worker, "drain")
+
+    def resume(self, worker: str) -> WorkerView:
+        """Let a drained worker take jobs again; for admins."""
+        return self._worker(worker, "resume")
 
     # What there is
 
@@ -197,12 +224,14 @@ class Lab:
         dataset: str,
         teacher: str | None = None,
         preset: str | None = None,
+        priority: str = Priority.NORMAL,
         **params: Any,
     ) -> Job[TrainResult]:
         """Train a model: a clean one, or with a teacher a student (AGKD-BML).
 
         Args:
             preset: Named settings to start from: paper, agkd-bml-7, quick, gpu-short.
+            priority: low, normal or high: before which others it runs; likewise of other jobs.
             params: Those of `TrainParams`, for example recipe, epochs, epsilon; they come before
                 the preset's.
         """
@@ -214,7 +243,7 @@ class Lab:
                 **body,
                 "teacher": self._model_id(a_name(teacher, "teacher")),
             }
-        return self._submit(JobKind.TRAIN, body)
+        return self._submit(JobKind.TRAIN, body, priority=priority)
 
     def evaluate(
         self,
@@ -224,6 +253,7 @@ class Lab:
         attack: str | Mapping[str, Any] | Attack | None = None,
         sources: Sequence[str] = (),
         name: str | None = None,
+        priority: str = Priority.NORMAL,
         **params: Any,
     ) -> Job[EvaluationResult]:
         """Measure how robust models are, on the same images.
@@ -244,7 +274,7 @@ class Lab:
         }
         if attack is not None:
             body["attack"] = {"method": attack} if isinstance(attack, str) else attack
-        return self._submit(JobKind.EVALUATE, body, name)
+        return self._submit(JobKind.EVALUATE, body, name, priority=priority)
 
     def ablation(
         self,
@@ -254,6 +284,7 @@ class Lab:
         recipes: Sequence[str] = (),
         teacher: str | None = None,
         training: Mapping[str, Any] | None = None,
+        priority: str = Priority.NORMAL,
         **params: Any,
     ) -> Job[AblationResult]:
         """Train several recipes with several seeds, and measure every model.
@@ -276,13 +307,14 @@ class Lab:
             "recipes": several_names(recipes, "recipes"),
             **params,
         }
-        return self._submit(JobKind.ABLATION, body)
+        return self._submit(JobKind.ABLATION, body, priority=priority)
 
-    def release(self, model: str) -> Job[ReleaseResult]:
+    def release(self, model: str, *, priority: str = Priority.NORMAL) -> Job[ReleaseResult]:
         """Make of a model what others need to run it without the lab; `export("net.zip")` has it:
         safetensors, ONNX, a model card with figures and verdict, and Python that runs it.
         """
-        return self._submit(JobKind.RELEASE, {"model": self._model_id(a_name(model, "model"))})
+        body = {"model": self._model_id(a_name(model, "model"))}
+        return self._submit(JobKind.RELEASE, body, priority=priority)
 
     def live(
         self, image: str | Path, *, models: str | Sequence[str], **options: Any
@@ -352,6 +384,18 @@ class Lab:
         """Take a dataset out of the bin."""
         return self._transport.post(_DATASET, f"/api/datasets/{dataset_id}/restore")
 
+    def users(self) -> list[Account]:
+        """Whoever has an account, by name; for admins."""
+        return self._transport.get(_ACCOUNTS, "/api/users")
+
+    def change_user(
+        self, name: str, *, role: Role | None = None, disabled: bool | None = None
+    ) -> Account:
+        """Give somebody another role, or disable or enable the account; for admins."""
+        changes = {"role": role, "disabled": disabled}
+        said = {key: value for key, value in changes.items() if value is not None}
+        return self._transport.patch(_ACCOUNT, f"/api/users/{quote(name, safe='')}", said)
+
     # How
 
     def _upload(
@@ -377,10 +421,19 @@ class Lab:
         except OSError as error:
             raise unreadable(file, error) from error
 
+    def _worker(self, name: str, verb: str) -> WorkerView:
+        path = quote(a_name(name, "worker"), safe="")
+        return self._transport.post(_WORKER, f"/api/workers/{path}/{verb}")
+
     def _submit(
-        self, kind: JobKind, params: Mapping[str, Any], name: str | None = None
+        self,
+        kind: JobKind,
+        params: Mapping[str, Any],
+        name: str | None = None,
+        *,
+        priority: str,
     ) -> Job[Any]:
-        body = {"kind": kind, "params": to_jsonable_python(params)}
+        body = {"kind": kind, "params": to_jsonable_python(params), "priority": priority}
         body |= {"name": name} if name else {}
         return self._job(self._transport.post(JOB, "/api/jobs", body, key=_new_key()))
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from app.client.gate import Gate
 from app.client.job import Job
 from app.client.terminal import on_one_line, paragraph, table
+from app.contracts.accounts import Account
 from app.contracts.attacks import VALIDATION_ATTACK
 from app.contracts.results import (
     AblationResult,
@@ -30,8 +31,8 @@ from app.contracts.results import (
 )
 from app.contracts.results.verdict import Check, Light
 from app.contracts.units import format_255
-from app.contracts.views import DatasetView, JobView, ModelView
-from app.contracts.words import budget, give_or_take, percent, signed, with_interval
+from app.contracts.views import DatasetView, JobView, ModelView, WorkerView
+from app.contracts.words import budget, give_or_take, memory, percent, signed, with_interval
 
 _SHORT_ID = 8
 _WORST_CHECKS = 3
@@ -52,12 +53,42 @@ def jobs(listed: Sequence[Job[JobResult]]) -> str:
     return table(("job", "kind", "status", "done", "submitted (UTC)", "title"), rows, right=(3,))
 
 
+def workers(listed: Sequence[WorkerView]) -> str:
+    """A line for each worker, by name."""
+    rows = [
+        (
+            each.name,
+            ", ".join(each.queues),
+            each.device,
+            "" if each.room_mb is None else memory(each.room_mb),
+            "drained" if each.drained_at else "hangs" if each.silent else "",
+            ", ".join(run.title for run in each.runs),
+        )
+        for each in listed
+    ]
+    return table(("worker", "queues", "computes on", "memory", "state", "runs"), rows, right=(3,))
+
+
 def _far(view: JobView) -> str:
     return "" if view.progress is None else f"{100 * view.progress.share:.0f} %"
 
 
 def _when(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def users(listed: Sequence[Account]) -> str:
+    """A line for each account."""
+    rows = [
+        (user.name, user.role, str(user.sessions), str(user.tokens), _ends(user.disabled_at))
+        for user in listed
+    ]
+    head = ("name", "role", "sessions", "tokens", "disabled since (UTC)")
+    return table(head, rows, right=(2, 3))
+
+
+def _ends(moment: datetime | None) -> str:
+    return "" if moment is None else _when(moment)
 
 
 def models(listed: Sequence[ModelView]) -> str:

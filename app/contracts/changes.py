@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from app.contracts.params import Name
+from app.contracts.placement import Priority
 
 MAX_TAGS = 20
 _LONGEST_TAG = 40
@@ -72,3 +73,6 @@ class JobChanges(Changes):
         None, description="What it is called in lists; empty: by what it does."
     )
     pinned: bool | None = Field(None, description="Whether it is shown before others.")
+    priority: Priority | None = Field(
+        None, description="Before which others it runs; an ablation's is that of its jobs."
+    )

@@ -96,6 +96,22 @@ def silence_key(queue: Queue) -> str:
     return f"lab:silent:{queue}"
 
 
+def offer_key(worker: str) -> str:
+    """What a worker says of itself (`contracts.placement.Offer`), as JSON that expires."""
+    return f"lab:worker:{worker}"
+
+
+DRAINED = "lab:drained"
+"""The Redis set of the workers that are to hear of no job: SQL has the truth, and the reconciler
+says it again."""
+
+
+def queue_of_gpus(queue: Queue) -> str:
+    """What the broker calls the queue of those jobs that need a GPU: workers without one would hear
+    of them in vain."""
+    return f"{queue}.gpu"
+
+
 PRESENCE_EVERY_S = 5.0
 PRESENCE_TTL_S = 20.0
 SILENT_AFTER_S = 10.0

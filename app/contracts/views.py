@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.placement import Needs, Priority
 from app.contracts.results import DatasetReport, ModelCard
 
 T = TypeVar("T")
@@ -71,6 +72,11 @@ class JobView(_View):
     archived_at: datetime | None = None
     pinned_at: datetime | None = None
     params: dict[str, Any]
+    priority: Priority = Priority.NORMAL
+    needs: Needs = Needs()
+    """What a worker has to have to run it."""
+    worker: str | None = None
+    """The worker that runs it, or ran it last."""
     progress: Progress | None
     attempt: int
     cancel_requested: bool
@@ -145,6 +151,59 @@ class QueueHealth(_View):
     waiting: int
     running: int
     workers: int
+    drained: int = 0
+    """Workers among these that take no new job."""
+
+
+class Running(_View):
+    """A job that a worker has."""
+
+    job: str
+    title: str
+    """As `JobView.title`; outside text."""
+    since: datetime
+
+
+class WorkerView(_View):
+    """A worker of the lab."""
+
+    name: str
+    """What its command calls it; outside text."""
+    host: str
+    """Empty where it does not say; likewise what follows."""
+    device: str
+    """What computes its jobs: `2 × NVIDIA H100`, `CPU (x86_64)`."""
+    gpus: int
+    room_mb: int | None
+    """Memory of what computes, in units of 2^20 bytes: of the smallest GPU, or of the machine."""
+    cores: int | None
+    gflops: float | None
+    """How fast it multiplies matrices in float32, in 10^9 operations a second; None before its
+    first job."""
+    version: str
+    """Of its code."""
+    differs: str
+    """What follows where that is not the web's: a sentence; empty where it is."""
+    queues: tuple[Queue, ...]
+    runs: tuple[Running, ...]
+    heard_at: datetime | None
+    """When it last said that it is there; None where it has not lately."""
+    silent: bool
+    """Whether the process that runs its jobs hangs."""
+    drained_at: datetime | None
+    """Since when it takes no new job; None while it takes some."""
+    drained_by: str
+    """Who said so: the name of an account, or `owner`."""
+
+
+class Workers(_View):
+    """Who runs the lab's jobs."""
+
+    broker: bool
+    """Whether the broker answers, by which workers are known; without it only those are listed that
+    have a job or are drained."""
+    items: tuple[WorkerView, ...]
+    """By name."""
 
 
 class WebhookHealth(_View):

@@ -71,6 +71,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def memory(mb: int) -> str:
+    """Units of 2^20 bytes as `512 MB`, `15.6 GB`, `80 GB`."""
+    if mb < 1024:
+        return f"{mb} MB"
+    return f"{mb / 1024:.1f}".removesuffix(".0") + " GB"
+
+
 def budget(norm: Norm, eps: float) -> str:
     """`8/255` in Linf, else the length: `0.5`."""
     return format_255(eps) if norm is Norm.LINF else f"{eps:g}"

@@ -44,7 +44,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = read_settings()
         if settings.database_url is not None:
-            raise CannotStart("the database of LAB_DATABASE_URL has tools of its own for this")
+            raise CannotStart(
+                "the database of LAB_DATABASE_URL is elsewhere: `pg_dump` writes it to a file, and "
+                "the data folder is copied after that (docs/operations.md)"
+            )
+        if settings.storage_url is not None:
+            raise CannotStart("the bucket of LAB_STORAGE_URL has tools of its own for this")
         if options.command == "backup":
             backup(settings.data_dir, options.file)
         else:

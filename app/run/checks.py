@@ -18,13 +18,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.contracts.storage import Storage
 from app.errors import field_errors
 from app.run import lines
 from app.run.lines import say
 from app.settings import Settings
+from app.store import bucket
 from app.store.files import keep_private
 
-REDIS_ANSWERS_WITHIN_S = 3.0
+DATABASE_ANSWERS_WITHIN_S = REDIS_ANSWERS_WITHIN_S = 3.0
+_STORAGE_ANSWERS_WITHIN_S = 30.0
 _NEEDED_TO_START = 2**20
 """Bytes: the database, the broker and their logs grow by as much at once."""
 _PREDECESSOR_GONE_WITHIN_S = 30.0
@@ -139,14 +142,51 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
-def check_redis(url: str) -> None:
-    """Raises CannotStart when no Redis answers a PING in time."""
+def _without_secrets(url: str) -> str:
     whole = urlsplit(url)
-    shown = f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
+    return f"{whole.scheme}://{whole.netloc.rpartition('@')[2]}{whole.path}"
+
+
+def check_database(url: str) -> None:
+    """Raises CannotStart when no PostgreSQL takes writes there in time."""
+    from app.store.db import Database  # a lab on SQLite starts without
+
+    database = Database(url, patience_s=DATABASE_ANSWERS_WITHIN_S)
+    try:
+        database.writes()
+    except Exception as error:
+        said = str(getattr(error, "orig", error)).splitlines() or [type(error).__name__]
+        raise CannotStart(
+            f"the PostgreSQL of LAB_DATABASE_URL ({_without_secrets(url)}) does not answer: "
+            f"{said[0].rstrip('.')}; start it, or unset LAB_DATABASE_URL to use SQLite"
+        ) from None
+    finally:
+        database.close()
+
+
+def check_storage(settings: Settings) -> None:
+    """Raises CannotStart when the storage of LAB_STORAGE_URL cannot be used."""
+    if settings.storage_url is None:
+        return
+    if not bucket.is_installed():
+        raise CannotStart(bucket.MISSING)
+    found = bucket.Bucket(Storage.of(settings.storage_url), patience_s=0)
+    said = found.trouble(_STORAGE_ANSWERS_WITHIN_S)
+    if said is not None:
+        raise CannotStart(
+            f"{said.rstrip('.')}; see to it, or unset LAB_STORAGE_URL to keep files in the data "
+            "folder"
+        )
+
+
+def check_redis(settings: Settings) -> None:
+    """Raises CannotStart when the Redis of LAB_REDIS_URL answers no PING in time."""
+    if settings.redis_url is None:
+        return
     seconds = REDIS_ANSWERS_WITHIN_S
     try:
         connection = redis.Redis.from_url(
-            url,
+            settings.broker_url,
             socket_connect_timeout=seconds,
             socket_timeout=seconds,
             retry=Retry(NoBackoff(), 0),
@@ -156,6 +196,6 @@ def check_redis(url: str) -> None:
     except (RedisError, OSError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CannotStart(
-            f"the Redis of LAB_REDIS_URL ({shown}) does not answer: {why.rstrip('.')}; "
-            "start it, or unset LAB_REDIS_URL to use the embedded one"
+            f"the Redis of LAB_REDIS_URL ({_without_secrets(settings.redis_url)}) does not answer: "
+            f"{why.rstrip('.')}; start it, or unset LAB_REDIS_URL to use the embedded one"
         ) from None

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Protocol
 
 import app
 from app.run.lines import relay, say
@@ -27,6 +28,20 @@ GRACE_S = 20.0
 _TICK_S = 0.05
 _LONGEST_PAUSE_S = 30.0
 _STABLE_AFTER_S = 60.0
+
+
+class Process(Protocol):
+    """Of `subprocess.Popen`, what is asked here."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int: ...
 
 
 class Child:
@@ -43,7 +58,7 @@ class Child:
         self._command = list(command)
         self._environment = dict(environment)
         self._cwd = cwd
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._started = 0.0
         self._not_before = 0.0
 
@@ -52,18 +67,24 @@ class Child:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
+        self._process = self._begin()
+        assert self._process.stdout is not None
+        self._started = time.monotonic()
+        relay(self._process.stdout, self.name)
+
+    def _begin(self) -> Process:
+        return self._open(stdin=subprocess.DEVNULL)
+
+    def _open(self, stdin: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             self._command,
             env=self._environment,
             cwd=self._cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        assert self._process.stdout is not None
-        self._started = time.monotonic()
-        relay(self._process.stdout, self.name)
 
     def ended(self) -> bool:
         """Whether the first process is over."""
@@ -81,7 +102,7 @@ class Child:
         if self._process is not None:
             if not self.ended():
                 return False
-            self._mourn(self._process.returncode)
+            self._mourn(self._process.wait())
             return True
         if time.monotonic() < self._not_before:
             return False

@@ -15,14 +15,16 @@ import sys
 import time
 from collections.abc import Mapping
 
+import devices
 from app.admission import peers
 from app.admission.token import kept_token, token_file
 from app.contracts.jobs import Queue
-from app.run import devices, leftovers
+from app.run import leftovers
 from app.run.broker import Broker
 from app.run.checks import CannotStart
 from app.run.lines import announce, say
 from app.run.processes import GRACE_S, ROOT, Child, stop
+from app.run.template import Template, Worker
 from app.settings import Auth, Settings
 from confinement import gaps
 
@@ -48,6 +50,7 @@ def web_command(settings: Settings) -> list[str]:
         *("-m", "uvicorn", "--factory", "app.main:served"),
         *("--host", settings.host, "--port", str(settings.port)),
         *(str(part) for option in tls if option[1] is not None for part in option),
+        *("--http", "app.connections:Connection"),
         *("--timeout-graceful-shutdown", str(_STREAMS_END_AFTER_S)),
         *("--limit-concurrency", str(_MOST_CONNECTIONS), "--no-proxy-headers"),
         *("--log-level", "warning"),
@@ -66,23 +69,25 @@ def worker_command(queue: Queue, name: str | None = None) -> list[str]:
     ]
 
 
-def workers(environment: Mapping[str, str]) -> list[Child]:
-    """One for each queue; where the lab may use several GPUs, one that trains for each of them.
+def workers(
+    environment: Mapping[str, str], template: Template, train_gpus: int = 1
+) -> list[Worker]:
+    """One for each queue; where the lab may use several GPUs, one that trains for each `train_gpus`
+    of them.
 
     Evaluation and live share the first GPU, as everything does where there is one.
     """
     found = devices.gpus(environment)
+    groups = [found[first : first + train_gpus] for first in range(0, len(found), train_gpus)]
     children = []
     for queue in Queue:
-        if queue is not Queue.TRAIN or len(found) < 2:
-            children.append(
-                Child(queue.value, [sys.executable, *worker_command(queue)], environment)
-            )
+        if queue is not Queue.TRAIN or len(groups) < 2:
+            children.append(Worker(queue.value, worker_command(queue), {}, template))
             continue
-        for number, gpu in enumerate(found, 1):
+        for number, group in enumerate(groups, 1):
             name = f"{queue}-{number}"
-            command = [sys.executable, *worker_command(queue, name)]
-            children.append(Child(name, command, {**environment, **devices.only(gpu)}))
+            command = worker_command(queue, name)
+            children.append(Worker(name, command, devices.only(group), template))
     return children
 
 
@@ -94,7 +99,8 @@ class Supervisor:
         self._lock_fd = lock_fd
         self._broker: Broker | None = None
         self._web: Child | None = None
-        self._workers: list[Child] = []
+        self._template: Template | None = None
+        self._workers: list[Worker] = []
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._stop_requests = 0
 
@@ -107,8 +113,10 @@ class Supervisor:
             say(f"warning: {gap}")
         try:
             environment = self._start_broker()
+            self._template = Template(environment)
+            self._template.start()
             if self._start_web(environment):
-                self._start_workers(environment)
+                self._workers = workers(environment, self._template, self._settings.train_gpus)
                 announce(f"AGKD-BML Lab is ready: {self._settings.address}")
                 self._say_who_may()
                 self._watch()
@@ -142,18 +150,17 @@ class Supervisor:
 
     def _start_broker(self) -> dict[str, str]:
         """Returns the environment of the lab's processes."""
-        url = self._settings.redis_url
-        if url is None:
+        environment = os.environ | {
+            "LAB_DATA_DIR": str(self._settings.data_dir),
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self._settings.redis_url is None:
             self._broker = Broker(self._settings.data_dir / "valkey")
             self._broker.child.start()
             self._tell_watchdog()
             self._broker.wait()
-            url = self._broker.url
-        return os.environ | {
-            "LAB_REDIS_URL": url,
-            "LAB_DATA_DIR": str(self._settings.data_dir),
-            "PYTHONUNBUFFERED": "1",
-        }
+            environment["LAB_REDIS_URL"] = self._broker.url
+        return environment
 
     def _start_web(self, environment: Mapping[str, str]) -> bool:
         """Whether it answers; it also brings the database's schema up to date for the workers."""
@@ -169,12 +176,6 @@ class Supervisor:
             time.sleep(_TICK_S)
         return True
 
-    def _start_workers(self, environment: Mapping[str, str]) -> None:
-        self._workers = workers(environment)
-        for child in self._workers:
-            child.start()
-        self._tell_watchdog()
-
     def _watch(self) -> None:
         while not self._stop_requests:
             changed = [child.tend() for child in self._children()]
@@ -184,9 +185,18 @@ class Supervisor:
 
     def _children(self) -> list[Child]:
         """Every process, in the order in which they end."""
-        first = [self._web] if self._web is not None else []
-        last = [self._broker.child] if self._broker is not None else []
-        return [*first, *self._workers, *last]
+        return [child for stage, _ in self._stages() for child in stage]
+
+    def _stages(self) -> list[tuple[list[Child], float]]:
+        """What ends together, in order, and within how many seconds."""
+        web = [self._web] if self._web is not None else []
+        template = [self._template] if self._template is not None else []
+        broker = [self._broker.child] if self._broker is not None else []
+        return [
+            (web, _WEB_GRACE_S),
+            ([*self._workers], GRACE_S),
+            ([*template, *broker], _BROKER_GRACE_S),
+        ]
 
     def _web_answers(self) -> bool:
         host, port = self._settings.shown_host.strip("[]"), self._settings.port
@@ -219,9 +229,7 @@ class Supervisor:
             )
         assert self._watchdog is not None
         assert self._watchdog.stdin is not None
-        broker = [self._broker.child] if self._broker is not None else []
-        web = [self._web] if self._web is not None else []
-        stages = [_pids(web), _pids(self._workers), _pids(broker)]
+        stages = [_pids(children) for children, _ in self._stages()]
         pids = {each.name: each.pid for each in self._children() if each.pid is not None}
         leftovers.record(self._settings.data_dir, pids)
         try:
@@ -233,13 +241,7 @@ class Supervisor:
     def _stop(self) -> None:
         if self._stop_requests:
             say("stopping; once more Ctrl-C to stop at once")
-        broker = [self._broker.child] if self._broker is not None else []
-        web = [self._web] if self._web is not None else []
-        for children, grace_s in (
-            (web, _WEB_GRACE_S),
-            (self._workers, GRACE_S),
-            (broker, _BROKER_GRACE_S),
-        ):
+        for children, grace_s in self._stages():
             self._stop_stage(children, grace_s)
         if self._broker is not None:
             self._broker.clean()

@@ -20,11 +20,13 @@ def parser() -> argparse.ArgumentParser:
     """What `users` can be asked to do."""
     parser = argparse.ArgumentParser(prog="python -m app users", description="Accounts of the lab.")
     commands = parser.add_subparsers(dest="what", required=True)
-    commands.add_parser("list", help="name and role of each")
+    commands.add_parser("list", help="name and role of each, and who is disabled")
     for name, about in (
         ("add", "make an account; asks for its password, or reads a line of it"),
         ("password", "another password; ends all sessions and tokens"),
         ("role", "change what one may do"),
+        ("disable", "end its sessions, and let nobody in by it, nor by its tokens"),
+        ("enable", "let its user in again"),
         ("remove", "with its sessions and tokens; what it made stays"),
     ):
         command = commands.add_parser(name, help=about)
@@ -64,13 +66,16 @@ def _do(database: Database, asked: argparse.Namespace) -> None:
 
     if asked.what == "list":
         for user in accounts.known(database):
-            print(f"{user.name:<{accounts.LONGEST_NAME}}  {user.role}")
+            ends = "  disabled" if user.disabled_at else ""
+            print(f"{user.name:<{accounts.LONGEST_NAME}}  {user.role}{ends}")
     elif asked.what == "add":
         accounts.add(database, asked.name, _password(), Role(asked.role))
     elif asked.what == "password":
         accounts.set_password(database, asked.name, _password())
     elif asked.what == "role":
-        accounts.set_role(database, asked.name, Role(asked.role))
+        accounts.change(database, asked.name, role=Role(asked.role))
+    elif asked.what in ("disable", "enable"):
+        accounts.change(database, asked.name, disabled=asked.what == "disable")
     else:
         accounts.remove(database, asked.name)
 

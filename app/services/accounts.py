@@ -154,20 +154,26 @@ def revoke_token(lab: Lab, user_id: str, token_id: str) -> None:
 # Users
 
 
-def known(database: Database, name: str | None = None) -> list[Account]:
-    """All as admins see them, by name; or the one of that name. Raises NotFound of a name."""
-    found = [
-        Account(
-            **_user(row).model_dump(),
-            disabled_at=utc_or_none(row.disabled_at),
-            sessions=sessions,
-            tokens=tokens,
-        )
-        for row, sessions, tokens in accounts.counted(database, name)
-    ]
-    if name is not None and not found:
+def known(database: Database) -> list[Account]:
+    """All as admins see them, by name."""
+    return [_account(*counted) for counted in accounts.counted(database)]
+
+
+def one(database: Database, name: str) -> Account:
+    """That of a name as admins see it. Raises NotFound."""
+    found = accounts.counted(database, name)
+    if not found:
         raise NotFound(f"There is no user {name}.")
-    return found
+    return _account(*found[0])
+
+
+def _account(row: UserRow, sessions: int, tokens: int) -> Account:
+    return Account(
+        **_user(row).model_dump(),
+        disabled_at=utc_or_none(row.disabled_at),
+        sessions=sessions,
+        tokens=tokens,
+    )
 
 
 def add(database: Database, name: str, password: str, role: Role) -> None:
@@ -197,16 +203,27 @@ def _named(database: Database, name: str) -> UserRow:
 
 
 def _anothers(database: Database, name: str) -> UserRow:
-    """The row of a user that is not whoever asks: so there always is an admin."""
+    """The row of a user that is not whoever asks."""
     row, act = _named(database, name), acting.current()
     if act is not None and act.user_id == row.id:
         raise Conflict("This is your own account.", hint="Another admin changes it.")
     return row
 
 
-def set_role(database: Database, name: str, role: Role) -> None:
-    """From the next request on. Raises NotFound; Conflict where it is that of whoever asks."""
-    accounts.set_role(database, _anothers(database, name).id, role)
+def _led(done: bool, name: str) -> None:
+    """Raises Conflict where something was not done, since nobody would lead the lab."""
+    if not done:
+        raise Conflict(f"{name} is the last admin.", hint="Make another one first.")
+
+
+def change(
+    database: Database, name: str, *, role: Role | None = None, disabled: bool | None = None
+) -> None:
+    """From the next request on. Disabling ends the user's sessions; tokens open nothing until it is
+    enabled again. Raises NotFound; Conflict where it is that of whoever asks, or of the last
+    admin."""
+    row = _anothers(database, name)
+    _led(accounts.change_user(database, row.id, role=role, disabled=disabled), name)
 
 
 def set_password(database: Database, name: str, password: str) -> None:
@@ -216,12 +233,6 @@ def set_password(database: Database, name: str, password: str) -> None:
     if row.subject is not None:
         raise Conflict(f"{name} signs in elsewhere.", hint="There is the password to be changed.")
     accounts.set_password(database, row.id, passwords.hashed(password))
-
-
-def set_disabled(database: Database, name: str, disabled: bool) -> None:
-    """Ends the user's sessions; tokens open nothing until it is enabled again. Raises NotFound;
-    Conflict where it is that of whoever asks."""
-    accounts.set_disabled(database, _anothers(database, name).id, disabled)
 
 
 def end_sessions(database: Database, name: str) -> None:
@@ -235,8 +246,8 @@ def revoke_tokens(database: Database, name: str) -> None:
 
 
 def remove(database: Database, name: str) -> None:
-    """With its sessions and tokens. Raises NotFound."""
-    accounts.remove_user(database, _named(database, name).id)
+    """With its sessions and tokens. Raises NotFound; Conflict of the last admin."""
+    _led(accounts.remove_user(database, _named(database, name).id), name)
 
 
 def change_password(lab: Lab, throttle: Throttle, user: User, old: str, new: str, by: str) -> None:

@@ -36,7 +36,7 @@ def held(lab: Lab, job_id: str, model_id: str) -> Held:
     model = next((one for one in result.models if one.model == model_id), None)
     if model is None:
         raise NotFound("The evaluation did not measure that model.", hint="See its page.")
-    path = lab.files.adversarial(job.result_name) / f"{model_id}.npz"
+    path = lab.files.here(lab.files.adversarial(job.result_name) / f"{model_id}.npz")
     if not path.exists():
         raise NotFound(
             "The evaluation kept no adversarial images.",

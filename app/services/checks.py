@@ -249,7 +249,8 @@ def _check_continue(lab: Lab, params: TrainParams) -> None:
         )
     if not params.continues(earlier):
         raise InvalidInput(
-            "A continued job keeps its parameters; only the name may change.",
+            "A continued job keeps its parameters; only the name may change, and the number of "
+            "processes where batch norms see whole batches.",
             field="continue_from",
         )
 

@@ -62,7 +62,7 @@ def contrasts(
     measured = [child.evaluation for row in table.rows for child in row.children]
     names = job_queries.result_names(database, [each for each in measured if each is not None])
     paths = {evaluation: files.result(name) for evaluation, name in names.items()}
-    records = [dict(_records(paths, row)) for row in table.rows]
+    records = [dict(_records(files, paths, row)) for row in table.rows]
     pairs = [pair for row, other in enumerate(beside) for pair in _pairs(records, row, other)]
     values = [paired.mcnemar(pair.table.only_first, pair.table.only_second) for pair in pairs]
     changes: dict[tuple[int, Survival], list[SeedChange]] = defaultdict(list)
@@ -83,22 +83,24 @@ def contrasts(
     )
 
 
-def _records(paths: Mapping[str, Path], row: AblationRow) -> Iterator[tuple[int, _Record]]:
+def _records(
+    files: Files, paths: Mapping[str, Path], row: AblationRow
+) -> Iterator[tuple[int, _Record]]:
     """By seed, of the evaluations that left a result; `paths`: theirs."""
     for child in row.children:
         if child.evaluation is not None and child.evaluation in paths:
             # The table, too, leaves out what cannot be read.
             with suppress(FileNotFoundError, ValueError):
-                yield child.seed, _record(paths[child.evaluation])
+                yield child.seed, _record(files, paths[child.evaluation])
 
 
 @lru_cache(maxsize=256)
-def _record(path: Path) -> _Record:
+def _record(files: Files, path: Path) -> _Record:
     """A result never changes; pages of running ablations ask for it every few seconds.
 
     Raises FileNotFoundError and ValueError for what cannot be read.
     """
-    result = EvaluationResult.model_validate_json(path.read_bytes())
+    result = EvaluationResult.model_validate_json(files.here(path).read_bytes())
     (model,) = result.models
     if model.outcomes is None:
         raise ValueError("a result of lab 0.1")

@@ -212,7 +212,8 @@ def arrays(lab: Lab, dataset_id: str, part: str) -> tuple[NDArray[np.uint8], NDA
 
 def _array(lab: Lab, dataset_id: str, name: str) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(lab.files.dataset(dataset_id) / f"{name}.npy", mmap_mode="r")
+        path = lab.files.here(lab.files.dataset(dataset_id) / f"{name}.npy")
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
         return array
     except (OSError, ValueError):
         raise NotFound("The dataset's files are gone.", hint="Import it again.") from None

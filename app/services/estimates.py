@@ -150,7 +150,7 @@ def _trained(lab: Lab, recipe: Recipe | None, side: int) -> Iterator[_Trained]:
 
 def _costs_as_much(params: TrainParams, other: TrainParams, *further: str) -> bool:
     """A pass of an image, or a whole step where `further` says so."""
-    shared = ("architecture", "batch_size", "precision", *further)
+    shared = ("architecture", "batch_size", "precision", "team", *further)
     return all(getattr(params, name) == getattr(other, name) for name in shared)
 
 
@@ -209,7 +209,7 @@ def _reckoned(
             continue
         try:
             result = understood_json(
-                EvaluationResult, lab.files.result(each.result_name).read_bytes()
+                EvaluationResult, lab.files.here(lab.files.result(each.result_name)).read_bytes()
             )
         except FileNotFoundError:
             continue

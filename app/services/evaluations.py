@@ -21,7 +21,9 @@ def summaries(lab: Lab, job_ids: Collection[str]) -> dict[str, EvaluationSummary
 
 def left_by(lab: Lab, job: JobView) -> EvaluationSummary | None:
     """What an evaluation left, in short; None where it left nothing or its file is gone."""
-    if job.status is not JobStatus.SUCCEEDED or not lab.files.result(job.result_name).exists():
+    if job.status is not JobStatus.SUCCEEDED or not lab.files.has(
+        lab.files.result(job.result_name)
+    ):
         return None
     return summaries(lab, [job.id]).get(job.id)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from app.contracts.changes import Changes
+from app.contracts.changes import Changes, JobChanges
 from app.contracts.jobs import JobStatus
 from app.contracts.views import JobView
 from app.errors import Conflict, NotFound
-from app.services import changing, jobs, ownership
+from app.services import changing, jobs, ownership, placing
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, marks
 from app.store.tables import JobRow
@@ -25,9 +25,13 @@ def change(
 ) -> list[JobView]:
     """Change these jobs alike; of the tags that each has, some become more or fewer.
 
-    Raises NotFound, and what `changing.change` raises.
+    Raises NotFound, and what `changing.change` and `placing.rank` raise.
     """
-    jobs.several(lab, job_ids)
+    views = jobs.several(lab, job_ids)
+    priority = changes.priority if isinstance(changes, JobChanges) else None
+    if priority is not None:
+        ownership.check(lab, JobRow, job_ids)
+        placing.rank(lab, views, priority)
     changing.change(lab, JobRow, job_ids, changes, more_tags=more_tags, fewer_tags=fewer_tags)
     return jobs.several(lab, job_ids)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,16 +16,18 @@ from app.ablations import lifecycle
 from app.contracts import titles
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params, TrainParams
+from app.contracts.placement import Priority
 from app.contracts.results import JobResult
 from app.contracts.stored import understood
 from app.contracts.views import Failure, JobView, Page, Progress
 from app.contracts.words import duration
 from app.errors import Conflict, NotFound
-from app.services import checks, estimates, ownership, room
+from app.services import checks, estimates, ownership, placing, room, waiting
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.store import acting, catalogue, job_queries, jobs, marks
 from app.store.job_queries import StoredEvent
+from app.store.placement import needs_of
 from app.store.tables import JobRow
 
 _LOG = logging.getLogger("lab.jobs")
@@ -42,6 +44,7 @@ def submit(
     params: Params,
     *,
     name: str = "",
+    priority: Priority = Priority.NORMAL,
     idempotency_key: str | None = None,
 ) -> JobView:
     """Check what only the store can check, write the job, commit, then wake a worker.
@@ -51,9 +54,13 @@ def submit(
     An ablation is written with its trainings, which the reconciler sends.
 
     Raises InvalidInput when the parameters do not fit what the lab has; Conflict when the key
-    belongs to another request; TooMany and Unavailable where there is no room for it.
+    belongs to another request; TooMany and Unavailable where there is no room for it; Forbidden
+    where whoever asks may not raise it above others.
     """
-    digest = _digest(kind, _asked(lab, params) | ({"called": name} if name else {}))
+    placing.check(priority)
+    beside = {"called": name, "priority": "" if priority is Priority.NORMAL else priority}
+    beside = {what: value for what, value in beside.items() if value}
+    digest = _digest(kind, _asked(lab, params) | beside)
     # Before the checks: what fitted then may not fit now, and the answer stays the same.
     if idempotency_key and (first := job_queries.with_key(lab.database, idempotency_key)):
         return _repeated(lab, first, digest)
@@ -66,12 +73,15 @@ def submit(
     row.idempotency_key, row.request_digest = idempotency_key, digest
     expected = estimates.estimate(lab, params)
     row.expected_s = None if expected is None else expected.seconds
+    placing.place(lab, params, [row, *children], priority)
     try:
-        jobs.add(lab.database, row, children)
+        jobs.add(lab.database, row, children, room=room.of(lab))
     except jobs.DuplicateKey as taken:
         return _repeated(lab, taken.job, digest)
+    except jobs.NoRoom as full:  # since it was checked
+        raise room.refusal(lab, full, 1 + len(children)) from full
     _LOG.info("job %s is taken on: %s", row.id, row.title, extra={"facts": {"job": row.id}})
-    if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind]):
+    if kind not in PARENTS and not lab.broker.send(row.id, QUEUE_OF[kind], needs_of(row)):
         jobs.mark_sent(lab.database, row.id, at=None)
     return get(lab, row.id)
 
@@ -192,7 +202,7 @@ def finished_evaluations(lab: Lab, text: str = "", *, limit: int) -> tuple[JobVi
 
 def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
     """What the lab says of these rows, in their order."""
-    reasons = _reasons(lab, rows)
+    reasons = waiting.reasons(lab, rows)
     parents = [row.id for row in rows if row.kind in PARENTS]
     children = job_queries.children_counts(lab.database, parents) if parents else {}
     tags = marks.tags_of(lab.database, JobRow, [row.id for row in rows])
@@ -209,9 +219,9 @@ def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
     ]
 
 
-def _waits(lab: Lab, row: JobRow, reasons: dict[Queue, str]) -> str | None:
+def _waits(lab: Lab, row: JobRow, reasons: Mapping[str, str]) -> str | None:
     if row.status == JobStatus.QUEUED:
-        return reasons.get(Queue(row.queue))
+        return reasons.get(row.id)
     if row.status != JobStatus.RUNNING or row.lease_until is None:
         return None
     silent = time.time() + lab.settings.lease_s - row.lease_until
@@ -221,34 +231,6 @@ def _waits(lab: Lab, row: JobRow, reasons: dict[Queue, str]) -> str | None:
         f"Its worker has not been heard of for {duration(silent)}. If it stays silent it is ended, "
         "and the job goes on."
     )
-
-
-def _reasons(lab: Lab, rows: Sequence[JobRow]) -> dict[Queue, str]:
-    """Why a queued job waits, by queue; asks the broker only when a job waits."""
-    if all(row.status != JobStatus.QUEUED for row in rows):
-        return {}
-    if (full := room.nearly_full(lab)) is not None:
-        return dict.fromkeys(Queue, full)
-    workers = lab.broker.workers()
-    if workers is None:
-        return dict.fromkeys(Queue, "The broker does not answer; the job is kept and sent later.")
-    silent = {} if all(workers.values()) else lab.broker.silent() or {}
-    active = job_queries.counts(lab.database)
-    return {queue: _reason(queue, workers[queue], silent.get(queue, 0), active) for queue in Queue}
-
-
-def _reason(
-    queue: Queue, workers: int, silent: int, active: dict[tuple[Queue, JobStatus], int]
-) -> str:
-    if workers == 0 and silent:
-        return f"The worker of the queue “{queue}” hangs. It is ended, and another one takes over."
-    if workers == 0:
-        return f"No worker serves the queue “{queue}”; start one, or restart the lab."
-    running = active.get((queue, JobStatus.RUNNING), 0)
-    if running:
-        jobs_run = "a job runs" if running == 1 else f"{running} jobs run"
-        return f"The queue “{queue}” is busy: {jobs_run} before it."
-    return "A worker is about to take it."
 
 
 def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | None:
@@ -279,6 +261,9 @@ def _view(
         pinned_at=utc_or_none(row.pinned_at),
         params=row.params,
         progress=_progress(status, row.progress),
+        priority=Priority.of(row.priority),
+        needs=needs_of(row),
+        worker=row.worker,
         attempt=row.attempt,
         cancel_requested=row.cancel_requested,
         created_at=_utc(row.created_at),
@@ -338,7 +323,7 @@ def _result_json(lab: Lab, name: str, status: str, *, has_one: bool) -> bytes:
     if not has_one:
         raise Conflict(f"The job is {status} and has no result.", hint="Follow its events.")
     try:
-        return lab.files.result(name).read_bytes()
+        return lab.files.here(lab.files.result(name)).read_bytes()
     except FileNotFoundError:
         raise NotFound("The result's file is gone.", hint="Submit the job again.") from None
 

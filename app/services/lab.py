@@ -10,10 +10,11 @@ from app.store import shipped, showcase
 from app.store.db import Database
 from app.store.files import Files, keep_private
 from app.store.losses import Leases
+from app.store.shared_files import files_of
 from app.store.showcase import Shown
 
 _PATIENCE_S = 5.0
-"""Who asks the web hears after so long that the database is locked."""
+"""Who asks the web hears after so long that the database is locked, or the storage away."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class Lab:
 
         Raises OSError where the data folder cannot be written.
         """
-        files = Files(settings.data_dir)
         keep_private(settings.data_dir)
-        files.prepare()
         database = Database(settings.sql_url, patience_s=_PATIENCE_S)
         database.migrate()
+        files = files_of(settings, database, patience_s=_PATIENCE_S)
+        files.prepare()
         shipped.register(database, files, settings.shipped_dir)
         shown = showcase.find(settings.shipped_dir)
         return cls(settings, database, files, Broker(settings), shown, Leases(settings.lease_s))

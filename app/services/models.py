@@ -77,9 +77,9 @@ def _row(lab: Lab, model_id: str) -> ModelRow:
 def weights(lab: Lab, model_id: str) -> tuple[ModelView, Path]:
     """The safetensors file; of a black box its ONNX file, or how it is asked. Raises NotFound."""
     view = get(lab, model_id)
-    path = lab.files.weights(model_id, view.card.held)
+    path = lab.files.here(lab.files.weights(model_id, view.card.held))
     if not path.exists():
-        raise NotFound("The model's file is gone from the data folder.", hint="Train it again.")
+        raise NotFound("The model's file is gone.", hint="Train it again.")
     return view, path
 
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from time import time
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from app.contracts.jobs import Queue
+from app.contracts.params import Device
 from app.contracts.views import Health
 from app.services.lab import Lab
 from app.services.upkeep import health
 from app.settings import VERSION
-from app.store import catalogue, job_queries
+from app.store import catalogue, job_queries, placement
+from app.store.placement import Waiting
+
+_KINDS_OF_WAIT = [(queue.value, device.value) for queue, device in product(Queue, Device)]
 
 
 def exposition(lab: Lab) -> bytes:
@@ -42,6 +49,7 @@ class _Moment:
         if not state.database:
             return
         yield from _queues(state)
+        yield from _waiting(placement.waiting(lab.database))
         counts = job_queries.by_kind(lab.database)
         yield _labelled(
             "lab_jobs", "Jobs that are not in the bin.", counts.items(), "kind", "status"
@@ -59,9 +67,24 @@ def _queues(state: Health) -> Iterator[Metric]:
         ("waiting", "Jobs that wait for a worker."),
         ("running", "Jobs that a worker runs."),
         ("workers", "Workers that serve the queue."),
+        ("drained", "Workers of these that take no new job."),
     ):
         values = [((each.queue.value,), getattr(each, name)) for each in state.queues]
         yield _labelled(f"lab_queue_{name}", said, values, "queue")
+
+
+def _waiting(waits: Sequence[Waiting]) -> Iterator[Metric]:
+    """By queue and by what it takes to run them: what a scaler adds workers by."""
+    counts, ages, now = dict.fromkeys(_KINDS_OF_WAIT, 0), dict.fromkeys(_KINDS_OF_WAIT, 0.0), time()
+    for each in waits:
+        of = each.queue.value, each.needs.device.value
+        counts[of] += each.count
+        ages[of] = max(ages[of], now - each.since)
+    labels = "queue", "need"
+    said = "Jobs that wait, by queue and by the worker that they need."
+    yield _labelled("lab_queue_waiting_by_need", said, counts.items(), *labels)
+    said = "How long the one of them has waited that waits for the longest time."
+    yield _labelled("lab_queue_age_seconds", said, ages.items(), *labels)
 
 
 def _plain(name: str, said: str, value: float) -> Metric:
@@ -69,7 +92,7 @@ def _plain(name: str, said: str, value: float) -> Metric:
 
 
 def _labelled(
-    name: str, said: str, values: Iterable[tuple[tuple[str, ...], int]], *labels: str
+    name: str, said: str, values: Iterable[tuple[tuple[str, ...], float]], *labels: str
 ) -> Metric:
     family = GaugeMetricFamily(name, said, labels=labels)
     for of, value in values:

@@ -26,8 +26,11 @@ _USAGE = '''\
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # 1.32 sends its makers what it runs
 
 import numpy as np
 import onnxruntime
@@ -79,7 +82,8 @@ def package(lab: Lab, job_id: str) -> tuple[ModelView, Iterator[bytes]]:
     result = jobs.result_of(lab, job)
     assert isinstance(result, ReleaseResult)
     model, weights = models.weights(lab, result.model.id)
-    if model.sha256 != result.model.sha256 or not lab.files.onnx(job.result_name).exists():
+    onnx = lab.files.here(lab.files.onnx(job.result_name))
+    if model.sha256 != result.model.sha256 or not onnx.exists():
         raise NotFound("The released files are gone.", hint="Release the model again.")
     texts = _texts(lab, model, result)
     # The large ones by the sums that were taken when they were made: damage since then shows.
@@ -87,7 +91,7 @@ def package(lab: Lab, job_id: str) -> tuple[ModelView, Iterator[bytes]]:
     sums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
     listed = "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items())
     texts["SHA256SUMS"] = listed.encode()
-    large = {"model.onnx": lab.files.onnx(job.result_name), "model.safetensors": weights}
+    large = {"model.onnx": onnx, "model.safetensors": weights}
     return model, exports.streamed_zip(partial(_write, large, texts))
 
 

@@ -82,7 +82,7 @@ def _result(lab: Lab, job: JobView) -> ExplainResult:
 
 def _sent(lab: Lab, upload: str) -> bytes | None:
     try:
-        return lab.files.upload(upload).read_bytes()
+        return lab.files.here(lab.files.upload(upload)).read_bytes()
     except OSError:
         return None
 

@@ -8,13 +8,14 @@ from app import errors
 from app.ablations import lifecycle
 from app.contracts.access import Held
 from app.contracts.jobs import JobStatus, Queue
+from app.contracts.placement import Needs
 from app.contracts.views import Health, QueueHealth
-from app.services import announcing, room
+from app.queue import serving
+from app.services import announcing, room, workers
 from app.services.jobs import CHART_POINTS
 from app.services.lab import Lab
 from app.settings import VERSION
-from app.store import catalogue, job_queries, jobs, marks, thinning
-from app.store.files import remove
+from app.store import catalogue, job_queries, jobs, marks, placement, shards, thinning
 from app.store.tables import DatasetRow, JobRow
 from confinement import gaps
 
@@ -32,6 +33,9 @@ def reconcile(lab: Lab) -> None:
     for job_id in changed:
         lab.broker.ring(job_id)
     _resend(lab)
+    workers.tell_drained(lab)
+    if room.nearly_full(lab) is None:
+        workers.wake_idle(lab)
 
 
 def clear(lab: Lab) -> None:
@@ -39,18 +43,21 @@ def clear(lab: Lab) -> None:
     active = [row.params for row in job_queries.unfinished(lab.database)]
     needed = [params.get("upload") or "" for params in active]
     for upload_id in catalogue.drop_uploads(lab.database, older_than_s=_UPLOAD_KEPT_S, keep=needed):
-        remove(lab.files.upload(upload_id))
+        lab.files.drop(lab.files.upload(upload_id))
     for model_id in catalogue.drop_binned_models(lab.database, older_than_s=_KEPT_S):
         for held in Held:
-            remove(lab.files.weights(model_id, held))
+            lab.files.drop(lab.files.weights(model_id, held))
     for dataset_id in marks.empty_bin(lab.database, DatasetRow, older_than_s=_KEPT_S):
-        remove(lab.files.dataset(dataset_id))
+        lab.files.drop(lab.files.dataset(dataset_id))
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):
-        for path in (*lab.files.left_by(job_id), lab.files.checkpoints(job_id)):
-            remove(path)
-    left = lab.files.with_checkpoints() - {params.get("continue_from") for params in active}
+        for path in (*lab.files.left_by(job_id), *lab.files.all_checkpoints(job_id)):
+            lab.files.drop(path)
+    left = {name.partition("-")[0] for name in lab.files.with_checkpoints()}
+    left -= {params.get("continue_from") for params in active}
     for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):
-        remove(lab.files.checkpoints(job_id))
+        for path in lab.files.all_checkpoints(job_id):
+            lab.files.drop(path)
+    workers.forget_drains(lab, older_than_s=_KEPT_S)
 
 
 def sweep(lab: Lab) -> None:
@@ -59,7 +66,8 @@ def sweep(lab: Lab) -> None:
     """
     # The files first: one whose row is written meanwhile is young.
     for path in list(lab.files.unnamed(catalogue.named_files(lab.database))):
-        remove(path)
+        lab.files.drop(path)
+    lab.files.tidy()
 
 
 def thin(lab: Lab) -> None:
@@ -73,15 +81,29 @@ def thin(lab: Lab) -> None:
 
 
 def _resend(lab: Lab) -> None:
-    full: set[Queue] = set()
-    for job_id, queue in job_queries.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
-        if queue in full:
+    full: set[tuple[Queue, int]] = set()
+    for job_id, queue, gpus in job_queries.unsent(lab.database, older_than_s=_RESEND_AFTER_S):
+        if (queue, gpus) in full:
             continue
         # A message that still waits needs no copy; without this, a long queue would fill up.
-        if lab.broker.waiting(queue) == 0 and lab.broker.send(job_id, queue):
+        needs = Needs(gpus=gpus)
+        if lab.broker.waiting(queue, needs) == 0 and lab.broker.send(job_id, queue, needs):
             jobs.mark_sent(lab.database, job_id, at=time.time())
         else:
-            full.add(queue)
+            full.add((queue, gpus))
+    if (Queue.EVALUATE, 0) not in full:
+        _call_helpers(lab)
+
+
+def _call_helpers(lab: Lab) -> None:
+    """Wake as many free workers as there are parts of evaluations to take."""
+    free, needs = shards.free_count(lab.database, lease_s=lab.settings.lease_s), Needs(gpus=0)
+    if not free or lab.broker.waiting(Queue.EVALUATE, needs) != 0:
+        return
+    busy = job_queries.counts(lab.database).get((Queue.EVALUATE, JobStatus.RUNNING), 0)
+    workers = lab.broker.workers() or {}
+    for _ in range(min(free, workers.get(Queue.EVALUATE, 0) - busy)):
+        lab.broker.send("", Queue.EVALUATE, needs)
 
 
 def _trouble(lab: Lab) -> str | None:
@@ -89,31 +111,37 @@ def _trouble(lab: Lab) -> str | None:
         lab.database.writes()
     except Exception as error:
         return errors.trouble(error) or "The database cannot be written."
-    return room.nearly_full(lab)
+    return lab.files.trouble() or room.nearly_full(lab)
 
 
 def health(lab: Lab) -> Health:
     """Whether database, broker, workers and webhook answer."""
-    database = lab.database.answers()
-    workers = lab.broker.workers()
+    database, present = lab.database.answers(), lab.broker.present()
     active = job_queries.counts(lab.database) if database else {}
+    drained = placement.drains(lab.database) if database else {}
+    all_of, taking_none = (
+        serving(present or ()),
+        serving(worker for worker in present or () if worker.name in drained),
+    )
     queues = tuple(
         QueueHealth(
             queue=queue,
             waiting=active.get((queue, JobStatus.QUEUED), 0),
             running=active.get((queue, JobStatus.RUNNING), 0),
-            workers=workers[queue] if workers else 0,
+            workers=all_of[queue],
+            drained=taking_none[queue],
         )
         for queue in Queue
     )
     trouble = _trouble(lab) if database else None
-    ok = database and trouble is None and workers is not None and all(q.workers for q in queues)
+    served = present is not None and all(each.workers > each.drained for each in queues)
+    ok = database and trouble is None and served
     return Health(
         ok=ok,
         version=VERSION,
         database=database,
         trouble=trouble,
-        broker=workers is not None,
+        broker=present is not None,
         queues=queues,
         webhook=announcing.health(lab) if database else None,
         gaps=gaps(),

@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 from app.contracts.jobs import JobKind
 from app.contracts.views import JobView
-from app.errors import InvalidInput, LabError, TooLarge, Unavailable
+from app.errors import InvalidInput, LabError, OverQuota, StorageAway, TooLarge, Unavailable
 from app.services import readers, reencoding, usage
 from app.services.lab import Lab
 from app.store import acting, catalogue
-from app.store.files import atomic_write
+from app.store.files import atomic_write, remove
 from app.store.tables import UploadRow
 
 MAX_IMAGE_BYTES = 32 * 2**20
@@ -56,7 +56,7 @@ def submit(
 
 
 def _forget(lab: Lab, upload_id: str) -> None:
-    lab.files.upload(upload_id).unlink(missing_ok=True)
+    lab.files.drop(lab.files.upload(upload_id))
     catalogue.drop_upload(lab.database, upload_id)
 
 
@@ -146,14 +146,19 @@ def file_name(lab: Lab, upload_id: str) -> str | None:
 def still_here(lab: Lab, upload_id: str) -> str | None:
     """What a file is called that another job can read too; None where it is gone. Outside text."""
     name = file_name(lab, upload_id)
-    return name if name is not None and lab.files.upload(upload_id).is_file() else None
+    return name if name is not None and lab.files.has(lab.files.upload(upload_id)) else None
 
 
 @contextmanager
 def _stored(lab: Lab, upload_id: str) -> Iterator[BinaryIO]:
+    path = lab.files.upload(upload_id)
     try:
-        with atomic_write(lab.files.upload(upload_id)) as target:
+        with atomic_write(path) as target:
             yield target
+        lab.files.keep(path)
+    except StorageAway:
+        remove(path)
+        raise
     except OSError as error:
         raise Unavailable(
             f"The file cannot be stored: {error.strerror}.",
@@ -176,3 +181,9 @@ def _register(lab: Lab, upload_id: str, filename: str, sha256: str, size: int) -
     )
     catalogue.add_upload(lab.database, row)
     lab.files.forget_sizes()
+    try:
+        # Of several that were sent at once none knew of the others before: the last does.
+        usage.check_disk(lab, size, without=upload_id)
+    except OverQuota:
+        _forget(lab, upload_id)
+        raise

@@ -12,17 +12,23 @@ _MB = 2**20
 
 def waiting(lab: Lab, user_id: str) -> Share:
     """Its jobs that are not over."""
-    used = job_queries.unfinished_count(lab.database, user_id)
-    return Share(used=used, most=lab.settings.user_waiting, setting="LAB_USER_WAITING")
+    return share_of_jobs(lab, job_queries.unfinished_count(lab.database, user_id))
 
 
-def disk(lab: Lab, user_id: str) -> Share:
-    """Bytes of what it sent and what its jobs left, those in the bin too.
+def share_of_jobs(lab: Lab, waiting: int) -> Share:
+    """So many of an account's jobs, beside how many it may have."""
+    return Share(used=waiting, most=lab.settings.user_waiting, setting="LAB_USER_WAITING")
 
-    Files are measured, not remembered: twice a minute at most.
+
+def disk(lab: Lab, user_id: str, *, without: str = "") -> Share:
+    """Bytes of what it sent and what its jobs left, those in the bin too; `without` leaves out an
+    upload.
+
+    What jobs left is measured, twice a minute at most; what was sent is known at once.
     """
     sizes, owned = lab.files.sizes(), marks.owned_ids(lab.database, user_id)
     used = sum(sizes[each] for each in owned & sizes.keys())
+    used += marks.sent_bytes(lab.database, user_id, without=without)
     most = lab.settings.user_disk_mb * _MB
     return Share(used=used, most=most, setting="LAB_USER_DISK_MB")
 
@@ -35,20 +41,26 @@ def check(lab: Lab, jobs: int) -> None:
         return
     now = waiting(lab, user)
     if now.used + jobs > now.most:
-        raise TooMany(
-            f"{now.used:,} of your jobs are not over yet, and this would be {jobs:,} more; "
-            f"everybody has at most {now.most:,} at a time.",
-            hint=f"Cancel some or wait. Who runs the lab can raise {now.setting}.",
-        )
+        raise too_many(now, jobs)
     check_disk(lab, 0)
 
 
-def check_disk(lab: Lab, more: int) -> None:
-    """Raises OverQuota where so many bytes are too many for whoever asks."""
+def too_many(now: Share, jobs: int) -> TooMany:
+    """What is said to who has so many jobs wait and asks for more."""
+    return TooMany(
+        f"{now.used:,} of your jobs are not over yet, and this would be {jobs:,} more; "
+        f"everybody has at most {now.most:,} at a time.",
+        hint=f"Cancel some or wait. Who runs the lab can raise {now.setting}.",
+    )
+
+
+def check_disk(lab: Lab, more: int, *, without: str = "") -> None:
+    """Raises OverQuota where so many bytes are too many for whoever asks. `without`: the upload
+    that they are, where it is kept already."""
     user = _asking()
     if user is None:
         return
-    now = disk(lab, user)
+    now = disk(lab, user, without=without)
     if now.used + more >= now.most:
         raise OverQuota(
             f"Your files take {now.used // _MB:,} MB"

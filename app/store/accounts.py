@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.contracts.accounts import Role
 from app.store.db import Database
 from app.store.tables import ApiTokenRow, SessionRow, UserRow
 
@@ -66,7 +67,34 @@ def add_user(
     return True
 
 
-def set_role(database: Database, user_id: str, role: str) -> None:
+def _is_led_without(session: Session, user_id: str) -> bool:
+    """Whether an admin is left where a user is none; holds until the transaction ends: of two who
+    demote each other at once the second waits for the first, and finds nobody else."""
+    leading = select(UserRow.id).where(UserRow.role == Role.ADMIN, _enabled).order_by(UserRow.id)
+    found = session.scalars(leading.with_for_update()).all()
+    return user_id not in found or len(found) > 1
+
+
+def change_user(
+    database: Database, user_id: str, *, role: str | None = None, disabled: bool | None = None
+) -> bool:
+    """Whether it is so now: not where no admin would be left. The sessions of one that is disabled
+    end; its tokens stay, and open nothing for as long."""
+    with database.writing() as session:
+        demoted = role is not None and role != Role.ADMIN
+        if (demoted or disabled) and not _is_led_without(session, user_id):
+            return False
+        row = session.get_one(UserRow, user_id, with_for_update=True)
+        row.role = role or row.role
+        if disabled is not None:
+            row.disabled_at = time.time() if disabled else None
+            row.generation += 1
+            session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
+    return True
+
+
+def follow_role(database: Database, user_id: str, role: str) -> None:
+    """That which another house gives, whoever is left."""
     with database.writing() as session:
         session.get_one(UserRow, user_id).role = role
 
@@ -74,25 +102,18 @@ def set_role(database: Database, user_id: str, role: str) -> None:
 def set_password(database: Database, user_id: str, password: str) -> None:
     """Its hash; who came in by the old one goes, and who is about to does not come in."""
     with database.writing() as session:
-        row = session.get_one(UserRow, user_id)
+        row = session.get_one(UserRow, user_id, with_for_update=True)
         row.password, row.generation = password, row.generation + 1
         for kind in (SessionRow, ApiTokenRow):
             session.execute(delete(kind).where(kind.user_id == user_id))
 
 
-def set_disabled(database: Database, user_id: str, disabled: bool) -> None:
-    """Its sessions end; its tokens stay, and open nothing for as long."""
+def remove_user(database: Database, user_id: str) -> bool:
+    """With its sessions and tokens. Whether it is gone: not where no admin would be left."""
     with database.writing() as session:
-        row = session.get_one(UserRow, user_id)
-        row.disabled_at = time.time() if disabled else None
-        row.generation += 1
-        session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
-
-
-def remove_user(database: Database, user_id: str) -> None:
-    """With its sessions and tokens."""
-    with database.writing() as session:
-        session.delete(session.get_one(UserRow, user_id))
+        if gone := _is_led_without(session, user_id):
+            session.delete(session.get_one(UserRow, user_id))
+    return gone
 
 
 def by_session(database: Database, digests: Collection[str]) -> tuple[str, UserRow] | None:
@@ -122,9 +143,10 @@ def begin_session(
     """Whether it begins: not where the user's password changed meanwhile. Those that have ended
     go."""
     with database.writing() as session:
-        session.execute(delete(SessionRow).where(SessionRow.until <= time.time()))
+        # The user first, as whoever removes one does.
         if stands := _stands(session, user_id, generation):
             session.add(SessionRow(digest=digest, user_id=user_id, until=until))
+        session.execute(delete(SessionRow).where(SessionRow.until <= time.time()))
         return stands
 
 

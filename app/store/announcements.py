@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 
-from app.store.db import Database
+from app.store.db import Database, Turn
 from app.store.tables import JobRow, WebhookRow
 
 KEPT_S = 7 * 24 * 3600.0
@@ -21,15 +21,16 @@ _ONE = 1
 def begin(database: Database) -> None:
     """From now on ends are announced; where they are already, all that is due stays due."""
     if state(database) is None:
-        with database.writing() as session:
-            session.add(WebhookRow(id=_ONE, since=time.time()))
+        with database.writing(Turn.REGISTER) as session:
+            if session.get(WebhookRow, _ONE) is None:
+                session.add(WebhookRow(id=_ONE, since=time.time()))
 
 
 def end(database: Database) -> None:
     """No webhook is set any more; one that is set later hears of nothing that ended before."""
     if state(database) is not None:
         with database.writing() as session:
-            session.delete(session.get_one(WebhookRow, _ONE))
+            session.execute(delete(WebhookRow))
 
 
 def state(database: Database) -> WebhookRow | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import func, literal, select, union_all
+from sqlalchemy import BigInteger, func, literal, select, union_all
 
 from app.store.acting import Act
 from app.store.db import Database
@@ -31,7 +31,7 @@ def newest(
     end. The log is never counted: it only grows."""
     query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit + 1)
     if before is not None:
-        query = query.where(AuditRow.id < before)
+        query = query.where(AuditRow.id < literal(before, BigInteger))
     with database.reading() as session:
         rows = session.scalars(query).all()
     return rows[:limit], rows[limit - 1].id if len(rows) > limit else None

@@ -14,14 +14,14 @@ from app.contracts.recipes import TEACHERS
 from app.contracts.results import Lineage
 from app.store import marks
 from app.store.db import Database
-from app.store.paging import page_of
+from app.store.paging import page_of, rows_of
 from app.store.tables import DatasetRow, JobRow, ModelRow, UploadRow
 from app.store.transitions import touched
 
-is_best = ModelRow.card["kept"].as_string() == "best"
+is_best = ModelRow.kept == "best"
 """Whether a model is the best epoch of its training."""
-_is_own = func.coalesce(ModelRow.card["origin"].as_string(), "trained") != "shipped"
-"""Whether a model did not come with the lab; cards of lab 0.2 and earlier do not say it."""
+_is_own = func.coalesce(ModelRow.origin, "trained") != "shipped"
+"""Whether a model did not come with the lab."""
 
 
 def datasets(
@@ -145,9 +145,9 @@ def teachers(database: Database, *, limit: int) -> list[ModelRow]:
     kept = (ModelRow.recipe.in_(TEACHERS), *marks.on_shelf(ModelRow, Shelf.LIST))
     accurate = (ModelRow.clean.is_(None), ModelRow.clean.desc())
     newest = (ModelRow.created_at.desc(), ModelRow.id.desc())
-    query = select(ModelRow).where(*kept).order_by(_is_own.desc(), *accurate, *newest)
+    query = select(ModelRow.id).where(*kept).order_by(_is_own.desc(), *accurate, *newest)
     with database.reading() as session:
-        return list(session.scalars(query.limit(limit)))
+        return rows_of(session, ModelRow, query.limit(limit))
 
 
 def best_epochs(
@@ -163,14 +163,16 @@ def best_epochs(
     """
     kept = [is_best, ModelRow.recipe.in_(recipes), *marks.on_shelf(ModelRow, Shelf.LIST)]
     if image_size is not None:
-        kept.append(ModelRow.card["image_size"].as_integer() == image_size)
-    query = select(ModelRow).where(*kept)
+        kept.append(ModelRow.image_size == image_size)
+    query = select(ModelRow.id).where(*kept)
     query = query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit)
-    # One after the other, and by ids: else every card of the lab would be read.
+    # One after the other: those that came with the lab are few, and found by an index.
     brought = select(ModelRow.id).where(ModelRow.job_id.is_(None))
     ranks = (ModelRow.id == first, ModelRow.id.in_(brought), true())
     with database.reading() as session:
-        found = {row.id: row for rank in ranks for row in session.scalars(query.where(rank))}
+        found = {
+            row.id: row for rank in ranks for row in rows_of(session, ModelRow, query.where(rank))
+        }
     return list(found.values())[:limit]
 
 
@@ -254,7 +256,7 @@ def drop_binned_models(database: Database, *, older_than_s: float) -> list[str]:
 
 def students_of(database: Database, model_id: str) -> int:
     """How many models that are not in the bin learned from this one."""
-    query = select(func.count(ModelRow.id)).where(
+    query = select(func.count()).where(
         ModelRow.teacher_id == model_id, ModelRow.deleted_at.is_(None)
     )
     with database.reading() as session:
@@ -263,7 +265,7 @@ def students_of(database: Database, model_id: str) -> int:
 
 def trained_on(database: Database, dataset_id: str) -> int:
     """How many models that are not in the bin were trained on this dataset."""
-    query = select(func.count(ModelRow.id)).where(
+    query = select(func.count()).where(
         ModelRow.dataset_id == dataset_id, ModelRow.deleted_at.is_(None)
     )
     with database.reading() as session:

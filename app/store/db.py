@@ -1,14 +1,20 @@
-"""The connection to SQL: short transactions, SQLite in WAL mode by default."""
+"""The connection to SQL, and all in which SQLite and PostgreSQL differ.
+
+SQLite in WAL mode is the database of one machine: readers and one writer at a time. PostgreSQL is
+that of several: writers do not take turns there, so each transaction holds under READ COMMITTED.
+What it read before it wrote, it read of rows that it holds, or it asks again in the UPDATE.
+"""
 
 from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, select, text
 from sqlalchemy.orm import Session
 
 from app.store import acting
@@ -16,14 +22,35 @@ from app.store import acting
 _MIGRATIONS = Path(__file__).with_name("migrations")
 LATEST = max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 """The revision of the schema that this code works with: its migrations are named by theirs."""
+_LAB = 0x6C6162
+"""The lab's own among the advisory locks of a PostgreSQL database."""
+_SILENT_S = 25
+"""After so long without an answer to TCP either side takes the other for gone: a machine that lost
+its power must not hold a lock for the two hours that are usual."""
 
 
-def _tune_sqlite(engine: Engine, patience_s: float) -> None:
+class Turn(IntEnum):
+    """What one transaction, or one process, does at a time. The numbers are locks of PostgreSQL:
+    processes of several versions agree on them."""
+
+    MIGRATE = 1
+    KEEP_HOUSE = 2
+    SUBMIT = 3
+    REGISTER = 4
+    STORE = 5
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return _LAB, int(self)
+
+
+def _sqlite(url: str, patience_s: float) -> Engine:
     """WAL lets readers and one writer work at once; BEGIN is ours, so that writers queue up.
 
     A deferred transaction that reads and then writes fails at once when another wrote in between;
     `BEGIN IMMEDIATE` waits for its turn instead.
     """
+    engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -38,32 +65,71 @@ def _tune_sqlite(engine: Engine, patience_s: float) -> None:
         writes = connection.get_execution_options().get("lab_writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
+    return engine
+
+
+def _postgresql(url: str, patience_s: float) -> Engine:
+    """Locks are waited for as patiently as SQLite's. A process that was stopped within a
+    transaction, or whose machine is gone, loses its locks."""
+    told = {
+        "lock_timeout": f"{round(1000 * patience_s)}",
+        "idle_in_transaction_session_timeout": f"{1000 * _SILENT_S}",
+        "work_mem": "16MB",  # lists of a hundred thousand are sorted there, and not on the disk
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{1000 * _SILENT_S}",
+    }
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=patience_s,
+        connect_args={
+            "application_name": "agkd-bml-lab",
+            "connect_timeout": max(2, round(patience_s)),
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 1000 * _SILENT_S,
+            "options": " ".join(f"-c {name}={value}" for name, value in told.items()),
+        },
+    )
+
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[None]:
+def _alone_on_sqlite(engine: Engine) -> Iterator[Connection]:
     """One process at a time makes an SQLite file what it has to be.
 
     The switch of a new file to WAL fails at once where another connection is open, however patient
     it is, and migrations create tables.
     """
     file = engine.url.database
-    if engine.dialect.name != "sqlite" or file in (None, "", ":memory:"):
-        yield
+    if file in (None, "", ":memory:"):
+        with engine.connect() as connection:
+            yield connection
         return
     with Path(f"{file}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        with engine.connect() as connection:
+            yield connection
 
 
-def _revision(connection: Connection) -> str | None:
+@contextmanager
+def _alone_on_postgresql(engine: Engine) -> Iterator[Connection]:
+    """The same; all that is done on the connection is one transaction."""
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = 0"))  # however long the others take
+        connection.execute(select(func.pg_advisory_xact_lock(*Turn.MIGRATE.key)))
+        yield connection
+
+
+def _revision(engine: Engine) -> str | None:
     """What the schema is at; None where there is none."""
-    try:
+    with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
         return found
-    finally:
-        connection.rollback()
 
 
 def _upgrade(connection: Connection) -> None:
@@ -81,31 +147,42 @@ class Database:
     """Two kinds of transaction: `reading` and `writing`, each committed when its block ends."""
 
     def __init__(self, url: str, *, patience_s: float = 15.0) -> None:
-        """`patience_s`: how long to wait for an SQLite file that another process has locked."""
+        """`patience_s`: how long to wait for what another process has locked."""
         self.url = url
-        self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        if self._engine.dialect.name == "sqlite":
-            _tune_sqlite(self._engine, patience_s)
+        self._is_sqlite = url.startswith("sqlite")
+        self._engine = (_sqlite if self._is_sqlite else _postgresql)(url, patience_s)
         self._writer = self._engine.execution_options(lab_writes=True)
+        self._reader = self._engine
+        if not self._is_sqlite:  # where every transaction reads one moment
+            self._reader = self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        with Session(self._engine, expire_on_commit=False) as session:
+        """All that is read inside is of one moment."""
+        with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, turn: Turn | None = None) -> Iterator[Session]:
+        """`turn`: what no other transaction does meanwhile."""
         with Session(self._writer, expire_on_commit=False) as session:
             with session.begin():
+                if turn is not None and not self._is_sqlite:
+                    session.execute(select(func.pg_advisory_xact_lock(*turn.key)))
                 yield session
                 record = acting.note(session)
             acting.keep(record)
 
     def migrate(self) -> None:
         """Bring the schema up to date; safe to run by several processes at once."""
-        with _alone(self._engine), self._engine.connect() as connection:
-            if _revision(connection) != LATEST:
+        with self._alone() as connection:
+            if _revision(self._engine) != LATEST:
                 _upgrade(connection)
+
+    def _alone(self) -> AbstractContextManager[Connection]:
+        return (_alone_on_sqlite if self._is_sqlite else _alone_on_postgresql)(self._engine)
 
     def answers(self) -> bool:
         """Whether a trivial query succeeds."""
@@ -119,7 +196,60 @@ class Database:
     def writes(self) -> None:
         """Take and leave the turn to write. Raises what a write would (`app.errors.trouble`)."""
         with self.writing() as session:
-            session.execute(text("SELECT 1"))
+            session.execute(text("SELECT 1" if self._is_sqlite else "SELECT pg_current_xact_id()"))
+
+    def duty(self, turn: Turn) -> Duty:
+        """What one process of the lab does, of those that could."""
+        return Duty(None if self._is_sqlite else self._engine, turn)
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+class Duty:
+    """Held by one process until that ends, or loses the database. SQLite's is held by whoever asks:
+    its lab has one web process.
+
+    Not by one alone at every moment: who lost the database learns of it later than who takes over.
+    So what is done meanwhile has to hold when it is done twice.
+    """
+
+    def __init__(self, engine: Engine | None, turn: Turn) -> None:
+        self._engine, self._turn = engine, turn
+        self._connection: Connection | None = None
+
+    def is_held(self) -> bool:
+        """Whether it is this process's now; takes it where nobody has it. Raises what a query does
+        where the database does not answer."""
+        if self._engine is None:
+            return True
+        if self._connection is None:
+            return self._take(self._engine)
+        try:
+            self._connection.execute(text("SELECT 1"))
+        except Exception:
+            self.leave()
+            raise
+        return True
+
+    def _take(self, engine: Engine) -> bool:
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            free = connection.scalar(select(func.pg_try_advisory_lock(*self._turn.key)))
+        except BaseException:
+            connection.close()
+            raise
+        if free:
+            self._connection = connection
+        else:
+            connection.close()
+        return bool(free)
+
+    def leave(self) -> None:
+        """Let another process have it."""
+        if self._connection is not None:
+            with suppress(Exception):  # at once, where the database can be told
+                self._connection.execute(select(func.pg_advisory_unlock_all()))
+            self._connection.invalidate()  # else the end of the connection tells it
+            self._connection.close()
+            self._connection = None

@@ -24,7 +24,7 @@ _FOLDERS = ("uploads", "datasets", "models", "results", "checkpoints", "adversar
 _ID = 32
 """Characters of an id, with which every name begins."""
 _MEASURED_FOR_S = 30.0
-_WRITTEN_WITHIN_S = 24 * 3600.0
+WRITTEN_WITHIN_S = 24 * 3600.0
 """However slowly it is written, no file or folder takes so long from one write to the row."""
 
 
@@ -35,6 +35,9 @@ class Files:
     wrote them, so that a worker which lost the job overwrites nothing. Earlier versions left the
     fence out. Ids of models and datasets are made of job and fence as well.
     """
+
+    is_shared = False
+    """Whether other machines have the same files, so that `keep` and `here` take a while."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,7 +50,7 @@ class Files:
         """
         for folder in _FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
-        forgotten = time.time() - _WRITTEN_WITHIN_S
+        forgotten = time.time() - WRITTEN_WITHIN_S
         for pattern in _UNFINISHED:
             for path in self.root.glob(pattern):
                 with suppress(FileNotFoundError):  # another process tidies too
@@ -57,6 +60,34 @@ class Files:
     def free(self) -> int:
         """Bytes that the disk has left."""
         return shutil.disk_usage(self.root).free
+
+    def trouble(self) -> str | None:
+        """Why what is shared cannot be reached now, in words; None where it can."""
+        return None
+
+    def keep(self, path: Path) -> None:
+        """A file or folder is whole: from now on every machine of the lab has it.
+
+        Nothing is left under `path` itself where that is another place, but for checkpoints.
+        """
+
+    def here(self, path: Path) -> Path:
+        """Where this machine reads what was kept as `path`; `path` itself where nothing was.
+
+        Who asks opens it soon: a copy does not stay for ever.
+        """
+        return path
+
+    def has(self, path: Path) -> bool:
+        """Whether there is something to read."""
+        return path.exists()
+
+    def drop(self, path: Path) -> None:
+        """Remove what was kept as `path`, or only written there (see `remove`)."""
+        remove(path)
+
+    def tidy(self) -> None:
+        """Remove what lies in a storage and was put there by processes that were killed."""
 
     def upload(self, id: str) -> Path:
         return self.root / "uploads" / id
@@ -91,12 +122,16 @@ class Files:
 
         `named`: by folder, what files are called without their suffix; here and below.
         """
-        forgotten = time.time() - _WRITTEN_WITHIN_S
+        forgotten = time.time() - WRITTEN_WITHIN_S
         for folder, names in named.items():
             for path in (self.root / folder).iterdir():
                 with suppress(FileNotFoundError):  # another process tidies too
-                    if _stem(path) not in names and _changed(path) < forgotten:
+                    if _stem(path) not in names and changed(path) < forgotten:
                         yield path
+
+    def _entries(self) -> Iterator[Path]:
+        for folder in _FOLDERS:
+            yield from (self.root / folder).iterdir()
 
     def named(self, named: Mapping[str, Collection[str]]) -> Iterator[Path]:
         """The files and folders that have one of these names."""
@@ -123,26 +158,37 @@ class Files:
         for folder in _FOLDERS:
             for entry in os.scandir(self.root / folder):
                 id_ = entry.name[:_ID]
-                found[id_] = found.get(id_, 0) + _size(entry)
+                found[id_] = found.get(id_, 0) + size_of(entry)
         return found
 
     def checkpoints(self, job_id: str) -> Path:
         """The folder where a training job keeps what it needs to go on."""
         return self.root / "checkpoints" / job_id
 
+    def attempts(self, job_id: str) -> set[Path]:
+        """What attempts of a job left of checkpoints: a folder each."""
+        folder = self.checkpoints(job_id)
+        return set(folder.iterdir()) if folder.exists() else set()
+
     def with_checkpoints(self) -> set[str]:
-        """The jobs that left a folder of checkpoints."""
+        """What folders of checkpoints are called: the job's id, and for a part more behind it."""
         return {folder.name for folder in (self.root / "checkpoints").iterdir()}
+
+    def all_checkpoints(self, job_id: str) -> list[Path]:
+        """The folders of a job, and of its parts, whose names begin with its id."""
+        names = self.with_checkpoints()
+        return [self.checkpoints(name) for name in names if name.startswith(job_id)]
 
     def has_checkpoint(self, job_id: str) -> bool:
         """Whether a training job left one to go on from."""
         return any(self.checkpoints(job_id).rglob("*.pt"))
 
     def write_result(self, name: str, result: BaseModel) -> str:
-        """Write a job's result; returns the file's name for the row."""
+        """Write and keep a job's result; returns the file's name for the row."""
         path = self.result(name)
         with atomic_write(path) as stream:
             stream.write(result.model_dump_json().encode())
+        self.keep(path)
         return path.name
 
 
@@ -173,11 +219,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _size(entry: os.DirEntry[str]) -> int:
+def size_of(entry: os.DirEntry[str]) -> int:
     """Of a file, or of all in a folder; what goes meanwhile has none."""
     try:
         if entry.is_dir(follow_symlinks=False):
-            return sum(map(_size, os.scandir(entry.path)))
+            return sum(map(size_of, os.scandir(entry.path)))
         return entry.stat(follow_symlinks=False).st_size
     except FileNotFoundError:
         return 0
@@ -187,7 +233,7 @@ def _stem(path: Path) -> str:
     return path.name.split(".")[0]
 
 
-def _changed(path: Path) -> float:
+def changed(path: Path) -> float:
     """When a file, or any in a folder, was last written to."""
     within = path.iterdir() if path.is_dir() else ()
     return max(os.path.getmtime(each) for each in (path, *within))

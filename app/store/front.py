@@ -15,8 +15,7 @@ from app.store.tables import DatasetRow, JobRow, ModelRow
 def beginnings(database: Database) -> tuple[bool, ...]:
     """Whether there is, outside the bin: a dataset, a model that came with the code, one that a job
     of this lab trained, one trained on clean images, one trained to resist."""
-    # Cards of the first version say nothing of it: their models were trained here.
-    origin = func.coalesce(ModelRow.card["origin"].as_string(), "trained")
+    origin = func.coalesce(ModelRow.origin, "trained")
     kept = ModelRow.deleted_at.is_(None)
     asked = (
         exists().where(DatasetRow.deleted_at.is_(None)),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from app.contracts.jobs import PARENTS, JobKind, JobStatus, Queue
@@ -66,12 +66,12 @@ def _filtered(
         query = query.where(JobRow.id >= starts, JobRow.id < f"{starts}g")
     if measures is not None:
         # What is over and succeeded is in the measurements; of the others there are few.
-        done = JobRow.id.in_(
-            select(MeasurementRow.job_id).where(MeasurementRow.model_id == measures)
-        )
+        done = select(MeasurementRow.job_id).where(MeasurementRow.model_id == measures)
         named = JobRow.params["models"].as_string().contains(measures)
-        others = (JobRow.kind == JobKind.EVALUATE) & (JobRow.status != JobStatus.SUCCEEDED)
-        query = query.where(done | (others & named))
+        rest = tuple(status for status in JobStatus if status is not JobStatus.SUCCEEDED)
+        of_rest = (JobRow.kind == JobKind.EVALUATE, JobRow.status.in_(rest))
+        others = select(JobRow.id).where(*of_rest, named)
+        query = query.where(JobRow.id.in_(union_all(done, others)))
     if parent is not None:
         query = query.where(JobRow.parent_id == parent)
     elif not children:
@@ -229,11 +229,14 @@ def result_names(database: Database, ids: Collection[str]) -> dict[str, str]:
 
 def unfinished_count(database: Database, owner_id: str | None = None) -> int:
     """How many jobs are not over, parents among them; all, or those of an account."""
-    query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))
-    if owner_id is not None:
-        query = query.where(owned(JobRow, owner_id))
     with database.reading() as session:
-        return session.scalar(query) or 0
+        return session.scalar(unfinished_of(owner_id)) or 0
+
+
+def unfinished_of(owner_id: str | None) -> Select[int]:
+    """The query of that number."""
+    query = select(func.count(JobRow.id)).where(JobRow.status.in_(UNFINISHED))
+    return query if owner_id is None else query.where(owned(JobRow, owner_id))
 
 
 def counts(database: Database) -> dict[tuple[Queue, JobStatus], int]:
@@ -263,10 +266,11 @@ def ended_since(database: Database, kinds: Sequence[JobKind], since: float) -> l
         return list(session.scalars(query.order_by(JobRow.finished_at, JobRow.id)))
 
 
-def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]]:
-    """Queued jobs that the broker was not told about, or so long ago that it may have forgotten."""
+def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue, int]]:
+    """Queued jobs that the broker was not told about, or so long ago that it may have forgotten:
+    their ids, their queues, and how many GPUs they need."""
     query = (
-        select(JobRow.id, JobRow.queue)
+        select(JobRow.id, JobRow.queue, JobRow.needs_gpus)
         .where(
             JobRow.status == JobStatus.QUEUED,
             JobRow.kind.not_in(PARENTS),
@@ -275,14 +279,14 @@ def unsent(database: Database, *, older_than_s: float) -> list[tuple[str, Queue]
         .order_by(JobRow.created_at, JobRow.id)
     )
     with database.reading() as session:
-        return [(job_id, Queue(queue)) for job_id, queue in session.execute(query)]
+        return [(job_id, Queue(queue), gpus) for job_id, queue, gpus in session.execute(query)]
 
 
 def events_after(database: Database, job_id: str, seq: int, limit: int = 500) -> list[StoredEvent]:
     """The job's events with a number above `seq`, in order, at most `limit`."""
     query = (
         select(EventRow.seq, EventRow.at, EventRow.body)
-        .where(EventRow.job_id == job_id, EventRow.seq > seq)
+        .where(EventRow.job_id == job_id, EventRow.seq > literal(seq, BigInteger))
         .order_by(EventRow.seq)
         .limit(limit)
     )

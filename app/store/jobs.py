@@ -19,16 +19,34 @@ import journal
 from app.contracts.events import Event, ProgressEvent, StateEvent
 from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
 from app.contracts.params import Params
+from app.contracts.placement import Offer, needs_of
 from app.contracts.results import EvaluationSummary
-from app.store import acting, measurements
-from app.store.db import Database
-from app.store.job_queries import with_key
-from app.store.tables import EventRow, JobRow
+from app.settings import RELEASE
+from app.store import acting, measurements, placement
+from app.store.db import Database, Turn
+from app.store.job_queries import UNFINISHED, unfinished_of, with_key
+from app.store.tables import EventRow, JobRow, MeasurementRow, ShardRow
 from app.store.transitions import append, move, touched
 
 
 class LeaseLost(Exception):
     """The job belongs to another worker now, or is over; stop without touching it."""
+
+
+class NoRoom(Exception):
+    """So many jobs of all, or `of_owner` of one account, are unfinished that no more may be."""
+
+    def __init__(self, waiting: int, *, of_owner: bool) -> None:
+        super().__init__(waiting)
+        self.waiting, self.of_owner = waiting, of_owner
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many jobs may be unfinished at once: all, and each account's."""
+
+    most: int
+    most_of_owner: int
 
 
 class DuplicateKey(Exception):
@@ -78,7 +96,7 @@ def queued(
 
     `sent`: whether the broker is about to be told, so that the reconciler need not do it too.
     """
-    now = time.time()
+    now, needs = time.time(), needs_of(params)
     return JobRow(
         id=job_id or uuid.uuid4().hex,
         parent_id=parent_id,
@@ -90,6 +108,8 @@ def queued(
         params=params.model_dump(mode="json"),
         created_at=created_at or now,
         sent_at=now if sent else None,
+        needs_gpus=needs.gpus,
+        release=RELEASE,
         attempt=0,
         fence=0,
         cancel_requested=False,
@@ -97,17 +117,22 @@ def queued(
     )
 
 
-def add(database: Database, job: JobRow, children: Sequence[JobRow] = ()) -> None:
+def add(
+    database: Database, job: JobRow, children: Sequence[JobRow] = (), *, room: Room | None = None
+) -> None:
     """Write a new queued job, with its children if it is a parent; all of them or none.
 
-    Raises DuplicateKey when its idempotency key is taken.
+    `room`: what there has to be for it; None where nobody asks for the job but the lab itself.
+    Raises NoRoom, and DuplicateKey when its idempotency key is taken.
     """
     if (act := acting.current()) is not None:
         for row in (job, *children):
             row.owner_id = act.user_id
     acting.concerns(job.id)
     try:
-        with database.writing() as session:
+        with database.writing(None if room is None else Turn.SUBMIT) as session:
+            if room is not None:
+                _check_room(session, room, job.owner_id, 1 + len(children))
             add_all(session, [job, *children])
     except IntegrityError as error:
         if job.idempotency_key is None:
@@ -116,6 +141,18 @@ def add(database: Database, job: JobRow, children: Sequence[JobRow] = ()) -> Non
         if taken is None:
             raise
         raise DuplicateKey(taken) from error
+
+
+def _check_room(session: Session, room: Room, owner_id: str | None, more: int) -> None:
+    """In one turn with what is added: who counts at the same moment would add as well."""
+    waiting = session.scalar(unfinished_of(None)) or 0
+    if waiting + more > room.most:
+        raise NoRoom(waiting, of_owner=False)
+    if owner_id is None:
+        return
+    waiting = session.scalar(unfinished_of(owner_id)) or 0
+    if waiting + more > room.most_of_owner:
+        raise NoRoom(waiting, of_owner=True)
 
 
 def add_all(session: Session, rows: Sequence[JobRow]) -> None:
@@ -131,30 +168,39 @@ def add_all(session: Session, rows: Sequence[JobRow]) -> None:
     )
 
 
-def claim(database: Database, job_id: str, *, lease_s: float) -> Claim | None:
-    """Take a queued job; None when it is not queued, or a parent."""
-    with database.writing() as session:
-        return _take(session, job_id, lease_s)
+def claim(
+    database: Database, job_id: str, *, lease_s: float, worker: str | None = None
+) -> Claim | None:
+    """Take this queued job, whoever else waits; None when it is not queued, or a parent.
 
-
-def claim_next(database: Database, queue: Queue, *, lease_s: float) -> Claim | None:
-    """Take the job that a worker of the queue does next; None where none waits.
-
-    The oldest: one that was interrupted goes on at its place, whatever was submitted meanwhile.
+    `worker`: who takes it, by name.
     """
-    waits = (
-        JobRow.status == JobStatus.QUEUED,
-        JobRow.queue == queue,
-        JobRow.kind.not_in(PARENTS),
-    )
-    oldest = select(JobRow.id).where(*waits).order_by(JobRow.created_at, JobRow.id).limit(1)
     with database.writing() as session:
-        # Where writers do not take turns, another worker's choice is left to it.
-        job_id = session.scalar(oldest.with_for_update(skip_locked=True))
-        return None if job_id is None else _take(session, job_id, lease_s)
+        return _take(session, job_id, lease_s, worker)
 
 
-def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
+def claim_next(database: Database, queue: Queue, offer: Offer, *, lease_s: float) -> Claim | None:
+    """Take the job that a worker of the queue does next (`placement.next_job`); None where none
+    waits that it may take."""
+    next_one = placement.next_job(queue, offer, now=time.time())
+    # Where writers do not take turns: another worker's choice is left to it, so that many need not
+    # wait for each other; a row that is held for another reason is waited for.
+    choices = next_one.with_for_update(of=JobRow, skip_locked=True), next_one
+    with database.writing() as session:
+        for choice in choices:
+            while (job_id := session.scalar(choice)) is not None:
+                if (claim := _take(session, job_id, lease_s, offer.name)) is not None:
+                    return claim
+        return None
+
+
+def waits(database: Database, queue: Queue, offer: Offer) -> bool:
+    """Whether a job waits that this worker of the queue may take."""
+    with database.reading() as session:
+        return session.scalar(placement.next_job(queue, offer, now=time.time())) is not None
+
+
+def _take(session: Session, job_id: str, lease_s: float, worker: str | None) -> Claim | None:
     now = time.time()
     taken = move(
         session,
@@ -166,6 +212,8 @@ def _take(session: Session, job_id: str, lease_s: float) -> Claim | None:
         fence=JobRow.fence + 1,
         lease_until=now + lease_s,
         started_at=func.coalesce(JobRow.started_at, now),
+        claimed_at=now,
+        worker=worker,
     )
     if not taken:
         return None
@@ -233,8 +281,8 @@ def settle(
     summary: EvaluationSummary | None = None,
     rows: Sequence[Any] = (),
 ) -> None:
-    """End the job, write the rows that its success brings, and drop its previews, in one
-    transaction.
+    """End the job, write the rows that its success brings, and drop its previews and its parts, in
+    one transaction.
 
     Raises LeaseLost, and then writes nothing; SQLAlchemy's IntegrityError when a row clashes.
     """
@@ -259,8 +307,11 @@ def settle(
         if not ended:
             raise LeaseLost
         session.add_all(rows)
+        if summary is not None:
+            measurements.note_latest(session, MeasurementRow.job_id == claim.job_id)
         previews = EventRow.job_id == claim.job_id, EventRow.type == "preview"
         session.execute(delete(EventRow).where(*previews))
+        session.execute(delete(ShardRow).where(ShardRow.job_id == claim.job_id))
         append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])
 
 
@@ -269,9 +320,10 @@ def give_back(database: Database, claim: Claim) -> None:
 
     A job whose end was asked for ends here instead. Raises LeaseLost.
     """
-    held = JobRow.fence == claim.fence
+    held, now = JobRow.fence == claim.fence, time.time()
     back: dict[str, Any] = {"attempt": JobRow.attempt - 1, "lease_until": None, "sent_at": None}
-    end: dict[str, Any] = {"finished_at": time.time(), "lease_until": None}
+    back |= {"returned_at": now}
+    end: dict[str, Any] = {"finished_at": now, "lease_until": None}
     outcomes = (
         (JobStatus.QUEUED, ~JobRow.cancel_requested, back),
         (JobStatus.CANCELLED, JobRow.cancel_requested, end),
@@ -286,18 +338,16 @@ def give_back(database: Database, claim: Claim) -> None:
 
 def request_cancel(database: Database, job_id: str) -> bool:
     """End a queued job, or ask a running one to end. False when it is over already."""
-    now = time.time()
+    asked = update(JobRow).where(JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
     with database.writing() as session:
-        if move(session, job_id, JobStatus.QUEUED, JobStatus.CANCELLED,
-                 finished_at=now, cancel_requested=True):  # fmt: skip
-            append(session, job_id, [StateEvent(status=JobStatus.CANCELLED)])
-            return True
-        asked = (
-            update(JobRow)
-            .where(JobRow.id == job_id, JobRow.status == JobStatus.RUNNING)
-            .values(cancel_requested=True)
-        )
-        return touched(session, asked)
+        # The flag first, which keeps workers from the row: between two looks at its state it could
+        # be given back.
+        if not touched(session, asked.values(cancel_requested=True)):
+            return False
+        waiting, over = JobStatus.QUEUED, JobStatus.CANCELLED
+        if move(session, job_id, waiting, over, finished_at=time.time()):
+            append(session, job_id, [StateEvent(status=over)])
+        return True
 
 
 def mark_sent(database: Database, job_id: str, *, at: float | None) -> None:

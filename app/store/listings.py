@@ -11,7 +11,6 @@ from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder,
 from app.store.catalogue import is_best
 from app.store.db import Database
 from app.store.marks import on_shelf, owned_by, tagged
-from app.store.measurements import INVALID, share
 from app.store.paging import page_of
 from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
 
@@ -36,19 +35,6 @@ _JOB_KEYS: dict[JobOrder, ColumnElement[Any]] = {
 }
 
 
-def _measured(name: str) -> ColumnElement[Any]:
-    """A share of a model's latest evaluation that is not in the bin; none where it is invalid."""
-    valid = case((INVALID, None), else_=getattr(MeasurementRow, name))
-    latest = (
-        select(share(valid if name != "clean" else MeasurementRow.clean))
-        .join(JobRow, JobRow.id == MeasurementRow.job_id)
-        .where(MeasurementRow.model_id == ModelRow.id, JobRow.deleted_at.is_(None))
-        .order_by(MeasurementRow.at.desc())
-        .limit(1)
-    )
-    return latest.correlate(ModelRow).scalar_subquery()
-
-
 _MODEL_KEYS: dict[ModelOrder, ColumnElement[Any]] = {
     ModelOrder.NAME: func.lower(ModelRow.name),
     ModelOrder.RECIPE: ModelRow.recipe.expression,
@@ -56,9 +42,9 @@ _MODEL_KEYS: dict[ModelOrder, ColumnElement[Any]] = {
     ModelOrder.EPOCHS: ModelRow.epochs.expression,
     ModelOrder.HELD_CLEAN: ModelRow.clean.expression,
     ModelOrder.HELD_ROBUST: ModelRow.robust.expression,
-    ModelOrder.CLEAN: _measured("clean"),
-    ModelOrder.ROBUST: _measured("robust"),
-    ModelOrder.AUTOATTACK: _measured("autoattack"),
+    ModelOrder.CLEAN: ModelRow.measured_clean.expression,
+    ModelOrder.ROBUST: ModelRow.measured_robust.expression,
+    ModelOrder.AUTOATTACK: ModelRow.measured_autoattack.expression,
     ModelOrder.TIME: ModelRow.seconds.expression,
     ModelOrder.CREATED: ModelRow.created_at.expression,
 }

@@ -44,12 +44,13 @@ class Loss:
 
     @classmethod
     def of_room(cls, trouble: str) -> Loss:
-        """`trouble`: what the disk or the database is short of (`app.errors.trouble`)."""
+        """`trouble`: what disk, database or storage are short of (`app.errors.trouble`)."""
         return cls(
-            f"Attempt {{}} ended: {trouble} The job goes on when there is room.",
+            f"Attempt {{}} ended: {trouble} The job goes on when that is over.",
             JobError(
                 f"{trouble} {MAX_ATTEMPTS} attempts ended so, and nothing was gained between.",
-                hint="Make room on the disk of the data folder, then submit the job again.",
+                hint="Make room on the disk, or see to what does not answer; then submit the job "
+                "again.",
             ),
         )
 
@@ -119,6 +120,7 @@ def _end_attempt(database: Database, job: JobRow, loss: Loss, *conditions: Any) 
         values |= {"finished_at": now, "failure": loss.failure.as_failure()}
     else:
         new = JobStatus.QUEUED
+        values |= {"returned_at": now}
     said = LogEvent(level=LogLevel.WARNING, text=loss.log.format(job.attempt))
     still = JobRow.fence == job.fence, JobRow.cancel_requested == job.cancel_requested
     with database.writing() as session:

@@ -30,7 +30,17 @@ from app.contracts.changes import MAX_TAGS
 from app.contracts.listings import Shelf
 from app.store import acting
 from app.store.db import Database
-from app.store.tables import DatasetRow, JobRow, ModelRow, TagRow, UploadRow, UserRow
+from app.store.measurements import note_latest
+from app.store.tables import (
+    DatasetRow,
+    JobRow,
+    MeasurementRow,
+    ModelRow,
+    TagRow,
+    UploadRow,
+    UserRow,
+)
+from app.store.transitions import hold
 
 Marked = type[JobRow] | type[ModelRow] | type[DatasetRow]
 
@@ -64,6 +74,7 @@ def change(
         unwanted.append(TagRow.tag.in_(fewer_tags))
     try:
         with database.writing() as session:
+            hold(session, table.id, table.id.in_(ids))
             if values:
                 session.execute(update(table).where(table.id.in_(ids)).values(values))
             if tags is not None or fewer_tags:
@@ -166,11 +177,17 @@ def owned(table: Marked, owner_id: str | ScalarSelect[str]) -> ColumnElement[boo
 
 
 def owned_ids(database: Database, owner_id: str) -> set[str]:
-    """The jobs, models, datasets and uploads of an account, those in the bin too."""
+    """The jobs, models and datasets of an account, those in the bin too."""
     each = [select(of.id).where(owned(of, owner_id)) for of in (JobRow, ModelRow, DatasetRow)]
-    sent = select(UploadRow.id).where(UploadRow.owner_id == owner_id)
     with database.reading() as session:
-        return set(session.scalars(union_all(*each, sent)))
+        return set(session.scalars(union_all(*each)))
+
+
+def sent_bytes(database: Database, owner_id: str, *, without: str = "") -> int:
+    """Of all files that an account sent and that are still kept, but for the upload `without`."""
+    kept = (UploadRow.owner_id == owner_id, UploadRow.id != without)
+    with database.reading() as session:
+        return session.scalar(select(func.sum(UploadRow.size_bytes)).where(*kept)) or 0
 
 
 def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float:
@@ -179,7 +196,10 @@ def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float
     acting.concerns(*ids)
     with database.writing() as session:
         outside = (table.id.in_(ids), table.deleted_at.is_(None))
+        hold(session, table.id, *outside)
         session.execute(update(table).where(*outside).values(deleted_at=now))
+        if issubclass(table, JobRow):
+            note_latest(session, MeasurementRow.job_id.in_(ids))
     return now
 
 
@@ -187,13 +207,18 @@ def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> 
     """A model or a dataset brings the job that it came from, and an ablation around that."""
     acting.concerns(*ids)
     with database.writing() as session:
+        hold(session, table.id, table.id.in_(ids))
         session.execute(update(table).where(table.id.in_(ids)).values(deleted_at=None))
+        back: Any = ids
         if not issubclass(table, JobRow):
             origins = select(table.job_id).where(table.id.in_(ids))
             parents = select(JobRow.parent_id).where(JobRow.id.in_(origins))
             families = (JobRow.id.in_(parents), JobRow.parent_id.in_(parents))
             origin = or_(JobRow.id.in_(origins), *families)
+            hold(session, JobRow.id, origin)
             session.execute(update(JobRow).where(origin).values(deleted_at=None))
+            back = select(JobRow.id).where(origin)
+        note_latest(session, MeasurementRow.job_id.in_(back))
 
 
 def moved_at(database: Database, table: Marked, when: float) -> tuple[list[str], list[str]]:
@@ -228,6 +253,7 @@ def empty_bin(
             return []
     with database.writing() as session:
         # Asked again: one of them may have been restored meanwhile.
+        hold(session, table.id, *due)
         gone = list(session.scalars(delete(table).where(*due).returning(table.id)))
         session.execute(delete(TagRow).where(_on(table), TagRow.id.in_(gone)))
         if then is not None:

@@ -6,12 +6,28 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Select, and_, cast, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    ScalarSelect,
+    Select,
+    Subquery,
+    and_,
+    case,
+    cast,
+    func,
+    select,
+    true,
+    union_all,
+    update,
+)
+from sqlalchemy.orm import Session
 
 from app.contracts.attacks import Goal
 from app.contracts.results import EvaluationSummary, Light, ModelSummary, after_autoattack
 from app.store.db import Database
 from app.store.tables import JobRow, MeasurementRow, ModelRow
+from app.store.transitions import hold
 
 
 def of_evaluation(job_id: str, at: float, summary: EvaluationSummary) -> list[MeasurementRow]:
@@ -63,6 +79,32 @@ def best_of(rows: Sequence[MeasurementRow]) -> dict[str, float | None]:
     return found | {name: n if n is None else n / best.images for name, n in counts.items()}
 
 
+def note_latest(session: Session, *conditions: ColumnElement[bool]) -> None:
+    """Bring up to date what models are sorted by, after evaluations came, or went to the bin.
+
+    `conditions`: which measurements these made.
+    """
+    models = select(MeasurementRow.model_id).where(*conditions)
+    hold(session, ModelRow.id, ModelRow.id.in_(models))
+    names = ("clean", "robust", "autoattack")
+    latest = {f"measured_{name}": _latest(name) for name in names}
+    statement = update(ModelRow).where(ModelRow.id.in_(models)).values(**latest)
+    session.execute(statement.execution_options(synchronize_session=False))
+
+
+def _latest(name: str) -> ScalarSelect[Any]:
+    """A share of a model's latest evaluation that is not in the bin; none where it is invalid."""
+    valid = case((INVALID, None), else_=getattr(MeasurementRow, name))
+    latest = (
+        select(share(valid if name != "clean" else MeasurementRow.clean))
+        .join(JobRow, JobRow.id == MeasurementRow.job_id)
+        .where(MeasurementRow.model_id == ModelRow.id, JobRow.deleted_at.is_(None))
+        .order_by(MeasurementRow.at.desc())
+        .limit(1)
+    )
+    return latest.correlate(ModelRow).scalar_subquery()
+
+
 def best_trained(rows: Sequence[Any]) -> dict[str, float | None]:
     """What a training's own row shows of the models among the rows that it leaves."""
     for row in rows:
@@ -95,9 +137,13 @@ class Placed:
     """Of the attack that it was trained with; None where that is not known."""
 
 
+_HIDDEN = union_all(
+    select(JobRow.id).where(JobRow.deleted_at.is_not(None)),
+    select(JobRow.id).where(JobRow.deleted_at.is_(None), JobRow.archived_at.is_not(None)),
+)
+"""Of few jobs, which an index has, instead of the others, which are many."""
 _SHOWN = (
-    JobRow.deleted_at.is_(None),
-    JobRow.archived_at.is_(None),
+    MeasurementRow.job_id.not_in(_HIDDEN),
     ModelRow.deleted_at.is_(None),
     ModelRow.archived_at.is_(None),
     MeasurementRow.goal != Goal.CLASS,
@@ -123,11 +169,20 @@ def threats(database: Database) -> list[tuple[Threat, str, int]]:
         MeasurementRow.dataset_sha256, MeasurementRow.norm, MeasurementRow.epsilon,
         MeasurementRow.goal,
     )  # fmt: skip
-    models = func.count(MeasurementRow.model_id.distinct())
+    # Each model once, then counted: to count distinct ones, all would be sorted.
+    each = (
+        _of_shown(
+            *columns, func.max(MeasurementRow.dataset_name).label("name"),
+            func.max(MeasurementRow.at).label("at"),
+        )
+        .group_by(*columns, MeasurementRow.model_id)
+        .subquery()
+    )  # fmt: skip
+    same, models = [each.c[column.name] for column in columns], func.count()
     query = (
-        _of_shown(*columns, func.max(MeasurementRow.dataset_name), models)
-        .group_by(*columns)
-        .order_by(models.desc(), func.max(MeasurementRow.at).desc())
+        select(*same, func.max(each.c.name), models)
+        .group_by(*same)
+        .order_by(models.desc(), func.max(each.c.at).desc())
     )
     with database.reading() as session:
         return [(Threat(*row[:4]), row[4], row[5]) for row in session.execute(query)]
@@ -145,26 +200,43 @@ def under(
     if recipe is not None:
         same.append(ModelRow.recipe == recipe)
     place = func.row_number().over(partition_by=MeasurementRow.model_id, order_by=_STRONGEST_FIRST)
-    columns = MeasurementRow.job_id, MeasurementRow.position, place.label("place")
-    found = _of_shown(*columns).where(*same).subquery()
-    chosen = [
-        MeasurementRow.job_id == found.c.job_id, MeasurementRow.position == found.c.position,
-    ]  # fmt: skip
-    if not every:
-        chosen.append(found.c.place == 1)
     robust, clean = share(MeasurementRow.robust), share(MeasurementRow.clean)
-    steps = ModelRow.card["params"]["steps"].as_integer()
-    query = (
-        select(MeasurementRow, ModelRow.name, ModelRow.recipe, steps, func.count().over())
-        .join(ModelRow, ModelRow.id == MeasurementRow.model_id)
-        .join(found, and_(*chosen))
-        .order_by(INVALID, robust.is_(None), robust.desc(), clean.desc(), MeasurementRow.at.desc())
+    found = (
+        _of_shown(
+            MeasurementRow.job_id, MeasurementRow.position, INVALID.label("invalid"),
+            robust.label("robust"), clean.label("clean"), MeasurementRow.at, place.label("place"),
+        )
+        .where(*same)
+        .subquery()
+    )  # fmt: skip
+    shown = (
+        select(found, func.count().over().label("total"))
+        .where(true() if every else found.c.place == 1)
+        .order_by(*_best_first(found))
         .limit(limit)
+        .subquery()
     )
+    # Cards are read of those alone that are shown.
+    query = (
+        select(
+            MeasurementRow, ModelRow.name, ModelRow.recipe,
+            ModelRow.card["params"]["steps"].as_integer(), shown.c.total,
+        )
+        .join(shown, and_(
+            MeasurementRow.job_id == shown.c.job_id, MeasurementRow.position == shown.c.position,
+        ))
+        .join(ModelRow, ModelRow.id == MeasurementRow.model_id)
+        .order_by(*_best_first(shown))
+    )  # fmt: skip
     with database.reading() as session:
         rows = session.execute(query).all()
     total = rows[0][4] if rows else 0
     return [Placed(*facts) for *facts, _ in rows], total
+
+
+def _best_first(found: Subquery) -> tuple[ColumnElement[Any], ...]:
+    of = found.c
+    return of.invalid, of.robust.is_(None), of.robust.desc(), of.clean.desc(), of.at.desc()
 
 
 def strongest(
@@ -191,9 +263,4 @@ def share(count: Any) -> ColumnElement[Any]:
 
 def _of_shown(*columns: Any) -> Select[Any]:
     """Of measurements whose evaluation and whose model are on their lists."""
-    return (
-        select(*columns)
-        .join(JobRow, JobRow.id == MeasurementRow.job_id)
-        .join(ModelRow, ModelRow.id == MeasurementRow.model_id)
-        .where(*_SHOWN)
-    )
+    return select(*columns).join(ModelRow, ModelRow.id == MeasurementRow.model_id).where(*_SHOWN)

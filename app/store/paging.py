@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
 
 from app.store.db import Database
 from app.store.tables import DatasetRow, JobRow, ModelRow
@@ -28,7 +29,12 @@ def page_of(
     with database.reading() as session:
         total = session.scalar(query.with_only_columns(func.count(table.id))) or 0
         ids = query.with_only_columns(table.id).order_by(*order).offset(offset).limit(limit)
-        shown = list(session.scalars(ids))
-        found = session.scalars(select(table).where(table.id.in_(shown))) if shown else ()
-        rows = {row.id: row for row in found}
-    return [rows[id_] for id_ in shown if id_ in rows], total
+        return rows_of(session, table, ids), total
+
+
+def rows_of(session: Session, table: type[Row], ids: Select[str]) -> list[Row]:
+    """The rows with the ids that a query finds, in its order."""
+    shown = list(session.scalars(ids))
+    found = session.scalars(select(table).where(table.id.in_(shown))) if shown else ()
+    rows = {row.id: row for row in found}
+    return [rows[id_] for id_ in shown if id_ in rows]

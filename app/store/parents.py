@@ -21,7 +21,7 @@ from app.store.catalogue import best_of
 from app.store.db import Database
 from app.store.job_queries import UNFINISHED
 from app.store.tables import JobRow, ModelRow
-from app.store.transitions import append, move, move_all, touched
+from app.store.transitions import append, hold, move, move_all, touched
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ def _write(session: Session, parent: JobRow, step: Step) -> None:
         status = JobStatus.RUNNING
         move(session, parent.id, JobStatus.QUEUED, status, attempt=1, started_at=now)
         append(session, parent.id, [StateEvent(status=status, attempt=1)])
+    for child in step.children:
+        child.owner_id, child.priority = parent.owner_id, parent.priority
     jobs.add_all(session, step.children)
     if step.progress is not None:
         said = step.progress.model_dump(exclude={"type"})
@@ -163,6 +165,7 @@ def request_cancel(database: Database, parent_id: str) -> list[str] | None:
         # The parent first: its lock keeps others from submitting children meanwhile.
         if not touched(session, flag.where(JobRow.id == parent_id, unfinished)):
             return None
+        hold(session, JobRow.id, of_parent, unfinished)
         # Flagged before those that wait are ended: one that is given back in between ends itself.
         asked = session.scalars(flag.where(of_parent, unfinished).returning(JobRow.id)).all()
         waiting, over = JobStatus.QUEUED, JobStatus.CANCELLED

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.contracts.results import ModelCard
-from app.store.db import Database
+from app.errors import StorageAway
+from app.store.db import Database, Turn
 from app.store.files import Files, atomic_write
 from app.store.tables import ModelRow
 
@@ -96,19 +97,20 @@ def register(database: Database, files: Files, folder: Path) -> None:
     for place, shipped in enumerate(box):
         try:
             _register(database, files, shipped, created_at=now - place * _APART_S)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, StorageAway) as error:
             _LOG.error("The shipped model “%s” is left out: %s", shipped.slug, error)
 
 
 def _register(database: Database, files: Files, shipped: Shipped, *, created_at: float) -> None:
     card = read_card(shipped)
     target = files.weights(shipped.id)
-    if not target.exists():
+    if not files.has(target):
         data = _checked(shipped.weights, shipped.weights_sha256)
         with atomic_write(target) as stream:
             stream.write(data)
+        files.keep(target)
     content = card.model_dump(mode="json")
-    with database.writing() as session:
+    with database.writing(Turn.REGISTER) as session:
         row = session.get(ModelRow, shipped.id)
         if row is None:
             row = ModelRow(
@@ -118,7 +120,7 @@ def _register(database: Database, files: Files, shipped: Shipped, *, created_at:
                 deleted_at=None,
                 dataset_id=None,
                 sha256=shipped.weights_sha256,
-                size_bytes=target.stat().st_size,
+                size_bytes=shipped.weights.stat().st_size,
             )
             session.add(row)
             row.name = card.name

@@ -36,7 +36,8 @@ def of_jobs(database: Database, files: Files, ids: Collection[str]) -> dict[str,
     kept = {job_id: understood(EvaluationSummary, body) for job_id, _, body in rows}
     anew = {job_id: name for job_id, name, _ in rows if kept[job_id] is None}
     kept |= {
-        job_id: _summed_up(database, job_id, files.result(name)) for job_id, name in anew.items()
+        job_id: _summed_up(database, job_id, files.here(files.result(name)))
+        for job_id, name in anew.items()
     }
     return {job_id: summary for job_id, summary in kept.items() if summary is not None}
 
@@ -62,12 +63,13 @@ def _summed_up(database: Database, job_id: str, file: Path) -> EvaluationSummary
     summary = EvaluationSummary.of(result)
     body = summary.model_dump(mode="json")
     with database.writing() as session:
-        job = session.get(JobRow, job_id)
+        job = session.get(JobRow, job_id, with_for_update=True)
         if job is None:  # its time in the bin is over
             return None
         measured = measurements.of_evaluation(job_id, job.finished_at or job.created_at, summary)
         session.execute(delete(MeasurementRow).where(MeasurementRow.job_id == job_id))
         session.add_all(measured)
+        measurements.note_latest(session, MeasurementRow.job_id == job_id)
         figures = measurements.best_of(measured)
         of_job = update(JobRow).where(JobRow.id == job_id)
         session.execute(of_job.values(summary=body, **figures))

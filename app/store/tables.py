@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, Text, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    func,
+)
+from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -31,6 +44,9 @@ def _at(value: Any, path: list[str]) -> Any:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
+
+
+_BYTES = BigInteger().with_variant(Integer(), "sqlite")  # whose integers have 64 bits anyway
 
 
 class Table(DeclarativeBase):
@@ -70,6 +86,18 @@ class JobRow(Table):
     finished_at: Mapped[float | None]
     sent_at: Mapped[float | None]
     """When the broker was last told; None when it must be told again."""
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    """`Priority.rank`."""
+    needs_gpus: Mapped[int] = mapped_column(default=0, server_default="0")
+    """As `Needs.gpus`; likewise the next two."""
+    needs_memory_mb: Mapped[int] = mapped_column(default=0, server_default="0")
+    release: Mapped[int] = mapped_column(default=0, server_default="0")
+    worker: Mapped[str | None] = mapped_column(String(100))
+    """The worker that has it, or had it last."""
+    claimed_at: Mapped[float | None]
+    """When that one took it."""
+    returned_at: Mapped[float | None]
+    """When it last came back to the queue unfinished."""
     attempt: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[float | None]
@@ -123,7 +151,74 @@ class JobRow(Table):
         Index("jobs_by_pin", "pinned_at"),
         Index("jobs_by_kind", "kind", "status", "created_at", "id"),
         Index("jobs_to_announce", "announced_at", "finished_at", "id"),
+        # The next job is chosen in these two alone (`app.store.placement`).
+        Index(
+            "jobs_waiting", "status", "queue", "priority", "owner_id", "parent_id", "started_at",
+            "created_at", "id", "kind", "needs_gpus", "needs_memory_mb", "release", "returned_at",
+        ),
+        Index("jobs_worked", "queue", "finished_at", "owner_id", "parent_id", "claimed_at"),
     )  # fmt: skip
+
+
+class ShardRow(Table):
+    """A part of an unfinished evaluation: a batch before one model. `fence` as that of a job."""
+
+    __tablename__ = "shards"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    """From 0, in the order in which their figures come together."""
+    facts: Mapped[str] = mapped_column(String(64))
+    """What a worker's environment must be for its figures to be those of one run, as a digest."""
+    shared: Mapped[bool]
+    """Whether workers may take it that have not the job."""
+    fence: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[float | None]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    """Who has it, or had it."""
+    done: Mapped[float] = mapped_column(default=0.0)
+    """How far it is, in passes of images."""
+    finished_at: Mapped[float | None]
+    failure: Mapped[dict[str, Any] | None]
+
+    __table_args__ = (Index("shards_left", "job_id", "finished_at", "number"),)
+
+
+class _Reported(TypeDecorator[dict[str, Any]]):
+    """JSON has neither NaN nor infinity, and PostgreSQL takes none; a loss can be either. What such
+    a figure was is not kept: it comes back as NaN."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> Any:
+        figures = (value or {}).get("values", {})
+        if all(map(math.isfinite, figures.values())):
+            return value
+        kept = {name: each if math.isfinite(each) else None for name, each in figures.items()}
+        return {**(value or {}), "values": kept}
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dict[str, Any] | None:
+        figures = (value or {}).get("values", {})
+        if None in figures.values():
+            value["values"] = {k: math.nan if v is None else v for k, v in figures.items()}
+        return cast("dict[str, Any] | None", value)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self.impl_instance.coerce_compared_value(op, value)
+
+
+class DrainRow(Table):
+    """A worker that is to take no new job; there is a row as long as that holds."""
+
+    __tablename__ = "drains"
+
+    worker: Mapped[str] = mapped_column(String(100), primary_key=True)
+    """Its name."""
+    since: Mapped[float]
+    by: Mapped[str] = mapped_column(String(80))
+    """As `AuditRow.who`."""
 
 
 class EventRow(Table):
@@ -136,7 +231,7 @@ class EventRow(Table):
     seq: Mapped[int] = mapped_column(primary_key=True)
     type: Mapped[str] = mapped_column(String(16))
     at: Mapped[float]
-    body: Mapped[dict[str, Any]]
+    body: Mapped[dict[str, Any]] = mapped_column(_Reported)
 
 
 class DatasetRow(Table):
@@ -195,16 +290,31 @@ class ModelRow(Table):
     """On held-out images, under PGD-10."""
     seconds: Mapped[float | None] = mapped_column(default=_within("card", "environment.seconds"))
     """What its training took."""
+    measured_clean: Mapped[float | None]
+    """On the test images of its latest evaluation that is not in the bin."""
+    measured_robust: Mapped[float | None]
+    """Likewise: the worst case; None where it is invalid by its verdict."""
+    measured_autoattack: Mapped[float | None]
+    """Likewise: after AutoAttack."""
+    kept: Mapped[str | None] = mapped_column(String(8), default=_within("card", "kept"))
+    """Which epoch of its training it is: `best` or `last`."""
+    origin: Mapped[str | None] = mapped_column(String(16), default=_within("card", "origin"))
+    """As on its card; None on those of lab 0.2 and earlier, whose models were trained here."""
+    image_size: Mapped[int | None] = mapped_column(default=_within("card", "image_size"))
     sha256: Mapped[str] = mapped_column(String(64))
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(_BYTES)
     card: Mapped[dict[str, Any]]
 
     __table_args__ = (
+        Index(
+            "models_chosen", "deleted_at", "archived_at", "recipe", "kept", "image_size", "origin",
+            "clean", "created_at", "id",
+        ),
         Index("models_by_age", "created_at", "id"),
         Index("models_by_name", "name"),
         Index("models_by_job", "job_id"),
-        Index("models_by_dataset", "dataset_id"),
-        Index("models_by_teacher", "teacher_id"),
+        Index("models_by_dataset", "dataset_id", "deleted_at"),
+        Index("models_by_teacher", "teacher_id", "deleted_at"),
         Index(
             "models_listed", "deleted_at", "archived_at", "created_at", "id", "recipe",
             "dataset_sha256", "dataset_name",
@@ -279,11 +389,29 @@ class UploadRow(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     filename: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(_BYTES)
     owner_id: Mapped[str | None] = mapped_column(String(32))
     """The account that sent it; None where there were none."""
     created_at: Mapped[float]
     """When it was sent, or last taken by a job."""
+
+
+class StoredRow(Table):
+    """A file in the storage that machines share; there is none where the data folder has it."""
+
+    __tablename__ = "stored"
+
+    name: Mapped[str] = mapped_column(String(300), primary_key=True)
+    """Its path in a data folder: `datasets/<id>/train_images.npy`."""
+    place: Mapped[str] = mapped_column(String(120))
+    """The first two parts of it: what is kept and dropped as one."""
+    thing: Mapped[str] = mapped_column(String(32))
+    """The id of the job, model, dataset or upload that it belongs to."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    stored_at: Mapped[float]
+
+    __table_args__ = (Index("stored_by_place", "place"), Index("stored_by_thing", "thing"))
 
 
 class WebhookRow(Table):
@@ -348,6 +476,16 @@ class ApiTokenRow(Table):
     created_at: Mapped[float]
 
     __table_args__ = (Index("api_tokens_by_user", "user_id"),)
+
+
+class KeyRow(Table):
+    """A secret that the lab's web processes share."""
+
+    __tablename__ = "keys"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64))
+    """Hexadecimal digits."""
 
 
 class AuditRow(Table):

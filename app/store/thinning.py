@@ -14,6 +14,7 @@ from app.contracts.events import LogLevel
 from app.store.db import Database
 from app.store.job_queries import spare_points
 from app.store.tables import EventRow, JobRow
+from app.store.transitions import touched
 
 KEPT_LINES = 100
 """Lines of a log that are no warnings stay where they are among so many first or last ones."""
@@ -28,13 +29,16 @@ def due(database: Database, *, older_than_s: float, limit: int) -> list[str]:
 
 
 def thin(database: Database, job_id: str, *, points: int) -> None:
-    """Thin one job that is over. `points`: as `job_queries.charts_and_log` has them."""
+    """Thin one job that is over, once. `points`: as `job_queries.charts_and_log` has them."""
+    whole = update(JobRow).where(JobRow.id == job_id, JobRow.thinned_at.is_(None))
     with database.writing() as session:
+        # First, and held: of a job that is thinned already another half would go.
+        if not touched(session, whole.values(thinned_at=time.time())):
+            return
         spare = [EventRow.type == "progress", EventRow.seq.in_(_spare_lines(job_id))]
         if (unseen := spare_points(session, job_id, points)) is not None:
             spare.append(EventRow.seq.in_(unseen))
         session.execute(delete(EventRow).where(EventRow.job_id == job_id, or_(*spare)))
-        session.execute(update(JobRow).where(JobRow.id == job_id).values(thinned_at=time.time()))
 
 
 def _spare_lines(job_id: str) -> Select[int]:

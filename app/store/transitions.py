@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
@@ -66,6 +66,16 @@ def append(session: Session, job_id: str, events: Sequence[Event]) -> None:
         for i, e in enumerate(events)
     ]
     session.execute(insert(EventRow), rows)
+
+
+def hold(session: Session, ids: Any, *conditions: Any) -> None:
+    """Keep others from rows until the transaction ends, before many are changed: all who do so keep
+    to one order, so that no two wait for each other.
+
+    `ids`: the column of ids of their table.
+    """
+    rows = select(ids).where(*conditions).order_by(ids)
+    session.execute(rows.with_for_update(key_share=True)).all()
 
 
 def touched(session: Session, statement: Any) -> bool:

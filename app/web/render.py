@@ -125,6 +125,7 @@ def _environment() -> Environment:
         interval=words.interval,
         count=words.count,
         size=words.size,
+        memory=words.memory,
         duration=words.duration,
         took=words.took,
         spread=words.spread,

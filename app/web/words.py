@@ -29,6 +29,11 @@ def percent(share: float) -> str:
     return unbroken(words.percent(share))
 
 
+def memory(mb: int) -> str:
+    """Units of 2^20 bytes as `15.6 GB`."""
+    return unbroken(words.memory(mb))
+
+
 def interval(accuracy: Accuracy) -> str:
     """The 95 % interval as `68.1–73.7 %`."""
     return unbroken(words.interval(accuracy))

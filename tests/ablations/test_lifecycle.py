@@ -75,7 +75,7 @@ def test_no_worker_takes_a_parent_and_no_queue_counts_it(database: Database) -> 
     (child,) = children_of(database, parent)
     assert jobs.claim(database, parent, lease_s=60) is None
     assert sum(job_queries.counts(database).values()) == 1
-    assert job_queries.unsent(database, older_than_s=-1) == [(child.id, child.queue)]
+    assert job_queries.unsent(database, older_than_s=-1) == [(child.id, child.queue, 0)]
 
 
 def test_a_parent_follows_its_children_to_the_end(database: Database, files: Files) -> None:
@@ -283,7 +283,7 @@ def test_a_parent_in_trouble_holds_up_no_other(database: Database, files: Files)
     broken, sound = (add_ablation(database, ablation_params()) for _ in range(2))
     first = children_of(database, broken)[0]
     with database.writing() as session:
-        session.get_one(JobRow, first.id).status = "of another version"
+        session.get_one(JobRow, first.id).status = "another version"
     assert lifecycle.advance_all(database, files) == [sound]
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from app.ablations import lifecycle
 from app.contracts.jobs import JobKind, JobStatus
@@ -27,7 +34,7 @@ from tests.plugins.families import (
     succeed,
     take,
 )
-from tests.store.test_job_states import migrated
+from tests.plugins.postgresql import SQLITE
 
 ANY = st.integers(0, 7)
 
@@ -35,11 +42,10 @@ ANY = st.integers(0, 7)
 class Ablations(RuleBasedStateMachine):
     """Workers, a reconciler and a user with cancel buttons, in any order."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__()
         self.folder = tempfile.mkdtemp()
-        shutil.copy(migrated(), self.folder)
-        self.database = Database(f"sqlite:///{self.folder}/lab.sqlite3")
+        self.database = Database(url)
         self.files = Files(Path(self.folder))
         self.files.prepare()
         self.parent = add_ablation(self.database, ablation_params())
@@ -146,5 +152,7 @@ class Ablations(RuleBasedStateMachine):
         self.what_is_true_at_any_time()
 
 
-TestAblations = pytest.mark.slow(Ablations.TestCase)
-TestAblations.settings = settings(max_examples=20, stateful_step_count=40)
+@pytest.mark.slow
+def test_states_of_ablations(sql: str, fresh_url: Callable[[], str]) -> None:
+    chosen = settings(max_examples=20 if sql == SQLITE else 4, stateful_step_count=40)
+    run_state_machine_as_test(lambda: Ablations(fresh_url()), settings=chosen)

@@ -60,7 +60,7 @@ def test_a_role_and_a_removal_count_from_the_next_request_on(
     new_client: NewClient, users: dict[Role, str], lab: Lab
 ) -> None:
     client = signed_in(new_client, "vera")
-    accounts.set_role(lab.database, "vera", Role.RUNNER)
+    accounts.change(lab.database, "vera", role=Role.RUNNER)
     assert client.get("/api/account").json()["role"] == "runner"
     accounts.remove(lab.database, "vera")
     problem(client.get("/api/account"), 401)

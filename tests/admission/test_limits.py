@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -11,6 +14,8 @@ from fastapi import FastAPI
 from app.admission.throttle import Rate
 from app.bell import Bell
 from app.contracts.accounts import Role
+from app.errors import OverQuota
+from app.services import uploads, usage
 from app.services.lab import Lab
 from app.settings import Auth, Settings
 from app.store import jobs, marks
@@ -106,6 +111,34 @@ def test_disk(lab: Lab, app: FastAPI, rita: httpx.Client) -> None:
     app.state.lab.files.forget_sizes()
     assert uses(rita)["disk"] == 2**20 + 10
     refused(drawn(rita, "C"), 507, "LAB_USER_DISK_MB")
+
+
+def test_files_sent_at_once_are_counted_together(
+    lab: Lab, rita: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is let in before another is stored: the folder as last measured knows of none."""
+    owner, together = rita.get("/api/account").json()["id"], threading.Barrier(4)
+    monkeypatch.setattr(lab.files, "sizes", dict)
+    check = usage.check_disk
+
+    def checked(of: Lab, more: int, *, without: str = "") -> None:
+        check(of, more, without=without)
+        if not without:
+            together.wait()
+
+    monkeypatch.setattr(usage, "check_disk", checked)
+
+    def send(_: int) -> bool:
+        with acting(Act("rita", "", "test", user_id=owner)), suppress(OverQuota):
+            uploads.save_archive(lab, io.BytesIO(b"x" * 300_000), "a.zip")
+            return True
+        return False
+
+    with ThreadPoolExecutor(4) as pool:
+        kept = sum(pool.map(send, range(4)))
+    assert kept <= 3, "a MB has room for three"
+    assert uses(rita)["disk"] == 300_000 * kept
+    assert len(list((lab.files.root / "uploads").iterdir())) == kept
 
 
 def test_what_an_account_owns(lab: Lab, rita: httpx.Client) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import logging
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -50,6 +51,8 @@ class Served:
         self.app.before_request(self._holds)
         self._challenges: set[str] = set()
         self.secrets: list[str] = []
+        self.descriptions = 0
+        """How often it said where it is found."""
         self.odd: dict[str, object] = {}
         """What it answers instead, by path."""
         self.server = make_server("127.0.0.1", 0, self.app, threaded=True)
@@ -58,6 +61,7 @@ class Served:
     def _holds(self) -> tuple[str, int] | None:
         """Proof of possession of the code (RFC 7636), which this provider does not ask for itself,
         and the client's password."""
+        self.descriptions += flask.request.path == "/.well-known/openid-configuration"
         if flask.request.path in self.odd:
             return json.dumps(self.odd[flask.request.path]), 200
         if flask.request.path == "/oauth2/authorize":
@@ -151,25 +155,39 @@ def test_an_account_is_made_at_the_first_time(
         assert secret not in caplog.text
 
 
+def test_a_sign_in_that_begins_costs_the_lab_little(
+    provider: Served, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody may begin one."""
+    made, make = [], ssl.create_default_context
+    monkeypatch.setattr(
+        ssl, "create_default_context", lambda **given: made.append(make(**given)) or made[-1]
+    )
+    asked = provider.descriptions
+    for _ in range(5):
+        left(new_client())
+    assert (len(made), provider.descriptions - asked) == (1, 1)
+
+
 def test_roles_are_those_of_groups_or_given_once(lab: Lab, new_client: NewClient) -> None:
     leads, vera = new_client(), new_client()
-    accounts.add(lab.database, "ada", PASSWORD, Role.VIEWER)
+    accounts.add(lab.database, "ada", PASSWORD, Role.ADMIN)
     signed_in(leads, "5")
     me = leads.get("/api/account").json()
     assert (me["name"], me["role"]) == ("ada-2", "admin"), "a name is no proof of being somebody"
-    accounts.set_role(lab.database, "ada-2", Role.VIEWER)
+    accounts.change(lab.database, "ada-2", role=Role.VIEWER)
     signed_in(leads, "5")
     assert leads.get("/api/account").json()["role"] == "admin"
     signed_in(vera, "2")
     assert vera.get("/api/account").json()["role"] == "viewer"
-    accounts.set_role(lab.database, "vera", Role.ADMIN)
+    accounts.change(lab.database, "vera", role=Role.ADMIN)
     signed_in(vera, "2")
     assert vera.get("/api/account").json()["role"] == "viewer", "who leaves a group keeps nothing"
-    accounts.set_role(lab.database, "vera", Role.RUNNER)
+    accounts.change(lab.database, "vera", role=Role.RUNNER)
     without_groups = lab.settings.model_copy(update={"oidc_groups": ()})
     openid.sign_in(replace(lab, settings=without_groups), {"sub": "2", **PEOPLE["2"]})
     assert vera.get("/api/account").json()["role"] == "runner", "admins may change what is given"
-    accounts.set_disabled(lab.database, "vera", True)
+    accounts.change(lab.database, "vera", disabled=True)
     assert signed_in(vera, "2").status_code == 403
     assert new_client().post("/login", data={"name": "vera", "password": ""}).status_code == 401
 

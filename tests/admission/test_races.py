@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.admission.throttle import Throttle
 from app.api import events
 from app.contracts.accounts import Role
-from app.errors import Unauthenticated
+from app.errors import Conflict, Unauthenticated
 from app.services import accounts, auditing, passwords
 from app.services.lab import Lab
 from app.settings import Auth, Settings
@@ -30,7 +31,7 @@ def settings(settings: Settings) -> Settings:
 
 CHANGES: list[Callable[[Lab], None]] = [
     lambda lab: accounts.set_password(lab.database, "vera", "another long one"),
-    lambda lab: accounts.set_disabled(lab.database, "vera", True),
+    lambda lab: accounts.change(lab.database, "vera", disabled=True),
     lambda lab: accounts.remove(lab.database, "vera"),
     lambda lab: accounts.end_sessions(lab.database, "vera"),
 ]
@@ -68,6 +69,35 @@ def test_nor_does_a_token(lab: Lab, change: Callable[[Lab], None], kept: list[st
     assert [token.name for token in accounts.tokens(lab, found[1].id)] == kept
 
 
+@pytest.mark.parametrize("do", [
+    lambda lab, name: accounts.change(lab.database, name, role=Role.VIEWER),
+    lambda lab, name: accounts.change(lab.database, name, disabled=True),
+    lambda lab, name: accounts.remove(lab.database, name),
+])  # fmt: skip
+def test_admins_who_end_each_other_leave_one(lab: Lab, do: Callable[[Lab, str], None]) -> None:
+    names = [f"ada-{number}" for number in range(6)]
+    for name in names:
+        accounts.add(lab.database, name, PASSWORD, Role.ADMIN)
+    ids = {user.name: user.id for user in accounts.known(lab.database)}
+    together = threading.Barrier(len(names))
+
+    def end_next(number: int) -> str:
+        together.wait()
+        with acting.acting(Act(names[number], "", "x", user_id=ids[names[number]])):
+            try:
+                do(lab, names[(number + 1) % len(names)])
+            except Conflict as refused:
+                return refused.detail
+        return ""
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        said = sorted(pool.map(end_next, range(len(names))))
+    left = [user for user in accounts.known(lab.database)
+            if user.role is Role.ADMIN and user.disabled_at is None]  # fmt: skip
+    assert said[:-1] == [""] * (len(names) - 1)
+    assert [f"{user.name} is the last admin." for user in left] == said[-1:]
+
+
 def test_a_record_whose_commit_fails_gives_its_number_to_nobody(lab: Lab) -> None:
     """The next record gets that number; the end of the first must not be written into it."""
 
@@ -90,8 +120,12 @@ def test_a_record_whose_commit_fails_gives_its_number_to_nobody(lab: Lab) -> Non
     assert [(row.who, row.status) for row in rows] == [("carl", 202)]
 
 
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_stream_ends_with_its_session(
-    lab: Lab, connected: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    lab: Lab,
+    connected: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Lab], None],
 ) -> None:
     monkeypatch.setattr(events, "_ASK_AGAIN_S", 0.0)
     accounts.add(lab.database, "vera", PASSWORD, Role.VIEWER)
@@ -102,7 +136,7 @@ def test_a_stream_ends_with_its_session(
     with connected.stream("GET", f"/api/jobs/{job}/events") as stream:
         lines = stream.iter_lines()
         assert next(lines)  # it is open, and its job never ends
-        ending = threading.Timer(0.2, accounts.end_sessions, (lab.database, "vera"))
+        ending = threading.Timer(0.2, change, (lab,))
         ending.start()
         for _ in lines:
             pass

@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import ssl
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -16,10 +13,11 @@ import pytest
 from pydantic import ValidationError
 
 from app.run import users
-from app.run.supervisor import Supervisor, web_command
+from app.run.supervisor import Supervisor
 from app.settings import Auth, Settings
 from tests.admission.people import PASSWORD
-from tests.plugins.lab_process import ROOT, free_port, wait_until
+from tests.plugins.lab_process import free_port, wait_until
+from tests.plugins.servers import web_process
 
 TLS = Path(__file__).with_name("tls")
 
@@ -46,23 +44,6 @@ def test_where_this_machine_finds_it(host: str, address: str) -> None:
     assert Settings(host=host).address == address
 
 
-@contextmanager
-def web(settings: Settings) -> Iterator[None]:
-    """The web as the supervisor starts it, in a process of its own."""
-    environment = {
-        "LAB_HOST": settings.host, "LAB_PORT": str(settings.port), "LAB_AUTH": settings.auth,
-        "LAB_DATA_DIR": str(settings.data_dir), "LAB_REDIS_URL": str(settings.redis_url),
-        "LAB_SHIPPED_DIR": str(ROOT / "tests" / "plugins"), "PATH": "",
-    }  # fmt: skip
-    command = [sys.executable, *web_command(settings)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
 @pytest.mark.slow
 def test_https_for_others_with_accounts(settings: Settings) -> None:
     changed = {
@@ -72,7 +53,7 @@ def test_https_for_others_with_accounts(settings: Settings) -> None:
     settings = settings.model_copy(update=changed)
     supervisor = Supervisor(settings, lock_fd=-1)
     known = ssl.create_default_context(cafile=TLS / "cert.pem")
-    with web(settings), httpx.Client(base_url=settings.address, verify=known) as client:
+    with web_process(settings), httpx.Client(base_url=settings.address, verify=known) as client:
         wait_until(supervisor._web_answers, "it answers the supervisor")
         users.run(settings, typed("add", "ada", "admin"))
         assert client.get("/api/jobs").status_code == 401
@@ -111,9 +92,15 @@ def test_accounts_from_a_shell(ask: Callable[..., str]) -> None:
     assert [line.split() for line in ask("list").splitlines()] == [["ada", "admin"],
                                                                   ["rita", "runner"]]  # fmt: skip
     ask("role", "rita", "viewer")
+    ask("disable", "rita")
+    assert ask("list").splitlines()[1].split() == ["rita", "viewer", "disabled"]
+    ask("enable", "rita")
     ask("password", "rita")
+    assert "last admin" in ask("remove", "ada", code=1)
+    ask("role", "rita", "admin")
     ask("remove", "ada")
-    assert ask("list").split() == ["rita", "viewer"]
+    assert "last admin" in ask("role", "rita", "viewer", code=1)
+    assert ask("list").split() == ["rita", "admin"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from app.errors import Conflict, LabError, field_errors, trouble
@@ -87,6 +87,7 @@ def _locked(lab: Lab) -> Iterator[None]:
         other.close()
 
 
+@pytest.mark.sqlite
 def test_a_locked_database_is_said_and_passes(
     client: httpx.Client, app: FastAPI, lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -107,6 +108,61 @@ def test_a_locked_database_is_said_and_passes(
     assert client.post("/api/jobs", json=body).status_code == 202
     assert client.get("/api/health").json()["trouble"] is None
     assert not [record for record in caplog.records if record.exc_info], "no traceback"
+    hasty.close()
+
+
+@contextmanager
+def _away(lab: Lab) -> Iterator[None]:
+    """The server ends all connections to the database, and takes no new ones."""
+    url = make_url(lab.database.url)
+    admin = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+
+    def say(statement: str) -> None:
+        with admin.connect() as connection:
+            connection.execute(text(statement))
+
+    say(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false")
+    say("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        f"WHERE datname = '{url.database}'")  # fmt: skip
+    try:
+        yield
+    finally:
+        say(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS true")
+        admin.dispose()
+
+
+@pytest.mark.postgresql
+def test_a_database_that_is_away_is_said_and_comes_back(
+    client: httpx.Client, lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = train_body(stock_dataset(lab))
+    assert client.get("/api/jobs").json()["total"] == 0
+    with _away(lab):
+        for answer in (client.post("/api/jobs", json=body), client.get("/api/jobs")):
+            assert problem(answer, 503) == []
+            assert answer.json()["detail"] == "The database does not answer."
+            assert int(answer.headers["retry-after"]) > 0
+        assert client.get("/jobs").status_code == 503
+        health = client.get("/api/health")
+        assert (health.status_code, health.json()["database"]) == (503, False)
+        assert "lab_database_up 0.0" in client.get("/metrics").text
+    assert client.post("/api/jobs", json=body).status_code == 202
+    assert client.get("/api/health").json()["trouble"] is None
+    assert not [record for record in caplog.records if record.exc_info], "no traceback"
+
+
+@pytest.mark.postgresql
+def test_a_locked_table_is_said_and_passes(client: httpx.Client, app: FastAPI, lab: Lab) -> None:
+    body = train_body(stock_dataset(lab))
+    hasty = Database(lab.database.url, patience_s=0.05)
+    app.state.lab = replace(app.state.lab, database=hasty)
+    with lab.database.writing() as session:
+        session.execute(text("LOCK TABLE jobs IN EXCLUSIVE MODE"))
+        answer = client.post("/api/jobs", json=body)
+        assert problem(answer, 503) == []
+        assert answer.json()["detail"] == "The database is locked by another process."
+        assert client.get("/api/jobs").json()["total"] == 0
+    assert client.post("/api/jobs", json=body).status_code == 202
     hasty.close()
 
 

@@ -282,6 +282,7 @@ def test_a_server_that_is_stopped_ends_its_streams(lab: Lab, claim: Claim) -> No
     command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:served"]
     options = ["--port", str(port), "--timeout-graceful-shutdown", "600", "--log-level", "error"]
     places = {"LAB_DATA_DIR": str(facts.data_dir), "LAB_REDIS_URL": facts.redis_url}
+    places["LAB_DATABASE_URL"] = facts.database_url or ""
     server = subprocess.Popen([*command, *options], cwd=ROOT, env=os.environ | places)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

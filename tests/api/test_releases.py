@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -193,6 +195,22 @@ def load(
     names: dict[str, Any] = {"__file__": str(tmp_path / "load.py"), "__name__": "load"}
     exec(source, names)
     return names["load"]
+
+
+def test_the_package_tells_nobody_what_it_runs(
+    client: httpx.Client, lab: Lab, tmp_path: Path
+) -> None:
+    """onnxruntime reads the variable when it is imported."""
+    files = files_of(client, released(lab, stock_model(lab)))
+    for name in ("load.py", "card.json"):
+        (tmp_path / name).write_bytes(files[name])
+    (tmp_path / "onnxruntime.py").write_text(
+        "import os\nprint(os.environ.get('ORT_DISABLE_TELEMETRY'))\nInferenceSession = str\n"
+    )
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
+    run = [sys.executable, str(tmp_path / "load.py")]
+    said = subprocess.run(run, env=alone, capture_output=True, text=True, check=True)
+    assert said.stdout == "1\n"
 
 
 @pytest.mark.parametrize("profile", [None, ADOBE], ids=["sRGB", "Adobe RGB"])

@@ -118,7 +118,7 @@ def test_noise_keeps_the_first_point_that_breaks(norm: Norm) -> None:
     x = grey(20)
     y = model(x).argmax(dim=1)
     eps = {"linf": 0.06, "l2": 0.5, "l1": 2.0}[norm]
-    found = noise(model, x, y, eps=eps, norm=norm, draws=6, generator=seeded())
+    found = noise(model, x, y, eps=eps, norm=norm, draws=6, seed=0)
     expected, generator = x.clone(), seeded()
     for _ in range(6):
         standing = model(expected).argmax(dim=1) == y
@@ -129,7 +129,7 @@ def test_noise_keeps_the_first_point_that_breaks(norm: Norm) -> None:
     assert torch.equal(found, expected)
     broken = model(found).argmax(dim=1) != y
     assert 0 < broken.sum() < 20
-    fewer = noise(model, x, y, eps=eps, norm=norm, draws=2, generator=seeded())
+    fewer = noise(model, x, y, eps=eps, norm=norm, draws=2, seed=0)
     at_two = model(fewer).argmax(dim=1) != y
     assert at_two.sum() < broken.sum()
     assert torch.equal(fewer[at_two], found[at_two])
@@ -145,7 +145,7 @@ Attack = Callable[..., Tensor]
 ATTACKS: dict[str, tuple[Attack, list[Norm]]] = {
     "deepfool": (partial(deepfool, steps=5), LP),
     "cw_l2": (quick_cw_l2, ["l2"]),
-    "noise": (lambda *a, **k: noise(*a, **k, draws=3, generator=seeded()), NORMS),
+    "noise": (lambda *a, **k: noise(*a, **k, draws=3, seed=0), NORMS),
 }
 CASES = [(name, norm) for name, (_, norms) in ATTACKS.items() for norm in norms]
 
@@ -240,8 +240,8 @@ def test_broken_images_leave_the_batch(network: nn.Module) -> None:
         (partial(deepfool, norm="l2", classes=1), "classes must be at least 2"),
         (partial(cw_l2, searches=0), "searches must be at least 1"),
         (partial(cw_l2, steps=0), "steps must be at least 1"),
-        (partial(noise, norm="l3", draws=1, generator=seeded()), "norm is one of linf, l2, l1"),
-        (partial(noise, norm="l1", draws=0, generator=seeded()), "draws must be at least 1"),
+        (partial(noise, norm="l3", draws=1, seed=0), "norm is one of linf, l2, l1"),
+        (partial(noise, norm="l1", draws=0, seed=0), "draws must be at least 1"),
     ],
 )
 def test_refused_arguments(network: nn.Module, attack: Attack, message: str) -> None:

@@ -28,9 +28,11 @@ from app.contracts.params import Recipe
 from app.contracts.results import EvaluationResult, Light
 from app.contracts.units import from_255
 from app.services.lab import Lab as Service
+from app.store import jobs
 from tests.client.conftest import Worker
 from tests.plugins.families import children_of, fail, run_all, take
 from tests.plugins.lab_process import PATIENCE_S, ROOT, free_port, wait_until
+from tests.plugins.rows import job_row
 from tests.plugins.stock import stock_dataset, stock_model
 from tests.web.example_evaluation import full_evaluation
 from tests.web.examples import add_job
@@ -70,6 +72,18 @@ def finished(lab: Service) -> tuple[str, EvaluationResult]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def test_workers_in_a_table(shell: Command, lab: Service) -> None:
+    jobs.add(lab.database, row := job_row(title="Train"))
+    assert jobs.claim(lab.database, row.id, lease_s=600, worker="train@box")
+    ended = shell("workers", "--drain", "train@box")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[1].split()[:1] == ["train@box"]
+    assert "drained" in ended.out
+    assert "drained" not in shell("workers", "--resume", "train@box").out
+    assert shell("workers", "--drain", "nobody").code == 2
+    assert json.loads(shell("workers", "--json").out)[0]["name"] == "train@box"
 
 
 def test_a_call_without_sense_ends_with_2(shell: Command) -> None:

@@ -47,6 +47,18 @@ def test_a_lab_tells_what_it_has(api: Lab, lab: Service, dataset: str) -> None:
     assert api.health().database
 
 
+def test_workers_are_listed_drained_and_resumed(api: Lab, lab: Service, dataset: str) -> None:
+    job = api.train("Net", dataset=dataset, priority="low")
+    assert job.view.priority == "low"
+    assert stored.claim(lab.database, job.id, lease_s=600, worker="train@box")
+    (worker,) = api.workers()
+    assert (worker.name, [run.job for run in worker.runs]) == ("train@box", [job.id])
+    assert api.drain("train@box").drained_at
+    assert api.resume("train@box").drained_at is None
+    with refused(status=404):
+        api.drain("../jobs")
+
+
 def test_a_long_list_is_read_to_its_end(api: Lab, lab: Service) -> None:
     made = {stock_model(lab, name=f"Model {number}") for number in range(203)}
     assert {view.id for view in api.models()} == made

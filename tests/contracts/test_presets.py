@@ -13,7 +13,10 @@ from app.contracts.params import (
 )
 
 ID, TEACHER = "a" * 32, "b" * 32
-_OWN = {"name", "dataset", "recipe", "teacher", "seed", "continue_from", "label_smoothing"}
+_OWN = {
+    "name", "dataset", "recipe", "teacher", "seed", "continue_from", "label_smoothing", "device",
+    "processes", "nodes", "sync_batch_norm",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("preset", TRAINING_PRESETS, ids=lambda preset: preset.name)

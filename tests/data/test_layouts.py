@@ -9,7 +9,7 @@ import time
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +179,14 @@ def test_parts_by_lists(tmp_path: Path, suffix: str) -> None:
     files["meta/val.txt"] = files.pop("meta/test.txt")
     report, dataset = import_files(tmp_path / "val", files)
     assert (sizes(dataset), kinds(report)) == ((8, 0, 4), {"validation_is_test"})
+
+
+def test_a_part_beside_folders_of_pictures_is_no_class(tmp_path: Path) -> None:
+    """As the Simpsons of Kaggle are packed."""
+    files = {f"simpsons_dataset/{c}/{n}.png": png(n) for c in ("bart", "homer") for n in range(6)}
+    files |= {f"kaggle_simpson_testset/bart_{n}.png": png(20 + n) for n in range(6)}
+    with pytest.raises(DatasetError, match=r"testset is called like a part.*bart, homer"):
+        import_files(tmp_path, files)
 
 
 def test_a_split_that_is_not_used_is_said(tmp_path: Path) -> None:
@@ -481,6 +489,47 @@ def test_a_column_of_parts_is_used(tmp_path: Path) -> None:
     files = {f"images/{n}.png": png(n) for n in range(16)} | {"labels.csv": table.encode()}
     _, dataset = import_files(tmp_path, files)
     assert sizes(dataset) == (8, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("head", "said", "expected"),
+    [
+        ("is_valid", ("False", "False", "False", "True"), (12, 0, 4)),
+        ("isTest", ("0", "0", "0", "1"), (12, 0, 4)),
+        ("is_train", ("yes", "yes", "yes", "no"), (12, 0, 4)),
+        ("is_valid,is_test", ("0,0", "0,0", "1,0", "0,1"), (8, 4, 4)),
+        ("is_train,is_val,is_test", ("1,0,0", "1,0,0", "0,1,0", "0,0,1"), (8, 4, 4)),
+    ],
+)
+def test_columns_that_say_yes_or_no_to_a_part_are_used(
+    tmp_path: Path, head: str, said: Sequence[str], expected: tuple[int, ...]
+) -> None:
+    """As fastai and Kaggle have them. A validation part alone is the test part, as of folders."""
+    rows = [f"{n}.png,{said[n // 4]},{'pug' if n % 2 else 'husky'}\n" for n in range(16)]
+    files = {f"images/{n}.png": png(n) for n in range(16)}
+    table = f"file,{head},label\n{''.join(rows)}"
+    _, dataset = import_files(tmp_path, files | {"labels.csv": table.encode()})
+    assert (sizes(dataset), dataset.class_names) == (expected, ("husky", "pug"))
+    held = {image.tobytes() for image in dataset.split("test").images}
+    assert held == {pixels(12 + n).tobytes() for n in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("head", "said", "why"),
+    [
+        ("is_valid,is_test", ("0,0", "0,0", "1,1", "0,1"), "several parts of one picture"),
+        ("is_valid", ("1", "1", "1", "0"), "that most are not to train on"),
+    ],
+)
+def test_columns_of_parts_that_cannot_be_meant_are_refused(
+    tmp_path: Path, head: str, said: Sequence[str], why: str
+) -> None:
+    """`is_valid` may say that a picture is not damaged."""
+    rows = [f"{n}.png,{said[n // 4]},{'pug' if n % 2 else 'husky'}\n" for n in range(16)]
+    files = {f"images/{n}.png": png(n) for n in range(16)}
+    table = f"file,{head},label\n{''.join(rows)}"
+    with pytest.raises(DatasetError, match=why):
+        import_files(tmp_path, files | {"labels.csv": table.encode()})
 
 
 def test_values_of_a_column_of_parts_that_say_none_are_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,8 @@ from tests.data.packing import (
     train_and_test,
 )
 from tests.data.test_containers import idx
-from worker.data import DatasetError
+from worker.data import Dataset, DatasetError, ImportReport
+from worker.data.images import fitted
 
 PETS = ("cat", "dog", "owl")
 
@@ -206,6 +207,91 @@ def test_a_column_that_is_called_no_label_decides_nothing_against_folders(
     assert "labels_guessed" in kinds(report)
 
 
+def labelled(tmp_path: Path, head: str, rows: list[str]) -> tuple[ImportReport, Dataset]:
+    files = flat("images/", [f"{n}.png" for n in range(40)])
+    return import_files(tmp_path, files | {"labels.csv": text([head, *rows])})
+
+
+def test_parts_by_numbers_are_taken_as_celeba_and_wilds_number_them(tmp_path: Path) -> None:
+    rows = [f"{n},{n}.png,{'ab'[n % 2]},{(0, 0, 1, 2)[n // 2 % 4]}" for n in range(40)]
+    report, dataset = labelled(tmp_path, "img_id,img_filename,y,split", rows)
+    assert (sizes(dataset), dataset.class_names) == ((20, 10, 10), ("a", "b"))
+    (said,) = [w.text for w in report.warnings if w.kind == "split_guessed"]
+    assert "says 0, 1, 2: taken for train, validation and test" in said
+
+
+@pytest.mark.parametrize(("column", "most"), [("fold", 5), ("fold", 3), ("split", 2)])
+def test_numbers_that_may_be_anything_are_no_parts_and_said(
+    tmp_path: Path, column: str, most: int
+) -> None:
+    rows = [f"{n}.png,{'ab'[n % 2]},{n // 2 % most}" for n in range(40)]
+    report, dataset = labelled(tmp_path, f"file,label,{column}", rows)
+    assert sizes(dataset) == (32, 0, 8)
+    (said,) = [w.text for w in report.warnings if w.kind == "split_not_used"]
+    assert f"The column “{column}” of labels.csv says 0, 1" in said
+    assert said.endswith("which names no part: it is not used.")
+
+
+@pytest.mark.parametrize(
+    ("labels", "combined"),
+    [
+        (["cat", "dog", '"cat,dog"', "owl"], "cat,dog"),
+        (["Mass|Effusion", "Mass", "Effusion", "No Finding"], "Mass|Effusion"),
+        (["clear primary", "clear primary water", "cloudy", "haze primary"], "clear primary"),
+        (["hot dog", "dog", "cat", "owl"], ""),
+        (["red car", "red bus", "blue car", "blue bus"], ""),
+    ],
+)
+def test_labels_that_look_like_several_are_said(
+    tmp_path: Path, labels: list[str], combined: str
+) -> None:
+    rows = [f"{n}.png,{labels[n % 4]}" for n in range(40)]
+    report, _ = labelled(tmp_path, "file,label", rows)
+    said = [w.text for w in report.warnings if w.kind == "labels_combined"]
+    assert len(said) == bool(combined)
+    assert all(f"several of one picture: {combined}." in text for text in said)
+
+
+def test_a_table_of_boxes_is_refused_where_pictures_have_several(tmp_path: Path) -> None:
+    """One box a picture, as of GTSRB, may be the picture's own."""
+    head = "filename,width,height,class,xmin,ymin,xmax,ymax"
+    one = [f"{n}.png,40,40,{'ab'[n % 2]},1,1,20,20" for n in range(40)]
+    _, dataset = labelled(tmp_path / "one", head, one)
+    assert dataset.class_names == ("a", "b")
+    with pytest.raises(DatasetError, match="made to find objects"):
+        labelled(tmp_path / "several", head, [*one, *one[:20]])
+
+
+def test_of_several_labels_those_of_the_folders_are_taken(tmp_path: Path) -> None:
+    """Imagenette brings labels with errors beside its own."""
+    files = train_and_test(cat=6, dog=6)
+    right = [name.split("/")[1] for name in files]
+    wrong = ["dog", *right[1:]]
+    rows = [
+        f"{name},{a},{b},{name.startswith('test')}"
+        for name, a, b in zip(files, right, wrong, strict=True)
+    ]
+    table = text(["path,noisy_labels_0,noisy_labels_5,is_valid", *rows])
+    report, dataset = import_files(tmp_path, files | {"noisy.csv": table})
+    assert (report.layout, dataset.class_names) == ("class folders", ("cat", "dog"))
+    assert len(dataset.split("test")) == sum(name.startswith("test") for name in files)
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        ("sep=;\nfile;label", "{n}.png;{c}"),
+        ('"file", "label"', '"{n}.png", "{c}"'),
+        ("# of mine\nfile,label", "{n}.png,{c}"),
+    ],
+)
+def test_tables_as_programs_write_them(tmp_path: Path, head: str, row: str) -> None:
+    rows = [row.format(n=n, c=PETS[n % 3]) for n in range(40)]
+    report, dataset = labelled(tmp_path, head, rows)
+    assert dataset.class_names == PETS
+    assert "labels_guessed" not in kinds(report)
+
+
 def test_a_table_that_is_not_in_utf8_is_said(tmp_path: Path) -> None:
     files = flat("images/", [f"{n}.png" for n in range(20)])
     files["labels.csv"] = LABELS.replace("b\n", "狗\n").encode("gbk")
@@ -303,22 +389,63 @@ def rows(count: int, seed: int) -> list[str]:
     return [f"{n % 5},{','.join(map(str, row))}" for n, row in enumerate(drawn)]
 
 
-@pytest.mark.parametrize("head", ["", "label"])
-def test_tables_of_pixels(tmp_path: Path, head: str) -> None:
+def last(row: str) -> str:
+    """The same row with its label at the end."""
+    return ",".join(reversed(row.split(",", 1)))
+
+
+@pytest.mark.parametrize(("head", "turn"), [("", str), ("label", str), ("", last), ("label", last)])
+def test_tables_of_pixels(tmp_path: Path, head: str, turn: Callable[[str], str]) -> None:
     """MNIST and its kin as CSV; rows without labels are to predict."""
     names = ",".join(f"pixel{n}" for n in range(784))
-    above = [f"label,{names}"] if head else []
+    above = [turn(f"label,{names}")] if head else []
     files = {
-        "mnist_train.csv": text([*above, *rows(20, 0)]),
-        "mnist_test.csv": text([*above, *rows(10, 50)]),
+        "mnist_train.csv": text([*above, *map(turn, rows(20, 0))]),
+        "mnist_test.csv": text([*above, *map(turn, rows(10, 50))]),
         "predict.csv": text([names, *(row.partition(",")[2] for row in rows(4, 90))]),
     }
     report, dataset = import_files(tmp_path, files, image_size=32)
     assert (sizes(dataset), dataset.class_names) == ((20, 0, 10), tuple("01234"))
     assert report.left_out == {"rows to predict, without labels": 4}
     assert "unnamed_classes" in kinds(report)
-    labels = dataset.arrays["test_labels"].tolist()
-    assert labels == sorted(labels)
+    shown = {bytes(image[..., 0].ravel()): int(label) for image, label in zip(
+        dataset.arrays["train_images"], dataset.arrays["train_labels"], strict=True)}  # fmt: skip
+    small = np.stack([fitted(Image.fromarray(one), 32) for one in grey(20, 0)])
+    assert shown == {one.tobytes(): n % 5 for n, one in enumerate(small)}
+
+
+def labelled_last(first: Callable[[int], int]) -> Files:
+    """Labels at the end, and `first` of the number of a row at its beginning."""
+    lines = [row.split(",") for row in map(last, rows(40, 0))]
+    return {"a.csv": text([",".join([str(first(n)), *line[1:]]) for n, line in enumerate(lines)])}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [lambda n: 0, lambda n: int(n == 7), lambda n: 3 * (n % 2), lambda n: n],
+    ids=["the same in all", "hardly ever another", "a gap", "all different"],
+)
+def test_labels_of_a_table_without_names_are_told_by_what_columns_hold(
+    tmp_path: Path, first: Callable[[int], int]
+) -> None:
+    report, dataset = import_files(tmp_path, labelled_last(first), image_size=32)
+    assert dataset.class_names == tuple("01234")
+    assert "Labels of a.csv are those of its last column." in report.notes
+
+
+def test_two_columns_that_could_be_labels_are_asked_for(tmp_path: Path) -> None:
+    error = refusal(tmp_path, labelled_last(lambda n: n % 3))
+    assert "either the first or the last column looks like labels" in error.detail
+    assert "label, pixel0" in error.hint
+
+
+def test_a_picture_that_became_the_head_of_a_table_is_left_out(tmp_path: Path) -> None:
+    """As the tables of letters of Kaggle have it: read and written again without saying that there
+    are no names."""
+    head = ",".join(["1", "0", *(f"0.{n}" for n in range(1, 784))])
+    report, dataset = import_files(tmp_path, {"a.csv": text([head, *rows(20, 0)])}, image_size=32)
+    assert sum(sizes(dataset)) == 20
+    assert report.left_out == {"pictures that became the names of columns": 1}
 
 
 @pytest.mark.parametrize(
@@ -345,6 +472,10 @@ def test_pixels_in_one_cell_and_a_file_alone(tmp_path: Path, usage: tuple[str, .
         (
             [f"label,{','.join(map(str, range(64)))}", f"1,{','.join(['x'] * 64)}"],
             "no whole number",
+        ),
+        (
+            [",".join(["9"] * 65), ",".join(["7"] * 65)],
+            "neither the first nor the last looks like labels",
         ),
         (["emotion,pixels", "1,1 2 3"], "no squares"),
         (["emotion,pixels", "1"], "Row 1 of a.csv holds no picture"),
@@ -444,6 +575,8 @@ WITH_A_WAY_OUT: list[tuple[Mapping[str, bytes], str, str]] = [
     ({"train.beton": b"x"}, "files of FFCV", ARRAYS),
     ({"train/data-00000-of-00001.arrow": b"x"}, "Arrow files of Hugging Face", "Parquet"),
     ({"train.7z": b"7z", "trainLabels.csv": b"id,label\n"}, "archives: train.7z", "Unpack these"),
+    ({"cat/0.nii.gz": b"\x1f\x8b", "dog/0.nii.gz": b"\x1f\x8b"}, "scans in NIfTI", "slices as PNG"),
+    ({"run/0.avi": b"RIFF", "walk/0.avi": b"RIFF"}, "films: run/0.avi", "Save pictures of them"),
     ({"train/cat/0001": b"\x89PNG", "train/dog/0002": b"\x89PNG"}, "without a suffix", ".png or"),
     ({**PHOTOS, "annotations/instances.json": COCO}, "COCO's annotations", "cut the objects out"),
     ({**PHOTOS, "Annotations/0001.xml": b"<a/>"}, "Pascal VOC", "cut the objects out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.e2e.lab_client import LabClient
 from tests.plugins.images import MINI
 from tests.plugins.lab_process import LabProcess
+from tests.plugins.postgresql import POSTGRESQL
 
 LEASE_S = "6"
 """So that a test need not wait long for a lost worker to be noticed."""
@@ -42,10 +44,22 @@ def picture(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabClient]:
+def sql_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """As LAB_DATABASE_URL: a PostgreSQL with `LAB_SQL=postgresql`."""
+    if os.environ.get("LAB_SQL") != POSTGRESQL:
+        yield ""
+        return
+    with request.getfixturevalue("postgresql").migrated() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory, sql_url: str) -> Iterator[LabClient]:
     """A client of the running lab, which has to stop without a complaint."""
     data = tmp_path_factory.mktemp("lab") / "data"
-    process = LabProcess(data, LAB_LEASE_S=LEASE_S, LAB_CHECKPOINT_S=CHECKPOINT_S)
+    process = LabProcess(
+        data, LAB_LEASE_S=LEASE_S, LAB_CHECKPOINT_S=CHECKPOINT_S, LAB_DATABASE_URL=sql_url
+    )
     try:
         client = LabClient(process.wait_ready())
         yield client

@@ -179,7 +179,7 @@ def test_a_killed_worker_costs_one_attempt_and_what_came_after_the_checkpoint(
     job = api.submit("train", name="Survivor", dataset=dataset, epochs=8, **TINY)["id"]
     checkpoint = api.process.data_dir / "checkpoints" / job / "1" / "last.pt"
     wait_until(checkpoint.exists, "a checkpoint")
-    worker = api.process.named("-Q train")
+    worker = api.process.named("train")
     assert worker is not None
     for process in api.process.descendants().values():
         if process.parent == worker.pid:

@@ -7,8 +7,8 @@ No last epoch counts as the best, whatever it learned, so that each training lea
 REPORT gets, for each training: how it ended, the losses on record as `float.hex` by step, the
 checksums of the models, how many workers died, and how many of them left a file half written.
 
-This process imports torch and never uses it, like the parent of Celery's workers; each worker is
-a fork of it.
+This process imports what jobs need and uses none of it, like the parent of Celery's workers; each
+worker is a fork of it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.contracts.params import TrainParams
 from app.contracts.results import TrainResult
 from app.store import catalogue, losses
 from tests.jobs.runs import add_job, open_lab, row_of
-from worker.job_run import run_job
+from worker.job_run import load, run_job
 from worker.jobs.stepping import Stepping
 from worker.jobs.training_state import Best, TrainingState
 
@@ -38,6 +38,7 @@ FACTS = {"lease_s": 0.2, "checkpoint_s": 0.001}
 
 
 def main(folder: str, plan: str, report: str) -> None:
+    load()
     trainings = json.loads(Path(plan).read_text())
     results = [_live(Path(folder), each["params"], each["deaths"]) for each in trainings]
     Path(report).write_text(json.dumps(results))

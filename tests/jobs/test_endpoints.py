@@ -525,6 +525,17 @@ def test_it_keeps_pace_and_ends_where_the_job_is_cancelled(at: Measured, server:
     assert server.images < 200
 
 
+def test_its_pace_is_one_for_all_who_ask(at: Measured, server: Server) -> None:
+    """An import opens three lines, and each would begin at once."""
+    server.before = lambda number: (200, {}, {"predictions": []})
+    body = json.dumps({"instances": []}).encode()
+    begin = time.monotonic()
+    for _ in range(4):
+        line = Line(server.url, reach(at), per_second=50, patience_s=5)
+        line.ask(body, images=10)
+    assert 0.6 <= time.monotonic() - begin < 3
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [
@@ -538,6 +549,16 @@ def test_it_keeps_pace_and_ends_where_the_job_is_cancelled(at: Measured, server:
         ({"address": "http://x/#a"}, "address"),
         ({"address": "http://x:99999/"}, "address"),
         ({"address": None}, "upload"),
+        *[
+            ({"address": None, "upload": "1" * 32, **said}, next(iter(said)))
+            for said in (
+                {"sends": "floats"},
+                {"at_once": 8},
+                {"per_second": 5},
+                {"budget": 5_000},
+                {"patience_s": 5},
+            )
+        ],
     ],
 )
 def test_parameters_that_do_not_go_together(given: dict[str, Any], field: str) -> None:

@@ -19,6 +19,7 @@ from app.contracts.jobs import JobKind, JobStatus
 from app.errors import JobError
 from tests.jobs.runs import run
 from tests.jobs.trainings import Workshop, open_workshop, train
+from worker import room as memory
 from worker.jobs import fitting
 from worker.recipes import RECIPES, Batch, Networks, Objective, Parameters, Recipe
 
@@ -97,7 +98,7 @@ def test_another_error_is_none_of_memory() -> None:
 def test_a_job_that_will_not_fit_fails_before_its_first_step(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "available_memory", lambda: 100 * MIB)
+    monkeypatch.setattr(memory, "available_memory", lambda: 100 * MIB)
     job = run(shop.lab, JobKind.TRAIN, shop.student())
     assert job.status == JobStatus.FAILED
     assert job.progress is None
@@ -116,7 +117,7 @@ def test_a_job_that_will_not_fit_fails_before_its_first_step(
 def test_looking_ahead_changes_nothing(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     params = shop.student(ema_decay=0.5, epochs=1)
     looked = train(shop.lab, params)
-    monkeypatch.setattr(fitting, "available_memory", lambda: None)
+    monkeypatch.setattr(memory, "available_memory", lambda: None)
     assert train(shop.lab, params).sha256 == looked.sha256
 
 
@@ -130,7 +131,7 @@ def test_looking_ahead_draws_nothing(shop: Workshop, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(cast(dict[str, Recipe], RECIPES), "clean", dropping)
     looked = train(shop.lab, shop.params(epochs=1))
-    monkeypatch.setattr(fitting, "available_memory", lambda: None)
+    monkeypatch.setattr(memory, "available_memory", lambda: None)
     assert train(shop.lab, shop.params(epochs=1)).sha256 == looked.sha256
 
 
@@ -174,10 +175,11 @@ def test_control_groups_limit_what_is_available(
         (folder / limit).write_text(f"{300 * MIB}\n")
         (folder / usage).write_text(f"{250 * MIB}\n")
         (folder / "memory.stat").write_text(f"anon 5\n{cache} {30 * MIB}\n")
-    monkeypatch.setattr(fitting, "_CGROUPS", tmp_path)
-    free = fitting.available_memory()
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    free, most = memory.available_memory(), memory.all_memory()
     assert free is not None
     assert (free == 80 * MIB) is (room == 80)
+    assert (most == 300 * MIB) is (room == 80)
 
 
 _LIMITED = """

@@ -117,7 +117,7 @@ def test_a_job_that_fills_the_disk_is_tried_again_when_there_is_room(
     assert row_of(lab, job_id).status == JobStatus.QUEUED
     assert list((lab.settings.data_dir / "datasets").iterdir()) == [], "what no row names goes"
     logs = [e.text for e in events_of(lab, job_id) if isinstance(e, LogEvent)]
-    assert logs[-1] == "Attempt 1 ended: The disk is full. The job goes on when there is room."
+    assert logs[-1] == "Attempt 1 ended: The disk is full. The job goes on when that is over."
     crowded = lab.settings.model_copy(update={"min_free_mb": 2**40})
     assert run_next(replace(lab, settings=crowded), Queue.EVALUATE, stopping=_never) is None
     assert row_of(lab, job_id).fence == 1, "nothing begins before there is room"

@@ -1,9 +1,12 @@
 """ONNX files as black boxes: how they are asked, what they say, and which are refused."""
 
+# ruff: noqa: E501, the words are those of the page of formats
+
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +30,8 @@ from tests.jobs.test_importing_model import bring, failure, log, result
 from worker import onnx_network, registry
 from worker.data.augment import to_float
 from worker.endpoint import Reach
-from worker.jobs import asking, file_kinds
+from worker.jobs import asking, file_kinds, reading_onnx
+from worker.jobs.onnx_operators import Refused
 from worker.models import BlackBox
 from worker.onnx_network import OnnxNetwork
 
@@ -344,6 +348,26 @@ def huge(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = "more"
 
 
+def numbers_of_classes(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+
+
+def rows_of_features(model: onnx.ModelProto) -> None:
+    del model.graph.input[0].type.tensor_type.shape.dim[2:]
+
+
+def failing(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Reshape", ["logits", "seven"], ["more"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([7]), "seven"))
+    model.graph.output[0].name = "more"
+
+
+def maps_alone(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Identity", ["x"], ["map"]))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("map", TensorProto.FLOAT, None))
+
+
 REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "weights in another file": (external, "another file beside it"),
     "weights of a branch in another file": (external_within, "another file beside it"),
@@ -357,6 +381,8 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "sparse weights of 4 TB": (huge_sparse_weights, "onnxruntime cannot load the network"),
     "loops": (looping, "holds loops (Loop)"),
     "loops of a function": (looping_by_default, "holds loops (Loop)"),
+    "an input of whole numbers": (numbers_of_classes, "takes numbers of type int64"),
+    "an input that is no batch of images": (rows_of_features, "any × 3, no batch of images"),
     "two inputs": (two_inputs, "has 2 inputs (x, age)"),
     "grey images": (grey_images, "no axis holds three channels"),
     "larger images": (larger, "images of 64 × 64 pixels, the dataset's have 32 × 32"),
@@ -364,8 +390,29 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "an operator that there is not": (unknown_operator, "onnxruntime cannot load the network"),
     "an input without a plain name": (no_plain_name, "no plain name"),
     "blue before green before red": (blue_first, "blue before green before red"),
+    "a network that fails on an image": (failing, "fails on an image"),
+    "a feature map alone": (maps_alone, "its outputs are map: 1 × 3 × 32 × 32"),
     "more memory than there is": (huge, "of memory"),
 }
+REFUSED_ELSEWHERE = {
+    "a damaged file": "test_a_damaged_file_is_refused",
+    "a file larger than 2 GB": "test_a_file_that_no_onnx_can_be_is_not_read",
+    "more time than there is": "test_functions_that_double_each_other_end_the_reading_alone",
+    "a network that fails or takes without end on other images": "test_a_batch_without_an_end_is_ended_and_so_is_its_process",
+    "an open layout, range of pixels or output that nobody said, or said otherwise than the file": "test_what_nobody_said_is_asked",
+    "a mean or a deviation given for bytes": "test_nothing_is_subtracted_from_bytes",
+    "other outputs than the dataset has classes": "test_outputs_are_mapped_as_those_of_weights_are",
+    "a model whose file was changed since": "test_a_file_that_was_changed_is_not_asked",
+}  # fmt: skip
+"""What is refused by tests of their own, by their names."""
+
+
+def test_every_refusal_of_the_page_is_held_by_a_test() -> None:
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    table = page.partition("| refused ONNX | why, and the way out |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (?!---)(.*?) \|", table, re.MULTILINE)
+    assert rows == [*REFUSED, *REFUSED_ELSEWHERE]
+    assert set(REFUSED_ELSEWHERE.values()) <= set(globals())
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -481,6 +528,16 @@ def test_onnxruntime_keeps_no_number_of_the_machine_and_tells_nobody(tmp_path: P
     environment.pop("ORT_DISABLE_TELEMETRY", None)
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_file_that_no_onnx_can_be_is_not_read(
+    net: Linear, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model_of(net).SerializeToString())
+    monkeypatch.setattr(reading_onnx, "_MOST_BYTES", path.stat().st_size - 1)
+    with pytest.raises(Refused, match="larger than 2 GB"):
+        reading_onnx.found(path, 32, "", "")
 
 
 def test_a_damaged_file_is_refused(measured: Measured, net: Linear) -> None:

@@ -11,17 +11,19 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.contracts.events import LogEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams
 from app.store import jobs
+from app.store.db import Database
 from app.store.jobs import Claim
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
 from tests.plugins.lab_process import wait_until
 from worker import pulse as pulses
 from worker.jobs.context import WorkerLab
-from worker.pulse import Pulse
+from worker.pulse import Pulse, WatchedDatabase
 
 
 @pytest.fixture
@@ -111,6 +113,42 @@ def test_a_child_that_hangs_while_it_waits_is_ended_too(
     assert wait_until(lambda: signal_that_ended(child), "its end", 30) == signal.SIGKILL
     assert row_of(lab, claim.job_id).status == JobStatus.RUNNING
     assert log_of(lab, claim.job_id) == []
+
+
+@pytest.mark.parametrize("stops_in", ["a write", "a job", "work within a write"])
+def test_a_child_that_stops_in_a_write_lets_others_write_soon(
+    lab: WorkerLab, monkeypatch: pytest.MonkeyPatch, stops_in: str
+) -> None:
+    monkeypatch.setattr(pulses, "LETS_WRITE_WITHIN_S", 0.5)
+    pulse = Pulse()
+    pid = os.fork()
+    if pid == 0:
+        pulse.begin()
+        database = WatchedDatabase(lab.database.url, pulse, patience_s=5)
+        with nullcontext() if stops_in == "a job" else database.writing() as session:
+            if session is not None:
+                session.connection()
+            if stops_in == "work within a write":
+                sum(range(10**15))  # no other thread has its turn, and none beats
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    try:
+        if stops_in != "work within a write":
+            os.waitpid(pid, os.WUNTRACED)
+        hasty = Database(lab.database.url, patience_s=0.05)
+        if stops_in == "a write":
+            with pytest.raises(OperationalError, match="locked"):
+                hasty.writes()
+            wait_until(lambda: pulse.end_hung(lease_s=600), "the silence", 30)
+            wait_until(lambda: signal_that_ended(pid), "its end", 30)
+        else:
+            wait_until(lambda: pulse.silent_s > 1.0, "the silence", 30)
+            assert not pulse.end_hung(lease_s=600), "it holds nobody up, or is at work"
+        if stops_in != "work within a write":
+            hasty.writes()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def test_a_child_that_ended_before_its_signal_came_ends_no_watch(

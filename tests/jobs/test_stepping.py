@@ -17,6 +17,7 @@ from tests.jobs.runs import run
 from tests.jobs.trainings import Workshop, lines, open_workshop, train
 from worker.jobs import replaying
 from worker.jobs.stepping import Stepping
+from worker.team import Share
 
 pytestmark = pytest.mark.trains
 
@@ -73,10 +74,10 @@ def _watched(monkeypatch: pytest.MonkeyPatch) -> list[_Watch]:
     watches: list[_Watch] = []
     descend = Stepping._descend
 
-    def watched(self: Stepping, where: torch.Tensor, perturbs: bool) -> Any:
+    def watched(self: Stepping, where: torch.Tensor, perturbs: bool, share: Share) -> Any:
         watches.append(_Watch())
         with watches[-1], _Listener(watches[-1].waits):
-            return descend(self, where, perturbs)
+            return descend(self, where, perturbs, share)
 
     monkeypatch.setattr(Stepping, "_descend", watched)
     return watches

@@ -17,7 +17,7 @@ from worker.jobs.weights_file import opened
 from worker.models import build
 from worker.models.matching import match
 from worker.models.suggest import fitting
-from worker.models.torchvision_names import torchvision_names
+from worker.models.torchvision_names import other_epsilon, torchvision_names
 
 Older = Callable[[str], str]
 
@@ -57,6 +57,7 @@ CASES: dict[str, tuple[str, Callable[[], nn.Module], int, Older]] = {
 }
 LARGE = {
     "VGG-11": ("timm:vgg11", of_torchvision("vgg11"), 64, str),
+    "EfficientNet-B5": ("timm:efficientnet_b5", of_torchvision("efficientnet_b5"), 64, str),
     "VGG-11 with batch norm": ("timm:vgg11_bn", of_torchvision("vgg11_bn"), 224, str),
 }
 
@@ -71,7 +72,7 @@ def taken(
     ).eval()
     with opened(path, network="", scratch=path.with_suffix(".x"), check=lambda: None) as file:
         found = match(model, file.shapes)
-        weights = file.read(found.names, model.state_dict())
+        weights, _ = model.adopted(file.read(found.names, model.state_dict()), found.names)
     model.load_state_dict(model.state_dict() | weights)
     return model, {name: tuple(value.shape) for name, value in state.items()}
 
@@ -94,7 +95,7 @@ def test_logits_are_those_of_torchvision(case: str, tmp_path: Path) -> None:
 NAMED = {
     "vit_b_16": "timm:vit_base_patch16_224", "vit_l_32": "timm:vit_large_patch32_224",
     "efficientnet_b0": "timm:efficientnet_b0", "efficientnet_b4": "timm:efficientnet_b4",
-    "vgg13": "timm:vgg13", "vgg19_bn": "timm:vgg19_bn",
+    "efficientnet_b7": "timm:efficientnet_b7", "vgg13": "timm:vgg13", "vgg19_bn": "timm:vgg19_bn",
 }  # fmt: skip
 
 
@@ -107,9 +108,31 @@ def test_the_architecture_that_fits_is_named(name: str) -> None:
     assert found.name == NAMED[name]
 
 
-@pytest.mark.parametrize(("size", "ways"), [("b0", 1), ("b4", 1), ("b5", 0), ("b7", 0)])
-def test_a_network_whose_norms_are_others_is_not_taken_for_timms(size: str, ways: int) -> None:
-    """torchvision gives the batch norms of B5 to B7 another ε."""
+SAME_NAMES = ("resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "inception_v3")
+
+
+def norms(network: nn.Module) -> list[tuple[str, float]]:
+    kinds = {nn.BatchNorm2d: "batch", nn.LayerNorm: "layer"}
+    return [(kinds[kind], module.eps) for module in network.modules() for kind in kinds
+            if isinstance(module, kind)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [*((name, f"timm:{name}") for name in SAME_NAMES), *NAMED.items(),
+     *((f"efficientnet_b{n}", f"timm:efficientnet_b{n}") for n in (5, 6))],
+)  # fmt: skip
+def test_norms_are_those_of_torchvision(theirs: str, ours: str) -> None:
+    """The same names and shapes are another network where a constructor gives norms another ε."""
+    given = {"aux_logits": False, "init_weights": False} if theirs == "inception_v3" else {}
     with torch.device("meta"):
-        own = timm.create_model(f"efficientnet_{size}").state_dict()
-    assert len(torchvision_names(own)) == ways
+        there = torchvision.models.get_model(theirs, weights=None, num_classes=6, **given)
+        here = timm.create_model(ours.removeprefix("timm:"), num_classes=6)
+    named = {name: theirs for naming in torchvision_names(here.state_dict())[:1]
+             for name, theirs in naming.items()}  # fmt: skip
+    known = named or {name: name for name in here.state_dict()}
+    assert set(known.values()) == set(there.state_dict())
+    other = other_epsilon(known)
+    found = [(kind, other or epsilon) for kind, epsilon in norms(here)]
+    assert sorted(found) == sorted(norms(there))
+    assert other_epsilon({name: name for name in known}) is None, "timm's own keep their own"

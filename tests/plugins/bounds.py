@@ -33,6 +33,8 @@ BOUNDS = {
     "trades_beta": Bounds((0, 100), (-6, 100.5)),
     "awp_gamma": Bounds((0, 0.1), (-0.005, 0.11)),
     "awp_warmup": Bounds((0, 1000), (-1, 1001)),
+    "processes": Bounds((1, 64), (0, 65)),
+    "nodes": Bounds((1, 64), (0, 65)),
 }
 IN_255 = ("epsilon", "step_size")
 

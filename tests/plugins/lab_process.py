@@ -59,22 +59,24 @@ class Process:
     pid: int
     parent: int
     group: int
+    name: str
     command: str
 
 
 def processes() -> dict[int, Process]:
     """Everything that runs, by process id; a zombie runs no more."""
     listed = subprocess.run(
-        ["ps", "-ww", "-eo", "pid=,ppid=,pgid=,stat=,args="],
+        ["ps", "-ww", "-eo", "pid=,ppid=,pgid=,stat=,comm:15=,args="],
         capture_output=True,
         text=True,
         check=True,
     )
     found = {}
     for line in listed.stdout.splitlines():
-        pid, parent, group, state, *command = line.split(None, 4)
+        pid, parent, group, state, text = line.split(None, 4)
         if not state.startswith("Z"):
-            found[int(pid)] = Process(int(pid), int(parent), int(group), "".join(command))
+            name, command = text[:15].rstrip(), text[15:].strip()
+            found[int(pid)] = Process(int(pid), int(parent), int(group), name, command)
     return found
 
 
@@ -141,9 +143,12 @@ class LabProcess:
             found = more
 
     def named(self, text: str) -> Process | None:
-        """The direct child of the lab whose command contains `text`, if it runs."""
-        children = [p for p in self.descendants().values() if p.parent == self.process.pid]
-        return next((p for p in children if text in p.command), None)
+        """The process that the lab keeps alive whose name or command contains `text`, if it runs.
+
+        Workers are named by their queue, and by more than that where setproctitle is installed.
+        """
+        kept = [p for p in self.descendants().values() if p.pid == p.group]
+        return next((p for p in kept if text in p.name or text in p.command), None)
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to stop; returns the exit code."""

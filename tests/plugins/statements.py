@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,11 +11,14 @@ from sqlalchemy import Engine, event
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """The statements within the block, as they come; `BEGIN IMMEDIATE` takes SQLite's lock."""
+    """The statements within the block, as they come; `BEGIN IMMEDIATE` takes SQLite's lock. Not
+    those of the chores that go on beside the answers (`app.duties`), which come whenever they do.
+    """
     said: list[str] = []
 
     def note(*told: object) -> None:
-        said.append(str(told[2]))
+        if not threading.current_thread().name.startswith("asyncio_"):
+            said.append(str(told[2]))
 
     event.listen(Engine, "before_cursor_execute", note)
     try:

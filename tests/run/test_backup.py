@@ -19,7 +19,7 @@ from app.contracts.jobs import Queue
 from app.run import backup
 from app.services.lab import Lab
 from app.store import catalogue, jobs
-from tests.plugins.rows import job_row
+from tests.plugins.rows import WORKER, job_row
 from tests.web.furnished import PLAIN, furnish
 
 
@@ -71,7 +71,7 @@ def test_a_lab_at_work_is_taken_at_one_moment(
 ) -> None:
     """Events come, checkpoints are replaced: what is restored fits together all the same."""
     jobs.add(lab.database, job_row())
-    claim = jobs.claim_next(lab.database, Queue.TRAIN, lease_s=1000)
+    claim = jobs.claim_next(lab.database, Queue.TRAIN, WORKER, lease_s=1000)
     assert claim is not None
     folder = lab.files.checkpoints(claim.job_id) / "1"
     folder.mkdir(parents=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app.run.checks import CannotStart, prepare_folder
+from app import settings
+from app.run.checks import CannotStart, prepare_folder, read_settings
 from tests.plugins.lab_process import LabProcess, free_port
 
 Refuses = Callable[..., str]
@@ -117,6 +118,40 @@ def test_a_redis_that_refuses_the_password(refuses: Refuses, broker_url: str) ->
 
 def test_a_redis_url_that_is_none(refuses: Refuses) -> None:
     assert "LAB_REDIS_URL" in refuses(LAB_REDIS_URL="ftp://127.0.0.1")
+
+
+SECRET_URL = "postgresql://lab:s3cr3t@127.0.0.1:{port}/lab"
+
+
+def test_a_postgresql_that_is_not_there(refuses: Refuses) -> None:
+    port = free_port()
+    line = refuses(LAB_DATABASE_URL=SECRET_URL.format(port=port))
+    assert f"(postgresql://127.0.0.1:{port}/lab) does not answer" in line
+    assert "refused" in line
+    assert "unset LAB_DATABASE_URL" in line
+    assert "s3cr3t" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("mysql://lab:s3cr3t@127.0.0.1/lab", "write it like postgresql://"),
+     ("postgresql://lab:s3cr3t@x@127.0.0.1:1:2/lab", "%40")],
+)  # fmt: skip
+def test_a_database_url_that_is_none(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
+    monkeypatch.setenv("LAB_DATABASE_URL", url)
+    with pytest.raises(CannotStart) as refused:
+        read_settings()
+    assert "LAB_DATABASE_URL" in str(refused.value)
+    assert said in str(refused.value)
+    assert "s3cr3t" not in str(refused.value)
+
+
+def test_a_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "find_spec", lambda _: None)
+    monkeypatch.setenv("LAB_DATABASE_URL", "postgresql://lab:s3cr3t@127.0.0.1/lab")
+    with pytest.raises(CannotStart, match="pip install 'psycopg") as refused:
+        read_settings()
+    assert "s3cr3t" not in str(refused.value)
 
 
 def test_a_webhook_that_is_no_address_of_the_web(refuses: Refuses) -> None:

@@ -1,16 +1,14 @@
-"""docker-compose.yml: what it promises, and its very commands against a real Redis."""
+"""docker-compose.yml: what it promises, and the commands of one machine against a real Redis."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from functools import partial
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,93 +18,175 @@ import yaml
 from app.contracts.jobs import Queue
 from app.run.supervisor import web_command, worker_command
 from app.settings import Settings
-from tests.plugins.lab_process import PATIENCE_S, ROOT, free_port, read_health, wait_until
+from tests.plugins.lab_process import ROOT, read_health
+from tests.plugins.needs import beside_python
+from tests.run.containers import Containers, Service, containers, make_secrets, read
 
-PASSWORD = "5e" * 24
-Service = dict[str, Any]
-
-
-def _services(**variables: str) -> dict[str, Service]:
-    """The file's services, with variables filled in and `$$` unescaped as Compose does it."""
-
-    def fill(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        name, required = match["name"], match["rule"] == "?"
-        if required and name not in variables:
-            raise KeyError(f"{name}: {match['text']}")
-        return variables.get(name, match["text"])
-
-    text = (ROOT / "docker-compose.yml").read_text()
-    pattern = r"\$\$|\$\{(?P<name>\w+):(?P<rule>[-?])(?P<text>[^}]*)\}"
-    filled = re.sub(pattern, fill, text)
-    services: dict[str, Service] = yaml.safe_load(filled)["services"]
-    return services
+pytestmark = pytest.mark.containers
+ONE, MANY = {"cpu", "gpu"}, {"scale", "scale-gpu"}
+OF_OTHERS = {"redis", "broker", "database", "storage", "proxy"}
+"""Services whose images are not the lab's."""
 
 
 @pytest.fixture(scope="module")
-def services() -> dict[str, Service]:
-    return _services(LAB_REDIS_PASSWORD=PASSWORD)
+def project(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return read(make_secrets(tmp_path_factory.mktemp("secrets") / "made"))
 
 
-def test_it_has_the_web_a_redis_and_a_worker_for_each_queue_and_device(
-    services: dict[str, Service],
-) -> None:
-    workers = {f"worker-{queue}{device}" for queue in Queue for device in ("", "-cpu")}
-    assert set(services) == {"web", "redis"} | workers
+@pytest.fixture(scope="module")
+def services(project: dict[str, Any]) -> dict[str, Service]:
+    found: dict[str, Service] = project["services"]
+    return found
 
 
-def test_nothing_is_published(services: dict[str, Service]) -> None:
-    for service in services.values():
-        assert not {"ports", "expose"} & set(service)
+def of_profile(services: dict[str, Service], *profiles: str) -> dict[str, Service]:
+    return {name: each for name, each in services.items() if {*profiles} & {*each["profiles"]}}
+
+
+def test_each_profile_has_what_a_lab_needs(services: dict[str, Service]) -> None:
+    shared = {"bucket", "broker", "database", "storage", "proxy", "web-scale"}
+    for profile, suffix, others in (
+        ("gpu", "", {"web", "redis"}),
+        ("cpu", "-cpu", {"web", "redis"}),
+        ("scale", "-scale", shared),
+        ("scale-gpu", "-scale-gpu", shared),
+    ):
+        workers = {f"worker-{queue}{suffix}" for queue in Queue}
+        assert set(of_profile(services, profile)) == workers | others
+
+
+def test_the_proxy_alone_is_published(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        assert not {"ports", "expose"} & set(service) or name == "proxy"
     assert services["redis"]["network_mode"] == "none"
     assert services["web"]["network_mode"] == "host"
     assert services["web"]["command"][services["web"]["command"].index("--host") + 1] == "127.0.0.1"
 
 
-def test_without_a_password_it_refuses() -> None:
-    with pytest.raises(KeyError, match="LAB_REDIS_PASSWORD"):
-        _services()
+def test_what_keeps_state_is_reached_by_the_lab_alone(project: dict[str, Any]) -> None:
+    services = project["services"]
+    assert project["networks"]["stores"]["internal"]
+    for name in ("broker", "database", "storage", "bucket"):
+        assert set(services[name]["networks"]) == {"stores"}
+    assert set(services["proxy"]["networks"]) == {"front"}
+    (subnet,) = project["networks"]["front"]["ipam"]["config"]
+    trusted = services["web-scale"]["environment"]["LAB_TRUSTED_PROXIES"]
+    assert subnet["subnet"] == trusted
+    assert {name for name, each in services.items() if "front" in each.get("networks", ())} == {
+        "proxy",
+        "web-scale",
+    }
 
 
-def test_every_service_has_a_health_check_and_few_rights(services: dict[str, Service]) -> None:
-    for service in services.values():
-        assert service["healthcheck"]["test"]
-        assert service["user"] != "0"
+def test_every_service_has_few_rights_and_limits(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        assert not service["user"].startswith("0"), name
         assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["read_only"]
+        assert any(each.startswith("/tmp") for each in service["tmpfs"])
+        assert service["pids_limit"]
+        assert int(service["mem_limit"])
+        assert service["logging"]["options"]["max-size"]
 
 
-def test_the_data_survives_in_a_named_volume(services: dict[str, Service]) -> None:
-    assert "data" in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["volumes"]
+def test_every_service_that_stays_has_a_health_check(services: dict[str, Service]) -> None:
     for name, service in services.items():
-        if name != "redis":
-            assert "data:/data" in service["volumes"]
-            assert service["environment"]["LAB_DATA_DIR"] == "/data"
+        if name == "bucket":
+            assert service["restart"] == "on-failure"
+        else:
+            assert service["healthcheck"]["test"][0] == "CMD"
+            assert service["restart"] == "unless-stopped"
 
 
-def test_the_lab_alone_reads_its_settings_from_a_file(services: dict[str, Service]) -> None:
-    for name, service in services.items():
-        read = service.get("env_file", [])
-        assert read == ([] if name == "redis" else [{"path": "lab.env", "required": False}])
+def test_what_is_waited_for_is_there(services: dict[str, Service]) -> None:
+    """And whoever is waited for can be found healthy, or ends."""
+    for service in services.values():
+        for other, asked in service.get("depends_on", {}).items():
+            assert {*service["profiles"]} <= {*services[other]["profiles"]}
+            ends = asked["condition"] == "service_completed_successfully"
+            assert ends is (other == "bucket")
 
 
-def test_a_gpu_is_reserved_for_workers_outside_the_cpu_profile(
-    services: dict[str, Service],
+def test_no_password_is_in_an_environment(
+    project: dict[str, Any], services: dict[str, Service]
 ) -> None:
-    for queue in Queue:
-        with_gpu, without = services[f"worker-{queue}"], services[f"worker-{queue}-cpu"]
-        (device,) = with_gpu["deploy"]["resources"]["reservations"]["devices"]
-        assert device["capabilities"] == ["gpu"]
-        assert with_gpu["profiles"] == ["gpu"]
-        assert "deploy" not in without
-        assert without["profiles"] == ["cpu"]
-        assert with_gpu["command"] == without["command"]
+    for service in services.values():
+        names = set(service.get("environment", {}))
+        assert not {name for name in names if re.search(r"PASSWORD$|_KEY|REDIS_URL|DATABASE", name)}
+    passwords = {
+        Path(each["file"]).read_text().strip()
+        for name, each in project["secrets"].items()
+        if name.endswith("password")
+    }
+    assert not any(password in str(services) for password in passwords)
+
+
+def test_secrets_are_made_once_and_nobody_else_gets_at_them(tmp_path: Path) -> None:
+    folder = make_secrets(tmp_path / "secrets", "lab.example.org")
+    first = {path.name: path.read_text() for path in folder.iterdir()}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    # Containers have users of their own.
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in folder.iterdir())
+    make_secrets(folder)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == first
+    read_there = {Path(each["file"]).name for each in read(folder)["secrets"].values()}
+    assert read_there <= set(first)
+    assert first["redis_password"].strip() in first["lab_redis_url"]
+    assert first["database_password"].strip() in first["lab_database_url"]
+
+
+def test_images_can_be_pinned_by_their_digests(tmp_path: Path) -> None:
+    pinned = {
+        f"LAB_{name}_IMAGE": f"{name.lower()}@sha256:{'5e' * 32}"
+        for name in ("REDIS", "POSTGRES", "S3", "NGINX", "WEB", "WORKER")
+    }
+    found = read(tmp_path, **pinned, LAB_BASE_IMAGE="python@sha256:5e")["services"]
+    assert {each["image"] for each in found.values()} == set(pinned.values())
+    assert found["web"]["build"]["args"] == {"BASE": "python@sha256:5e"}
+
+
+def test_the_data_survives_in_named_volumes(project: dict[str, Any]) -> None:
+    services = project["services"]
+    for name, service in services.items():
+        kept = {each["target"]: each.get("source") for each in service.get("volumes", ())}
+        if name in OF_OTHERS - {"redis", "broker", "proxy"}:
+            (source,) = kept.values()
+            assert source in project["volumes"]
+        elif {*service["profiles"]} <= ONE and name != "redis":
+            assert kept == {"/data": "data", "/run/lab": "run"}
+            assert service["environment"]["LAB_DATA_DIR"] == "/data"
+        elif name not in OF_OTHERS:
+            assert kept == {"/data": None}, "each has a disk of its own"
+
+
+def test_the_lab_alone_reads_its_settings_from_a_file() -> None:
+    written = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name, service in written.items():
+        read_there = service.get("env_file", [])
+        wanted = [] if name in OF_OTHERS else [{"path": "lab.env", "required": False}]
+        assert read_there == wanted
+
+
+def test_a_gpu_is_reserved_for_workers_of_its_profiles_alone(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        if not name.startswith("worker"):
+            continue
+        has_gpu = {*service["profiles"]} <= {"gpu", "scale-gpu"}
+        assert has_gpu is ("deploy" in service)
+        if has_gpu:
+            (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+            assert device["capabilities"] == ["gpu"]
 
 
 def test_the_commands_are_those_of_the_supervisor(services: dict[str, Service]) -> None:
     assert services["web"]["command"] == ["python", *web_command(Settings(port=8000))]
+    everywhere = Settings(port=8000, host="0.0.0.0")
+    assert services["web-scale"]["command"] == ["python", *web_command(everywhere)]
     for queue in Queue:
-        assert services[f"worker-{queue}"]["command"] == ["python", *worker_command(queue)]
+        for suffix in ("", "-cpu", "-scale", "-scale-gpu"):
+            command = services[f"worker-{queue}{suffix}"]["command"]
+            assert command == ["python", *worker_command(queue)]
 
 
 def test_the_commands_are_those_of_the_documentation() -> None:
@@ -120,111 +200,60 @@ def test_what_the_images_copy_exists_and_the_build_sees_it() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*"
     dockerfile = (ROOT / "Dockerfile").read_text()
-    for source in re.findall(r"^COPY ([\w/.]+) ", dockerfile, re.MULTILINE):
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.MULTILINE)
+    sources = [each for line in copied for each in line.split()]
+    for source in sources:
         assert (ROOT / source).exists()
         assert f"!{source.split('/')[0]}" in ignored
     stages = re.findall(r"^FROM \S+ AS (\S+)", dockerfile, re.MULTILINE)
     assert {"web", "worker"} <= set(stages)
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    code = built["targets"]["wheel"]["only-include"]
+    for module in code:
+        assert sources.count(module) == (1 if module == "worker" else 2), "each image has it"
 
 
-class _Containers:
-    """The services' commands as plain processes; the volumes are folders."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self._services = _services(LAB_REDIS_PASSWORD=PASSWORD, LAB_PORT=str(port))
-        self._folders = {"/data": str(folder / "data"), "/run/lab": str(folder / "run")}
-        for made in self._folders.values():
-            Path(made).mkdir()
-        self._running: list[subprocess.Popen[bytes]] = []
-
-    def _here(self, text: str) -> str:
-        for inside, outside in self._folders.items():
-            text = text.replace(inside, outside)
-        return text
-
-    def _command(self, command: list[str]) -> list[str]:
-        return [sys.executable if part == "python" else self._here(part) for part in command]
-
-    def _environment(self, service: Service) -> Mapping[str, str]:
-        own = {name: self._here(value) for name, value in service["environment"].items()}
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
-        return clean | own | {"OMP_NUM_THREADS": "1"}
-
-    def token(self) -> str:
-        return Path(self._folders["/data"], "token").read_text().strip()
-
-    def start(self, name: str) -> None:
-        service = self._services[name]
-        self._running.append(
-            subprocess.Popen(
-                self._command(service["command"]),
-                cwd=ROOT,
-                env=self._environment(service),
-                start_new_session=True,
-            )
-        )
-
-    def healthy(self, name: str) -> bool:
-        service = self._services[name]
-        kind, *test = service["healthcheck"]["test"]
-        command = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
-        done = subprocess.run(
-            self._command(command),
-            cwd=ROOT,
-            env=self._environment(service),
-            capture_output=True,
-            check=False,
-        )
-        return done.returncode == 0
-
-    def stop(self) -> list[int]:
-        """Stop them in the reverse order; returns the exit codes, first started first."""
-        codes = []
-        for process in reversed(self._running):
-            process.send_signal(signal.SIGTERM)
-            codes.append(process.wait(PATIENCE_S))
-        return codes[::-1]
-
-    def kill(self) -> None:
-        for process in self._running:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+def test_the_dockerfile_is_as_its_linter_wants_it() -> None:
+    done = subprocess.run(
+        [beside_python("hadolint") or "", "--no-color", str(ROOT / "Dockerfile")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.fixture
-def containers() -> Iterator[tuple[_Containers, int]]:
-    port = free_port()
+def one() -> Iterator[Containers]:
     # Not pytest's own folder: a socket's path has to stay short.
-    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
-        running = _Containers(Path(folder), port)
-        yield running, port
-        running.kill()
+    folder = Path(tempfile.mkdtemp(prefix="lab-"))
+    project = read(make_secrets(folder / "secrets"))
+    with containers(folder, project, ["8000"]) as running:
+        yield running
 
 
 @pytest.mark.slow
 @pytest.mark.redis
-def test_its_commands_make_a_lab_on_a_real_redis(containers: tuple[_Containers, int]) -> None:
-    lab, port = containers
-    for name in ("redis", "web", *(f"worker-{queue}" for queue in Queue)):
-        assert not lab.healthy(name)
+def test_its_commands_make_a_lab_on_a_real_redis(one: Containers) -> None:
+    redis, web = one.make("redis"), one.make("web")
+    workers = [one.make(f"worker-{queue}") for queue in Queue]
+    for each in one.running:
+        assert not each.healthy()
     # As `depends_on` orders it.
-    lab.start("redis")
-    wait_until(lambda: lab.healthy("redis"), "Redis answers")
-    lab.start("web")
-    wait_until(lambda: lab.healthy("web"), "the web answers")
-    for queue in Queue:
-        lab.start(f"worker-{queue}")
-    for queue in Queue:
-        wait_until(partial(lab.healthy, f"worker-{queue}"), f"a worker for {queue}")
-    url = f"http://127.0.0.1:{port}"
+    for each in (redis, web):
+        each.start()
+        each.wait()
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.wait()
+    url = f"http://127.0.0.1:{one.ports['8000']}"
     assert read_health(url)["status"] == 401, "whose processes connect is not to be known"
-    health = read_health(url, lab.token())
+    health = read_health(url, (web.paths["/data"] / "token").read_text().strip())
     assert health["ok"]
     assert [queue["workers"] for queue in health["queues"]] == [1, 1, 1]
-    commands = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, check=True)
-    assert PASSWORD.encode() not in commands.stdout
+    assert not any(secret in one.shown() for secret in one.secrets)
     # Celery and Redis end with 0; uvicorn raises the signal again when it is done.
-    redis, web, *workers = lab.stop()
-    assert (redis, workers) == (0, [0, 0, 0])
-    assert web in (0, -signal.SIGTERM)
+    assert [each.stop() for each in workers] == [0, 0, 0]
+    assert web.stop() in (0, -signal.SIGTERM)
+    assert redis.stop() == 0

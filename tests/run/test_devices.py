@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from app.run import devices
+import devices
 from app.run.supervisor import workers
+from app.run.template import Fork, Template
 
 
 @pytest.mark.parametrize(
@@ -35,9 +37,12 @@ def _tool(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("script", "found"),
     [
-        ('[ "$1" = --query-gpu=uuid ] && echo GPU-a && echo GPU-b', ("GPU-a", "GPU-b")),
+        (
+            'case "$1" in *=uuid,*) echo "GPU-a, H100, 81559"; echo "GPU-b, H100, [N/A]";; esac',
+            ("GPU-a", "GPU-b"),
+        ),
         ("echo No devices were found", ()),
-        ("echo GPU-a; exit 9", ()),
+        ("echo GPU-a, H100, 81559; exit 9", ()),
     ],
 )
 def test_else_the_tool_is_asked(
@@ -52,12 +57,70 @@ def test_no_tool_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert devices.gpus({}) == ()
 
 
+@pytest.mark.parametrize(
+    ("variable", "found"),
+    [
+        (None, [("H100", 81559), ("A2", None)]),
+        ("1", [("A2", None)]),
+        ("GPU-a", [("H100", 81559)]),
+        ("GPU", [("GPU", None)]),
+        ("MIG-7", [("GPU", None)]),
+        ("-1", []),
+    ],
+)
+def test_the_tool_says_what_they_are(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str | None,
+    found: list[tuple[str, int | None]],
+) -> None:
+    _tool(tmp_path, 'echo "GPU-a, H100, 81559"; echo "GPU-b, A2, [N/A]"', monkeypatch)
+    environment = {} if variable is None else {"CUDA_VISIBLE_DEVICES": variable}
+    assert [(gpu.name, gpu.memory_mb) for gpu in devices.described(environment)] == found
+
+
+def test_without_the_tool_a_variable_alone_describes_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices.described({"CUDA_VISIBLE_DEVICES": "0"}) == ()
+
+
+class _Asked(Template):
+    """Takes note of who sees which GPUs, and starts nobody."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.seen: dict[str, str | None] = {}
+
+    def ready(self) -> bool:
+        return True
+
+    def fork(self, name: str, command: Sequence[str], variables: Mapping[str, str]) -> Fork:
+        self.seen[name] = variables.get("CUDA_VISIBLE_DEVICES")
+        raise OSError
+
+
+def _seen(variable: str, train_gpus: int = 1) -> dict[str, str | None]:
+    asked = _Asked()
+    for worker in workers({"CUDA_VISIBLE_DEVICES": variable}, asked, train_gpus):
+        assert not worker.tend()
+    return asked.seen
+
+
 @pytest.mark.parametrize("variable", ["", "0"])
 def test_one_worker_a_queue_with_one_gpu_or_none(variable: str) -> None:
-    names = [child.name for child in workers({"CUDA_VISIBLE_DEVICES": variable})]
-    assert names == ["train", "evaluate", "live"]
+    assert _seen(variable) == {"train": None, "evaluate": None, "live": None}
 
 
 def test_a_worker_trains_on_each_of_several() -> None:
-    names = [child.name for child in workers({"CUDA_VISIBLE_DEVICES": "0,1,3"})]
-    assert names == ["train-1", "train-2", "train-3", "evaluate", "live"]
+    assert _seen("0,1,3") == {
+        "train-1": "0", "train-2": "1", "train-3": "3", "evaluate": None, "live": None
+    }  # fmt: skip
+
+
+def test_a_worker_trains_on_several_where_that_is_asked_for() -> None:
+    assert _seen("0,1,3", 2) == {
+        "train-1": "0,1", "train-2": "3", "evaluate": None, "live": None
+    }  # fmt: skip
+    assert _seen("0,1,3", 3) == {"train": None, "evaluate": None, "live": None}

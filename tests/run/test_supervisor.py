@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -38,6 +38,11 @@ class Site:
         """What another user of the machine may read or write."""
         every = [self._folder, *self._folder.rglob("*")]
         return [path for path in every if path.lstat().st_mode & 0o077]
+
+    def recorded(self) -> dict[str, int]:
+        """The first processes that the lab's supervisor wrote down, by name."""
+        found = json.loads((self._folder / "lab.processes").read_text())["processes"]
+        return {name: pid for name, (pid, _) in found.items()}
 
     def clean_up(self) -> None:
         for lab in self._started:
@@ -75,8 +80,8 @@ def test_two_labs_never_share_a_data_folder(site: Site) -> None:
 
 def test_it_replaces_what_dies(site: Site) -> None:
     lab = site.lab()
-    before = {name: _pid(lab, name) for name in ("-Q train", "uvicorn", "valkey-server")}
-    pool = {p.pid for p in lab.descendants().values() if p.parent == before["-Q train"]}
+    before = {name: _pid(lab, name) for name in ("train", "uvicorn", "valkey-server")}
+    pool = {p.pid for p in lab.descendants().values() if p.parent == before["train"]}
     assert None not in before.values()
     assert pool, "the worker has a child that runs its jobs"
     for pid in before.values():
@@ -123,9 +128,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_its_folder_serves_again(site: 
     os.kill(first.process.pid, signal.SIGKILL)
     first.wait()
     # At once: it waits for the rest of the first one, and then starts.
-    # SPT_NOENV: Celery names its processes where setproctitle is installed, as a tool of the tests
-    # has it, and the names must not overwrite the variables that are looked at.
-    second = site.start(CUDA_VISIBLE_DEVICES="0,1", SPT_NOENV="1").wait_ready()
+    second = site.start(CUDA_VISIBLE_DEVICES="0,1").wait_ready()
     assert _none_left(family)
     _see_two_gpus(second)
     assert second.stop(signal.SIGINT) == 0
@@ -135,10 +138,19 @@ def _see_two_gpus(lab: LabProcess) -> None:
     """Two workers train, each on a GPU of its own; that there is none changes nothing here."""
     wait_until(lambda: lab.workers("train") == 2, "two workers that train")
     assert (lab.workers("evaluate"), lab.workers("live")) == (1, 1)
-    seen = {}
-    for process in lab.descendants().values():
-        if process.parent == lab.process.pid and "celery" in process.command:
-            variables = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
-            (node,) = re.findall(r"-n (\S+)@", process.command)
-            seen[node] = next(v for v in variables if v.startswith("CUDA_VISIBLE_DEVICES="))[21:]
-    assert seen == {"train-1": "0", "train-2": "1", "evaluate": "0,1", "live": "0,1"}
+
+
+def test_without_the_template_workers_go_on_and_another_one_starts_those_to_come(
+    site: Site,
+) -> None:
+    lab = site.lab()
+    before = site.recorded()
+    os.kill(before["template"], signal.SIGKILL)
+    wait_until(lambda: site.recorded().get("template") not in (None, before["template"]), "another")
+    os.kill(before["train"], signal.SIGKILL)
+    wait_until(lambda: site.recorded().get("train") not in (None, before["train"]), "a new worker")
+    wait_until(lambda: lab.workers("train") == 1 and lab.health()["ok"], "the lab is well again")
+    after = site.recorded()
+    assert (after["evaluate"], after["live"]) == (before["evaluate"], before["live"])
+    assert lab.stop() == 0
+    assert not processes().keys() & {*before.values(), *after.values()}

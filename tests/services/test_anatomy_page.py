@@ -20,6 +20,7 @@ def rows_of(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+@pytest.mark.sqlite
 def test_every_measured_row_is_printed(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     job = submitted(lab)
     measure(lab, job, FIRST, SECOND)

@@ -179,6 +179,7 @@ def _send(lab: Lab) -> None:
         session.add(job_row(queue=Queue.LIVE))
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "happen",
     [

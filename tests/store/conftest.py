@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from app.store.db import Database
-from tests.plugins import migrated
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(migrated.lay_out(tmp_path))
+def database(fresh_url: Callable[[], str]) -> Iterator[Database]:
+    opened = Database(fresh_url())
     yield opened
     opened.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from sqlalchemy import select, text, update
 
 from app.store import job_queries, jobs, marks
@@ -27,7 +28,8 @@ def test_tags_are_set_or_added_in_few_statements_however_many_there_are(database
     marks.change(database, JobRow, ids[:1], {}, tags=["old", "paper"])
     with statements() as said:
         marks.change(database, JobRow, ids, {"note": "seen"}, more_tags=["paper", "good"])
-    assert len(said) == 4  # lock, note, look, insert
+    asked = [statement for statement in said if not statement.startswith("BEGIN")]
+    assert len(asked) == 4  # hold, note, look, insert
     found = marks.tags_of(database, JobRow, ids)
     assert found == {ids[0]: ("good", "old", "paper"), **dict.fromkeys(ids[1:], ("good", "paper"))}
     marks.change(database, JobRow, ids[:1], {}, tags=[])
@@ -35,6 +37,7 @@ def test_tags_are_set_or_added_in_few_statements_however_many_there_are(database
     assert marks.all_tags(database, JobRow) == ["good", "paper"]
 
 
+@pytest.mark.sqlite
 def test_what_has_a_tag_is_found_by_an_index(database: Database) -> None:
     ids = three(database)
     marks.change(database, JobRow, ids[:2], {}, tags=["paper"])

@@ -115,7 +115,7 @@ def empty() -> dict[str, str]:
     return {name: f"/{name}" for name in (
         "", "train", "evaluate", "ablation", "models", "models?shelf=bin", "models/import",
         "datasets", "live", "compare", "nowhere", "jobs", "jobs?shelf=archive", "board",
-        "compare/trainings", "datasets?shelf=bin", "audit",
+        "compare/trainings", "datasets?shelf=bin", "audit", "workers",
     )}  # fmt: skip
 
 

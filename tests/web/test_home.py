@@ -15,7 +15,7 @@ from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, ImportParams
 from app.contracts.results import ShowcasePicture
-from app.queue import Broker
+from app.queue import Broker, Present
 from app.services import job_changes, showcase, upkeep
 from app.services.lab import Lab
 from app.settings import Settings
@@ -56,24 +56,32 @@ def titles(html: str) -> list[str]:
     return texts(html, '.jobs a[id^="open-"]')
 
 
+def present(trains: int = 1) -> tuple[Present, ...]:
+    """A worker for each queue, and so many of the one that trains."""
+    queues = [*Queue, *[Queue.TRAIN] * (trains - 1)]
+    return tuple(Present(f"{number}", (queue,)) for number, queue in enumerate(queues))
+
+
 def test_the_lamp_says_where_a_queue_has_several_workers(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
+    monkeypatch.setattr(Broker, "present", lambda _: present())
     monkeypatch.setattr(upkeep, "gaps", tuple)
-    assert texts(home(client), "p.health") == ["Ready: every kind of job has a worker."]
-    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1) | {Queue.TRAIN: 4})
+    assert texts(home(client), "p.health") == ["Ready: every kind of job has a worker. Workers"]
+    monkeypatch.setattr(Broker, "present", lambda _: present(trains=4))
     assert texts(home(client), "p.health") == [
-        "Ready: every kind of job has a worker, 4 for “train”."
+        "Ready: every kind of job has a worker, 4 for “train”. Workers"
     ]
 
 
 def test_it_says_what_the_system_cannot_keep_from_readers_of_files(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Broker, "workers", lambda _: dict.fromkeys(Queue, 1))
+    monkeypatch.setattr(Broker, "present", lambda _: present())
     monkeypatch.setattr(upkeep, "gaps", lambda: ("This system lacks a wall.",))
-    assert texts(home(client), "p.health")[0].endswith("has a worker. This system lacks a wall.")
+    assert texts(home(client), "p.health")[0].endswith(
+        "has a worker. This system lacks a wall. Workers"
+    )
     health = client.get("/api/health").json()
     assert (health["ok"], health["gaps"]) == (True, ["This system lacks a wall."])
 

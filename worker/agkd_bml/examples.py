@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from worker.attacks import Model, pgd
+from worker.attacks.norms import uniform_in_ball
+from worker.team import ALL, Share
 
 
 def most_confusing_class(logits: Tensor, y: Tensor) -> Tensor:
@@ -34,11 +36,18 @@ class TrainingAttack:
         *,
         targeted: bool,
         generator: torch.Generator,
+        share: Share = ALL,
     ) -> Tensor:
         """x attacked away from `classes` (N,), or towards them if targeted; (N, 3, H, W).
 
+        `share`: which of the random starts, drawn for a whole batch, are for the images here.
         Raises ValueError for arguments that `pgd` refuses.
         """
+
+        def starts(count: int) -> Tensor:
+            every = x[:1].expand(count, *x.shape[1:])
+            return uniform_in_ball(every, x.new_ones(1, 1, 1, 1), "linf", generator)
+
         return pgd(
             model,
             x,
@@ -49,7 +58,8 @@ class TrainingAttack:
             norm="linf",
             targeted=targeted,
             random_start=True,
-            generator=generator,
+            generator=None,
+            noise=share.drawn(len(x), starts),
         )
 
 
@@ -62,6 +72,7 @@ def forward_and_backward_examples(
     *,
     attack: TrainingAttack,
     generator: torch.Generator,
+    share: Share = ALL,
 ) -> tuple[Tensor, Tensor]:
     """Forward example x_f: from x towards y'. Backward example x_b: from x' towards y.
 
@@ -72,6 +83,7 @@ def forward_and_backward_examples(
         x, y: images (N, 3, H, W) in [0, 1] and their classes (N,).
         x_prime, y_prime: images of the most confusing classes, and these classes.
         generator: of the random starts, on x's device.
+        share: which of the starts are for the images here.
 
     Returns:
         x_f and x_b, (N, 3, H, W) each.
@@ -80,6 +92,8 @@ def forward_and_backward_examples(
         ValueError: arguments that `pgd` refuses.
     """
     images, towards = torch.cat([x, x_prime]), torch.cat([y_prime, y])
-    examples = attack.example(student, images, towards, targeted=True, generator=generator)
+    examples = attack.example(
+        student, images, towards, targeted=True, generator=generator, share=share
+    )
     x_f, x_b = examples.chunk(2)
     return x_f, x_b

@@ -5,10 +5,13 @@ The steps themselves are in `worker.attacks.ascent`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from worker.attacks.ascent import LogitObjective, Problem, ascend, ascend_from_afar
+from worker.attacks.draws import Draws, normal, uniform
 from worker.attacks.losses import Loss, cross_entropy, margin
 from worker.attacks.norms import Ball, Budget, Norm, check_norm, length
 from worker.attacks.pgd import FirstBreak, Model, Watch, check_batch
@@ -77,6 +80,7 @@ def apgd_targeted(
     norm: Norm,
     targets: int,
     seed: int,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """Auto-PGD towards each of the min(targets, K - 1) most likely wrong classes, in turn.
 
@@ -86,6 +90,11 @@ def apgd_targeted(
     place. In L1 every run comes from larger balls (see `ascend_from_afar`), as in AutoAttack.
     Other arguments and errors are those of `apgd`.
 
+    Args:
+        seed: of the starts; the global generators stay as they are.
+        seeds: one for each image, so that its draws are its own in any batch; None: they are the
+            batch's as a whole.
+
     Returns:
         The broken images, (N, C, H, W); those that withstood, or were wrong before, as they were.
     """
@@ -94,7 +103,9 @@ def apgd_targeted(
         raise ValueError(f"targets must be at least 1, not {targets}")
     logits = _logits(model, x)
     classes, standing = most_likely_wrong(logits, y, targets), logits.argmax(dim=1) == y
-    return apgd_towards(model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, seed=seed)
+    return apgd_towards(
+        model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, draws=Draws(seed, seeds)
+    )
 
 
 def apgd_towards(
@@ -107,16 +118,16 @@ def apgd_towards(
     eps: Budget,
     steps: int,
     norm: Norm,
-    seed: int,
+    draws: Draws,
 ) -> Tensor:
     """The same towards given classes, (N, T) int64, for the images that stand, (N,) bool."""
     objectives = [_targeted_ratio(y, target) for target in classes.unbind(dim=1)]
-    return _in_turn(model, x, y, objectives, standing, eps, steps, norm, seed)
+    return _in_turn(model, x, y, objectives, standing, eps, steps, norm, draws)
 
 
 def apgd_restarts(
     model: Model, x: Tensor, y: Tensor, *, eps: Budget, steps: int, norm: Norm, restarts: int,
-    seed: int,
+    seed: int, seeds: Sequence[int] | None = None,
 ) -> Tensor:  # fmt: skip
     """Auto-PGD on the cross-entropy from `restarts` random starts in turn; broken images leave.
 
@@ -128,7 +139,7 @@ def apgd_restarts(
         raise ValueError(f"restarts must be at least 1, not {restarts}")
     standing = _logits(model, x).argmax(dim=1) == y
     objectives = [_away_from(y, cross_entropy)] * restarts
-    return _in_turn(model, x, y, objectives, standing, eps, steps, norm, seed)
+    return _in_turn(model, x, y, objectives, standing, eps, steps, norm, Draws(seed, seeds))
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
@@ -169,16 +180,15 @@ def _in_turn(
     eps: Budget,
     steps: int,
     norm: Norm,
-    seed: int,
+    draws: Draws,
 ) -> Tensor:
     """One run per objective, each on the images that stand after those before it."""
     ball = Ball.around(x, eps, norm)
-    generator = torch.Generator().manual_seed(seed)
     best = ball.x.clone()
     for objective in objectives:
         problem = Problem(model, ball, y, objective)
         # For all images, so that a start does not depend on which others still stand.
-        noise = _noise(x, norm, generator)
+        noise = _noise(x, norm, draws)
         if norm == "l1":
             found = ascend_from_afar(problem, noise, standing, steps)
         else:
@@ -189,11 +199,9 @@ def _in_turn(
     return best
 
 
-def _noise(x: Tensor, norm: Norm, generator: torch.Generator) -> Tensor:
-    """Uniform in [-1, 1] for Linf, else normal, drawn on the CPU; (N, C, H, W) on x's device."""
-    if norm == "linf":
-        return (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1).to(x)
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
+def _noise(x: Tensor, norm: Norm, draws: Draws) -> Tensor:
+    """Uniform in [-1, 1] for Linf, else normal; (N, C, H, W) on x's device."""
+    return 2 * draws.each(x, uniform) - 1 if norm == "linf" else draws.each(x, normal)
 
 
 def _on_surface(noise: Tensor | None, norm: Norm) -> Tensor | None:

@@ -7,8 +7,8 @@ are the authors'; fewer iterations or queries must not go by this name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,34 +76,34 @@ def autoattack(model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, se
 
 
 def autoattack_part(
-    name: str, model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, seed: int
+    name: str,
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: Norm,
+    seed: int,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """One of `AUTOATTACK_PARTS` alone, at the standard values; (N, C, H, W).
 
     Square returns images that it could not break at their lowest margin, the others return them as
-    they were. Other arguments and errors are those of `autoattack`.
+    they were. Arguments and errors are those of `autoattack`, `seeds` that of `apgd_targeted`.
     """
     check_norm(norm)
+    if name not in AUTOATTACK_PARTS:
+        raise ValueError(f"part is one of {', '.join(AUTOATTACK_PARTS)}, not {name!r}")
     values = STANDARD[norm]
-    steps = values.steps
-    match name:
-        case "apgd_ce":
-            return apgd_restarts(
-                model, x, y, eps=eps, steps=steps, norm=norm, restarts=values.restarts, seed=seed
-            )
-        case "apgd_t":
-            return apgd_targeted(
-                model, x, y, eps=eps, steps=steps, norm=norm, targets=values.apgd_targets, seed=seed
-            )
-        case "fab_t":
-            return fab_targeted(
-                model, x, y, eps=eps, steps=steps, norm=norm, targets=values.fab_targets, seed=seed
-            )
-        case "square":
-            queries = values.queries
-            return square(model, x, y, eps=eps, norm=norm, queries=queries, seed=seed).x_adv
-        case _:
-            raise ValueError(f"part is one of {', '.join(AUTOATTACK_PARTS)}, not {name!r}")
+    common: dict[str, Any] = {"eps": eps, "norm": norm, "seed": seed, "seeds": seeds}
+    if name == "square":
+        return square(model, x, y, queries=values.queries, **common).x_adv
+    common["steps"] = values.steps
+    if name == "apgd_ce":
+        return apgd_restarts(model, x, y, restarts=values.restarts, **common)
+    if name == "apgd_t":
+        return apgd_targeted(model, x, y, targets=values.apgd_targets, **common)
+    return fab_targeted(model, x, y, targets=values.fab_targets, **common)
 
 
 def _allowed(x_adv: Tensor, x: Tensor, eps: float, norm: Norm) -> Tensor:

@@ -14,6 +14,8 @@ The points are those of the authors' code up to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,7 @@ def fab_targeted(
     norm: Norm,
     targets: int,
     seed: int,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """The nearest point across the boundary to each of the min(targets, K - 1) likeliest classes.
 
@@ -52,7 +55,7 @@ def fab_targeted(
         steps: at least 1, towards each class.
         norm: "linf", "l2" or "l1".
         targets: at least 1.
-        seed: changes nothing: a single run towards each class starts at the image itself.
+        seed, seeds: change nothing: a single run towards each class starts at the image itself.
 
     Returns:
         The broken images, (N, C, H, W); those that withstood, or were wrong before, as they were.

@@ -18,13 +18,14 @@ code, and so is a random start: mixed with x before anything else.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from itertools import count, islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from worker.attacks.draws import Draws
 from worker.attacks.norms import Norm, check_norm, length, per_image, steepest
 from worker.attacks.pgd import FirstBreak, Model, check_batch
 
@@ -39,19 +40,38 @@ MIXING = 10
 AT_ONCE = 10
 """Draws that one image asks about together, so that the model sees few and full batches."""
 
+
+class Answered(NamedTuple):
+    """Images, and what the model says of them."""
+
+    x: Tensor
+    """(N, C, H, W)"""
+    predicted: Tensor
+    """(N,) int64"""
+
+
 _Result = TypeVar("_Result")
 _Asking = Generator[Tensor, list[bool], _Result]
 """Yields images (k, C, H, W), is sent whether the model errs at each, and returns a result."""
 
 
 def hop_skip_jump(
-    model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, queries: int, seed: int
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: Norm,
+    queries: int,
+    seed: int,
+    seeds: Sequence[int] | None = None,
+    starts: Answered | None = None,
 ) -> FirstBreak:
     """The first misclassified image within ε that the search comes across, within `queries`.
 
     The start is the nearest image of the batch that the model gives another class, which costs
     nothing, or else the first of `STARTS` random images that it does. Without any start an image
-    withstands. Each image has its own draws: they follow from the seed and its place in the batch.
+    withstands. Each image has its own draws.
 
     Args:
         model: images in [0, 1] -> logits (N, K), of which only the highest class is used. It is
@@ -62,6 +82,8 @@ def hop_skip_jump(
         norm: "linf" or "l2".
         queries: at least 1 for each image, beside one for the clean image.
         seed: of all that is random; the global generators stay as they are.
+        seeds: one for each image, from which its draws follow; None: from its place in the batch.
+        starts: images to start at instead of those of the batch.
 
     Returns:
         Broken images as they first broke, and after how many queries; those that withstood, or were
@@ -77,7 +99,7 @@ def hop_skip_jump(
         raise ValueError(f"queries must be at least 1, not {queries}")
     found, first_break = x.detach().clone(), torch.zeros_like(y)
     with torch.no_grad():
-        searches = _searches(model, found, y, norm, queries, seed)
+        searches = _searches(model, found, y, norm, queries, Draws(seed, seeds), starts)
         first_break[[search.row for search in searches]] = queries + 1
         while searches:
             seen = torch.cat([search.images for search in searches])  # (M, C, H, W)
@@ -127,15 +149,21 @@ class _Search:
 
 
 def _searches(
-    model: Model, x: Tensor, y: Tensor, norm: Norm, queries: int, seed: int
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    norm: Norm,
+    queries: int,
+    draws: Draws,
+    starts: Answered | None,
 ) -> list[_Search]:
     """One for each image that the model gets right."""
-    predicted = model(x).argmax(dim=1)
-    seeds = torch.randint(2**62, (len(x),), generator=torch.Generator().manual_seed(seed)).tolist()
+    predicted, own = model(x).argmax(dim=1), draws.seeds(len(x))
+    pool, answers = starts or Answered(x, predicted)
     searches = []
     for row in (predicted == y).nonzero().flatten().tolist():
-        generator = torch.Generator().manual_seed(seeds[row])
-        others = x[predicted != y[row]]
+        generator = torch.Generator().manual_seed(own[row])
+        others = pool[answers != y[row]]
         asking = _around(x[row : row + 1], others, norm, generator)
         searches.append(_Search(row, asking, queries))
     return searches

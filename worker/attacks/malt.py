@@ -13,12 +13,14 @@ The gradients cost one backward pass a candidate, which a handful of spared targ
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from worker.attacks.apgd import apgd_towards, check, most_likely_wrong
+from worker.attacks.draws import Draws
 from worker.attacks.norms import Budget, Norm
 from worker.attacks.pgd import Model
 
@@ -37,6 +39,7 @@ def malt(
     norm: Norm,
     targets: int,
     seed: int,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """Auto-PGD towards each of the min(targets, K - 1) nearest classes, in turn.
 
@@ -49,7 +52,9 @@ def malt(
     found = linear_distances(model, x, y, norm=norm, candidates=CANDIDATES)
     nearest = found.distances.argsort(dim=1, stable=True)[:, :targets]  # (N, C) -> (N, targets)
     classes, standing = found.classes.gather(1, nearest), found.logits.argmax(dim=1) == y
-    return apgd_towards(model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, seed=seed)
+    return apgd_towards(
+        model, x, y, classes, standing, eps=eps, steps=steps, norm=norm, draws=Draws(seed, seeds)
+    )
 
 
 class LinearDistances(NamedTuple):

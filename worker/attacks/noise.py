@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from worker.attacks.norms import Ball, Budget, Norm, check_norm, uniform_in_ball
+from worker.attacks.draws import Draws
+from worker.attacks.norms import Ball, Budget, Norm, check_norm, uniform_in_unit_ball
 from worker.attacks.pgd import Model, check_batch
 
 
@@ -17,7 +21,8 @@ def noise(
     eps: Budget,
     norm: Norm,
     draws: int,
-    generator: torch.Generator,
+    seed: int,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """The first of `draws` uniform points of each ball that the model misclassifies, else x.
 
@@ -28,7 +33,9 @@ def noise(
         eps: radius of the ball; a number, or (N,) for one per image.
         norm: "linf", "l2" or "l1".
         draws: at least 1.
-        generator: on x's device. Points are drawn for all images, whichever are broken already.
+        seed: of the points, which are drawn for all images, whichever are broken already.
+        seeds: one for each image, so that its draws are its own in any batch; None: they are the
+            batch's as a whole.
 
     Raises:
         ValueError: an argument outside these bounds.
@@ -38,11 +45,11 @@ def noise(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     ball = Ball.around(x, eps, norm)
-    found, unit = ball.x.clone(), torch.ones_like(ball.radius)
+    found, source = ball.x.clone(), Draws(seed, seeds)
     with torch.no_grad():
         left = (model(x).argmax(dim=1) == y).nonzero().squeeze(1)  # (M,)
         for _ in range(draws):
-            points = uniform_in_ball(x, unit, norm, generator)
+            points = source.each(x, partial(uniform_in_unit_ball, norm))
             if len(left) == 0:
                 break
             tried = ball.at(points)[left]

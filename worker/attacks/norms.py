@@ -113,6 +113,11 @@ def uniform_in_ball(x: Tensor, eps: Tensor, norm: Norm, generator: torch.Generat
     return eps * broadcast(uniform.pow(1 / dimensions)) * steepest(noise, "l2")
 
 
+def uniform_in_unit_ball(norm: Norm, like: Tensor, generator: torch.Generator) -> Tensor:
+    """The same of radius 1, for images of the shape of `like`."""
+    return uniform_in_ball(like, torch.ones(len(like), 1, 1, 1).to(like), norm, generator)
+
+
 @dataclass(frozen=True)
 class Ball:
     """What an attack may show in place of each image: |x' - x| <= radius, and x' in [0, 1]."""

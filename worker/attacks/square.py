@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from worker.attacks.draws import Draws, uniform
 from worker.attacks.losses import margin
 from worker.attacks.norms import Norm, check_norm, per_image
 from worker.attacks.pgd import FirstBreak, Model, check_batch
@@ -30,7 +32,15 @@ SMALLEST_SIDE = 5
 
 
 def square(
-    model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, queries: int, seed: int
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: Norm,
+    queries: int,
+    seed: int,
+    seeds: Sequence[int] | None = None,
 ) -> FirstBreak:
     """Up to `queries` random squares on every image, and how many it took to break it.
 
@@ -45,7 +55,9 @@ def square(
         eps: radius of the ball in units of [0, 1].
         norm: "linf", "l2" or "l1"; the last two need images at least 5 pixels high and wide.
         queries: at least 1.
-        seed: of the squares; the global generators stay as they are.
+        seed: of the squares, whose places all images share; the global generators stay as they are.
+        seeds: one for each image, so that its draws are its own in any batch; None: they are the
+            batch's as a whole.
 
     Returns:
         Broken images as they first broke, the others at their lowest margin.
@@ -67,11 +79,14 @@ def square(
     rows = standing.nonzero().squeeze(1)
     if len(rows) == 0:
         return FirstBreak(x_adv, first_break)
-    images, labels = x_adv[rows], y[rows]
+    seen, labels = x_adv[rows], y[rows]
+    draws = Draws(seed, None if seeds is None else [seeds[row] for row in rows.tolist()])
     if norm == "linf":
-        found = _by_squares(model, images, labels, eps=eps, queries=queries, seed=seed)
+        found = _by_squares(model, seen, labels, eps=eps, queries=queries, draws=draws)
     else:
-        found = _by_authors(model, images, labels, eps=eps, norm=norm, queries=queries, seed=seed)
+        found = _by_authors(
+            model, seen, labels, eps=eps, norm=norm, queries=queries, seed=seed, draws=draws
+        )
     x_adv[rows], first_break[rows] = found
     return FirstBreak(x_adv, first_break)
 
@@ -121,18 +136,18 @@ def side_of(query: int, height: int, width: int) -> int:
 
 @torch.no_grad()
 def _by_squares(
-    model: Model, x: Tensor, y: Tensor, *, eps: float, queries: int, seed: int
+    model: Model, x: Tensor, y: Tensor, *, eps: float, queries: int, draws: Draws
 ) -> FirstBreak:
     """In Linf, of images that stand."""
-    (channels, height, width), generator = x.shape[1:], torch.Generator().manual_seed(seed)
+    channels, height, width = x.shape[1:]
     low, high = (x - eps).clamp(0, 1), (x + eps).clamp(0, 1)
     # Drawn on the CPU and in their order, these are what the authors' code draws.
-    stripes = torch.rand((len(x), channels, 1, width), generator=generator) > 0.5
-    draws = torch.rand((queries, 2 + channels), generator=generator)
+    stripes = draws.each(x.new_empty(len(x), channels, 1, width).float(), uniform) > 0.5
+    chosen = torch.rand((queries, 2 + channels), generator=draws.common)
     sides = [side_of(query, height, width) for query in range(1, queries + 1)]
     room = torch.tensor([height, width]) - torch.tensor(sides)[:, None]
-    places, ups = (room * draws[:, :2]).long().tolist(), draws[:, 2:, None, None] > 0.5
-    best = torch.where(stripes.to(x.device), high, low)
+    places, ups = (room * chosen[:, :2]).long().tolist(), chosen[:, 2:, None, None] > 0.5
+    best = torch.where(stripes, high, low)
     memory = _remembered(model, best)
     highest = margin(memory.logits.nan_to_num(), y)  # above 0 where the image is broken
     first_break = torch.where(memory.logits.argmax(dim=1) != y, 1, queries + 1)
@@ -165,13 +180,29 @@ def _remembered(model: Model, x: Tensor) -> Memory:
 
 
 def _by_authors(
-    model: Model, x: Tensor, y: Tensor, *, eps: float, norm: Norm, queries: int, seed: int
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: Norm,
+    queries: int,
+    seed: int,
+    draws: Draws,
 ) -> FirstBreak:
     """The authors' code, of images that stand."""
     from pyautoattack.square import SquareAttack
 
     oracle = _Oracle(model, y, x.dtype)
-    attack = SquareAttack(
+
+    class WithOwnSigns(SquareAttack):  # type: ignore[misc]
+        """Draws the signs of an image's squares as its own."""
+
+        def random_choice(self, shape: list[int]) -> Tensor:
+            signs = draws.signs(oracle.left, shape[1:])
+            return super().random_choice(shape) if signs is None else signs.to(x.device)
+
+    attack = WithOwnSigns(
         oracle, norm=norm.capitalize(), n_queries=queries, eps=eps, resc_schedule=False
     )
     # Its L1 projection knows single precision alone, its views one layout in memory.

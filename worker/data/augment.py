@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.team import ALL, Share
+
 
 def to_float(images: Tensor) -> Tensor:
     """(N, 3, H, W) uint8 as float32 in [0, 1], channels last in memory.
@@ -16,7 +18,9 @@ def to_float(images: Tensor) -> Tensor:
     return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
-def random_crop_flip(images: Tensor, *, padding: int = 4, generator: torch.Generator) -> Tensor:
+def random_crop_flip(
+    images: Tensor, *, padding: int = 4, generator: torch.Generator, share: Share = ALL
+) -> Tensor:
     """Shift each image by up to `padding` pixels over zeros, and mirror half of the images.
 
     The same distribution as torchvision's `RandomCrop(size, padding)` and `RandomHorizontalFlip`,
@@ -26,6 +30,7 @@ def random_crop_flip(images: Tensor, *, padding: int = 4, generator: torch.Gener
         images: (N, C, H, W), any dtype, any device.
         padding: pixels of zeros on each side before the crop, >= 0.
         generator: source of offsets and flips. On the CPU it gives the same draws for every device.
+        share: which of the draws for a whole batch are for the images here.
 
     Returns:
         (N, C, H, W), same dtype and device, channels last in memory.
@@ -38,8 +43,10 @@ def random_crop_flip(images: Tensor, *, padding: int = 4, generator: torch.Gener
     if padding < 0:
         raise ValueError(f"padding must be at least 0, got {padding}")
     n, _, height, width = images.shape
-    top, left = _draw(2 * padding + 1, (2, n, 1), generator, images.device)  # (N, 1) each
-    flip = _draw(2, (n, 1), generator, images.device).bool()  # (N, 1)
+    highest, device = 2 * padding + 1, images.device
+    # (N, 1) each
+    top, left = share.drawn(n, lambda m: _draw(highest, (2, m, 1), generator, device), dim=1)
+    flip = share.drawn(n, lambda m: _draw(2, (m, 1), generator, device)).bool()
 
     rows = top + torch.arange(height, device=images.device)  # (N, H)
     across = torch.arange(width, device=images.device)

@@ -15,7 +15,7 @@ from worker.data.members import Member
 from worker.data.names import Path, name_list, natural_key
 from worker.data.picture_index import PictureIndex
 from worker.data.refusals import LAYOUT_HINT, not_in_class_folders, one_class
-from worker.data.roles import Part, part_and_rest, part_of
+from worker.data.roles import Part, named_part, part_and_rest, part_of
 from worker.data.tables import Table, joined, listed_parts, tables_of
 from worker.data.weaknesses import Weakness
 
@@ -350,6 +350,16 @@ def _tell_depth(found: Found, children: Sequence[_Folder]) -> None:
 def _check_siblings(children: Sequence[_Folder]) -> None:
     """Refuse folders that are no classes, by what lies in them and by their names."""
     within = {child.path: {f.path[-1] for f in _unwrapped(child).filled()} for child in children}
+    parts = [child for child in children if named_part(child.path[-1])]
+    deep = [child for child in children if child not in parts and len(within[child.path]) > 1]
+    if parts and deep and len(parts) + len(deep) == len(children):
+        raise DatasetError(
+            f"{name_list(child.path[-1] for child in parts)} is called like a part of a dataset, "
+            f"and {deep[0].path[-1]} beside it holds folders "
+            f"({name_list(sorted(within[deep[0].path]))}): they look like no classes.",
+            "Name the parts train, validation and test, with a folder for each class in each, or "
+            "pack one of them.",
+        )
     inner = Counter(name for names in within.values() for name in names)
     alike = [child for child in children if sum(inner[name] > 1 for name in within[child.path]) > 1]
     if len(alike) > 1:

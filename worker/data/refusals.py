@@ -24,6 +24,12 @@ ARRAYS = (
 )
 _UNPACK = "Unpack these, and pack what was in them."
 _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("scans in NIfTI", (".nii.gz", ".nii"), "Save their slices as PNG, a folder for each class."),
+    (
+        "films",
+        (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"),
+        "Save pictures of them as PNG or JPEG, a folder for each class.",
+    ),
     ("archives", (".zip", ".tar", ".gz", ".tgz", ".xz", ".7z", ".rar", ".bz2", ".zst"), _UNPACK),
     ("TFRecords of TensorFlow", (".tfrecord", ".tfrecords"), ARRAYS),
     ("HDF5 files", (".h5", ".hdf5"), ARRAYS),

@@ -6,6 +6,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from worker.team import ALL, Share
+
 
 class SamplerState(TypedDict):
     """What an `EpochSampler` needs to go on: plain numbers and one uint8 tensor."""
@@ -101,19 +103,24 @@ class ClassIndex:
             raise ValueError("every class needs an image")
         self._starts = self._counts.cumsum(0) - self._counts  # (K,)
 
-    def draw(self, classes: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, classes: Tensor, generator: torch.Generator, share: Share = ALL) -> Tensor:
         """For each of `classes`, the index of an image of that class, uniformly, with replacement.
 
         Args:
             classes: (N,) int64 on the labels' device, each in 0..K-1.
             generator: on any device; on the CPU it gives the same draws for every device.
+            share: which of the draws for a whole batch are for the classes here.
 
         Returns:
             (N,) int64 on the labels' device.
         """
-        # Of 2^62 values, the remainder by a class count is uniform to one part in 10^13.
-        draws = torch.randint(
-            2**62, classes.shape, generator=generator, device=generator.device, dtype=torch.int64
-        )
+
+        def numbers(count: int) -> Tensor:
+            # Of 2^62 values, the remainder by a class count is uniform to one part in 10^13.
+            return torch.randint(
+                2**62, (count,), generator=generator, device=generator.device, dtype=torch.int64
+            )
+
+        draws = share.drawn(len(classes), numbers)
         offsets = draws.to(classes.device, non_blocking=True) % self._counts[classes]
         return self._by_class[self._starts[classes] + offsets]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.data.errors import DatasetError
+from worker.data.label_doubts import check_boxes, combined
 from worker.data.layout import Contents, Found, Sample
 from worker.data.members import Member
 from worker.data.names import Path, name_list, printable
 from worker.data.picture_index import PictureIndex, part_of_path, part_of_table
-from worker.data.roles import Part, named_part, part_of
+from worker.data.roles import Part, named_part
+from worker.data.row_parts import Split, split_of
+from worker.data.rows import NUMBER, first_and_rest, plain_name, records, rows_of
 from worker.data.weaknesses import Weakness
 
 _LABELS = (
@@ -23,18 +23,12 @@ _LABELS = (
     "categoryid", "predictionstring",
 )  # fmt: skip
 """What a column of labels is called, without spaces and punctuation."""
-_SPLITS = ("split", "set", "subset", "partition", "usage", "fold", "dataset", "datasets")
 _ROW_NUMBERS = ("", "index", "unnamed0")
 """What pandas calls a column of them, without spaces and punctuation."""
 _SAMPLE_OF_ANSWERS = ("submission", "samplesubmission")
 _SAMPLED = 500
 _FEW = 0.1
 """Share of rows that may be none of one class."""
-_MOST_CELLS = 2**23
-"""Of a table of records; many short ones, each with a column of its own, would make the square of
-their count."""
-_BOXED = re.compile(r"(n\d{8})(?: \d+){4}(?: \1(?: \d+){4})*")
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,8 @@ class Table:
     """What the column says of pictures without a label, in words of its own."""
     others: tuple[Path, ...] = ()
     """Files that it is of beside `path`."""
+    doubts: tuple[Weakness, ...] = ()
+    """What may be meant otherwise."""
 
     def covers(self, pictures: Sequence[Member]) -> float:
         """The share of pictures that it names."""
@@ -96,6 +92,7 @@ class Table:
         if self.nothing:
             said = f"{said} Taken for no label: {name_list(sorted(self.nothing))}."
         found.notes.append(said)
+        found.warnings.extend(self.doubts)
         if not self.sure:
             text = (
                 f"The column “{self.column}” of {self.name} is called no label, and taken for it."
@@ -115,9 +112,9 @@ def tables_of(contents: Contents, index: PictureIndex) -> list[Table]:
         if path[-1].lower().endswith(".json") or words.endswith(_SAMPLE_OF_ANSWERS):
             continue
         is_records = path[-1].lower().endswith(".jsonl")
-        table = _table(path, _records(text) if is_records else _rows(text), index)
+        table = _table(path, records(text) if is_records else rows_of(text), index)
         if table is None and path[-1].lower().endswith(".txt"):
-            table = _table(path, _first_and_rest(text), index)
+            table = _table(path, first_and_rest(text), index)
         if table is not None:
             found.append(table)
     return sorted(found, key=lambda table: -len(table.labels))
@@ -157,62 +154,8 @@ def joined(tables: Sequence[Table]) -> Table | None:
         sure=all(table.sure for table in taken),
         nothing=frozenset().union(*(table.nothing for table in taken)),
         others=tuple(table.path for table in taken[1:]),
+        doubts=tuple(doubt for table in taken for doubt in table.doubts),
     )
-
-
-def _rows(text: str) -> list[list[str]]:
-    """Cells by rows, at the separator that makes the same number of several cells in most rows."""
-    lines = text.splitlines()
-    sample = [line for line in lines[:50] if line.strip()]
-    best, cells, most = ",", 1, 0.8 * len(sample)
-    try:
-        for separator in (",", "\t", ";", " "):
-            counts = Counter(len(row) for row in csv.reader(sample, delimiter=separator))
-            usual, times = counts.most_common(1)[0] if counts else (1, 0)
-            if usual > 1 and (times, usual) > (most, cells):
-                best, cells, most = separator, usual, times
-        if cells < 2:
-            return []
-        rows = [
-            [_unboxed(cell.strip()) for cell in row] for row in csv.reader(lines, delimiter=best)
-        ]
-    except csv.Error:  # a cell longer than any of a table
-        return []
-    return [row for row in rows if len(row) == cells]
-
-
-def _unboxed(cell: str) -> str:
-    """ImageNet's solutions have an id of WordNet, a box, and the same again for further objects."""
-    boxes = _BOXED.fullmatch(cell)
-    return boxes[1] if boxes else cell
-
-
-def _first_and_rest(text: str) -> list[list[str]]:
-    """Rows of a picture and of a label that may have spaces: `0034309 Boeing 717`."""
-    rows = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
-    found = [row for row in rows if len(row) == 2]
-    measured = sum(" " in rest and all(map(_NUMBER.fullmatch, rest.split())) for _, rest in found)
-    return [] if measured > len(found) / 2 else found  # several columns are several labels
-
-
-def _records(text: str) -> list[list[str]]:
-    """Cells by rows, the names of the columns first, of an object a line: `metadata.jsonl`, as
-    Hugging Face's `datasets` has it. Values that are no text, number or truth are left out.
-    """
-    try:
-        records = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, RecursionError):
-        return []
-    if not all(isinstance(record, dict) for record in records):
-        return []
-    plain = [
-        {key: str(value) for key, value in record.items() if isinstance(value, str | int | float)}
-        for record in records
-    ]
-    head = list(dict.fromkeys(key for record in plain for key in record))
-    if len(head) * len(plain) > _MOST_CELLS:
-        return []
-    return [head, *([record.get(key, "").strip() for key in head] for record in plain)]
 
 
 def _table(path: Path, rows: list[list[str]], index: PictureIndex) -> Table | None:
@@ -229,12 +172,13 @@ def _table(path: Path, rows: list[list[str]], index: PictureIndex) -> Table | No
     has_head = index.find(rows[0][key], path) is None
     head = rows[0] if has_head else [f"{c + 1}" for c in columns]
     body = rows[1:] if has_head else rows
-    split = next((c for c in columns if has_head and c != key and _are_parts(head, body, c)), None)
-    others = [c for c in columns if c not in (key, split)]
-    labels = _labels(name, head, body, others, has_head)
-    if labels is None:
-        return None
-    return _filled(path, head, labels, body, key, split, index)
+    pictures = [index.find(row[key], path) for row in body]
+    if has_head:
+        check_boxes(name, head, [None if p is None else p.ordinal for p in pictures])
+    split = split_of(name, head, body, key) if has_head else None
+    others = [c for c in columns if c != key and (split is None or c not in split.columns)]
+    labels = _labels(name, head, body, others, has_head, pictures)
+    return None if labels is None else _filled(path, labels, pictures, split)
 
 
 def _key(
@@ -250,7 +194,8 @@ def _key(
     """
     half = 0.5 * len(rows)
     columns = [c for c, column in enumerate(met) if sum(m is not None for m in column) >= half]
-    columns = [c for c in columns if _plain(head[c]) not in (*_ROW_NUMBERS, *_LABELS)] or columns
+    unusual = (*_ROW_NUMBERS, *_LABELS)
+    columns = [c for c in columns if plain_name(head[c]) not in unusual] or columns
     whole = [c for c in columns if _names_whole(rows, c, met[c]) >= half]
     different = {c: len({m.ordinal for m in met[c] if m is not None}) for c in whole or columns}
     best = max(different, key=different.__getitem__, default=None)
@@ -274,21 +219,6 @@ def _names_whole(rows: Sequence[Sequence[str]], column: int, met: Sequence[Membe
     )
 
 
-def _plain(word: str) -> str:
-    return re.sub(r"[\W_]+", "", word.casefold())
-
-
-def _are_parts(head: Sequence[str], body: Sequence[Sequence[str]], column: int) -> bool:
-    """Whether a column says parts: some values do under a usual name, or all and several do."""
-    values = {row[column] for row in body}
-    if len(values) > 10:
-        return False
-    if _plain(head[column]) in _SPLITS:
-        return any(named_part(value) for value in values)
-    parts = {part_of(value) for value in values}
-    return len(parts) > 1 and None not in parts
-
-
 @dataclass(frozen=True)
 class _Labels:
     column: str
@@ -298,20 +228,25 @@ class _Labels:
 
 
 def _labels(
-    name: str, head: Sequence[str], body: list[list[str]], others: Sequence[int], has_head: bool
+    name: str,
+    head: Sequence[str],
+    body: list[list[str]],
+    others: Sequence[int],
+    has_head: bool,
+    pictures: Sequence[Member | None],
 ) -> _Labels | None:
     """The labels of all rows; None where the table has none.
 
     Raises DatasetError where several columns could be meant.
     """
     stem = name.rpartition("/")[2].rpartition(".")[0]
-    named = [c for c in others if _plain(head[c]) in _LABELS] if has_head else []
+    named = [c for c in others if plain_name(head[c]) in _LABELS] if has_head else []
     one_hot = _one_hot(head, body, others) if has_head and not named else None
     if one_hot is not None:
         return one_hot
     candidates = named or [c for c in others if _could_label(body, c, has_head, stem)]
     if len(candidates) > 1:
-        candidates = _same(body, candidates)
+        candidates = _as_folders(body, candidates, pictures) or _same(body, candidates)
     if not candidates:
         return None
     if len(candidates) > 1:
@@ -361,10 +296,21 @@ def _could_label(body: Sequence[Sequence[str]], column: int, has_head: bool, ste
     (`train.txt`) whole numbers too, beside nothing but names of pictures.
     """
     values = {row[column] for row in body}
-    words = any(not _NUMBER.fullmatch(value) for value in values if value)
+    words = any(not NUMBER.fullmatch(value) for value in values if value)
     listed = named_part(stem) is not None and len(body[0]) == 2
     alone = listed and all(value.isdecimal() for value in values)
     return 2 <= len(values) <= len(body) / 2 and (words or has_head or alone)
+
+
+def _as_folders(
+    body: Sequence[Sequence[str]], columns: Sequence[int], pictures: Sequence[Member | None]
+) -> list[int]:
+    """The one column that says of every picture what its folder is called, or none: beside it are
+    labels with errors in them, as in Imagenette."""
+    found = [(row, p.path[-2]) for row, p in zip(body, pictures, strict=True)
+             if p is not None and len(p.path) > 1]  # fmt: skip
+    fit = [c for c in columns if all(row[c] == folder for row, folder in found)]
+    return fit if found and len(fit) == 1 else []
 
 
 def _same(body: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
@@ -374,40 +320,39 @@ def _same(body: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
         pairs = {(row[first], row[column]) for row in body}
         if len(pairs) > len({a for a, _ in pairs}) or len(pairs) > len({b for _, b in pairs}):
             return list(columns)
-    wordy = [c for c in columns if any(not _NUMBER.fullmatch(row[c]) for row in body)]
+    wordy = [c for c in columns if any(not NUMBER.fullmatch(row[c]) for row in body)]
     return [wordy[0] if wordy else first]
 
 
 def _filled(
     path: Path,
-    head: Sequence[str],
     labels: _Labels,
-    body: Sequence[Sequence[str]],
-    key: int,
-    split: int | None,
-    index: PictureIndex,
+    pictures: Sequence[Member | None],
+    split: Split | None,
 ) -> Table:
     mine = part_of_table(path[-1])
     said: dict[int, str] = {}
     parts: dict[int, Part | None] = {}
     torn, strange = set(), set()
-    for row, label in zip(body, labels.of_row, strict=True):
-        picture = index.find(row[key], path)
+    for number, (label, picture) in enumerate(zip(labels.of_row, pictures, strict=True)):
         if picture is None:
             continue
         if said.setdefault(picture.ordinal, label) != label:
             torn.add(picture.ordinal)
-        by_row = None if split is None else named_part(row[split])
-        parts[picture.ordinal] = part = by_row or part_of_path(picture.path[:-1]) or mine
-        if split is not None and part is None:
-            strange.add(row[split] or "(nothing)")
+        by_row, otherwise = (split.of_row[number], split.otherwise) if split else (None, None)
+        part = by_row or part_of_path(picture.path[:-1]) or mine or otherwise
+        parts[picture.ordinal] = part
+        if split is not None and part is None and not split.doubts:
+            strange.add(split.said[number] or "(nothing)")
     name, no_parts = printable("/".join(path)), ""
     if split is not None and strange:
-        column = printable(head[split])
+        column = printable(split.name)
         no_parts = f"The column “{column}” of {name} says: {name_list(sorted(strange))}."
+    several = combined(name, labels.column, set(said.values()))
+    doubts = (*(split.doubts if split else ()), *([several] if several else []))
     return Table(
         path, name, labels.column, said, parts, frozenset(torn), no_parts, labels.sure,
-        labels.nothing,
+        labels.nothing, doubts=doubts,
     )  # fmt: skip
 
 
@@ -422,7 +367,7 @@ def listed_parts(
         if part is None:
             continue
         lines = [[line.strip()] for line in text.splitlines() if line.strip()]
-        columns = [list(column) for column in zip(*(_rows(text) or lines), strict=True)]
+        columns = [list(column) for column in zip(*(rows_of(text) or lines), strict=True)]
         found = [[m for cell in column if (m := index.find(cell, ("",)))] for column in columns]
         named = max(found, key=len, default=[])
         if len(named) >= 0.5 * len(lines) > 0:

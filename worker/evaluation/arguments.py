@@ -38,6 +38,11 @@ def aims(attack: Attack, classes: Sequence[str], logits: Tensor, y: Tensor) -> T
     return torch.full_like(y, classes.index(attack.target_class))[:, None]
 
 
+def seed_of(*entropy: int) -> int:
+    """One that follows from all these numbers, none of them negative, and from their order."""
+    return int(SeedSequence(entropy).generate_state(1)[0])
+
+
 def unit_noise(
     like: Tensor, norm: Norm, seed: int, images: Sequence[int], *, restart: int = 0
 ) -> Tensor:
@@ -56,7 +61,6 @@ def unit_noise(
     starts = []
     for image in images:
         entropy = (seed, image, restart) if restart else (seed, image)
-        state = int(SeedSequence(entropy).generate_state(1)[0])
-        generator = torch.Generator().manual_seed(state)
+        generator = torch.Generator().manual_seed(seed_of(*entropy))
         starts.append(uniform_in_ball(torch.empty(shape), one, norm, generator))
     return torch.cat(starts).to(like, memory_format=torch.preserve_format)

@@ -194,7 +194,9 @@ def _iterative(method: Method, batch: AttackBatch) -> Returned:
 
 def _part(name: str, batch: AttackBatch) -> Returned:
     return Returned(
-        autoattack_part(name, *batch.seen, eps=batch.eps, norm=batch.norm, seed=batch.seed)
+        autoattack_part(
+            name, *batch.seen, eps=batch.eps, norm=batch.norm, **batch.draws(f"autoattack {name}")
+        )
     )
 
 
@@ -216,18 +218,21 @@ def _transfer(source: Callable[[Tensor], Tensor], batch: AttackBatch) -> Returne
 
 def _towards_each(craft: Callable[..., Tensor], batch: AttackBatch) -> Returned:
     """Class after class, with the first attack's steps."""
+    draws = batch.draws(craft.__name__)
     steps = batch.params.attack.steps
     return Returned(
         craft(
             *batch.seen, eps=batch.eps, norm=batch.norm, steps=steps, targets=TARGETS,
-            seed=batch.seed,
+            **draws,
         )
     )  # fmt: skip
 
 
 def _square(batch: AttackBatch) -> Returned:
     queries = batch.params.queries
-    found = square(*batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, seed=batch.seed)
+    found = square(
+        *batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, **batch.draws("square")
+    )
     return Returned(found.x_adv, found.first_break, queries)
 
 
@@ -242,8 +247,9 @@ def _deepfool(batch: AttackBatch) -> Returned:
 def _hop_skip_jump(batch: AttackBatch) -> Returned:
     queries = batch.params.queries
     found = hop_skip_jump(
-        *batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, seed=batch.seed
-    )
+        *batch.seen, eps=batch.eps, norm=batch.norm, queries=queries, starts=batch.answered,
+        **batch.draws("hop_skip_jump"),
+    )  # fmt: skip
     return Returned(found.x_adv, found.first_break, queries)
 
 
@@ -279,9 +285,8 @@ def _adaptive(batch: AttackBatch) -> Returned:
 
 
 def _noise(batch: AttackBatch) -> Returned:
-    generator = torch.Generator(batch.x.device).manual_seed(batch.seed)
     return Returned(
-        noise(*batch.seen, eps=batch.eps, norm=batch.norm, draws=DRAWS, generator=generator)
+        noise(*batch.seen, eps=batch.eps, norm=batch.norm, draws=DRAWS, **batch.draws("noise"))
     )
 
 

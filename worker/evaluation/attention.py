@@ -203,11 +203,12 @@ class AttentionMeter:
         return [seen._asdict() for seen in self._seen]
 
     def load(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from a `state`."""
-        self._seen = [Seen(**each) for each in state]
+        """Take in a `state`, of other images."""
+        self._seen += [Seen(**each) for each in state]
 
-    def figures(self) -> AttentionFigures | None:
-        """Of all images so far; None for maps of one position, which are constant.
+    def figures(self, numbers: Sequence[int] | None = None) -> AttentionFigures | None:
+        """Of all images so far, in the order of their numbers where these are given; None for maps
+        of one position, which are constant.
 
         Raises ValueError where there is no image.
         """
@@ -215,9 +216,11 @@ class AttentionMeter:
             raise ValueError("no image, no figures")
         if self._seen[0].positions == 1:
             return None
-        flipped = _joined([seen.flipped for seen in self._seen]).astype(bool)
+        every = sum(len(seen.flipped) for seen in self._seen)
+        order = np.argsort(range(every) if numbers is None else numbers, kind="stable")
+        flipped = _joined([seen.flipped for seen in self._seen])[order].astype(bool)
         clean, adversarial = (
-            {m: _joined([rows[m] for rows in side]) for m in MEASURES}
+            {m: _joined([rows[m] for rows in side])[order] for m in MEASURES}
             for side in ([s.clean for s in self._seen], [s.adversarial for s in self._seen])
         )
         inside = [seen.inside for seen in self._seen]
@@ -226,7 +229,8 @@ class AttentionMeter:
             images=len(flipped),
             distances=tuple(_summary(m, clean[m], adversarial[m], flipped) for m in MEASURES),
             inside=_inside_summary(
-                {name: _joined([rows[name] for rows in inside]) for name in inside[0]}, flipped
+                {name: _joined([rows[name] for rows in inside])[order] for name in inside[0]},
+                flipped,
             ),
             clean_l1=tuple(clean["l1"].round(_DECIMALS).tolist()),
             adversarial_l1=tuple(adversarial["l1"].round(_DECIMALS).tolist()),

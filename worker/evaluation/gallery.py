@@ -91,15 +91,17 @@ class Candidates:
         return {"flipped": flipped, "standing": standing, "seen": seen}
 
     def load(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from a `state`, with the images where the model takes them."""
-        self._flipped, self._standing = (
+        """Take in a `state`, of other images, with these where the model takes them."""
+        flipped, standing = (
             [
                 _Candidate(**{**one, "x": one["x"].to(device), "x_adv": one["x_adv"].to(device)})
                 for one in state[kind]
             ]
             for kind in ("flipped", "standing")
         )
-        self._seen = Counter(dict(zip((False, True), state["seen"], strict=True)))
+        self._flipped = _worst([*self._flipped, *flipped], self._most)
+        self._standing = _worst([*self._standing, *standing], self._most)
+        self._seen.update(dict(zip((False, True), state["seen"], strict=True)))
 
     def gallery(self) -> Gallery:
         """Half of the places for either kind, as far as there are so many of it."""

@@ -60,8 +60,8 @@ class Kept:
         ]
 
     def load(self, state: Sequence[Mapping[str, Tensor]]) -> None:
-        """Go on from a `state`."""
-        self._parts = [{name: _array(values) for name, values in part.items()} for part in state]
+        """Take in a `state`, of other images."""
+        self._parts += [{name: _array(values) for name, values in part.items()} for part in state]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """By name, images in the order of their numbers; none where none were to be kept.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 import torch
@@ -30,14 +32,34 @@ from worker.evaluation.success import SuccessCheck
 from worker.evaluation.supplements import Attention, Corruptions
 from worker.evaluation.target import AttackBatch, Chunk, Source, TargetModel
 from worker.models import BlackBox
+from worker.models.blocks import BLOCK
 
-Phase = Callable[..., AbstractContextManager[None]]
-"""Names what is being measured while it is."""
+Phase = Callable[[str, int], AbstractContextManager[None]]
+"""Names what is being measured while it is, and of how many images."""
+
+PIECE_S = 30.0
+"""Seconds that a piece of a stage takes at most, roughly, where one image takes no longer."""
 
 _CLEAN, _MINIMAL = "clean images", "minimal ε"
 _ATTENTION, _CORRUPTIONS, _GALLERY = "attention", "corruptions", "gallery"
 _KEPT = ("record", "success_check", "attention", "corruptions", "kept")
 """Parts of a `Measurement` that know more with every chunk; and so do the candidates."""
+
+
+class _Pace:
+    """How fast this attempt at a chunk is."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self._made, self._since = meter, meter.made, time.perf_counter()
+
+    def images(self, passes: float) -> int:
+        """How many images make a piece that take so many passes each: whole blocks of a network,
+        at least one; of what takes no pass, any number."""
+        made, seconds = self._meter.made - self._made, time.perf_counter() - self._since
+        if passes == 0 or made == 0:
+            return sys.maxsize
+        found = int(PIECE_S * made / seconds / passes)
+        return max(found - found % BLOCK, min(found, BLOCK), 1)
 
 
 @dataclass
@@ -51,6 +73,13 @@ class Tally:
     largest: float = 0.0
     """The largest finite norm of what it returned."""
     seconds: float = 0.0
+
+    def take_in(self, other: Tally) -> None:
+        """What was counted on other images."""
+        self.attacked += other.attacked
+        self.broken_alone += other.broken_alone
+        self.largest = max(self.largest, other.largest)
+        self.seconds += other.seconds
 
 
 class SoFar(NamedTuple):
@@ -92,6 +121,8 @@ class Measurement:
         self.corruptions = Corruptions(target_model, params)
         self.kept = Kept(target_model.model, keep)
         self.candidates = Candidates(target_model, len(params.models))
+        self._asked_before = 0
+        self.asks_from_here()
         self.only_fgsm = 0
         """Images that FGSM broke and no run of the main attack did."""
         self._first = words.attack(params.attack)
@@ -107,16 +138,19 @@ class Measurement:
         tell: Callable[[SoFar], None] | None = None,
         after: Callable[[Work], None] = lambda _: None,
         kept: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> Work:
         """All of it, on one chunk; `start` (B, 3, H, W) is where first restarts start.
 
-        `tell` hears what is known after each attack at the budget of the threat model, `after` of
-        each stage that is over. `kept`: what `Work.kept` gave after one of these in an earlier
-        attempt, which this one goes on from, with the `meter`'s state of then.
+        A stage is done in pieces of at most about `PIECE_S`, at the pace of those before: however
+        they fall, figures are the same. `tell` hears what is known after each attack at the budget
+        of the threat model, `after` of each piece that is over. `kept`: what `Work.kept` gave after
+        one of these in an earlier attempt, which this one goes on from, with the `meter`'s state of
+        then.
         """
-        phase = self._phases(meter, chunk)
+        pace = _Pace(meter)
+        phase = self._phases(meter)
         # Seen again, and not counted again, where another attempt has seen them.
-        with phase(_CLEAN, again=kept is not None), torch.no_grad():
+        with phase(_CLEAN, 0 if kept else len(chunk.numbers)), torch.no_grad():
             logits = self.target_model.model(chunk.x)
         batch = AttackBatch.of(self.target_model, self.params, self.classes, chunk, start, logits)
         state = ChunkState.after_clean_pass(chunk.x, chunk.y, logits.argmax(dim=1))
@@ -125,11 +159,24 @@ class Measurement:
             work.go_on(kept)
             meter.load(kept["meter"])
         for stage in self.stages[work.done :]:
-            with phase(stage.title):
-                attack = stage.run(work)
-            work.done += 1
+            attack = self._pieces(work, stage, pace, phase, after)
+            work.done, work.images = work.done + 1, 0
             if attack is not None and tell is not None:
                 tell(self._so_far(attack, work))
+            after(work)
+        return work
+
+    def _pieces(
+        self, work: Work, stage: Stage, pace: _Pace, phase: Phase, after: Callable[[Work], None]
+    ) -> int | None:
+        """A stage on what is left of the chunk; returns the number of the attack that it was."""
+        attack = None
+        while True:
+            end = work.end_of(stage, pace.images(self.costs[stage.title]))
+            with phase(stage.title, end - work.images):
+                attack = work.run(stage, end) or attack
+            if end == len(work.chunk.numbers):
+                return attack
             after(work)
 
     def state(self) -> dict[str, Any]:
@@ -138,21 +185,37 @@ class Measurement:
         kept = {name: getattr(self, name).state() for name in ("candidates", *_KEPT)}
         return {"tallies": tallies, "only_fgsm": self.only_fgsm, "asked": self.asked, **kept}
 
-    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from a `state`, on the device where images are."""
-        self.tallies = tuple(Tally(**each) for each in state["tallies"])
-        self.only_fgsm = state["only_fgsm"]
-        if isinstance(self.target_model.model, BlackBox):
-            self.target_model.model.asked += state["asked"]
+    def load(
+        self, state: Mapping[str, Any], device: torch.device, *, asked_here: bool = False
+    ) -> None:
+        """Take in a `state`, of other images; `device`: where images are.
+
+        `asked_here`: it was this process that asked the model, which knows how often.
+        """
+        model, asked = self.target_model.model, state["asked"] or 0
+        if isinstance(model, BlackBox) and not asked_here:
+            model.asked += asked
+            self._asked_at_first += asked
+        self._asked_before += asked
+        for tally, other in zip(self.tallies, state["tallies"], strict=True):
+            tally.take_in(Tally(**other))
+        self.only_fgsm += state["only_fgsm"]
         self.candidates.load(state["candidates"], device)
         for name in _KEPT:
             getattr(self, name).load(state[name])
+
+    def asks_from_here(self) -> None:
+        """What the model was asked about until now is not this measurement's."""
+        model = self.target_model.model
+        self._asked_at_first = model.asked if isinstance(model, BlackBox) else 0
 
     @property
     def asked(self) -> int | None:
         """Images that a model was asked about that only answers; None of others."""
         model = self.target_model.model
-        return model.asked if isinstance(model, BlackBox) else None
+        if not isinstance(model, BlackBox):
+            return None
+        return self._asked_before + model.asked - self._asked_at_first
 
     def clean(self) -> Accuracy:
         """Of the images so far."""
@@ -179,18 +242,19 @@ class Measurement:
 
     def _stages(self) -> Iterator[Stage]:
         """What is measured of every chunk after the clean pass, in this order."""
-        yield Stage(self._first, self._main)
+        yield Stage(self._first, self._main, ChunkState.correct)
         yield from self._climb(beyond=False)
         for number, entry in enumerate(self.entries[1:], start=MAIN + 1):
-            yield Stage(entry.title, partial(self._further, entry, number))
+            takes = ChunkState.correct if entry.sees_all else ChunkState.standing
+            yield Stage(entry.title, partial(self._further, entry, number), takes)
         yield from self._climb(beyond=True)
         if self.params.minimal_epsilon:
-            yield Stage(_MINIMAL, self._bisect)
+            yield Stage(_MINIMAL, self._bisect, ChunkState.correct)
         if self.params.attention:
-            yield Stage(_ATTENTION, self._look)
+            yield Stage(_ATTENTION, self._look, ChunkState.correct)
         if self.params.corruptions:
-            yield Stage(_CORRUPTIONS, self._corrupt)
-        yield Stage(_GALLERY, self._conclude)
+            yield Stage(_CORRUPTIONS, self._corrupt, ChunkState.every)
+        yield Stage(_GALLERY, self._conclude, ChunkState.every)
 
     def _main(self, work: Work) -> int:
         """The main attack on all images that are right when clean."""
@@ -253,7 +317,8 @@ class Measurement:
         """The budgets below that of the threat model, or those beyond it, where the main attack's
         examples are where the first one starts."""
         for place, eps in enumerate(self._budgets(beyond)):
-            yield Stage(self._at(eps), partial(self._attack_at, eps, beyond and place == 0))
+            run = partial(self._attack_at, eps, beyond and place == 0)
+            yield Stage(self._at(eps), run, methodcaller("unbroken_at", eps))
 
     def _attack_at(self, eps: float, beyond: bool, work: Work) -> None:
         start = work.reached if beyond else work.at
@@ -300,9 +365,8 @@ class Measurement:
         costs[_GALLERY] = self.candidates.passes + self.kept.passes
         return costs
 
-    def _phases(self, meter: Meter, chunk: Chunk) -> Phase:
-        def phase(name: str, again: bool = False) -> AbstractContextManager[None]:
-            title = f"{self.target_model.name}: {name}"
-            return meter.stage(title, 0 if again else self.costs[name] * len(chunk.numbers))
+    def _phases(self, meter: Meter) -> Phase:
+        def phase(name: str, images: int) -> AbstractContextManager[None]:
+            return meter.stage(f"{self.target_model.name}: {name}", self.costs[name] * images)
 
         return phase

@@ -65,6 +65,12 @@ class ChunkState:
             x_adv=x.clone(),
         )
 
+    def part(self, begin: int, end: int) -> ChunkState:
+        """Some of the images; what is noted of them is noted here."""
+        return ChunkState(
+            **{each.name: getattr(self, each.name)[begin:end] for each in fields(self)}
+        )
+
     def state(self) -> dict[str, Tensor]:
         """A copy on the CPU, for `load`."""
         return {each.name: getattr(self, each.name).to("cpu", copy=True) for each in fields(self)}
@@ -73,6 +79,10 @@ class ChunkState:
         """Go on from a `state`."""
         for name, values in state.items():
             getattr(self, name).copy_(values)
+
+    def every(self) -> Tensor:
+        """All images: their places, (B,)."""
+        return torch.arange(len(self.y), device=self.y.device)
 
     def correct(self) -> Tensor:
         """Images that are right when clean: their places, (M,)."""
@@ -133,8 +143,11 @@ class RunRecord:
     def add(self, numbers: tuple[int, ...], state: ChunkState) -> None:
         """Keep what is known of a chunk."""
         known = {name: getattr(state, name).cpu().numpy() for name in _RECORDED}
-        start, end = self._images, self._images + len(numbers)
-        for name, values in (known | {_NUMBER: np.array(numbers)}).items():
+        self._add(known | {_NUMBER: np.array(numbers)})
+
+    def _add(self, known: Mapping[str, NDArray[Any]]) -> None:
+        start, end = self._images, self._images + len(known[_NUMBER])
+        for name, values in known.items():
             room = self._room.get(name, values[:0])
             if len(room) < end:
                 self._room[name] = np.concatenate((room[:start], np.empty(end, values.dtype)))
@@ -146,9 +159,8 @@ class RunRecord:
         return {name: torch.from_numpy(room[: self._images]) for name, room in self._room.items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
-        self._room = {name: values.numpy() for name, values in state.items()}
-        self._images = len(self._room[_NUMBER])
+        """Take in a `state`, of other images."""
+        self._add({name: values.numpy() for name, values in state.items()})
 
     @property
     def numbers(self) -> NDArray[np.int64]:

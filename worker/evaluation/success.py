@@ -62,9 +62,9 @@ class SuccessCheck:
         return {name: getattr(self, name) for name in _COUNTS}
 
     def load(self, state: Mapping[str, int]) -> None:
-        """Go on from a `state`."""
+        """Take in a `state`, of other images."""
         for name in _COUNTS:
-            setattr(self, name, state[name])
+            setattr(self, name, getattr(self, name) + state[name])
 
     def __call__(
         self, x: Tensor, x_adv: Tensor, y: Tensor, eps: Budget, claimed: Tensor | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,10 +13,13 @@ from app.contracts.params import EvaluateParams
 from app.contracts.results import Accuracy, AttentionFigures, Corruption
 from worker.attacks import iterate
 from worker.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from worker.evaluation.arguments import norm_of
+from worker.evaluation.arguments import norm_of, seed_of
 from worker.evaluation.attacks import steps_of
 from worker.evaluation.attention import AttentionMeter
 from worker.evaluation.target import AttackBatch, TargetModel
+
+_NOISE = 2**20
+"""Beyond the numbers of restarts, which stand in this place of the seed of a start."""
 
 
 class Attention:
@@ -27,7 +30,9 @@ class Attention:
     """
 
     def __init__(self, target_model: TargetModel, params: EvaluateParams) -> None:
-        self._meter, self._seen = None, False
+        self._meter: AttentionMeter | None = None
+        self._numbers: list[int] = []
+        """Of the images, in the order in which they were seen."""
         if params.attention:
             reference = target_model.teacher or target_model.white_box
             lineage = target_model.teacher_lineage or target_model.lineage
@@ -55,21 +60,24 @@ class Attention:
             may_break=False,
         ).x_adv
         self._meter.add(batch.x, x_adv, masks)
-        self._seen = True
+        self._numbers += batch.numbers
 
-    def state(self) -> list[dict[str, Any]]:
+    def state(self) -> dict[str, Any]:
         """What was seen so far, for `load`."""
-        return [] if self._meter is None else self._meter.state()
+        seen = [] if self._meter is None else self._meter.state()
+        return {"seen": seen, "numbers": list(self._numbers)}
 
-    def load(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from a `state`."""
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take in a `state`, of other images."""
         if self._meter is not None:
-            self._meter.load(state)
-            self._seen = bool(state)
+            self._meter.load(state["seen"])
+            self._numbers += state["numbers"]
 
     def figures(self) -> AttentionFigures | None:
         """None where it was not asked for, no image was right, or maps have one position."""
-        return None if self._meter is None or not self._seen else self._meter.figures()
+        if self._meter is None or not self._numbers:
+            return None
+        return self._meter.figures(self._numbers)
 
 
 class Corruptions:
@@ -77,6 +85,7 @@ class Corruptions:
 
     def __init__(self, target_model: TargetModel, params: EvaluateParams) -> None:
         self._target_model, self._wanted, self._images = target_model, params.corruptions, 0
+        self._seed = params.seed
         self._correct: Counter[tuple[str, int]] = Counter()
 
     @property
@@ -91,11 +100,19 @@ class Corruptions:
         self._images += len(batch)
         for name in CORRUPTIONS:
             for severity in SEVERITIES:
-                generator = torch.Generator(batch.x.device).manual_seed(batch.seed)
-                corrupted = corrupt(batch.x, name, severity, generator=generator)
+                corrupted = torch.cat(
+                    [
+                        corrupt(x, name, severity, generator=self._noise(number, x.device))
+                        for x, number in zip(torch.split(batch.x, 1), batch.numbers, strict=True)
+                    ]
+                )
                 with torch.no_grad():
                     right = self._target_model.model(corrupted).argmax(dim=1) == batch.y
                 self._correct[name, severity] += int(right.sum())
+
+    def _noise(self, image: int, device: torch.device) -> torch.Generator:
+        """An image's own, the same before every model."""
+        return torch.Generator(device).manual_seed(seed_of(self._seed, image, _NOISE))
 
     def state(self) -> dict[str, Any]:
         """What was counted so far, for `load`."""
@@ -103,9 +120,9 @@ class Corruptions:
         return {"images": self._images, "correct": correct}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
-        self._images = state["images"]
-        self._correct = Counter({(name, severity): n for name, severity, n in state["correct"]})
+        """Take in a `state`, of other images."""
+        self._images += state["images"]
+        self._correct.update({(name, severity): n for name, severity, n in state["correct"]})
 
     def figures(self) -> tuple[Corruption, ...]:
         """Empty where they were not asked for."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypedDict
+from zlib import crc32
 
-from numpy.random import SeedSequence
 from torch import Tensor
 
 from app.contracts.params import EvaluateParams, Recipe
 from app.contracts.results import Lineage, Mapped
 from worker.attacks import Model, Norm
-from worker.evaluation.arguments import aims, norm_of, unit_noise
+from worker.attacks.hop_skip_jump import Answered
+from worker.evaluation.arguments import aims, norm_of, seed_of, unit_noise
 from worker.models import AnyModel, BlackBox, Classifier
 
 
@@ -72,6 +73,24 @@ class Chunk:
     index: int
     """Which chunk of the run it is, from 0."""
 
+    def part(self, begin: int, end: int) -> Chunk:
+        """Some of its images."""
+        return Chunk(
+            x=self.x[begin:end],
+            y=self.y[begin:end],
+            numbers=self.numbers[begin:end],
+            masks=None if self.masks is None else self.masks[begin:end],
+            index=self.index,
+        )
+
+
+class Draws(TypedDict):
+    """Of attacks that draw: from the evaluation's seed, the attack and an image's number alone, so
+    that it is attacked alike in whatever batch it is."""
+
+    seed: int
+    seeds: tuple[int, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttackBatch:
@@ -88,8 +107,8 @@ class AttackBatch:
     """Where the first restart starts, a point of the unit ball, (M, 3, H, W)."""
     targets: Tensor | None
     """The classes to reach in turn, (M, A); None: leave the true class."""
-    seed: int
-    """Of attacks that draw for a batch as a whole."""
+    answered: Answered
+    """The images of the whole chunk, whichever the batch has of them."""
 
     @classmethod
     def of(
@@ -110,7 +129,7 @@ class AttackBatch:
             numbers=chunk.numbers,
             start=start,
             targets=aims(params.attack, classes, logits, chunk.y),
-            seed=int(SeedSequence((params.seed, chunk.index)).generate_state(1)[0]),
+            answered=Answered(chunk.x, logits.argmax(dim=1)),
         )
 
     def __len__(self) -> int:
@@ -129,6 +148,11 @@ class AttackBatch:
     @property
     def norm(self) -> Norm:
         return norm_of(self.params.attack)
+
+    def draws(self, name: str) -> Draws:
+        """What an attack of that name draws: keywords of its seed and of its images'."""
+        seed = seed_of(self.params.seed, crc32(name.encode()))
+        return Draws(seed=seed, seeds=tuple(seed_of(seed, number) for number in self.numbers))
 
     def within(self, eps: float) -> AttackBatch:
         """The same with another budget."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from worker.attacks import Model
 from worker.evaluation.progress import Meter
 from worker.models import AnyModel, Classifier, Frozen, frozen
+from worker.models.blocks import steady
 
 FORWARD = 1 / 3
 """What a pass without gradients costs, of one forward and backward."""
@@ -23,24 +24,28 @@ class Watch:
     """
 
     def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+        self.meter = meter
+        """Of the work that is being done now."""
 
     def over(self, model: AnyModel) -> AnyModel:
-        """Watch the model; returns it."""
-        seen = model.body if isinstance(model, Classifier) else model
-        seen.register_forward_pre_hook(self._passing)
-        return model
+        """Watch the model, and have a network answer alike in any batch; returns it."""
+        if not isinstance(model, Classifier):
+            model.register_forward_pre_hook(self._passing)
+            return model
+        return steady(model, self._count)
 
     def copy_of(self, model: AnyModel) -> Model:
         """A model that is watched, as attacks call it: quicker where its batch norms fold away."""
         if not isinstance(model, Classifier):
             return model
         copy = frozen(model, dtype=None)
-        return replace(copy, passing=self._count) if isinstance(copy, Frozen) else copy
+        if not isinstance(copy, Frozen):
+            return copy
+        return replace(copy, passing=self._count, steady=True)
 
     def _passing(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
         self._count(*arguments)
 
     def _count(self, x: Tensor) -> None:
-        self._meter.count(len(x) * (1 if x.requires_grad else FORWARD))
-        self._meter.tell()
+        self.meter.count(len(x) * (1 if x.requires_grad else FORWARD))
+        self.meter.tell()

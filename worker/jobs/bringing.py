@@ -61,6 +61,7 @@ def brought(
             f"Not all weights are finite numbers: {listed('with NaN or infinity', wrong)}.",
             hint="The training may have diverged; take an earlier checkpoint.",
         )
+    weights, changed = model.adopted(weights, found.names)
     normalised = normalisation.settled(params, found, file)
     if found.outputs == 1:
         weights |= {
@@ -73,8 +74,8 @@ def brought(
     doubts = [] if normalised.known else [normalisation.unknown(model, found.prefix)]
     for note in (*_notes(found), *([] if doubts else [normalisation.in_words(normalised)])):
         context.log(note)
-    if taken.said:
-        context.log(taken.said)
+    for said in filter(None, (changed, taken.said)):
+        context.log(said)
     assert params.architecture is not None
     return Brought(model.eval().requires_grad_(False), taken, doubts, params.architecture)
 

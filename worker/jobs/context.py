@@ -6,25 +6,30 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from app.contracts.events import Event, LogEvent, LogLevel, MetricsEvent, ProgressEvent
+from app.contracts.placement import Offer
 from app.contracts.results import EvaluationResult, EvaluationSummary, JobResult
-from app.errors import trouble
+from app.errors import StorageAway, trouble
 from app.settings import Settings
 from app.store import jobs
 from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
+from app.store.losses import Loss
 from worker.jobs.throttle import Throttle
+from worker.offer import facts
 from worker.pulse import Pulse
 
 _LOOK_EVERY_S = 0.25
 """How often a running job asks SQL whether it must end. Steps may take less than the question."""
 _PROGRESS_EVERY_S = 1.0
 _AGAIN_AFTER_S = 1.0
+STORAGE_PATIENCE_S = 10.0
+"""A worker asks a storage that is away for so long before it looks whether its job must end."""
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -35,6 +40,14 @@ class Cancelled(Exception):
 
 class Interrupted(Exception):
     """The worker is being stopped; the job goes back to the queue."""
+
+
+class AttemptLost(Exception):
+    """The attempt ends through no fault of its job, which goes back to the queue."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(loss.log)
+        self.loss = loss
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class WorkerLab:
     """In seconds, from anywhere."""
     pulse: Pulse = field(default_factory=Pulse)
     """By which the worker's parent, where there is one, sees whether its child lives."""
+    offer: Offer = field(default_factory=facts)
+    """Which jobs this worker can run, and what it is called."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,11 @@ class JobContext:
     stopping: Callable[[], bool]
     """Whether this worker was asked to stop."""
 
+    must_end: ClassVar[Callable[..., bool]] = staticmethod(jobs.cancel_requested)
+    """Asks SQL; it and the next two are `insist`ed upon."""
+    append: ClassVar[Callable[..., None]] = staticmethod(jobs.report)
+    forgive: ClassVar[Callable[..., None]] = staticmethod(jobs.forgive)
+
     def __post_init__(self) -> None:
         self._started = self.lab.clock()
         self._looks = Throttle(_LOOK_EVERY_S, self.lab.clock)
@@ -97,7 +117,7 @@ class JobContext:
 
         Raises Cancelled, Interrupted or LeaseLost when the job must end.
         """
-        if self._looks.due() and self.insist(jobs.cancel_requested):
+        if self._looks.due() and self.insist(self.must_end):
             raise Cancelled
         if self.stopping():
             raise Interrupted
@@ -120,7 +140,7 @@ class JobContext:
     def got_further(self) -> None:
         """Say that another attempt would go on from here. Raises LeaseLost."""
         if self.claim.attempt > 1 and not self._got_further:
-            self.insist(jobs.forgive)
+            self.insist(self.forgive)
             self._got_further = True
 
     def metrics(
@@ -142,11 +162,24 @@ class JobContext:
 
     def report(self, *events: Event) -> None:
         """Append events to the job. Raises LeaseLost."""
-        self.insist(jobs.report, events)
+        self.insist(self.append, events)
         self.lab.ring(self.claim.job_id)
 
+    def store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what puts files into storage until it is done, however long that is away: as
+        `insist`.
+
+        Raises Cancelled, Interrupted or LeaseLost when the job must end first.
+        """
+        while True:
+            try:
+                return call(*args, **kwargs)
+            except StorageAway:
+                self.check()
+            time.sleep(_AGAIN_AFTER_S)
+
     def insist(
-        self, call: Callable[Concatenate[Database, Claim, P], T], *args: P.args, **kwargs: P.kwargs
+        self, call: Callable[Concatenate[Database, Any, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call it until the database takes it: hours of work are worth waiting for a disk that is
         full, or a file that is locked. What it raises otherwise is raised.

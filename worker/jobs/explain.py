@@ -55,7 +55,7 @@ def run(context: JobContext, params: ExplainParams) -> Outcome:
     rows = [registry.model_row(lab.database, model) for model in params.models]
     _check_alike(rows)
     attack = _attack_on(lab.files, params, rows)
-    if said := remarks_of(lab.files.upload(params.upload).read_bytes()):
+    if said := remarks_of(lab.files.here(lab.files.upload(params.upload)).read_bytes()):
         context.warn(f"The picture is one {said}.")
     levels, report = _levels(params), _reporter(context, attack)
     threads = _threads()
@@ -215,8 +215,9 @@ def _facts(row: ModelRow) -> LiveModel:
 
 def _image(files: Files, upload: str, image_size: int) -> NDArray[np.uint8]:
     """The uploaded picture as the models see pictures, (H, W, 3)."""
+    path = files.here(files.upload(upload))
     try:
-        return decode_image(files.upload(upload).read_bytes(), image_size=image_size)
+        return decode_image(path.read_bytes(), image_size=image_size)
     except (OSError, UnreadableImageError) as error:
         raise JobError(
             "The uploaded image is gone, or is damaged.", hint="Upload it again."

@@ -9,11 +9,9 @@ their own: nothing that the training goes on with is touched.
 from __future__ import annotations
 
 import copy
-import resource
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +31,6 @@ _MULTIPLE = 8
 _BESIDE = 1.5
 """What a step takes of the process's memory, over the bytes of its tensors: the convolutions' own
 buffers, and gaps in the heap. Seen: 1.0 (PreActResNet-18) to 1.5 (WRN-10-1)."""
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def trial_of(
@@ -46,7 +43,7 @@ def trial_of(
     def step(images: int) -> None:
         rows = torch.arange(images, device=device) % len(train.labels)
         x, y = train.batch(rows)
-        own = replace(networks, student=copy.deepcopy(networks.student))
+        own = replace(networks, student=copy.deepcopy(networks.student), seeing=None)
         batch = Batch(x=x, y=y, draw_prime=lambda _: x, generator=torch.Generator(device))
         # Layers such as dropout draw from torch's own generators.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -55,27 +52,31 @@ def trial_of(
     return step
 
 
-def foresee(trial: Trial, batch_size: int, available: int) -> None:
+def foresee(trial: Trial, batch_size: int, available: int, team: int = 1) -> None:
     """Refuse a batch that needs more than `available` bytes.
 
+    `team`: how many processes share the batch, each with so many bytes.
     Raises JobError, which names the batch size that would fit.
     """
     two, four = (_BESIDE * _peak_of(trial, images) for images in (2, 4))
     each = (four - two) / 2
     fixed = two - 2 * each
-    need = fixed + each * batch_size
+    need = fixed + each * -(-batch_size // team)
     if need > available:
-        most = int((available - fixed) / each) // _MULTIPLE * _MULTIPLE
+        most = int((available - fixed) / each) // _MULTIPLE * _MULTIPLE * team
         raise _refusal(
-            f"A step with {batch_size:,} images needs about {_size(need)} of memory, "
-            f"and {_size(available)} are free.",
+            f"A step with {batch_size:,} images needs about {_size(need)} of memory"
+            f"{' in each process' if team > 1 else ''}, and {_size(available)} are free.",
             most,
         )
 
 
-def refusal(trial: Trial, batch_size: int) -> JobError:
-    """What to say when a step ran out of memory: finds the batch size that fits by trying."""
-    fits, fails = 0, -(-batch_size // _MULTIPLE)  # in multiples
+def refusal(trial: Trial, batch_size: int, team: int = 1) -> JobError:
+    """What to say when a step ran out of memory: finds the batch size that fits by trying.
+
+    `team`: how many processes share a batch.
+    """
+    fits, fails = 0, -(-batch_size // (team * _MULTIPLE))  # in multiples
     while fails - fits > 1:
         middle = (fits + fails) // 2
         if _is_possible(trial, middle * _MULTIPLE):
@@ -84,7 +85,7 @@ def refusal(trial: Trial, batch_size: int) -> JobError:
             fails = middle
     return _refusal(
         f"The memory of the device is not enough for a step with {batch_size:,} images.",
-        fits * _MULTIPLE,
+        fits * _MULTIPLE * team,
     )
 
 
@@ -153,60 +154,3 @@ def _peak_of(trial: Trial, images: int) -> int:
     with live:
         trial(images)
     return live.peak
-
-
-def available_memory() -> int | None:
-    """Bytes that this process may still take: of the machine, its control groups and its limits.
-
-    None where the system does not say (it does on Linux).
-    """
-    try:
-        machine = _entry(Path("/proc/meminfo"), "MemAvailable:") * 1024
-        groups = [room for folder in _groups() for room in _room_of(folder)]
-        return max(0, min([machine, *groups, *_room_of_process()]))
-    except (OSError, ValueError):
-        return None
-
-
-def _room_of_process() -> Iterator[int]:
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        yield limit - pages * resource.getpagesize()
-
-
-def _groups() -> Iterator[Path]:
-    """Folders of this process's control groups for memory, of version 1 and 2, and their parents.
-
-    Within a container the path may be that of the host; its own group is then at the root.
-    """
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            root = _CGROUPS / controllers
-            own = root / path.lstrip("/")
-            yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root))
-
-
-def _room_of(group: Path) -> Iterator[int]:
-    """What is left below the group's limit; what the kernel would drop for it counts as left."""
-    for limit, usage, cache in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        try:
-            most = int((group / limit).read_text())
-            used = int((group / usage).read_text())
-            yield most - used + _entry(group / "memory.stat", cache)
-        except (OSError, ValueError):
-            # The other version, or no limit: “max”.
-            continue
-
-
-def _entry(file: Path, name: str) -> int:
-    """The number after a name at the start of a line. Raises ValueError where there is none."""
-    for line in file.read_text().splitlines():
-        words = line.split()
-        if words and words[0] == name:
-            return int(words[1])
-    raise ValueError(f"{file} has no {name}")

@@ -44,7 +44,7 @@ def run(context: JobContext, params: ImportParams) -> Outcome:
     """Import a dataset, or look at one. Raises JobError with what is wrong with the source."""
     job_id, fence = context.claim.job_id, context.claim.fence
     for earlier in range(fence):  # large, and of no use
-        remove(context.lab.files.dataset(id_within(job_id, earlier, "dataset")))
+        context.lab.files.drop(context.lab.files.dataset(id_within(job_id, earlier, "dataset")))
     dataset_id = id_within(job_id, fence, "dataset")
     folder = context.lab.files.dataset(dataset_id)
     try:
@@ -72,7 +72,7 @@ def run(context: JobContext, params: ImportParams) -> Outcome:
 def _archive(context: JobContext, params: ImportParams, folder: Path) -> _Found:
     """Have another process read it, into a folder beside `folder`."""
     assert params.upload is not None
-    archive = context.lab.files.upload(params.upload)
+    archive = context.lab.files.here(context.lab.files.upload(params.upload))
     upload = catalogue.upload(context.lab.database, params.upload)
     if upload is None or not archive.exists():
         raise JobError("The uploaded archive is gone.", hint="Upload it again.")

@@ -103,7 +103,7 @@ def _of_file(
 ) -> Brought | Asked:
     """What the file holds. Raises JobError."""
     files = context.lab.files
-    path = files.upload(upload.id)
+    path = files.here(files.upload(upload.id))
     with path.open("rb") as stream:
         is_onnx = file_kinds.is_onnx(stream.read(file_kinds.START_BYTES))
     for gap in gaps():
@@ -136,7 +136,7 @@ def _of_file(
 
 def _upload(context: JobContext, upload_id: str) -> UploadRow:
     upload = catalogue.upload(context.lab.database, upload_id)
-    if upload is None or not context.lab.files.upload(upload_id).exists():
+    if upload is None or not context.lab.files.has(context.lab.files.upload(upload_id)):
         raise JobError("The uploaded file is gone.", hint="Upload it again.")
     return upload
 

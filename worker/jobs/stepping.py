@@ -31,6 +31,7 @@ from worker.recipes import (
     Weights,
     perturb,
 )
+from worker.team import ALL, ALONE, Share, Team
 
 _AHEAD = 2
 """Steps that may wait on the device; a graph is launched so fast that thousands would."""
@@ -55,13 +56,17 @@ class Stepping:
         train: TensorSplit,
         networks: Networks,
         warn: Callable[[str], None],
+        team: Team = ALONE,
     ) -> None:
-        """`warn` is told where a step cannot be recorded, which costs nothing but speed."""
+        """`warn` is told where a step cannot be recorded, which costs nothing but speed.
+
+        In a `team` every process is given the same batches, and takes its share of each.
+        """
         self._params, self._state, self._train, self._networks = params, state, train, networks
         self._parameters = parameters_of(params)
         self._by_class = ClassIndex(train.labels)
-        self._warn = warn
-        self._records = replaying.is_possible(train.labels.device)
+        self._warn, self._team = warn, team
+        self._records = replaying.is_possible(train.labels.device) and team.size == 1
         self._where = train.labels.new_zeros(params.batch_size)
         self._graphs: dict[bool, Callable[[], _Descent]] = {}
         self._warm: dict[bool, int] = {}
@@ -82,8 +87,11 @@ class Stepping:
             self._where.copy_(indices, non_blocking=True)
             descent = self._graph(perturbs)()
         else:
-            where = indices.to(self._train.labels.device, non_blocking=True)
-            descent = self._descend(where, perturbs)
+            share = self._team.share(len(indices))
+            where = share.of(indices).to(self._train.labels.device, non_blocking=True)
+            descent = self._descend(where, perturbs, share)
+        if not self._params.sync_batch_norm:
+            self._team.even_out(self._state.model)
         self._state.advance(descent.restore)
         self._keep_near()
         return descent.scalars
@@ -107,31 +115,34 @@ class Stepping:
                 return work
         return self._graphs[perturbs]
 
-    def _descend(self, where: Tensor, perturbs: bool) -> _Descent:
+    def _descend(self, where: Tensor, perturbs: bool, share: Share = ALL) -> _Descent:
         """The gradient of the loss on the images at `where`, on the device."""
         state, params = self._state, self._params
         y = self._train.labels[where]
         batch = Batch(
-            x=self._augmented(where),
+            x=self._augmented(where, share),
             y=y,
-            draw_prime=self._draw_prime,
+            draw_prime=partial(self._draw_prime, share=share),
             generator=state.generators["attack"],
+            share=share,
         )
         objective = RECIPES[params.recipe](self._networks, batch, self._parameters)
-        restore = perturb(state.model, objective, gamma=params.awp_gamma) if perturbs else None
+        gamma = params.awp_gamma
+        restore = perturb(state.model, objective, gamma=gamma, share=share) if perturbs else None
         taken = objective()
         # Kept and not dropped: a recording goes on writing where the gradients were.
         state.optimizer.zero_grad(set_to_none=False)
-        torch.autograd.backward(taken.loss)
-        return _Descent(_scalars(taken, y), restore)
+        torch.autograd.backward(share.weighed(taken.loss))
+        return _Descent(_scalars(taken, y, share), restore)
 
-    def _draw_prime(self, classes: Tensor) -> Tensor:
-        return self._augmented(self._by_class.draw(classes, self._state.generators["classes"]))
+    def _draw_prime(self, classes: Tensor, share: Share) -> Tensor:
+        generator = self._state.generators["classes"]
+        return self._augmented(self._by_class.draw(classes, generator, share), share)
 
-    def _augmented(self, where: Tensor) -> Tensor:
-        images = self._train.images[where]
+    def _augmented(self, where: Tensor, share: Share) -> Tensor:
+        images, generator = self._train.images[where], self._state.generators["augmentation"]
         if self._params.augment:
-            images = random_crop_flip(images, generator=self._state.generators["augmentation"])
+            images = random_crop_flip(images, generator=generator, share=share)
         return to_float(images)
 
     def _keep_near(self) -> None:
@@ -164,8 +175,9 @@ def parameters_of(params: TrainParams) -> Parameters:
     )
 
 
-def _scalars(step: Step, y: Tensor) -> dict[str, Tensor]:
-    """What is averaged over steps: the loss, its terms, and accuracies in train mode."""
+def _scalars(step: Step, y: Tensor, share: Share) -> dict[str, Tensor]:
+    """What is averaged over steps: the loss, its terms, and accuracies in train mode, of the whole
+    batch."""
     seen = {"train_clean": step.clean, "train_robust": step.adversarial}
     shares = {
         name: (logits.detach().argmax(dim=1) == y).float().mean()
@@ -173,4 +185,6 @@ def _scalars(step: Step, y: Tensor) -> dict[str, Tensor]:
         if logits is not None
     }
     terms = {name: value.detach() for name, value in step.terms.items()}
-    return {"loss": step.loss.detach()} | terms | shares
+    here = {"loss": step.loss.detach()} | terms | shares
+    whole = share.averaged([share.weighed(mean) for mean in here.values()])
+    return dict(zip(here, whole, strict=True))

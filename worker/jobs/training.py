@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -10,11 +11,12 @@ import torch
 from app.contracts.events import LogLevel
 from app.contracts.params import Schedule, TrainParams
 from app.errors import JobError
-from worker import registry
+from worker import registry, room
 from worker.data import Dataset, TensorSplit
-from worker.jobs import fitting
+from worker.jobs import fitting, refusing, together
 from worker.jobs.context import Cancelled, Interrupted, JobContext, Outcome
 from worker.jobs.keeping import Origin, keep
+from worker.jobs.named import Named
 from worker.jobs.save_pace import SavePace
 from worker.jobs.saves import Saves, latest
 from worker.jobs.stepping import Stepping, parameters_of
@@ -22,8 +24,10 @@ from worker.jobs.training_state import EpochSums, TrainingState, seeds
 from worker.jobs.validation import validate
 from worker.models import Classifier
 from worker.recipes import RECIPES, Networks
+from worker.team import ALONE, Team
 
 _REPORT_EVERY_S = 2.0
+_AGAIN_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,25 +37,66 @@ class _Data:
 
 
 def run(context: JobContext, params: TrainParams) -> Outcome:
-    """Train, and keep the best and the last epoch. Raises JobError, Cancelled, Interrupted."""
+    """Train, and keep the best and the last epoch. Raises JobError, Cancelled, Interrupted, and
+    AttemptLost where one of several processes was lost."""
+    named = Named.of(context.lab.database, params)
+    if params.team == 1:
+        state, origin = train(context, params, named)
+    else:
+        together.train(context, params, named)
+        state, origin = _left(context, params, named)
+    outcome = keep(context, params, state, origin)
+    scratch = context.lab.files.checkpoints(context.claim.job_id)
+    return replace(outcome, scratch=[scratch])
+
+
+def train(
+    context: JobContext, params: TrainParams, named: Named, team: Team = ALONE
+) -> tuple[TrainingState, Origin]:
+    """Train to the last epoch; in a team, with the others."""
     _warn_of_the_unused(context, params)
-    origin, teacher = _open(context, params)
+    origin, teacher = _open(context, named)
     _warn_of_the_unknown(context, params, origin)
     data = _load(context, origin.dataset)
     model = fresh_model(params, origin.dataset, teacher)
     if params.recipe.compares_attention and teacher is not None:
-        _check_attention(params, model, teacher, origin.dataset.image_size)
+        refusing.check_attention(params, model, teacher, origin.dataset.image_size)
     state = TrainingState.start(model, params, len(data.train.labels))
     _resume(context, params, state)
-    networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype)
+    if team.size > 1:
+        refusing.check_team(params, state, team, data.train, data.validation)
+        context.log(f"{team.size} processes train together.")
+    seeing = team.seeing(state.model, synchronised=params.sync_batch_norm)
+    networks = Networks(student=state.model, teacher=teacher, dtype=state.dtype, seeing=seeing)
     trial = fitting.trial_of(RECIPES[params.recipe], networks, parameters_of(params), data.train)
-    if state.steps == 0:  # what went on from a checkpoint has fitted before
-        _check_last_batch(trial, params.batch_size, len(data.train.labels))
-        _foresee(trial, min(params.batch_size, len(data.train.labels)))
-    _train_within_memory(context, params, state, data, networks, trial)
-    outcome = keep(context, params, state, origin)
-    scratch = context.lab.files.checkpoints(context.claim.job_id)
-    return replace(outcome, scratch=[scratch])
+    if state.steps == 0 and team.leads:  # what went on from a checkpoint has fitted before
+        refusing.check_last_batch(trial, params, len(data.train.labels))
+        _foresee(trial, params, len(data.train.labels))
+    _train_within_memory(context, params, state, data, networks, trial, team)
+    return state, origin
+
+
+def train_to_its_checkpoint(
+    context: JobContext, params: TrainParams, named: Named, team: Team
+) -> None:
+    """The same; the first process then writes what the run has come to."""
+    state, _ = train(context, params, named, team)
+    if team.leads:
+        saves = Saves(context, SavePace(math.inf))
+        while not saves.now(state.save):
+            context.check()
+            time.sleep(_AGAIN_AFTER_S)
+
+
+def _left(context: JobContext, params: TrainParams, named: Named) -> tuple[TrainingState, Origin]:
+    """The end of a training that other processes took."""
+    origin, teacher = _open(context, named)
+    model = fresh_model(params, origin.dataset, teacher)
+    state = TrainingState.start(model, params, len(origin.dataset.split("train")))
+    files = context.lab.files
+    found = state.restore(latest(files.here(files.checkpoints(context.claim.job_id))))
+    assert found
+    return state, origin
 
 
 def _warn_of_the_unused(context: JobContext, params: TrainParams) -> None:
@@ -82,14 +127,12 @@ def _warn_of_the_unknown(context: JobContext, params: TrainParams, origin: Origi
         )
 
 
-def _open(context: JobContext, params: TrainParams) -> tuple[Origin, Classifier | None]:
+def _open(context: JobContext, named: Named) -> tuple[Origin, Classifier | None]:
     """The dataset, and the teacher where it has a part in the training."""
-    database, files = context.lab.database, context.lab.files
-    row, dataset = registry.dataset(database, files, params.dataset)
-    if params.teacher is None or not params.uses_teacher:
-        return Origin(row, dataset, None), None
-    teacher = registry.model_row(database, params.teacher)
-    return Origin(row, dataset, teacher), registry.load_model(files, teacher)
+    files = context.lab.files
+    dataset = registry.images_of(files, named.dataset)
+    teacher = None if named.teacher is None else registry.load_model(files, named.teacher)
+    return Origin(named.dataset, dataset, named.teacher), teacher
 
 
 def _load(context: JobContext, dataset: Dataset) -> _Data:
@@ -123,64 +166,24 @@ def fresh_model(params: TrainParams, dataset: Dataset, teacher: Classifier | Non
     return model.to(registry.device()).to(memory_format=torch.channels_last)
 
 
-@torch.no_grad()
-def _check_attention(
-    params: TrainParams, model: Classifier, teacher: Classifier, side: int
-) -> None:
-    """Raise JobError where attention maps cannot be compared, or have nothing to compare."""
-    x = torch.zeros(1, 3, side, side, device=registry.device())
-    # (1, C, h, w) each
-    theirs, ours = (of.eval().outputs(x).features.shape for of in (teacher, model))
-    if theirs[2:] != ours[2:]:
-        raise JobError(
-            f"The teacher's attention maps are {_size(theirs)}, the student's {_size(ours)}.",
-            hint="Choose an architecture of the teacher's family.",
-        )
-    if ours[2:].numel() == 1:
-        raise JobError(
-            f"For images of {side} pixels the last feature map of {params.architecture} has one "
-            "position: there is no attention to learn.",
-            hint="Choose an architecture with a larger map, or a recipe without AGKD.",
-        )
-
-
-def _size(shape: torch.Size) -> str:
-    return f"{shape[2]} × {shape[3]}"
-
-
 def _resume(context: JobContext, params: TrainParams, state: TrainingState) -> None:
     """Go on from this job's last checkpoint, else from that of the job it continues."""
     files = context.lab.files
-    found = state.restore(latest(files.checkpoints(context.claim.job_id)))
+    found = state.restore(latest(files.here(files.checkpoints(context.claim.job_id))))
     if not found and params.continue_from is not None:
-        found = state.restore(latest(files.checkpoints(params.continue_from)))
+        found = state.restore(latest(files.here(files.checkpoints(params.continue_from))))
         if not found:
             raise JobError("The checkpoint to continue from is gone.", hint="Train from the start.")
     if found:
         context.log(f"Going on after {state.steps:,} steps.")
 
 
-def _check_last_batch(trial: fitting.Trial, batch_size: int, images: int) -> None:
-    """Refuse an epoch that ends with one image, where a batch norm sees one number of it."""
-    if images % batch_size != 1:
-        return
-    try:
-        trial(1)
-    except ValueError as error:  # torch's, of a batch norm
-        others = (size for size in range(8, 2 * batch_size) if images % size != 1)
-        fits = min(others, key=lambda size: abs(size - batch_size))
-        raise JobError(
-            f"Of {images:,} images, batches of {batch_size:,} leave one alone, and the "
-            "architecture's batch norms need more.",
-            hint=f"Use another batch size, such as {fits:,}.",
-        ) from error
-
-
-def _foresee(trial: fitting.Trial, images: int) -> None:
+def _foresee(trial: fitting.Trial, params: TrainParams, images: int) -> None:
     """On the CPU, where memory ends without an error, refuse a batch that will not fit."""
-    available = fitting.available_memory()
+    available = room.available_memory()
     if registry.device().type == "cpu" and available is not None:
-        fitting.foresee(trial, images, available)
+        batch = min(params.batch_size, images)
+        fitting.foresee(trial, batch, available // params.processes, params.team)
 
 
 def _train_within_memory(
@@ -190,9 +193,10 @@ def _train_within_memory(
     data: _Data,
     networks: Networks,
     trial: fitting.Trial,
+    team: Team,
 ) -> None:
     try:
-        _train(context, params, state, data, networks)
+        _train(context, params, state, data, networks, team)
     except RuntimeError as error:
         if not fitting.is_out_of_memory(error):
             raise
@@ -200,23 +204,30 @@ def _train_within_memory(
         return
     # Only now that the error is gone, so are the tensors of the step that raised it.
     state.optimizer.zero_grad(set_to_none=True)
-    raise fitting.refusal(trial, params.batch_size)
+    raise fitting.refusal(trial, params.batch_size, team.size)
 
 
 def _train(
-    context: JobContext, params: TrainParams, state: TrainingState, data: _Data, networks: Networks
+    context: JobContext,
+    params: TrainParams,
+    state: TrainingState,
+    data: _Data,
+    networks: Networks,
+    team: Team,
 ) -> None:
-    stepping = Stepping(params, state, data.train, networks, warn=context.warn)
-    saves = Saves(context, SavePace(context.lab.settings.checkpoint_s))
-    try:
-        while state.validated < params.epochs:
-            if state.sampler.epoch == state.validated:
-                _epoch(context, params, state, stepping, saves)
-            validate(context, params, state, data.validation)
-            saves.when_due(state.save)
-    except (Cancelled, Interrupted):
-        saves.now(state.save)
-        raise
+    stepping = Stepping(params, state, data.train, networks, warn=context.warn, team=team)
+    pace = SavePace(context.lab.settings.checkpoint_s if team.leads else math.inf)
+    saves = Saves(context, pace)
+    with saves.until_sent():
+        try:
+            while state.validated < params.epochs:
+                if state.sampler.epoch == state.validated:
+                    _epoch(context, params, state, stepping, saves)
+                validate(context, params, state, data.validation, team)
+                saves.when_due(state.save)
+        except (Cancelled, Interrupted):
+            saves.now(state.save)
+            raise
 
 
 def _epoch(

@@ -234,7 +234,7 @@ class TrainingState:
             if not self.params.continues(earlier):
                 raise JobError(
                     f"The checkpoint of “{earlier.name}” is of other parameters.",
-                    hint="Go on with those of that run; only the name may change.",
+                    hint="Go on with those of that run; only name and processes may be others.",
                 )
             self._load(saved)
             if self.best.epoch:

@@ -20,6 +20,7 @@ from worker.data import TensorSplit
 from worker.jobs.context import JobContext
 from worker.jobs.training_state import Best, TrainingState, seeds
 from worker.models import AnyModel, Classifier
+from worker.team import ALONE, Team
 
 _ATTACKS = {
     "robust": Steps(PGD, steps=VALIDATION_STEPS, relative_step=1 / 4, random_start=True),
@@ -33,13 +34,18 @@ _ROBUST_IMAGES = 1000
 
 
 def validate(
-    context: JobContext, params: TrainParams, state: TrainingState, validation: TensorSplit
+    context: JobContext,
+    params: TrainParams,
+    state: TrainingState,
+    validation: TensorSplit,
+    team: Team,
 ) -> None:
     """Measure the epoch on held-out images, report it, keep it if it is the best, and end it.
 
     Nothing changes before all is measured, so whatever ends this early, it can be done again.
+    A team measures together, and each process keeps the same epoch.
     """
-    correct = measure(context.check, params, state.measured.eval(), validation)
+    correct = measure(context.check, params, state.measured.eval(), validation, team)
     shares = {name: hits / of for name, (hits, of) in correct.items()}
     _report(context, state, shares)
     _warn(context, state, shares)
@@ -50,20 +56,25 @@ def validate(
 
 
 def measure(
-    check: Callable[[], None], params: TrainParams, model: Classifier, validation: TensorSplit
+    check: Callable[[], None],
+    params: TrainParams,
+    model: Classifier,
+    validation: TensorSplit,
+    team: Team = ALONE,
 ) -> dict[str, tuple[int, int]]:
     """Correct images and all images, clean and under the attacks of training, as in `Best`.
 
     `model` is in eval mode. `check` is called between two batches; what it raises ends this.
     """
     n = len(validation.labels)
-    size = min(_BATCH, params.batch_size)
-    correct = {"clean": (clean_correct(check, model, validation, size), n)}
+    size, sample = min(_BATCH, params.batch_size), min(_ROBUST_IMAGES, n)
+    share = team.share(n)
+    here = TensorSplit(share.of(validation.images), share.of(validation.labels), None)
+    hits = {"clean": clean_correct(check, model, here, size)}
     if params.recipe.is_robust:
-        sample = min(_ROBUST_IMAGES, n)
-        hits = _robust_correct(check, params, model, validation, sample, size)
-        correct |= {name: (hit, sample) for name, hit in hits.items()}
-    return correct
+        hits |= _robust_correct(check, params, model, validation, sample, size, team)
+    of = {"clean": n}
+    return {name: (hit, of.get(name, sample)) for name, hit in team.total(hits).items()}
 
 
 def _report(context: JobContext, state: TrainingState, shares: dict[str, float]) -> None:
@@ -128,8 +139,10 @@ def _robust_correct(
     split: TensorSplit,
     count: int,
     size: int,
+    team: Team,
 ) -> dict[str, int]:
-    """Images of a fixed sample that each attack at the training budget does not break.
+    """Images of a fixed sample that each attack at the training budget does not break; in a team,
+    of this process's share.
 
     The starts are the same in every epoch, so that epochs are compared on equal terms.
     """
@@ -142,8 +155,12 @@ def _robust_correct(
     model.requires_grad_(False)
     try:
         for part in _batches(count, size, device):
+            share = team.share(len(part))
             x, y = split.batch(sample[part])
-            noise = uniform_in_ball(x, x.new_ones(len(x), 1, 1, 1), "linf", generator)
+            noise = uniform_in_ball(x, x.new_ones(1, 1, 1, 1), "linf", generator)
+            x, y, noise = share.of(x), share.of(y), share.of(noise)
+            if len(y) == 0:
+                continue
             for name, how in _ATTACKS.items():
                 check()
                 start = noise if how.random_start else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -116,6 +116,15 @@ class Classifier(nn.Module):
     def further_names(self) -> tuple[dict[str, str], ...]:
         """What other published checkpoints of the same network call its weights."""
         return ()
+
+    def adopted(
+        self, weights: Mapping[str, Tensor], names: Mapping[str, str]
+    ) -> tuple[dict[str, Tensor], str]:
+        """Weights of a file as this network has to have them, and what was changed, in words.
+
+        `names` are those of the file, by the network's own.
+        """
+        return dict(weights), ""
 
     def namings(self) -> tuple[dict[str, str], ...]:
         """Every way to name the weights: published names, then their own.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.models.base import Classifier, Outputs
+from worker.models.blocks import in_blocks
 from worker.models.folded import Folded, fold
 from worker.models.patches import Memory
 from worker.models.preactivation import PreActivationBlock
@@ -45,11 +46,16 @@ class Frozen:
     folded: Folded
     passing: Callable[[Tensor], None] = lambda _: None
     """Is handed what every pass takes in: images, or the changed squares of images."""
+    steady: bool = False
+    """Take images in blocks (`worker.models.blocks`)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (N, K) of images (N, 3, H, W)."""
         self.passing(x)
-        return self.folded.outputs(x).logits
+        if not self.steady:
+            return self.folded.outputs(x).logits
+        (logits,) = in_blocks(lambda part: (self.folded.outputs(part).logits,), x)
+        return logits
 
     def remember(self, x: Tensor) -> Memory:
         """The images, to be asked about changes of them."""

@@ -3,7 +3,8 @@
 A convolution sees no further than its kernel: after a change of 4 x 4 pixels the first one of a
 Wide ResNet gives 6 x 6 other outputs of 32 x 32, the next 8 x 8. All else is remembered from the
 image before, so a pass computes only these windows: the same logits up to rounding. No error adds
-up, since every number is computed anew from all that it depends on.
+up, since every number is computed anew from all that it depends on. Passes are filled up to whole
+blocks (`worker.models.blocks`), so that an image's logits do not depend on how many it has beside.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from worker.models.blocks import BLOCK
 from worker.models.folded import Block, Convolution, Folded
 
 
@@ -128,6 +130,7 @@ class Memory:
         The uppermost and leftmost of the other pixels lies at (top, left) in each image.
         """
         self._passing(pixels)
+        rows, pixels, asked = _filled(rows), _filled(pixels), len(rows)
         folded, (height, width) = self._folded, pixels.shape[2:]
         self._rows, self._changes = rows, list[_Change]()
         window = _Span(top, top + height), _Span(left, left + width)
@@ -138,10 +141,11 @@ class Memory:
         features = seen._replace(content=folded.ended(seen.content))
         last = self._meet(features, (0, 0))
         whole = last.after(features, rows, (_Span(0, last.size[0]), _Span(0, last.size[1])))
-        return folded.read_out(whole, pixels.dtype).logits
+        return folded.read_out(whole, pixels.dtype).logits[:asked]
 
     def keep(self, kept: Tensor) -> None:
         """Those of the images last looked at, (M,) bool, have changed for good."""
+        kept = F.pad(kept, (0, len(self._rows) - len(kept)))
         for of, change in zip(self._maps, self._changes, strict=True):
             of.keep(change, self._rows, kept)
 
@@ -177,3 +181,8 @@ class Memory:
         kernel = convolution.weight.shape[2:], convolution.stride, convolution.padding
         taken = of.after(change, self._rows, _inputs(window, *kernel))
         return F.conv2d(taken, convolution.weight, convolution.bias, convolution.stride)
+
+
+def _filled(of: Tensor) -> Tensor:
+    """Up to whole blocks, with the last one again."""
+    return torch.cat([of, of[-1:].expand(-len(of) % BLOCK, *of.shape[1:])])

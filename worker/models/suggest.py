@@ -20,7 +20,7 @@ from worker.models.vgg import DEPTHS as VGGS
 _RESNETS = tuple(f"resnet-{depth}" for depth in RESNETS)
 _VGGS = tuple(f"vgg-{depth}" for depth in VGGS)
 _SIZES = ("tiny", "small", "base")
-_EFFICIENTNETS = tuple(f"timm:efficientnet_b{size}" for size in range(5))
+_EFFICIENTNETS = tuple(f"timm:efficientnet_b{size}" for size in range(8))
 _VITS = (
     *(f"timm:vit_{size}_patch16_224" for size in (*_SIZES, "large")),
     *(f"timm:vit_{size}_patch32_224" for size in ("small", "base", "large")),

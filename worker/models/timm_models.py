@@ -8,7 +8,7 @@ at all, where all it shows are pooled features, a map of one position.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from worker.models.attending import ClassTokenBody, attends
 from worker.models.base import Classifier, Outputs
-from worker.models.torchvision_names import torchvision_names
+from worker.models.torchvision_names import other_epsilon, torchvision_names
 
 _NAME = re.compile(r"[a-z0-9_]{1,60}(\.[a-z0-9_]{1,60})?")
 _PROBE_SIDE = 64
@@ -76,6 +76,25 @@ class TimmClassifier(Classifier):
             {ours: theirs[name] for ours, name in own.items()}
             for theirs in torchvision_names(own.values())
         )
+
+    def adopted(
+        self, weights: Mapping[str, Tensor], names: Mapping[str, str]
+    ) -> tuple[dict[str, Tensor], str]:
+        """Another ε of batch norm becomes part of the variances: in eval mode it is the same."""
+        own = self.published_names()
+        there = other_epsilon({own.get(ours, ours): theirs for ours, theirs in names.items()})
+        if there is None:
+            return super().adopted(weights, names)
+        more = {
+            f"{name}.running_var": there - module.eps
+            for name, module in self.named_modules()
+            if isinstance(module, nn.BatchNorm2d)
+        }
+        said = (
+            f"torchvision's batch norms add {there:g} to each variance where timm's add less: the "
+            "difference is part of the variances now."
+        )
+        return {name: value + more.get(name, 0.0) for name, value in weights.items()}, said
 
     def native(self) -> nn.Module:
         """timm's own network with these weights, in eval mode; it takes normalised images."""

@@ -43,8 +43,9 @@ _WIDENING = {
 
 
 _LARGE = "blocks.0.2.conv_pw.weight"
-"""Of EfficientNet-B5 and larger, whose batch norms torchvision gives another ε: the same names are
-another network there."""
+"""Of EfficientNet-B5 and larger alone."""
+_STEM = "conv_stem.weight"
+_EPSILON_OF_LARGE = 1e-3
 
 
 def torchvision_names(names: Iterable[str]) -> tuple[dict[str, str], ...]:
@@ -55,7 +56,7 @@ def torchvision_names(names: Iterable[str]) -> tuple[dict[str, str], ...]:
         ways = [lambda name: _renamed(name, _VGG)]
     elif "blocks.0.attn.qkv.weight" in known:
         ways = [_in_vit, _in_older_vit]
-    elif "blocks.0.0.se.conv_reduce.weight" in known and _LARGE not in known:
+    elif "blocks.0.0.se.conv_reduce.weight" in known:
         ways = [lambda name: _in_efficientnet(name, known)]
     found = ({name: way(name) for name in known} for way in ways)
     return tuple(
@@ -63,6 +64,13 @@ def torchvision_names(names: Iterable[str]) -> tuple[dict[str, str], ...]:
         for each in found
         if None not in each.values()
     )
+
+
+def other_epsilon(names: Mapping[str, str]) -> float | None:
+    """The ε of torchvision's batch norms where it gave them another one than timm, of a file that
+    has its names; `names` are those of the file by timm's. All its other networks have timm's."""
+    theirs = names.get(_STEM, "").endswith(_renamed(_STEM, _EFFICIENTNET) or _STEM)
+    return _EPSILON_OF_LARGE if theirs and _LARGE in names else None
 
 
 def _renamed(name: str, rules: Iterable[tuple[str, str]]) -> str | None:

@@ -24,18 +24,22 @@ from torch import Tensor
 
 from worker.models import Classifier
 from worker.recipes.base import Objective
+from worker.team import ALL, Share
 
 _EPS = 1e-20
 """Added to a gradient's norm, so that a layer without gradient stays; the authors' value."""
 
 
-def perturb(student: Classifier, objective: Objective, *, gamma: float) -> Callable[[], None]:
+def perturb(
+    student: Classifier, objective: Objective, *, gamma: float, share: Share = ALL
+) -> Callable[[], None]:
     """Move the weights from w to w + v; returns what takes v off again.
 
     Costs one forward and backward pass of the objective. Nothing moves off the device.
 
     Args:
         gamma: ||v_l|| / ||w_l||, the same for every layer, at least 0.
+        share: of the batch that the objective sees; g is the gradient on the whole batch.
     """
     moved: list[Tensor] = [
         weight
@@ -43,9 +47,10 @@ def perturb(student: Classifier, objective: Objective, *, gamma: float) -> Calla
         if weight.dim() > 1 and "weight" in name
     ]
     statistics = [(buffer, buffer.clone()) for buffer in student.buffers()]
-    gradients = torch.autograd.grad(
-        objective().loss, moved, allow_unused=True, materialize_grads=True
+    own = torch.autograd.grad(
+        share.weighed(objective().loss), moved, allow_unused=True, materialize_grads=True
     )
+    gradients = share.averaged(own)
     with torch.no_grad():
         for buffer, before in statistics:
             buffer.copy_(before)

@@ -13,6 +13,7 @@ from worker.agkd_bml.examples import TrainingAttack
 from worker.agkd_bml.objective import Weights
 from worker.attacks import Model
 from worker.models import Classifier, Outputs, frozen
+from worker.team import ALL, Share
 
 
 class Step(NamedTuple):
@@ -51,6 +52,9 @@ class Batch:
     """Classes (N,) -> augmented training images of these classes, (N, 3, H, W)."""
     generator: torch.Generator
     """Of the attacks' random starts, on x's device."""
+    share: Share = ALL
+    """Which images of the batch are here, where several processes have it among them: then `x`, `y`
+    and what `draw_prime` gives are these, and the loss is their mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,8 @@ class Networks:
     dtype: torch.dtype | None
     """What the networks' bodies are computed in, such as bfloat16; None: in their own type.
     Everything after the features is in the latter."""
+    seeing: Callable[[Tensor], Outputs] | None = None
+    """How the student, in train mode, sees images where others learn with it (`worker.team`)."""
 
     def __post_init__(self) -> None:
         if self.teacher is not None and self.teacher.training:
@@ -79,8 +85,9 @@ class Networks:
     def student_sees(self, *images: Tensor) -> list[Outputs]:
         """The student in train mode on all images as one batch, so that its batch norms see all."""
         self.student.train()
+        sees = self.seeing or self.student.outputs
         with self._precision(images[0].device):
-            outputs = self.student.outputs(torch.cat(images))
+            outputs = sees(torch.cat(images))
         return _split(outputs, len(images), images[0].dtype)
 
     def teacher_sees(self, *images: Tensor) -> list[Outputs]:

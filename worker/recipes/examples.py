@@ -28,7 +28,12 @@ def chosen_example(networks: Networks, batch: Batch, parameters: Parameters) -> 
     if parameters.towards_confusing:
         return forward_example(networks, batch, parameters)[0]
     return parameters.attack.example(
-        networks.attacked(), batch.x, batch.y, targeted=False, generator=batch.generator
+        networks.attacked(),
+        batch.x,
+        batch.y,
+        targeted=False,
+        generator=batch.generator,
+        share=batch.share,
     )
 
 
@@ -39,8 +44,10 @@ def forward_example(
     student = networks.attacked()
     with torch.no_grad():
         y_prime = most_confusing_class(student(batch.x), batch.y)
-    attack, generator = parameters.attack, batch.generator
-    return attack.example(student, batch.x, y_prime, targeted=True, generator=generator), y_prime
+    x_f = parameters.attack.example(
+        student, batch.x, y_prime, targeted=True, generator=batch.generator, share=batch.share
+    )
+    return x_f, y_prime
 
 
 def both_directions(networks: Networks, batch: Batch, parameters: Parameters) -> Examples:
@@ -57,5 +64,6 @@ def both_directions(networks: Networks, batch: Batch, parameters: Parameters) ->
         y_prime,
         attack=parameters.attack,
         generator=batch.generator,
+        share=batch.share,
     )
     return Examples(x_f, x_b, x_prime)

@@ -67,6 +67,9 @@ def furthest_from(
         logits = student(x_adv)
         return divergence(predicted[rows], logits), logits
 
-    noise = torch.randn(x.shape, generator=batch.generator, device=x.device, dtype=x.dtype)
-    start = ball.project(x + _START * noise)
+    def normal(count: int) -> Tensor:
+        shape, generator = (count, *x.shape[1:]), batch.generator
+        return torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
+
+    start = ball.project(x + _START * batch.share.drawn(len(x), normal))
     return climb(objective, start, ball, per_image("step_size", attack.step_size, x), attack.steps)

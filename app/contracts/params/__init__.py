@@ -10,7 +10,12 @@ from collections.abc import Mapping
 
 from app.contracts.attacks import Goal, Method, Norm
 from app.contracts.jobs import JobKind
-from app.contracts.params.ablation import MAX_TRAININGS, AblationMeasure, AblationParams
+from app.contracts.params.ablation import (
+    MAX_TRAININGS,
+    VARIABLE,
+    AblationMeasure,
+    AblationParams,
+)
 from app.contracts.params.architectures import Architecture, family
 from app.contracts.params.attacks import (
     MAX_L1,
@@ -22,6 +27,7 @@ from app.contracts.params.attacks import (
 from app.contracts.params.base import (
     NO_ID,
     DefaultBy,
+    Device,
     Finite,
     Id,
     Name,
@@ -73,6 +79,7 @@ __all__ = [
     "NO_ID",
     "PARAMS_OF",
     "TRAINING_PRESETS",
+    "VARIABLE",
     "AblationMeasure",
     "AblationParams",
     "Architecture",
@@ -80,6 +87,7 @@ __all__ = [
     "ClassOrder",
     "DefaultBy",
     "Design",
+    "Device",
     "Direction",
     "EvaluateParams",
     "ExplainParams",

@@ -21,7 +21,9 @@ from app.contracts.recipes import READ_BY_SOME, Recipe
 from app.contracts.units import format_255
 
 MAX_TRAININGS = 200
-_OF_THE_JOB = frozenset({"name", "dataset", "recipe", "seed", "continue_from"})
+_OF_THE_JOB = frozenset(
+    {"name", "dataset", "recipe", "seed", "processes", "nodes", "continue_from", "device"}
+)
 VARIABLE = frozenset(TrainParams.model_fields) - _OF_THE_JOB
 """The training parameters that a grid may vary, and that a recipe may have of its own."""
 _OF_STUDENTS = frozenset({"teacher", "start_from_teacher"})
@@ -98,6 +100,7 @@ class AblationMeasure(Params):
             minimal_epsilon=False,
             attention=False,
             batch_size=self.batch_size,
+            device=training.device,
         )
 
 

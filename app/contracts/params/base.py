@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from pydantic_core import to_jsonable_python
 
+from app.contracts.options import Option, Record
+
 
 def printable(value: str) -> str:
     """Raises ValueError for what is no single line of text."""
@@ -95,6 +97,23 @@ def parameter(
         extra["x-default-by"] = {"field": default.field, "values": dict(default.values)}
     extra |= {_LIMITS[name]: limit for name, limit in bounds.items() if name in _LIMITS}
     return Field(title=title, description=help, json_schema_extra=extra, **source, **bounds)
+
+
+class Device(Option):
+    """What computes a job."""
+
+    ANY = "any", Record(
+        title="any", summary="Whichever worker is free: on its GPU where it has one.",
+    )  # fmt: skip
+    GPU = "gpu", Record(title="a GPU", summary="Only a worker with a GPU; until then it waits.")
+
+
+def device_parameter() -> Any:
+    """The field of a job that takes long where there is no GPU."""
+    return parameter(
+        Device.ANY, title="Runs on", group="Run",
+        help="`gpu` waits for a worker with a GPU, rather than take many hours of a CPU.",
+    )  # fmt: skip
 
 
 class Params(BaseModel):

@@ -11,7 +11,16 @@ from app.contracts.access import Need
 from app.contracts.attacks import Goal, Method
 from app.contracts.complaints import invalid
 from app.contracts.params.attacks import LIMITS, Attack, within_norm
-from app.contracts.params.base import DefaultOf, Finite, Id, Params, Seed, parameter
+from app.contracts.params.base import (
+    DefaultOf,
+    Device,
+    Finite,
+    Id,
+    Params,
+    Seed,
+    device_parameter,
+    parameter,
+)
 from app.contracts.units import Intensity, from_255
 
 ALONG_GRADIENTS = ("minimal_epsilon", "attention", "embedding")
@@ -99,6 +108,7 @@ class EvaluateParams(Params):
     seed: Seed = parameter(
         0, title="Seed", help="Seeds the choice of images and the random starts.", group="Run"
     )
+    device: Device = device_parameter()
 
     def kept_bytes(self, side: int) -> int:
         """What kept images of so many pixels take: 4 bytes a value adversarial, 1 clean."""

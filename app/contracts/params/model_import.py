@@ -179,6 +179,7 @@ class ImportModelParams(Params):
         if self.upload is None and self.address is None:
             raise invalid("upload", "a file is needed, or an address")
         if self.address is None:
+            self._asks_nobody()
             return self
         for field, of_a_file in (
             ("upload", self.upload), ("architecture", self.architecture), ("network", self.network),
@@ -192,6 +193,12 @@ class ImportModelParams(Params):
             if self.sends is Sends.FLOATS and value is None and field != "mean":
                 raise invalid(field, "has to be said of numbers")
         return self
+
+    def _asks_nobody(self) -> None:
+        """Raises what a validator does where something is said of how an address is asked."""
+        for field in ("sends", "at_once", "per_second", "budget", "patience_s"):
+            if getattr(self, field) != type(self).model_fields[field].default:
+                raise invalid(field, "is said of an address, and a file is imported: leave it out")
 
     @model_validator(mode="after")
     def _outputs_are_distinct(self) -> Self:

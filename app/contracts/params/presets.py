@@ -14,7 +14,8 @@ from app.contracts.units import from_255
 
 
 class TrainingPreset(Params):
-    """Values of `TrainParams`. What it leaves out stays as it was: name, data, teacher, seed."""
+    """Values of `TrainParams`. What it leaves out stays as it was: name, data, teacher, seed, and
+    how many processes train."""
 
     name: str = Field(description="What the API and the command line call it.")
     title: str = Field(description="What the pages call it.")
@@ -52,7 +53,7 @@ _PAPER: Mapping[str, Any] = {
     "start_from_teacher": True,
 }
 """Values in the authors' released code. Every preset names all of them: one undoes another. Label
-smoothing is left to the recipe."""
+smoothing is left to the recipe, and the number of processes to the machine."""
 
 
 def _preset(name: str, title: str, summary: str, **changes: Any) -> TrainingPreset:

@@ -13,11 +13,13 @@ from app.contracts.params.architectures import ARCHITECTURE_HELP, Architecture
 from app.contracts.params.attacks import MAX_LINF
 from app.contracts.params.base import (
     DefaultBy,
+    Device,
     Finite,
     Id,
     Name,
     Params,
     Seed,
+    device_parameter,
     parameter,
 )
 from app.contracts.recipes import Recipe, RecipeRecord
@@ -201,11 +203,28 @@ class TrainParams(Params):
         True, title="Start from the teacher", group="Objective",
         help="Initialise the student with the teacher's weights (same architecture only).",
     )  # fmt: skip
+    processes: int = parameter(
+        1, title="Processes", group="Several GPUs", ge=1, le=64,
+        help="On each machine: one for each GPU that the training shall use, or, where there is "
+        "none, for a part of the cores. Each takes the same number of every batch's images, and "
+        "the model becomes what one process would make of it.",
+    )  # fmt: skip
+    nodes: int = parameter(
+        1, title="Machines", group="Several GPUs", ge=1, le=64,
+        help="Several meet at the address in `LAB_RENDEZVOUS`, and run the same command each.",
+    )  # fmt: skip
+    sync_batch_norm: bool = parameter(
+        True, title="Batch norms see whole batches", group="Several GPUs",
+        help="Batch norms take their means over the images of all processes, as one process does. "
+        "Without it each takes those of its own images: less to exchange, and another model for "
+        "each number of processes.",
+    )  # fmt: skip
     continue_from: Id | None = parameter(
         None, title="Continue from", group="Resume",
         help="A cancelled or failed training job with the same parameters: go on from its last "
         "checkpoint.",
     )  # fmt: skip
+    device: Device = device_parameter()
 
     @property
     def recipe_name(self) -> str:
@@ -229,9 +248,17 @@ class TrainParams(Params):
         """Whether the steps of an epoch, counted from 0, perturb the weights (AWP)."""
         return self.recipe.is_robust and self.awp_gamma > 0 and epoch >= self.awp_warmup
 
+    @property
+    def team(self) -> int:
+        """How many processes train together, on all machines."""
+        return self.processes * self.nodes
+
     def continues(self, earlier: Self) -> bool:
-        """Whether a run of `earlier` can go on with these: only the name may be another."""
-        free = {"name", "continue_from"}
+        """Whether a run of `earlier` can go on with these: only the name may be another, where it
+        runs, and the number of processes, where the model does not depend on it."""
+        free = {"name", "continue_from", "device"}
+        if self.sync_batch_norm:
+            free |= {"processes", "nodes"}
         return self.model_dump(exclude=free) == earlier.model_dump(exclude=free)
 
     @field_validator("label_smoothing", mode="before")
@@ -245,6 +272,17 @@ class TrainParams(Params):
         if any(m < 1 for m in value) or list(value) != sorted(set(value)):
             raise ValueError("milestones are epochs from 1 upwards, rising")
         return value
+
+    @model_validator(mode="after")
+    def _batch_is_shared_evenly(self) -> Self:
+        if self.batch_size % self.team:
+            fits = max(self.team, round(self.batch_size / self.team) * self.team)
+            raise invalid(
+                "batch_size",
+                f"{self.team} processes cannot share {self.batch_size:,} images evenly; take "
+                f"{fits:,}, say",
+            )
+        return self
 
     @model_validator(mode="after")
     def _teacher_fits_recipe(self) -> Self:

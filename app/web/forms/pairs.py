@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from app.contracts.params import TrainParams
+from app.contracts.params import VARIABLE, TrainParams
 from app.contracts.units import to_255
 from app.web.forms.specs import Choice, plain, specs
 
 EXAMPLES = {"grid": "3, 7, 10", "own": "label_smoothing=0, epochs=20"}
 """What may be typed, by parameter."""
 _SWITCH = {"on": True, "off": False, "true": True, "false": False}
-_GRIDLESS = ("name", "dataset", "recipe", "teacher", "seed", "continue_from", "milestones")
-"""What a grid of typed values cannot vary."""
+_UNTYPED = frozenset({"teacher", "milestones"})
+"""What a grid may vary, but not by values that are typed in a line."""
 
 
 def grid_choices() -> tuple[Choice, ...]:
@@ -25,7 +25,7 @@ def grid_choices() -> tuple[Choice, ...]:
     return tuple(
         Choice(spec.name, spec.label, spec.group)
         for spec in specs(TrainParams)
-        if spec.name not in _GRIDLESS
+        if spec.name in VARIABLE - _UNTYPED
     )
 
 

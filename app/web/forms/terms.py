@@ -45,7 +45,11 @@ _TERMS: Mapping[type[Params], Mapping[str, str]] = {
         "mart_beta": "training#mart",
         "trades_beta": "training#trades_beta",
         "start_from_teacher": "training#start_from_teacher",
+        **dict.fromkeys(
+            ("processes", "nodes", "sync_batch_norm"), "training#several-gpus-and-machines"
+        ),
         "continue_from": "training#runs-that-end-early",
+        "device": "running#placement",
     },
     Attack: {
         "method": _ATTACKS,
@@ -71,6 +75,7 @@ _TERMS: Mapping[type[Params], Mapping[str, str]] = {
         "stop_half_width": _FIGURE,
         "batch_size": "evaluating#what-it-costs",
         "seed": _FIGURE,
+        "device": "running#placement",
     },
     AblationParams: dict.fromkeys(
         ("training", "design", "recipes", "grid", "own", "seeds", "measure"), "training#ablations"

@@ -31,6 +31,7 @@ from app.web.pages import (
     sign_in_elsewhere,
     train,
     users,
+    workers,
 )
 from app.web.pages.kinds import KINDS
 from app.web.render import ENVIRONMENT
@@ -41,11 +42,12 @@ router = APIRouter(include_in_schema=False)
 _PAGES = (
     ablate, ablation, account, as_code, audit, board, home, job_table, jobs, report, compare,
     compare_trainings, train, evaluate, evaluation_running, import_model, model_table, models,
-    datasets, live, help, reference, sign_in, sign_in_elsewhere, users,
+    datasets, live, help, reference, sign_in, sign_in_elsewhere, users, workers,
 )  # fmt: skip
-for page in _PAGES:
-    for context in iter_route_contexts(page.router.routes):
+_ROUTERS = (*(page.router for page in _PAGES), workers.for_admins)
+for pages in _ROUTERS:
+    for context in iter_route_contexts(pages.routes):
         route = context.original_route
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")  # the server leaves the body out
-    router.include_router(page.router)
+    router.include_router(pages)

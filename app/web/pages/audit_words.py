@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_NAMES = re.compile(r"(?<=/)[0-9a-f]{32}(?=/|$)|(?<=^/users/)[^/]+")
+_NAMES = re.compile(r"(?<=/)[0-9a-f]{32}(?=/|$)|(?<=^/users/)[^/]+|(?<=^/workers/)[^/]+")
 _DEEDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("POST /login", "GET /login/openid/back"): ("sign in", "signed in"),
     ("POST /logout",): ("sign out", "signed out"),
@@ -16,8 +16,9 @@ _DEEDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("POST /account/sign-out-everywhere",): ("sign out everywhere", "signed out everywhere"),
     ("POST /users", "users add"): ("make an account", "made an account"),
     ("POST /users/*/role", "users role"): ("change a role", "changed a role"),
-    ("POST /users/*/disable",): ("disable an account", "disabled an account"),
-    ("POST /users/*/enable",): ("enable an account", "enabled an account"),
+    ("PATCH /users/*",): ("change an account", "changed an account"),
+    ("POST /users/*/disable", "users disable"): ("disable an account", "disabled an account"),
+    ("POST /users/*/enable", "users enable"): ("enable an account", "enabled an account"),
     ("POST /users/*/password", "users password"): ("reset a password", "reset a password"),
     ("POST /users/*/end-sessions",): ("end all sessions of a user", "ended all sessions of a user"),
     ("POST /users/*/revoke-tokens",): (
@@ -41,6 +42,10 @@ _DEEDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("POST /models/*/delete", "DELETE /models/*"): ("delete a model", "deleted a model"),
     ("POST /models/undo", "POST /models/*/restore"): ("restore a model", "restored a model"),
     ("POST /models/selected",): ("change several models", "changed several models"),
+    ("POST /workers/*/drain",): ("drain a worker", "drained a worker"),
+    ("POST /workers/*/resume",): (
+        "let a worker take jobs again", "let a worker take jobs again",
+    ),
 }  # fmt: skip
 """What was asked for, what was done; by the requests of pages and of the API, and the commands."""
 _WORDS = {request: words for requests, words in _DEEDS.items() for request in requests}

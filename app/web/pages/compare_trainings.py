@@ -102,7 +102,7 @@ class TrainingsContext(Context):
 router = APIRouter(route_class=ByMethod)
 
 _SHOWN = 30
-_OWN = {TrainParams.model_fields[name].title for name in ("name", "continue_from")}
+_OWN = {TrainParams.model_fields[name].title for name in ("name", "continue_from", "device")}
 """Settings that the table says in rows of their own."""
 
 

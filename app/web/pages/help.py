@@ -23,7 +23,7 @@ from app.web.render import Context, render
 DOCS = BESIDE / "docs"
 _TOPICS = (
     "tour", "live", "evaluating", "trust", "training", "formats", "importing", "exports", "client",
-    "running", "security", "reliability", "performance", "architecture", "testing",
+    "running", "operations", "security", "reliability", "performance", "architecture", "testing",
 )  # fmt: skip
 """In the order of the index; decisions and results follow by name."""
 

@@ -131,6 +131,9 @@ def _of_jobs(health: Health) -> str:
         return "No worker is there yet: jobs wait for one."
     if idle:
         return f"No worker for “{'” and “'.join(idle)}” is there yet: such jobs wait."
+    drained = [queue.queue for queue in health.queues if queue.workers == queue.drained]
+    if drained:
+        return f"Nobody takes jobs of “{'” and “'.join(drained)}”: the workers are drained."
     running = sum(queue.running for queue in health.queues)
     waiting = sum(queue.waiting for queue in health.queues)
     if not running and not waiting:

@@ -95,4 +95,4 @@ def _train_page(
     return TrainContext(form=form, has_dataset=bool(held.choices), presets=links, again=again)
 
 
-_OWN_OF_TRAINING = ("name", "dataset", "recipe", "teacher", "seed")
+_OWN_OF_TRAINING = ("name", "dataset", "recipe", "teacher", "seed", "device")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from fastapi import APIRouter, Depends, Form, Path, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from app.admission.callers import user_of
 from app.admission.routes import ForAdmins
 from app.contracts.accounts import Account, Role, Shares
-from app.deps import DatabaseDep, shares_of
+from app.deps import DatabaseDep, NamePath, shares_of
 from app.errors import Conflict, InvalidInput
 from app.services import accounts, passwords
 from app.web.render import Context, render
@@ -64,7 +64,6 @@ class UserContext(Context):
 
 # Nothing is done in a lab that has no accounts.
 router = APIRouter(prefix="/users", route_class=ForAdmins, dependencies=[Depends(user_of)])
-NamePath = Annotated[str, Path(max_length=accounts.LONGEST_NAME, pattern=f"^{accounts.NAME}$")]
 _ROLES = tuple(Role)
 
 
@@ -108,7 +107,7 @@ def one(database: DatabaseDep, request: Request, name: NamePath) -> Response:
 def _user(
     database: DatabaseDep, request: Request, name: str, *, made: Made | None = None
 ) -> Response:
-    (user,) = accounts.known(database, name)
+    user = accounts.one(database, name)
     own = user_of(request).id == user.id
     context = UserContext(user, _ROLES, own, made, shares_of(request, user.id))
     return render(request, context)
@@ -120,19 +119,19 @@ def _to(name: str) -> Response:
 
 @router.post("/{name}/role")
 def set_role(database: DatabaseDep, name: NamePath, role: Annotated[Role, Form()]) -> Response:
-    accounts.set_role(database, name, role)
+    accounts.change(database, name, role=role)
     return _to(name)
 
 
 @router.post("/{name}/disable")
 def disable(database: DatabaseDep, name: NamePath) -> Response:
-    accounts.set_disabled(database, name, True)
+    accounts.change(database, name, disabled=True)
     return _to(name)
 
 
 @router.post("/{name}/enable")
 def enable(database: DatabaseDep, name: NamePath) -> Response:
-    accounts.set_disabled(database, name, False)
+    accounts.change(database, name, disabled=False)
     return _to(name)
 
 

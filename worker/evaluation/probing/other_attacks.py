@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from worker.attacks import Model, Steps
-from worker.attacks.hop_skip_jump import hop_skip_jump
+from worker.attacks.hop_skip_jump import Answered, hop_skip_jump
 from worker.attacks.iterative import PGD
 from worker.attacks.noise import noise
 from worker.attacks.square import square
@@ -24,7 +23,6 @@ LEAST_STEPS, LARGEST_STEP = 20, 0.25
 
 def by_noise(batch: Asking, left: Tensor) -> Tried:
     """Random points of the ball, on the images at `left` (M,), as all of these."""
-    generator = torch.Generator(batch.x.device).manual_seed(batch.seed)
 
     def craft(part: Tensor) -> Tensor:
         return noise(
@@ -34,7 +32,8 @@ def by_noise(batch: Asking, left: Tensor) -> Tried:
             eps=batch.eps,
             norm=batch.norm,
             draws=NOISE_DRAWS,
-            generator=generator,
+            seed=batch.seed,
+            seeds=batch.seeds(part),
         )
 
     return _tried(batch, left, craft)
@@ -52,6 +51,7 @@ def by_square(batch: Asking, left: Tensor) -> Tried:
             norm=batch.norm,
             queries=SQUARE_QUERIES,
             seed=batch.seed,
+            seeds=batch.seeds(part),
         )
         return found.x_adv
 
@@ -62,6 +62,8 @@ def by_hard_label(batch: Asking, left: Tensor) -> Tried | None:
     """Few queries of HopSkipJump on a few images; None in L1, where it is not defined."""
     if batch.norm == "l1":
         return None
+    left = left[:HARD_LABEL_IMAGES]
+    starts = Answered(batch.x[left], batch.answers(left))
 
     def craft(part: Tensor) -> Tensor:
         found = hop_skip_jump(
@@ -72,10 +74,12 @@ def by_hard_label(batch: Asking, left: Tensor) -> Tried | None:
             norm=batch.norm,
             queries=HARD_LABEL_QUERIES,
             seed=batch.seed,
+            seeds=batch.seeds(part),
+            starts=starts,
         )
         return found.x_adv
 
-    return _tried(batch, left[:HARD_LABEL_IMAGES], craft)
+    return _tried(batch, left, craft)
 
 
 def by_transfer(batch: ProbeBatch, left: Tensor, teacher: Model | None) -> Tried | None:

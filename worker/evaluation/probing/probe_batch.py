@@ -11,6 +11,7 @@ from torch import Tensor
 
 from worker.attacks import Model, Norm, Steps, iterate
 from worker.attacks.norms import length, slack
+from worker.evaluation.arguments import seed_of
 from worker.evaluation.success import SuccessCheck
 
 _SHRINK = (1.0, 0.99, 0.97, 0.94, 0.9)
@@ -36,6 +37,16 @@ class Asking:
     def parts(self, rows: Tensor) -> Sequence[Tensor]:
         """Places (M,) in batches; none where there are none."""
         return torch.split(rows, self.batch_size) if len(rows) else ()
+
+    def seeds(self, rows: Tensor) -> list[int]:
+        """Of what is drawn for the images at `rows` (M,), one each."""
+        return [seed_of(self.seed, row) for row in rows.tolist()]
+
+    @torch.no_grad()
+    def answers(self, rows: Tensor) -> Tensor:
+        """What the model says of the clean images at `rows` (M,): (M,) int64."""
+        found = [self.model(self.x[part]).argmax(dim=1) for part in self.parts(rows)]
+        return torch.cat([rows[:0], *found])
 
     def broken(self, rows: Tensor, craft: Craft, eps: float, model: Model | None = None) -> Tensor:
         """Which of the images at `rows` (M,) the attack breaks, measured again: (M,) bool.

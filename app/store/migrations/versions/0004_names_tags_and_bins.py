@@ -13,21 +13,21 @@ depends_on = None
 
 _FACTS: dict[str, dict[str, tuple[Any, str, tuple[str, ...]]]] = {
     "jobs": {
-        "dataset_id": (sa.String(length=32), "params", ("$.dataset", "$.training.dataset")),
-        "recipe": (sa.String(length=16), "params", ("$.recipe",)),
-        "epochs": (sa.Integer(), "params", ("$.epochs", "$.training.epochs")),
+        "dataset_id": (sa.String(length=32), "params", ("dataset", "training.dataset")),
+        "recipe": (sa.String(length=16), "params", ("recipe",)),
+        "epochs": (sa.Integer(), "params", ("epochs", "training.epochs")),
         "clean": (sa.Double(), "", ()),
         "robust": (sa.Double(), "", ()),
         "autoattack": (sa.Double(), "", ()),
     },
     "models": {
-        "dataset_sha256": (sa.String(length=64), "card", ("$.dataset.sha256",)),
-        "dataset_name": (sa.String(length=80), "card", ("$.dataset.name",)),
-        "recipe": (sa.String(length=16), "card", ("$.params.recipe",)),
-        "epochs": (sa.Integer(), "card", ("$.params.epochs",)),
-        "clean": (sa.Double(), "card", ("$.validation_clean.value",)),
-        "robust": (sa.Double(), "card", ("$.validation_robust.value",)),
-        "seconds": (sa.Double(), "card", ("$.environment.seconds",)),
+        "dataset_sha256": (sa.String(length=64), "card", ("dataset.sha256",)),
+        "dataset_name": (sa.String(length=80), "card", ("dataset.name",)),
+        "recipe": (sa.String(length=16), "card", ("params.recipe",)),
+        "epochs": (sa.Integer(), "card", ("params.epochs",)),
+        "clean": (sa.Double(), "card", ("validation_clean.value",)),
+        "robust": (sa.Double(), "card", ("validation_robust.value",)),
+        "seconds": (sa.Double(), "card", ("environment.seconds",)),
     },
 }
 """New columns that repeat what stands in a JSON column, and where it stands there."""
@@ -103,10 +103,13 @@ def _fill() -> None:
     connection = op.get_bind()
     for table, facts in _FACTS.items():
         places = {name: (column, paths) for name, (_, column, paths) in facts.items() if paths}
-        values = {name: _first_of(column, paths) for name, (column, paths) in places.items()}
+        values = {
+            name: _first_of(column, paths, facts[name][0])
+            for name, (column, paths) in places.items()
+        }
         connection.execute(sa.update(_bare(table, *values)).values(values))
     models = _bare("models", "job_id", "card", "clean", "robust")
-    kept = sa.func.json_extract(models.c.card, "$.kept")
+    kept = sa.type_coerce(models.c.card, sa.JSON)["kept"].as_string()
     trained = sa.select(models).where(models.c.job_id.is_not(None), kept == "best")
     for model in connection.execute(trained).all():
         jobs = _bare("jobs", "id", "kind", "clean", "robust")
@@ -122,8 +125,10 @@ def _bare(table: str, *columns: str) -> sa.TableClause:
     return sa.table(table, *map(sa.column, columns))
 
 
-def _first_of(column: str, paths: tuple[str, ...]) -> sa.ColumnElement[Any]:
-    values = [sa.func.json_extract(sa.column(column), path) for path in paths]
+def _first_of(column: str, paths: tuple[str, ...], of: Any) -> sa.ColumnElement[Any]:
+    read = {sa.String: "as_string", sa.Integer: "as_integer", sa.Double: "as_float"}[type(of)]
+    found = (sa.column(column, sa.JSON)[tuple(path.split("."))] for path in paths)
+    values = [getattr(each, read)() for each in found]
     return values[0] if len(values) == 1 else sa.func.coalesce(*values)
 
 

@@ -23,11 +23,11 @@ def upgrade() -> None:
     op.add_column("datasets", sa.Column("checksum", sa.String(length=64), nullable=True))
     for name, (table, columns) in _INDEXES.items():
         op.create_index(name, table, columns, unique=False)
-    models = sa.table("models", sa.column("teacher_id"), sa.column("card"))
-    teacher = sa.func.json_extract(models.c.card, "$.teacher.id")
+    models = sa.table("models", sa.column("teacher_id"), sa.column("card", sa.JSON))
+    teacher = models.c.card[("teacher", "id")].as_string()
     op.execute(sa.update(models).values(teacher_id=teacher))
-    datasets = sa.table("datasets", sa.column("checksum"), sa.column("report"))
-    checksum = sa.func.json_extract(datasets.c.report, "$.checksum")
+    datasets = sa.table("datasets", sa.column("checksum"), sa.column("report", sa.JSON))
+    checksum = datasets.c.report["checksum"].as_string()
     op.execute(sa.update(datasets).values(checksum=checksum))
 
 

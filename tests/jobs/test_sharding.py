@@ -1,0 +1,225 @@
+"""Evaluations that several workers measure together: the same figures, whatever befalls one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from sqlalchemy import delete, func, select, update
+
+from app.contracts.events import LogEvent
+from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.params import EvaluateParams, Method
+from app.contracts.results import EvaluationResult
+from app.errors import JobError
+from app.store import job_queries, jobs, shards
+from app.store.tables import JobRow, ShardRow
+from tests.jobs.evaluations import evaluate, small, untimed
+from tests.jobs.measured import Measured
+from tests.jobs.runs import add_job, events_of, open_lab, row_of
+from worker.job_run import help_out, run_job, run_next
+from worker.jobs import sharding
+from worker.jobs.context import JobContext, WorkerLab
+from worker.jobs.gathering import Gathering
+from worker.jobs.ground import Ground
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def divided(measured: Measured) -> EvaluateParams:
+    """Eight parts: four batches before two models."""
+    return small(
+        measured, images=12, batch_size=3, further=(Method.SQUARE, Method.APGD_T), queries=20,
+        epsilons=(), step_counts=(), attention=True, keep_adversarial=5,
+    )  # fmt: skip
+
+
+def result_of(measured: Measured, job_id: str) -> EvaluationResult:
+    path = measured.lab.files.result(row_of(measured.lab, job_id).result_name)
+    return untimed(EvaluationResult.model_validate_json(path.read_bytes()))
+
+
+def is_over(lab: WorkerLab, job_id: str) -> bool:
+    row = job_queries.get(lab.database, job_id)
+    return row is not None and JobStatus(row.status).is_final
+
+
+def count_of(lab: WorkerLab) -> int:
+    with lab.database.reading() as session:
+        return session.scalar(select(func.count()).select_from(ShardRow)) or 0
+
+
+@contextmanager
+def helpers(measured: Measured, job_id: str, count: int, **facts: float) -> Iterator[list[int]]:
+    """Processes that help until the job is over; each ends with 1 where it had a part."""
+    pids = []
+    for _ in range(count):
+        if (pid := os.fork()) == 0:
+            lab, helped = open_lab(measured.lab.settings.data_dir, **facts), False
+            while not is_over(lab, job_id):
+                helped = help_out(lab, stopping=lambda: False) or helped
+                time.sleep(0.2)
+            os._exit(helped)
+        pids.append(pid)
+    yield pids
+
+
+def helped(pids: list[int]) -> int:
+    return sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1 for pid in pids)
+
+
+@pytest.mark.slow
+@pytest.mark.trains
+def test_any_number_of_workers_gives_the_same_figures(measured: Measured) -> None:
+    params = divided(measured)
+    alone = untimed(evaluate(measured, params))
+    for count in (2, 5):
+        job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+        with helpers(measured, job_id, count - 1) as pids:
+            assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+            assert helped(pids) == count - 1
+        assert result_of(measured, job_id).model_copy(update={"pace": None}) == alone.model_copy(
+            update={"pace": None}
+        )
+        assert count_of(measured.lab) == 0
+        assert not measured.lab.files.all_checkpoints(job_id)
+
+
+@pytest.mark.slow
+def test_a_lost_helper_costs_its_part_only(measured: Measured) -> None:
+    params, lab = divided(measured), measured.lab
+    job_id = add_job(lab, JobKind.EVALUATE, params)
+    gathered(lab, job_id)
+    is_now(lab, job_id, JobStatus.RUNNING)
+    pid = os.fork()
+    if pid == 0:
+        help_out(open_lab(lab.settings.data_dir, lease_s=0.5), stopping=lambda: False)
+        os._exit(0)
+    while sum(part.finished for part in shards.of_job(lab.database, job_id)) < 3:
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    done = [part for part in shards.of_job(lab.database, job_id) if part.finished]
+    assert len(done) in (3, 4)
+    is_now(lab, job_id, JobStatus.QUEUED)
+    assert run_job(lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    assert result_of(measured, job_id) == untimed(evaluate(measured, params))
+
+
+def is_now(lab: WorkerLab, job_id: str, status: JobStatus) -> None:
+    """As though a worker had it, or not: helpers make room for an evaluation that waits."""
+    with lab.database.writing() as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(status=status))
+
+
+def gathered(lab: WorkerLab, job_id: str) -> Gathering:
+    """The parts of a queued evaluation, as a worker leaves them that was lost at once."""
+    row = job_queries.get(lab.database, job_id)
+    assert row is not None
+    params = EvaluateParams.model_validate(row.params)
+    context = JobContext(lab, jobs.Claim.of(row, row.fence), lambda: False)
+    ground = Ground(context, params)
+    models = [ground.measurement(model) for model in range(len(params.models))]
+    return Gathering(context, ground, models, 1.0)
+
+
+def claimed(lab: WorkerLab, job_id: str) -> shards.ShardClaim:
+    claim = shards.claim_of(lab.database, job_id, worker="w", lease_s=60)
+    assert claim is not None
+    return claim
+
+
+@pytest.fixture
+def queued(measured: Measured) -> Iterator[str]:
+    """A small evaluation of two parts that its worker has divided."""
+    params = small(measured, images=8, batch_size=4, models=(measured.student,), epsilons=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    gathered(measured.lab, job_id)
+    yield job_id
+    with measured.lab.database.writing() as session:
+        session.execute(delete(ShardRow))
+        session.execute(update(JobRow).values(status=JobStatus.CANCELLED))
+
+
+def test_a_part_has_one_holder_and_old_ones_write_nothing(measured: Measured, queued: str) -> None:
+    lab = measured.lab
+    first, second = claimed(lab, queued), claimed(lab, queued)
+    assert (first.number, second.number) == (0, 1)
+    assert shards.claim_of(lab.database, queued, worker="w", lease_s=60) is None
+    with lab.database.writing() as session:
+        session.execute(update(ShardRow).values(lease_until=1.0))
+    again = claimed(lab, queued)
+    assert (again.number, again.fence) == (0, first.fence + 1)
+    writes: list[Callable[[shards.ShardClaim], None]] = [
+        lambda claim: shards.renew(lab.database, claim, lease_s=60),
+        lambda claim: shards.report(lab.database, claim, [LogEvent(text="old")]),
+        lambda claim: shards.finish(lab.database, claim, 1.0),
+        lambda claim: shards.fail(lab.database, claim, {}),
+    ]
+    for write in writes:
+        with pytest.raises(jobs.LeaseLost):
+            write(first)
+    shards.finish(lab.database, again, 1.0)
+    with pytest.raises(jobs.LeaseLost):  # delivered twice
+        shards.finish(lab.database, again, 1.0)
+
+
+def test_nobody_helps_where_figures_would_be_of_another_environment(
+    measured: Measured, queued: str
+) -> None:
+    lab = measured.lab
+    assert shards.free_count(lab.database, lease_s=60) == 2
+    assert shards.claim_any(lab.database, "other", worker="w", lease_s=60) is None
+    assert shards.claim_any(lab.database, sharding.facts(), worker="w", lease_s=60) is not None
+
+
+def test_parts_go_with_a_cancelled_evaluation(measured: Measured, queued: str) -> None:
+    lab = measured.lab
+    claim = claimed(lab, queued)
+    assert jobs.request_cancel(lab.database, queued)
+    assert shards.free_count(lab.database, lease_s=60) == 0
+    with pytest.raises(jobs.LeaseLost):
+        shards.must_end(lab.database, claim)
+
+
+def test_what_befalls_a_part_is_said_once_by_the_evaluation(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch, queued: str
+) -> None:
+    lab = measured.lab
+    is_now(lab, queued, JobStatus.RUNNING)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ground, "chunk", _raise)
+        assert help_out(lab, stopping=lambda: False)
+    is_now(lab, queued, JobStatus.QUEUED)
+    assert run_job(lab, queued, stopping=lambda: False) is JobStatus.FAILED
+    row = row_of(lab, queued)
+    assert row.failure is not None
+    assert row.failure["detail"] == "The picture is gone."
+    told = [event.text for event in events_of(lab, queued) if isinstance(event, LogEvent)]
+    assert sum("The picture is gone." in text for text in told) == 1
+    assert count_of(lab) == 0
+
+
+def _raise(*_: object) -> None:
+    raise JobError("The picture is gone.", hint="Import it again.")
+
+
+def test_a_helper_makes_room_for_a_job_that_waits(measured: Measured, queued: str) -> None:
+    """And runs it: nobody waits for somebody else's evaluation."""
+    lab = measured.lab
+    is_now(lab, queued, JobStatus.RUNNING)
+    assert not jobs.waits(lab.database, Queue.EVALUATE, lab.offer)
+    params = small(measured, images=4, models=(measured.student,), epsilons=(), step_counts=())
+    waiting = add_job(lab, JobKind.EVALUATE, params)
+    assert help_out(lab, stopping=lambda: False) is False
+    run_next(lab, Queue.EVALUATE, stopping=lambda: False)
+    assert row_of(lab, waiting).status == JobStatus.SUCCEEDED
+    assert not any(part.finished for part in shards.of_job(lab.database, queued))

@@ -1,0 +1,201 @@
+"""The commands of docker-compose.yml's profile `scale` with a real PostgreSQL, Redis and nginx.
+
+Compose's storage is no package of the system: the tests' own S3 server is in its place.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.admission.people import PASSWORD
+from tests.plugins import needs
+from tests.plugins.lab_process import wait_until
+from tests.run import names
+from tests.run.containers import Container, Containers, containers, make_secrets, read
+from tests.web.parsing import parsed
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.containers,
+    pytest.mark.nginx,
+    pytest.mark.postgresql,
+    pytest.mark.redis,
+    pytest.mark.storage,
+]
+NAME = "lab.example.org"
+PORTS = ["5432", "6379", "8000", "8080", "8333", "8443"]
+
+
+@pytest.fixture
+def scaled() -> Iterator[Containers]:
+    folder = Path(tempfile.mkdtemp(prefix="lab-"))
+    folder.chmod(0o711)  # PostgreSQL runs as somebody else
+    # Here whatever speaks for others does so from this address.
+    variables = {"LAB_NAME": NAME, "LAB_FRONT_NETWORK": "127.0.0.1/32"}
+    project = read(make_secrets(folder / "secrets", NAME), **variables)
+    with containers(folder, project, PORTS, "web-scale") as running:
+        yield running
+
+
+def start_database(database: Container) -> None:
+    """What its image does before it runs the command, and where a package has the programs."""
+    programs = needs.postgresql()
+    told = database.service["environment"]
+    data, password = database.paths["/var/lib/postgresql/data"], told["POSTGRES_PASSWORD_FILE"]
+    port = database.here("5432")
+    # For what is run beside it.
+    told |= {"PGPORT": port, "PGPASSFILE": os.devnull}
+    as_user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        known = {entry.pw_name for entry in pwd.getpwall()}
+        user = "postgres" if "postgres" in known else "nobody"
+        shutil.chown(data, user)
+        as_user = {"user": user, "extra_groups": []}
+        database.folder.chmod(0o711)
+    subprocess.run(
+        [
+            f"{programs}/initdb", "-D", str(data), "-U", told["POSTGRES_USER"],
+            "--auth=scram-sha-256", f"--pwfile={database.here(password)}", "--no-sync",
+        ],
+        check=True, stdout=subprocess.DEVNULL, cwd=data, **as_user,
+    )  # fmt: skip
+    postgres, *options = database.service["command"]
+    command = [
+        f"{programs}/{postgres}", "-D", str(data), "-k", str(data), "-h", database.address,
+        "-p", port, *options,
+    ]  # fmt: skip
+    database.process = subprocess.Popen(command, cwd=data, start_new_session=True, **as_user)
+    database.wait()
+    secret = Path(database.here(password)).read_text().strip()
+    create = [f"{programs}/createdb", "-h", database.address, "-p", port, "-U", "lab", "lab"]
+    subprocess.run(create, check=True, env={**os.environ, "PGPASSWORD": secret})
+
+
+def start_storage(storage: Container) -> None:
+    """Another server of the same kind; it believes whoever has a key."""
+    port = storage.here("8333")
+    storage.start([sys.executable, "-m", "moto.server", "-H", storage.address, "-p", port])
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"http://{storage.address}:{port}/").status_code < 500
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, "the storage answers")
+
+
+def start_proxy(proxy: Container, resolver: str) -> None:
+    """Debian's nginx is older than the image's: it says `http2` elsewhere."""
+    file = proxy.paths["/etc/nginx"] / "nginx.conf"
+    text = file.read_text().replace("http2 on;", "")
+    assert text.count("resolver 127.0.0.11 ") == 1
+    file.write_text(text.replace("resolver 127.0.0.11 ", f"resolver {resolver} "))
+    _, *options = proxy.service["command"]
+    proxy.start([str(needs.nginx()), "-e", "stderr", "-c", str(file), *options])
+    proxy.wait()
+
+
+@pytest.fixture
+def lab(scaled: Containers) -> Iterator[dict[str, Container]]:
+    """All of it, with two web processes and a worker, in the order of `depends_on`."""
+    parts = {
+        name: scaled.make(name, f"127.0.9.{number}")
+        for number, name in enumerate(("database", "broker", "storage"), 2)
+    }
+    start_database(parts["database"])
+    parts["broker"].start()
+    parts["broker"].wait()
+    start_storage(parts["storage"])
+    bucket = parts["bucket"] = scaled.make("bucket", "127.0.9.5")
+    bucket.run(*bucket.service["command"])
+    bucket.run(*bucket.service["command"])  # again, as at the next start
+    for number in (1, 2):
+        parts[f"web {number}"] = scaled.make("web-scale", f"127.0.9.{number + 5}")
+    parts["worker"] = scaled.make("worker-evaluate-scale", "127.0.9.8")
+    # Both at once: one of them makes the tables.
+    for name in ("web 1", "web 2"):
+        parts[name].start()
+    for name in ("web 1", "web 2"):
+        parts[name].wait()
+    parts["worker"].start()
+    parts["proxy"] = scaled.make("proxy", "127.0.9.9")
+    with names.answering(scaled.addresses) as resolver:
+        start_proxy(parts["proxy"], resolver)
+        parts["worker"].wait()
+        yield parts
+
+
+@pytest.fixture
+def ada(scaled: Containers, lab: dict[str, Container]) -> Iterator[httpx.Client]:
+    """A browser that has signed in through the proxy."""
+    lab["web 1"].run("python", "-m", "app", "users", "add", "ada", "admin", said=PASSWORD)
+    certificate = Path(scaled.secrets_folder, "tls_cert")
+    known = ssl.create_default_context(cafile=certificate)
+    known.check_hostname = False  # it is asked by its address
+    host = f"{NAME}:{scaled.ports['8443']}"
+    address = f"https://{lab['proxy'].address}:{scaled.ports['8443']}"
+    headers = {"Host": host, "Origin": f"https://{host}"}
+    with httpx.Client(base_url=address, verify=known, headers=headers, timeout=60) as client:
+        form = {"name": "ada", "password": PASSWORD, "then": "/jobs"}
+        answer = client.post("/login", data=form)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/jobs")
+        meta = parsed(client.get("/account").text).select_one("meta[name=csrf]")
+        assert meta is not None
+        client.headers["X-CSRF-Token"] = str(meta["content"])
+        yield client
+
+
+def ended(client: httpx.Client, job: str) -> str:
+    """How it ended, by the stream of its events."""
+    with client.stream("GET", f"/api/jobs/{job}/events", timeout=600) as stream:
+        list(stream.iter_lines())
+    return str(client.get(f"/api/jobs/{job}").json()["status"])
+
+
+def test_its_commands_make_a_lab_of_two_webs(
+    scaled: Containers, lab: dict[str, Container], ada: httpx.Client
+) -> None:
+    asked = httpx.get(f"http://{lab['proxy'].address}:{scaled.ports['8080']}/jobs")
+    assert (asked.status_code, asked.headers["location"]) == (
+        301, f"https://{lab['proxy'].address}/jobs",
+    )  # fmt: skip
+
+    drawn = {"name": "Drawn", "source": "shapes", "train_per_class": "20"}
+    sent = ada.post("/api/datasets", data=drawn)
+    assert sent.status_code == 202, sent.text
+    assert ended(ada, sent.json()["id"]) == "succeeded"
+    # The worker's disk is not theirs, and the one is not the other's.
+    (dataset,) = ada.get("/api/datasets").json()
+    for _ in range(4):
+        table = ada.get(f"/api/datasets/{dataset['id']}/manifest.csv")
+        assert table.status_code == 200
+        assert len(table.text.splitlines()) > 200
+
+    file = ("a.zip", b"x" * 3 * 2**20)
+    sent = ada.post(
+        "/api/datasets", data={"name": "None", "source": "archive"}, files={"file": file}
+    )
+    assert sent.status_code == 202, sent.text
+    assert ended(ada, sent.json()["id"]) == "failed", "the worker has read what was sent"
+
+    assert not any(secret in scaled.shown() for secret in scaled.secrets)
+
+    assert lab["web 1"].stop() in (0, -signal.SIGTERM)
+    for _ in range(4):
+        assert ada.get("/jobs").status_code == 200, "the other answers, with the same session"
+    assert lab["worker"].stop() == 0
+    assert lab["proxy"].stop() == 0

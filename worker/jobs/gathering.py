@@ -1,0 +1,141 @@
+"""How the worker that has an evaluation brings its parts together, and measures those that nobody
+else takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from app.contracts.words import counted
+from app.errors import JobError
+from app.store import losses, shards
+from app.store.jobs import LeaseLost
+from app.store.shards import Shard
+from worker import registry
+from worker.evaluation.measurement import Measurement
+from worker.evaluation.progress import Meter
+from worker.jobs import sharding
+from worker.jobs.bookmark import part_of
+from worker.jobs.context import JobContext
+from worker.jobs.ground import Ground
+from worker.jobs.saves import LAST, UNREADABLE, latest, read
+from worker.jobs.throttle import Throttle
+
+_LOOK_EVERY_S = 0.5
+_NAMED = 3
+"""Other workers that are told by name."""
+
+
+class Gathering:
+    """The parts of one evaluation. Their figures come together in the order of their numbers,
+    whoever measured them and whenever, so they are those of one worker.
+    """
+
+    def __init__(
+        self, context: JobContext, ground: Ground, measured: Sequence[Measurement], total: float
+    ) -> None:
+        """`total`: what all takes at most, in passes, with what comes after the parts."""
+        self._context, self._ground, self._measured = context, ground, measured
+        self.facts = sharding.facts()
+        self._database, self._job = context.lab.database, context.claim.job_id
+        shards.divide(self._database, self._job, ground.parts, self.facts, shared=ground.shared)
+        self._total, self._done, self._made = total, 0.0, 0.0
+        self._next = 0
+        """The part that comes to the others next."""
+        self._mine: set[int] = set()
+        """What this process measured."""
+        self._looks = Throttle(_LOOK_EVERY_S, context.lab.clock)
+        self.seconds = 0.0
+        """What the parts took that are together, on however many workers."""
+
+    def batches(self) -> Iterator[int]:
+        """Measure; after each batch that is known of all models, how many images there are."""
+        while self._next < self._ground.parts:
+            if not self._took_one():
+                self._measure_one()
+            elif self._next % len(self._measured) == 0:
+                yield len(self._measured[0].record)
+
+    def rest(self) -> Meter:
+        """For what comes after the parts, which nobody needs to go on with."""
+        shards.drop(self._database, self._job, first=self._next)
+        meter = Meter(self._context.progress)
+        meter.expect(self._total)
+        meter.load((self._done_by(self._next), self._made))
+        return meter
+
+    def _took_one(self) -> bool:
+        """Take in the next part; whether it is measured."""
+        left = shards.of_job(self._database, self._job)[self._next :]
+        for shard in left:
+            if shard.failure is not None:
+                raise JobError(shard.failure["detail"], hint=shard.failure["hint"])
+            if shards.is_given_up(shard):
+                raise losses.Loss.of_worker().failure
+        if not left[0].finished or not self._took_in(left[0]):
+            return False
+        self._next += 1
+        self._context.got_further()
+        return True
+
+    def _took_in(self, shard: Shard) -> bool:
+        files = self._context.lab.files
+        try:
+            folder = files.here(files.checkpoints(self._job + part_of(shard.number)))
+            page = read(latest(folder) / LAST)
+            if page["facts"] != self.facts:
+                raise ValueError("of another environment")
+            state: dict[str, Any] = page["measured"]
+        except UNREADABLE:
+            self._context.warn("What came of a part is damaged: it is measured again.")
+            shards.begin_anew(self._database, self._job, shard.number)
+            return False
+        model = self._measured[self._ground.model_of(shard.number)]
+        model.load(state, registry.device(), asked_here=shard.number in self._mine)
+        self._made += page["meter"][1]
+        self.seconds += page["seconds"]
+        return True
+
+    def _measure_one(self) -> None:
+        """The next part that nobody has; where all are taken, wait a little."""
+        context = self._context
+        lab = context.lab
+        claim = shards.claim_of(
+            self._database, self._job, worker=sharding.worker_name(), lease_s=lab.settings.lease_s
+        )
+        if claim is None:
+            self._follow("what other workers measure")
+            time.sleep(_LOOK_EVERY_S / 2)
+            return
+        self._mine.add(claim.number)
+        part = sharding.ShardContext(lab, claim, context.stopping, within=context)
+        part.follow = self._follow
+        try:
+            sharding.run(self._ground, part)
+        except LeaseLost:
+            context.check()  # it was the part's, or the job's
+
+    def _follow(self, phase: str) -> None:
+        self._context.check()
+        if not self._looks.due():
+            return
+        found = shards.of_job(self._database, self._job)
+        self._done = max(self._done, sum(shard.done for shard in found))
+        self._context.progress(round(self._done), round(self._total), phase + _beside(found))
+
+    def _done_by(self, parts: int) -> float:
+        """What so many parts take at most."""
+        whole = shards.of_job(self._database, self._job)[:parts]
+        return max(self._done, sum(shard.done for shard in whole))
+
+
+def _beside(found: Sequence[Shard]) -> str:
+    """Who else measures, in words; empty where nobody does."""
+    me = sharding.worker_name()
+    others = sorted({each.worker for each in found if each.held and each.worker} - {me})
+    if not others:
+        return ""
+    named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+    return f" (with {counted(len(others), 'other worker')}: {named})"
