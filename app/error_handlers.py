@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 import journal
@@ -94,6 +95,11 @@ async def http(request: Request, error: Exception) -> Response:
     return render(request, plain, headers, type_=PLAIN)
 
 
+async def _gone(request: Request, error: Exception) -> Response:
+    """Who sent half a body and left hears nothing, and it is no fault of the lab."""
+    return Response(status_code=400)
+
+
 def unexpected(request: Request, error: Exception) -> Response:
     """The answer to a fault of the lab: nothing about it but a number to find it in the log.
 
@@ -118,3 +124,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LabError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(ClientDisconnect, _gone)

@@ -134,9 +134,10 @@ def page(
 
 
 def unfinished(database: Database) -> list[JobRow]:
-    """Every job that is queued or running."""
+    """Every job that is queued or running, in the order in which they were submitted."""
+    unfinished = select(JobRow).where(JobRow.status.in_(UNFINISHED))
     with database.reading() as session:
-        return list(session.scalars(select(JobRow).where(JobRow.status.in_(UNFINISHED))))
+        return list(session.scalars(unfinished.order_by(JobRow.created_at, JobRow.id)))
 
 
 def long_over(database: Database, ids: Collection[str], *, older_than_s: float) -> list[str]:

@@ -161,7 +161,8 @@ class SharedFiles(Files):
         return {folder / _relative(self._name(folder), row).split("/")[0] for row in rows}
 
     def with_checkpoints(self) -> set[str]:
-        return stored.in_room(self._database, "checkpoints")
+        """In the bucket, or on this machine alone: not every save was due to be sent."""
+        return stored.in_room(self._database, "checkpoints") | super().with_checkpoints()
 
     def has_checkpoint(self, job_id: str) -> bool:
         rows = stored.under(self._database, self._name(self.checkpoints(job_id)))

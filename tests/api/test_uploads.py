@@ -191,6 +191,7 @@ def test_a_picture_that_takes_too_long_is_given_up(
     with pytest.raises(TooLarge, match="more time or memory") as raised:
         uploads.save_image(lab, io.BytesIO(data), "slow.jpg")
     assert raised.value.field == "image"
+    monkeypatch.undo()
     assert saved(lab, encoded(GRADIENT, "PNG")).mode == "RGB"
 
 

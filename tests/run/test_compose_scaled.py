@@ -43,11 +43,15 @@ PORTS = ["5432", "6379", "8000", "8080", "8333", "8443"]
 def scaled() -> Iterator[Containers]:
     folder = Path(tempfile.mkdtemp(prefix="lab-"))
     folder.chmod(0o711)  # PostgreSQL runs as somebody else
+    before = os.umask(0o022)  # a lab of an earlier test may have set another
     # Here whatever speaks for others does so from this address.
     variables = {"LAB_NAME": NAME, "LAB_FRONT_NETWORK": "127.0.0.1/32"}
     project = read(make_secrets(folder / "secrets", NAME), **variables)
-    with containers(folder, project, PORTS, "web-scale") as running:
-        yield running
+    try:
+        with containers(folder, project, PORTS, "web-scale") as running:
+            yield running
+    finally:
+        os.umask(before)
 
 
 def start_database(database: Container) -> None:

@@ -19,7 +19,7 @@ from app.store.files import Files
 from app.store.jobs import NoRoom, Room
 from app.store.tables import EventRow, JobRow, UserRow, WebhookRow
 from tests.plugins.meanwhile import at_once, meanwhile
-from tests.plugins.rows import job_row
+from tests.plugins.rows import WORKER, job_row
 from tests.store.test_shipped import fill
 
 
@@ -41,7 +41,7 @@ def test_a_worker_takes_a_job_whose_row_is_held_for_a_moment(database: Database)
     with ThreadPoolExecutor(1) as pool:
         with database.writing() as session:
             session.execute(update(JobRow).values(sent_at=time.time()))
-            claimed = pool.submit(jobs.claim_next, database, Queue.TRAIN, lease_s=60)
+            claimed = pool.submit(jobs.claim_next, database, Queue.TRAIN, WORKER, lease_s=60)
             time.sleep(0.2)
         claim = claimed.result(20)
     assert claim is not None

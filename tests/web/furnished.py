@@ -106,6 +106,7 @@ def furnish(lab: Lab, names: Names) -> dict[str, str]:
     boxed = {
         "model-black-box": f"/models/{black_box}",
         "evaluate-black-box": f"/evaluate?models={black_box}",
+        "workers": "/workers",
     }
     return boxed | of.forms() | of.things() | of.trainings() | of.imports() | of.evaluations()
 

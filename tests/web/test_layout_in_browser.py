@@ -32,7 +32,7 @@ VIEWS: dict[int, Literal["light", "dark"] | None] = {1280: "light", 390: "dark",
 FRAGMENTS = {
     "/recent", "/jobs/{job_id}/state", "/jobs/{job_id}/ablation", "/jobs/{job_id}/estimate",
     "/jobs/{job_id}/code", "/jobs/compare", "/models/compare", "/compare/choices",
-    "/compare/trainings/choices", "/login/openid", "/login/openid/back",
+    "/compare/trainings/choices", "/login/openid", "/login/openid/back", "/workers/rows",
 }  # fmt: skip
 """Parts of pages that pages fetch anew, and what only leads on."""
 OF_ACCOUNTS = {"/account", "/audit", "/login", "/users", "/users/{name}"}
