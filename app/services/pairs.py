@@ -10,7 +10,7 @@ from app.contracts.attacks import Method
 from app.contracts.recipes import ROBUST, TEACHERS, Recipe
 from app.contracts.results import TestAccuracy
 from app.services.lab import Lab
-from app.store import catalogue
+from app.store import catalogue, showcase
 from app.store.tables import ModelRow
 
 _GUIDED = frozenset(recipe for recipe in Recipe if recipe.needs_teacher)
@@ -24,9 +24,10 @@ def likely_pair(lab: Lab) -> tuple[str, ...]:
     say.
 
     Students that learned where to look go before those that never had a teacher: where both look
-    is what the page compares. Where no card has that figure, the newest student. Models of a
-    training's last epoch and those of unknown recipe are never chosen; without any student the
-    newest clean model stands alone.
+    is what the page compares. Those that know the classes of the pictures in the box go before
+    others, since its pictures are the first to attack. Where no card has that figure, the newest
+    student. Models of a training's last epoch and those of unknown recipe are never chosen; without
+    any student the newest clean model stands alone.
     """
     students = catalogue.best_epochs(lab.database, ROBUST, limit=_LOOKED_AT)
     if not students:
@@ -34,9 +35,13 @@ def likely_pair(lab: Lab) -> tuple[str, ...]:
         return tuple(row.id for row in alone)
     # Of equal ones those of this lab go first, and among them the newest.
     guided = [row for row in students if row.recipe in _GUIDED]
-    student = max(
-        guided or students, key=lambda row: (_withstood(row), row.card.get("origin") != "shipped")
-    )
+    pictured = {picture.label for picture in showcase.pool()}
+
+    def rank(row: ModelRow) -> tuple[bool, float, bool]:
+        knows_pictures = pictured <= set(row.card["classes"])
+        return knows_pictures, _withstood(row), row.card.get("origin") != "shipped"
+
+    student = max(guided or students, key=rank)
     named = (student.card.get("teacher") or {"id": ""})["id"]
     teachers = catalogue.best_epochs(
         lab.database, TEACHERS,

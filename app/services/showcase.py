@@ -16,6 +16,7 @@ from app.contracts.results import (
 from app.contracts.words import attack
 from app.errors import NotFound
 from app.services.lab import Lab
+from app.store import showcase
 from app.store.showcase import pool
 
 
@@ -48,6 +49,11 @@ def examples(lab: Lab) -> tuple[Picture, ...]:
         return tuple(one.picture for one in lab.shown.pictures)
     first = {picture.label: picture for picture in reversed(pool())}
     return tuple(picture for picture in pool() if first[picture.label] is picture)
+
+
+def drawn() -> tuple[str, ...]:
+    """The classes of drawn images, each with one to try."""
+    return showcase.drawn()
 
 
 def recipes(lab: Lab) -> dict[str, Recipe]:

@@ -21,6 +21,7 @@ from app.store import shipped
 
 _LOG = logging.getLogger("lab.shipped")
 EXAMPLES = BESIDE / "static" / "examples"
+DRAWN = BESIDE / "static" / "drawn"
 FOLDER, INDEX = "showcase", "showcase.json"
 _POOL = TypeAdapter(tuple[Picture, ...])
 
@@ -48,6 +49,12 @@ def pool() -> tuple[Picture, ...]:
 def picture_file(name: str) -> Path:
     """The file of a picture of the pool."""
     return EXAMPLES / f"{name}.jpg"
+
+
+@lru_cache
+def drawn() -> tuple[str, ...]:
+    """The classes of `shapes`, in their order: `DRAWN` has a test image of each, `<class>.png`."""
+    return tuple(sorted(path.stem for path in DRAWN.glob("*.png")))
 
 
 def find(box: Path) -> Shown | None:

@@ -23,6 +23,7 @@ from app.contracts.results import (
 )
 from app.services import accounts
 from app.services.lab import Lab
+from app.store.showcase import pool
 from app.web.pages.kinds import KINDS
 from tests.web.examples import (
     CLASSES,
@@ -373,6 +374,18 @@ def test_live_starts_from_the_pair_that_withstood_autoattack_best(
     _measured(lab, dataset, 0.4, params=unguided)
     add_model(lab, dataset, teacher=teacher)
     assert live_models(_html(client, "/live")) == [teacher, best]
+
+
+def test_live_starts_from_a_pair_that_knows_the_pictures_classes(
+    lab: Lab, client: httpx.Client
+) -> None:
+    pictured = sorted({picture.label for picture in pool()})
+    dataset = add_dataset(lab)
+    teacher = add_model(lab, dataset, classes=pictured)
+    student = _measured(lab, dataset, 0.2, teacher=teacher, classes=pictured, origin="shipped")
+    of_others = add_model(lab, dataset)
+    _measured(lab, dataset, 0.9, teacher=of_others, origin="shipped")
+    assert live_models(_html(client, "/live")) == [teacher, student]
 
 
 def test_what_others_attacked_is_nobodys_choice(lab: Lab, client: httpx.Client) -> None:

@@ -3,7 +3,9 @@
     python -m worker.shipping pack MODEL SLUG
     python -m worker.shipping measure JOB...
     python -m worker.shipping repeat ARCHIVE [--seconds 540] [--jobs models/jobs/gpu]
+    python -m worker.shipping repeat --jobs models/jobs/shapes
     python -m worker.shipping showcase ARCHIVE
+    python -m worker.shipping samples [--jobs models/jobs/shapes]
 
 `pack` takes a model of the lab in `LAB_DATA_DIR` into the box as SLUG: a teacher before its
 students. `measure` writes what evaluations of that lab found about shipped weights into their
@@ -12,7 +14,8 @@ cards; `python -m worker evaluate` knows the shipped models by the ids that `pac
 jobs in the box's folder `jobs/`. With `--seconds` it measures how fast this machine trains, takes
 as many of the jobs' epochs as fit, and ends with code 124 when the time is over before all is done:
 the same command goes on then. `showcase` chooses anew what a new lab shows of the models in the
-box: it measures their curves, and attacks the pictures of `static/examples`.
+box: it measures their curves, and attacks the pictures of `static/examples`. `samples` draws one
+image of each class of `shapes` into `static/drawn`.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from app.store.db import Database
 from app.store.files import Files
 from worker.jobs.context import WorkerLab
 from worker.shipping.packing import measure, pack
-from worker.shipping.repeating import TimeIsUp, repeat, show
+from worker.shipping.repeating import TimeIsUp, draw_samples, repeat, show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "repeat":
             where = options.jobs or folder / "jobs"
             repeat(lab, options.archive, where, folder, seconds=options.seconds)
+        elif options.command == "samples":
+            print(*draw_samples(lab, options.jobs or folder / "jobs" / "shapes"))
         else:
             found = show(lab, options.archive, options.jobs or folder / "jobs", folder)
             print(
@@ -84,10 +89,14 @@ def _parser() -> argparse.ArgumentParser:
         ("showcase", "choose anew what a new lab shows of them"),
     ):
         command = commands.add_parser(name, help=help)
-        command.add_argument("archive", type=Path, help="an archive of class folders")
+        command.add_argument(
+            "archive", type=Path, nargs="?", help="of class folders, where the jobs draw no images"
+        )
         command.add_argument("--jobs", type=Path, help="the folder of the jobs, if not the box's")
         if name == "repeat":
             command.add_argument("--seconds", type=float, help="how long it may take")
+    command = commands.add_parser("samples", help="draw an image of each class of shapes")
+    command.add_argument("--jobs", type=Path, help="of the drawing, if not the box's of shapes")
     return parser
 
 

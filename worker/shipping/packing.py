@@ -174,13 +174,24 @@ def _merged(test: Iterable[TestAccuracy]) -> tuple[TestAccuracy, ...]:
 
 
 def _write_job(folder: Path, slug: str, card: ModelCard) -> None:
-    """The training's parameters, with the teacher's slug and without what another lab lacks."""
+    """The training's parameters, with the teacher's slug and without what another lab lacks, beside
+    the import of its images."""
     assert card.params is not None
     params = card.params.model_dump(mode="json", exclude={"dataset", "continue_from"})
     if card.teacher is not None and params["teacher"] is not None:
         params["teacher"] = next(s.slug for s in listed(folder) if s.id == card.teacher.id)
-    (folder / "jobs").mkdir(exist_ok=True)
-    _write(folder / "jobs" / f"{slug}.json", f"{json.dumps(params, indent=2)}\n".encode())
+    jobs = _jobs_with_images(folder / "jobs", card.dataset.name)
+    jobs.mkdir(exist_ok=True)
+    _write(jobs / f"{slug}.json", f"{json.dumps(params, indent=2)}\n".encode())
+
+
+def _jobs_with_images(jobs: Path, name: str) -> Path:
+    """Of `jobs` and the folders in it, the first whose jobs import images of this name."""
+    for folder in (jobs, *sorted(jobs.glob("*/"))):
+        images = folder / "import" / "images.json"
+        if images.exists() and json.loads(images.read_bytes())["name"] == name:
+            return folder
+    return jobs
 
 
 def _write_card(path: Path, card: ModelCard) -> None:

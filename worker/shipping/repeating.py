@@ -17,6 +17,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import PARAMS_OF, TrainParams
 from app.contracts.results import EvaluationResult, Showcase, TrainResult
@@ -24,8 +27,8 @@ from app.errors import JobError
 from app.store import catalogue, job_queries
 from app.store.db import Database
 from app.store.files import atomic_write
-from app.store.shipped import listed, register
-from app.store.showcase import pool
+from app.store.shipped import listed, read_card, register
+from app.store.showcase import DRAWN, pool
 from app.store.tables import JobRow
 from worker import registry
 from worker.jobs.context import WorkerLab
@@ -48,10 +51,11 @@ class TimeIsUp(Exception):
 
 
 def repeat(
-    lab: WorkerLab, archive: Path, jobs: Path, folder: Path, *, seconds: float | None = None
+    lab: WorkerLab, archive: Path | None, jobs: Path, folder: Path, *, seconds: float | None = None
 ) -> None:
     """Fill `folder` with the models of `jobs`: `<slug>.json`, teachers first, and `evaluate/`; and
-    with their showcase, where `showcase/` is among the jobs.
+    with their showcase, where `showcase/` is among the jobs. Images that the lab draws need no
+    archive.
 
     `seconds` limits the time: the epochs of the jobs are then those at most, and so many are taken
     as the speed measured here allows. The choice is kept for later calls with the same lab.
@@ -114,23 +118,43 @@ def _chosen(
 
 
 def show(
-    lab: WorkerLab, archive: Path, jobs: Path, folder: Path, *, until: float = math.inf
+    lab: WorkerLab, archive: Path | None, jobs: Path, folder: Path, *, until: float = math.inf
 ) -> Showcase:
-    """Make the showcase of the models in `folder` anew: their curves by the evaluation
-    `jobs/showcase/curves.json`, and the pictures of the pool that hold. `until`: of the clock
-    `time.monotonic`.
+    """Make the showcase of the models in `folder` that learned from these images anew: their curves
+    by the evaluation `jobs/showcase/curves.json`, and the pictures of the pool that hold. `until`:
+    of the clock `time.monotonic`.
 
     Raises JobError where a job does not succeed, InvalidInput where no picture holds, TimeIsUp.
     """
     register(lab.database, lab.files, folder)
-    dataset = _dataset(lab.database, archive, _read(jobs / "import" / "images.json"), until)
-    models = [shipped.id for shipped in listed(folder)]
+    images = _read(jobs / "import" / "images.json")
+    dataset = _dataset(lab.database, archive, images, until)
+    models = [one.id for one in listed(folder) if read_card(one).dataset.name == images["name"]]
     params = _read(jobs / "showcase" / "curves.json") | {"dataset": dataset, "models": models}
     measured = lab.files.result(_job(lab.database, JobKind.EVALUATE, params, until).result_name)
     pair = showcase.default_pair(folder)
     tried = [showcase.attacked(lab, picture, pair) for picture in pool()]
     curves = EvaluationResult.model_validate_json(measured.read_bytes())
     return showcase.write(folder, tried, curves)
+
+
+def draw_samples(lab: WorkerLab, jobs: Path, folder: Path = DRAWN) -> tuple[str, ...]:
+    """Write what a lab without data has to try its models of drawn images with: of the images that
+    `jobs` draw to test on, the first of each class, whatever a model makes of it.
+
+    Returns the classes. Raises JobError where the import does not succeed.
+    """
+    images = _read(jobs / "import" / "images.json")
+    _, dataset = registry.dataset(
+        lab.database, lab.files, _dataset(lab.database, None, images, math.inf)
+    )
+    folder.mkdir(exist_ok=True)
+    for label, name in enumerate(dataset.class_names):
+        first = np.flatnonzero(dataset.arrays["test_labels"] == label)[0]
+        pixels = np.asarray(dataset.arrays["test_images"][first])
+        with atomic_write(folder / f"{name}.png") as stream:
+            Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    return dataset.class_names
 
 
 def _teachers_first(jobs: Path) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -151,9 +175,10 @@ def _read(path: Path) -> dict[str, Any]:
     return params
 
 
-def _dataset(database: Database, archive: Path, params: dict[str, Any], until: float) -> str:
+def _dataset(database: Database, archive: Path | None, params: dict[str, Any], until: float) -> str:
     if catalogue.dataset_named(database, params["name"]) is None:
-        _run("import", params, until, "--archive", str(archive))
+        options = () if archive is None else ("--archive", str(archive))
+        _run("import", params, until, *options)
     row = catalogue.dataset_named(database, params["name"])
     if row is None:
         raise JobError("The import left no dataset.")

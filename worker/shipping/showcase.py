@@ -36,7 +36,7 @@ from app.errors import InvalidInput, JobError
 from app.store import catalogue, job_queries, jobs
 from app.store.files import atomic_write
 from app.store.shipped import Shipped, listed, read_card
-from app.store.showcase import FOLDER, INDEX, picture_file
+from app.store.showcase import FOLDER, INDEX, picture_file, pool
 from app.store.tables import UploadRow
 from worker.job_run import run_job
 from worker.jobs.context import WorkerLab
@@ -47,11 +47,14 @@ EPSILON = from_255(8)
 
 
 def default_pair(folder: Path) -> tuple[Shipped, Shipped]:
-    """The clean model of the box, and the AGKD-BML student that AutoAttack breaks least.
+    """Of the models in the box that know the pictures' classes, the clean one, and the AGKD-BML
+    student that AutoAttack breaks least.
 
     Raises InvalidInput where the box has no such pair.
     """
-    box = [(shipped, read_card(shipped)) for shipped in listed(folder)]
+    labels = {picture.label for picture in pool()}
+    cards = [(shipped, read_card(shipped)) for shipped in listed(folder)]
+    box = [(shipped, card) for shipped, card in cards if labels <= set(card.classes)]
     teachers = [shipped for shipped, card in box if card.recipe and card.recipe.is_teacher]
     students = {
         shipped: one.accuracy.value

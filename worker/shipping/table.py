@@ -14,9 +14,9 @@ _MEASURES = ("clean", "PGD-20", Method.AUTOATTACK.record.title)
 
 def table(box: Sequence[tuple[str, ModelCard]]) -> str:
     """Markdown: a row for each (slug, card)."""
-    head = ("file", "recipe", "epochs", *_MEASURES, "seed", "code")
+    head = ("file", "images", "recipe", "epochs", *_MEASURES, "seed", "code")
     rows = [_row(slug, card) for slug, card in box]
-    rule = ("---", "---", "---:", *["---:" for _ in _MEASURES], "---:", "---")
+    rule = ("---", "---", "---", "---:", *["---:" for _ in _MEASURES], "---:", "---")
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
@@ -47,6 +47,7 @@ def _row(slug: str, card: ModelCard) -> tuple[str, ...]:
     steps = f", {params.steps} steps" if params.recipe.is_robust else ""
     return (
         f"`{slug}`",
+        card.dataset.name,
         f"{params.recipe_name}{steps}",
         f"{card.epoch} of {params.epochs}",
         *(_cell(measured.get(name)) for name in _MEASURES),

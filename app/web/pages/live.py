@@ -36,11 +36,10 @@ from app.web.render import Context, render
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Test images of one dataset, one a class."""
+    """Images of one list of classes, one a class."""
 
-    dataset: str
-    name: str
-    """Outside text."""
+    title: str
+    """Has outside text."""
     classes_number: int
     """Among the lists of classes in the page's settings."""
     images: tuple[tuple[str, str], ...]
@@ -186,14 +185,18 @@ def _entries_of_job(lab: Lab, job_id: str) -> dict[str, tuple[str, ...]]:
 
 def _samples(views: Sequence[DatasetView], lists: list[tuple[str, ...]]) -> tuple[SampleSet, ...]:
     fitting = [view for view in views if view.report.classes in lists]
-    return tuple(_sample_set(view, lists) for view in fitting[:_SAMPLE_SETS])
+    found = [_sample_set(view, lists) for view in fitting[:_SAMPLE_SETS]]
+    drawn = showcase.drawn()
+    if drawn in lists and all(view.report.classes != drawn for view in fitting):
+        images = tuple((name, f"/static/drawn/{name}.png") for name in drawn)
+        found.append(SampleSet("Shapes, drawn by the lab", lists.index(drawn), images))
+    return tuple(found)
 
 
 def _sample_set(view: DatasetView, lists: list[tuple[str, ...]]) -> SampleSet:
     shown = enumerate(view.report.classes[:_SAMPLE_CLASSES])
     return SampleSet(
-        dataset=view.id,
-        name=view.name,
+        title=f"Test images of {view.name}",
         classes_number=lists.index(view.report.classes),
         images=tuple((name, f"/datasets/{view.id}/samples/{k}/0.png") for k, name in shown),
     )
