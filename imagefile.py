@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+_DAMAGED = "damaged: cut short, or not written whole"
 MAX_PIXELS = 25_000_000
 """A 24-megapixel photograph fits; decoded, it takes 75 MB."""
 _SPELLED = {"WEBP": "WebP", "PPM": "PPM/PGM"}
@@ -43,13 +44,16 @@ _FILL = b"\xff" * 2**16
 """More bytes that mean nothing than a segment has, each of which Pillow reads by itself."""
 _FILLERS = (b"\x55" * 64, b"\xaa" * 64)  # alternating bits, of which each code needs others
 _DEPTHS = (8, 12, 16)
-_OTHERS = {
+_STARTS = {
+    _PNG: "PNG", _JPEG: "JPEG",
     b"ftyphei": "HEIC", b"ftyphev": "HEIC", b"ftypmif1": "HEIC", b"ftypmsf1": "HEIC",
     b"JXL ": "JPEG XL", b"\xff\x0a": "JPEG XL", b"jP  ": "JPEG 2000",
     b"8BPS": "Photoshop", b"%PDF": "PDF", b"<svg": "SVG", b"GIF8": "GIF", b"II*\0": "TIFF",
     b"MM\0*": "TIFF", b"ftypavif": "AVIF", b"<!DOCTYPE html": "HTML",
 }  # fmt: skip
-"""What a file of another format begins with, at its start or behind the length of its first box."""
+"""What a file begins with, at its start or behind the length of its first box.
+Formats that are read have Pillow's names: a file that begins so, and that Pillow does not know, is
+damaged."""
 
 
 REMARKS = "Remarks"
@@ -132,11 +136,14 @@ def read_picture(data: bytes, *, formats: tuple[str, ...], depth: int | None = N
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
-        raise UnknownFormatError(formats, _other_format(data)) from error
+        found = _format_by_start(data)
+        if found in formats:
+            raise UnreadableImageError(_DAMAGED) from error
+        raise UnknownFormatError(formats, found) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixelsError("far too many") from error
     except Exception as error:  # decoders of hostile bytes raise nearly anything
-        raise UnreadableImageError(f"damaged: {error}") from error
+        raise UnreadableImageError(_DAMAGED) from error
 
 
 def _read(data: bytes, formats: tuple[str, ...], depth: int | None) -> Picture:
@@ -210,7 +217,7 @@ def _with_end(data: bytes) -> Image.Image:
     image = _decoded_jpeg(start + _JPEG_END)
     for filler in _FILLERS:
         if _decoded_jpeg(start + filler + _JPEG_END).tobytes() != image.tobytes():
-            raise UnreadableImageError("damaged: the file is cut short")
+            raise UnreadableImageError(_DAMAGED)
     return image
 
 
@@ -248,8 +255,8 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
         return False
 
 
-def _other_format(data: bytes) -> str:
-    for magic, name in _OTHERS.items():
+def _format_by_start(data: bytes) -> str:
+    for magic, name in _STARTS.items():
         if data.startswith(magic) or data.startswith(magic, 4):
             return name
     return ""

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from anyio import BrokenResourceError
 from starlette.datastructures import MutableHeaders
@@ -78,7 +79,16 @@ _ELSEWHERE = Misdirected(
 )
 
 
-def _refusal(request: Request, limit: int, names: Collection[str]) -> LabError | None:
+class Limit(NamedTuple):
+    """Of the body of a request."""
+
+    size: int
+    """Bytes."""
+    hint: str = "Send less."
+    """What to do where it is larger."""
+
+
+def _refusal(request: Request, limit: Limit, names: Collection[str]) -> LabError | None:
     host = request.headers.get("host", "")
     if not (_OWN_NAME.fullmatch(host) or _is_among(names, host)):
         # Another name that leads here is DNS rebinding: a foreign site posing as this lab.
@@ -101,7 +111,7 @@ def _refusal(request: Request, limit: int, names: Collection[str]) -> LabError |
             "The request does not say how long it is.", hint="Send it whole, with Content-Length."
         )
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > limit:
+    if length.isdecimal() and int(length[:20]) > limit.size:
         return _too_large(limit)
     return None
 
@@ -127,8 +137,8 @@ def _is_foreign(request: Request, host: str) -> bool:
     return site not in ("same-origin", "none") or request.headers.get("origin", own).lower() != own
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The request is larger than {limit:,} bytes.", hint="Send less.")
+def _too_large(limit: Limit) -> TooLarge:
+    return TooLarge(f"The request is larger than {limit.size // 2**20:,} MB.", hint=limit.hint)
 
 
 class Border:
@@ -138,7 +148,7 @@ class Border:
     addresses in headers get it. `app.web.render` does the same with those in pages.
 
     Args:
-        limit_of: The largest body, in bytes, that a path takes.
+        limit_of: The largest body that a path takes.
         names: Of hosts, beside this machine's own.
         root: The path of the proxy, or nothing.
         on_loopback: Whether to answer at this machine's own address alone, wherever the server
@@ -148,7 +158,7 @@ class Border:
     def __init__(
         self,
         app: ASGIApp,
-        limit_of: Callable[[str], int],
+        limit_of: Callable[[str], Limit],
         names: Collection[str],
         root: str,
         *,
@@ -216,7 +226,7 @@ def _below(root: str, scope: Scope) -> Scope:
     }
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
+def _limited(receive: Receive, limit: Limit) -> Receive:
     """Stops reading a body of unknown length at the limit."""
     total = 0
 
@@ -224,7 +234,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         nonlocal total
         message = await receive()
         total += len(message.get("body", b""))
-        if total > limit:
+        if total > limit.size:
             # The framework lets only its own errors out of the reading of a body.
             raise HTTPException(413, _too_large(limit).detail, headers=_UNREAD)
         return message

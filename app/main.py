@@ -31,7 +31,7 @@ from app.admission.token import OwnersToken, kept_token
 from app.api import metrics
 from app.api import router as api
 from app.bell import Bell
-from app.border import Border
+from app.border import Border, Limit
 from app.contracts.export import MAX_BYTES as MAX_EXPORT_BYTES
 from app.duties import end, keep_house
 from app.gate import Gate
@@ -201,15 +201,18 @@ def served() -> FastAPI:
     return create_app()
 
 
-def _body_limits(facts: Settings) -> Callable[[str], int]:
+def _body_limits(facts: Settings) -> Callable[[str], Limit]:
     """The largest body of each path: some take files, most of them also as a page's form."""
-    files = {
-        **dict.fromkeys(("/datasets", "/models", "/models/import"), facts.max_upload_mb * 2**20),
-        "/live": MAX_IMAGE_BYTES,
-        "/jobs/rerun": MAX_EXPORT_BYTES,
+    upload = Limit(
+        facts.max_upload_mb * 2**20 + _SMALL_BODY, "Raise LAB_MAX_UPLOAD_MB, or send less."
+    )
+    limits = {
+        **dict.fromkeys(("/datasets", "/models", "/models/import"), upload),
+        "/live": Limit(MAX_IMAGE_BYTES + _SMALL_BODY),
+        "/jobs/rerun": Limit(MAX_EXPORT_BYTES + _SMALL_BODY),
     }
 
-    def limit_of(path: str) -> int:
-        return files.get(path.removeprefix("/api"), 0) + _SMALL_BODY
+    def limit_of(path: str) -> Limit:
+        return limits.get(path.removeprefix("/api"), Limit(_SMALL_BODY))
 
     return limit_of

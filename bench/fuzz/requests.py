@@ -15,7 +15,7 @@ from app import error_handlers
 from app.api.datasets import ImportForm
 from app.api.live import LiveForm
 from app.api.models import ImportModelForm
-from app.border import Border
+from app.border import Border, Limit
 from app.contracts.changes import Tag
 from app.settings import Settings
 
@@ -42,7 +42,7 @@ async def models(form: Annotated[ImportModelForm, Form()]) -> None:
         await form.file.read()
 
 
-_app.add_middleware(Border, limit_of=lambda _: 2**20, names=(), root="", on_loopback=False)
+_app.add_middleware(Border, limit_of=lambda _: Limit(2**20), names=(), root="", on_loopback=False)
 
 
 def read(data: bytes) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app import border
-from app.border import Border
+from app.border import Border, Limit
 from app.main import create_app
 from app.services.lab import Lab
 from app.settings import Settings
@@ -139,6 +139,16 @@ def test_a_small_body_is_all_that_json_needs(client: httpx.Client) -> None:
     assert answer.status_code == 422
     answer = client.post("/api/jobs", content=b" " * (2**20 + 1), headers=headers)
     problem(answer, 413)
+    assert answer.json()["detail"] == "The request is larger than 1 MB."
+
+
+def test_what_is_too_large_to_send_names_the_setting(client: httpx.Client) -> None:
+    for path in ("/api/datasets", "/api/models"):
+        answer = client.post(path, content=b"", headers={"Content-Length": str(2**40)})
+        problem(answer, 413)
+        said = answer.json()
+        assert said["detail"] == "The request is larger than 1,025 MB."
+        assert "LAB_MAX_UPLOAD_MB" in said["hint"]
 
 
 def test_a_body_in_pieces_is_not_read(client: httpx.Client) -> None:
@@ -184,7 +194,9 @@ def test_headers_that_nobody_reads_reach_nobody(settings: Settings) -> None:
         await Response()(scope, receive, send)
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(Border(inner, limit_of=lambda _: 0, names=(), root=""))
+        transport = httpx.ASGITransport(
+            Border(inner, limit_of=lambda _: Limit(0), names=(), root="")
+        )
         headers = {"Cookie": 'a="' + "\\" * 40_000 + '"', "X-Own": "1", "Idempotency-Key": "k"}
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.get("/", headers=headers)
@@ -200,7 +212,9 @@ def test_who_leaves_a_stream_is_no_fault() -> None:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             raise error
 
-        transport = httpx.ASGITransport(Border(inner, limit_of=lambda _: 0, names=(), root=""))
+        transport = httpx.ASGITransport(
+            Border(inner, limit_of=lambda _: Limit(0), names=(), root="")
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             await client.get("/")
 
@@ -275,7 +289,7 @@ def test_a_crowd_is_told_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> 
             await leave.wait()
             await Response("Well.")(scope, receive, send)
 
-        lab = Border(slow, limit_of=lambda _: 0, names=(), root="")
+        lab = Border(slow, limit_of=lambda _: Limit(0), names=(), root="")
         transport = httpx.ASGITransport(lab)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             let_in = [asyncio.create_task(client.get("/api/jobs")) for _ in range(3)]

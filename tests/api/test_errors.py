@@ -217,14 +217,15 @@ def test_the_field_of_an_error() -> None:
     def one(kind: str, *loc: str | int, **ctx: str) -> list[tuple[str, str]]:
         return field_errors([{"type": kind, "loc": loc, "msg": "Value error, bad", "ctx": ctx}])
 
-    assert one("missing", "body", "params", "attack", "steps") == [("attack.steps", "bad")]
-    assert one("missing", "body", "params") == [("params", "bad")]
-    assert one("missing", "query", "page") == [("page", "bad")]
-    assert one("missing", "epsilons", 2) == [("epsilons.2", "bad")]
-    assert one("missing", "body") == [("body", "bad")]
-    assert one("missing") == [("body", "bad")]
+    assert one("value_error", "body", "params", "attack", "steps") == [("attack.steps", "bad")]
+    assert one("value_error", "body", "params") == [("params", "bad")]
+    assert one("value_error", "query", "page") == [("page", "bad")]
+    assert one("value_error", "epsilons", 2) == [("epsilons.2", "bad")]
+    assert one("value_error", "body") == [("body", "bad")]
+    assert one("value_error") == [("body", "bad")]
     assert one("invalid", "body", field="teacher") == [("teacher", "bad")]
-    assert one("union_tag_invalid", "body", discriminator="'kind'") == [("kind", "bad")]
+    tags = {"discriminator": "'kind'", "expected_tags": "'fgsm', 'pgd'"}
+    assert one("union_tag_invalid", "body", **tags) == [("kind", "must be one of 'fgsm', 'pgd'")]
 
 
 def test_an_error_of_the_lab_says_what_to_do() -> None:

@@ -362,7 +362,7 @@ def test_cifar_for_c_as_it_is_distributed(tmp_path: Path, coarse: bool) -> None:
 
 def test_a_batch_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     data, _ = batch(range(3), 0)
-    refused(tmp_path, {"test_batch.bin": data[:-1]}, "cut short")
+    refused(tmp_path, {"test_batch.bin": data[:-1]}, "its last image is not whole")
 
 
 def test_stl_10_as_it_is_distributed(tmp_path: Path) -> None:

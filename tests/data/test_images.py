@@ -133,10 +133,14 @@ def png_header(width: int, height: int) -> bytes:
         (encode(pixels(0), "ICO"), "not a PNG"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC"),
         (b"8BPS" + bytes(40), "it is Photoshop"),
-        (encode(pixels(0))[:-200], "damaged"),
-        (encode(pixels(0), "JPEG")[:-200], "damaged"),
-        (encode(pixels(0), "WEBP")[:-200], "damaged"),
-        (encode(pixels(0), "BMP")[:-200], "damaged"),
+        *(
+            (encode(pixels(0), kind)[:-200], "^damaged: cut short, or not written whole$")
+            for kind in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+        ),
+        *(
+            (encode(pixels(0), kind)[:24], "^damaged: cut short, or not written whole$")
+            for kind in ("PNG", "GIF", "TIFF", "AVIF")
+        ),
         (png_header(5001, 5000), "too large: 5001 × 5000"),
         (png_header(12_000, 12_000), "too large: 12000 × 12000"),
         (png_header(2**31 - 1, 2**31 - 1), "too large: far too many pixels"),

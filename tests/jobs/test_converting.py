@@ -239,7 +239,7 @@ def header(text: bytes) -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"<!doctype html><title>404</title>", "a web page"),
         (struct.pack("<Q", 2**63) + b"{}", "neither"),
-        (header(b"{not json}"), "no valid safetensors"),
+        (header(b"{not json}"), "safetensors file: damaged, cut short, or not written whole."),
         (
             header(
                 b'{"w":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'

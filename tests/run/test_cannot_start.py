@@ -156,14 +156,14 @@ def test_a_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_webhook_that_is_no_address_of_the_web(refuses: Refuses) -> None:
     line = refuses(LAB_WEBHOOK_URL="ftp://hooks.example.com/s3cret")
-    assert "LAB_WEBHOOK_URL: URL scheme should be 'http' or 'https'" in line
+    assert "LAB_WEBHOOK_URL: must be an address of 'http' or 'https'" in line
     assert "s3cret" not in line
 
 
 def test_a_setting_that_is_none(refuses: Refuses) -> None:
     line = refuses(LAB_PORT="eighty")
     assert "LAB_PORT" in line
-    assert "valid integer" in line
+    assert "must be a whole number" in line
 
 
 def test_a_data_folder_in_use(refuses: Refuses, tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ def _safetensors(path: Path, header: int, notes: tuple[str, ...], within: str) -
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise JobError(
-            f"The file is no valid safetensors file: {error}"[:300], hint="Save it again."
+            "The file is no valid safetensors file: damaged, cut short, or not written whole.",
+            hint="Copy or download it again, or save it again.",
         ) from error
     if any(len(name) > _LONGEST_NAME for name in shapes):
         raise JobError(f"A weight's name is longer than {_LONGEST_NAME} characters: none is.")

@@ -197,14 +197,10 @@ def _message(spec: Spec | None, error: ErrorDetails) -> str:
     if kind.startswith(("int_", "float_", "finite_")):
         number = "whole number" if spec.number == "int" else "number"
         return f"must be {number}s, separated by commas" if many else f"must be a {number}"
-    if kind in ("too_long", "string_too_long"):
-        unit = "entries" if many else "characters"
-        return f"must have at most {error['ctx']['max_length']} {unit}"
     return _OTHER_MESSAGES.get(kind, message)
 
 
 _OTHER_MESSAGES = {
-    "string_pattern_mismatch": "is not of the expected form",
     "dict_type": "must be settings such as steps=7",
     "tuple_type": "must be values, separated by commas",
     "enum": "is none of the choices",

@@ -97,7 +97,8 @@ def cifar_binary(files: Files) -> Unpacked:
         data = np.fromfile(path, dtype=np.uint8)
         if not len(data) or len(data) % (before + 3072):
             raise Refused(
-                f"{name} is cut short: {len(data):,} bytes.", "Upload it as it is published."
+                f"{name} is cut short: its last image is not whole.",
+                "Upload it as it is published.",
             )
         rows = data.reshape(-1, before + 3072)
         pixels.append(rows[:, before:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
