@@ -14,6 +14,7 @@ TEST_OF = {
     "`train` alone, or no parts": "test_train_alone_is_split",
     "`seg_train/seg_train/forest`, `seg_pred`": "test_parts_within_folders_of_their_own_name_and_pictures_to_predict",
     "`test` with pictures and no class folders": "test_a_flat_test_part_has_no_labels_and_is_said",
+    "a part whose pictures are all of a format that is not read, such as HEIC": "test_a_part_without_a_picture_that_is_read_is_not_forgotten",
     "other folders beside the parts, such as `sample` or classes": "test_parts_beside_classes_are_said",
     "pictures of no part beside those of parts: `extra` in a tar of samples or among shards, `public` in a table's column of parts": "test_pictures_in_no_part_beside_parts_are_training_images_and_said",
     "samples, rows and shards to predict (`pred`, `unlabelled`)": "test_samples_to_predict_are_left_out_and_counted",

@@ -105,6 +105,23 @@ def test_a_test_part_alone_is_for_evaluation(tmp_path: Path, test: str) -> None:
     assert len(dataset.split("train")) == len(dataset.split("validation")) == 0
 
 
+@pytest.mark.parametrize("unread", ["train", "val", "test"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_part_without_a_picture_that_is_read_is_not_forgotten(
+    tmp_path: Path, unread: str, flat: bool
+) -> None:
+    files = {}
+    for part in ("train", "val", "test"):
+        for n in range(8):
+            pet = ("cat", "dog")[n % 2]
+            suffix = "heic" if part == unread else "png"
+            files[f"pets/{part}/{pet}{'.' if flat else '/'}{n}.{suffix}"] = png(len(files))
+    refused(tmp_path, files, f"pets/{unread} holds no picture that is read: 8 HEIC files")
+    for part in {"train", "val", "test"} - {unread, "train" if unread != "train" else "test"}:
+        files = {name: data for name, data in files.items() if f"/{part}/" not in name}
+    refused(tmp_path, files, f"pets/{unread} holds no picture that is read: 8 HEIC files")
+
+
 def test_parts_within_folders_of_their_own_name_and_pictures_to_predict(tmp_path: Path) -> None:
     files = (
         folders("seg_train/seg_train/", 4)
