@@ -122,6 +122,26 @@ def test_a_part_without_a_picture_that_is_read_is_not_forgotten(
     refused(tmp_path, files, f"pets/{unread} holds no picture that is read: 8 HEIC files")
 
 
+@pytest.mark.parametrize(
+    ("files", "match"),
+    [
+        (folders("") | {"eel/1.heic": b"x", "eel/2.heic": b"x"}, r"without images: eel\. Left out: "
+         r"HEIC files, which are not read \(2\)"),
+        (folders("", names="cat") | {"dog/1.jxl": b"x", ".hidden/1.png": b"x"},
+         r"only one class, cat, .*Left out: .*hidden.* \(1\), JXL files, which are not read \(1\)"),
+        (folders("train/", names="cat dog") | folders("test/", names="cat")
+         | {"test/__MACOSX/dog/1.png": b"x"}, r"test has no images of: dog\. Left out: .* \(1\)"),
+        (folders("", names="cat") | {"dog/1.png": b"x", "dog/1.txt": b"x"},
+         r"no readable image .*: dog\. Left out: pictures that are .* \(1\), files that are no "
+         r"pictures \(1\)"),
+    ],
+)  # fmt: skip
+def test_what_was_left_out_is_said_with_every_refusal(
+    tmp_path: Path, files: Files, match: str
+) -> None:
+    refused(tmp_path, files, match)
+
+
 def test_parts_within_folders_of_their_own_name_and_pictures_to_predict(tmp_path: Path) -> None:
     files = (
         folders("seg_train/seg_train/", 4)
