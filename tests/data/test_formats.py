@@ -27,6 +27,7 @@ TEST_OF = {
     "class folders": "test_every_image_gets_its_class_and_its_part",
     "a folder called like a part (`kaggle_simpson_testset`) beside others that hold folders of pictures": "test_a_part_beside_folders_of_pictures_is_no_class",
     "class folders with folders of pictures in them (`a/abbey`, `a/airport`)": "test_folders_within_class_folders_are_said",
+    "class folders that each hold one folder of the same name (`siteA/cat`, `siteB/cat`)": "test_one_folder_of_the_same_name_in_each_class_is_said",
     "Tiny ImageNet": "test_tiny_imagenet_as_it_is_distributed",
     "ImageNet": "test_imagenet_as_its_competition_has_it",
     "ids of WordNet": "test_ids_of_wordnet_get_their_words_in_the_order_of_ids",

@@ -236,7 +236,7 @@ def _check_unread(place: _Folder, parts: Collection[Part], contents: Contents) -
             kinds = Counter(m.path[-1].rpartition(".")[2].upper() for m in unread)
             counted = ", ".join(f"{count:,} {kind} files" for kind, count in sorted(kinds.items()))
             raise DatasetError(
-                f"{child.name} holds no picture that is read: {counted}.",
+                f"{name_list([child.name])} holds no picture that is read: {counted}.",
                 "Convert them to PNG or JPEG, or leave the folder out.",
             )
 
@@ -365,6 +365,19 @@ def _tell_depth(found: Found, children: Sequence[_Folder]) -> None:
             "pack them side by side."
         )
         found.warnings.append(Weakness("folders_in_classes", text, len(deep)))
+    lone: dict[str, list[str]] = {}
+    for child in children:
+        inner = _unwrapped(child).filled()
+        if len(inner) == 1 and not _STRUCTURAL.fullmatch(inner[0].path[-1]):
+            lone.setdefault(inner[0].path[-1], []).append(child.path[-1])
+    for name, outer in lone.items():
+        if len(outer) > 1:
+            text = (
+                f"{name_list(outer)} each hold one folder of the same name, {name_list([name])}: "
+                "the outer folders are taken as classes. Where the inner ones are, pack these side "
+                "by side."
+            )
+            found.warnings.append(Weakness("folders_in_classes", text, len(outer)))
 
 
 def _check_siblings(children: Sequence[_Folder]) -> None:
