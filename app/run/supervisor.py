@@ -50,6 +50,7 @@ def web_command(settings: Settings) -> list[str]:
         *("-m", "uvicorn", "--factory", "app.main:served"),
         *("--host", settings.host, "--port", str(settings.port)),
         *(str(part) for option in tls if option[1] is not None for part in option),
+        *("--http", "app.connections:Connection"),
         *("--timeout-graceful-shutdown", str(_STREAMS_END_AFTER_S)),
         *("--limit-concurrency", str(_MOST_CONNECTIONS), "--no-proxy-headers"),
         *("--log-level", "warning"),

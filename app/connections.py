@@ -1,0 +1,60 @@
+"""Connections that say nothing: closed after a while, and first of all when there are many.
+
+Each takes a descriptor. Where none is left nobody else gets in, and the server writes of it without
+end. uvicorn closes those that are silent after an answer, not those that never asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_HEAD_WITHIN_S = 30.0
+"""From the connection, or from the answer before, until all headers of a request are there."""
+_MOST_SILENT = 500
+
+
+class Connection(H11Protocol):
+    """HTTP as uvicorn has it; of the connections that have not asked yet, the one that has been
+    silent for longest makes room for the newest."""
+
+    _silent: dict[Connection, asyncio.TimerHandle] = {}  # noqa: RUF012 - those of this process
+    """The longest silent ones first; each with what will end it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+        if len(self._silent) > _most_silent():
+            oldest = next(iter(self._silent))
+            oldest._leave()  # its end comes later, maybe after others have begun
+            oldest.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._leave()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._leave()
+        self._silent[self] = self.loop.call_later(_HEAD_WITHIN_S, self.transport.abort)
+
+    def _leave(self) -> None:
+        """The silent ones."""
+        if (timer := self._silent.pop(self, None)) is not None:
+            timer.cancel()
+
+
+def _most_silent() -> int:
+    """A quarter of the descriptors at most: requests, streams and files need the others."""
+    return min(_MOST_SILENT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
