@@ -277,7 +277,9 @@ def test_bombs_are_refused_by_their_size(
     path = pack(tmp_path / "archive", files, kind)
     if kind != "tar":
         assert path.stat().st_size < 100_000
-    assert "unpacks to more than" in refused(tmp_path, path).detail
+    error = refused(tmp_path, path)
+    assert "unpacks to more than" in error.detail
+    assert "LAB_MAX_UPLOAD_MB does not change this limit" in error.hint
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.xz"])

@@ -105,6 +105,43 @@ def test_a_test_part_alone_is_for_evaluation(tmp_path: Path, test: str) -> None:
     assert len(dataset.split("train")) == len(dataset.split("validation")) == 0
 
 
+@pytest.mark.parametrize("unread", ["train", "val", "test"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_part_without_a_picture_that_is_read_is_not_forgotten(
+    tmp_path: Path, unread: str, flat: bool
+) -> None:
+    files = {}
+    for part in ("train", "val", "test"):
+        for n in range(8):
+            pet = ("cat", "dog")[n % 2]
+            suffix = "heic" if part == unread else "png"
+            files[f"pets/{part}/{pet}{'.' if flat else '/'}{n}.{suffix}"] = png(len(files))
+    refused(tmp_path, files, f"pets/{unread} holds no picture that is read: 8 HEIC files")
+    for part in {"train", "val", "test"} - {unread, "train" if unread != "train" else "test"}:
+        files = {name: data for name, data in files.items() if f"/{part}/" not in name}
+    refused(tmp_path, files, f"pets/{unread} holds no picture that is read: 8 HEIC files")
+
+
+@pytest.mark.parametrize(
+    ("files", "match"),
+    [
+        (folders("") | {"eel/1.heic": b"x", "eel/2.heic": b"x"}, r"without images: eel\. Left out: "
+         r"HEIC files, which are not read \(2\)"),
+        (folders("", names="cat") | {"dog/1.jxl": b"x", ".hidden/1.png": b"x"},
+         r"only one class, cat, .*Left out: .*hidden.* \(1\), JXL files, which are not read \(1\)"),
+        (folders("train/", names="cat dog") | folders("test/", names="cat")
+         | {"test/__MACOSX/dog/1.png": b"x"}, r"test has no images of: dog\. Left out: .* \(1\)"),
+        (folders("", names="cat") | {"dog/1.png": b"x", "dog/1.txt": b"x"},
+         r"no readable image .*: dog\. Left out: pictures that are .* \(1\), files that are no "
+         r"pictures \(1\)"),
+    ],
+)  # fmt: skip
+def test_what_was_left_out_is_said_with_every_refusal(
+    tmp_path: Path, files: Files, match: str
+) -> None:
+    refused(tmp_path, files, match)
+
+
 def test_parts_within_folders_of_their_own_name_and_pictures_to_predict(tmp_path: Path) -> None:
     files = (
         folders("seg_train/seg_train/", 4)

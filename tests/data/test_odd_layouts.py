@@ -515,6 +515,19 @@ def test_folders_within_class_folders_are_said(tmp_path: Path) -> None:
     assert "such as a with abbey, airport" in said
 
 
+@pytest.mark.parametrize(
+    ("inner", "said"), [("cat", True), ("x/cat", True), ("images", False), ("photos", False)]
+)
+def test_one_folder_of_the_same_name_in_each_class_is_said(
+    tmp_path: Path, inner: str, said: bool
+) -> None:
+    files = class_folders("siteA/", {inner: 5}) | class_folders("siteB/", {inner: 5}, first_seed=50)
+    report, dataset = import_files(tmp_path, files)
+    assert dataset.class_names == ("siteA", "siteB")
+    texts = [w.text for w in report.warnings if w.kind == "folders_in_classes"]
+    assert [text.startswith("siteA, siteB each hold one") for text in texts] == [True] * said
+
+
 def test_domains_that_each_have_a_folder_of_images_are_no_classes(tmp_path: Path) -> None:
     """As Office-31 is laid out."""
     files = class_folders("amazon/images/", {"mug": 5, "pen": 5}) | class_folders(

@@ -36,6 +36,28 @@ def test_an_order_is_found_and_named(order: list[str], said: str) -> None:
     assert better_order(guesses, labels, NAMES) is None
 
 
+CIFAR = ("airplane", "Automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@pytest.mark.parametrize("names", [CIFAR, tuple(f"class {k}" for k in range(100))])
+@pytest.mark.parametrize("right", [0.3, 0.45])
+def test_a_weak_model_in_a_sorted_order_is_found(names: tuple[str, ...], right: float) -> None:
+    guesses, labels = answers(len(names), 1000, right)
+    order = sorted(names)
+    outputs = torch.tensor([order.index(name) for name in names])[guesses]
+    better = better_order(outputs, labels, names)
+    assert better is not None
+    assert list(better.classes) == order
+    assert "sorted as bytes are" in better.said
+    assert better_order(guesses, labels, names) is None
+
+
+def test_a_network_that_always_says_the_same_has_no_order() -> None:
+    """Output 0 would be right more often as the class that most images are of."""
+    labels = torch.tensor([0] * 50 + [1] * 150)
+    assert better_order(torch.zeros(200, dtype=torch.int64), labels, CIFAR[:2]) is None
+
+
 @pytest.mark.parametrize(("classes", "n"), [(2, 200), (10, 500), (10, 1000), (100, 1000)])
 @pytest.mark.parametrize("right", [0.0, 0.5])
 def test_luck_among_many_orders_is_none(classes: int, n: int, right: float) -> None:

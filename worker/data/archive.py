@@ -21,7 +21,7 @@ from worker.data.containers import Source, Unpack, open_containers
 from worker.data.errors import DatasetError
 from worker.data.folders import class_folders
 from worker.data.images import Decoded, decode_picture, fitted
-from worker.data.layout import Layout, contents_of, find_layout
+from worker.data.layout import Layout, contents_of, find_layout, unread_files
 from worker.data.members import Listing, open_archive
 from worker.data.names import Encoding, name_list, printable
 from worker.data.sharing import Parts, share_out
@@ -190,12 +190,14 @@ def _understood(
     with open_containers(archive, contents, scratch, unpack, check_room) as opened:
         if opened is not None:
             found, read = opened
-            layout = find_layout(
-                contents, [lambda _: found], order=wishes.order, given=wishes.classes
-            )
+            with _with_reasons(listing.left_out):
+                layout = find_layout(
+                    contents, [lambda _: found], order=wishes.order, given=wishes.classes
+                )
             yield _with_names(layout, listing), read
             return
-    layout = find_layout(contents, _READERS, order=wishes.order, given=wishes.classes)
+    with _with_reasons(listing.left_out + unread_files(contents)):
+        layout = find_layout(contents, _READERS, order=wishes.order, given=wishes.classes)
     yield _with_names(layout, listing), archive.read
 
 
@@ -310,12 +312,8 @@ def _decode(
 def _choose_parts(layout: Layout, gathered: _Gathered, seed: int) -> Parts:
     """Rows of the training and of the test part, without the failed ones."""
     good = np.array([r for r in range(len(layout.samples)) if r not in gathered.reasons], np.int64)
-    try:
+    with _with_reasons(_reasons(gathered) + Counter(layout.left_out)):
         return share_out(layout, good, seed)
-    except DatasetError as error:
-        if not gathered.kinds:
-            raise
-        raise DatasetError(f"{error.detail} {_sentence(_reasons(gathered))}", error.hint) from None
 
 
 # The report
@@ -325,9 +323,16 @@ def _reasons(gathered: _Gathered) -> Counter[str]:
     return Counter(f"pictures that are {kind}" for kind in gathered.kinds.values())
 
 
-def _sentence(left_out: Mapping[str, int]) -> str:
-    counted = ", ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
-    return f"Left out: {counted}."
+@contextmanager
+def _with_reasons(left_out: Mapping[str, int]) -> Iterator[None]:
+    """Say with what is refused meanwhile what was left out before: that may be why."""
+    try:
+        yield
+    except DatasetError as error:
+        if not left_out:
+            raise
+        counted = ", ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
+        raise DatasetError(f"{error.detail} Left out: {counted}.", error.hint) from None
 
 
 def _report(

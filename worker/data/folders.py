@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from worker.data.classes import name_numbers
 from worker.data.errors import DatasetError
 from worker.data.file_names import classes_in_names, masks_of_others
-from worker.data.layout import TO_PREDICT, Contents, Found, Sample
+from worker.data.images import UNREAD_SUFFIXES
+from worker.data.layout import TO_PREDICT, Contents, Found, Sample, has_suffix
 from worker.data.members import Member
 from worker.data.names import Path, name_list, natural_key
 from worker.data.picture_index import PictureIndex
@@ -78,6 +79,7 @@ def class_folders(contents: Contents) -> Found | None:
     place = _place_of_parts(top)
     if place is None:
         root = _first_classes(top)
+        _check_unread(root, (), contents)
         if len(root.filled()) < 2 and _take_names(found, root, None):
             _take_listed_parts(found, contents, index)
             return found
@@ -188,6 +190,7 @@ def _parts_in(folder: _Folder) -> dict[Part, list[_Folder]]:
 
 def _take_parts(found: Found, place: _Folder, tables: Sequence[Table], contents: Contents) -> None:
     parts = _parts_in(place)
+    _check_unread(place, parts, contents)
     for part, folders in parts.items():
         if len(folders) > 1:
             raise DatasetError(
@@ -219,6 +222,23 @@ def _take_parts(found: Found, place: _Folder, tables: Sequence[Table], contents:
     for child in place.filled():
         if child.path not in used and part_of(child.path[-1]) is None:
             _leave(found, f"in {child.name}, beside the parts", child.count)
+
+
+def _check_unread(place: _Folder, parts: Collection[Part], contents: Contents) -> None:
+    """Refuse what would leave out a whole part, besides `parts`, without a picture that is read."""
+    for child in place.below.values():
+        part = named_part(child.path[-1])
+        if child.count or part in (None, Part.UNLABELLED) or part in parts:
+            continue
+        within = [m for m in contents.others if m.path[: len(child.path)] == child.path]
+        unread = [m for m in within if has_suffix(m, UNREAD_SUFFIXES)]
+        if unread:
+            kinds = Counter(m.path[-1].rpartition(".")[2].upper() for m in unread)
+            counted = ", ".join(f"{count:,} {kind} files" for kind, count in sorted(kinds.items()))
+            raise DatasetError(
+                f"{name_list([child.name])} holds no picture that is read: {counted}.",
+                "Convert them to PNG or JPEG, or leave the folder out.",
+            )
 
 
 def _as_folders_have_it(found: Found, labelled: Sequence[Part]) -> None:
@@ -345,6 +365,19 @@ def _tell_depth(found: Found, children: Sequence[_Folder]) -> None:
             "pack them side by side."
         )
         found.warnings.append(Weakness("folders_in_classes", text, len(deep)))
+    lone: dict[str, list[str]] = {}
+    for child in children:
+        inner = _unwrapped(child).filled()
+        if len(inner) == 1 and not _STRUCTURAL.fullmatch(inner[0].path[-1]):
+            lone.setdefault(inner[0].path[-1], []).append(child.path[-1])
+    for name, outer in lone.items():
+        if len(outer) > 1:
+            text = (
+                f"{name_list(outer)} each hold one folder of the same name, {name_list([name])}: "
+                "the outer folders are taken as classes. Where the inner ones are, pack these side "
+                "by side."
+            )
+            found.warnings.append(Weakness("folders_in_classes", text, len(outer)))
 
 
 def _check_siblings(children: Sequence[_Folder]) -> None:

@@ -216,6 +216,13 @@ def _tell_guessed(found: Found, guessed: Collection[Path]) -> None:
         found.warnings.append(Weakness("names_guessed", text, len(names)))
 
 
+def unread_files(contents: Contents) -> Counter[str]:
+    """Pictures of formats that are not read, by the reason, beside some that are."""
+    counts = _unpictured(contents) if contents.pictures else Counter[str]()
+    del counts[_NO_PICTURES]
+    return counts
+
+
 def _unpictured(contents: Contents, used: Collection[Path] = ()) -> Counter[str]:
     """Files that are no pictures and were not used, those of formats that are not read by name."""
     counts = Counter[str]()

@@ -388,7 +388,8 @@ def _check_limits(members: int, total: int) -> None:
     if total > MAX_TOTAL:
         raise DatasetError(
             f"The archive unpacks to more than {MAX_TOTAL // 2**30} GiB.",
-            "Resize the images before packing them: the lab stores at most 224 pixels a side.",
+            "Resize the images before packing them: the lab stores at most 224 pixels a side. "
+            "LAB_MAX_UPLOAD_MB does not change this limit.",
         )
 
 

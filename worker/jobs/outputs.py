@@ -21,6 +21,8 @@ _GAIN, _GOOD = 0.1, 0.5
 _ABOVE_CHANCE, _IMAGES_OF_PAIR = 0.12, 5
 """A better order gives so much more accuracy, and so much at least; where there are so many images
 for each pair of classes, so far above chance at least. Luck among many orders does not."""
+_LUCK = 0.001
+"""A way to sort the classes fits better where chance would say so less often than this."""
 
 
 class Taken(NamedTuple):
@@ -139,6 +141,9 @@ class Better(NamedTuple):
 def better_order(guesses: Tensor, labels: Tensor, classes: Sequence[str]) -> Better | None:
     """The order of outputs in which far more answers would be right; None where there is none.
 
+    The ways to sort names are few: what is no luck suffices for them. Of all other orders one must
+    gain far more.
+
     Args:
         guesses: the likeliest output of each image, (N,), of a head that is in `classes`' order.
         labels: (N,), the classes' numbers.
@@ -148,22 +153,53 @@ def better_order(guesses: Tensor, labels: Tensor, classes: Sequence[str]) -> Bet
     count, n = len(classes), len(labels)
     met = torch.zeros(count, count, dtype=torch.int64)
     met.index_put_((guesses.cpu(), labels.cpu()), torch.ones(n, dtype=torch.int64), accumulate=True)
-    right = int(met.trace())
+    better = _better_sorted(met, classes)
+    order = better.classes if better else classes
+    now = Accuracy.of(_hits(met, classes, order), n)
     outputs, meant = linear_sum_assignment(met.numpy(), maximize=True)
-    most = int(met.numpy()[outputs, meant].sum())
-    now, then = Accuracy.of(right, n), Accuracy.of(most, n)
+    then = Accuracy.of(int(met.numpy()[outputs, meant].sum()), n)
     many = n >= _IMAGES_OF_PAIR * count**2
     good = 1 / count + _ABOVE_CHANCE * (1 - 1 / count) if many else _GOOD
-    if then.low <= max(good, now.high) or then.value < now.value + _GAIN:
-        return None
+    luck = then.low <= max(good, now.high) or then.value <= _common(met) / n
+    if luck or then.value < now.value + _GAIN:
+        return better
     best = tuple(classes[k] for k in meant)
+    return Better(best, f"in the order that fits best, {percent(then.value)} would be right")
+
+
+def _better_sorted(met: Tensor, classes: Sequence[str]) -> Better | None:
+    """The way to sort the classes that fits better than theirs, by an exact McNemar test on the
+    same images; None where there is none.
+
+    Args:
+        met: images (K, K) by output and class.
+    """
+    from scipy.stats import binomtest
+
+    n, found = int(met.sum()), None
+    most = _hits(met, classes, classes)
     for name, key in (
         ("sorted as bytes are, capitals first", str),
         ("sorted by number", natural_key),
     ):
-        order = sorted(classes, key=key)
-        hits = sum(int(met[i, list(classes).index(of)]) for i, of in enumerate(order))
-        if Accuracy.of(hits, n).high >= then.value:
-            best, how = tuple(order), f"the classes {name}"
-            return Better(best, f"in the order of {how}, {percent(hits / n)} would be right")
-    return Better(best, f"in the order that fits best, {percent(then.value)} would be right")
+        order = tuple(sorted(classes, key=key))
+        moved = torch.tensor([of != own for of, own in zip(order, classes, strict=True)])
+        gained = _hits(met * moved[:, None], classes, order)
+        lost = _hits(met * moved[:, None], classes, classes)
+        hits = _hits(met, classes, order)
+        if hits > max(most, _common(met)) and binomtest(gained, gained + lost).pvalue < _LUCK:
+            most = hits
+            said = f"in the order of the classes {name}, {percent(hits / n)} would be right"
+            found = Better(order, said)
+    return found
+
+
+def _common(met: Tensor) -> int:
+    """Images of the commonest class: so many are right for a network that says it of all."""
+    return int(met.sum(0).max())
+
+
+def _hits(met: Tensor, classes: Sequence[str], order: Sequence[str]) -> int:
+    """Images whose answer is right where the outputs stand for `order`."""
+    number = {name: k for k, name in enumerate(classes)}
+    return int(met[torch.arange(len(order)), [number[name] for name in order]].sum())
