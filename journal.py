@@ -22,6 +22,10 @@ _LONGEST = 20_000
 """Characters of a message or of where an error came from."""
 
 
+_MOST_ALIKE, _WITHIN_S = 100, 10.0
+"""Warnings and errors of one line of code that are written in so many seconds."""
+
+
 class Form(StrEnum):
     """How records are written."""
 
@@ -69,10 +73,32 @@ class _Records(logging.Formatter):
         return line_of(self._form, level, message, logger=record.name, **facts, error=error)
 
 
+class _Paced(logging.Filter):
+    """One fault that repeats itself, as of a server without a descriptor left, fills no disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        where = record.name, record.pathname, record.lineno
+        since, count = self._seen.get(where, (record.created, 0))
+        if record.created - since >= _WITHIN_S:
+            since, count = record.created, 0
+        self._seen[where] = since, count + 1
+        if count == _MOST_ALIKE:
+            record.msg = f"{record.getMessage()} (More like it is left out for {_WITHIN_S:.0f} s.)"
+            record.args = None
+        return count <= _MOST_ALIKE
+
+
 def set_up(form: Form) -> None:
     """Have this process write its records so, on its standard error, and nothing otherwise."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Records(form))
+    handler.addFilter(_Paced())
     root = logging.getLogger()
     root.handlers, root.level = [handler], logging.WARNING
     logging.captureWarnings(True)

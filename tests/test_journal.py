@@ -65,6 +65,17 @@ def test_a_record_is_one_line_of_json(records: Callable[[], str]) -> None:
     assert (record["level"], record["logger"]) == ("error", HOSTILE)
 
 
+def test_a_fault_that_repeats_itself_fills_no_log(records: Callable[[], str]) -> None:
+    journal.set_up(Form.TEXT)
+    for number in range(1000):
+        logging.getLogger("asyncio").error("fault %d", number)
+    logging.getLogger("asyncio").error("another")
+    written = records().splitlines()
+    assert written[:100] == [f"error: fault {number}" for number in range(100)]
+    assert written[100] == "error: fault 100 (More like it is left out for 10 s.)"
+    assert written[101:] == ["error: another"]
+
+
 def test_a_record_as_text_obeys_nobody(records: Callable[[], str]) -> None:
     journal.set_up(Form.TEXT)
     logging.getLogger("lab.web").info("not for people")
