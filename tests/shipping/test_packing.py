@@ -304,11 +304,12 @@ def test_the_readme_keeps_its_words_around_the_table(lab: WorkerLab, folder: Pat
     readme.write_text("Before.\n<!-- figures -->\nold\n<!-- end of figures -->\nAfter.\n")
     shipped = put(lab, add_model(lab, "Teacher"), "clean", folder)
     assert "not measured" in readme.read_text()
+    images = read_card(shipped).dataset.name
     measure(lab.database, lab.files, evaluated(lab, shipped.weights_sha256), folder)
     text = readme.read_text()
     written = table([(s.slug, read_card(s)) for s in listed(folder)])
     assert text == f"Before.\n<!-- figures -->\n{written}\n<!-- end of figures -->\nAfter.\n"
-    assert "| `clean` | Clean | 9 of 10 | 70.0 % (60.4–78.1), n = 100 |" in text
+    assert f"| `clean` | {images} | Clean | 9 of 10 | 70.0 % (60.4–78.1), n = 100 |" in text
     assert "| 30.0 % (21.9–39.6), n = 100 | 7 | 1.2+abc |" in text
 
 
