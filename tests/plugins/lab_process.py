@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,17 +81,28 @@ def processes() -> dict[int, Process]:
 
 
 class LabProcess:
-    """A lab on a free port. Its lines are kept in `output`."""
+    """A lab on a free port. Its lines are kept in `output`.
 
-    def __init__(self, data_dir: Path, **environment: str) -> None:
+    Args:
+        command: what starts it; by default this checkout.
+        where: the folder that it starts in.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        command: Sequence[str | Path] = (sys.executable, "-m", "app"),
+        where: Path = ROOT,
+        **environment: str,
+    ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output: list[str] = []
         clean = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app"],
-            cwd=ROOT,
+            command,
+            cwd=where,
             env=clean
             | {"LAB_PORT": str(self.port), "LAB_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"}
             | NO_MODELS
