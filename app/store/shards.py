@@ -20,6 +20,7 @@ from app.contracts.jobs import MAX_ATTEMPTS, JobKind
 from app.store.db import Database
 from app.store.job_queries import UNFINISHED
 from app.store.jobs import LeaseLost
+from app.store.placement import is_drained
 from app.store.tables import JobRow, ShardRow
 from app.store.transitions import append, touched
 
@@ -78,9 +79,11 @@ def claim_of(database: Database, job_id: str, *, worker: str, lease_s: float) ->
 
 
 def claim_any(database: Database, facts: str, *, worker: str, lease_s: float) -> ShardClaim | None:
-    """For a free worker: a free part of the evaluation that waits for the longest time."""
+    """For a free worker: a free part of the evaluation that waits for the longest time; none for
+    one that is drained."""
+    may = ShardRow.facts == facts, ShardRow.shared.is_(True), ~is_drained(worker)
     with database.writing() as session:
-        return _take(session, (ShardRow.facts == facts, ShardRow.shared.is_(True)), worker, lease_s)
+        return _take(session, may, worker, lease_s)
 
 
 def free_count(database: Database, *, lease_s: float) -> int:
@@ -89,6 +92,15 @@ def free_count(database: Database, *, lease_s: float) -> int:
         found = select(func.count()).select_from(ShardRow).join(JobRow, _JOB)
         free = *_free(lease_s), ShardRow.shared.is_(True), *_wanted()
         return session.scalar(found.where(*free)) or 0
+
+
+def holders(database: Database) -> set[str]:
+    """The workers that have parts now, by name."""
+    query = select(ShardRow.worker).where(
+        ShardRow.finished_at.is_(None), ShardRow.lease_until >= time.time()
+    )
+    with database.reading() as session:
+        return {worker for worker in session.scalars(query) if worker is not None}
 
 
 _JOB = JobRow.id == ShardRow.job_id

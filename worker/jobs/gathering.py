@@ -103,7 +103,7 @@ class Gathering:
         context = self._context
         lab = context.lab
         claim = shards.claim_of(
-            self._database, self._job, worker=sharding.worker_name(), lease_s=lab.settings.lease_s
+            self._database, self._job, worker=lab.offer.name, lease_s=lab.settings.lease_s
         )
         if claim is None:
             self._follow("what other workers measure")
@@ -123,19 +123,18 @@ class Gathering:
             return
         found = shards.of_job(self._database, self._job)
         self._done = max(self._done, sum(shard.done for shard in found))
-        self._context.progress(round(self._done), round(self._total), phase + _beside(found))
+        self._context.progress(round(self._done), round(self._total), phase + self._beside(found))
 
     def _done_by(self, parts: int) -> float:
         """What so many parts take at most."""
         whole = shards.of_job(self._database, self._job)[:parts]
         return max(self._done, sum(shard.done for shard in whole))
 
-
-def _beside(found: Sequence[Shard]) -> str:
-    """Who else measures, in words; empty where nobody does."""
-    me = sharding.worker_name()
-    others = sorted({each.worker for each in found if each.held and each.worker} - {me})
-    if not others:
-        return ""
-    named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-    return f" (with {counted(len(others), 'other worker')}: {named})"
+    def _beside(self, found: Sequence[Shard]) -> str:
+        """Who else measures, in words; empty where nobody does."""
+        me = self._context.lab.offer.name
+        others = sorted({each.worker for each in found if each.held and each.worker} - {me})
+        if not others:
+            return ""
+        named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+        return f" (with {counted(len(others), 'other worker')}: {named})"
