@@ -41,6 +41,7 @@ from app.store.losses import Loss
 from worker.jobs.context import AttemptLost, Cancelled, Interrupted, JobContext
 from worker.jobs.last_words import JOB, STOP, End, Word, words
 from worker.jobs.named import Named
+from worker.room import cores
 
 _LOOK_EVERY_S = 0.1
 _ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,7 @@ def check_machine(facts: Settings, params: TrainParams) -> None:
     if torch.cuda.is_available():
         have, what = torch.cuda.device_count(), "GPU"
     else:
-        have, what = _cores(), "core"
+        have, what = cores(), "core"
     if params.processes > have:
         raise JobError(
             f"{params.processes} processes need a {what} each, and this worker has {have}.",
@@ -111,12 +112,6 @@ def check_machine(facts: Settings, params: TrainParams) -> None:
             hint="Set LAB_RENDEZVOUS to an address and a free port of the first one.",
             field="nodes",
         )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager
