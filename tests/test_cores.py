@@ -67,6 +67,6 @@ def test_what_a_worker_offers_is_what_its_trainings_count_on(
     finally:
         offer.facts.cache_clear()
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    together.check_machine(Settings(), params_of(recipe="clean", processes=3))
+    together.check_machine(Settings(), params_of(recipe="clean", processes=3, batch_size=12))
     with pytest.raises(JobError, match="4 processes need a core each, and this worker has 3"):
-        together.check_machine(Settings(), params_of(recipe="clean", processes=4))
+        together.check_machine(Settings(), params_of(recipe="clean", processes=4, batch_size=12))

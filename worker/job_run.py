@@ -15,6 +15,7 @@ from app.ablations import lifecycle
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
+from app.contracts.placement import needs_of
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError, trouble
 from app.store import job_queries, jobs, losses, shards
@@ -134,6 +135,10 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         params = understood(PARAMS_OF[claim.kind], claim.params)
         if params is None:
             raise JobError(UNREAD_PARAMS, hint="Submit it again.")
+        if needs := needs_of(params).gpus:
+            from worker import registry
+
+            registry.check_gpus(needs)
         outcome = engine()[claim.kind](context, params)
         status = JobStatus.SUCCEEDED
         try:

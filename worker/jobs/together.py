@@ -33,11 +33,13 @@ from torch.distributed.elastic.multiprocessing import (
 )
 
 from app.contracts.params import TrainParams
+from app.contracts.placement import needs_of
 from app.errors import JobError
 from app.settings import Settings
 from app.store import job_queries
 from app.store.jobs import LeaseLost
 from app.store.losses import Loss
+from worker import registry
 from worker.jobs.context import AttemptLost, Cancelled, Interrupted, JobContext
 from worker.jobs.last_words import JOB, STOP, End, Word, words
 from worker.jobs.named import Named
@@ -80,6 +82,7 @@ def join(facts: Settings, params: TrainParams) -> str | None:
 
     Returns why it did not end well there, None where it did. Raises JobError.
     """
+    registry.check_gpus(needs_of(params).gpus)
     check_machine(facts, params)
     with TemporaryDirectory(prefix="lab-") as name:
         with _started(facts, params, Path(name)) as processes:
