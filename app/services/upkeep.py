@@ -15,7 +15,7 @@ from app.services import announcing, room, workers
 from app.services.jobs import CHART_POINTS
 from app.services.lab import Lab
 from app.settings import VERSION
-from app.store import catalogue, job_queries, jobs, marks, placement, shards, thinning
+from app.store import catalogue, job_queries, jobs, marks, placement, thinning
 from app.store.tables import DatasetRow, JobRow
 from confinement import gaps
 
@@ -91,19 +91,6 @@ def _resend(lab: Lab) -> None:
             jobs.mark_sent(lab.database, job_id, at=time.time())
         else:
             full.add((queue, gpus))
-    if (Queue.EVALUATE, 0) not in full:
-        _call_helpers(lab)
-
-
-def _call_helpers(lab: Lab) -> None:
-    """Wake as many free workers as there are parts of evaluations to take."""
-    free, needs = shards.free_count(lab.database, lease_s=lab.settings.lease_s), Needs(gpus=0)
-    if not free or lab.broker.waiting(Queue.EVALUATE, needs) != 0:
-        return
-    busy = job_queries.counts(lab.database).get((Queue.EVALUATE, JobStatus.RUNNING), 0)
-    workers = lab.broker.workers() or {}
-    for _ in range(min(free, workers.get(Queue.EVALUATE, 0) - busy)):
-        lab.broker.send("", Queue.EVALUATE, needs)
 
 
 def _trouble(lab: Lab) -> str | None:

@@ -20,6 +20,7 @@ from app.contracts.jobs import MAX_ATTEMPTS, JobKind
 from app.store.db import Database
 from app.store.job_queries import UNFINISHED
 from app.store.jobs import LeaseLost
+from app.store.placement import is_drained
 from app.store.tables import JobRow, ShardRow
 from app.store.transitions import append, touched
 
@@ -51,24 +52,29 @@ class Shard:
     failure: dict[str, Any] | None
 
 
-def divide(database: Database, job_id: str, count: int, facts: str, *, shared: bool) -> None:
+def divide(
+    database: Database, job_id: str, count: int, facts: str, *, shared: bool
+) -> Sequence[int]:
     """See to it that a job has its parts, numbered from 0; those of other `facts` begin anew.
 
-    `shared`: whether other workers may take them.
+    `shared`: whether other workers may take them. Returns which of them were begun, and begin anew.
     """
     of_job = ShardRow.job_id == job_id
+    of_others, begun = (of_job, ShardRow.facts != facts), ShardRow.fence > 0
     with database.writing() as session:
         known = set(session.scalars(select(ShardRow.number).where(of_job)))
         for number in set(range(count)) - known:
             session.add(ShardRow(job_id=job_id, number=number, facts=facts, shared=shared))
+        lost = session.scalars(select(ShardRow.number).where(*of_others, begun)).all()
         session.execute(
             update(ShardRow)
-            .where(of_job, ShardRow.facts != facts)
+            .where(*of_others)
             .values(
                 facts=facts, fence=ShardRow.fence + 1, attempt=0, lease_until=None, done=0.0,
                 finished_at=None,
             )
         )  # fmt: skip
+    return lost
 
 
 def claim_of(database: Database, job_id: str, *, worker: str, lease_s: float) -> ShardClaim | None:
@@ -78,9 +84,11 @@ def claim_of(database: Database, job_id: str, *, worker: str, lease_s: float) ->
 
 
 def claim_any(database: Database, facts: str, *, worker: str, lease_s: float) -> ShardClaim | None:
-    """For a free worker: a free part of the evaluation that waits for the longest time."""
+    """For a free worker: a free part of the evaluation that waits for the longest time; none for
+    one that is drained."""
+    may = ShardRow.facts == facts, ShardRow.shared.is_(True), ~is_drained(worker)
     with database.writing() as session:
-        return _take(session, (ShardRow.facts == facts, ShardRow.shared.is_(True)), worker, lease_s)
+        return _take(session, may, worker, lease_s)
 
 
 def free_count(database: Database, *, lease_s: float) -> int:
@@ -89,6 +97,15 @@ def free_count(database: Database, *, lease_s: float) -> int:
         found = select(func.count()).select_from(ShardRow).join(JobRow, _JOB)
         free = *_free(lease_s), ShardRow.shared.is_(True), *_wanted()
         return session.scalar(found.where(*free)) or 0
+
+
+def holders(database: Database) -> set[str]:
+    """The workers that have parts now, by name."""
+    query = select(ShardRow.worker).where(
+        ShardRow.finished_at.is_(None), ShardRow.lease_until >= time.time()
+    )
+    with database.reading() as session:
+        return {worker for worker in session.scalars(query) if worker is not None}
 
 
 _JOB = JobRow.id == ShardRow.job_id
@@ -191,10 +208,11 @@ def drop(database: Database, job_id: str, *, first: int) -> None:
 
 
 def begin_anew(database: Database, job_id: str, number: int) -> None:
-    """What came of a part cannot be read: it is to be measured again."""
+    """What came of a part cannot be read: it is to be measured again, by no attempt yet."""
     part = ShardRow.job_id == job_id, ShardRow.number == number
+    anew = {"finished_at": None, "done": 0.0, "attempt": 0}
     with database.writing() as session:
-        session.execute(update(ShardRow).where(*part).values(finished_at=None, done=0.0))
+        session.execute(update(ShardRow).where(*part).values(**anew))
 
 
 def must_end(database: Database, claim: ShardClaim) -> bool:

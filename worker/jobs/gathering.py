@@ -40,7 +40,7 @@ class Gathering:
         self._context, self._ground, self._measured = context, ground, measured
         self.facts = sharding.facts()
         self._database, self._job = context.lab.database, context.claim.job_id
-        shards.divide(self._database, self._job, ground.parts, self.facts, shared=ground.shared)
+        self._divide()
         self._total, self._done, self._made = total, 0.0, 0.0
         self._next = 0
         """The part that comes to the others next."""
@@ -49,6 +49,23 @@ class Gathering:
         self._looks = Throttle(_LOOK_EVERY_S, context.lab.clock)
         self.seconds = 0.0
         """What the parts took that are together, on however many workers."""
+
+    def _divide(self) -> None:
+        """Parts that this worker cannot go on with are said once, and what is kept of them goes."""
+        files, ground = self._context.lab.files, self._ground
+        begun = shards.divide(
+            self._database, self._job, ground.parts, self.facts, shared=ground.shared
+        )
+        useless = [files.checkpoints(self._job + part_of(number)) for number in begun]
+        if files.has_checkpoint(self._job):  # before there were parts
+            useless.append(files.checkpoints(self._job))
+        if useless:
+            self._context.warn(
+                "It was begun by another version of the lab, on another device or with another "
+                "number of threads, and figures would not be those of one run: it begins anew."
+            )
+        for path in useless:
+            files.drop(path)
 
     def batches(self) -> Iterator[int]:
         """Measure; after each batch that is known of all models, how many images there are."""
@@ -90,6 +107,7 @@ class Gathering:
             state: dict[str, Any] = page["measured"]
         except UNREADABLE:
             self._context.warn("What came of a part is damaged: it is measured again.")
+            files.drop(files.checkpoints(self._job + part_of(shard.number)))
             shards.begin_anew(self._database, self._job, shard.number)
             return False
         model = self._measured[self._ground.model_of(shard.number)]
@@ -103,7 +121,7 @@ class Gathering:
         context = self._context
         lab = context.lab
         claim = shards.claim_of(
-            self._database, self._job, worker=sharding.worker_name(), lease_s=lab.settings.lease_s
+            self._database, self._job, worker=lab.offer.name, lease_s=lab.settings.lease_s
         )
         if claim is None:
             self._follow("what other workers measure")
@@ -123,19 +141,18 @@ class Gathering:
             return
         found = shards.of_job(self._database, self._job)
         self._done = max(self._done, sum(shard.done for shard in found))
-        self._context.progress(round(self._done), round(self._total), phase + _beside(found))
+        self._context.progress(round(self._done), round(self._total), phase + self._beside(found))
 
     def _done_by(self, parts: int) -> float:
         """What so many parts take at most."""
         whole = shards.of_job(self._database, self._job)[:parts]
         return max(self._done, sum(shard.done for shard in whole))
 
-
-def _beside(found: Sequence[Shard]) -> str:
-    """Who else measures, in words; empty where nobody does."""
-    me = sharding.worker_name()
-    others = sorted({each.worker for each in found if each.held and each.worker} - {me})
-    if not others:
-        return ""
-    named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-    return f" (with {counted(len(others), 'other worker')}: {named})"
+    def _beside(self, found: Sequence[Shard]) -> str:
+        """Who else measures, in words; empty where nobody does."""
+        me = self._context.lab.offer.name
+        others = sorted({each.worker for each in found if each.held and each.worker} - {me})
+        if not others:
+            return ""
+        named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+        return f" (with {counted(len(others), 'other worker')}: {named})"
