@@ -7,10 +7,9 @@ import time
 from app import errors
 from app.ablations import lifecycle
 from app.contracts.access import Held
-from app.contracts.jobs import JobStatus, Queue
+from app.contracts.jobs import Queue
 from app.contracts.placement import Needs
-from app.contracts.views import Health, QueueHealth
-from app.queue import serving
+from app.contracts.views import Health
 from app.services import announcing, room, workers
 from app.services.jobs import CHART_POINTS
 from app.services.lab import Lab
@@ -106,20 +105,7 @@ def health(lab: Lab) -> Health:
     database, present = lab.database.answers(), lab.broker.present()
     active = job_queries.counts(lab.database) if database else {}
     drained = placement.drains(lab.database) if database else {}
-    all_of, taking_none = (
-        serving(present or ()),
-        serving(worker for worker in present or () if worker.name in drained),
-    )
-    queues = tuple(
-        QueueHealth(
-            queue=queue,
-            waiting=active.get((queue, JobStatus.QUEUED), 0),
-            running=active.get((queue, JobStatus.RUNNING), 0),
-            workers=all_of[queue],
-            drained=taking_none[queue],
-        )
-        for queue in Queue
-    )
+    queues = workers.by_queue(present or (), active, drained)
     trouble = _trouble(lab) if database else None
     served = present is not None and all(each.workers > each.drained for each in queues)
     ok = database and trouble is None and served

@@ -138,8 +138,8 @@ def test_sizes_are_counted_by_what_files_belong_to(site: Site) -> None:
     files.keep(written(files.result(f"{JOB}-1"), b"x" * 10))
     written(files.checkpoints(JOB) / "1" / "last.pt", b"x" * 5)
     files.keep(files.checkpoints(JOB) / "1")
-    files.forget_sizes()
-    assert files.sizes() == {MODEL: 100, JOB: 15}
+    for ids, size in (({MODEL}, 100), ({JOB}, 15), ({MODEL, JOB, "f" * 32}, 115)):
+        assert files.used_by(str(ids), lambda of=ids: of) == size
 
 
 def test_what_attempts_left_is_found_by_their_job(site: Site) -> None:
