@@ -74,7 +74,20 @@ class Network:
         """Plug it in, with nothing running on it."""
         space = _PREFIX + host
         _ip("netns", "add", space)
-        _in(_SWITCH, "link", "add", "name", host, "type", "veth", "peer", "name", _PLUG, "netns", space)
+        _in(
+            _SWITCH,
+            "link",
+            "add",
+            "name",
+            host,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            _PLUG,
+            "netns",
+            space,
+        )
         for device in ("lo", _PLUG):
             _in(space, "link", "set", "dev", device, "up")
         _in(space, "link", "set", "dev", _PLUG, "address", self._hardware(host))
@@ -125,11 +138,11 @@ class Network:
 
     def _wire(self, host: str, delay_s: float, loss: float) -> subprocess.Popen[bytes]:
         ends = near, far = f"{host}-n", f"{host}-f"
-        command = ["-m", "bench.hosts.wire", *ends, str(delay_s), str(loss)]
-        wire = subprocess.Popen(
-            ["ip", "netns", "exec", _SWITCH, "setpriv", "--pdeathsig", "KILL", sys.executable]
-            + command, cwd=ROOT, stdout=subprocess.PIPE,
-        )  # fmt: skip
+        command = [
+            "ip", "netns", "exec", _SWITCH, "setpriv", "--pdeathsig", "KILL",
+            sys.executable, "-m", "bench.hosts.wire", *ends, str(delay_s), str(loss),
+        ]  # fmt: skip
+        wire = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
         assert wire.stdout is not None
         wire.stdout.readline()  # the ends are there
         _in(_SWITCH, "link", "add", "name", f"{host}-s", "type", "bridge")
@@ -164,9 +177,10 @@ class Network:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def running(self, host: str) -> int:
-        """How many processes."""
-        return len(_running(_PREFIX + host))
+    def ask(self, host: str, *command: str) -> str:
+        """What a command says there."""
+        asked = ["ip", "netns", "exec", _PREFIX + host, *command]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
 
 def _run(*command: str) -> None:
@@ -182,10 +196,10 @@ def _in(space: str, *command: str) -> None:
 
 
 def _running(space: str) -> list[int]:
-    """All but this process, which is in one of them, and what it is about to start."""
-    found = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True, check=False)
-    every = {int(pid) for pid in found.stdout.split()} - {os.getpid()}
-    return sorted(every)
+    """All but this process, which is in one of them."""
+    asked = ["ip", "netns", "pids", space]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return sorted({int(pid) for pid in found.stdout.split()} - {os.getpid()})
 
 
 def _end(space: str) -> None:

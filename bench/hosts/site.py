@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +37,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
 }
 """What runs on each host, by its name in docker-compose.yml."""
 _AGAIN_AFTER_S = 2.0
+_LOOKS = 3
 _GIVEN_UP_S = 300.0
 
 
@@ -73,6 +74,8 @@ class Site:
     """Hosts that have lost their power."""
     restarts: list[str] = field(default_factory=list)
     """What ended by itself, and was started again as Docker does."""
+    wire: str = ""
+    """By what links were slow."""
     http: httpx.Client = field(init=False)
 
     def start(self) -> None:
@@ -134,6 +137,24 @@ class Site:
         (web,) = (part.container for part in self.parts if part.host == "web-1")
         return (web.paths["/run/secrets"] / "lab_database_url").read_text().strip()
 
+    @property
+    def storage_url(self) -> str:
+        """The lab's, from here; its credentials are in the environment from then on."""
+        (web,) = (part.container for part in self.parts if part.host == "web-1")
+        told = web.environment
+        os.environ["AWS_SHARED_CREDENTIALS_FILE"] = told["AWS_SHARED_CREDENTIALS_FILE"]
+        return told["LAB_STORAGE_URL"]
+
+    def uploads_to(self) -> str:
+        """The web that has the proxy's one long request."""
+        said = dict.fromkeys(WEBS, 0)
+        for _ in range(_LOOKS):
+            open_ = self.network.ask("proxy", "ss", "-Htn", "state", "established")
+            for web in WEBS:
+                said[web] += f"{self.network.address(web)}:8000" in open_
+            time.sleep(0.2)
+        return max(said, key=lambda web: said[web])
+
     def ask(self, path: str) -> Any:
         """None while it does not answer."""
         try:
@@ -142,14 +163,30 @@ class Site:
         except (httpx.HTTPError, ValueError):
             return None
 
+    def read(self, path: str) -> Any:
+        """As `ask`, until it answers. Raises TimeoutError."""
+        found: list[Any] = []
+
+        def answers() -> bool:
+            found.append(self.ask(path))
+            return found[-1] is not None
+
+        self.until(answers, path)
+        return found[-1]
+
     def post(self, path: str, key: str, make: Callable[[], Mapping[str, Any]]) -> Any:
-        """Again and again until it is taken, under one key; `make` has what is sent."""
+        """Again and again until it is taken, under one key; `make` has what is sent.
+
+        Raises TimeoutError, RuntimeError where it is refused.
+        """
         deadline, headers = time.monotonic() + _GIVEN_UP_S, {"Idempotency-Key": key}
         while time.monotonic() < deadline:
             try:
                 answer = self.http.post(path, headers=headers, **make())
                 if answer.status_code < 500:
-                    return answer.raise_for_status().json()
+                    if not answer.is_success:
+                        raise RuntimeError(answer.text)
+                    return answer.json()
             except httpx.TransportError:
                 pass
             time.sleep(0.5)
@@ -217,8 +254,3 @@ def site(folder: Path, **settings: str) -> Iterator[Site]:
             yield made
         finally:
             made.http.close()
-
-
-def free(folder: Path) -> None:
-    """Nothing is left of a site's files."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A wire that is long and loses a little: what `tc netem` does, for kernels that were built without.
+"""A wire that is long and loses a little: what `tc netem` does, for kernels without it.
 
     python -m bench.hosts.wire NEAR FAR DELAY_S LOSS      in the namespace of the switch
 
