@@ -151,12 +151,14 @@ class Site:
 
     def jobs(self, database_url: str, redis_url: str, workers: int, seconds: float) -> bool:
         """Whether what two clients submitted in so long was done."""
-        load, before, sent = os.getloadavg()[0], self.used(), list[int]()
+        sent = list[int]()
         context = multiprocessing.get_context("spawn")
         over, report = context.Event(), context.Queue()
         told = database_url, redis_url, workers, over, report
         working = context.Process(target=simulated, args=told)
         working.start()
+        report.get()  # they are ready
+        load, before = os.getloadavg()[0], self.used()
         until = time.monotonic() + seconds
 
         def submit(place: int) -> None:
@@ -189,7 +191,7 @@ def simulated(
     url: str, redis_url: str, count: int, over: Event, report: multiprocessing.Queue[Any]
 ) -> None:
     """Workers that only wait, each with connections of its own; until nothing is left after `over`
-    was set. Puts the seconds that each job waited, and those from the first claim to the last end.
+    was set. Puts a word once they begin, in the end the seconds that each job waited, and those from the first claim to the last end.
     """
 
     def work(place: int) -> None:
@@ -207,6 +209,7 @@ def simulated(
                     jobs.settle(database, claim, JobStatus.SUCCEEDED)
         database.close()
 
+    report.put("ready")
     _at_once(work, count)
     of_ours = JobRow.worker.startswith(_SIMULATED)
     with Database(url).reading() as session:

@@ -1,6 +1,6 @@
 """A lab on ten hosts, and forty faults while it has work: every job ends, and ends the same.
 
-    python -m bench.hosts [--faults 40] [--seed 0] [--json FILE]
+    python -m bench.hosts [--faults 40] [--seed 0] [--json FILE] [FAULT ...]
     python -m bench.hosts --short     three faults, all of them short: some minutes
     python -m bench.hosts --clean     removes what a run left that was killed itself
 
@@ -87,6 +87,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--json", type=Path, help="a file that gets all of it")
     parser.add_argument("--clean", action="store_true")
+    parser.add_argument("only", nargs="*", help="names of faults, such as `database cut off`")
     options = parser.parse_args()
     if options.clean:
         clean()
@@ -104,7 +105,7 @@ def main() -> int:
         "LAB_CHECKPOINT_S": "1",
         "LAB_SHIPPED_DIR": str(network.ROOT / "bench"),
     }
-    faults = [*SHORT] if options.short else plan(options.seed, options.faults)
+    faults = [*SHORT] if options.short else plan(options.seed, options.faults, options.only)
     with site(FOLDER, **settings) as lab:
         work = Work(lab, *((6, 32) if options.short else (10, 64)))
         return Trial(lab, work).run(faults, options.json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -62,11 +62,14 @@ SHORT = (
 )
 
 
-def plan(seed: int, count: int) -> list[Fault]:
-    """So many of them, in an order of the seed's; again from the start where it is more."""
+def plan(seed: int, count: int, only: Collection[str] = ()) -> list[Fault]:
+    """So many of them, of these names or of all, in an order of the seed's; again from the start
+    where it is more. Raises ValueError where there is no fault of these names."""
     order, found = random.Random(seed), list[Fault]()
+    if not (chosen := [fault for fault in _PLAN if not only or fault.name in only]):
+        raise ValueError(f"no such fault; there are {', '.join(sorted({f.name for f in _PLAN}))}")
     while len(found) < count:
-        found += order.sample(_PLAN, len(_PLAN))
+        found += order.sample(chosen, len(chosen))
     return found[:count]
 
 

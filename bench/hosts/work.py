@@ -106,7 +106,7 @@ class Work:
         asked = {
             "models": [self._model], "dataset": self._dataset, "images": self.images,
             "batch_size": 8, "epsilon": 1 / 255,
-            "further": ["apgd_t", "square"], "queries": 50, "attention": False,
+            "further": ["square"], "queries": 50, "attention": False,
             "minimal_epsilon": False, "epsilons": [0, 1 / 255], "step_counts": [1, 5],
         }  # fmt: skip
         body = {"kind": EVALUATE, "params": asked}
