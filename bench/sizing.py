@@ -191,7 +191,8 @@ def simulated(
     url: str, redis_url: str, count: int, over: Event, report: multiprocessing.Queue[Any]
 ) -> None:
     """Workers that only wait, each with connections of its own; until nothing is left after `over`
-    was set. Puts a word once they begin, in the end the seconds that each job waited, and those from the first claim to the last end.
+    was set. Puts a word once they begin; in the end the seconds that each job waited, and those
+    from the first claim to the last end.
     """
 
     def work(place: int) -> None:
