@@ -43,7 +43,7 @@ from app.store.db import Database
 from bench.hosts import ledger, network
 from bench.hosts.faults import DOING, SHORT, WEB, WORKER, Fault, plan
 from bench.hosts.site import Site, site
-from bench.hosts.work import EVALUATE, IMPORT, KINDS, LIVE, TRAIN, Visitor, Work
+from bench.hosts.work import EVALUATE, IMPORT, KINDS, LIVE, TRAIN, Follower, Visitor, Work
 
 FOLDER = Path(tempfile.gettempdir(), "lab-hosts")
 _UPLOAD_S, _IN_IT_S = 6.0, 2.0
@@ -69,13 +69,16 @@ class Round:
     stayed whose it was."""
     away_s: float = 0.0
     """The longest that no page was shown."""
+    silent_s: float = 0.0
+    """The longest that a page which follows the training heard nothing."""
 
     def __str__(self) -> str:
         taken = "stayed" if self.taken_s is None else f"taken after {self.taken_s:.0f} s"
         return (
             f"{'MISS' if self.wrong else 'ok  '} {self.fault:24} {self.during:9} {self.host:9} "
             f"{self.lasts_s:3.0f} s; over {self.over_s:.0f} s later, {taken}, no page for "
-            f"{self.away_s:.1f} s, {self.measurers} measured, load {self.load:.0f} {self.wrong}"
+            f"{self.away_s:.1f} s, no event for {self.silent_s:.0f} s, {self.measurers} "
+            f"measured, load {self.load:.0f} {self.wrong}"
         )
 
 
@@ -168,12 +171,15 @@ class Trial:
             time.sleep(_IN_IT_S)
         else:
             self._until_it_is_half_way(jobs[fault.during])
-        visitor = Visitor(self._lab)
-        visitor.start()
+        follower = None if fault.during == IMPORT else Follower(self._lab, jobs[TRAIN])
+        if follower is not None:
+            follower.start()
         host = self._host(fault, jobs)
         parts = shards.of_job(self._database, jobs[EVALUATE])
         found = Round(fault.name, fault.during, host, fault.lasts_s, os.getloadavg()[0],
                       len({part.worker for part in parts if part.held}))  # fmt: skip
+        visitor = Visitor(self._lab)
+        visitor.start()
         begun, wall = time.monotonic(), time.time()
         with DOING[fault.what](self._lab, host):
             threads.append(self._beside(jobs, LIVE, lambda: self._work.submit(LIVE)))
@@ -187,6 +193,7 @@ class Trial:
         found.over_s = time.monotonic() - healed
         visitor.stop()
         found.away_s = visitor.away_s()
+        found.silent_s = 0.0 if follower is None else follower.stop()
         if fault.during in jobs:
             row = job_queries.get(self._database, jobs[fault.during])
             if row is not None and row.claimed_at is not None and row.claimed_at > wall:
@@ -213,7 +220,7 @@ class Trial:
     def _host(self, fault: Fault, jobs: dict[str, str]) -> str:
         if fault.whom == WORKER:
             return str(self._work.job(jobs[fault.during])["worker"]).partition("@")[2]
-        return self._lab.uploads_to() if fault.whom == WEB else fault.whom
+        return self._lab.serves() if fault.whom == WEB else fault.whom
 
     def _outcomes(self, jobs: dict[str, str], threads: list[threading.Thread]) -> str:
         """What is wrong with them; empty where nothing is."""

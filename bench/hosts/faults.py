@@ -14,7 +14,7 @@ from bench.hosts.site import Site
 SLOW_S, LOSS = 0.05, 0.01
 """Each way, so that an answer takes 100 ms more; of frames, each way."""
 WORKER, WEB = "worker", "web"
-"""Whichever has the job, or takes the upload."""
+"""Whichever has the job; whichever takes the upload, or has the stream of its events."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ _PLAN = (
     *[Fault("without power", WORKER, "train", 20)] * 4,
     *[Fault("without power", WORKER, "evaluate", 20)] * 3,
     *[Fault("without power", WEB, "import", 10)] * 3,
-    *[Fault("without power", "web-1", "train", 10)] * 2,
+    *[Fault("without power", WEB, "train", 10)] * 2,
     Fault("without power", "database", "train", 5),
     Fault("without power", "broker", "evaluate", 5),
     *[Fault("stopped", WORKER, "train", 25)] * 2,

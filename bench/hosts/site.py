@@ -145,7 +145,7 @@ class Site:
         os.environ["AWS_SHARED_CREDENTIALS_FILE"] = told["AWS_SHARED_CREDENTIALS_FILE"]
         return told["LAB_STORAGE_URL"]
 
-    def uploads_to(self) -> str:
+    def serves(self) -> str:
         """The web that has the proxy's one long request."""
         said = dict.fromkeys(WEBS, 0)
         for _ in range(_LOOKS):

@@ -25,6 +25,8 @@ _DRAWN = {
 }  # fmt: skip
 """Names that the lab drew, those that we did, and what a clock says."""
 
+_FOLLOWS = httpx.Timeout(10.0, read=None)
+
 
 class Slow(io.BytesIO):
     """A file that comes over a slow line."""
@@ -191,3 +193,35 @@ class Visitor(threading.Thread):
                 longest = max(longest, asked + seconds - (asked if since is None else since))
                 since = None
         return longest
+
+
+class Follower(threading.Thread):
+    """Somebody whose page follows a job's events, and how long it hears nothing at all."""
+
+    def __init__(self, site: Site, job: str) -> None:
+        super().__init__(daemon=True)
+        self._site, self._path, self._over = site, f"/api/jobs/{job}/events", threading.Event()
+        self._heard, self._longest = time.monotonic(), 0.0
+
+    def run(self) -> None:
+        """As a browser does: again, where the stream ends."""
+        while not self._over.is_set():
+            try:
+                with self._site.http.stream("GET", self._path, timeout=_FOLLOWS) as stream:
+                    for _ in stream.iter_raw():
+                        self._hear()
+                        if self._over.is_set():
+                            return
+            except httpx.HTTPError:
+                pass
+            self._over.wait(1.0)
+
+    def _hear(self) -> None:
+        now = time.monotonic()
+        self._longest, self._heard = max(self._longest, now - self._heard), now
+
+    def stop(self) -> float:
+        """The longest silence so far, in seconds. An open stream may be left to end by itself."""
+        self._over.set()
+        self._hear()
+        return self._longest
