@@ -177,7 +177,7 @@ class Trial:
         host = self._host(fault, jobs)
         parts = shards.of_job(self._database, jobs[EVALUATE])
         found = Round(fault.name, fault.during, host, fault.lasts_s, os.getloadavg()[0],
-                      len({part.worker for part in parts if part.held}))  # fmt: skip
+                      len({part.worker for part in parts if part.worker}))  # fmt: skip
         visitor = Visitor(self._lab)
         visitor.start()
         begun, wall = time.monotonic(), time.time()

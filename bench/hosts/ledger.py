@@ -14,9 +14,6 @@ from app.store.bucket import Bucket
 from app.store.db import Database
 from app.store.tables import DatasetRow, EventRow, JobRow, ModelRow, ShardRow, StoredRow
 
-_LEAVES: dict[str, type[ModelRow] | type[DatasetRow]] = {"train": ModelRow, "import": DatasetRow}
-"""The table in which a job of a kind leaves one row."""
-
 
 def wrong(database: Database, submitted: Mapping[str, str]) -> list[str]:
     """In words; empty where all is right. `submitted`: kinds by the ids of jobs."""
@@ -41,14 +38,21 @@ def _of_jobs(session: Session, submitted: Mapping[str, str]) -> Iterator[str]:
         gaps = row.last_event - len(found)
         if ends != 1 or gaps > (submitted[job] == "explain"):
             yield f"job {job}: {ends} ends, {gaps} of {row.last_event} events missing"
-        if (table := _LEAVES.get(submitted[job])) is not None:
-            query = select(func.count()).select_from(table).where(table.job_id == job)
-            if (there := session.scalar(query)) != 1:
-                yield f"job {job}: {there} rows in {table.__tablename__}"
+        yield from _made(session, job, submitted[job])
         results = select(func.count()).select_from(StoredRow)
         results = results.where(StoredRow.thing == job, StoredRow.place.startswith("results/"))
         if (there := session.scalar(results)) != 1:
             yield f"job {job}: {there} results in the storage"
+
+
+def _made(session: Session, job: str, kind: str) -> Iterator[str]:
+    """An import leaves a dataset; a training its best model, and its last where that is another."""
+    datasets = select(func.count()).select_from(DatasetRow).where(DatasetRow.job_id == job)
+    if (there := session.scalar(datasets)) != (kind == "import"):
+        yield f"job {job}: {there} datasets"
+    kept = session.scalars(select(ModelRow.kept).where(ModelRow.job_id == job)).all()
+    if len(kept) != len({*kept}) or ("best" in kept) is not (kind == "train"):
+        yield f"job {job}: models {kept}"
 
 
 def _left(session: Session) -> Iterator[str]:

@@ -102,6 +102,20 @@ def ended(client: httpx.Client, job: str) -> str:
     return str(client.get(f"/api/jobs/{job}").json()["status"])
 
 
+def open_job(client: httpx.Client) -> str:
+    """The id of one that nobody runs: there is no worker that trains."""
+    (dataset,) = client.get("/api/datasets").json()
+    training = {"name": "Waits", "dataset": dataset["id"], "architecture": "wrn-10-1"}
+    sent = client.post("/api/jobs", json={"kind": "train", "params": training})
+    assert sent.status_code == 202, sent.text
+    return str(sent.json()["id"])
+
+
+def signalled(container: Container, number: signal.Signals) -> None:
+    assert container.process is not None
+    container.process.send_signal(number)
+
+
 def test_its_commands_make_a_lab_of_two_webs(
     scaled: Containers, lab: dict[str, Container], ada: httpx.Client
 ) -> None:
@@ -129,6 +143,16 @@ def test_its_commands_make_a_lab_of_two_webs(
     assert ended(ada, sent.json()["id"]) == "failed", "the worker has read what was sent"
 
     assert not any(secret in scaled.shown() for secret in scaled.secrets)
+
+    with ada.stream("GET", f"/api/jobs/{open_job(ada)}/events", timeout=600) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        for name in ("web 1", "web 2"):
+            signalled(lab[name], signal.SIGSTOP)
+        with pytest.raises(httpx.RemoteProtocolError):  # a browser asks the other one then
+            list(lines)
+        for name in ("web 1", "web 2"):
+            signalled(lab[name], signal.SIGCONT)
 
     assert lab["web 1"].stop() in (0, -signal.SIGTERM)
     for _ in range(4):
