@@ -130,17 +130,25 @@ def is_now(lab: WorkerLab, job_id: str, status: JobStatus) -> None:
 
 def gathered(lab: WorkerLab, job_id: str) -> Gathering:
     """The parts of a queued evaluation, as a worker leaves them that was lost at once."""
-    row = job_queries.get(lab.database, job_id)
-    assert row is not None
+    is_now(lab, job_id, JobStatus.RUNNING)
+    row = row_of(lab, job_id)
     params = EvaluateParams.model_validate(row.params)
     context = JobContext(lab, jobs.Claim.of(row, row.fence), lambda: False)
     ground = Ground(context, params)
     models = [ground.measurement(model) for model in range(len(params.models))]
-    return Gathering(context, ground, models, 1.0)
+    gathering = Gathering(context, ground, models, 1.0)
+    is_now(lab, job_id, JobStatus.QUEUED)
+    return gathering
+
+
+def next_part(lab: WorkerLab, job_id: str) -> shards.ShardClaim | None:
+    row = row_of(lab, job_id)
+    holder = jobs.Claim.of(row, row.fence)
+    return shards.claim_of(lab.database, holder, worker="w", lease_s=60)
 
 
 def claimed(lab: WorkerLab, job_id: str) -> shards.ShardClaim:
-    claim = shards.claim_of(lab.database, job_id, worker="w", lease_s=60)
+    claim = next_part(lab, job_id)
     assert claim is not None
     return claim
 
@@ -161,7 +169,7 @@ def test_a_part_has_one_holder_and_old_ones_write_nothing(measured: Measured, qu
     lab = measured.lab
     first, second = claimed(lab, queued), claimed(lab, queued)
     assert (first.number, second.number) == (0, 1)
-    assert shards.claim_of(lab.database, queued, worker="w", lease_s=60) is None
+    assert next_part(lab, queued) is None
     with lab.database.writing() as session:
         session.execute(update(ShardRow).values(lease_until=1.0))
     again = claimed(lab, queued)

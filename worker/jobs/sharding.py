@@ -6,10 +6,11 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from app.errors import trouble
 from app.store import shards
 from app.store.shards import ShardClaim
 from worker import registry
@@ -64,9 +65,17 @@ def run(ground: Ground, context: ShardContext) -> None:
         try:
             done = _measure(ground, context)
             context.insist(shards.finish, done)
-        except Interrupted:
-            shards.give_back(context.lab.database, context.claim)
+        except Exception as error:
+            # Also where the evaluation is another worker's now: that need not wait for the lease.
+            if isinstance(error, Interrupted | LeaseLost) or trouble(error) is not None:
+                give_back(context.lab, context.claim)
             raise
+
+
+def give_back(lab: WorkerLab, claim: ShardClaim) -> None:
+    """Let another worker take it: that it is not measured is no fault of it."""
+    with suppress(LeaseLost):
+        shards.give_back(lab.database, claim)
 
 
 def _measure(ground: Ground, context: ShardContext) -> float:
