@@ -59,7 +59,9 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     # A child that is slow to begin, on a busy machine, is not a dead one.
     worker_proc_alive_timeout=120.0,
-    broker_transport_options=_SOCKET,
+    # The last is for a broker whose host is gone: it closes no connection, and a worker that waits
+    # for messages on one would hear of none.
+    broker_transport_options=_SOCKET | {"health_check_interval": 10},
 )
 
 keep_freed_memory()

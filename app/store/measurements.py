@@ -85,7 +85,7 @@ def note_latest(session: Session, *conditions: ColumnElement[bool]) -> None:
     `conditions`: which measurements these made.
     """
     models = select(MeasurementRow.model_id).where(*conditions)
-    hold(session, ModelRow.id, ModelRow.id.in_(models))
+    hold(session, ModelRow, ModelRow.id.in_(models))
     names = ("clean", "robust", "autoattack")
     latest = {f"measured_{name}": _latest(name) for name in names}
     statement = update(ModelRow).where(ModelRow.id.in_(models)).values(**latest)

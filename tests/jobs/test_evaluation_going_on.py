@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from app.contracts.events import LogEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
@@ -188,4 +188,39 @@ def test_figures_of_another_version_are_not_mixed_with_its_own(
     assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
     assert result_of(measured, job_id) == untimed(evaluate(measured, params))
     told = [event.text for event in events_of(measured.lab, job_id) if isinstance(event, LogEvent)]
-    assert any("begins anew" in text for text in told)
+    assert any("damaged" in text for text in told)
+
+
+def _of_earlier_parts(measured: Measured, job_id: str) -> None:
+    """Two of its parts were begun where figures would be others."""
+    with measured.lab.database.writing() as session:
+        session.execute(update(ShardRow).where(ShardRow.job_id == job_id).values(facts="0.2.0"))
+
+
+def _of_before_there_were_parts(measured: Measured, job_id: str) -> None:
+    """As version 0.2.0 kept an evaluation: one page for all of it, and no rows of parts."""
+    files = measured.lab.files
+    with measured.lab.database.writing() as session:
+        session.execute(delete(ShardRow).where(ShardRow.job_id == job_id))
+    for path in files.all_checkpoints(job_id):
+        files.drop(path)
+    folder = files.checkpoints(job_id) / "1"
+    folder.mkdir(parents=True)
+    write(folder / LAST, {"facts": {"code_version": "0.2.0"}, "chunk": 1, "model": 0})
+
+
+@pytest.mark.parametrize("before", [_of_earlier_parts, _of_before_there_were_parts])
+def test_one_that_a_later_version_cannot_go_on_with_says_once_that_it_begins_anew(
+    measured: Measured, eager: None, before: Callable[[Measured, str], None]
+) -> None:
+    params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    for looks in (60, 6):
+        assert run_job(measured.lab, job_id, stopping=after_looks(looks)) is None
+        if looks == 60:
+            before(measured, job_id)
+    assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    assert result_of(measured, job_id) == untimed(evaluate(measured, params))
+    told = [event.text for event in events_of(measured.lab, job_id) if isinstance(event, LogEvent)]
+    assert len([text for text in told if "anew" in text]) == 1
+    assert not measured.lab.files.all_checkpoints(job_id)
