@@ -72,7 +72,7 @@ class Load:
 
     def __init__(self, lab: LabProcess, job: str) -> None:
         self._url, self._job = lab.url, job
-        (self._web,) = (pid for pid, command in lab.family().items() if "uvicorn" in command)
+        self._web = lab.recorded("web")
         self._ms: list[float] = []
         self._answers: Counter[str] = Counter()
         self._heard = [0.0] * STREAMS
