@@ -72,7 +72,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self._folder, self._number = folder, 0
         self.lab = self._start()
-        sent = {"name": "Shapes", "source": "shapes", "train_per_class": "20"}
+        sent = {"name": "Shapes", "source": "shapes", "train_per_class": "200"}
         self._succeeds(self.lab.post("/api/datasets", data=sent)["id"])
         self._dataset = self.lab.ask("/api/datasets")[0]["id"]
         self._succeeds(self._train(epochs=1))

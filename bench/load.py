@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _train(lab: LabProcess) -> str:
-    sent = {"name": "Shapes", "source": "shapes", "train_per_class": "50"}
+    sent = {"name": "Shapes", "source": "shapes", "train_per_class": "500"}
     first = lab.post("/api/datasets", data=sent)["id"]
     while (lab.ask(f"/api/jobs/{first}") or {}).get("status") != "succeeded":
         time.sleep(0.5)

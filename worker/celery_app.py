@@ -59,7 +59,9 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     # A child that is slow to begin, on a busy machine, is not a dead one.
     worker_proc_alive_timeout=120.0,
-    broker_transport_options=_SOCKET,
+    # Nothing to keep of a message once it is here. An acknowledgement that the broker must hear of,
+    # and does not since it is down, would leave the worker deaf: it waits for that before the next.
+    broker_transport_options={**_SOCKET, "ack_emulation": False},
 )
 
 keep_freed_memory()
