@@ -173,7 +173,7 @@ def note_standing(session: Session, *conditions: ColumnElement[bool]) -> None:
     `conditions`: which measurements, whose models' others stand beside them.
     """
     models = select(MeasurementRow.model_id).where(*conditions)
-    hold(session, ModelRow.id, ModelRow.id.in_(models))
+    hold(session, ModelRow, ModelRow.id.in_(models))
     shown = and_(
         MeasurementRow.goal != Goal.CLASS,
         _is_listed(JobRow, MeasurementRow.job_id),
