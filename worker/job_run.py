@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -16,6 +16,7 @@ from app.ablations import lifecycle
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
+from app.contracts.placement import needs_of
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError, trouble
 from app.store import job_queries, jobs, losses, shards
@@ -29,6 +30,7 @@ from worker.jobs.context import (
     WorkerLab,
 )
 from worker.jobs.failing import explained
+from worker.jobs.lease import renewed
 
 _log = logging.getLogger(__name__)
 _TRIES = 5
@@ -131,29 +133,10 @@ def _tell_parent(lab: WorkerLab, claim: Claim) -> None:
         _log.exception("job %s: its parent was not told", claim.job_id)
 
 
-@contextmanager
-def _lease(lab: WorkerLab, claim: Claim) -> Iterator[None]:
-    """Renew the lease in a thread until the block ends; a lost one is noticed by the next write."""
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(lab.settings.lease_s / 3):
-            try:
-                jobs.renew(lab.database, claim, lease_s=lab.settings.lease_s)
-            except LeaseLost:
-                lab.pulse.lose()
-                return
-            except Exception as error:
-                # A busy or restarting database: it waits as patiently as the lease is long.
-                _log.warning("job %s: the lease was not renewed: %s", claim.job_id, error)
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def _lease(lab: WorkerLab, claim: Claim) -> AbstractContextManager[None]:
+    lease_s = lab.settings.lease_s
+    renew = partial(jobs.renew, lab.database, claim, lease_s=lease_s)
+    return renewed(f"job {claim.job_id}", renew, lease_s=lease_s, lost=lab.pulse.lose)
 
 
 def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
@@ -162,6 +145,10 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         params = understood(PARAMS_OF[claim.kind], claim.params)
         if params is None:
             raise JobError(UNREAD_PARAMS, hint="Submit it again.")
+        if needs := needs_of(params).gpus:
+            from worker import registry
+
+            registry.check_gpus(needs)
         outcome = engine()[claim.kind](context, params)
         status = JobStatus.SUCCEEDED
         try:

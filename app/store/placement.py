@@ -57,7 +57,7 @@ def next_job(queue: Queue, offer: Offer, *, now: float) -> Select[str]:
         select(JobRow.id)
         .outerjoin(owner, owner.c.owner == _OWNER)
         .outerjoin(family, and_(family.c.owner == _OWNER, family.c.parent == _FAMILY))
-        .where(*_WAITS, JobRow.queue == queue, *_runs_on(offer), ~_is_drained(offer))
+        .where(*_WAITS, JobRow.queue == queue, *_runs_on(offer), ~is_drained(offer.name))
         .order_by(*_WITHIN, *least, *_IN_ORDER)
         .limit(1)
     )
@@ -98,8 +98,9 @@ def _runs_on(offer: Offer) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _is_drained(offer: Offer) -> ColumnElement[bool]:
-    return exists().where(DrainRow.worker == offer.name)
+def is_drained(worker: str) -> ColumnElement[bool]:
+    """Whether a worker, by name, is to take nothing new."""
+    return exists().where(DrainRow.worker == worker)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from app.contracts.jobs import MAX_ATTEMPTS, JobKind
 from app.store.db import Database
 from app.store.job_queries import UNFINISHED
 from app.store.jobs import Claim, LeaseLost, held
+from app.store.placement import is_drained
 from app.store.tables import JobRow, ShardRow
 from app.store.transitions import append, hold, touched
 
@@ -53,24 +54,30 @@ class Shard:
     failure: dict[str, Any] | None
 
 
-def divide(database: Database, claim: Claim, count: int, facts: str, *, shared: bool) -> None:
+def divide(
+    database: Database, claim: Claim, count: int, facts: str, *, shared: bool
+) -> Sequence[int]:
     """See to it that a job has its parts, numbered from 0; those of other `facts` begin anew.
 
-    `shared`: whether other workers may take them. Raises LeaseLost.
+    `shared`: whether other workers may take them. Returns which of them were begun, and begin anew.
+    Raises LeaseLost.
     """
     of_job = ShardRow.job_id == claim.job_id
+    of_others, begun = (of_job, ShardRow.facts != facts), ShardRow.fence > 0
     with _holding(database, claim) as session:
         known = set(session.scalars(select(ShardRow.number).where(of_job)))
         for number in set(range(count)) - known:
             session.add(ShardRow(job_id=claim.job_id, number=number, facts=facts, shared=shared))
+        lost = session.scalars(select(ShardRow.number).where(*of_others, begun)).all()
         session.execute(
             update(ShardRow)
-            .where(of_job, ShardRow.facts != facts)
+            .where(*of_others)
             .values(
                 facts=facts, fence=ShardRow.fence + 1, attempt=0, lease_until=None, done=0.0,
                 finished_at=None, failure=None,
             )
         )  # fmt: skip
+    return lost
 
 
 @contextmanager
@@ -91,9 +98,11 @@ def claim_of(database: Database, claim: Claim, *, worker: str, lease_s: float) -
 
 
 def claim_any(database: Database, facts: str, *, worker: str, lease_s: float) -> ShardClaim | None:
-    """For a free worker: a free part of the evaluation that waits for the longest time."""
+    """For a free worker: a free part of the evaluation that waits for the longest time; none for
+    one that is drained."""
+    may = ShardRow.facts == facts, ShardRow.shared.is_(True), ~is_drained(worker)
     with database.writing() as session:
-        return _take(session, (ShardRow.facts == facts, ShardRow.shared.is_(True)), worker, lease_s)
+        return _take(session, may, worker, lease_s)
 
 
 def free_count(database: Database, *, lease_s: float) -> int:
@@ -102,6 +111,15 @@ def free_count(database: Database, *, lease_s: float) -> int:
         found = select(func.count()).select_from(ShardRow).join(JobRow, _JOB)
         free = *_free(lease_s), ShardRow.shared.is_(True), *_wanted()
         return session.scalar(found.where(*free)) or 0
+
+
+def holders(database: Database) -> set[str]:
+    """The workers that have parts now, by name."""
+    query = select(ShardRow.worker).where(
+        ShardRow.finished_at.is_(None), ShardRow.lease_until >= time.time()
+    )
+    with database.reading() as session:
+        return {worker for worker in session.scalars(query) if worker is not None}
 
 
 _JOB = JobRow.id == ShardRow.job_id

@@ -5,30 +5,36 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from sqlalchemy import delete, func, select, update
 
 from app.contracts.events import LogEvent
-from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.jobs import MAX_ATTEMPTS, JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import EvaluationResult
-from app.errors import JobError
+from app.errors import Damaged, JobError
 from app.store import job_queries, jobs, shards
+from app.store.files import Files
 from app.store.tables import JobRow, ShardRow
 from tests.jobs.evaluations import evaluate, small, untimed
 from tests.jobs.measured import Measured
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
 from worker.job_run import help_out, run_job, run_next
-from worker.jobs import sharding
-from worker.jobs.bookmark import Bookmark
+from worker.jobs import attacking, sharding
+from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.context import JobContext, WorkerLab
 from worker.jobs.gathering import Gathering
 from worker.jobs.ground import Ground
+from worker.jobs.saves import LAST, latest
+from worker.models import Classifier, frozen
 
 
 @pytest.fixture(autouse=True)
@@ -254,3 +260,80 @@ def test_who_has_no_room_does_not_help(measured: Measured, queued: str) -> None:
     crowded = lab.settings.model_copy(update={"min_free_mb": 2**40})
     assert not help_out(replace(lab, settings=crowded), stopping=lambda: False)
     assert not any(part.attempt for part in shards.of_job(lab.database, queued))
+
+
+class _Torn(Files):
+    """Of a storage, where some of what was kept is not what is read."""
+
+    def __init__(self, root: Path, torn: set[Path]) -> None:
+        super().__init__(root)
+        self._torn = torn
+
+    def here(self, path: Path) -> Path:
+        if path in self._torn:
+            raise Damaged(f"{path.name} in the storage is not the file that was stored.")
+        return path
+
+    def drop(self, path: Path) -> None:
+        self._torn.discard(path)
+        super().drop(path)
+
+
+def _is_torn(lab: WorkerLab, part: Path) -> WorkerLab:
+    return replace(lab, files=_Torn(lab.settings.data_dir, {part}))
+
+
+def _is_cut_short(lab: WorkerLab, part: Path) -> WorkerLab:
+    page = latest(part) / LAST
+    page.write_bytes(page.read_bytes()[:-100])
+    return lab
+
+
+def _has_another_bit(lab: WorkerLab, part: Path) -> WorkerLab:
+    """In the midst of a tensor, whose numbers nobody would miss."""
+    page = latest(part) / LAST
+    data = bytearray(page.read_bytes())
+    with zipfile.ZipFile(page) as packed:
+        entry = max(packed.infolist(), key=lambda each: each.file_size)
+    assert "/data/" in entry.filename
+    data[data.index(packed_name := entry.filename.encode()) + len(packed_name) + 1000] ^= 1
+    page.write_bytes(data)
+    return lab
+
+
+@pytest.mark.parametrize("damaged", [_is_torn, _is_cut_short, _has_another_bit])
+def test_a_damaged_part_is_measured_again(
+    measured: Measured, queued: str, damaged: Callable[[WorkerLab, Path], WorkerLab]
+) -> None:
+    """However often workers of it were lost before."""
+    lab = measured.lab
+    is_now(lab, queued, JobStatus.RUNNING)
+    assert help_out(lab, stopping=lambda: False)
+    assert all(part.finished for part in shards.of_job(lab.database, queued))
+    with lab.database.writing() as session:
+        session.execute(update(ShardRow).values(attempt=MAX_ATTEMPTS))
+    is_now(lab, queued, JobStatus.QUEUED)
+    spoilt = damaged(lab, lab.files.checkpoints(queued + part_of(0)))
+    assert run_job(spoilt, queued, stopping=lambda: False) is JobStatus.SUCCEEDED
+    params = EvaluateParams.model_validate(row_of(lab, queued).params)
+    assert result_of(measured, queued) == untimed(evaluate(measured, params))
+    told = [event.text for event in events_of(lab, queued) if isinstance(event, LogEvent)]
+    assert len([text for text in told if "damaged" in text]) == 1
+
+
+def test_a_network_is_prepared_once_for_all_parts(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = []
+
+    def counted(model: Classifier, **how: Any) -> Any:
+        prepared.append(model)
+        return frozen(model, **how)
+
+    monkeypatch.setattr(attacking, "frozen", counted)
+    params = small(
+        measured, images=12, batch_size=4, further=(Method.TRANSFER,), sources=(measured.student,),
+        epsilons=(), step_counts=(),
+    )  # fmt: skip
+    evaluate(measured, params)
+    assert len(prepared) == 2, "of six parts before two models, one of which is a source"

@@ -39,7 +39,7 @@ class Gathering:
         """`total`: what all takes at most, in passes, with what comes after the parts."""
         self._context, self._ground, self._measured = context, ground, measured
         self.facts = sharding.facts()
-        context.insist(shards.divide, ground.parts, self.facts, shared=ground.shared)
+        self._divide()
         self._before = {part.number for part in self._parts() if part.finished}
         """What earlier attempts measured."""
         self._total, self._done, self._made = total, 0.0, 0.0
@@ -50,6 +50,21 @@ class Gathering:
         self._looks = Throttle(_LOOK_EVERY_S, context.lab.clock)
         self.seconds = 0.0
         """What the parts took that are together, on however many workers."""
+
+    def _divide(self) -> None:
+        """Parts that this worker cannot go on with are said once, and what is kept of them goes."""
+        files, ground, job = self._context.lab.files, self._ground, self._context.claim.job_id
+        begun = self._context.insist(shards.divide, ground.parts, self.facts, shared=ground.shared)
+        useless = [files.checkpoints(job + part_of(number)) for number in begun]
+        if files.has_checkpoint(job):  # before there were parts
+            useless.append(files.checkpoints(job))
+        if useless:
+            self._context.warn(
+                "It was begun by another version of the lab, on another device or with another "
+                "number of threads, and figures would not be those of one run: it begins anew."
+            )
+        for path in useless:
+            files.drop(path)
 
     def batches(self) -> Iterator[int]:
         """Measure; after each batch that is known of all models, how many images there are."""
@@ -92,6 +107,7 @@ class Gathering:
             state: dict[str, Any] = page["measured"]
         except UNREADABLE:
             self._context.warn("What came of a part is damaged: it is measured again.")
+            files.drop(files.checkpoints(name))
             self._context.insist(shards.begin_anew, shard.number)
             self._before.discard(shard.number)
             return False
@@ -105,9 +121,7 @@ class Gathering:
         """The next part that nobody has; where all are taken, wait a little."""
         context = self._context
         lab = context.lab
-        claim = context.insist(
-            shards.claim_of, worker=sharding.worker_name(), lease_s=lab.settings.lease_s
-        )
+        claim = context.insist(shards.claim_of, worker=lab.offer.name, lease_s=lab.settings.lease_s)
         if claim is None:
             self._follow("what other workers measure")
             time.sleep(_LOOK_EVERY_S / 2)
@@ -126,7 +140,7 @@ class Gathering:
             return
         found = self._parts()
         self._done = max(self._done, sum(shard.done for shard in found))
-        self._context.progress(round(self._done), round(self._total), phase + _beside(found))
+        self._context.progress(round(self._done), round(self._total), phase + self._beside(found))
 
     def _done_by(self, parts: int) -> float:
         """What so many parts take at most."""
@@ -135,12 +149,11 @@ class Gathering:
     def _parts(self) -> list[Shard]:
         return self._context.insist(lambda database, claim: shards.of_job(database, claim.job_id))
 
-
-def _beside(found: Sequence[Shard]) -> str:
-    """Who else measures, in words; empty where nobody does."""
-    me = sharding.worker_name()
-    others = sorted({each.worker for each in found if each.held and each.worker} - {me})
-    if not others:
-        return ""
-    named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-    return f" (with {counted(len(others), 'other worker')}: {named})"
+    def _beside(self, found: Sequence[Shard]) -> str:
+        """Who else measures, in words; empty where nobody does."""
+        me = self._context.lab.offer.name
+        others = sorted({each.worker for each in found if each.held and each.worker} - {me})
+        if not others:
+            return ""
+        named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+        return f" (with {counted(len(others), 'other worker')}: {named})"

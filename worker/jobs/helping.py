@@ -56,7 +56,7 @@ class Helper:
 
     def __init__(self, lab: WorkerLab, stopping: Callable[[], bool]) -> None:
         self._lab, self._stopping = lab, stopping
-        self._facts, self._name = sharding.facts(), sharding.worker_name()
+        self._facts = sharding.facts()
         self._ground: tuple[str, Ground] | None = None
         self.helped = False
         """Whether it had a part so far."""
@@ -66,7 +66,8 @@ class Helper:
         lab, lease_s = self._lab, self._lab.settings.lease_s
         if self._stopping() or jobs.waits(lab.database, Queue.EVALUATE, lab.offer):
             return False
-        claim = shards.claim_any(lab.database, self._facts, worker=self._name, lease_s=lease_s)
+        name = lab.offer.name
+        claim = shards.claim_any(lab.database, self._facts, worker=name, lease_s=lease_s)
         if claim is None:
             return False
         self.helped = True

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,19 +20,13 @@ from worker.evaluation.progress import Meter
 from worker.jobs.bookmark import Bookmark
 from worker.jobs.context import Interrupted, JobContext, WorkerLab
 from worker.jobs.ground import Ground, tell
-
-_log = logging.getLogger(__name__)
+from worker.jobs.lease import renewed
 
 
 def facts() -> str:
     """A digest of what figures depend on besides parameters."""
     here = registry.environment(0).model_dump_json()
     return hashlib.sha256(here.encode()).hexdigest()
-
-
-def worker_name() -> str:
-    """By which people know this process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass
@@ -107,24 +98,7 @@ def _measure(ground: Ground, context: ShardContext) -> float:
     return units
 
 
-@contextmanager
-def _lease(lab: WorkerLab, claim: ShardClaim) -> Iterator[None]:
-    """Renew the lease in a thread until the block ends; a lost one is noticed by the next write."""
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(lab.settings.lease_s / 3):
-            try:
-                shards.renew(lab.database, claim, lease_s=lab.settings.lease_s)
-            except LeaseLost:
-                return
-            except Exception as error:
-                _log.warning("a part of job %s was not renewed: %s", claim.job_id, error)
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def _lease(lab: WorkerLab, claim: ShardClaim) -> AbstractContextManager[None]:
+    lease_s = lab.settings.lease_s
+    renew = partial(shards.renew, lab.database, claim, lease_s=lease_s)
+    return renewed(f"part {claim.number} of job {claim.job_id}", renew, lease_s=lease_s)
