@@ -15,7 +15,7 @@ from app.queue import Present, serving
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.settings import RELEASE, code_version
-from app.store import acting, job_queries, placement
+from app.store import acting, job_queries, placement, shards
 from app.store.tables import DrainRow, JobRow
 
 _WAKE_AFTER_S = 2.0
@@ -155,21 +155,28 @@ def forget_drains(lab: Lab, *, older_than_s: float) -> None:
 
 def wake_idle(lab: Lab) -> None:
     """Tell idle workers of what waits that they can run. A message that another one heard, which
-    could not run it or had something better to do, is gone."""
+    could not run it or had something better to do, is gone. Of parts of evaluations nobody else
+    tells them."""
     late = time.time() - _WAKE_AFTER_S
     waiting = [each for each in placement.waiting(lab.database) if each.since < late]
-    if not waiting:
+    parts = shards.free_count(lab.database, lease_s=lab.settings.lease_s)
+    if not waiting and not parts:
         return
     idle = _idle(lab)
     for each in waiting:
         hears = able(each.needs, idle.get(each.queue, ()))
         if hears and lab.broker.waiting(each.queue, each.needs) == 0:
             lab.broker.send(each.first, each.queue, each.needs)
+    helpers = idle.get(Queue.EVALUATE, ())
+    if helpers and parts and lab.broker.waiting(Queue.EVALUATE) == 0:
+        for _ in range(min(parts, len(helpers))):
+            lab.broker.send("", Queue.EVALUATE)
 
 
 def _idle(lab: Lab) -> Mapping[Queue, list[Offer]]:
-    """What those workers offer that have no job and may take one, by queue."""
-    busy = {row.worker for row in placement.running(lab.database)}
+    """What those workers offer that have neither a job nor a part of one and may take one, by
+    queue."""
+    busy = {row.worker for row in placement.running(lab.database)} | shards.holders(lab.database)
     drained = placement.drains(lab.database)
     idle: dict[Queue, list[Offer]] = defaultdict(list)
     for worker in lab.broker.present() or ():

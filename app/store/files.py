@@ -139,7 +139,7 @@ class Files:
         for folder, names in named.items():
             for path in (self.root / folder).iterdir():
                 with suppress(FileNotFoundError):  # another process tidies too
-                    if _stem(path) not in names and changed(path) < forgotten:
+                    if named_as(folder, path.name) not in names and changed(path) < forgotten:
                         yield path
 
     def _entries(self) -> Iterator[Path]:
@@ -150,7 +150,7 @@ class Files:
         """The files and folders that have one of these names."""
         for folder, names in named.items():
             for path in sorted((self.root / folder).iterdir()):
-                if _stem(path) in names:
+                if named_as(folder, path.name) in names:
                     yield path
 
     def used_by(self, whose: str, ids: Callable[[], Collection[str]]) -> int:
@@ -244,12 +244,14 @@ def size_of(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-def _stem(path: Path) -> str:
-    return path.name.split(".")[0]
+def named_as(folder: str, name: str) -> str:
+    """What a row calls a file of that name: checkpoints are its job's, also those of a part."""
+    return name[:_ID] if folder == "checkpoints" else name.split(".")[0]
 
 
 def changed(path: Path) -> float:
-    """When a file, or any in a folder, was last written to."""
+    """When a file, or any in a folder, was last written to. Raises FileNotFoundError where one goes
+    meanwhile."""
     within = path.iterdir() if path.is_dir() else ()
     return max(os.path.getmtime(each) for each in (path, *within))
 

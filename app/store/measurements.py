@@ -86,7 +86,7 @@ def note_latest(session: Session, *conditions: ColumnElement[bool]) -> None:
     `conditions`: which measurements these made.
     """
     models = select(MeasurementRow.model_id).where(*conditions)
-    hold(session, ModelRow.id, ModelRow.id.in_(models))
+    hold(session, ModelRow, ModelRow.id.in_(models))
     names = ("clean", "robust", "autoattack")
     latest = {f"measured_{name}": _latest(name) for name in names}
     statement = update(ModelRow).where(ModelRow.id.in_(models)).values(**latest)
@@ -173,7 +173,7 @@ def note_standing(session: Session, *conditions: ColumnElement[bool]) -> None:
     `conditions`: which measurements, whose models' others stand beside them.
     """
     models = select(MeasurementRow.model_id).where(*conditions)
-    hold(session, ModelRow.id, ModelRow.id.in_(models))
+    hold(session, ModelRow, ModelRow.id.in_(models))
     shown = and_(
         MeasurementRow.goal != Goal.CLASS,
         _is_listed(JobRow, MeasurementRow.job_id),

@@ -16,6 +16,7 @@ from redis.connection import AbstractConnection
 from app.contracts.jobs import (
     DRAINED,
     PRESENCE_TTL_S,
+    JobKind,
     Queue,
     offer_key,
     presence_key,
@@ -28,7 +29,7 @@ from app.services import workers
 from app.services.lab import Lab
 from app.services.upkeep import clear, reconcile
 from app.settings import RELEASE, Settings, code_version
-from app.store import jobs, placement
+from app.store import jobs, placement, shards
 from app.store.tables import DatasetRow, JobRow
 from tests.api.problems import problem
 from tests.api.test_metrics import figures
@@ -229,6 +230,44 @@ def test_an_idle_worker_hears_again_of_what_it_can_run(lab: Lab, broker: Redis) 
     reconcile(lab)
     assert lab.broker.waiting(Queue.TRAIN) == 1
     assert lab.broker.waiting(Queue.EVALUATE) == 0
+
+
+def test_idle_workers_hear_of_parts_of_evaluations(lab: Lab, broker: Redis) -> None:
+    """As many as are idle: not who hangs, is drained, has a job or a part already, and not who
+    serves other queues."""
+    named = {name: CPU.model_copy(update={"name": f"evaluate@{name}"}) for name in "abcdef"}
+    for name, offer in named.items():
+        broker.say(offer, Queue.EVALUATE, silent=name == "b")
+    broker.say(CPU, Queue.TRAIN)
+    placement.drain(lab.database, named["c"].name, by="ada")
+    running = job_row(kind=JobKind.EVALUATE, queue=Queue.EVALUATE)
+    jobs.add(lab.database, running)
+    jobs.claim(lab.database, running.id, lease_s=600, worker=named["a"].name)
+    shards.divide(lab.database, running.id, 9, "facts", shared=True)
+    assert shards.claim_any(lab.database, "facts", worker=named["d"].name, lease_s=60)
+    reconcile(lab)
+    reconcile(lab)
+    assert lab.broker.waiting(Queue.EVALUATE) == 2, "e and f"
+    shards.drop(lab.database, running.id, first=0)
+    broker.forget()
+    for offer in named.values():
+        broker.say(offer, Queue.EVALUATE)
+    reconcile(lab)
+    assert lab.broker.waiting(Queue.EVALUATE) == 0, "nothing is left to do"
+
+
+def test_a_drained_worker_takes_no_part_of_an_evaluation(lab: Lab) -> None:
+    jobs.add(lab.database, row := job_row(kind=JobKind.EVALUATE, queue=Queue.EVALUATE))
+    jobs.claim(lab.database, row.id, lease_s=600, worker="evaluate@has-it")
+    shards.divide(lab.database, row.id, 4, "facts", shared=True)
+    for name in (CPU.name, "evaluate@has-it"):
+        placement.drain(lab.database, name, by="ada")
+    assert shards.claim_any(lab.database, "facts", worker=CPU.name, lease_s=60) is None
+    assert shards.claim_any(lab.database, "facts", worker="evaluate@other", lease_s=60)
+    own = shards.claim_of(lab.database, row.id, worker="evaluate@has-it", lease_s=60)
+    assert own is not None, "who has the evaluation ends it"
+    placement.resume(lab.database, CPU.name)
+    assert shards.claim_any(lab.database, "facts", worker=CPU.name, lease_s=60)
 
 
 def test_workers_that_are_gone_for_good_are_forgotten(lab: Lab, broker: Redis) -> None:

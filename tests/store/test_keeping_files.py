@@ -21,7 +21,7 @@ from app.store import cache, catalogue, shared_files
 from app.store.bucket import Bucket
 from app.store.cache import Cache
 from app.store.db import Database
-from app.store.files import Files, atomic_write
+from app.store.files import Files, atomic_write, changed
 from app.store.shared_files import SharedFiles, files_of
 from app.store.tables import UploadRow
 from tests.plugins import migrated
@@ -359,6 +359,58 @@ def test_what_the_scratch_of_a_killed_worker_holds_goes_after_a_day(
     os.utime(old, (0, 0))
     here.prepare()
     assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.storage
+def test_a_process_that_begins_is_not_stopped_by_what_another_is_done_with(
+    shared: Callable[..., SharedFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job's process looks through the scratch of its machine, where others write."""
+    here = shared("here")
+    done = written(here.weights(MODEL))
+
+    def late(path: Path) -> float:
+        done.unlink(missing_ok=True)
+        return changed(path)
+
+    monkeypatch.setattr(shared_files, "changed", late)
+    old = written(here.weights(JOB))
+    os.utime(old, (0, 0))
+    shared("here")
+    assert not old.exists()
+
+
+def test_a_copy_is_whole_or_gone_and_stays_where_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever another process of this machine clears away."""
+    mine, other = Cache(tmp_path, 10), Cache(tmp_path, 10)
+    keys = ["ab" * 32, "cd" * 32]
+
+    def fill(folder: Path) -> None:
+        for name in ("images", "labels"):
+            (folder / name).write_bytes(b"x" * 100)
+
+    mine.prepare()
+    for key in keys:
+        os.utime(mine.get(key, fill), (1.0, 1.0))
+    looked = cache.size_of
+
+    def slowly(entry: os.DirEntry[str]) -> int:
+        if Path(entry.path).parent == tmp_path:
+            mine.get(keys[0], fill)  # somebody reads it by now
+        return looked(entry)
+
+    def stops(path: Path) -> None:
+        assert not (tmp_path / keys[1]).exists(), "nobody is given half of it"
+
+    monkeypatch.setattr(cache, "size_of", slowly)
+    monkeypatch.setattr(cache, "remove", stops)
+    other.prepare()
+    assert (tmp_path / keys[0] / "labels").exists()
+    assert not (tmp_path / keys[1]).exists()
+    mine.forget(keys[0])
+    assert sorted(path.name for path in mine.get(keys[0], fill).iterdir()) == ["images", "labels"]
 
 
 @pytest.mark.storage
