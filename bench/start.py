@@ -78,7 +78,7 @@ class Site:
         """Wait until the lab has settled; MB (10^6 bytes) of all of its processes."""
         self.lab.ready()
         time.sleep(_SETTLES_S)
-        return sum(map(_memory_mb, [self.lab.process.pid, *self.lab.descendants()]))
+        return sum(map(_memory_mb, self.lab.processes()))
 
     def start(self, queue: str, submit: Callable[[int], str], number: int) -> Start:
         """Submit a job to a worker at rest, and follow it to its end."""

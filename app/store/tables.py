@@ -361,11 +361,17 @@ class MeasurementRow(Table):
     """After AutoAttack and all before it; None where it did not run."""
     light: Mapped[str | None] = mapped_column(String(8))
     """The verdict; None in results of lab 0.1."""
+    standing: Mapped[int] = mapped_column(default=0, server_default="0")
+    """`Standing` on the board (`app.store.measurements`)."""
 
     __table_args__ = (
-        Index("measurements_by_threat", "dataset_sha256", "norm", "epsilon", "goal", "at"),
+        # The board counts, sorts and cuts off in this index alone.
+        Index(
+            "measurements_on_board", "standing", "dataset_sha256", "norm", "epsilon", "goal",
+            "light", "robust", "clean", "images", "at", "job_id", "position", "dataset_name",
+        ),
         Index("measurements_by_model", "model_id", "at"),
-    )
+    )  # fmt: skip
 
 
 class TagRow(Table):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from app.contracts.events import LogEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
@@ -126,32 +126,40 @@ def _await_save(measured: Measured, job_id: str, *, since: float) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.slow
-def test_one_that_is_killed_at_random_moments_has_the_same_figures(measured: Measured) -> None:
-    """By SIGKILL, as the kernel does it: half-written files, held locks and all."""
+def _kill_again_and_again(measured: Measured, job_id: str, rng: random.Random, most: int) -> int:
+    """Run it by one worker after the other, of which at most so many are killed; how many were."""
     folder, facts = measured.lab.settings.data_dir, {"lease_s": 0.3, "checkpoint_s": 0.001}
-    params, rng, kills = everything(measured), random.Random(7), 0
-    whole, torn = (add_job(measured.lab, JobKind.EVALUATE, params) for _ in range(2))
-    assert run_job(measured.lab, whole, stopping=lambda: False) is JobStatus.SUCCEEDED
-    for _ in range(4):
+    kills = 0
+    while not JobStatus(row_of(measured.lab, job_id).status).is_final:
         worker = os.fork()
         if worker == 0:
-            run_job(open_lab(folder, **facts), torn, stopping=lambda: False)
+            run_job(open_lab(folder, **facts), job_id, stopping=lambda: False)
             os._exit(0)
-        _await_save(measured, torn, since=time.time())
-        time.sleep(rng.uniform(0.0, 0.3))
-        os.kill(worker, signal.SIGKILL)
+        if kills < most:
+            _await_save(measured, job_id, since=time.time())
+            time.sleep(rng.uniform(0.0, 0.3))
+            os.kill(worker, signal.SIGKILL)
         _, status = os.waitpid(worker, 0)
-        if os.WIFSIGNALED(status) and row_of(measured.lab, torn).status == JobStatus.RUNNING:
+        if os.WIFSIGNALED(status) and row_of(measured.lab, job_id).status == JobStatus.RUNNING:
             kills += 1
-            lose(measured, torn)
-    if row_of(measured.lab, torn).status == JobStatus.QUEUED:
-        run_job(measured.lab, torn, stopping=lambda: False)
-    assert kills >= 2
-    row = row_of(measured.lab, torn)
-    assert row.status == JobStatus.SUCCEEDED, row.failure
-    assert result_of(measured, torn) == result_of(measured, whole)
-    assert kept_by(measured, torn) == kept_by(measured, whole)
+            lose(measured, job_id)
+    return kills
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_at_ten_random_moments_has_the_same_figures(measured: Measured) -> None:
+    """By SIGKILL, as the kernel does it: half-written files, held locks and all. Where it ends
+    before the tenth, the others hit another one."""
+    params, rng, kills = everything(measured), random.Random(7), 0
+    whole = add_job(measured.lab, JobKind.EVALUATE, params)
+    assert run_job(measured.lab, whole, stopping=lambda: False) is JobStatus.SUCCEEDED
+    while kills < 10:
+        torn = add_job(measured.lab, JobKind.EVALUATE, params)
+        kills += _kill_again_and_again(measured, torn, rng, 10 - kills)
+        row = row_of(measured.lab, torn)
+        assert row.status == JobStatus.SUCCEEDED, row.failure
+        assert result_of(measured, torn) == result_of(measured, whole)
+        assert kept_by(measured, torn) == kept_by(measured, whole)
 
 
 def test_one_that_is_stopped_goes_on_and_its_progress_does_not_fall(measured: Measured) -> None:
@@ -188,4 +196,39 @@ def test_figures_of_another_version_are_not_mixed_with_its_own(
     assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
     assert result_of(measured, job_id) == untimed(evaluate(measured, params))
     told = [event.text for event in events_of(measured.lab, job_id) if isinstance(event, LogEvent)]
-    assert any("begins anew" in text for text in told)
+    assert any("damaged" in text for text in told)
+
+
+def _of_earlier_parts(measured: Measured, job_id: str) -> None:
+    """Two of its parts were begun where figures would be others."""
+    with measured.lab.database.writing() as session:
+        session.execute(update(ShardRow).where(ShardRow.job_id == job_id).values(facts="0.2.0"))
+
+
+def _of_before_there_were_parts(measured: Measured, job_id: str) -> None:
+    """As version 0.2.0 kept an evaluation: one page for all of it, and no rows of parts."""
+    files = measured.lab.files
+    with measured.lab.database.writing() as session:
+        session.execute(delete(ShardRow).where(ShardRow.job_id == job_id))
+    for path in files.all_checkpoints(job_id):
+        files.drop(path)
+    folder = files.checkpoints(job_id) / "1"
+    folder.mkdir(parents=True)
+    write(folder / LAST, {"facts": {"code_version": "0.2.0"}, "chunk": 1, "model": 0})
+
+
+@pytest.mark.parametrize("before", [_of_earlier_parts, _of_before_there_were_parts])
+def test_one_that_a_later_version_cannot_go_on_with_says_once_that_it_begins_anew(
+    measured: Measured, eager: None, before: Callable[[Measured, str], None]
+) -> None:
+    params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    for looks in (60, 6):
+        assert run_job(measured.lab, job_id, stopping=after_looks(looks)) is None
+        if looks == 60:
+            before(measured, job_id)
+    assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    assert result_of(measured, job_id) == untimed(evaluate(measured, params))
+    told = [event.text for event in events_of(measured.lab, job_id) if isinstance(event, LogEvent)]
+    assert len([text for text in told if "anew" in text]) == 1
+    assert not measured.lab.files.all_checkpoints(job_id)

@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from app.contracts.events import LogEvent, StateEvent
 from app.contracts.jobs import JobKind, JobStatus, Queue
-from app.contracts.params import ImportParams
+from app.contracts.params import EvaluateParams, ImportParams, Params, TrainParams
 from app.store import catalogue, jobs, losses
 from app.store.db import Database
 from app.store.files import Files
@@ -150,6 +150,39 @@ def test_a_running_job_outlasts_a_locked_database(lab: WorkerLab) -> None:
     job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
     assert run_job(_acting(hasty, lock), job_id, stopping=_never) is JobStatus.SUCCEEDED
     hasty.database.close()
+
+
+_GPU = {"dataset": "0" * 32, "device": "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "needs"),
+    [
+        (JobKind.TRAIN, TrainParams.model_validate({"name": "Net", **_GPU}), "a GPU"),
+        (
+            JobKind.TRAIN,
+            TrainParams.model_validate({"name": "Net", "processes": 4, **_GPU}),
+            "4 GPUs",
+        ),
+        (
+            JobKind.EVALUATE,
+            EvaluateParams.model_validate({"models": ["1" * 32], **_GPU}),
+            "a GPU",
+        ),
+    ],
+    ids=["training", "training of several processes", "evaluation"],
+)
+def test_who_asks_for_a_gpu_is_not_served_by_a_cpu(
+    lab: WorkerLab, monkeypatch: pytest.MonkeyPatch, kind: JobKind, params: Params, needs: str
+) -> None:
+    """Also where the driver lists a GPU that torch cannot use."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job_id = add_job(lab, kind, params)
+    assert run_job(lab, job_id, stopping=_never) is JobStatus.FAILED
+    failure = row_of(lab, job_id).failure
+    assert failure is not None
+    assert failure["detail"] == f"It needs {needs}, and torch finds none in this worker."
+    assert failure["field"] == "device"
 
 
 def test_an_unforeseen_error_is_told_and_logged(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import ssl
 import tempfile
@@ -93,6 +94,33 @@ def ada(scaled: Containers, lab: dict[str, Container]) -> Iterator[httpx.Client]
         assert meta is not None
         client.headers["X-CSRF-Token"] = str(meta["content"])
         yield client
+
+
+def buckets(storage: Container) -> set[str]:
+    """All that there are, without s3fs."""
+    answer = httpx.get(f"http://{storage.address}:{storage.here('8333')}/")
+    return set(re.findall(r"<Name>([^<]+)</Name>", answer.text))
+
+
+@pytest.mark.parametrize(
+    ("url", "made"),
+    [
+        ("", {"lab"}),
+        ("s3://team/files?endpoint=http://storage:8333", {"team"}),
+        ("s3://lab?endpoint=http://127.0.0.1:9&region=eu-central-1", set()),
+        ("s3://lab?region=eu-central-1", set()),
+    ],
+)
+def test_a_bucket_is_made_of_its_own_storage_alone(url: str, made: set[str]) -> None:
+    """And where the storage is somebody else's, nothing waits for a bucket that nobody can make."""
+    folder = Path(tempfile.mkdtemp(prefix="lab-"))
+    project = read(make_secrets(folder / "secrets", NAME), LAB_STORAGE_URL=url)
+    with containers(folder, project, PORTS) as running:
+        storage = running.make("storage", "127.0.9.10")
+        start_storage(storage)
+        bucket = running.make("bucket", "127.0.9.11")
+        bucket.run(*bucket.service["command"])
+        assert buckets(storage) == made
 
 
 def ended(client: httpx.Client, job: str) -> str:
