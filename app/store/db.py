@@ -89,7 +89,8 @@ def _postgresql(url: str, patience_s: float) -> Engine:
         pool_timeout=patience_s,
         connect_args={
             "application_name": "agkd-bml-lab",
-            "connect_timeout": _CONNECT_S,
+            # A server takes a moment for that. libpq knows whole seconds.
+            "connect_timeout": min(_CONNECT_S, max(2, round(patience_s / 2))),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -150,7 +151,8 @@ class Database:
     """Two kinds of transaction: `reading` and `writing`, each committed when its block ends."""
 
     def __init__(self, url: str, *, patience_s: float = 15.0) -> None:
-        """`patience_s`: how long to wait for what another process has locked."""
+        """`patience_s`: how long to wait for what another process has locked, and half of it for a
+        connection."""
         self.url = url
         self._is_sqlite = url.startswith("sqlite")
         self._engine = (_sqlite if self._is_sqlite else _postgresql)(url, patience_s)

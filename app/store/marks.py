@@ -30,7 +30,7 @@ from app.contracts.changes import MAX_TAGS
 from app.contracts.listings import Shelf
 from app.store import acting
 from app.store.db import Database
-from app.store.measurements import note_latest
+from app.store.measurements import note_latest, note_standing
 from app.store.tables import (
     DatasetRow,
     JobRow,
@@ -77,6 +77,8 @@ def change(
             hold(session, table, table.id.in_(ids))
             if values:
                 session.execute(update(table).where(table.id.in_(ids)).values(values))
+            if "archived_at" in values:
+                _note_standing(session, table, ids)
             if tags is not None or fewer_tags:
                 session.execute(delete(TagRow).where(*unwanted))
             _add_tags(session, table, ids, [*(tags or ()), *more_tags])
@@ -200,7 +202,16 @@ def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float
         session.execute(update(table).where(*outside).values(deleted_at=now))
         if issubclass(table, JobRow):
             note_latest(session, MeasurementRow.job_id.in_(ids))
+        else:
+            _note_standing(session, table, ids)
     return now
+
+
+def _note_standing(session: Session, table: Marked, ids: Collection[str]) -> None:
+    if issubclass(table, JobRow):
+        note_standing(session, MeasurementRow.job_id.in_(ids))
+    elif issubclass(table, ModelRow):
+        note_standing(session, MeasurementRow.model_id.in_(ids))
 
 
 def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> None:
@@ -224,6 +235,7 @@ def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> 
             hold(session, table, restored)
         session.execute(update(table).where(restored).values(deleted_at=None))
         note_latest(session, MeasurementRow.job_id.in_(back))
+        _note_standing(session, table, ids)
 
 
 def moved_at(database: Database, table: Marked, when: float) -> tuple[list[str], list[str]]:

@@ -30,15 +30,18 @@ _REWRITTEN = "checkpoints"
 """Of this room the maker goes on with what is on its disk."""
 
 
-def files_of(settings: Settings, database: Database, *, patience_s: float) -> Files:
+def files_of(
+    settings: Settings, database: Database, *, patience_s: float, answers_s: float | None = None
+) -> Files:
     """The files of a lab: in its data folder, or where `LAB_STORAGE_URL` says.
 
     Args:
         patience_s: for how long a storage that is away is asked again.
+        answers_s: how long it may take to a short question before each transfer (`Bucket`).
     """
     if settings.storage_url is None:
         return Files(settings.data_dir)
-    bucket = Bucket(Storage.of(settings.storage_url), patience_s=patience_s)
+    bucket = Bucket(Storage.of(settings.storage_url), patience_s=patience_s, answers_s=answers_s)
     return SharedFiles(settings.data_dir / "storage", database, bucket, settings.cache_mb * 2**20)
 
 

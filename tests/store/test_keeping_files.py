@@ -15,6 +15,7 @@ from app.contracts.access import Held
 from app.errors import Damaged, StorageAway
 from app.run import checks, sharing
 from app.run.checks import CannotStart
+from app.services.lab import Lab
 from app.settings import Settings
 from app.store import cache, catalogue, shared_files
 from app.store.bucket import Bucket
@@ -308,6 +309,33 @@ def test_a_storage_that_is_away_says_so_and_nothing_secret(
     assert here.weights(MODEL).exists()  # and can be kept later
     nowhere = shared("there", storage_url=f"s3://nobody/x?endpoint={s3.url}")
     assert "no bucket" in str(nowhere.trouble())
+
+
+@pytest.mark.storage
+def test_a_storage_that_hangs_is_said_soon(
+    s3: S3Server, settings: Settings, tmp_path: Path
+) -> None:
+    """To whoever asks the web: within about three seconds, whatever a transfer may take."""
+    facts = {"storage_url": s3.folder(), "database_url": settings.sql_url}
+    here = Lab.open(settings.model_copy(update=facts))
+    there = Lab.open(settings.model_copy(update={**facts, "data_dir": tmp_path / "there"}))
+    here.files.keep(written(here.files.weights(MODEL)))
+    file = written(there.files.weights(JOB))
+    with away(s3):
+        for ask in (
+            lambda: there.files.here(there.files.weights(MODEL)),
+            lambda: there.files.keep(file),
+        ):
+            came = time.monotonic()
+            with pytest.raises(StorageAway, match="does not answer"):
+                ask()
+            assert time.monotonic() - came < 4
+        came = time.monotonic()
+        assert "does not answer" in str(there.files.trouble())
+        there.files.drop(there.files.weights(MODEL))
+        assert time.monotonic() - came < 8
+    here.close()
+    there.close()
 
 
 @pytest.mark.storage

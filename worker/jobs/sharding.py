@@ -12,6 +12,7 @@ from functools import partial
 
 from app.errors import trouble
 from app.store import shards
+from app.store.jobs import LeaseLost
 from app.store.shards import ShardClaim
 from worker import registry
 from worker.evaluation.arguments import norm_of, unit_noise
