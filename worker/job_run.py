@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import journal
 from app.ablations import lifecycle
 from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import PARAMS_OF
+from app.contracts.placement import needs_of
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError, trouble
 from app.store import job_queries, jobs, losses, shards
@@ -28,8 +30,10 @@ from worker.jobs.context import (
     WorkerLab,
 )
 from worker.jobs.failing import explained
+from worker.jobs.lease import renewed
 
 _log = logging.getLogger(__name__)
+_TRIES = 5
 
 
 def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> JobStatus | None:
@@ -38,17 +42,25 @@ def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> J
     Nothing is begun on a full disk, nor while the storage is away; the reconciler tells again of
     what waits.
     """
-    if lab.files.free() < lab.settings.min_free_mb * 2**20 or lab.files.trouble() is not None:
+    if not _may_begin(lab):
         return None
     claim = jobs.claim_next(lab.database, queue, lab.offer, lease_s=lab.settings.lease_s)
     return None if claim is None else _run(lab, claim, stopping)
 
 
+def _may_begin(lab: WorkerLab) -> bool:
+    enough = lab.files.free() >= lab.settings.min_free_mb * 2**20
+    return enough and lab.files.trouble() is None
+
+
 def help_out(lab: WorkerLab, *, stopping: Callable[[], bool]) -> bool:
     """Measure parts of evaluations that other workers have; whether there was one.
 
-    Ends when there is none left, or when a job waits for this worker.
+    Ends when there is none left, or when a job waits for this worker. As `run_next`, it begins
+    nothing on a full disk.
     """
+    if not _may_begin(lab):
+        return False
     if not shards.free_count(lab.database, lease_s=lab.settings.lease_s):
         return False
     from worker.jobs.helping import Helper
@@ -121,29 +133,10 @@ def _tell_parent(lab: WorkerLab, claim: Claim) -> None:
         _log.exception("job %s: its parent was not told", claim.job_id)
 
 
-@contextmanager
-def _lease(lab: WorkerLab, claim: Claim) -> Iterator[None]:
-    """Renew the lease in a thread until the block ends; a lost one is noticed by the next write."""
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(lab.settings.lease_s / 3):
-            try:
-                jobs.renew(lab.database, claim, lease_s=lab.settings.lease_s)
-            except LeaseLost:
-                lab.pulse.lose()
-                return
-            except Exception as error:
-                # A busy or restarting database: it waits as patiently as the lease is long.
-                _log.warning("job %s: the lease was not renewed: %s", claim.job_id, error)
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def _lease(lab: WorkerLab, claim: Claim) -> AbstractContextManager[None]:
+    lease_s = lab.settings.lease_s
+    renew = partial(jobs.renew, lab.database, claim, lease_s=lease_s)
+    return renewed(f"job {claim.job_id}", renew, lease_s=lease_s, lost=lab.pulse.lose)
 
 
 def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
@@ -152,6 +145,10 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         params = understood(PARAMS_OF[claim.kind], claim.params)
         if params is None:
             raise JobError(UNREAD_PARAMS, hint="Submit it again.")
+        if needs := needs_of(params).gpus:
+            from worker import registry
+
+            registry.check_gpus(needs)
         outcome = engine()[claim.kind](context, params)
         status = JobStatus.SUCCEEDED
         try:
@@ -171,7 +168,7 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         status = JobStatus.CANCELLED
         context.insist(jobs.settle, status)
     except Interrupted:
-        jobs.give_back(lab.database, claim)
+        _give_back(lab, claim)
         return None
     except AttemptLost as lost:
         context.insist(losses.give_up, lost.loss)
@@ -180,13 +177,29 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         raise
     except Exception as error:
         if (passing := trouble(error)) is not None:
-            context.insist(losses.give_up, losses.Loss.of_room(passing))
+            if stopping():  # it was not waited for
+                _give_back(lab, claim)
+            else:
+                context.insist(losses.give_up, losses.Loss.of_room(passing))
             return None
         status = JobStatus.FAILED
         failure = explained(error, f"job {claim.job_id}")
         context.log(f"{failure['detail']} {failure['hint']}".strip()[:2000], LogLevel.ERROR)
         context.insist(jobs.settle, status, failure=failure)
     return status
+
+
+def _give_back(lab: WorkerLab, claim: Claim) -> None:
+    """Return a job because its worker is being stopped, which waits only so long for a database
+    that is locked, or being started again as well: else the attempt would count."""
+    for left in reversed(range(_TRIES)):
+        try:
+            jobs.give_back(lab.database, claim)
+            break
+        except DBAPIError as error:
+            if trouble(error) is None or not left:
+                raise
+            time.sleep(1.0)
 
 
 def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import sys
 import time
 from functools import lru_cache
 
 import devices
 from app.contracts.placement import Offer, OfferedGpu
 from app.settings import RELEASE, code_version
-from worker.room import all_memory
+from worker.room import all_memory, cores
 
 _LONGEST = 100
 _MEASURED_FOR_S = 0.05
@@ -32,7 +31,7 @@ def facts() -> Offer:
         name=f"{socket.gethostname()[: _LONGEST - 20]}:{os.getpid()}",
         host=socket.gethostname()[:_LONGEST],
         machine=platform.machine(),
-        cores=_cores(),
+        cores=cores(),
         memory_mb=None if memory is None else memory // 2**20,
         gpus=tuple(
             OfferedGpu(name=gpu.name[:_LONGEST], memory_mb=gpu.memory_mb)
@@ -46,12 +45,6 @@ def facts() -> Offer:
 def called(name: str) -> Offer:
     """The same of a worker that has a name of its own, `train@host`."""
     return facts().model_copy(update={"name": name})
-
-
-def _cores() -> int:
-    if sys.platform == "linux":  # elsewhere a process cannot be kept to some of them
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def measured_gflops() -> float:

@@ -52,6 +52,20 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def check_gpus(wanted: int) -> None:
+    """Raises JobError where torch finds fewer GPUs here than a job asked for: whoever wants one is
+    not served by a CPU."""
+    have = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if have < wanted:
+        raise JobError(
+            f"It needs {'a GPU' if wanted == 1 else f'{wanted} GPUs'}, and torch finds "
+            f"{have or 'none'} in this worker.",
+            hint="Ask for any device; or see to the worker: its driver, its CUDA_VISIBLE_DEVICES, "
+            "and whether its torch is one for GPUs.",
+            field="device",
+        )
+
+
 def environment(seconds: float) -> Environment:
     """What a figure depends on besides its parameters."""
     cuda = device().type == "cuda"

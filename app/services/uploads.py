@@ -203,7 +203,6 @@ def _register(lab: Lab, upload_id: str, filename: str, sha256: str, size: int) -
         created_at=time.time(),
     )
     catalogue.add_upload(lab.database, row)
-    lab.files.forget_sizes()
     try:
         # Of several that were sent at once none knew of the others before: the last does.
         usage.check_disk(lab, size, without=upload_id)

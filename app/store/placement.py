@@ -28,6 +28,7 @@ from app.contracts.placement import RECENT_S, Needs, Offer, Priority
 from app.store import acting
 from app.store.db import Database
 from app.store.tables import DrainRow, JobRow
+from app.store.transitions import hold
 
 _OWNER = func.coalesce(JobRow.owner_id, "")
 _FAMILY = func.coalesce(JobRow.parent_id, "")
@@ -56,7 +57,7 @@ def next_job(queue: Queue, offer: Offer, *, now: float) -> Select[str]:
         select(JobRow.id)
         .outerjoin(owner, owner.c.owner == _OWNER)
         .outerjoin(family, and_(family.c.owner == _OWNER, family.c.parent == _FAMILY))
-        .where(*_WAITS, JobRow.queue == queue, *_runs_on(offer), ~_is_drained(offer))
+        .where(*_WAITS, JobRow.queue == queue, *_runs_on(offer), ~is_drained(offer.name))
         .order_by(*_WITHIN, *least, *_IN_ORDER)
         .limit(1)
     )
@@ -97,8 +98,9 @@ def _runs_on(offer: Offer) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _is_drained(offer: Offer) -> ColumnElement[bool]:
-    return exists().where(DrainRow.worker == offer.name)
+def is_drained(worker: str) -> ColumnElement[bool]:
+    """Whether a worker, by name, is to take nothing new."""
+    return exists().where(DrainRow.worker == worker)
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,22 @@ def before(database: Database, ids: Collection[str]) -> dict[str, int]:
         return dict(found.tuples().all())
 
 
-def rank(database: Database, ids: Collection[str], priority: Priority) -> None:
-    """Give unfinished jobs, and those of which they are the parents, another priority."""
+def rank(database: Database, ids: Collection[str], priority: Priority) -> bool:
+    """Give unfinished jobs, and those of which they are the parents, another priority. Whether they
+    have it now: none has where one of them is over."""
     acting.concerns(*ids)
-    these = JobRow.id.in_(ids) | JobRow.parent_id.in_(ids)
-    change = update(JobRow).where(these, JobRow.finished_at.is_(None))
+    unfinished = JobRow.finished_at.is_(None)
+    these = JobRow.id.in_(ids) | JobRow.parent_id.in_(ids), unfinished
+    waits = select(func.count(JobRow.id)).where(JobRow.id.in_(ids), unfinished)
     with database.writing() as session:
-        session.execute(change.values(priority=priority.rank))
+        # The parents first: who submits children of theirs holds them, so all that there are by
+        # then are found after that.
+        hold(session, JobRow, JobRow.id.in_(ids), JobRow.parent_id.is_(None))
+        hold(session, JobRow, *these)
+        if session.scalar(waits) != len(set(ids)):
+            return False
+        session.execute(update(JobRow).where(*these).values(priority=priority.rank))
+    return True
 
 
 def running(database: Database) -> list[JobRow]:

@@ -43,9 +43,11 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(connections, "_HEAD_WITHIN_S", 1.0)
     command = web_command(Settings())
     config = uvicorn.Config(
-        Starlette(routes=[Route("/", _answer), Route("/busy", _hold_up)]), port=0,
-        log_level="critical", http=command[command.index("--http") + 1],
-    )  # fmt: skip
+        Starlette(routes=[Route("/", _answer), Route("/busy", _hold_up)]),
+        port=0,
+        log_level="critical",
+        http=command[command.index("--http") + 1],
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 import redis
+from redis.connection import AbstractConnection
 
 from app.contracts.jobs import (
     DRAINED,
     PRESENCE_TTL_S,
+    JobKind,
     Queue,
     offer_key,
     presence_key,
@@ -19,11 +24,12 @@ from app.contracts.jobs import (
     silence_key,
 )
 from app.contracts.placement import Needs, Offer, OfferedGpu
+from app.queue import Broker
 from app.services import workers
 from app.services.lab import Lab
 from app.services.upkeep import clear, reconcile
 from app.settings import RELEASE, Settings, code_version
-from app.store import jobs, placement
+from app.store import jobs, placement, shards
 from app.store.tables import DatasetRow, JobRow
 from tests.api.problems import problem
 from tests.api.test_metrics import figures
@@ -226,6 +232,44 @@ def test_an_idle_worker_hears_again_of_what_it_can_run(lab: Lab, broker: Redis) 
     assert lab.broker.waiting(Queue.EVALUATE) == 0
 
 
+def test_idle_workers_hear_of_parts_of_evaluations(lab: Lab, broker: Redis) -> None:
+    """As many as are idle: not who hangs, is drained, has a job or a part already, and not who
+    serves other queues."""
+    named = {name: CPU.model_copy(update={"name": f"evaluate@{name}"}) for name in "abcdef"}
+    for name, offer in named.items():
+        broker.say(offer, Queue.EVALUATE, silent=name == "b")
+    broker.say(CPU, Queue.TRAIN)
+    placement.drain(lab.database, named["c"].name, by="ada")
+    running = job_row(kind=JobKind.EVALUATE, queue=Queue.EVALUATE)
+    jobs.add(lab.database, running)
+    jobs.claim(lab.database, running.id, lease_s=600, worker=named["a"].name)
+    shards.divide(lab.database, running.id, 9, "facts", shared=True)
+    assert shards.claim_any(lab.database, "facts", worker=named["d"].name, lease_s=60)
+    reconcile(lab)
+    reconcile(lab)
+    assert lab.broker.waiting(Queue.EVALUATE) == 2, "e and f"
+    shards.drop(lab.database, running.id, first=0)
+    broker.forget()
+    for offer in named.values():
+        broker.say(offer, Queue.EVALUATE)
+    reconcile(lab)
+    assert lab.broker.waiting(Queue.EVALUATE) == 0, "nothing is left to do"
+
+
+def test_a_drained_worker_takes_no_part_of_an_evaluation(lab: Lab) -> None:
+    jobs.add(lab.database, row := job_row(kind=JobKind.EVALUATE, queue=Queue.EVALUATE))
+    jobs.claim(lab.database, row.id, lease_s=600, worker="evaluate@has-it")
+    shards.divide(lab.database, row.id, 4, "facts", shared=True)
+    for name in (CPU.name, "evaluate@has-it"):
+        placement.drain(lab.database, name, by="ada")
+    assert shards.claim_any(lab.database, "facts", worker=CPU.name, lease_s=60) is None
+    assert shards.claim_any(lab.database, "facts", worker="evaluate@other", lease_s=60)
+    own = shards.claim_of(lab.database, row.id, worker="evaluate@has-it", lease_s=60)
+    assert own is not None, "who has the evaluation ends it"
+    placement.resume(lab.database, CPU.name)
+    assert shards.claim_any(lab.database, "facts", worker=CPU.name, lease_s=60)
+
+
 def test_workers_that_are_gone_for_good_are_forgotten(lab: Lab, broker: Redis) -> None:
     placement.drain(lab.database, "train@gone", by="ada")
     clear(lab)
@@ -236,6 +280,38 @@ def test_workers_that_are_gone_for_good_are_forgotten(lab: Lab, broker: Redis) -
     placement.drain(lab.database, CPU.name, by="ada")
     workers.forget_drains(lab, older_than_s=-1)
     assert placement.drains(lab.database).keys() == {CPU.name}
+
+
+def test_while_the_broker_is_away_nobody_is_gone_for_good(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placement.drain(lab.database, CPU.name, by="ada")
+    nowhere = Broker(lab.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    workers.forget_drains(replace(lab, broker=nowhere), older_than_s=-1)
+    nowhere.close()
+    assert placement.drains(lab.database).keys() == {CPU.name}
+
+
+@pytest.mark.parametrize("path", ["/workers", "/workers/rows", "/api/workers", "/api/health"])
+def test_the_broker_is_asked_once_for_all_workers(
+    client: httpx.Client, lab: Lab, broker: Redis, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """It may be far away: each further question takes a round trip more."""
+    broker.say(CPU, Queue.TRAIN)
+    broker.say(GPU, Queue.EVALUATE, Queue.TRAIN)
+    assert client.get(path).status_code == 200  # connected
+    sent, send = [], AbstractConnection.send_packed_command
+
+    def note(connection: AbstractConnection, command: Any, **others: Any) -> None:
+        if not threading.current_thread().name.startswith("asyncio_"):  # the lab's chores
+            sent.append(command)
+        send(connection, command, **others)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", note)
+    answer = client.get(path)
+    assert len(sent) == 1
+    if path == "/api/workers":
+        assert [each["gpus"] for each in answer.json()["items"]] == [0, 2]
 
 
 def test_a_scaler_reads_how_long_jobs_wait_by_need(client: httpx.Client, lab: Lab) -> None:

@@ -9,25 +9,28 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from app.contracts.events import LogEvent, ProgressEvent
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import MAX_ATTEMPTS, JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import EvaluationResult
-from app.store import losses
+from app.store import losses, shards
+from app.store.db import Database
 from app.store.tables import JobRow, ShardRow
 from tests.jobs.evaluations import evaluate, small, untimed
 from tests.jobs.measured import Measured
-from tests.jobs.runs import add_job, events_of, open_lab, row_of
+from tests.jobs.runs import add_job, events_of, lock, open_lab, row_of
 from worker.job_run import run_job
 from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.concluded import Concluded
+from worker.jobs.context import WorkerLab
 from worker.jobs.save_pace import SavePace
 from worker.jobs.saves import LAST, latest, read, write
 
@@ -116,6 +119,47 @@ def test_one_that_dies_after_every_stage_has_the_same_figures(
     assert not measured.lab.files.all_checkpoints(torn)
 
 
+def test_one_whose_workers_die_and_gain_nothing_is_given_up(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first of them measured is no gain of those that find it."""
+    params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+
+    def dies(*_: object) -> None:
+        raise Dead
+
+    monkeypatch.setattr("worker.jobs.evaluation._samples", dies)
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(Dead):
+            run_job(measured.lab, job_id, stopping=lambda: False)
+        lose(measured, job_id)
+    assert row_of(measured.lab, job_id).status == JobStatus.FAILED
+
+
+def test_one_outlasts_a_locked_database(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = small(measured, images=4, batch_size=4, epsilons=(), step_counts=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    hasty = replace(measured.lab, database=Database(measured.lab.database.url, patience_s=0.02))
+    for name in ("divide", "claim_of", "drop"):
+        monkeypatch.setattr(shards, name, _locked_first(getattr(shards, name), measured.lab))
+    assert run_job(hasty, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    hasty.database.close()
+
+
+def _locked_first(call: Callable[..., Any], lab: WorkerLab) -> Callable[..., Any]:
+    pending = [lock]
+
+    def locked(*of: Any, **facts: Any) -> Any:
+        if pending:
+            pending.pop()(lab)
+        return call(*of, **facts)
+
+    return locked
+
+
 def _await_save(measured: Measured, job_id: str, *, since: float) -> None:
     """Until an attempt has gained something, or nothing is left to gain."""
     while not JobStatus(row_of(measured.lab, job_id).status).is_final:
@@ -196,4 +240,39 @@ def test_figures_of_another_version_are_not_mixed_with_its_own(
     assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
     assert result_of(measured, job_id) == untimed(evaluate(measured, params))
     told = [event.text for event in events_of(measured.lab, job_id) if isinstance(event, LogEvent)]
-    assert any("begins anew" in text for text in told)
+    assert any("damaged" in text for text in told)
+
+
+def _of_earlier_parts(measured: Measured, job_id: str) -> None:
+    """Two of its parts were begun where figures would be others."""
+    with measured.lab.database.writing() as session:
+        session.execute(update(ShardRow).where(ShardRow.job_id == job_id).values(facts="0.2.0"))
+
+
+def _of_before_there_were_parts(measured: Measured, job_id: str) -> None:
+    """As version 0.2.0 kept an evaluation: one page for all of it, and no rows of parts."""
+    files = measured.lab.files
+    with measured.lab.database.writing() as session:
+        session.execute(delete(ShardRow).where(ShardRow.job_id == job_id))
+    for path in files.all_checkpoints(job_id):
+        files.drop(path)
+    folder = files.checkpoints(job_id) / "1"
+    folder.mkdir(parents=True)
+    write(folder / LAST, {"facts": {"code_version": "0.2.0"}, "chunk": 1, "model": 0})
+
+
+@pytest.mark.parametrize("before", [_of_earlier_parts, _of_before_there_were_parts])
+def test_one_that_a_later_version_cannot_go_on_with_says_once_that_it_begins_anew(
+    measured: Measured, eager: None, before: Callable[[Measured, str], None]
+) -> None:
+    params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    for looks in (60, 6):
+        assert run_job(measured.lab, job_id, stopping=after_looks(looks)) is None
+        if looks == 60:
+            before(measured, job_id)
+    assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    assert result_of(measured, job_id) == untimed(evaluate(measured, params))
+    told = [event.text for event in events_of(measured.lab, job_id) if isinstance(event, LogEvent)]
+    assert len([text for text in told if "anew" in text]) == 1
+    assert not measured.lab.files.all_checkpoints(job_id)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import sqlite3
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +13,12 @@ from sqlalchemy import update
 
 from app.contracts.events import LogEvent, StateEvent
 from app.contracts.jobs import JobKind, JobStatus, Queue
-from app.contracts.params import ImportParams
+from app.contracts.params import EvaluateParams, ImportParams, Params, TrainParams
 from app.store import catalogue, jobs, losses
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow
-from tests.jobs.runs import add_job, events_of, open_lab, row_of
+from tests.jobs.runs import add_job, events_of, lock, open_lab, row_of
 from worker.job_run import run_job, run_next
 from worker.jobs.context import WorkerLab
 
@@ -137,19 +135,51 @@ def test_one_that_always_fills_the_disk_fails_and_says_so(
     assert "Make room" in failure["hint"]
 
 
-def test_a_running_job_outlasts_a_locked_database(lab: WorkerLab) -> None:
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_job_outlasts_a_locked_database(lab: WorkerLab, stops: bool) -> None:
+    """While it runs, and when its worker is stopped: the attempt does not count then."""
     hasty = replace(lab, database=Database(lab.database.url, patience_s=0.02))
-    other = sqlite3.connect(
-        lab.settings.data_dir / "lab.sqlite3", isolation_level=None, check_same_thread=False
-    )
-
-    def lock(_: str) -> None:
-        other.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.5, other.rollback).start()
-
     job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
-    assert run_job(_acting(hasty, lock), job_id, stopping=_never) is JobStatus.SUCCEEDED
+    watched = _acting(hasty, lambda _: lock(lab))
+    status = run_job(watched, job_id, stopping=lambda: stops)
+    row = row_of(lab, job_id)
+    assert (status is None, row.status, row.attempt) == (
+        (True, JobStatus.QUEUED, 0) if stops else (False, JobStatus.SUCCEEDED, 1)
+    )
     hasty.database.close()
+
+
+_GPU = {"dataset": "0" * 32, "device": "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "needs"),
+    [
+        (JobKind.TRAIN, TrainParams.model_validate({"name": "Net", **_GPU}), "a GPU"),
+        (
+            JobKind.TRAIN,
+            TrainParams.model_validate({"name": "Net", "processes": 4, **_GPU}),
+            "4 GPUs",
+        ),
+        (
+            JobKind.EVALUATE,
+            EvaluateParams.model_validate({"models": ["1" * 32], **_GPU}),
+            "a GPU",
+        ),
+    ],
+    ids=["training", "training of several processes", "evaluation"],
+)
+def test_who_asks_for_a_gpu_is_not_served_by_a_cpu(
+    lab: WorkerLab, monkeypatch: pytest.MonkeyPatch, kind: JobKind, params: Params, needs: str
+) -> None:
+    """Also where the driver lists a GPU that torch cannot use."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job_id = add_job(lab, kind, params)
+    assert run_job(lab, job_id, stopping=_never) is JobStatus.FAILED
+    failure = row_of(lab, job_id).failure
+    assert failure is not None
+    assert failure["detail"] == f"It needs {needs}, and torch finds none in this worker."
+    assert failure["field"] == "device"
 
 
 def test_an_unforeseen_error_is_told_and_logged(

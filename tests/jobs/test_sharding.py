@@ -5,28 +5,36 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from sqlalchemy import delete, func, select, update
 
 from app.contracts.events import LogEvent
-from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.jobs import MAX_ATTEMPTS, JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import EvaluationResult
-from app.errors import JobError
+from app.errors import Damaged, JobError
 from app.store import job_queries, jobs, shards
+from app.store.files import Files
 from app.store.tables import JobRow, ShardRow
 from tests.jobs.evaluations import evaluate, small, untimed
 from tests.jobs.measured import Measured
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
 from worker.job_run import help_out, run_job, run_next
-from worker.jobs import sharding
+from worker.jobs import attacking, sharding
+from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.context import JobContext, WorkerLab
 from worker.jobs.gathering import Gathering
 from worker.jobs.ground import Ground
+from worker.jobs.saves import LAST, latest
+from worker.models import Classifier, frozen
 
 
 @pytest.fixture(autouse=True)
@@ -122,17 +130,25 @@ def is_now(lab: WorkerLab, job_id: str, status: JobStatus) -> None:
 
 def gathered(lab: WorkerLab, job_id: str) -> Gathering:
     """The parts of a queued evaluation, as a worker leaves them that was lost at once."""
-    row = job_queries.get(lab.database, job_id)
-    assert row is not None
+    is_now(lab, job_id, JobStatus.RUNNING)
+    row = row_of(lab, job_id)
     params = EvaluateParams.model_validate(row.params)
     context = JobContext(lab, jobs.Claim.of(row, row.fence), lambda: False)
     ground = Ground(context, params)
     models = [ground.measurement(model) for model in range(len(params.models))]
-    return Gathering(context, ground, models, 1.0)
+    gathering = Gathering(context, ground, models, 1.0)
+    is_now(lab, job_id, JobStatus.QUEUED)
+    return gathering
+
+
+def next_part(lab: WorkerLab, job_id: str) -> shards.ShardClaim | None:
+    row = row_of(lab, job_id)
+    holder = jobs.Claim.of(row, row.fence)
+    return shards.claim_of(lab.database, holder, worker="w", lease_s=60)
 
 
 def claimed(lab: WorkerLab, job_id: str) -> shards.ShardClaim:
-    claim = shards.claim_of(lab.database, job_id, worker="w", lease_s=60)
+    claim = next_part(lab, job_id)
     assert claim is not None
     return claim
 
@@ -153,7 +169,7 @@ def test_a_part_has_one_holder_and_old_ones_write_nothing(measured: Measured, qu
     lab = measured.lab
     first, second = claimed(lab, queued), claimed(lab, queued)
     assert (first.number, second.number) == (0, 1)
-    assert shards.claim_of(lab.database, queued, worker="w", lease_s=60) is None
+    assert next_part(lab, queued) is None
     with lab.database.writing() as session:
         session.execute(update(ShardRow).values(lease_until=1.0))
     again = claimed(lab, queued)
@@ -223,3 +239,101 @@ def test_a_helper_makes_room_for_a_job_that_waits(measured: Measured, queued: st
     run_next(lab, Queue.EVALUATE, stopping=lambda: False)
     assert row_of(lab, waiting).status == JobStatus.SUCCEEDED
     assert not any(part.finished for part in shards.of_job(lab.database, queued))
+
+
+def test_a_part_that_fills_the_disk_is_free_again_and_not_blamed(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch, queued: str
+) -> None:
+    """Its lease need not run out before another worker, which has room, takes it."""
+    lab = measured.lab
+    monkeypatch.setattr(Bookmark, "close", lambda *_: False)
+    assert run_job(lab, queued, stopping=lambda: False) is None
+    assert row_of(lab, queued).status == JobStatus.QUEUED
+    assert [(part.held, part.attempt) for part in shards.of_job(lab.database, queued)] == [
+        (False, 0), (False, 0),
+    ]  # fmt: skip
+
+
+def test_who_has_no_room_does_not_help(measured: Measured, queued: str) -> None:
+    lab = measured.lab
+    is_now(lab, queued, JobStatus.RUNNING)
+    crowded = lab.settings.model_copy(update={"min_free_mb": 2**40})
+    assert not help_out(replace(lab, settings=crowded), stopping=lambda: False)
+    assert not any(part.attempt for part in shards.of_job(lab.database, queued))
+
+
+class _Torn(Files):
+    """Of a storage, where some of what was kept is not what is read."""
+
+    def __init__(self, root: Path, torn: set[Path]) -> None:
+        super().__init__(root)
+        self._torn = torn
+
+    def here(self, path: Path) -> Path:
+        if path in self._torn:
+            raise Damaged(f"{path.name} in the storage is not the file that was stored.")
+        return path
+
+    def drop(self, path: Path) -> None:
+        self._torn.discard(path)
+        super().drop(path)
+
+
+def _is_torn(lab: WorkerLab, part: Path) -> WorkerLab:
+    return replace(lab, files=_Torn(lab.settings.data_dir, {part}))
+
+
+def _is_cut_short(lab: WorkerLab, part: Path) -> WorkerLab:
+    page = latest(part) / LAST
+    page.write_bytes(page.read_bytes()[:-100])
+    return lab
+
+
+def _has_another_bit(lab: WorkerLab, part: Path) -> WorkerLab:
+    """In the midst of a tensor, whose numbers nobody would miss."""
+    page = latest(part) / LAST
+    data = bytearray(page.read_bytes())
+    with zipfile.ZipFile(page) as packed:
+        entry = max(packed.infolist(), key=lambda each: each.file_size)
+    assert "/data/" in entry.filename
+    data[data.index(packed_name := entry.filename.encode()) + len(packed_name) + 1000] ^= 1
+    page.write_bytes(data)
+    return lab
+
+
+@pytest.mark.parametrize("damaged", [_is_torn, _is_cut_short, _has_another_bit])
+def test_a_damaged_part_is_measured_again(
+    measured: Measured, queued: str, damaged: Callable[[WorkerLab, Path], WorkerLab]
+) -> None:
+    """However often workers of it were lost before."""
+    lab = measured.lab
+    is_now(lab, queued, JobStatus.RUNNING)
+    assert help_out(lab, stopping=lambda: False)
+    assert all(part.finished for part in shards.of_job(lab.database, queued))
+    with lab.database.writing() as session:
+        session.execute(update(ShardRow).values(attempt=MAX_ATTEMPTS))
+    is_now(lab, queued, JobStatus.QUEUED)
+    spoilt = damaged(lab, lab.files.checkpoints(queued + part_of(0)))
+    assert run_job(spoilt, queued, stopping=lambda: False) is JobStatus.SUCCEEDED
+    params = EvaluateParams.model_validate(row_of(lab, queued).params)
+    assert result_of(measured, queued) == untimed(evaluate(measured, params))
+    told = [event.text for event in events_of(lab, queued) if isinstance(event, LogEvent)]
+    assert len([text for text in told if "damaged" in text]) == 1
+
+
+def test_a_network_is_prepared_once_for_all_parts(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = []
+
+    def counted(model: Classifier, **how: Any) -> Any:
+        prepared.append(model)
+        return frozen(model, **how)
+
+    monkeypatch.setattr(attacking, "frozen", counted)
+    params = small(
+        measured, images=12, batch_size=4, further=(Method.TRANSFER,), sources=(measured.student,),
+        epsilons=(), step_counts=(),
+    )  # fmt: skip
+    evaluate(measured, params)
+    assert len(prepared) == 2, "of six parts before two models, one of which is a source"

@@ -14,10 +14,13 @@ from app.contracts.events import LogLevel
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Recipe
 from tests.jobs.runs import run
+from tests.jobs.teams import images_of, network, params_of
 from tests.jobs.trainings import Workshop, lines, open_workshop, train
 from worker.jobs import replaying
 from worker.jobs.stepping import Stepping
-from worker.team import Share
+from worker.jobs.training_state import TrainingState
+from worker.recipes import Networks
+from worker.team import ALONE, Share, Team
 
 pytestmark = pytest.mark.trains
 
@@ -166,6 +169,18 @@ def test_what_cannot_be_recorded_is_said_and_done_as_ever(
     (line,) = lines(shop.lab, job.id, LogLevel.WARNING)
     assert "not recorded as a CUDA graph, and slower: operation not permitted" in line
     assert train(shop.lab, params).sha256 == expected
+
+
+def test_several_processes_say_that_they_record_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _record(monkeypatch, lambda work, generators: work)
+    params = params_of(recipe="clean", processes=2)
+    model, train, said = network(0), images_of(5, 21), list[str]()
+    networks = Networks(student=model, teacher=None, dtype=None)
+    for team in (ALONE, Team(0, 2)):
+        state = TrainingState.start(model, params, 21)
+        Stepping(params, state, train, networks, said.append, team)
+    (line,) = said
+    assert "not recorded as a CUDA graph, and slower: several processes" in line
 
 
 def test_memory_that_ends_while_recording_is_no_reason_to_go_on(

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +82,23 @@ def processes() -> dict[int, Process]:
 
 
 class LabProcess:
-    """A lab on a free port. Its lines are kept in `output`; `terminal`: they go to one, and not
-    into a pipe."""
+    """A lab on a free port. Its lines are kept in `output`.
 
-    def __init__(self, data_dir: Path, *, terminal: bool = False, **environment: str) -> None:
+    Args:
+        command: what starts it; by default this checkout.
+        where: the folder that it starts in.
+        terminal: its lines go to one, and not into a pipe.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        command: Sequence[str | Path] = (sys.executable, "-m", "app"),
+        where: Path = ROOT,
+        *,
+        terminal: bool = False,
+        **environment: str,
+    ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -93,8 +106,8 @@ class LabProcess:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
         read_end, write_end = os.openpty() if terminal else os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app"],
-            cwd=ROOT,
+            command,
+            cwd=where,
             env=clean
             | {"LAB_PORT": str(self.port), "LAB_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"}
             | NO_MODELS

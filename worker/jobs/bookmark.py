@@ -85,10 +85,10 @@ class Bookmark:
         write(folder / LAST, self._page)
 
     def _found(self) -> dict[str, Any] | None:
-        path = self._saves.latest / LAST
-        if not path.exists():
-            return None
         try:
+            path = self._saves.latest / LAST
+            if not path.exists():
+                return None
             page = read(path)
             if page["facts"] == self._facts:
                 return page

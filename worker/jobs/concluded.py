@@ -63,6 +63,8 @@ class Concluded:
             page = read(self._saves.latest / LAST)
             if page["facts"] == self._facts:
                 return page
-        except UNREADABLE:
+        except FileNotFoundError:
             pass
+        except UNREADABLE:
+            self._context.warn("What was concluded of models is damaged: it is measured again.")
         return {"figures": [], "seconds": 0.0}

@@ -48,6 +48,8 @@ class Ground:
         self._drawn = self.test.drawn(seed=params.seed)[: self.count]
         self.watch = Watch(Meter(context.progress))
         self._shelf = _Shelf(context, self.dataset, self.watch)
+        self._targets: dict[str, tuple[TargetModel, list[Source]]] = {}
+        """By the model's id; as attacks call it, a network is prepared once for all parts."""
 
     @property
     def parts(self) -> int:
@@ -74,15 +76,22 @@ class Ground:
 
     def measurement(self, model: int) -> Measurement:
         """Of a model by its place, before its first chunk. Raises JobError."""
-        params = self.params
+        params, wanted = self.params, self.params.models[model]
+        if wanted not in self._targets:
+            self._targets[wanted] = self._target(wanted)
+        target, sources = self._targets[wanted]
+        keep = self._drawn[: params.keep_adversarial].tolist()
+        return Measurement(target, params, self.dataset.class_names, sources, keep)
+
+    def _target(self, model_id: str) -> tuple[TargetModel, list[Source]]:
+        """A model, and those that transfer attacks in its place."""
+        params, row = self.params, self._shelf.row(model_id)
         wanted = params.sources if any(m.record.needs_source for m in params.further) else ()
-        row, others = self._shelf.row(params.models[model]), map(self._shelf.row, wanted)
+        others = map(self._shelf.row, wanted)
         if params.needs - row.access.record.gives:
             raise registry.is_black_box(row)
         sources = [_source(self._shelf, other) for other in others]
-        keep = self._drawn[: params.keep_adversarial].tolist()
-        target = _target_model(self._shelf, row)
-        return Measurement(target, params, self.dataset.class_names, sources, keep)
+        return _target_model(self._shelf, row), sources
 
     def passes(self, measured: Measurement, images: int) -> float:
         """What so many images take at most, in passes forward and backward."""
@@ -97,6 +106,7 @@ class _Shelf:
         self._dataset, self._watch = dataset, watch
         self._reach = Reach(context.lab.settings, context.check)
         self._loaded: dict[str, AnyModel] = {}
+        self._calls: dict[str, Model] = {}
 
     def row(self, model_id: str) -> ModelRow:
         """Raises JobError where it was deleted or does not fit."""
@@ -150,7 +160,9 @@ class _Shelf:
 
     def call(self, row: ModelRow) -> Model:
         """The same function, as attacks call it. Raises JobError."""
-        return self._watch.copy_of(self.model(row))
+        if row.id not in self._calls:
+            self._calls[row.id] = self._watch.copy_of(self.model(row))
+        return self._calls[row.id]
 
 
 def _source(shelf: _Shelf, row: ModelRow) -> Source:

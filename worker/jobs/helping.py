@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.contracts.jobs import Queue
@@ -55,7 +56,7 @@ class Helper:
 
     def __init__(self, lab: WorkerLab, stopping: Callable[[], bool]) -> None:
         self._lab, self._stopping = lab, stopping
-        self._facts, self._name = sharding.facts(), sharding.worker_name()
+        self._facts = sharding.facts()
         self._ground: tuple[str, Ground] | None = None
         self.helped = False
         """Whether it had a part so far."""
@@ -65,7 +66,8 @@ class Helper:
         lab, lease_s = self._lab, self._lab.settings.lease_s
         if self._stopping() or jobs.waits(lab.database, Queue.EVALUATE, lab.offer):
             return False
-        claim = shards.claim_any(lab.database, self._facts, worker=self._name, lease_s=lease_s)
+        name = lab.offer.name
+        claim = shards.claim_any(lab.database, self._facts, worker=name, lease_s=lease_s)
         if claim is None:
             return False
         self.helped = True
@@ -92,11 +94,9 @@ class Helper:
 
     def _give_up(self, claim: ShardClaim, error: Exception) -> None:
         """A disk or a database in trouble is no fault of the part; all else ends its evaluation."""
-        try:
-            if trouble(error) is not None:
-                shards.give_back(self._lab.database, claim)
-            else:
-                failure = explained(error, f"a part of job {claim.job_id}")
-                shards.fail(self._lab.database, claim, failure)
-        except LeaseLost:
-            pass
+        if trouble(error) is not None:
+            sharding.give_back(self._lab, claim)
+            return
+        failure = explained(error, f"a part of job {claim.job_id}")
+        with suppress(LeaseLost):
+            shards.fail(self._lab.database, claim, failure)

@@ -7,6 +7,7 @@ of its own fence, and whoever goes on takes the highest fence that left somethin
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from app.errors import StorageAway, trouble
+from app.errors import Damaged, StorageAway, trouble
 from app.store.files import atomic_write
 from worker.jobs.context import JobContext
 from worker.jobs.save_pace import SavePace
@@ -24,9 +25,10 @@ LAST = "last.pt"
 """The file that makes a save whole: it is written last, and atomically."""
 UNREADABLE = (
     OSError, EOFError, pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError,
-    AttributeError,
+    AttributeError, zipfile.BadZipFile, Damaged,
 )  # fmt: skip
-"""What reading a save raises that is cut short, or that has other entries."""
+"""What finding and reading a save raises that is cut short or damaged, or that has other entries.
+"""
 
 
 def latest(folder: Path) -> Path:
@@ -40,6 +42,9 @@ def latest(folder: Path) -> Path:
 
 def read(path: Path) -> dict[str, Any]:
     """A file of `write`, its tensors on the CPU. Raises what `UNREADABLE` names."""
+    with zipfile.ZipFile(path) as packed:  # torch reads it without a look at its checksums
+        if (entry := packed.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{entry} is not what was written")
     found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return found
 

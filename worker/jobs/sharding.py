@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from app.errors import trouble
 from app.store import shards
 from app.store.jobs import LeaseLost
 from app.store.shards import ShardClaim
@@ -22,19 +20,13 @@ from worker.evaluation.progress import Meter
 from worker.jobs.bookmark import Bookmark
 from worker.jobs.context import Interrupted, JobContext, WorkerLab
 from worker.jobs.ground import Ground, tell
-
-_log = logging.getLogger(__name__)
+from worker.jobs.lease import renewed
 
 
 def facts() -> str:
     """A digest of what figures depend on besides parameters."""
     here = registry.environment(0).model_dump_json()
     return hashlib.sha256(here.encode()).hexdigest()
-
-
-def worker_name() -> str:
-    """By which people know this process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass
@@ -74,9 +66,17 @@ def run(ground: Ground, context: ShardContext) -> None:
         try:
             done = _measure(ground, context)
             context.insist(shards.finish, done)
-        except Interrupted:
-            shards.give_back(context.lab.database, context.claim)
+        except Exception as error:
+            # Also where the evaluation is another worker's now: that need not wait for the lease.
+            if isinstance(error, Interrupted | LeaseLost) or trouble(error) is not None:
+                give_back(context.lab, context.claim)
             raise
+
+
+def give_back(lab: WorkerLab, claim: ShardClaim) -> None:
+    """Let another worker take it: that it is not measured is no fault of it."""
+    with suppress(LeaseLost):
+        shards.give_back(lab.database, claim)
 
 
 def _measure(ground: Ground, context: ShardContext) -> float:
@@ -98,24 +98,7 @@ def _measure(ground: Ground, context: ShardContext) -> float:
     return units
 
 
-@contextmanager
-def _lease(lab: WorkerLab, claim: ShardClaim) -> Iterator[None]:
-    """Renew the lease in a thread until the block ends; a lost one is noticed by the next write."""
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(lab.settings.lease_s / 3):
-            try:
-                shards.renew(lab.database, claim, lease_s=lab.settings.lease_s)
-            except LeaseLost:
-                return
-            except Exception as error:
-                _log.warning("a part of job %s was not renewed: %s", claim.job_id, error)
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def _lease(lab: WorkerLab, claim: ShardClaim) -> AbstractContextManager[None]:
+    lease_s = lab.settings.lease_s
+    renew = partial(shards.renew, lab.database, claim, lease_s=lease_s)
+    return renewed(f"part {claim.number} of job {claim.job_id}", renew, lease_s=lease_s)

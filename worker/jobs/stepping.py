@@ -66,7 +66,9 @@ class Stepping:
         self._parameters = parameters_of(params)
         self._by_class = ClassIndex(train.labels)
         self._warn, self._team = warn, team
-        self._records = replaying.is_possible(train.labels.device) and team.size == 1
+        self._records = replaying.is_possible(train.labels.device)
+        if self._records and team.size > 1:
+            self._record_no_more("several processes take them")
         self._where = train.labels.new_zeros(params.batch_size)
         self._graphs: dict[bool, Callable[[], _Descent]] = {}
         self._warm: dict[bool, int] = {}
@@ -110,10 +112,13 @@ class Stepping:
             except RuntimeError as error:
                 if fitting.is_out_of_memory(error):
                     raise
-                self._records = False
-                self._warn(f"Steps are not recorded as a CUDA graph, and slower: {error}"[:500])
+                self._record_no_more(error)
                 return work
         return self._graphs[perturbs]
+
+    def _record_no_more(self, why: object) -> None:
+        self._records = False
+        self._warn(f"Steps are not recorded as a CUDA graph, and slower: {why}"[:500])
 
     def _descend(self, where: Tensor, perturbs: bool, share: Share = ALL) -> _Descent:
         """The gradient of the loss on the images at `where`, on the device."""

@@ -33,14 +33,17 @@ from torch.distributed.elastic.multiprocessing import (
 )
 
 from app.contracts.params import TrainParams
+from app.contracts.placement import needs_of
 from app.errors import JobError
 from app.settings import Settings
 from app.store import job_queries
 from app.store.jobs import LeaseLost
 from app.store.losses import Loss
+from worker import registry
 from worker.jobs.context import AttemptLost, Cancelled, Interrupted, JobContext
 from worker.jobs.last_words import JOB, STOP, End, Word, words
 from worker.jobs.named import Named
+from worker.room import cores
 
 _LOOK_EVERY_S = 0.1
 _ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +82,7 @@ def join(facts: Settings, params: TrainParams) -> str | None:
 
     Returns why it did not end well there, None where it did. Raises JobError.
     """
+    registry.check_gpus(needs_of(params).gpus)
     check_machine(facts, params)
     with TemporaryDirectory(prefix="lab-") as name:
         with _started(facts, params, Path(name)) as processes:
@@ -97,7 +101,7 @@ def check_machine(facts: Settings, params: TrainParams) -> None:
     if torch.cuda.is_available():
         have, what = torch.cuda.device_count(), "GPU"
     else:
-        have, what = _cores(), "core"
+        have, what = cores(), "core"
     if params.processes > have:
         raise JobError(
             f"{params.processes} processes need a {what} each, and this worker has {have}.",
@@ -111,12 +115,6 @@ def check_machine(facts: Settings, params: TrainParams) -> None:
             hint="Set LAB_RENDEZVOUS to an address and a free port of the first one.",
             field="nodes",
         )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager
