@@ -33,9 +33,18 @@ from tests.web.example_evaluation import full_evaluation
 WORKERS = 6
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
+@pytest.mark.filterwarnings(
+    "ignore:autogenerate skipping metadata-specified expression-based index"
+)
 def test_migrations_make_the_tables_that_the_code_declares(database: Database) -> None:
     engine = create_engine(database.url)
+    declared = {index.name for table in Table.metadata.tables.values() for index in table.indexes}
+    named = "SELECT name FROM sqlite_master WHERE type = 'index'"
+    if engine.dialect.name == "postgresql":
+        named = "SELECT indexname FROM pg_indexes"
     with engine.connect() as connection:
+        assert declared <= set(connection.scalars(text(named)))
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
         assert context.get_current_revision() == LATEST
