@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
 from worker.data.classes import name_numbers
 from worker.data.errors import DatasetError
 from worker.data.file_names import classes_in_names, masks_of_others
+from worker.data.folder_tree import Folder, tree_of
 from worker.data.images import UNREAD_SUFFIXES
 from worker.data.layout import TO_PREDICT, Contents, Found, Sample, has_suffix
-from worker.data.members import Member
-from worker.data.names import Path, name_list, natural_key
+from worker.data.names import name_list, natural_key
 from worker.data.picture_index import PictureIndex
 from worker.data.refusals import LAYOUT_HINT, not_in_class_folders, one_class
 from worker.data.roles import Part, named_part, part_and_rest, part_of
@@ -35,30 +34,6 @@ _STRUCTURAL = re.compile(
 )
 
 
-@dataclass
-class _Folder:
-    """A folder, the pictures in it and the folders below it."""
-
-    path: Path
-    pictures: list[Member] = field(default_factory=list)
-    below: dict[str, _Folder] = field(default_factory=dict)
-    count: int = 0
-    """Pictures here and anywhere below."""
-
-    def filled(self) -> list[_Folder]:
-        """Folders right below that have pictures somewhere."""
-        return [child for _, child in sorted(self.below.items()) if child.count]
-
-    def all_pictures(self) -> Iterator[Member]:
-        yield from self.pictures
-        for child in self.below.values():
-            yield from child.all_pictures()
-
-    @property
-    def name(self) -> str:
-        return "/".join(self.path) or "the archive"
-
-
 def class_folders(contents: Contents) -> Found | None:
     """Pictures by the folders that they lie in, or by a table that names nearly all of them.
 
@@ -75,7 +50,7 @@ def class_folders(contents: Contents) -> Found | None:
     if whole is not None and not whole.agrees(contents.pictures):
         return _by_table(whole, contents)
     found = Found(KIND, [])
-    top = _tree(contents)
+    top = tree_of(contents)
     place = _place_of_parts(top)
     if place is None:
         root = _first_classes(top)
@@ -117,38 +92,10 @@ def _by_table(table: Table, contents: Contents) -> Found:
     return found
 
 
-def _tree(contents: Contents) -> _Folder:
-    top = _Folder(())
-    for path in sorted(contents.folders):
-        _at(top, path)
-    seen = set()
-    for picture in contents.pictures:
-        folder = _at(top, picture.path[:-1])
-        # Of a name that comes twice the first: unpacking would have overwritten it.
-        if picture.raw not in seen:
-            seen.add(picture.raw)
-            folder.pictures.append(picture)
-    _count(top)
-    return top
-
-
-def _at(folder: _Folder, path: Path) -> _Folder:
-    for name in path:
-        if name not in folder.below:
-            folder.below[name] = _Folder((*folder.path, name))
-        folder = folder.below[name]
-    return folder
-
-
-def _count(folder: _Folder) -> int:
-    folder.count = len(folder.pictures) + sum(map(_count, folder.below.values()))
-    return folder.count
-
-
 # Parts
 
 
-def _place_of_parts(top: _Folder) -> _Folder | None:
+def _place_of_parts(top: Folder) -> Folder | None:
     """The folder that holds the parts: the highest that has any."""
     level = [top]
     while level:
@@ -165,7 +112,7 @@ def _place_of_parts(top: _Folder) -> _Folder | None:
     return None
 
 
-def _parts_in(folder: _Folder) -> dict[Part, list[_Folder]]:
+def _parts_in(folder: Folder) -> dict[Part, list[Folder]]:
     """The parts that lie side by side in a folder, by their names.
 
     A name that says more than its part counts where another one says the same of another part, or
@@ -173,7 +120,7 @@ def _parts_in(folder: _Folder) -> dict[Part, list[_Folder]]:
     where all that is there has the name of a part.
     """
     children = folder.filled()
-    by_rest: dict[str, dict[Part, list[_Folder]]] = {}
+    by_rest: dict[str, dict[Part, list[Folder]]] = {}
     for child in children:
         part = part_of(child.path[-1])
         said = (part, "") if part is not None else part_and_rest(child.path[-1])
@@ -188,7 +135,7 @@ def _parts_in(folder: _Folder) -> dict[Part, list[_Folder]]:
     return {}
 
 
-def _take_parts(found: Found, place: _Folder, tables: Sequence[Table], contents: Contents) -> None:
+def _take_parts(found: Found, place: Folder, tables: Sequence[Table], contents: Contents) -> None:
     parts = _parts_in(place)
     _check_unread(place, parts, contents)
     for part, folders in parts.items():
@@ -224,7 +171,7 @@ def _take_parts(found: Found, place: _Folder, tables: Sequence[Table], contents:
             _leave(found, f"in {child.name}, beside the parts", child.count)
 
 
-def _check_unread(place: _Folder, parts: Collection[Part], contents: Contents) -> None:
+def _check_unread(place: Folder, parts: Collection[Part], contents: Contents) -> None:
     """Refuse what would leave out a whole part, besides `parts`, without a picture that is read."""
     for child in place.below.values():
         part = named_part(child.path[-1])
@@ -254,7 +201,7 @@ def _as_folders_have_it(found: Found, labelled: Sequence[Part]) -> None:
         ]
 
 
-def _unwrapped(folder: _Folder) -> _Folder:
+def _unwrapped(folder: Folder) -> Folder:
     """Down to where the class folders are: some archives have seg_train/seg_train/forest."""
     children = folder.filled()
     while not folder.pictures and len(children) == 1:
@@ -275,7 +222,7 @@ def _leave(found: Found, where: str, count: int) -> None:
     found.warnings.append(Weakness("folder_left_out", text, count))
 
 
-def _take_table(found: Found, folder: _Folder, part: Part, tables: Sequence[Table]) -> bool:
+def _take_table(found: Found, folder: Folder, part: Part, tables: Sequence[Table]) -> bool:
     """Whether a table labels most of a flat part; its pictures are taken."""
     pictures = list(folder.all_pictures())
     for table in tables:
@@ -290,7 +237,7 @@ def _take_table(found: Found, folder: _Folder, part: Part, tables: Sequence[Tabl
     return False
 
 
-def _take_names(found: Found, folder: _Folder, part: Part | None) -> bool:
+def _take_names(found: Found, folder: Folder, part: Part | None) -> bool:
     """Whether the names of its pictures tell classes apart; these are taken, and it is said."""
     pictures = list(folder.all_pictures())
     names = classes_in_names(pictures)
@@ -329,7 +276,7 @@ def _take_listed_parts(found: Found, contents: Contents, index: PictureIndex) ->
 # Classes
 
 
-def _first_classes(top: _Folder) -> _Folder:
+def _first_classes(top: Folder) -> Folder:
     """The folder that the classes lie in: the first on the way down that has more than one."""
     folder = top
     while len(children := folder.filled()) == 1 and any(c.filled() for c in children):
@@ -337,7 +284,7 @@ def _first_classes(top: _Folder) -> _Folder:
     return folder
 
 
-def _take_classes(found: Found, root: _Folder, part: Part | None) -> None:
+def _take_classes(found: Found, root: Folder, part: Part | None) -> None:
     children = sorted(root.below.values(), key=lambda child: natural_key(child.path[-1]))
     if part is None:
         _check_siblings(children)
@@ -354,7 +301,7 @@ def _take_classes(found: Found, root: _Folder, part: Part | None) -> None:
         ]
 
 
-def _tell_depth(found: Found, children: Sequence[_Folder]) -> None:
+def _tell_depth(found: Found, children: Sequence[Folder]) -> None:
     """Say where a class has folders of its own: those may have been meant."""
     deep = [child for child in children if len(_unwrapped(child).filled()) > 1]
     if deep:
@@ -380,7 +327,7 @@ def _tell_depth(found: Found, children: Sequence[_Folder]) -> None:
             found.warnings.append(Weakness("folders_in_classes", text, len(outer)))
 
 
-def _check_siblings(children: Sequence[_Folder]) -> None:
+def _check_siblings(children: Sequence[Folder]) -> None:
     """Refuse folders that are no classes, by what lies in them and by their names."""
     by_rest: dict[str, dict[Part, str]] = {}
     for child in children:
