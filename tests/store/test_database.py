@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,9 +33,18 @@ from tests.web.example_evaluation import full_evaluation
 WORKERS = 6
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
+@pytest.mark.filterwarnings(
+    "ignore:autogenerate skipping metadata-specified expression-based index"
+)
 def test_migrations_make_the_tables_that_the_code_declares(database: Database) -> None:
     engine = create_engine(database.url)
+    declared = {index.name for table in Table.metadata.tables.values() for index in table.indexes}
+    named = "SELECT name FROM sqlite_master WHERE type = 'index'"
+    if engine.dialect.name == "postgresql":
+        named = "SELECT indexname FROM pg_indexes"
     with engine.connect() as connection:
+        assert declared <= set(connection.scalars(text(named)))
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
         assert context.get_current_revision() == LATEST
@@ -339,3 +350,15 @@ def test_lists_know_the_figures_of_what_older_versions_left(old: Callable[[str],
     assert (evaluation.clean, evaluation.robust, evaluation.autoattack) == tuple(best.values())
     assert best["autoattack"] is not None
     assert found["f"].robust is None
+
+
+@pytest.mark.postgresql
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up_soon() -> None:
+    """However patient one is with locks: as with a host that is cut off."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        database = Database(f"postgresql://lab@127.0.0.1:{port}/lab", patience_s=300.0)
+        begun = time.monotonic()
+        assert not database.answers()
+        assert time.monotonic() - begun < 120.0
+        database.close()

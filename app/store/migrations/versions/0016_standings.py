@@ -1,4 +1,4 @@
-"""which evaluation a model stands on the board by"""
+"""which evaluation a model stands on the board by, and long lists in the order of figures"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,6 +29,14 @@ _STRONGEST = """
         ) AS placed WHERE place = 1
     )
 """
+_LISTED = {
+    "jobs": "parent_id IS NULL AND deleted_at IS NULL AND archived_at IS NULL",
+    "models": "deleted_at IS NULL AND archived_at IS NULL",
+}
+_FIGURES = [
+    *(("jobs", name) for name in ("clean", "robust", "autoattack")),
+    *(("models", f"measured_{name}") for name in ("clean", "robust", "autoattack")),
+]
 
 
 def upgrade() -> None:
@@ -46,9 +54,21 @@ def upgrade() -> None:
             "images", "at", "job_id", "position", "dataset_name",
         ],
     )  # fmt: skip
+    for table, name in _FIGURES:
+        order = f"({name} IS NULL)", f"{name} DESC", "created_at DESC", "id DESC"
+        where = sa.text(_LISTED[table])
+        op.create_index(
+            f"{table}_by_{name}",
+            table,
+            [sa.text(each) for each in order],
+            postgresql_where=where,
+            sqlite_where=where,
+        )
 
 
 def downgrade() -> None:
+    for table, name in _FIGURES:
+        op.drop_index(f"{table}_by_{name}", table)
     op.drop_index("measurements_on_board", "measurements")
     op.create_index(
         "measurements_by_threat",
