@@ -124,6 +124,7 @@ def _context(files: Files) -> JobContext:
         lab=SimpleNamespace(files=files),
         claim=SimpleNamespace(job_id=_JOB, fence=1),
         got_further=lambda: None,
+        flush=lambda: None,
         warn=lambda text: sys.exit(text),
     )
     return cast(JobContext, made)

@@ -75,8 +75,9 @@ def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatu
     lab.ring(claim.job_id)
     _tell_parent(lab, claim)
     try:
-        with lab.pulse.holding(claim), _lease(lab, claim):
-            status = _attempt(lab, claim, stopping)
+        context = JobContext(lab, claim, stopping)
+        with lab.pulse.holding(claim), _lease(lab, claim), context:
+            status = _attempt(lab, claim, context)
         _log.info("%s: %s", claim.kind, status or "given back", extra={"facts": facts})
         return status
     except LeaseLost:
@@ -129,8 +130,7 @@ def _lease(lab: WorkerLab, claim: Claim) -> AbstractContextManager[None]:
     return renewed(f"job {claim.job_id}", renew, lease_s=lease_s, lost=lab.pulse.lose)
 
 
-def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
-    context = JobContext(lab, claim, stopping)
+def _attempt(lab: WorkerLab, claim: Claim, context: JobContext) -> JobStatus | None:
     try:
         params = understood(PARAMS_OF[claim.kind], claim.params)
         if params is None:
@@ -158,6 +158,7 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         status = JobStatus.CANCELLED
         context.insist(jobs.settle, status)
     except Interrupted:
+        context.flush()
         jobs.give_back(lab.database, claim)
         return None
     except AttemptLost as lost:

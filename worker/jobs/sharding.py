@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,9 +16,11 @@ from worker import registry
 from worker.evaluation.arguments import norm_of, unit_noise
 from worker.evaluation.progress import Meter
 from worker.jobs.bookmark import Bookmark
-from worker.jobs.context import Interrupted, JobContext, WorkerLab
+from worker.jobs.context import Interrupted, JobContext
 from worker.jobs.ground import Ground, tell
 from worker.jobs.lease import renewed
+
+_NOTE_EVERY_S = 1.0
 
 
 def facts() -> str:
@@ -41,12 +43,21 @@ class ShardContext(JobContext):
     append = staticmethod(shards.report)
     forgive = staticmethod(shards.forgive)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._done = self._noted = 0
+        self.every(_NOTE_EVERY_S, self._note)
+
     def progress(self, done: int, total: int, phase: str) -> None:
-        """Note how far the part is, at most once a second, and check whether it must end."""
+        """Say how far the part is, and check whether it must end."""
         self.check()
-        if self._reports.due():
-            self.insist(shards.note, done)
+        self._done = done
         self.follow(phase)
+
+    def _note(self) -> None:
+        if (done := self._done) != self._noted:
+            shards.note(self.lab.database, self.claim, done)
+            self._noted = done
 
     def got_further(self) -> None:
         """Of the part, and so of the evaluation."""
@@ -55,18 +66,28 @@ class ShardContext(JobContext):
             self.within.got_further()
 
 
+@contextmanager
+def held(context: ShardContext) -> Iterator[None]:
+    """Around all work on a part that was claimed."""
+    lab, claim = context.lab, context.claim
+    renew = partial(shards.renew, lab.database, claim, lease_s=lab.settings.lease_s)
+    what = f"part {claim.number} of job {claim.job_id}"
+    with renewed(what, renew, lease_s=lab.settings.lease_s), context:
+        yield
+
+
 def run(ground: Ground, context: ShardContext) -> None:
-    """Measure a part that was claimed, and keep what came of it.
+    """Measure a part that is held, and keep what came of it.
 
     Raises Cancelled, Interrupted, LeaseLost, JobError, OSError where it cannot be kept.
     """
-    with _lease(context.lab, context.claim):
-        try:
-            done = _measure(ground, context)
-            context.insist(shards.finish, done)
-        except Interrupted:
-            shards.give_back(context.lab.database, context.claim)
-            raise
+    try:
+        done = _measure(ground, context)
+        context.insist(shards.finish, done)
+    except Interrupted:
+        context.flush()
+        shards.give_back(context.lab.database, context.claim)
+        raise
 
 
 def _measure(ground: Ground, context: ShardContext) -> float:
@@ -86,9 +107,3 @@ def _measure(ground: Ground, context: ShardContext) -> float:
     if not bookmark.close(work):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return units
-
-
-def _lease(lab: WorkerLab, claim: ShardClaim) -> AbstractContextManager[None]:
-    lease_s = lab.settings.lease_s
-    renew = partial(shards.renew, lab.database, claim, lease_s=lease_s)
-    return renewed(f"part {claim.number} of job {claim.job_id}", renew, lease_s=lease_s)

@@ -1,0 +1,138 @@
+"""The thread beside a job's work that asks and tells SQL, so that no step waits for an answer.
+
+What a job says is written in the order in which it was said, as much at once as came while the
+write before was under way. What is asked regularly may end the job: the work hears of that when it
+looks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.contracts.events import Event
+
+
+@dataclass
+class _Question:
+    every_s: float
+    ask: Callable[[], None]
+    due_at: float = 0.0
+
+
+class Background:
+    """Of one attempt, from `start` to `end`."""
+
+    def __init__(self, write: Callable[[Sequence[Event]], None]) -> None:
+        """`write`: events, in one transaction, however long that takes; what it raises is raised
+        where the job says something next, or waits for it."""
+        self._write = write
+        self._questions: list[_Question] = []
+        self._said: list[Event] = []
+        self._changed = threading.Condition()
+        self._writing, self._over = False, False
+        self._asked, self._answered = 0, 0
+        """How often somebody waits for all questions, and for how many of these they were asked."""
+        self._failure: Exception | None = None
+        self._verdict: Exception | None = None
+        self._thread = threading.Thread(target=self._go_on, name="background", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """Once all that was said is written, or cannot be."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def every(self, seconds: float, ask: Callable[[], None]) -> None:
+        """Ask so often; what that raises is the verdict, after which nothing is asked any more."""
+        with self._changed:
+            self._questions.append(_Question(seconds, ask))
+            self._changed.notify_all()
+
+    def say(self, events: Sequence[Event]) -> None:
+        """Have them written. Raises what an earlier write did."""
+        with self._changed:
+            self._raise_failure()
+            self._said.extend(events)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until all that was said is written. Raises what a write did."""
+        with self._changed:
+            self._wait(lambda: not (self._said or self._writing))
+            self._raise_failure()
+
+    def ask_now(self) -> None:
+        """Wait until every question is asked once more, after what was said is written."""
+        with self._changed:
+            self._asked += 1
+            wanted = self._asked
+            self._changed.notify_all()
+            self._wait(lambda: self._answered >= wanted)
+
+    def check(self) -> None:
+        """Raises what a write did, once, and the verdict, again and again."""
+        if self._failure is not None:
+            with self._changed:
+                self._raise_failure()
+        if self._verdict is not None:
+            raise self._verdict
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        assert self._thread.is_alive(), "nobody would write or ask"
+        self._changed.wait_for(until)
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _go_on(self) -> None:
+        over = False
+        while not over:
+            with self._changed:
+                self._changed.wait_for(self._has_work, timeout=self._idle_s())
+                said, self._said = self._said, []
+                asked, over = self._asked, self._over
+                self._writing = bool(said)
+            if said:
+                self._tell(said)
+            for question in self._questions if not over else ():
+                self._ask(question, at_once=asked > self._answered)
+            with self._changed:
+                self._answered = asked
+                self._changed.notify_all()
+
+    def _has_work(self) -> bool:
+        return bool(self._said) or self._over or self._asked > self._answered
+
+    def _idle_s(self) -> float | None:
+        if self._verdict is not None or not self._questions:
+            return None
+        return max(0.0, min(each.due_at for each in self._questions) - time.monotonic())
+
+    def _tell(self, said: Sequence[Event]) -> None:
+        failure = None
+        try:
+            self._write(said)
+        except Exception as error:
+            failure = error
+        with self._changed:
+            self._failure, self._writing = failure or self._failure, False
+            self._changed.notify_all()
+
+    def _ask(self, question: _Question, *, at_once: bool) -> None:
+        now = time.monotonic()
+        if self._verdict is not None or not (at_once or question.due_at <= now):
+            return
+        question.due_at = now + question.every_s
+        try:
+            question.ask()
+        except Exception as error:
+            self._verdict = error
