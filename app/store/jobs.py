@@ -252,8 +252,8 @@ def forgive(database: Database, claim: Claim) -> None:
 
 def cancel_requested(database: Database, claim: Claim) -> bool:
     """Whether someone asked for the job's end. Raises LeaseLost."""
-    with database.reading() as session:
-        flag = session.scalar(select(JobRow.cancel_requested).where(*held(claim)))
+    with database.looking() as connection:
+        flag = connection.scalar(select(JobRow.cancel_requested).where(*held(claim)))
     if flag is None:
         raise LeaseLost
     return flag
@@ -261,14 +261,13 @@ def cancel_requested(database: Database, claim: Claim) -> bool:
 
 def report(database: Database, claim: Claim, events: Sequence[Event]) -> None:
     """Append events; the last progress among them becomes the row's. Raises LeaseLost."""
-    values: dict[str, Any] = {"fence": claim.fence}
+    values: dict[str, Any] = {}
     for event in events:
         if isinstance(event, ProgressEvent):
             values["progress"] = event.model_dump(exclude={"type"})
     with database.writing() as session:
-        if not touched(session, update(JobRow).where(*held(claim)).values(**values)):
+        if not append(session, claim.job_id, events, *held(claim), **values):
             raise LeaseLost
-        append(session, claim.job_id, events)
 
 
 def settle(

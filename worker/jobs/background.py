@@ -1,7 +1,7 @@
 """The thread beside a job's work that asks and tells SQL, so that no step waits for an answer.
 
-What a job says is written in the order in which it was said, as much at once as came while the
-write before was under way. What is asked regularly may end the job: the work hears of that when it
+What a job says is written within a moment, in the order in which it was said, as much at once as
+there is. What is asked regularly may end the job: the work hears of that when it
 looks.
 """
 
@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.contracts.events import Event
+
+_WRITTEN_AFTER_S = 0.25
+"""What is said within this time is one write."""
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Background:
         self._write = write
         self._questions: list[_Question] = []
         self._said: list[Event] = []
+        self._write_at, self._waiting = 0.0, 0
+        """When that is to be written, and how many wait for it: then at once."""
         self._changed = threading.Condition()
         self._writing, self._over = False, False
         self._asked, self._answered = 0, 0
@@ -59,13 +64,20 @@ class Background:
         """Have them written. Raises what an earlier write did."""
         with self._changed:
             self._raise_failure()
+            if not self._said:
+                self._write_at = time.monotonic() + _WRITTEN_AFTER_S
+                self._changed.notify_all()
             self._said.extend(events)
-            self._changed.notify_all()
 
     def flush(self) -> None:
         """Wait until all that was said is written. Raises what a write did."""
         with self._changed:
-            self._wait(lambda: not (self._said or self._writing))
+            self._waiting += 1
+            self._changed.notify_all()
+            try:
+                self._wait(lambda: not (self._said or self._writing))
+            finally:
+                self._waiting -= 1
             self._raise_failure()
 
     def ask_now(self) -> None:
@@ -97,10 +109,11 @@ class Background:
         over = False
         while not over:
             with self._changed:
-                self._changed.wait_for(self._has_work, timeout=self._idle_s())
-                said, self._said = self._said, []
-                asked, over = self._asked, self._over
-                self._writing = bool(said)
+                while not self._has_work():
+                    self._changed.wait(self._idle_s())
+                asked, over, said = self._asked, self._over, list[Event]()
+                if self._is_to_write():
+                    said, self._said, self._writing = self._said, said, True
             if said:
                 self._tell(said)
             for question in self._questions if not over else ():
@@ -109,13 +122,23 @@ class Background:
                 self._answered = asked
                 self._changed.notify_all()
 
+    def _is_at_once(self) -> bool:
+        return self._over or self._waiting > 0 or self._asked > self._answered
+
+    def _is_to_write(self) -> bool:
+        return bool(self._said) and (self._is_at_once() or self._write_at <= time.monotonic())
+
     def _has_work(self) -> bool:
-        return bool(self._said) or self._over or self._asked > self._answered
+        idle_s = self._idle_s()
+        at_once = self._over or self._asked > self._answered
+        return at_once or self._is_to_write() or (idle_s is not None and idle_s <= 0)
 
     def _idle_s(self) -> float | None:
-        if self._verdict is not None or not self._questions:
-            return None
-        return max(0.0, min(each.due_at for each in self._questions) - time.monotonic())
+        """Until a question or a write is due; None where nothing is to come."""
+        due = [self._write_at] if self._said else []
+        if self._verdict is None:
+            due += [each.due_at for each in self._questions]
+        return min(due) - time.monotonic() if due else None
 
     def _tell(self, said: Sequence[Event]) -> None:
         failure = None
