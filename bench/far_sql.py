@@ -46,7 +46,7 @@ class Share(NamedTuple):
     waits: float
     """For what its steps call."""
     works: float
-    """What other threads of its process take of the processor, over what its own takes."""
+    """What other threads of its process take of a core."""
     step_s: float
 
     @property
@@ -99,7 +99,7 @@ class _Timed(JobContext):
     def share(self) -> Share:
         first, last = self.marks[1], self.marks[-1]
         clock, waited, own, every = (b - a for a, b in zip(first, last, strict=True))
-        return Share(waited / clock, (every - own) / own, clock / (len(self.marks) - 2))
+        return Share(waited / clock, (every - own) / clock, clock / (len(self.marks) - 2))
 
 
 def measured(delay_s: float, seconds: float, rounds: int) -> tuple[list[Share], list[Share]]:
