@@ -21,6 +21,10 @@ from app.errors import TooMany, Unavailable
 MOST_STREAMS = 256
 """Open at once; each asks SQL every second."""
 _AGAIN_AFTER_S = 1.0
+_SILENT_S = 10.0
+"""After so long without a ring the broker is asked whether it is there, and has as long to answer:
+a host that lost its power closes no connection."""
+_CONNECT_S, _ANSWER_S = 2.0, 5.0
 
 
 class Bell:
@@ -89,10 +93,20 @@ class Bell:
             await asyncio.sleep(_AGAIN_AFTER_S)
 
     async def _subscribe(self) -> None:
-        async with Redis.from_url(self._url) as client, client.pubsub() as subscription:
+        """Until the broker is not there any more."""
+        opened = Redis.from_url(
+            self._url, socket_connect_timeout=_CONNECT_S, socket_timeout=_ANSWER_S
+        )
+        async with opened as client, client.pubsub() as subscription:
             await subscription.subscribe(BELL)
-            async for message in subscription.listen():
-                if message["type"] == "message":
+            asked = False
+            while True:
+                message = await subscription.get_message(timeout=_SILENT_S)
+                if message is None and asked:
+                    return
+                if asked := message is None:
+                    await subscription.ping()
+                elif message["type"] == "message":
                     self._ring(message["data"].decode(errors="replace"))
 
     def _ring(self, job_id: str) -> None:

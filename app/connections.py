@@ -7,7 +7,10 @@ end. uvicorn closes those that are silent after an answer, not those that never 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import resource
+import struct
+import termios
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -18,7 +21,11 @@ _MOST_SILENT = 500
 
 class Connection(H11Protocol):
     """HTTP as uvicorn has it; of the connections that have not asked yet, the one that has been
-    silent for longest makes room for the newest."""
+    silent for longest makes room for the newest.
+
+    A server that is busy accepts many before it reads of any: who has spoken meanwhile is not
+    silent.
+    """
 
     _silent: dict[Connection, asyncio.TimerHandle] = {}  # noqa: RUF012 - those of this process
     """The longest silent ones first; each with what will end it."""
@@ -26,15 +33,13 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_head()
-        if len(self._silent) > _most_silent():
-            oldest = next(iter(self._silent))
-            oldest._leave()  # its end comes later, maybe after others have begun
-            oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._leave()
+        elif self not in self._silent and not self.transport.is_closing():
+            self._await_head()  # it made room already, and that was not all it had to say
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -48,6 +53,17 @@ class Connection(H11Protocol):
     def _await_head(self) -> None:
         self._leave()
         self._silent[self] = self.loop.call_later(_HEAD_WITHIN_S, self.transport.abort)
+        while len(self._silent) > _most_silent():
+            oldest = next(iter(self._silent))
+            oldest._leave()  # its end comes later, maybe after others have begun
+            if not oldest._has_spoken():
+                oldest.transport.abort()
+
+    def _has_spoken(self) -> bool:
+        """Whether something of it waits to be read."""
+        waiting = bytearray(struct.calcsize("i"))
+        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, waiting)
+        return any(waiting)
 
     def _leave(self) -> None:
         """The silent ones."""

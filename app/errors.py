@@ -50,6 +50,7 @@ _OF_SQLITE = {
 }
 _OF_POSTGRESQL = {
     "25006": "The database takes no writes at present.",
+    "25P03": "The database waited too long for this process, and went on without it.",
     "40001": "Others were changing the same at that moment.",
     "40P01": "Others were changing the same at that moment.",
     "53100": "The disk of the database is full.",

@@ -129,17 +129,21 @@ class Broker:
         """The workers that were heard of lately, by name; None when the broker does not answer."""
         keys = [(key(queue), queue) for queue in Queue for key in (presence_key, silence_key)]
         since = time.time() - PRESENCE_TTL_S
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self._redis.pipeline()  # one round trip, of one moment
         for key, _ in keys:
             pipe.zrangebyscore(key, since, "+inf", withscores=True)
+        for key, _ in keys:
+            pipe.sort(key, by="nosort", get=["#", offer_key("*")], groups=True)
         try:
-            found = _put_together(zip(keys, pipe.execute(), strict=True))
-            told = self._redis.mget([offer_key(name) for name in found]) if found else []
+            told = pipe.execute()
         except RedisError:
             return None
-        offers = map(read_offer, told)
+        found = _put_together(zip(keys, told[: len(keys)], strict=True))
+        said = {
+            name.decode(errors="replace"): text for of in told[len(keys) :] for name, text in of
+        }
         return tuple(
-            replace(each, offer=offer) for each, offer in zip(found.values(), offers, strict=True)
+            replace(each, offer=read_offer(said.get(each.name))) for each in found.values()
         )
 
     def workers(self) -> dict[Queue, int] | None:

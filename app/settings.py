@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     bytes."""
     max_upload_mb: int = Field(1024, ge=1)
     """The largest dataset archive or file of weights accepted, in units of 2^20 bytes."""
+    max_dataset_mb: int = Field(8192, ge=1)
+    """The most that a dataset takes as pixels, and its archive unpacked, in units of 2^20 bytes; 8
+    times LAB_MAX_UPLOAD_MB where that is more and this is not set."""
     max_waiting: int = Field(1000, ge=1)
     """Jobs that may be unfinished at once; more are refused."""
     user_requests: int = Field(1200, ge=1)
@@ -319,6 +322,10 @@ class Settings(BaseSettings):
                 self.auth = Auth.ACCOUNTS
             elif self.auth is not Auth.ACCOUNTS:
                 raise invalid("auth", "on an address that others reach there have to be accounts")
+        if "max_dataset_mb" not in self.model_fields_set:
+            self.max_dataset_mb = max(self.max_dataset_mb, 8 * self.max_upload_mb)
+        elif self.max_dataset_mb < self.max_upload_mb:
+            raise invalid("max_dataset_mb", "less than LAB_MAX_UPLOAD_MB lets in, packed")
         if self.oidc_issuer is not None:
             self._fit_openid()
         if self.redis_ca is not None and not self.redis_ca.is_file():

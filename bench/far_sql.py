@@ -29,6 +29,7 @@ from app.settings import Settings
 from app.store import catalogue, jobs
 from app.store.db import Database
 from app.store.files import Files
+from bench.checkpoints import EVERY_S
 from bench.lab_process import free_port
 from bench.proxy import Proxy
 from tests.plugins.postgresql import cluster
@@ -37,7 +38,8 @@ from worker.jobs.context import JobContext, WorkerLab
 
 T = TypeVar("T")
 _SAVES_EVERY_S = 10.0
-"""Six times as often as in a lab: a save waits for what was reported before it."""
+"""More often than in a lab, so that every training has some: a save waits for what was reported
+before it. That counts as once in `EVERY_S`."""
 
 
 class Share(NamedTuple):
@@ -62,7 +64,7 @@ class _Timed(JobContext):
     def __post_init__(self) -> None:
         super().__post_init__()
         _Timed.last = self
-        self._inside, self._waited = False, 0.0
+        self._inside, self._waited, self._at_saves = False, 0.0, 0.0
         self.marks: list[tuple[float, float, float, float]] = []
         """After each step: of the clock, waited, of the training's thread, of all threads."""
 
@@ -78,8 +80,8 @@ class _Timed(JobContext):
 
     def progress(self, done: int, total: int, phase: str) -> None:
         self._timed(lambda: super(_Timed, self).progress(done, total, phase))
-        now = time.perf_counter(), self._waited, time.thread_time(), time.process_time()
-        self.marks.append(now)
+        waited = self._waited + self._at_saves * _SAVES_EVERY_S / EVERY_S
+        self.marks.append((time.perf_counter(), waited, time.thread_time(), time.process_time()))
 
     def check(self) -> None:
         self._timed(super().check)
@@ -88,7 +90,9 @@ class _Timed(JobContext):
         self._timed(lambda: super(_Timed, self).report(*events))
 
     def flush(self) -> None:
-        self._timed(super().flush)
+        begin = time.perf_counter()
+        super().flush()
+        self._at_saves += time.perf_counter() - begin
 
     def insist(self, *call: Any, **values: Any) -> Any:
         return self._timed(lambda: super(_Timed, self).insist(*call, **values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import redis
@@ -37,6 +38,19 @@ def until(condition: Callable[[], object], every_s: float = 0.2) -> None:
         time.sleep(every_s)
 
 
+class Process(NamedTuple):
+    """One of the machine."""
+
+    parent: int
+    session: int
+    text: str
+    """Its name, and its command."""
+
+    @property
+    def is_watchdog(self) -> bool:
+        return "watchdog" in self.text
+
+
 class LabProcess:
     """A lab on a free port, without the models in the box; its lines go to a file by `folder`."""
 
@@ -50,6 +64,7 @@ class LabProcess:
             [sys.executable, "-m", "app"], cwd=ROOT, env=clean | own | environment,
             stdout=self._log, stderr=self._log, start_new_session=True,
         )  # fmt: skip
+        self._sessions = {self.process.pid}
         self.url = f"http://127.0.0.1:{port}"
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
@@ -60,6 +75,10 @@ class LabProcess:
                 raise SystemExit("the lab did not start")
             time.sleep(0.5)
 
+    def says_ready(self) -> bool:
+        """Whether it has written so."""
+        return "AGKD-BML Lab is ready" in Path(self._log.name).read_text()
+
     def ask(self, path: str) -> Any:
         """None while it does not answer."""
         try:
@@ -68,9 +87,10 @@ class LabProcess:
             return None
 
     def post(self, path: str, **request: Any) -> Any:
-        """Again and again until it is taken, under one key."""
+        """Again and again until it is taken, under one key. Raises SystemExit where there is no lab
+        any more."""
         key = {"Idempotency-Key": os.urandom(8).hex()}
-        while True:
+        while self.process.poll() is None:
             try:
                 answer = self.http.post(path, headers=key, **request)
                 if answer.status_code < 500:
@@ -78,28 +98,36 @@ class LabProcess:
             except httpx.TransportError:
                 pass
             time.sleep(0.5)
+        raise SystemExit("the lab ended")
 
-    def family(self) -> dict[int, str]:
-        """The lab's processes but for the supervisor and its watchdog, by what they run: the name
-        of the process, and its command."""
-        every = self.descendants()
-        return {pid: text for pid, text in every.items() if "watchdog" not in text}
+    def processes(self) -> dict[int, Process]:
+        """Every one of the lab that runs, whoever its parent is by now: what the supervisor and
+        those that it started began, and what is in a session of one of these, seen at any time.
 
-    def descendants(self) -> dict[int, str]:
-        """Every process that the supervisor started, and what those started, in the same words."""
+        Where a process stands in its variables cannot be told: titles are written over them.
+        """
         listed = subprocess.run(
-            ["ps", "-ww", "-eo", "pid=,ppid=,comm=,args="],
+            ["ps", "-ww", "-eo", "pid=,ppid=,sid=,stat=,comm=,args="],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
-        every = {int(pid): (int(parent), text) for pid, parent, text in lines}
-        found: dict[int, str] = {}
+        every = {}
+        for line in listed.stdout.splitlines():
+            pid, parent, session, state, text = line.split(None, 4)
+            if not state.startswith("Z"):
+                every[int(pid)] = Process(int(parent), int(session), text)
+        found: dict[int, Process] = {}
         while more := {
-            pid: text for pid, (parent, text) in every.items()
-            if (parent == self.process.pid or parent in found) and pid not in found
+            pid: one for pid, one in every.items()
+            if (one.session in self._sessions or one.parent in found) and pid not in found
         }:  # fmt: skip
             found |= more
+            self._sessions |= {one.session for one in more.values()}
         return found
+
+    def recorded(self, name: str) -> int:
+        """The process that the supervisor keeps under a name, as `train`."""
+        record = json.loads((self._folder / "lab.processes").read_text())
+        return int(record["processes"][name][0])
 
     def flush(self) -> None:
         """Empty the broker."""

@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _train(lab: LabProcess) -> str:
-    sent = {"name": "Shapes", "source": "shapes", "train_per_class": "50"}
+    sent = {"name": "Shapes", "source": "shapes", "train_per_class": "500"}
     first = lab.post("/api/datasets", data=sent)["id"]
     while (lab.ask(f"/api/jobs/{first}") or {}).get("status") != "succeeded":
         time.sleep(0.5)
@@ -72,7 +72,7 @@ class Load:
 
     def __init__(self, lab: LabProcess, job: str) -> None:
         self._url, self._job = lab.url, job
-        (self._web,) = (pid for pid, command in lab.family().items() if "uvicorn" in command)
+        self._web = lab.recorded("web")
         self._ms: list[float] = []
         self._answers: Counter[str] = Counter()
         self._heard = [0.0] * STREAMS

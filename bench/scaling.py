@@ -164,7 +164,9 @@ def simulated(folder: Path, seconds: float) -> None:
         JobKind.EVALUATE, "simulated", EvaluateParams(models=("a" * 32,), dataset="b" * 32)
     )
     jobs.add(database, row)
-    shards.divide(database, row.id, _PARTS, "facts", shared=True)
+    job = jobs.claim(database, row.id, lease_s=3600)
+    assert job is not None
+    shards.divide(database, job, _PARTS, "facts", shared=True)
     for count in SIMULATED:
         done = _at_once(url, count, seconds)
         ideal = count * seconds / _PART_S

@@ -27,9 +27,11 @@ keep() {
     fi
 }
 
-# Hexadecimal digits mean nothing in a URL.
+# Hexadecimal digits mean nothing in a URL. Drawn before anything is written: without openssl there
+# must be no empty password, which would be kept.
 for each in redis_password database_password storage_id storage_password; do
-    openssl rand -hex 24 | keep "$each"
+    drawn=$(openssl rand -hex 24)
+    echo "$drawn" | keep "$each"
 done
 redis=$(cat "$folder/redis_password")
 database=$(cat "$folder/database_password")

@@ -12,7 +12,7 @@
 import { showArena } from "./arena.js";
 import { layBars } from "./bars.js";
 import { diverging, magma } from "./colours.js";
-import { answer, budget, callings, movement, sentence } from "./sentences.js";
+import { answer, budget, callings, movement, NO_MAP, sentence } from "./sentences.js";
 import { layDownloads } from "./saving.js";
 import { drawScale, maps, pictures } from "./sheets.js";
 
@@ -265,7 +265,8 @@ class Viewer {
     const noise = this.moment.map === "grad_cam" ? clean.grad_cam_noise : clean.attention_noise;
     const changed = look.top[place] !== clean.top;
     const { row } = this.moment;
-    column.querySelector(".moved").textContent = row === 0 ? "" : movement(changed, figures.shift.l1[place], noise.l1[row], figures.shift.overlap[place]);
+    const says = figures.sheet.height * figures.sheet.width === 1 ? NO_MAP : row === 0 ? "" : movement(changed, figures.shift.l1[place], noise.l1[row], figures.shift.overlap[place]);
+    column.querySelector(".moved").textContent = says;
   }
 
   /** The view came to rest: say so to those who listen, and to who hears the page. */

@@ -64,6 +64,9 @@ function begin(result, moment, names) {
 const FAR = 2;
 const IN_PLACE = 0.75;
 
+/** Of a network that decides by what it has averaged, or by tokens that all count alike. */
+export const NO_MAP = "Its last feature map has one position: there is no map of where it looks.";
+
 /** Whether the attention moved, or only the logit; `moved` and `noise` are L1 distances. */
 export function movement(changed, moved, noise, overlap) {
   const far = moved > FAR * noise && overlap < IN_PLACE;

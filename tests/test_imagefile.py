@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from app.services import uploads
 from app.services.lab import Lab
 from imagefile import UnreadableImageError, read_picture
+from tests.data.packing import import_files, train_and_test
 from worker.data import decode_image
 
 SIDE = 32
@@ -145,6 +147,21 @@ def test_a_photograph_is_as_large_and_as_bright_on_both_ways(lab: Lab) -> None:
     picture = Image.fromarray(COLOURS).resize((96, 60), Image.Resampling.BICUBIC)
     data = encoded(picture, "JPEG", quality=90, exif=turned(8))
     np.testing.assert_array_equal(live(lab, data), decode_image(data, image_size=SIDE))
+
+
+def test_24_megapixels_are_taken_on_both_ways(lab: Lab, tmp_path: Path) -> None:
+    """As a camera writes them: 6000 x 4000, here of large squares that shrinking does not mix."""
+    squares = np.kron(COLOURS, np.ones((125, 125, 1), np.uint8))
+    photograph = np.concatenate([squares[:, :1000], squares, squares[:, :1000]], axis=1)
+    data = encoded(Image.fromarray(photograph), "JPEG", quality=95, subsampling=0)
+    files = train_and_test(cat=2, dog=2) | {"test/cat/photograph.jpg": data}
+    report, dataset = import_files(tmp_path, files)
+    assert report.skipped == 0
+    shown = (live(lab, data), decode_image(data, image_size=SIDE))  # pages keep a smaller picture
+    np.testing.assert_allclose(*shown, atol=1)
+    for seen in shown:
+        assert np.abs(seen.astype(int) - COLOURS)[1:-1, 1:-1].mean() < 8
+    assert (dataset.arrays["test_images"] == shown[1]).all(axis=(1, 2, 3)).sum() == 1
 
 
 def test_a_jpeg_of_endless_parts_is_not_decoded() -> None:

@@ -108,6 +108,15 @@ def test_the_commands_are_those_of_the_supervisor() -> None:
         assert ("nvidia.com/gpu" in limits) is name.endswith("-gpu")
 
 
+def test_gpus_that_train_together_have_shared_memory() -> None:
+    """NCCL's: a container has 64 MiB of it otherwise."""
+    spec = pod("lab-train-gpu")
+    (container,) = spec["containers"]
+    (name,) = (m["name"] for m in container["volumeMounts"] if m["mountPath"] == "/dev/shm")
+    (volume,) = (volume for volume in spec["volumes"] if volume["name"] == name)
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+
+
 def test_labels_lead_to_the_pods() -> None:
     """Of deployments, services, budgets and network policies."""
     templates = {
@@ -159,7 +168,8 @@ def test_its_settings_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for container in pod(each)["containers"]
         for mount in container["volumeMounts"]
     }
-    assert mounts == {"/tmp", config["data"]["LAB_DATA_DIR"], config["data"]["LAB_SECRETS_DIR"]}
+    told = {config["data"][f"LAB_{name}_DIR"] for name in ("DATA", "SECRETS")}
+    assert mounts == {"/tmp", "/dev/shm", *told}
 
 
 def test_a_scaler_scales_what_is_there(lab: Lab) -> None:

@@ -99,6 +99,14 @@ def test_empty_variables_mean_their_defaults(monkeypatch: pytest.MonkeyPatch) ->
     assert settings.sql_url == f"sqlite:///{Path.home()}/lab/lab.sqlite3"
 
 
+def test_what_may_be_sent_may_be_unpacked() -> None:
+    assert Settings().max_dataset_mb == 8192
+    assert Settings(max_upload_mb=20_000).max_dataset_mb == 160_000
+    assert Settings(max_upload_mb=20_000, max_dataset_mb=20_000).max_dataset_mb == 20_000
+    with pytest.raises(ValidationError, match="less than LAB_MAX_UPLOAD_MB lets in"):
+        Settings(max_upload_mb=20_000, max_dataset_mb=10_000)
+
+
 def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("lab_redis_url", "redis://:secret@broker:6379/0\n"),

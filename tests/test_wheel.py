@@ -6,6 +6,8 @@ import configparser
 import os
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from app.settings import VERSION, Settings
+from tests.data.packing import pack, train_and_test
+from tests.plugins.lab_process import LabProcess
 
 pytest.importorskip("hatchling")
 
@@ -36,6 +40,22 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the commands that pip makes of the wheel in an environment that was empty.
+
+    What the lab depends on is lent by the environment of the tests: these packages weigh gigabytes.
+    """
+    home = tmp_path_factory.mktemp("environment")
+    venv.create(home, with_pip=False, symlinks=True)
+    run_pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install"]
+    offline = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    subprocess.run([*run_pip, *offline, str(wheel)], check=True)
+    site = home / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
+    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home / "bin"
 
 
 def run(installed: Path, code: str, where: Path) -> str:
@@ -84,6 +104,40 @@ def test_its_commands_lead_to_functions(installed: Path) -> None:
     for target in commands.values():
         module, _, function = target.partition(":")
         assert callable(getattr(import_module(module), function))
+
+
+def test_pip_makes_its_commands(commands: Path, tmp_path: Path) -> None:
+    made = {path.name for path in commands.iterdir()} - {"python", "python3"}
+    assert {"agkd-bml-lab", "lab-client"} <= made
+    for name, word in (("agkd-bml-lab", "LAB_DATA_DIR"), ("lab-client", "import-model")):
+        done = subprocess.run(
+            [commands / name, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert word in done.stdout
+
+
+@pytest.mark.slow
+def test_its_lab_reads_what_its_client_brings(commands: Path, tmp_path: Path) -> None:
+    """Web, workers and the confined reader of archives, without a checkout."""
+    archive = pack(tmp_path / "cats.zip", train_and_test(cat=3, dog=3))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LAB_")}
+    lab = LabProcess(tmp_path / "data", [commands / "agkd-bml-lab"], tmp_path)
+    try:
+        lab.wait_ready()
+        here = environment | {"LAB_URL": lab.url, "LAB_DATA_DIR": str(tmp_path / "data")}
+        for arguments, said in (
+            (("import", archive, "--name", "Cats"), "cat"),
+            (("datasets",), "Cats"),
+        ):
+            done = subprocess.run(
+                [commands / "lab-client", *arguments],
+                cwd=tmp_path, env=here, capture_output=True, text=True,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            assert said in done.stdout
+        assert lab.stop() == 0
+    finally:
+        lab.clean_up()
 
 
 def test_pages_help_and_models_are_found_without_a_checkout(

@@ -59,7 +59,10 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     # A child that is slow to begin, on a busy machine, is not a dead one.
     worker_proc_alive_timeout=120.0,
-    broker_transport_options=_SOCKET,
+    # A broker whose host is gone closes no connection, and a worker that waits for messages on one
+    # would hear of none. Nothing is to be kept of a message once it is here: an acknowledgement
+    # that the broker must hear of, and does not since it is down, would leave the worker deaf.
+    broker_transport_options=_SOCKET | {"health_check_interval": 10, "ack_emulation": False},
 )
 
 keep_freed_memory()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import journal
 from app.ablations import lifecycle
@@ -32,6 +33,7 @@ from worker.jobs.failing import explained
 from worker.jobs.lease import renewed
 
 _log = logging.getLogger(__name__)
+_TRIES = 5
 
 
 def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> JobStatus | None:
@@ -40,17 +42,25 @@ def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> J
     Nothing is begun on a full disk, nor while the storage is away; the reconciler tells again of
     what waits.
     """
-    if lab.files.free() < lab.settings.min_free_mb * 2**20 or lab.files.trouble() is not None:
+    if not _may_begin(lab):
         return None
     claim = jobs.claim_next(lab.database, queue, lab.offer, lease_s=lab.settings.lease_s)
     return None if claim is None else _run(lab, claim, stopping)
 
 
+def _may_begin(lab: WorkerLab) -> bool:
+    enough = lab.files.free() >= lab.settings.min_free_mb * 2**20
+    return enough and lab.files.trouble() is None
+
+
 def help_out(lab: WorkerLab, *, stopping: Callable[[], bool]) -> bool:
     """Measure parts of evaluations that other workers have; whether there was one.
 
-    Ends when there is none left, or when a job waits for this worker.
+    Ends when there is none left, or when a job waits for this worker. As `run_next`, it begins
+    nothing on a full disk.
     """
+    if not _may_begin(lab):
+        return False
     if not shards.free_count(lab.database, lease_s=lab.settings.lease_s):
         return False
     from worker.jobs.helping import Helper
@@ -158,8 +168,7 @@ def _attempt(lab: WorkerLab, claim: Claim, context: JobContext) -> JobStatus | N
         status = JobStatus.CANCELLED
         context.insist(jobs.settle, status)
     except Interrupted:
-        context.flush()
-        jobs.give_back(lab.database, claim)
+        _give_back(context)
         return None
     except AttemptLost as lost:
         context.insist(losses.give_up, lost.loss)
@@ -168,13 +177,30 @@ def _attempt(lab: WorkerLab, claim: Claim, context: JobContext) -> JobStatus | N
         raise
     except Exception as error:
         if (passing := trouble(error)) is not None:
-            context.insist(losses.give_up, losses.Loss.of_room(passing))
+            if context.stopping():  # it was not waited for
+                _give_back(context)
+            else:
+                context.insist(losses.give_up, losses.Loss.of_room(passing))
             return None
         status = JobStatus.FAILED
         failure = explained(error, f"job {claim.job_id}")
         context.log(f"{failure['detail']} {failure['hint']}".strip()[:2000], LogLevel.ERROR)
         context.insist(jobs.settle, status, failure=failure)
     return status
+
+
+def _give_back(context: JobContext) -> None:
+    """Return a job because its worker is being stopped, which waits only so long for a database
+    that is locked, or being started again as well: else the attempt would count."""
+    for left in reversed(range(_TRIES)):
+        try:
+            context.flush()
+            jobs.give_back(context.lab.database, context.claim)
+            break
+        except DBAPIError as error:
+            if trouble(error) is None or not left:
+                raise
+            time.sleep(1.0)
 
 
 def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:

@@ -67,6 +67,3 @@ class SharedBuckets(Buckets):
         keys = [f"{self._prefix}{key}" for key, _ in limits]
         wait, used = self._script(keys, [self._while_s, more, *(most for _, most in limits)])
         return float(wait), float(used)
-
-    def close(self) -> None:
-        self._client.close()

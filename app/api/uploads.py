@@ -17,16 +17,12 @@ from app.contracts.jobs import JobKind
 from app.contracts.params import PARAMS_OF, Params
 from app.contracts.views import JobView
 from app.errors import InvalidFields
-from app.services import jobs, uploads
+from app.services import uploads
 from app.services.lab import Lab
 
 _UPLOAD = "upload"
 """The parameter that names the stored file; a form has the file itself."""
 _FILE = "file"
-
-
-_NO_FILE = "0" * 32
-"""The id of a file that is not stored yet."""
 
 
 class UploadForm(BaseModel):
@@ -106,17 +102,11 @@ def started(
     key: str | None,
     **others: Any,
 ) -> JobView:
-    """Store the file and submit the job that reads it; nothing stays of what is refused, and the
-    file is not looked at where anything else is.
-
-    `key`: the request's Idempotency-Key.
-    """
+    """Store the file and submit the job that reads it. `key`: the request's Idempotency-Key."""
 
     def given(upload: str) -> Params:
         return parameters(PARAMS_OF[kind], form, upload=upload, **others)
 
-    def start(upload: str) -> JobView:
-        return jobs.submit(lab, kind, given(upload), idempotency_key=key)
-
-    jobs.check(lab, kind, given(_NO_FILE), idempotency_key=key)
-    return accepted(response, uploads.submit(lab, kind, file.file, file.filename or "", start))
+    name = file.filename or ""
+    job = uploads.submit(lab, kind, file.file, name, given, idempotency_key=key)
+    return accepted(response, job)

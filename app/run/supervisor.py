@@ -107,10 +107,7 @@ class Supervisor:
     def run(self) -> int:
         """Run until SIGINT, SIGTERM or SIGHUP; returns the exit code. Raises CannotStart."""
         self._catch_signals()
-        if os.geteuid() == 0:
-            say("warning: it runs as root, and so do its jobs; a user of its own is safer")
-        for gap in gaps():
-            say(f"warning: {gap}")
+        self._warn()
         try:
             environment = self._start_broker()
             self._template = Template(environment)
@@ -123,6 +120,13 @@ class Supervisor:
         finally:
             self._stop()
         return 0 if self._stop_requests < 2 else 130
+
+    def _warn(self) -> None:
+        """Of what makes it less safe than it could be."""
+        if os.geteuid() == 0:
+            say("warning: it runs as root, and so do its jobs; a user of its own is safer")
+        for gap in gaps():
+            say(f"warning: {gap}")
 
     def _say_who_may(self) -> None:
         """Where a browser needs the token, give it to whoever sits at the terminal. Into a log goes

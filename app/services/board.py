@@ -66,9 +66,14 @@ def board(
         fitting = (one for one in showcase.entries(lab) if recipe in (None, one.recipe))
         return Board(condition=condition, entries=tuple(fitting), reported=(), left_out=0)
     threat = Threat(condition.dataset, condition.norm, condition.epsilon, condition.goal)
-    placed, total = measurements.under(
+    placed = measurements.under(
         lab.database, threat, recipe=recipe, every=every, limit=MOST_ENTRIES
     )
+    total = len(placed)
+    if total == MOST_ENTRIES:  # `condition` counts models, each by its strongest evaluation
+        total = condition.models
+        if every or recipe is not None:
+            total = measurements.count_under(lab.database, threat, recipe=recipe, every=every)
     return Board(
         condition=condition,
         entries=_with_curves(lab, [_entry(each) for each in placed]),

@@ -51,10 +51,12 @@ def _model(lab: Lab, model_id: str, field: str) -> ModelRow:
     return row
 
 
-def _check_upload(lab: Lab, upload_id: str) -> None:
-    """Upkeep leaves what is there until the job that needs it is written."""
-    if not catalogue.keep_upload(lab.database, upload_id):
+def _stored_file(lab: Lab, upload_id: str) -> str:
+    """What it is called. Upkeep leaves what is there until the job that needs it is written."""
+    upload = catalogue.upload(lab.database, upload_id)
+    if upload is None or not catalogue.keep_upload(lab.database, upload_id):
         raise InvalidInput("There is no such upload.", field="upload")
+    return upload.filename
 
 
 def _same_classes(model: ModelRow, classes: Sequence[str], field: str, other: str) -> None:
@@ -147,15 +149,17 @@ def _check_import_model(lab: Lab, params: Params) -> None:
         )
     if params.upload is None:
         _check_address(lab, params.address)
+
+
+def _holds_its_network(params: Params, filename: str) -> None:
+    if not isinstance(params, ImportModelParams) or params.architecture is not None:
         return
-    if params.architecture is None:
-        upload = catalogue.upload(lab.database, params.upload)
-        if upload is not None and not upload.filename.lower().endswith(".onnx"):
-            raise InvalidInput(
-                "Weights need the architecture that they belong to.",
-                hint="Only an ONNX file holds its own network; its name ends in .onnx.",
-                field="architecture",
-            )
+    if not filename.lower().endswith(".onnx"):
+        raise InvalidInput(
+            "Weights need the architecture that they belong to.",
+            hint="Only an ONNX file holds its own network; its name ends in .onnx.",
+            field="architecture",
+        )
 
 
 def _check_address(lab: Lab, address: str | None) -> None:
@@ -368,12 +372,13 @@ _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {
 }
 
 
-def check(lab: Lab, kind: JobKind, params: Params, *, before_its_file: bool = False) -> None:
+def check(lab: Lab, kind: JobKind, params: Params, *, to_store: str | None = None) -> None:
     """Raises InvalidInput, which names the field to change, where they do not fit what is held.
 
-    `before_its_file`: whether the upload that they name is yet to be stored.
+    `to_store`: what the file is called whose upload they name, where it is yet to be stored.
     """
     _CHECKS[kind](lab, params)
     upload = getattr(params, "upload", None)
-    if upload is not None and not before_its_file:
-        _check_upload(lab, upload)
+    if upload is not None:
+        file = _stored_file(lab, upload) if to_store is None else to_store
+        _holds_its_network(params, file)

@@ -86,12 +86,14 @@ def submit(
     return get(lab, row.id)
 
 
-def check(lab: Lab, kind: JobKind, params: Params, *, idempotency_key: str | None = None) -> None:
+def check(
+    lab: Lab, kind: JobKind, params: Params, file: str, *, idempotency_key: str | None = None
+) -> None:
     """Before the file that `params` name is read and stored, which costs most: raises what `submit`
-    will raise of everything else."""
+    will raise of everything else. `file`: what it is called."""
     if idempotency_key and job_queries.with_key(lab.database, idempotency_key):
         return
-    checks.check(lab, kind, params, before_its_file=True)
+    checks.check(lab, kind, params, to_store=file)
     room.check(lab, 1)
 
 

@@ -13,8 +13,9 @@ from app.store.losses import Leases
 from app.store.shared_files import files_of
 from app.store.showcase import Shown
 
-_PATIENCE_S = 5.0
-"""Who asks the web hears after so long that the database is locked, or the storage away."""
+_LOCKED_S, _AWAY_S, _ANSWERS_S = 5.0, 2.0, 2.5
+"""Who asks the web hears after so long that the database is locked, and that the storage is away or
+hangs."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Lab:
         Raises OSError where the data folder cannot be written.
         """
         keep_private(settings.data_dir)
-        database = Database(settings.sql_url, patience_s=_PATIENCE_S)
+        database = Database(settings.sql_url, patience_s=_LOCKED_S)
         database.migrate()
-        files = files_of(settings, database, patience_s=_PATIENCE_S)
+        files = files_of(settings, database, patience_s=_AWAY_S, answers_s=_ANSWERS_S)
         files.prepare()
         shipped.register(database, files, settings.shipped_dir)
         shown = showcase.find(settings.shipped_dir)

@@ -41,11 +41,13 @@ def rank(lab: Lab, views: Sequence[JobView], priority: Priority) -> None:
         if view.priority.rank < priority.rank:
             check(priority)
         if view.status.is_final:
-            raise Conflict(
-                f"“{view.title}” is {view.status}.", hint="Only unfinished jobs have a turn."
-            )
-    if others:
-        placement.rank(lab.database, [view.id for view in others], priority)
+            raise _over(f"“{view.title}” is {view.status}.")
+    if others and not placement.rank(lab.database, [view.id for view in others], priority):
+        raise _over("One of these jobs ended just now.")
+
+
+def _over(said: str) -> Conflict:
+    return Conflict(said, hint="Only unfinished jobs have a turn.")
 
 
 def _memory_mb(lab: Lab, params: Params) -> int:

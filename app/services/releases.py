@@ -22,52 +22,35 @@ from app.store import measurements
 
 _REQUIREMENTS = "numpy\nonnxruntime>=1.20\npillow\n"
 _USAGE = '''\
-"""Classify images: python load.py picture.png ..."""
+"""Classify pictures: python load.py picture.png ..."""
 
-import io
-import json
-import os
-import sys
-from pathlib import Path
-
+import io, json, os, pathlib, sys
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # 1.32 sends its makers what it runs
-
-import numpy as np
-import onnxruntime
+import numpy as np, onnxruntime
 from PIL import Image, ImageCms, ImageOps
 
-HERE = Path(__file__).resolve().parent
-CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
-SESSION = onnxruntime.InferenceSession(HERE / "model.onnx")
-
-
-def logits(images):
-    """Of images (N, 3, H, W), float32 in [0, 1]: (N, K)."""
-    return SESSION.run(["logits"], {"images": images})[0]
+CARD = json.loads(pathlib.Path(__file__).with_name("card.json").read_text("utf-8"))
+NET = onnxruntime.InferenceSession(pathlib.Path(__file__).with_name("model.onnx"))
 
 
 def load(path):
-    """The square in the middle of one picture, upright and in sRGB, as (1, 3, H, W) in [0, 1]."""
-    side = CARD["image_size"]
-    picture = ImageOps.exif_transpose(Image.open(path))
+    """The square in the middle of a picture, upright and in sRGB, as (1, 3, H, W) in [0, 1]."""
+    picture, side = ImageOps.exif_transpose(Image.open(path)), CARD["image_size"]
     if picture.mode not in ("L", "P", "RGB") or picture.has_transparency_data:
         raise ValueError(f"{path}: {picture.mode}; not RGB or grey of 8 bits that is opaque")
     if profile := picture.info.get("icc_profile"):
-        theirs = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        theirs, ours = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
         if "srgb" not in ImageCms.getProfileDescription(theirs).casefold():
-            ours = ImageCms.createProfile("sRGB")
             picture = ImageCms.profileToProfile(picture, theirs, ours, outputMode="RGB")
-    picture = picture.convert("RGB")
     edge = min(picture.size)
-    left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
-    square = picture.crop((left, top, left + edge, top + edge))
-    picture = square.resize((side, side), Image.Resampling.LANCZOS)
-    return (np.asarray(picture, np.float32) / 255).transpose(2, 0, 1)[None]
+    left, top = ((length - edge) // 2 for length in picture.size)
+    square = picture.convert("RGB").crop((left, top, left + edge, top + edge))
+    return np.float32(square.resize((side, side), Image.LANCZOS)).transpose(2, 0, 1)[None] / 255
 
 
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        print(name, CARD["classes"][int(logits(load(name)).argmax())])
+for name in sys.argv[1:] if __name__ == "__main__" else ():
+    # Of images (N, 3, H, W) it gives logits, (N, K).
+    print(name, CARD["classes"][NET.run(["logits"], {"images": load(name)})[0].argmax()])
 '''
 
 

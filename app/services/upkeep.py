@@ -7,15 +7,15 @@ import time
 from app import errors
 from app.ablations import lifecycle
 from app.contracts.access import Held
-from app.contracts.jobs import JobStatus, Queue
+from app.contracts.jobs import Queue
 from app.contracts.placement import Needs
-from app.contracts.views import Health, QueueHealth
-from app.queue import serving
+from app.contracts.views import Health
 from app.services import announcing, room, workers
 from app.services.jobs import CHART_POINTS
 from app.services.lab import Lab
 from app.settings import VERSION
 from app.store import catalogue, job_queries, jobs, marks, placement, thinning
+from app.store.files import named_as
 from app.store.tables import DatasetRow, JobRow
 from confinement import gaps
 
@@ -23,7 +23,7 @@ _RESEND_AFTER_S = 30.0
 _UPLOAD_KEPT_S = 3600.0
 _THINNED_AT_ONCE = 100
 _KEPT_S = 7 * 24 * 3600.0
-"""For how long what is in the bin and the checkpoints of ended jobs can still be wanted."""
+"""For how long what is in the bin and the checkpoints of ended trainings can still be wanted."""
 
 
 def reconcile(lab: Lab) -> None:
@@ -52,9 +52,9 @@ def clear(lab: Lab) -> None:
     for job_id in marks.empty_bin(lab.database, JobRow, older_than_s=_KEPT_S):
         for path in (*lab.files.left_by(job_id), *lab.files.all_checkpoints(job_id)):
             lab.files.drop(path)
-    left = {name.partition("-")[0] for name in lab.files.with_checkpoints()}
+    left = {named_as("checkpoints", name) for name in lab.files.with_checkpoints()}
     left -= {params.get("continue_from") for params in active}
-    for job_id in job_queries.long_over(lab.database, left, older_than_s=_KEPT_S):
+    for job_id in job_queries.going_on_no_more(lab.database, left, older_than_s=_KEPT_S):
         for path in lab.files.all_checkpoints(job_id):
             lab.files.drop(path)
     workers.forget_drains(lab, older_than_s=_KEPT_S)
@@ -106,20 +106,7 @@ def health(lab: Lab) -> Health:
     database, present = lab.database.answers(), lab.broker.present()
     active = job_queries.counts(lab.database) if database else {}
     drained = placement.drains(lab.database) if database else {}
-    all_of, taking_none = (
-        serving(present or ()),
-        serving(worker for worker in present or () if worker.name in drained),
-    )
-    queues = tuple(
-        QueueHealth(
-            queue=queue,
-            waiting=active.get((queue, JobStatus.QUEUED), 0),
-            running=active.get((queue, JobStatus.RUNNING), 0),
-            workers=all_of[queue],
-            drained=taking_none[queue],
-        )
-        for queue in Queue
-    )
+    queues = workers.by_queue(present or (), active, drained)
     trouble = _trouble(lab) if database else None
     served = present is not None and all(each.workers > each.drained for each in queues)
     ok = database and trouble is None and served

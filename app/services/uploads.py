@@ -12,9 +12,10 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 from app.contracts.jobs import JobKind
+from app.contracts.params import Params
 from app.contracts.views import JobView
 from app.errors import InvalidInput, LabError, OverQuota, StorageAway, TooLarge, Unavailable
-from app.services import readers, reencoding, usage
+from app.services import jobs, readers, reencoding, room, usage
 from app.services.lab import Lab
 from app.store import acting, catalogue
 from app.store.files import atomic_write, remove
@@ -23,7 +24,19 @@ from app.store.tables import UploadRow
 MAX_IMAGE_BYTES = 32 * 2**20
 """A photograph of 24 megapixels fits."""
 _DECODES_WITHIN_S = 20.0
+_NO_FILE = "0" * 32
+"""The id of a file that is not stored yet."""
 _CHUNK = 2**20
+
+
+class Kept(Exception):
+    """A job is refused for what was typed, and its file is here for another try."""
+
+    def __init__(self, why: InvalidInput, upload: str) -> None:
+        super().__init__(why.detail)
+        self.why = why
+        self.upload = upload
+        """Its id."""
 
 
 def submit(
@@ -31,24 +44,34 @@ def submit(
     kind: JobKind,
     stream: BinaryIO,
     filename: str,
-    start: Callable[[str], JobView],
+    params: Callable[[str], Params],
     *,
-    keeps: type[LabError] | None = None,
+    idempotency_key: str | None = None,
+    keeps: bool = False,
 ) -> JobView:
-    """Store the file of a job of `kind`, and start the job: `start` is given the upload's id.
+    """Store the file of a job of `kind`, and submit the job: `params` is given the upload's id.
 
-    Where `start` finds that the same was asked for before, the file's first copy is enough.
+    The file comes last: it is looked at where there is room for the job, and nothing is wrong with
+    anything else. Where the same was asked for before, its first copy is enough.
 
-    Where the file or the job is refused, neither stays; a file whose job is refused with `keeps`
-    does, for another try, as long as any that no job takes. Raises what storing the file raises,
-    and the LabError of `start`.
+    Where the file or the job is refused, neither stays, and what is raised is what `params`,
+    storing the file and `jobs.submit` raise. With `keeps`, the file of a job that is refused by
+    InvalidInput stays, as long as any that no job takes: raises Kept.
     """
+    try:
+        jobs.check(lab, kind, params(_NO_FILE), filename, idempotency_key=idempotency_key)
+    except InvalidInput as refused:
+        if not keeps:
+            raise
+        room.check(lab, 1)
+        raise Kept(refused, _SAVE[kind](lab, stream, filename)) from None
     upload_id = _SAVE[kind](lab, stream, filename)
     try:
-        job = start(upload_id)
-    except LabError as refused:
-        if keeps is None or not isinstance(refused, keeps):
-            _forget(lab, upload_id)
+        job = jobs.submit(lab, kind, params(upload_id), idempotency_key=idempotency_key)
+    except LabError as refused:  # since it was looked at
+        if keeps and isinstance(refused, InvalidInput):
+            raise Kept(refused, upload_id) from None
+        _forget(lab, upload_id)
         raise
     if job.params["upload"] != upload_id:
         _forget(lab, upload_id)
@@ -180,7 +203,6 @@ def _register(lab: Lab, upload_id: str, filename: str, sha256: str, size: int) -
         created_at=time.time(),
     )
     catalogue.add_upload(lab.database, row)
-    lab.files.forget_sizes()
     try:
         # Of several that were sent at once none knew of the others before: the last does.
         usage.check_disk(lab, size, without=upload_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from app.contracts.accounts import Share
 from app.errors import OverQuota, TooMany
 from app.services.lab import Lab
@@ -26,8 +28,7 @@ def disk(lab: Lab, user_id: str, *, without: str = "") -> Share:
 
     What jobs left is measured, twice a minute at most; what was sent is known at once.
     """
-    sizes, owned = lab.files.sizes(), marks.owned_ids(lab.database, user_id)
-    used = sum(sizes[each] for each in owned & sizes.keys())
+    used = lab.files.used_by(user_id, partial(marks.owned_ids, lab.database, user_id))
     used += marks.sent_bytes(lab.database, user_id, without=without)
     most = lab.settings.user_disk_mb * _MB
     return Share(used=used, most=most, setting="LAB_USER_DISK_MB")

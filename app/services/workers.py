@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from app.contracts.jobs import Queue
+from app.contracts.jobs import JobStatus, Queue
 from app.contracts.placement import Offer, able
-from app.contracts.views import Running, Workers, WorkerView
+from app.contracts.views import QueueHealth, Running, Workers, WorkerView
 from app.errors import NotFound
-from app.queue import Present
+from app.queue import Present, serving
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
 from app.settings import RELEASE, code_version
-from app.store import acting, placement, shards
+from app.store import acting, job_queries, placement, shards
 from app.store.tables import DrainRow, JobRow
 
 _WAKE_AFTER_S = 2.0
@@ -24,7 +24,37 @@ _WAKE_AFTER_S = 2.0
 
 def listed(lab: Lab) -> Workers:
     """All that were heard of lately, that have a job, or that are drained."""
+    return _listed(lab, lab.broker.present())
+
+
+def with_queues(lab: Lab) -> tuple[Workers, tuple[QueueHealth, ...]]:
+    """All of them, and what their queues have; the broker is asked once."""
     present = lab.broker.present()
+    active, drained = job_queries.counts(lab.database), placement.drains(lab.database)
+    return _listed(lab, present), by_queue(present or (), active, drained)
+
+
+def by_queue(
+    present: Sequence[Present],
+    active: Mapping[tuple[Queue, JobStatus], int],
+    drained: Collection[str],
+) -> tuple[QueueHealth, ...]:
+    """What waits and runs in each queue, and how many of the workers serve it."""
+    all_of = serving(present)
+    taking_none = serving(worker for worker in present if worker.name in drained)
+    return tuple(
+        QueueHealth(
+            queue=queue,
+            waiting=active.get((queue, JobStatus.QUEUED), 0),
+            running=active.get((queue, JobStatus.RUNNING), 0),
+            workers=all_of[queue],
+            drained=taking_none[queue],
+        )
+        for queue in Queue
+    )
+
+
+def _listed(lab: Lab, present: Sequence[Present] | None) -> Workers:
     drains = placement.drains(lab.database)
     runs: dict[str, list[JobRow]] = defaultdict(list)
     for row in placement.running(lab.database):
@@ -112,8 +142,11 @@ def tell_drained(lab: Lab) -> None:
 
 
 def forget_drains(lab: Lab, *, older_than_s: float) -> None:
-    """Of workers that are gone for good."""
-    here = {worker.name for worker in lab.broker.present() or ()}
+    """Of workers that are gone for good; while the broker is away, nobody knows which."""
+    present = lab.broker.present()
+    if present is None:
+        return
+    here = {worker.name for worker in present}
     long_ago = time.time() - older_than_s
     drains = placement.drains(lab.database).values()
     if gone := [row.worker for row in drains if row.since < long_ago and row.worker not in here]:

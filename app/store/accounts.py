@@ -146,7 +146,10 @@ def begin_session(
         # The user first, as whoever removes one does.
         if stands := _stands(session, user_id, generation):
             session.add(SessionRow(digest=digest, user_id=user_id, until=until))
-        session.execute(delete(SessionRow).where(SessionRow.until <= time.time()))
+        ended = select(SessionRow.digest).where(SessionRow.until <= time.time())
+        # Those alone that nobody else removes just now: two would wait for each other.
+        nobodys = SessionRow.digest.in_(ended.with_for_update(skip_locked=True))
+        session.execute(delete(SessionRow).where(nobodys))
         return stands
 
 

@@ -19,7 +19,7 @@ _PART = 8 * 2**20
 _AT_ONCE = 2
 _DELETED_AT_ONCE = 1000
 """The most that S3 takes."""
-_CONNECT_S, _READ_S = 3, 10
+_CONNECT_S, _READ_S = 2, 10
 """A server that hangs is one that is away; a part, and joining parts, takes less. Who is patient
 waits longer for them."""
 _SLOWEST = 2**20
@@ -39,9 +39,16 @@ def is_installed() -> bool:
 class Bucket:
     """One folder of one bucket. Keys are names of the lab's own below it."""
 
-    def __init__(self, storage: Storage, *, patience_s: float) -> None:
-        """`patience_s`: for how long what fails is tried again before it is an error."""
-        self.storage, self._patience_s = storage, patience_s
+    def __init__(
+        self, storage: Storage, *, patience_s: float, answers_s: float | None = None
+    ) -> None:
+        """
+        Args:
+            patience_s: for how long what fails is tried again before it is an error.
+            answers_s: for whoever cannot wait for a transfer that hangs: how long a short question
+                may take, which is asked before each. None asks none.
+        """
+        self.storage, self._patience_s, self._answers_s = storage, patience_s, answers_s
         self._read_s = max(_READ_S, 2 * patience_s)
 
     @cached_property
@@ -122,10 +129,10 @@ class Bucket:
             if torn["Initiated"].timestamp() < before:
                 self._ask("abort_multipart_upload", Key=torn["Key"], UploadId=torn["UploadId"])
 
-    def trouble(self, within_s: float = 5.0) -> str | None:
+    def trouble(self, within_s: float = 2.5) -> str | None:
         """Why it cannot be used now, in words; None where it answers in so many seconds."""
         try:
-            self._insist(partial(self._look, within_s), patience_s=0)
+            self._try(partial(self._look, within_s), patience_s=0)
         except FileNotFoundError:
             return f"There is no bucket of the storage {self.storage}."
         except StorageAway as error:
@@ -136,6 +143,7 @@ class Bucket:
         """Raises what `_failures` names, soon: somebody waits for the answer."""
         from fsspec.asyn import sync
 
+        sync(self._fs.loop, self._fs.set_session)  # once; it reads files, and asks nobody
         asked = {"Bucket": self.storage.bucket, "Prefix": self._below(""), "MaxKeys": 1}
         sync(
             self._fs.loop, self._fs._call_s3, "list_objects_v2",
@@ -158,8 +166,16 @@ class Bucket:
         asked = partial(self._fs.call_s3, call, Bucket=self.storage.bucket, **facts)
         return self._insist(asked)
 
-    def _insist(self, call: Callable[[], T], patience_s: float | None = None) -> T:
-        deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
+    def _insist(self, call: Callable[[], T]) -> T:
+        def asked() -> T:
+            if self._answers_s is not None:
+                self._look(self._answers_s)
+            return call()
+
+        return self._try(asked, self._patience_s)
+
+    def _try(self, call: Callable[[], T], patience_s: float) -> T:
+        deadline = time.monotonic() + patience_s
         while True:
             try:
                 return call()

@@ -56,7 +56,7 @@ class Cache:
         return entry
 
     def _make(self, entry: Path, fill: Callable[[Path], None]) -> None:
-        part = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}.part")
+        part = self._torn(entry)
         try:
             part.mkdir(parents=True)
             fill(part)
@@ -67,7 +67,7 @@ class Cache:
 
     def forget(self, key: str) -> None:
         """Nobody will ask for it again."""
-        remove(self._folder / key)
+        self._remove(self._folder / key)
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
@@ -87,9 +87,20 @@ class Cache:
             torn = path.name.startswith(".")
             kept_s = _TORN_S if torn else IN_USE_S
             unwanted = taken > self._most or torn or now - used > _UNWANTED_S
-            if unwanted and now - used > kept_s:
-                remove(path)
+            if unwanted and now - used > kept_s and _used_at(path) == used:
+                self._remove(path)
                 taken -= size
+
+    def _remove(self, entry: Path) -> None:
+        """All of it at one moment, so that nobody is given what is half gone."""
+        torn = self._torn(entry)
+        with suppress(FileNotFoundError):  # another process tidies too
+            entry.rename(torn)
+            remove(torn)
+
+    def _torn(self, entry: Path) -> Path:
+        """Another name, by which it is no copy."""
+        return self._folder / f".{entry.name.strip('.')}.{secrets.token_hex(4)}.part"
 
     def _entries(self) -> Iterator[tuple[float, int, Path]]:
         """When each was used last, its bytes, and where it is."""
@@ -97,6 +108,13 @@ class Cache:
             if entry.name != "locks":
                 with suppress(FileNotFoundError):  # another process tidies too
                     yield entry.stat().st_mtime, size_of(entry), Path(entry.path)
+
+
+def _used_at(entry: Path) -> float | None:
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _touched(entry: Path) -> bool:

@@ -27,6 +27,9 @@ _LAB = 0x6C6162
 _SILENT_S = 25
 """After so long without an answer to TCP either side takes the other for gone: a machine that lost
 its power must not hold a lock for the two hours that are usual."""
+_CONNECT_S = 5
+"""A host that is cut off refuses nothing; and the longer one waits, the more rarely the system asks
+again, so that it is found to be back late."""
 
 
 class Turn(IntEnum):
@@ -86,7 +89,8 @@ def _postgresql(url: str, patience_s: float) -> Engine:
         pool_timeout=patience_s,
         connect_args={
             "application_name": "agkd-bml-lab",
-            "connect_timeout": max(2, round(patience_s)),
+            # A server takes a moment for that. libpq knows whole seconds.
+            "connect_timeout": min(_CONNECT_S, max(2, round(patience_s / 2))),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -148,7 +152,8 @@ class Database:
     `looking`, which is none."""
 
     def __init__(self, url: str, *, patience_s: float = 15.0) -> None:
-        """`patience_s`: how long to wait for what another process has locked."""
+        """`patience_s`: how long to wait for what another process has locked, and half of it for a
+        connection."""
         self.url = url
         self._is_sqlite = url.startswith("sqlite")
         self._engine = (_sqlite if self._is_sqlite else _postgresql)(url, patience_s)

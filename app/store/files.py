@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
+import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +31,16 @@ WRITTEN_WITHIN_S = 24 * 3600.0
 """However slowly it is written, no file or folder takes so long from one write to the row."""
 
 
+@dataclass
+class _Sizes:
+    """What lies on the disk, as it was measured last."""
+
+    at: float = -math.inf
+    by_id: dict[str, int] = field(default_factory=dict)
+    by_owner: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Files:
     """The folders below `LAB_DATA_DIR`. Names are ids that the lab made, never a user's text.
 
@@ -41,7 +54,7 @@ class Files:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._sizes: tuple[float, dict[str, int]] | None = None
+        self._sizes = _Sizes()
 
     def prepare(self) -> None:
         """Create the folders, and remove what processes were killed in the midst of writing.
@@ -126,7 +139,7 @@ class Files:
         for folder, names in named.items():
             for path in (self.root / folder).iterdir():
                 with suppress(FileNotFoundError):  # another process tidies too
-                    if _stem(path) not in names and changed(path) < forgotten:
+                    if named_as(folder, path.name) not in names and changed(path) < forgotten:
                         yield path
 
     def _entries(self) -> Iterator[Path]:
@@ -137,23 +150,25 @@ class Files:
         """The files and folders that have one of these names."""
         for folder, names in named.items():
             for path in sorted((self.root / folder).iterdir()):
-                if _stem(path) in names:
+                if named_as(folder, path.name) in names:
                     yield path
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes on the disk by the id of the job, model, dataset or upload that they belong to; at
-        most as old as half a minute."""
-        now = time.monotonic()
-        known = self._sizes  # others may forget it meanwhile
-        if known is None or now - known[0] > _MEASURED_FOR_S:
-            known = self._sizes = now, self._measure()
-        return known[1]
+    def used_by(self, whose: str, ids: Callable[[], Collection[str]]) -> int:
+        """Bytes on the disk of all that belongs to somebody, at most as old as half a minute.
 
-    def forget_sizes(self) -> None:
-        """A large file was just written."""
-        self._sizes = None
+        `ids`: finds the jobs, models and datasets that do; asked no more often either.
+        """
+        with self._sizes.lock:  # who comes meanwhile waits, and measures nothing
+            known = self._sizes
+            if time.monotonic() - known.at > _MEASURED_FOR_S:
+                known.by_id, known.by_owner = self._measure(), {}
+                known.at = time.monotonic()
+            if whose not in known.by_owner:
+                known.by_owner[whose] = sum(known.by_id.get(id_, 0) for id_ in ids())
+            return known.by_owner[whose]
 
     def _measure(self) -> dict[str, int]:
+        """Bytes by the id of the job, model, dataset or upload that they belong to."""
         found: dict[str, int] = {}
         for folder in _FOLDERS:
             for entry in os.scandir(self.root / folder):
@@ -229,12 +244,14 @@ def size_of(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-def _stem(path: Path) -> str:
-    return path.name.split(".")[0]
+def named_as(folder: str, name: str) -> str:
+    """What a row calls a file of that name: checkpoints are its job's, also those of a part."""
+    return name[:_ID] if folder == "checkpoints" else name.split(".")[0]
 
 
 def changed(path: Path) -> float:
-    """When a file, or any in a folder, was last written to."""
+    """When a file, or any in a folder, was last written to. Raises FileNotFoundError where one goes
+    meanwhile."""
     within = path.iterdir() if path.is_dir() else ()
     return max(os.path.getmtime(each) for each in (path, *within))
 

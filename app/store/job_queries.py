@@ -140,13 +140,15 @@ def unfinished(database: Database) -> list[JobRow]:
         return list(session.scalars(unfinished.order_by(JobRow.created_at, JobRow.id)))
 
 
-def long_over(database: Database, ids: Collection[str], *, older_than_s: float) -> list[str]:
-    """Those of the jobs that ended so long ago."""
+def going_on_no_more(database: Database, ids: Collection[str], *, older_than_s: float) -> list[str]:
+    """Those of the jobs that are over and whose checkpoints nobody needs: of trainings, from which
+    another job may go on, those that ended so long ago."""
     if not ids:
         return []
     ended = JobRow.finished_at < time.time() - older_than_s
+    alone = JobRow.finished_at.is_not(None) & (JobRow.kind != JobKind.TRAIN)
     with database.reading() as session:
-        return list(session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), ended)))
+        return list(session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), ended | alone)))
 
 
 def going_on_from(database: Database, ids: Collection[str]) -> JobRow | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -25,7 +25,7 @@ from app.settings import RELEASE
 from app.store import acting, measurements, placement
 from app.store.db import Database, Turn
 from app.store.job_queries import UNFINISHED, unfinished_of, with_key
-from app.store.tables import EventRow, JobRow, MeasurementRow, ShardRow
+from app.store.tables import EventRow, JobRow, MeasurementRow
 from app.store.transitions import append, move, touched
 
 
@@ -287,8 +287,7 @@ def settle(
     summary: EvaluationSummary | None = None,
     rows: Sequence[Any] = (),
 ) -> None:
-    """End the job, write the rows that its success brings, and drop its previews and its parts, in
-    one transaction.
+    """End the job and write the rows that its success brings, in one transaction.
 
     Raises LeaseLost, and then writes nothing; SQLAlchemy's IntegrityError when a row clashes.
     """
@@ -315,9 +314,6 @@ def settle(
         session.add_all(rows)
         if summary is not None:
             measurements.note_latest(session, MeasurementRow.job_id == claim.job_id)
-        previews = EventRow.job_id == claim.job_id, EventRow.type == "preview"
-        session.execute(delete(EventRow).where(*previews))
-        session.execute(delete(ShardRow).where(ShardRow.job_id == claim.job_id))
         append(session, claim.job_id, [StateEvent(status=status, attempt=claim.attempt)])
 
 

@@ -95,7 +95,8 @@ def _is_late(lease_s: float) -> ColumnElement[bool]:
 
 
 def _released(database: Database, job: JobRow) -> bool:
-    return _end_attempt(database, job, Loss.of_worker(), JobRow.lease_until == job.lease_until)
+    same = JobRow.id == job.id, JobRow.fence == job.fence, JobRow.lease_until == job.lease_until
+    return _end_attempt(database, Loss.of_worker(), JobRow.status == JobStatus.RUNNING, *same)
 
 
 def give_up(database: Database, claim: Claim, loss: Loss) -> None:
@@ -103,28 +104,31 @@ def give_up(database: Database, claim: Claim, loss: Loss) -> None:
 
     Raises LeaseLost.
     """
-    with database.reading() as session:
-        job = session.scalar(select(JobRow).where(*held(claim)))
-    if job is None or not _end_attempt(database, job, loss):
+    if not _end_attempt(database, loss, *held(claim)):
         raise LeaseLost
 
 
-def _end_attempt(database: Database, job: JobRow, loss: Loss, *conditions: Any) -> bool:
-    """Whether it was this call that did; not where the job is no longer as it was read."""
-    now, values = time.time(), dict[str, Any]({"lease_until": None, "sent_at": None})
-    if job.cancel_requested:
-        new = JobStatus.CANCELLED
-        values |= {"finished_at": now}
-    elif job.attempt >= MAX_ATTEMPTS:
-        new = JobStatus.FAILED
-        values |= {"finished_at": now, "failure": loss.failure.as_failure()}
-    else:
-        new = JobStatus.QUEUED
-        values |= {"returned_at": now}
-    said = LogEvent(level=LogLevel.WARNING, text=loss.log.format(job.attempt))
-    still = JobRow.fence == job.fence, JobRow.cancel_requested == job.cancel_requested
+def _end_attempt(database: Database, loss: Loss, *running: Any) -> bool:
+    """Whether it was this call that did; not where no job is such any more.
+
+    `running`: what is true of the one that runs.
+    """
     with database.writing() as session:
-        if not move(session, job.id, JobStatus.RUNNING, new, *still, *conditions, **values):
+        # Held: whether somebody asks for its end meanwhile, and how often it was tried, decides.
+        job = session.scalar(select(JobRow).where(*running).with_for_update(key_share=True))
+        if job is None:
             return False
+        now, values = time.time(), dict[str, Any]({"lease_until": None, "sent_at": None})
+        if job.cancel_requested:
+            new = JobStatus.CANCELLED
+            values |= {"finished_at": now}
+        elif job.attempt >= MAX_ATTEMPTS:
+            new = JobStatus.FAILED
+            values |= {"finished_at": now, "failure": loss.failure.as_failure()}
+        else:
+            new = JobStatus.QUEUED
+            values |= {"returned_at": now}
+        said = LogEvent(level=LogLevel.WARNING, text=loss.log.format(job.attempt))
+        move(session, job.id, JobStatus.RUNNING, new, **values)
         append(session, job.id, [said, StateEvent(status=new, attempt=job.attempt)])
-        return True
+    return True

@@ -30,7 +30,7 @@ from app.contracts.changes import MAX_TAGS
 from app.contracts.listings import Shelf
 from app.store import acting
 from app.store.db import Database
-from app.store.measurements import note_latest
+from app.store.measurements import note_latest, note_standing
 from app.store.tables import (
     DatasetRow,
     JobRow,
@@ -74,9 +74,11 @@ def change(
         unwanted.append(TagRow.tag.in_(fewer_tags))
     try:
         with database.writing() as session:
-            hold(session, table.id, table.id.in_(ids))
+            hold(session, table, table.id.in_(ids))
             if values:
                 session.execute(update(table).where(table.id.in_(ids)).values(values))
+            if "archived_at" in values:
+                _note_standing(session, table, ids)
             if tags is not None or fewer_tags:
                 session.execute(delete(TagRow).where(*unwanted))
             _add_tags(session, table, ids, [*(tags or ()), *more_tags])
@@ -196,29 +198,44 @@ def put_in_bin(database: Database, table: Marked, ids: Collection[str]) -> float
     acting.concerns(*ids)
     with database.writing() as session:
         outside = (table.id.in_(ids), table.deleted_at.is_(None))
-        hold(session, table.id, *outside)
+        hold(session, table, *outside)
         session.execute(update(table).where(*outside).values(deleted_at=now))
         if issubclass(table, JobRow):
             note_latest(session, MeasurementRow.job_id.in_(ids))
+        else:
+            _note_standing(session, table, ids)
     return now
+
+
+def _note_standing(session: Session, table: Marked, ids: Collection[str]) -> None:
+    if issubclass(table, JobRow):
+        note_standing(session, MeasurementRow.job_id.in_(ids))
+    elif issubclass(table, ModelRow):
+        note_standing(session, MeasurementRow.model_id.in_(ids))
 
 
 def take_out_of_bin(database: Database, table: Marked, ids: Collection[str]) -> None:
     """A model or a dataset brings the job that it came from, and an ablation around that."""
     acting.concerns(*ids)
     with database.writing() as session:
-        hold(session, table.id, table.id.in_(ids))
-        session.execute(update(table).where(table.id.in_(ids)).values(deleted_at=None))
         back: Any = ids
         if not issubclass(table, JobRow):
             origins = select(table.job_id).where(table.id.in_(ids))
             parents = select(JobRow.parent_id).where(JobRow.id.in_(origins))
             families = (JobRow.id.in_(parents), JobRow.parent_id.in_(parents))
             origin = or_(JobRow.id.in_(origins), *families)
-            hold(session, JobRow.id, origin)
+            hold(session, JobRow, origin)
             session.execute(update(JobRow).where(origin).values(deleted_at=None))
             back = select(JobRow.id).where(origin)
+        restored = table.id.in_(ids)
+        if issubclass(table, ModelRow):  # with those of which `note_latest` tells anew
+            measured = select(MeasurementRow.model_id).where(MeasurementRow.job_id.in_(back))
+            hold(session, table, restored | table.id.in_(measured))
+        else:
+            hold(session, table, restored)
+        session.execute(update(table).where(restored).values(deleted_at=None))
         note_latest(session, MeasurementRow.job_id.in_(back))
+        _note_standing(session, table, ids)
 
 
 def moved_at(database: Database, table: Marked, when: float) -> tuple[list[str], list[str]]:
@@ -245,7 +262,7 @@ def empty_bin(
 ) -> list[str]:
     """Forget, with their tags, rows that have been in the bin for so long; returns their ids.
 
-    `then`: what else changes in that transaction.
+    `then`: what changes in that transaction of the jobs that they came from.
     """
     due = (table.deleted_at < time.time() - older_than_s, *conditions)
     with database.reading() as session:
@@ -253,7 +270,10 @@ def empty_bin(
             return []
     with database.writing() as session:
         # Asked again: one of them may have been restored meanwhile.
-        hold(session, table.id, *due)
+        if issubclass(table, ModelRow):
+            origins = select(table.job_id).where(*due)
+            hold(session, JobRow, JobRow.id.in_(origins))
+        hold(session, table, *due)
         gone = list(session.scalars(delete(table).where(*due).returning(table.id)))
         session.execute(delete(TagRow).where(_on(table), TagRow.id.in_(gone)))
         if then is not None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Float,
     ScalarSelect,
-    Select,
     Subquery,
     and_,
     case,
     cast,
+    exists,
     func,
     select,
-    true,
-    union_all,
+    tuple_,
     update,
 )
 from sqlalchemy.orm import Session
@@ -80,16 +80,18 @@ def best_of(rows: Sequence[MeasurementRow]) -> dict[str, float | None]:
 
 
 def note_latest(session: Session, *conditions: ColumnElement[bool]) -> None:
-    """Bring up to date what models are sorted by, after evaluations came, or went to the bin.
+    """Bring up to date what models are sorted by and how they stand, after evaluations came, or
+    went to the bin.
 
     `conditions`: which measurements these made.
     """
     models = select(MeasurementRow.model_id).where(*conditions)
-    hold(session, ModelRow.id, ModelRow.id.in_(models))
+    hold(session, ModelRow, ModelRow.id.in_(models))
     names = ("clean", "robust", "autoattack")
     latest = {f"measured_{name}": _latest(name) for name in names}
     statement = update(ModelRow).where(ModelRow.id.in_(models)).values(**latest)
     session.execute(statement.execution_options(synchronize_session=False))
+    note_standing(session, *conditions)
 
 
 def _latest(name: str) -> ScalarSelect[Any]:
@@ -137,18 +139,21 @@ class Placed:
     """Of the attack that it was trained with; None where that is not known."""
 
 
-_HIDDEN = union_all(
-    select(JobRow.id).where(JobRow.deleted_at.is_not(None)),
-    select(JobRow.id).where(JobRow.deleted_at.is_(None), JobRow.archived_at.is_not(None)),
-)
-"""Of few jobs, which an index has, instead of the others, which are many."""
-_SHOWN = (
-    MeasurementRow.job_id.not_in(_HIDDEN),
-    ModelRow.deleted_at.is_(None),
-    ModelRow.archived_at.is_(None),
-    MeasurementRow.goal != Goal.CLASS,
-)
-"""Evaluations towards one class leave its images out, and each towards another: none compares."""
+class Standing(IntEnum):
+    """How a measurement stands on the board: kept in its row, since a board of all models would
+    compare all measurements at every look."""
+
+    OFF = 0
+    """Its evaluation or its model is archived or in the bin, or it is of images towards one class:
+    those leave its images out, and each towards another, so none compares."""
+    SHOWN = 1
+    STRONGEST = 2
+    """Of those shown of its model under its threat model."""
+
+
+_THREAT = (
+    MeasurementRow.dataset_sha256, MeasurementRow.norm, MeasurementRow.epsilon, MeasurementRow.goal,
+)  # fmt: skip
 INVALID = func.coalesce(MeasurementRow.light, "") == Light.RED
 """Whether the verdict says that a robust accuracy is none."""
 _STRONGEST_FIRST = (
@@ -161,28 +166,54 @@ _STRONGEST_FIRST = (
 images, then the newest."""
 
 
+def note_standing(session: Session, *conditions: ColumnElement[bool]) -> None:
+    """Bring up to date how measurements stand, after evaluations or models came, or went from
+    their lists.
+
+    `conditions`: which measurements, whose models' others stand beside them.
+    """
+    models = select(MeasurementRow.model_id).where(*conditions)
+    hold(session, ModelRow, ModelRow.id.in_(models))
+    shown = and_(
+        MeasurementRow.goal != Goal.CLASS,
+        _is_listed(JobRow, MeasurementRow.job_id),
+        _is_listed(ModelRow, MeasurementRow.model_id),
+    )
+    theirs = MeasurementRow.model_id.in_(models)
+    place = func.row_number().over(
+        partition_by=(MeasurementRow.model_id, *_THREAT), order_by=_STRONGEST_FIRST
+    )
+    placed = (
+        select(MeasurementRow.job_id, MeasurementRow.position, place.label("place"))
+        .where(theirs, MeasurementRow.standing != Standing.OFF)
+        .subquery()
+    )
+    strongest = tuple_(MeasurementRow.job_id, MeasurementRow.position).in_(
+        select(placed.c.job_id, placed.c.position).where(placed.c.place == 1)
+    )
+    for of, standing in (
+        (theirs, case((shown, Standing.SHOWN), else_=Standing.OFF)),
+        (strongest, Standing.STRONGEST),
+    ):
+        statement = update(MeasurementRow).where(of).values(standing=standing)
+        session.execute(statement.execution_options(synchronize_session=False))
+
+
+def _is_listed(table: type[JobRow] | type[ModelRow], id_: Any) -> ColumnElement[bool]:
+    listed = table.id == id_, table.deleted_at.is_(None), table.archived_at.is_(None)
+    return exists().where(*listed)
+
+
 def threats(database: Database) -> list[tuple[Threat, str, int]]:
     """Every threat model under which something was measured, with the dataset's name and the
     number of models; those of most models first.
     """
-    columns = (
-        MeasurementRow.dataset_sha256, MeasurementRow.norm, MeasurementRow.epsilon,
-        MeasurementRow.goal,
-    )  # fmt: skip
-    # Each model once, then counted: to count distinct ones, all would be sorted.
-    each = (
-        _of_shown(
-            *columns, func.max(MeasurementRow.dataset_name).label("name"),
-            func.max(MeasurementRow.at).label("at"),
-        )
-        .group_by(*columns, MeasurementRow.model_id)
-        .subquery()
-    )  # fmt: skip
-    same, models = [each.c[column.name] for column in columns], func.count()
+    models = func.count()
     query = (
-        select(*same, func.max(each.c.name), models)
-        .group_by(*same)
-        .order_by(models.desc(), func.max(each.c.at).desc())
+        select(*_THREAT, func.max(MeasurementRow.dataset_name), models)
+        .where(MeasurementRow.standing == Standing.STRONGEST)
+        .group_by(*_THREAT)
+        .order_by(models.desc(), func.max(MeasurementRow.at).desc())
     )
     with database.reading() as session:
         return [(Threat(*row[:4]), row[4], row[5]) for row in session.execute(query)]
@@ -190,37 +221,27 @@ def threats(database: Database) -> list[tuple[Threat, str, int]]:
 
 def under(
     database: Database, threat: Threat, *, recipe: str | None, every: bool, limit: int
-) -> tuple[list[Placed], int]:
-    """What was measured under a threat model, the most robust first, and how many there are.
+) -> list[Placed]:
+    """What was measured under a threat model, the most robust first.
 
     What is invalid by its verdict comes last. Each model is there by its strongest evaluation, or
     by `every` one.
     """
-    same = [getattr(MeasurementRow, name) == value for name, value in asdict(threat).items()]
-    if recipe is not None:
-        same.append(ModelRow.recipe == recipe)
-    place = func.row_number().over(partition_by=MeasurementRow.model_id, order_by=_STRONGEST_FIRST)
     robust, clean = share(MeasurementRow.robust), share(MeasurementRow.clean)
     found = (
-        _of_shown(
+        select(
             MeasurementRow.job_id, MeasurementRow.position, INVALID.label("invalid"),
-            robust.label("robust"), clean.label("clean"), MeasurementRow.at, place.label("place"),
+            robust.label("robust"), clean.label("clean"), MeasurementRow.at,
         )
-        .where(*same)
+        .where(*_under(threat, recipe, every))
         .subquery()
     )  # fmt: skip
-    shown = (
-        select(found, func.count().over().label("total"))
-        .where(true() if every else found.c.place == 1)
-        .order_by(*_best_first(found))
-        .limit(limit)
-        .subquery()
-    )
+    shown = select(found).order_by(*_best_first(found)).limit(limit).subquery()
     # Cards are read of those alone that are shown.
     query = (
         select(
             MeasurementRow, ModelRow.name, ModelRow.recipe,
-            ModelRow.card["params"]["steps"].as_integer(), shown.c.total,
+            ModelRow.card["params"]["steps"].as_integer(),
         )
         .join(shown, and_(
             MeasurementRow.job_id == shown.c.job_id, MeasurementRow.position == shown.c.position,
@@ -229,9 +250,24 @@ def under(
         .order_by(*_best_first(shown))
     )  # fmt: skip
     with database.reading() as session:
-        rows = session.execute(query).all()
-    total = rows[0][4] if rows else 0
-    return [Placed(*facts) for *facts, _ in rows], total
+        return [Placed(*facts) for facts in session.execute(query)]
+
+
+def count_under(database: Database, threat: Threat, *, recipe: str | None, every: bool) -> int:
+    """How many there are in all."""
+    query = select(func.count()).where(*_under(threat, recipe, every))
+    with database.reading() as session:
+        return session.scalar(query) or 0
+
+
+def _under(threat: Threat, recipe: str | None, every: bool) -> list[ColumnElement[bool]]:
+    standings = (Standing.SHOWN, Standing.STRONGEST) if every else (Standing.STRONGEST,)
+    same = [getattr(MeasurementRow, name) == value for name, value in asdict(threat).items()]
+    same.append(MeasurementRow.standing.in_(standings))
+    if recipe is not None:
+        own = ModelRow.id == MeasurementRow.model_id, ModelRow.recipe == recipe
+        same.append(exists().where(*own))
+    return same
 
 
 def _best_first(found: Subquery) -> tuple[ColumnElement[Any], ...]:
@@ -246,7 +282,9 @@ def strongest(
 
     Those under the norm, budget and goal of `trained_for` go before all others.
     """
-    query = _of_shown(MeasurementRow.job_id).where(MeasurementRow.model_id == model_id)
+    query = select(MeasurementRow.job_id).where(
+        MeasurementRow.model_id == model_id, MeasurementRow.standing != Standing.OFF
+    )
     if trained_for is not None:
         columns = MeasurementRow.norm, MeasurementRow.epsilon, MeasurementRow.goal
         same = (column == value for column, value in zip(columns, trained_for, strict=True))
@@ -259,8 +297,3 @@ def strongest(
 def share(count: Any) -> ColumnElement[Any]:
     """Of the images, to sort by."""
     return cast(count, Float) / MeasurementRow.images
-
-
-def _of_shown(*columns: Any) -> Select[Any]:
-    """Of measurements whose evaluation and whose model are on their lists."""
-    return select(*columns).join(ModelRow, ModelRow.id == MeasurementRow.model_id).where(*_SHOWN)

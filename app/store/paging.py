@@ -27,7 +27,9 @@ def page_of(
     Sorting whole rows would carry their parameters and cards along, which are long.
     """
     with database.reading() as session:
-        total = session.scalar(query.with_only_columns(func.count(table.id))) or 0
+        total = (
+            session.scalar(query.with_only_columns(func.count(), maintain_column_froms=True)) or 0
+        )
         ids = query.with_only_columns(table.id).order_by(*order).offset(offset).limit(limit)
         return rows_of(session, table, ids), total
 

@@ -129,6 +129,7 @@ def _lock(session: Session, parent: JobRow) -> bool:
         JobRow.id == parent.id,
         JobRow.last_event == parent.last_event,
         JobRow.cancel_requested == parent.cancel_requested,
+        JobRow.priority == parent.priority,
     )
     return touched(session, lock.where(*unchanged))
 
@@ -165,7 +166,7 @@ def request_cancel(database: Database, parent_id: str) -> list[str] | None:
         # The parent first: its lock keeps others from submitting children meanwhile.
         if not touched(session, flag.where(JobRow.id == parent_id, unfinished)):
             return None
-        hold(session, JobRow.id, of_parent, unfinished)
+        hold(session, JobRow, of_parent, unfinished)
         # Flagged before those that wait are ended: one that is given back in between ends itself.
         asked = session.scalars(flag.where(of_parent, unfinished).returning(JobRow.id)).all()
         waiting, over = JobStatus.QUEUED, JobStatus.CANCELLED

@@ -28,6 +28,7 @@ from app.contracts.placement import RECENT_S, Needs, Offer, Priority
 from app.store import acting
 from app.store.db import Database
 from app.store.tables import DrainRow, JobRow
+from app.store.transitions import hold
 
 _OWNER = func.coalesce(JobRow.owner_id, "")
 _FAMILY = func.coalesce(JobRow.parent_id, "")
@@ -152,13 +153,22 @@ def before(database: Database, ids: Collection[str]) -> dict[str, int]:
         return dict(found.tuples().all())
 
 
-def rank(database: Database, ids: Collection[str], priority: Priority) -> None:
-    """Give unfinished jobs, and those of which they are the parents, another priority."""
+def rank(database: Database, ids: Collection[str], priority: Priority) -> bool:
+    """Give unfinished jobs, and those of which they are the parents, another priority. Whether they
+    have it now: none has where one of them is over."""
     acting.concerns(*ids)
-    these = JobRow.id.in_(ids) | JobRow.parent_id.in_(ids)
-    change = update(JobRow).where(these, JobRow.finished_at.is_(None))
+    unfinished = JobRow.finished_at.is_(None)
+    these = JobRow.id.in_(ids) | JobRow.parent_id.in_(ids), unfinished
+    waits = select(func.count(JobRow.id)).where(JobRow.id.in_(ids), unfinished)
     with database.writing() as session:
-        session.execute(change.values(priority=priority.rank))
+        # The parents first: who submits children of theirs holds them, so all that there are by
+        # then are found after that.
+        hold(session, JobRow, JobRow.id.in_(ids), JobRow.parent_id.is_(None))
+        hold(session, JobRow, *these)
+        if session.scalar(waits) != len(set(ids)):
+            return False
+        session.execute(update(JobRow).where(*these).values(priority=priority.rank))
+    return True
 
 
 def running(database: Database) -> list[JobRow]:

@@ -2,13 +2,15 @@
 
 They are no jobs, and stand in no list: their evaluation is one. A part is free where nobody's lease
 on it runs, and belongs to whom its fence is. It is not taken, and its holder loses it, once the
-evaluation is over or is to end; with the end of the job the parts go.
+evaluation is over or is to end; with the end of the job the parts go (`app.store.transitions`).
+What parts there are is said by the worker that has the job, under the proof of that fence.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +21,10 @@ from app.contracts.events import Event
 from app.contracts.jobs import MAX_ATTEMPTS, JobKind
 from app.store.db import Database
 from app.store.job_queries import UNFINISHED
-from app.store.jobs import LeaseLost
+from app.store.jobs import Claim, LeaseLost, held
 from app.store.placement import is_drained
 from app.store.tables import JobRow, ShardRow
-from app.store.transitions import append, touched
+from app.store.transitions import append, hold, touched
 
 
 @dataclass(frozen=True)
@@ -53,34 +55,46 @@ class Shard:
 
 
 def divide(
-    database: Database, job_id: str, count: int, facts: str, *, shared: bool
+    database: Database, claim: Claim, count: int, facts: str, *, shared: bool
 ) -> Sequence[int]:
     """See to it that a job has its parts, numbered from 0; those of other `facts` begin anew.
 
     `shared`: whether other workers may take them. Returns which of them were begun, and begin anew.
+    Raises LeaseLost.
     """
-    of_job = ShardRow.job_id == job_id
+    of_job = ShardRow.job_id == claim.job_id
     of_others, begun = (of_job, ShardRow.facts != facts), ShardRow.fence > 0
-    with database.writing() as session:
+    with _holding(database, claim) as session:
         known = set(session.scalars(select(ShardRow.number).where(of_job)))
         for number in set(range(count)) - known:
-            session.add(ShardRow(job_id=job_id, number=number, facts=facts, shared=shared))
+            session.add(ShardRow(job_id=claim.job_id, number=number, facts=facts, shared=shared))
         lost = session.scalars(select(ShardRow.number).where(*of_others, begun)).all()
         session.execute(
             update(ShardRow)
             .where(*of_others)
             .values(
                 facts=facts, fence=ShardRow.fence + 1, attempt=0, lease_until=None, done=0.0,
-                finished_at=None,
+                finished_at=None, failure=None,
             )
         )  # fmt: skip
     return lost
 
 
-def claim_of(database: Database, job_id: str, *, worker: str, lease_s: float) -> ShardClaim | None:
+@contextmanager
+def _holding(database: Database, claim: Claim) -> Iterator[Session]:
+    """A transaction about the parts of a job, whose own row comes first: who ends it, and its parts
+    with it, waits. Raises LeaseLost."""
+    with database.writing() as session:
+        mine = select(JobRow.id).where(*held(claim)).with_for_update(key_share=True)
+        if session.scalar(mine) is None:
+            raise LeaseLost
+        yield session
+
+
+def claim_of(database: Database, claim: Claim, *, worker: str, lease_s: float) -> ShardClaim | None:
     """For the worker that has the job: its next free part, the lowest first; None for none."""
     with database.writing() as session:
-        return _take(session, (ShardRow.job_id == job_id,), worker, lease_s)
+        return _take(session, (ShardRow.job_id == claim.job_id,), worker, lease_s)
 
 
 def claim_any(database: Database, facts: str, *, worker: str, lease_s: float) -> ShardClaim | None:
@@ -117,7 +131,8 @@ def _free(lease_s: float) -> tuple[ColumnElement[bool], ...]:
     """
     now, until = time.time(), ShardRow.lease_until
     lapsed = or_(until.is_(None), until < now, until > now + 2 * lease_s)
-    return ShardRow.finished_at.is_(None), ShardRow.failure.is_(None), lapsed
+    open_ = ShardRow.finished_at.is_(None), ShardRow.failure.is_(None)
+    return *open_, ShardRow.attempt < MAX_ATTEMPTS, lapsed
 
 
 def _wanted() -> tuple[ColumnElement[bool], ...]:
@@ -186,8 +201,13 @@ def forgive(database: Database, claim: ShardClaim) -> None:
 
 
 def give_back(database: Database, claim: ShardClaim) -> None:
-    """Its worker is being stopped. Raises LeaseLost."""
-    _change(database, claim, lease_until=None, attempt=claim.attempt - 1)
+    """Its worker is being stopped, or short of something: not counted as an attempt. Raises
+    LeaseLost, also where it was given back before."""
+    holds = update(ShardRow).where(*_held(claim), ShardRow.lease_until.is_not(None))
+    with database.writing() as session:
+        back = holds.values(lease_until=None, attempt=ShardRow.attempt - 1)
+        if not touched(session, back):
+            raise LeaseLost
 
 
 def finish(database: Database, claim: ShardClaim, done: float) -> None:
@@ -200,19 +220,20 @@ def fail(database: Database, claim: ShardClaim, failure: dict[str, Any]) -> None
     _change(database, claim, failure=failure, lease_until=None)
 
 
-def drop(database: Database, job_id: str, *, first: int) -> None:
-    """Nobody needs the parts from this one on."""
-    rest = ShardRow.job_id == job_id, ShardRow.number >= first
-    with database.writing() as session:
+def drop(database: Database, claim: Claim, *, first: int) -> None:
+    """Nobody needs the parts from this one on. Raises LeaseLost."""
+    rest = ShardRow.job_id == claim.job_id, ShardRow.number >= first
+    with _holding(database, claim) as session:
         session.execute(delete(ShardRow).where(*rest))
 
 
-def begin_anew(database: Database, job_id: str, number: int) -> None:
-    """What came of a part cannot be read: it is to be measured again, by no attempt yet."""
-    part = ShardRow.job_id == job_id, ShardRow.number == number
-    anew = {"finished_at": None, "done": 0.0, "attempt": 0}
-    with database.writing() as session:
-        session.execute(update(ShardRow).where(*part).values(**anew))
+def begin_anew(database: Database, claim: Claim, number: int) -> None:
+    """What came of a part cannot be read: it is to be measured again, by nobody's fault. Raises
+    LeaseLost."""
+    part = ShardRow.job_id == claim.job_id, ShardRow.number == number
+    anew = update(ShardRow).where(*part).values(finished_at=None, done=0.0, attempt=0)
+    with _holding(database, claim) as session:
+        session.execute(anew)
 
 
 def must_end(database: Database, claim: ShardClaim) -> bool:
@@ -228,6 +249,7 @@ def must_end(database: Database, claim: ShardClaim) -> bool:
 def report(database: Database, claim: ShardClaim, events: Sequence[Event]) -> None:
     """Append events to the evaluation's. Raises LeaseLost."""
     with database.writing() as session:
+        hold(session, JobRow, JobRow.id == claim.job_id)
         if not touched(session, update(ShardRow).where(*_held(claim)).values(fence=claim.fence)):
             raise LeaseLost
         append(session, claim.job_id, events)

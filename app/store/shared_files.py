@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from app.store import stored
 from app.store.bucket import Bucket
 from app.store.cache import Cache
 from app.store.db import Database
-from app.store.files import WRITTEN_WITHIN_S, Files, changed, remove
+from app.store.files import WRITTEN_WITHIN_S, Files, changed, named_as, remove
 from app.store.tables import StoredRow
 
 _LOOKS = 3
@@ -29,15 +30,18 @@ _REWRITTEN = "checkpoints"
 """Of this room the maker goes on with what is on its disk."""
 
 
-def files_of(settings: Settings, database: Database, *, patience_s: float) -> Files:
+def files_of(
+    settings: Settings, database: Database, *, patience_s: float, answers_s: float | None = None
+) -> Files:
     """The files of a lab: in its data folder, or where `LAB_STORAGE_URL` says.
 
     Args:
         patience_s: for how long a storage that is away is asked again.
+        answers_s: how long it may take to a short question before each transfer (`Bucket`).
     """
     if settings.storage_url is None:
         return Files(settings.data_dir)
-    bucket = Bucket(Storage.of(settings.storage_url), patience_s=patience_s)
+    bucket = Bucket(Storage.of(settings.storage_url), patience_s=patience_s, answers_s=answers_s)
     return SharedFiles(settings.data_dir / "storage", database, bucket, settings.cache_mb * 2**20)
 
 
@@ -58,8 +62,9 @@ class SharedFiles(Files):
         self._cache.prepare()
         forgotten = time.time() - WRITTEN_WITHIN_S
         for path in self._entries():
-            if changed(path) < forgotten:
-                remove(path)
+            with suppress(FileNotFoundError):  # another process works there, and is done with it
+                if changed(path) < forgotten:
+                    remove(path)
 
     def keep(self, path: Path) -> None:
         """Raises StorageAway, OSError."""
@@ -149,7 +154,7 @@ class SharedFiles(Files):
     def unnamed(self, named: Mapping[str, Collection[str]]) -> Iterator[Path]:
         for place in stored.old_places(self._database, time.time() - WRITTEN_WITHIN_S):
             room, _, name = place.partition("/")
-            if room in named and name.split(".")[0] not in named[room]:
+            if room in named and named_as(room, name) not in named[room]:
                 yield self.root / place
 
     def _measure(self) -> dict[str, int]:

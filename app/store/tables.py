@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     func,
+    text,
 )
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -51,6 +52,25 @@ _BYTES = BigInteger().with_variant(Integer(), "sqlite")  # whose integers have 6
 
 class Table(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON}
+
+
+def _sorted_by(figure: str, *listed: str) -> Index:
+    """The rows of the list in the order of a figure, those that have none last: a page of a long
+    list is read from its beginning, and the whole is counted there.
+
+    Args:
+        listed: the columns of which a row on the list has none.
+    """
+    table, column = figure.split(".")
+    order = f"({column} IS NULL)", f"{column} DESC", "created_at DESC", "id DESC"
+    where = text(" AND ".join(f"{name} IS NULL" for name in listed))
+    return Index(
+        f"{table}_by_{column}", *map(text, order), postgresql_where=where, sqlite_where=where
+    )
+
+
+_FIGURES = ("clean", "robust", "autoattack")
+_LISTED = ("deleted_at", "archived_at")
 
 
 class JobRow(Table):
@@ -157,6 +177,7 @@ class JobRow(Table):
             "created_at", "id", "kind", "needs_gpus", "needs_memory_mb", "release", "returned_at",
         ),
         Index("jobs_worked", "queue", "finished_at", "owner_id", "parent_id", "claimed_at"),
+        *(_sorted_by(f"jobs.{name}", "parent_id", *_LISTED) for name in _FIGURES),
     )  # fmt: skip
 
 
@@ -319,6 +340,7 @@ class ModelRow(Table):
             "models_listed", "deleted_at", "archived_at", "created_at", "id", "recipe",
             "dataset_sha256", "dataset_name",
         ),
+        *(_sorted_by(f"models.measured_{name}", *_LISTED) for name in _FIGURES),
     )  # fmt: skip
 
     @property
@@ -361,11 +383,17 @@ class MeasurementRow(Table):
     """After AutoAttack and all before it; None where it did not run."""
     light: Mapped[str | None] = mapped_column(String(8))
     """The verdict; None in results of lab 0.1."""
+    standing: Mapped[int] = mapped_column(default=0, server_default="0")
+    """`Standing` on the board (`app.store.measurements`)."""
 
     __table_args__ = (
-        Index("measurements_by_threat", "dataset_sha256", "norm", "epsilon", "goal", "at"),
+        # The board counts, sorts and cuts off in this index alone.
+        Index(
+            "measurements_on_board", "standing", "dataset_sha256", "norm", "epsilon", "goal",
+            "light", "robust", "clean", "images", "at", "job_id", "position", "dataset_name",
+        ),
         Index("measurements_by_model", "model_id", "at"),
-    )
+    )  # fmt: skip
 
 
 class TagRow(Table):

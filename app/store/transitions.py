@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
 from app.contracts.events import Event, StateEvent
 from app.contracts.jobs import TRANSITIONS, JobStatus
-from app.store.tables import EventRow, JobRow
+from app.store.tables import DatasetRow, EventRow, JobRow, ModelRow, ShardRow
+
+Held = type[JobRow] | type[ModelRow] | type[DatasetRow]
 
 
 def move(
@@ -26,7 +28,10 @@ def move(
         .values(status=new, **values)
         .execution_options(synchronize_session=False)
     )
-    return touched(session, statement)
+    moved = touched(session, statement)
+    if moved and new.is_final:
+        _drop_passing(session, [job_id])
+    return moved
 
 
 def move_all(
@@ -48,7 +53,17 @@ def move_all(
     ]
     if rows:
         session.execute(insert(EventRow), rows)
-    return [job_id for job_id, _ in moved]
+    ids = [job_id for job_id, _ in moved]
+    if ids and new.is_final:
+        _drop_passing(session, ids)
+    return ids
+
+
+def _drop_passing(session: Session, ids: Collection[str]) -> None:
+    """What only unfinished jobs have goes with their end, whichever it is: previews, and parts."""
+    previews = EventRow.job_id.in_(ids), EventRow.type == "preview"
+    session.execute(delete(EventRow).where(*previews))
+    session.execute(delete(ShardRow).where(ShardRow.job_id.in_(ids)))
 
 
 def append(
@@ -74,13 +89,15 @@ def append(
     return True
 
 
-def hold(session: Session, ids: Any, *conditions: Any) -> None:
-    """Keep others from rows until the transaction ends, before many are changed: all who do so keep
-    to one order, so that no two wait for each other.
+def hold(session: Session, table: Held, *conditions: Any) -> None:
+    """Keep others from rows until the transaction ends, before many are changed.
 
-    `ids`: the column of ids of their table.
+    All who do so keep to one order, so that no two wait for each other: jobs before models and
+    datasets, parents before their children, and else by id; what belongs to a row, as its parts,
+    its tags and its events do, after it.
     """
-    rows = select(ids).where(*conditions).order_by(ids)
+    first = (JobRow.parent_id.is_not(None),) if issubclass(table, JobRow) else ()
+    rows = select(table.id).where(*conditions).order_by(*first, table.id)
     session.execute(rows.with_for_update(key_share=True)).all()
 
 

@@ -6,6 +6,7 @@ import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from app.errors import OverQuota
 from app.services import uploads, usage
 from app.services.lab import Lab
 from app.settings import Auth, Settings
-from app.store import jobs, marks
+from app.store import files, jobs, marks
 from app.store.acting import Act, acting
 from app.store.tables import DatasetRow, ModelRow
 from tests.admission.people import NewClient, proof, signed_in
@@ -96,7 +97,7 @@ def test_requests(rita: httpx.Client, app: FastAPI, new_client: NewClient) -> No
     assert signed_in(new_client, "vera").get("/jobs").status_code == 200
 
 
-def test_disk(lab: Lab, app: FastAPI, rita: httpx.Client) -> None:
+def test_disk(lab: Lab, rita: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = {"name": "A", "source": "archive"}
     small, large = (io.BytesIO(b"x" * size) for size in (2**19, 2**20))
     assert rita.post("/api/datasets", data=sent, files={"file": small}).status_code == 202
@@ -108,7 +109,8 @@ def test_disk(lab: Lab, app: FastAPI, rita: httpx.Client) -> None:
     lab.files.result(f"{job}-1").write_bytes(b"x" * 2**19)
     lab.files.checkpoints(job).mkdir()
     (lab.files.checkpoints(job) / "last.pt").write_bytes(b"x" * 10)
-    app.state.lab.files.forget_sizes()
+    assert uses(rita)["disk"] == 2**19, "of half a minute ago"
+    monkeypatch.setattr(files, "_MEASURED_FOR_S", 0.0)
     assert uses(rita)["disk"] == 2**20 + 10
     refused(drawn(rita, "C"), 507, "LAB_USER_DISK_MB")
 
@@ -118,7 +120,7 @@ def test_files_sent_at_once_are_counted_together(
 ) -> None:
     """Each is let in before another is stored: the folder as last measured knows of none."""
     owner, together = rita.get("/api/account").json()["id"], threading.Barrier(4)
-    monkeypatch.setattr(lab.files, "sizes", dict)
+    monkeypatch.setattr(lab.files, "used_by", lambda *_: 0)
     check = usage.check_disk
 
     def checked(of: Lab, more: int, *, without: str = "") -> None:
@@ -139,6 +141,36 @@ def test_files_sent_at_once_are_counted_together(
     assert kept <= 3, "a MB has room for three"
     assert uses(rita)["disk"] == 300_000 * kept
     assert len(list((lab.files.root / "uploads").iterdir())) == kept
+
+
+def test_the_disk_is_measured_once_for_many_requests(
+    lab: Lab, rita: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lab of many jobs has many files, and each picture of the live page is asked about twice."""
+    owner = rita.get("/api/account").json()["id"]
+    measured: list[Any] = []
+    looked: list[Any] = []
+    measure, owned_ids = files.Files._measure, marks.owned_ids
+
+    def note(of: files.Files) -> dict[str, int]:
+        measured.append(of)
+        return measure(of)
+
+    def look(*asked: Any) -> set[str]:
+        looked.append(asked)
+        return owned_ids(*asked)
+
+    monkeypatch.setattr(files.Files, "_measure", note)
+    monkeypatch.setattr(marks, "owned_ids", look)
+
+    def send(_: int) -> None:
+        with acting(Act("rita", "", "test", user_id=owner)):
+            uploads.save_archive(lab, io.BytesIO(b"x" * 1_000), "a.zip")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(send, range(12)))
+    assert (len(measured), len(looked)) == (1, 1)
+    assert uses(rita)["disk"] == 12_000, "what was sent counts at once"
 
 
 def test_what_an_account_owns(lab: Lab, rita: httpx.Client) -> None:

@@ -30,6 +30,12 @@ async def _answer(request: Request) -> PlainTextResponse:
     return PlainTextResponse("Well.")
 
 
+async def _hold_up(_: Request) -> PlainTextResponse:
+    """Everybody, the server's own loop too."""
+    time.sleep(1.0)
+    return PlainTextResponse("Done.")
+
+
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Of a server as the lab's."""
@@ -37,9 +43,11 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(connections, "_HEAD_WITHIN_S", 1.0)
     command = web_command(Settings())
     config = uvicorn.Config(
-        Starlette(routes=[Route("/", _answer)]), port=0, log_level="critical",
+        Starlette(routes=[Route("/", _answer), Route("/busy", _hold_up)]),
+        port=0,
+        log_level="critical",
         http=command[command.index("--http") + 1],
-    )  # fmt: skip
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -81,6 +89,24 @@ def test_of_many_silent_connections_the_oldest_make_room(
     assert httpx.get(f"http://127.0.0.1:{port}/").text == "Well."
     assert all(_is_closed(each, 5) for each in silent[:_MOST])
     assert not _is_closed(silent[-1], 0.05)
+
+
+def test_who_asks_while_the_server_is_busy_is_not_silent(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts them all at once, and only then reads what they said."""
+    monkeypatch.setattr(connections, "_HEAD_WITHIN_S", 60.0)
+    head = b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    connect(head % b"/busy")
+    time.sleep(0.3)
+    begun = [connect(head[:20]) for _ in range(_MOST)]
+    asking = [connect(head % b"/") for _ in range(3 * _MOST)]
+    for each in asking:
+        assert each.recv(2**16).startswith(b"HTTP/1.1 200")
+    assert not any(_is_closed(each, 0.01) for each in begun)
+    more = [connect(head[:20]) for _ in range(_MOST)]
+    assert all(_is_closed(each, 5) for each in begun), "they are silent again"
+    assert not any(_is_closed(each, 0.01) for each in more)
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -149,6 +151,20 @@ def test_a_database_that_is_away_is_said_and_comes_back(
     assert client.post("/api/jobs", json=body).status_code == 202
     assert client.get("/api/health").json()["trouble"] is None
     assert not [record for record in caplog.records if record.exc_info], "no traceback"
+
+
+def test_a_database_that_hangs_is_said_soon(client: httpx.Client, app: FastAPI) -> None:
+    """It takes connections, and says nothing: as one whose disk does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://lab@127.0.0.1:{silent.getsockname()[1]}/lab"
+        hangs = Database(url, patience_s=5.0)  # the web's
+        app.state.lab = replace(app.state.lab, database=hangs)
+        came = time.monotonic()
+        answer = client.get("/api/jobs")
+        assert time.monotonic() - came < 4
+        assert problem(answer, 503) == []
+        assert answer.json()["detail"] == "The database does not answer."
+        hangs.close()
 
 
 @pytest.mark.postgresql

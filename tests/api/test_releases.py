@@ -30,7 +30,7 @@ from app.contracts.units import from_255
 from app.services.lab import Lab
 from app.store.tables import ModelRow
 from tests.api.problems import problem
-from tests.data.test_images import ADOBE
+from tests.data.colour_spaces import ADOBE_RGB, DISPLAY_P3
 from tests.plugins.stock import WEIGHTS, stock_model
 from tests.web.example_evaluation import full_evaluation
 from tests.web.examples import add_job, train_params
@@ -105,7 +105,8 @@ def test_a_package_has_all_that_a_model_needs(client: httpx.Client, lab: Lab) ->
     job = json.loads(files["job.json"])
     assert job["kind"] == "train"
     TrainParams.model_validate(job["params"])
-    compile(files["load.py"], "load.py", "exec")
+    lines = [line.strip() for line in files["load.py"].decode().splitlines()]
+    assert sum(bool(line) and not line.startswith(('"""', "#")) for line in lines) == 20
     assert "onnxruntime" in files["requirements.txt"].decode()
 
 
@@ -213,7 +214,9 @@ def test_the_package_tells_nobody_what_it_runs(
     assert said.stdout == "1\n"
 
 
-@pytest.mark.parametrize("profile", [None, ADOBE], ids=["sRGB", "Adobe RGB"])
+@pytest.mark.parametrize(
+    "profile", [None, ADOBE_RGB.profile, DISPLAY_P3.profile], ids=["sRGB", "Adobe RGB", "P3"]
+)
 def test_the_package_sees_a_picture_as_the_lab_does(
     load: Callable[[Path], np.ndarray], tmp_path: Path, profile: bytes | None
 ) -> None:

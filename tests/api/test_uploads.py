@@ -7,19 +7,25 @@ import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from typing import NamedTuple
 
+import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from app.contracts.jobs import JobKind
-from app.contracts.views import JobView
+from app.contracts.params import ImportParams, Source
 from app.errors import InvalidInput, LabError, TooLarge, UnsupportedMedia
 from app.services import uploads
 from app.services.lab import Lab
 from app.store import catalogue
+from tests.api.problems import problem
+from tests.plugins.stock import stock_dataset, stock_model
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -213,27 +219,88 @@ def test_damaged_bytes_are_a_picture_or_a_clear_error(
         assert saved(lab, bytes(data)).mode == "RGB"
 
 
-@pytest.mark.parametrize(
-    ("kind", "data"),
-    [
-        (JobKind.EXPLAIN, encoded(GRADIENT, "PNG")),
-        (JobKind.IMPORT, b"PK"),
-        (JobKind.IMPORT_MODEL, b"weights"),
-    ],
-)
-def test_an_upload_whose_job_is_refused_goes(lab: Lab, kind: JobKind, data: bytes) -> None:
+@pytest.mark.parametrize("keeps", [False, True])
+def test_an_upload_whose_job_is_refused_once_it_is_stored_goes_unless_it_is_kept(
+    lab: Lab, keeps: bool
+) -> None:
+    """Another one took the name in between."""
     seen = []
 
-    def refuse(upload_id: str) -> JobView:
-        assert lab.files.upload(upload_id).exists()
-        seen.append(upload_id)
-        raise InvalidInput("no such teacher")
+    def typed(upload_id: str) -> ImportParams:
+        if lab.files.upload(upload_id).exists():
+            seen.append(upload_id)
+            stock_dataset(lab)
+        return ImportParams(name="Pets", source=Source.ARCHIVE, upload=upload_id)
 
-    with pytest.raises(InvalidInput, match="no such teacher"):
-        uploads.submit(lab, kind, io.BytesIO(data), "x", refuse)
+    with pytest.raises(uploads.Kept if keeps else InvalidInput, match="a dataset named “Pets”"):
+        uploads.submit(lab, JobKind.IMPORT, io.BytesIO(b"PK"), "x", typed, keeps=keeps)
     (upload_id,) = seen
-    assert catalogue.upload(lab.database, upload_id) is None
-    assert not lab.files.upload(upload_id).exists()
+    assert (catalogue.upload(lab.database, upload_id) is not None) is keeps
+    assert lab.files.upload(upload_id).exists() is keeps
+
+
+class Door(NamedTuple):
+    """A way for a file into the lab, and what it asks beside the file."""
+
+    path: str
+    file: str
+    asks: dict[str, str]
+
+
+DOORS = [
+    Door("/api/datasets", "file", {"name": "Pets"}),
+    Door("/datasets", "file", {"name": "Pets", "source": "archive"}),
+    Door("/api/models", "file", {"name": "Net", "architecture": "wrn-10-1"}),
+    Door("/models/import", "file", {"name": "Net", "architecture": "wrn-10-1"}),
+    Door("/api/live", "image", {}),
+]
+
+
+def sent(lab: Lab, client: httpx.Client, door: Door, size: int, **wrong: str) -> httpx.Response:
+    asks = door.asks | {"dataset": stock_dataset(lab)} if "models" in door.path else door.asks
+    asks = asks | {"models": stock_model(lab)} if "live" in door.path else asks
+    files = {door.file: ("sent.bin", io.BytesIO(b"x" * size))}
+    return client.post(door.path, data=asks | wrong, files=files)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"name": ""}, {"seed": "x", "architecture": "x"}])
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.path)
+@pytest.mark.parametrize(
+    ("limits", "status"), [({"max_waiting": 0}, 429), ({"min_free_mb": 2**30}, 503)]
+)
+def test_where_there_is_no_room_for_the_job_its_file_is_not_looked_at(
+    app: FastAPI,
+    client: httpx.Client,
+    door: Door,
+    limits: dict[str, int],
+    status: int,
+    wrong: dict[str, str],
+) -> None:
+    """It is too large, which nobody hears of."""
+    lab = app.state.lab
+    changed = lab.settings.model_copy(update={"max_upload_mb": 1, **limits})
+    app.state.lab = replace(lab, settings=changed)
+    answer = sent(lab, client, door, 2**20 + 1, **wrong)
+    for_programs = bool(wrong) and door.path.startswith("/api/")
+    assert answer.status_code == (422 if for_programs else status), answer.text
+    assert list((lab.settings.data_dir / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("door", [DOORS[0], DOORS[2]], ids=lambda door: door.path)
+def test_what_is_wrong_beside_a_file_is_said_first(
+    lab: Lab, client: httpx.Client, door: Door
+) -> None:
+    assert problem(sent(lab, client, door, 0, name=""), 422) == ["name"]
+
+
+def test_weights_without_their_network_are_refused_by_name_alone(
+    lab: Lab, client: httpx.Client
+) -> None:
+    asks = {"name": "Net", "dataset": stock_dataset(lab)}
+    answer = client.post("/api/models", data=asks, files={"file": ("net.pt", b"")})
+    assert problem(answer, 422) == ["architecture"]
+    answer = client.post("/api/models", data=asks, files={"file": ("net.onnx", b"")})
+    assert problem(answer, 422) == ["file"], "it is empty"
 
 
 def test_a_full_disk_is_said_to_be_full(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 import redis
+from redis.connection import AbstractConnection
 
 from app.contracts.jobs import (
     DRAINED,
@@ -20,6 +24,7 @@ from app.contracts.jobs import (
     silence_key,
 )
 from app.contracts.placement import Needs, Offer, OfferedGpu
+from app.queue import Broker
 from app.services import workers
 from app.services.lab import Lab
 from app.services.upkeep import clear, reconcile
@@ -275,6 +280,38 @@ def test_workers_that_are_gone_for_good_are_forgotten(lab: Lab, broker: Redis) -
     placement.drain(lab.database, CPU.name, by="ada")
     workers.forget_drains(lab, older_than_s=-1)
     assert placement.drains(lab.database).keys() == {CPU.name}
+
+
+def test_while_the_broker_is_away_nobody_is_gone_for_good(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placement.drain(lab.database, CPU.name, by="ada")
+    nowhere = Broker(lab.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    workers.forget_drains(replace(lab, broker=nowhere), older_than_s=-1)
+    nowhere.close()
+    assert placement.drains(lab.database).keys() == {CPU.name}
+
+
+@pytest.mark.parametrize("path", ["/workers", "/workers/rows", "/api/workers", "/api/health"])
+def test_the_broker_is_asked_once_for_all_workers(
+    client: httpx.Client, lab: Lab, broker: Redis, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """It may be far away: each further question takes a round trip more."""
+    broker.say(CPU, Queue.TRAIN)
+    broker.say(GPU, Queue.EVALUATE, Queue.TRAIN)
+    assert client.get(path).status_code == 200  # connected
+    sent, send = [], AbstractConnection.send_packed_command
+
+    def note(connection: AbstractConnection, command: Any, **others: Any) -> None:
+        if not threading.current_thread().name.startswith("asyncio_"):  # the lab's chores
+            sent.append(command)
+        send(connection, command, **others)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", note)
+    answer = client.get(path)
+    assert len(sent) == 1
+    if path == "/api/workers":
+        assert [each["gpus"] for each in answer.json()["items"]] == [0, 2]
 
 
 def test_a_scaler_reads_how_long_jobs_wait_by_need(client: httpx.Client, lab: Lab) -> None:

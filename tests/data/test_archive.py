@@ -202,10 +202,16 @@ def test_pictures_of_every_sort_become_the_datasets_size(tmp_path: Path) -> None
         "dog/1.png": encode(Image.new("L", (64, 64), 9)),
         "dog/2.PNG": encode(Image.new("RGBA", (20, 64), (1, 2, 3, 4))),
         "dog/3.bmp": encode(pixels(3, 33, 64), "BMP"),
+        "dog/4.jfif": encode(pixels(4, 64, 64), "JPEG"),
+        "dog/5.ppm": encode(pixels(5, 64, 64), "PPM"),
+        "dog/6.pgm": encode(pixels(6, 64, 64)[..., 0], "PPM"),
+        "dog/7.tif": encode(pixels(7, 64, 64), "TIFF"),
+        "dog/8.gif": encode(pixels(8, 64, 64), "GIF"),
+        "dog/9.avif": encode(pixels(9, 64, 64), "AVIF"),
     }
     report, dataset = import_files(tmp_path, files, image_size=64)
     assert report.skipped == 0
-    assert dataset.arrays["train_images"].shape == (5, 64, 64, 3)
+    assert sum(dataset.info.train_counts) + sum(dataset.info.test_counts) == len(files)
     expected = {decode_image(data, image_size=64).tobytes() for data in files.values()}
     assert set(stored(dataset, "train")) | set(stored(dataset, "test")) == expected
 
@@ -262,6 +268,21 @@ def test_refuses_to_replace_a_dataset(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         import_files(tmp_path, files | {"train/cat/new.png": png(99)})
     assert import_path(tmp_path / "archive", tmp_path / "e")[1].checksum != dataset.checksum
+
+
+@pytest.mark.parametrize("image_size", [32, 64, 96, 128, 224])
+def test_pictures_become_as_large_as_wished(tmp_path: Path, image_size: int) -> None:
+    """Smaller and larger ones, and of those of that very size every pixel."""
+    own = pixels(1, image_size, image_size)
+    more = {"test/cat/own.png": encode(own), "test/cat/wide.png": encode(pixels(2, 250, 300))}
+    files = train_and_test(cat=2, dog=2) | more
+    report, dataset = import_files(tmp_path, files, image_size=image_size)
+    assert dataset.arrays["test_images"].shape == (6, image_size, image_size, 3)
+    expected = {decode_image(data, image_size=image_size).tobytes() for data in files.values()}
+    assert set(stored(dataset, "train")) | set(stored(dataset, "test")) == expected
+    assert own.tobytes() in stored(dataset, "test")
+    enlarged = [w.count for w in report.warnings if w.kind == "enlarged"]
+    assert enlarged == ([8] if image_size > 32 else [])
 
 
 @pytest.mark.parametrize("image_size", [0, 31, 256])

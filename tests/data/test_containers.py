@@ -23,7 +23,7 @@ from tests.data.packing import (
     refused,
     sizes,
 )
-from worker.data import DatasetError, archive, containers
+from worker.data import DatasetError, containers
 from worker.jobs.unpacking import matlab
 
 
@@ -324,9 +324,11 @@ def test_too_many_files_of_many_images_are_refused(tmp_path: Path) -> None:
 def test_more_images_than_fit_are_refused_before_they_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "MOST_BYTES", 32 * 32 * 3 * 11)
     monkeypatch.setattr(containers, "Sample", None)  # none is made
-    refused(tmp_path, {"train.parquet": parquet_shard(12, 0)}, "12 images of 32 pixels")
+    files = {"train.parquet": parquet_shard(12, 0)}
+    with pytest.raises(DatasetError, match="12 images of 224 pixels a side take 2 MB") as caught:
+        import_files(tmp_path, files, image_size=224, most_bytes=2**20)
+    assert "raise LAB_MAX_DATASET_MB" in caught.value.hint
 
 
 def batch(labels: range, seed: int, *, coarse: bool = False) -> tuple[bytes, list[np.ndarray]]:

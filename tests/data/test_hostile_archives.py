@@ -29,11 +29,11 @@ from worker.data import DatasetError, members
 Files = dict[str, bytes]
 
 
-def refused(tmp_path: Path, path: Path) -> DatasetError:
+def refused(tmp_path: Path, path: Path, **wishes: int) -> DatasetError:
     """The error that importing `path` gives, which leaves no file behind."""
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(DatasetError) as caught:
-        import_path(path, tmp_path / "dataset")
+        import_path(path, tmp_path / "dataset", **wishes)
     assert sorted(tmp_path.rglob("*")) == before
     assert caught.value.detail.endswith(".")
     assert caught.value.hint.endswith(".")
@@ -269,17 +269,15 @@ def test_odd_file_names_in_a_report_can_be_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bombs_are_refused_by_their_size(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(members, "MAX_TOTAL", 5_000_000)
+def test_bombs_are_refused_by_their_size(tmp_path: Path, kind: str) -> None:
     files = train_and_test(cat=3, dog=3) | {f"train/cat/z{i}.png": bytes(10**6) for i in range(6)}
     path = pack(tmp_path / "archive", files, kind)
     if kind != "tar":
         assert path.stat().st_size < 100_000
-    error = refused(tmp_path, path)
-    assert "unpacks to more than" in error.detail
-    assert "LAB_MAX_UPLOAD_MB does not change this limit" in error.hint
+    error = refused(tmp_path, path, most_bytes=5 * 2**20)
+    assert error.detail == "The archive unpacks to more than 5 MB."
+    assert "raise LAB_MAX_DATASET_MB" in error.hint
+    import_path(path, tmp_path / "dataset", most_bytes=8 * 2**20)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.xz"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from imagefile import Remark, UnreadableImageError
 from tests.data.packing import encode, pixels
@@ -183,83 +183,6 @@ def test_avif_and_gif_are_read() -> None:
 
 def decoded(data: bytes, **options: int) -> Decoded:
     return decode_picture(data, image_size=32, **options)
-
-
-def matrix_profile(red: tuple, green: tuple, blue: tuple, gamma: float) -> bytes:
-    """An ICC profile of version 2 from its primaries (XYZ under D50), as the specification says."""
-
-    def xyz(values: tuple) -> bytes:
-        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in values))
-
-    name = b"Wide\0"
-    about = b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78)
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
-    tags = {
-        b"desc": about, b"wtpt": xyz((0.9642, 1.0, 0.8249)), b"rXYZ": xyz(red),
-        b"gXYZ": xyz(green), b"bXYZ": xyz(blue), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve,
-        b"cprt": b"text\0\0\0\0none\0",
-    }  # fmt: skip
-    table, body, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
-    for tag, data in tags.items():
-        padded = data + bytes(-len(data) % 4)
-        table += tag + struct.pack(">II", offset + len(body), len(data))
-        body += padded
-    head = struct.pack(">I4sI4s4s4s12x4s", offset + len(body), b"lcms", 0x02100000, b"mntr",
-                       b"RGB ", b"XYZ ", b"acsp") + bytes(28)  # fmt: skip
-    head += struct.pack(">3i", *(round(v * 65536) for v in (0.9642, 1.0, 0.8249)))
-    return head.ljust(128, b"\0") + table + body
-
-
-# Adobe RGB (1998): primaries adapted to D50, gamma 563/256, from its specification.
-ADOBE = matrix_profile(
-    (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457), 563 / 256
-)
-
-
-def adobe_to_srgb(levels: np.ndarray) -> np.ndarray:
-    """By the two specifications: linear light through XYZ, without any colour engine."""
-    to_xyz = np.array(
-        [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
-    )
-    srgb = np.array(
-        [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
-    )
-    linear = (levels / 255.0) ** (563 / 256) @ to_xyz.T @ np.linalg.inv(srgb).T
-    linear = linear.clip(0, 1)
-    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_a_colour_profile_is_converted_to_srgb(kind: str) -> None:
-    original = pixels(3) // 2 + 64
-    options = {"lossless": True} if kind == "WEBP" else {}
-    found = decoded(encode(original, kind, icc_profile=ADOBE, **options))
-    assert found.remarks == (Remark.PROFILE,)
-    shift = np.abs(original - adobe_to_srgb(original)).max(axis=(1, 2))
-    assert np.median(shift) > 8  # as much as a usual budget
-    np.testing.assert_allclose(found.pixels, adobe_to_srgb(original), atol=1.5)
-
-
-def test_a_profile_keeps_what_is_see_through() -> None:
-    levels = np.concatenate([pixels(3), np.full((32, 32, 1), 255, np.uint8)], axis=-1)
-    levels[:, :9, 3] = 0
-    found = decoded(encode(levels, icc_profile=ADOBE)).pixels
-    assert (found[:, :9] == 255).all()
-    np.testing.assert_allclose(found[:, 9:], adobe_to_srgb(levels[:, 9:, :3]), atol=1.5)
-
-
-def test_srgb_and_unreadable_profiles_leave_pixels_alone() -> None:
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    original = pixels(3)
-    for profile, said in ((srgb, ()), (b"no profile", (Remark.PROFILE_UNREAD,))):
-        found = decoded(encode(original, icc_profile=profile))
-        assert found.remarks == said
-        np.testing.assert_array_equal(found.pixels, original)
-
-
-def test_grey_with_a_profile_of_colours_stays_grey() -> None:
-    found = decoded(encode(Image.fromarray(pixels(3)[..., 0]), icc_profile=ADOBE)).pixels
-    assert np.ptp(found.astype(int), axis=-1).max() <= 1
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])

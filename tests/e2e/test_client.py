@@ -79,6 +79,19 @@ def result(evaluation: Job[EvaluationResult], watched: list[Event]) -> Evaluatio
     return evaluation.result()
 
 
+def test_an_import_is_looked_at_first(lab: Lab, shell: Shell, archive: Path) -> None:
+    before = lab.datasets()
+    looked = lab.import_dataset(archive, name="Looked at", image_size=64, preview=True).wait()
+    report = looked.result().report
+    assert looked.result().dataset is None
+    assert (report.train_images, report.test_images, report.image_size) == (1000, 500, 64)
+    assert report.classes[:2] == ("airplane", "automobile")
+    assert len(looked.result().examples) == 10
+    said = shell("import", archive, "--name", "Looked at", "--preview")
+    assert "1,000 training and 500 test images" in said
+    assert lab.datasets() == before
+
+
 def test_a_student_knows_its_teacher(lab: Lab, models: tuple[str, str]) -> None:
     teacher, student = (lab.model(model) for model in models)
     assert student.card.teacher is not None

@@ -48,7 +48,7 @@ def archive(given: Path, made: Path) -> tuple[object, ...]:
     pack(given, train_and_test(cat=4, dog=4))
     params = ImportParams(name="Mini", source=Source.ARCHIVE, upload="0" * 32)
     (made / PARAMS).write_text(params.model_dump_json())
-    return given, made, "mini.zip", 100
+    return given, made, "mini.zip", 64, 100
 
 
 def weights(given: Path, made: Path) -> tuple[object, ...]:

@@ -63,6 +63,18 @@ def test_an_archive_becomes_a_dataset(lab: WorkerLab) -> None:
     assert images.shape == (1000, 32, 32, 3)
 
 
+def test_the_most_that_an_archive_unpacks_to_is_a_setting(tmp_path: Path) -> None:
+    files = train_and_test(cat=3, dog=3) | {"train/cat/notes.txt": bytes(3 * 2**20)}
+    archive = pack(tmp_path / "large.zip", files)
+    small = open_lab(tmp_path / "small", max_upload_mb=1, max_dataset_mb=2)
+    failed = run(small, JobKind.IMPORT, _upload(small, archive))
+    assert failed.failure is not None
+    assert failed.failure["detail"] == "The archive unpacks to more than 2 MB."
+    assert "raise LAB_MAX_DATASET_MB" in failed.failure["hint"]
+    large = open_lab(tmp_path / "large", max_upload_mb=1, max_dataset_mb=4)
+    assert _result(large, run(large, JobKind.IMPORT, _upload(large, archive))).report.train_images
+
+
 def test_damaged_images_are_counted_in_the_report(lab: WorkerLab, tmp_path: Path) -> None:
     spoiled = tmp_path / "spoiled.zip"
     with zipfile.ZipFile(MINI) as source, zipfile.ZipFile(spoiled, "w") as target:

@@ -29,7 +29,7 @@ from tests.jobs.measured import Measured
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
 from worker.job_run import help_out, run_job, run_next
 from worker.jobs import attacking, sharding
-from worker.jobs.bookmark import part_of
+from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.context import JobContext, WorkerLab
 from worker.jobs.gathering import Gathering
 from worker.jobs.ground import Ground
@@ -130,17 +130,25 @@ def is_now(lab: WorkerLab, job_id: str, status: JobStatus) -> None:
 
 def gathered(lab: WorkerLab, job_id: str) -> Gathering:
     """The parts of a queued evaluation, as a worker leaves them that was lost at once."""
-    row = job_queries.get(lab.database, job_id)
-    assert row is not None
+    is_now(lab, job_id, JobStatus.RUNNING)
+    row = row_of(lab, job_id)
     params = EvaluateParams.model_validate(row.params)
-    context = JobContext(lab, jobs.Claim.of(row, row.fence), lambda: False)
-    ground = Ground(context, params)
-    models = [ground.measurement(model) for model in range(len(params.models))]
-    return Gathering(context, ground, models, 1.0)
+    with JobContext(lab, jobs.Claim.of(row, row.fence), lambda: False) as context:
+        ground = Ground(context, params)
+        models = [ground.measurement(model) for model in range(len(params.models))]
+        gathering = Gathering(context, ground, models, 1.0)
+    is_now(lab, job_id, JobStatus.QUEUED)
+    return gathering
+
+
+def next_part(lab: WorkerLab, job_id: str) -> shards.ShardClaim | None:
+    row = row_of(lab, job_id)
+    holder = jobs.Claim.of(row, row.fence)
+    return shards.claim_of(lab.database, holder, worker="w", lease_s=60)
 
 
 def claimed(lab: WorkerLab, job_id: str) -> shards.ShardClaim:
-    claim = shards.claim_of(lab.database, job_id, worker="w", lease_s=60)
+    claim = next_part(lab, job_id)
     assert claim is not None
     return claim
 
@@ -161,7 +169,7 @@ def test_a_part_has_one_holder_and_old_ones_write_nothing(measured: Measured, qu
     lab = measured.lab
     first, second = claimed(lab, queued), claimed(lab, queued)
     assert (first.number, second.number) == (0, 1)
-    assert shards.claim_of(lab.database, queued, worker="w", lease_s=60) is None
+    assert next_part(lab, queued) is None
     with lab.database.writing() as session:
         session.execute(update(ShardRow).values(lease_until=1.0))
     again = claimed(lab, queued)
@@ -231,6 +239,27 @@ def test_a_helper_makes_room_for_a_job_that_waits(measured: Measured, queued: st
     run_next(lab, Queue.EVALUATE, stopping=lambda: False)
     assert row_of(lab, waiting).status == JobStatus.SUCCEEDED
     assert not any(part.finished for part in shards.of_job(lab.database, queued))
+
+
+def test_a_part_that_fills_the_disk_is_free_again_and_not_blamed(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch, queued: str
+) -> None:
+    """Its lease need not run out before another worker, which has room, takes it."""
+    lab = measured.lab
+    monkeypatch.setattr(Bookmark, "close", lambda *_: False)
+    assert run_job(lab, queued, stopping=lambda: False) is None
+    assert row_of(lab, queued).status == JobStatus.QUEUED
+    assert [(part.held, part.attempt) for part in shards.of_job(lab.database, queued)] == [
+        (False, 0), (False, 0),
+    ]  # fmt: skip
+
+
+def test_who_has_no_room_does_not_help(measured: Measured, queued: str) -> None:
+    lab = measured.lab
+    is_now(lab, queued, JobStatus.RUNNING)
+    crowded = lab.settings.model_copy(update={"min_free_mb": 2**40})
+    assert not help_out(replace(lab, settings=crowded), stopping=lambda: False)
+    assert not any(part.attempt for part in shards.of_job(lab.database, queued))
 
 
 class _Torn(Files):

@@ -14,13 +14,19 @@ from worker.models.matching import match
 from worker.models.suggest import fitting
 
 _VGG11 = [64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0]
+_VGG13 = [64, 64, 0, 128, 128, 0, 256, 256, 0, *[512, 512, 0] * 2]
 _VGG16 = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, *[512, 512, 512, 0] * 2]
+_VGG19 = [64, 64, 0, 128, 128, 0, *[256] * 4, 0, *[*[512] * 4, 0] * 2]
 PUBLISHED: dict[str, Callable[[], nn.Module]] = {
     "resnet-18": lambda: CifarResNet(Basic, [2, 2, 2, 2], 6),
     "resnet-34": lambda: CifarResNet(Basic, [3, 4, 6, 3], 6),
     "resnet-50": lambda: CifarResNet(Bottleneck, [3, 4, 6, 3], 6),
+    "resnet-101": lambda: CifarResNet(Bottleneck, [3, 4, 23, 3], 6),
+    "resnet-152": lambda: CifarResNet(Bottleneck, [3, 8, 36, 3], 6),
     "vgg-11": lambda: CifarVGG(_VGG11, 6),
+    "vgg-13": lambda: CifarVGG(_VGG13, 6),
     "vgg-16": lambda: CifarVGG(_VGG16, 6),
+    "vgg-19": lambda: CifarVGG(_VGG19, 6),
     "dm-wrn-16-2": lambda: DMWideResNet(6),
 }
 

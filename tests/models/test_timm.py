@@ -94,6 +94,8 @@ def test_without_timm_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> No
         ("test_vit", 64, (4, 4)),  # by the attention of its class token
         ("mobilenetv3_small_050", 64, (2, 2)),  # a layer between pooling and head
         ("test_convnext", 64, (1, 1)),  # a norm after pooling: nothing to look at
+        pytest.param("swin_tiny_patch4_window7_224", 224, (1, 1), marks=pytest.mark.slow),
+        pytest.param("mixer_s32_224", 224, (1, 1), marks=pytest.mark.slow),
         ("resnet18.a1_in1k", 64, (2, 2)),  # the tag names weights, which nobody fetches
     ],
 )

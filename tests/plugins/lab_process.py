@@ -12,7 +12,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,32 +82,46 @@ def processes() -> dict[int, Process]:
 
 
 class LabProcess:
-    """A lab on a free port. Its lines are kept in `output`."""
+    """A lab on a free port. Its lines are kept in `output`.
 
-    def __init__(self, data_dir: Path, **environment: str) -> None:
+    Args:
+        command: what starts it; by default this checkout.
+        where: the folder that it starts in.
+        terminal: its lines go to one, and not into a pipe.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        command: Sequence[str | Path] = (sys.executable, "-m", "app"),
+        where: Path = ROOT,
+        *,
+        terminal: bool = False,
+        **environment: str,
+    ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output: list[str] = []
         clean = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
+        read_end, write_end = os.openpty() if terminal else os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app"],
-            cwd=ROOT,
+            command,
+            cwd=where,
             env=clean
             | {"LAB_PORT": str(self.port), "LAB_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"}
             | NO_MODELS
             | environment,
-            stdout=subprocess.PIPE,
+            stdout=write_end,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        os.close(write_end)
+        self._reader = threading.Thread(target=self._read, args=[read_end], daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as stream:
+    def _read(self, read_end: int) -> None:
+        with open(read_end) as stream, suppress(OSError):  # as a terminal ends
             for line in stream:
                 self.output.append(line.rstrip("\n"))
 

@@ -1,7 +1,7 @@
 """Tests that need a program of the system: skipped with the reason, or failed where it must be.
 
-`LAB_REQUIRE=browser,containers,nginx,postgresql,redis,storage` names the needs whose absence is
-a failure.
+`LAB_REQUIRE=browser,containers,namespaces,nginx,postgresql,redis,storage` names the needs whose
+absence is a failure.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+
+from bench.hosts import network
 
 _SYSTEM_CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
@@ -64,6 +66,12 @@ def postgresql() -> str | None:
     return None if found is None else str(Path(found).resolve().parent)
 
 
+@lru_cache
+def namespaces() -> str | None:
+    """Whether hosts can be made of this machine's network."""
+    return "ip" if network.usable() else None
+
+
 _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "browser": (
         chromium,
@@ -72,6 +80,10 @@ _NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "containers": (
         container_tools,
         "no docker-compose or hadolint: the packages that bring them are for Linux and macOS",
+    ),
+    "namespaces": (
+        namespaces,
+        "no network namespaces: it takes root, the package iproute2, and a kernel that lets root",
     ),
     "nginx": (nginx, "no nginx: install the system's package of that name"),
     "postgresql": (postgresql, "no PostgreSQL server: install the system's package of that name"),

@@ -92,6 +92,13 @@ class Cluster:
         ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         self._say(f"{ended} WHERE datname = '{name}'")
 
+    def processes(self) -> list[int]:
+        """Its own, the server's first."""
+        server = int((self._socket / "data" / "postmaster.pid").read_text().split()[0])
+        asked = ["ps", "-o", "pid=", "--ppid", str(server)]
+        children = subprocess.run(asked, capture_output=True, text=True, check=False)
+        return [server, *map(int, children.stdout.split())]
+
     def close(self) -> None:
         self._admin.dispose()
 

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,6 +70,8 @@ class Container:
     """What is its own: the files of its mounts."""
     rewrite: Callable[[str], str]
     """Names of hosts and ports, wherever it has to do with them."""
+    within: Sequence[str] = ()
+    """The command by which another runs where this one is."""
     paths: dict[str, Path] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -81,19 +83,20 @@ class Container:
         paths = "|".join(map(re.escape, sorted(self.paths, key=len, reverse=True)))
         return re.sub(paths, lambda found: str(self.paths[found[0]]), text)
 
-    def command(self, of: list[str]) -> list[str]:
-        return [sys.executable if part == "python" else self.here(part) for part in of]
+    def command(self, of: Sequence[str]) -> list[str]:
+        told = [sys.executable if part == "python" else self.here(part) for part in of]
+        return [*self.within, *told]
 
     @property
     def environment(self) -> Mapping[str, str]:
         own = {name: self.here(value) for name, value in self.service["environment"].items()}
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **own}
 
-    def start(self, command: list[str] | None = None) -> None:
+    def start(self, command: Sequence[str] = (), cwd: Path = ROOT) -> None:
         """`command`: what stands in for the service's own."""
         self.process = subprocess.Popen(
-            command or self.command(self.service["command"]),
-            cwd=ROOT,
+            [*self.within, *command] if command else self.command(self.service["command"]),
+            cwd=cwd,
             env=self.environment,
             start_new_session=True,
         )
@@ -112,7 +115,7 @@ class Container:
     def run(self, *command: str, said: str = "") -> None:
         """What `docker compose exec` runs; fails where that does. `said`: its standard input."""
         subprocess.run(
-            self.command([*command]), cwd=ROOT, env=self.environment, input=said.encode(),
+            self.command(command), cwd=ROOT, env=self.environment, input=said.encode(),
             check=True,
         )  # fmt: skip
 
@@ -146,12 +149,12 @@ class Containers:
         self.addresses: dict[str, list[str]] = {}
         self.running: list[Container] = []
 
-    def make(self, name: str, address: str = "127.0.0.1") -> Container:
+    def make(self, name: str, address: str = "127.0.0.1", within: Sequence[str] = ()) -> Container:
         """A container that does not run yet."""
         self.addresses.setdefault(name, []).append(address)
         service = {"environment": {}, **self._project["services"][name]}
         folder = self._folder / f"{name}-{len(self.addresses[name])}"
-        made = Container(name, service, address, folder, self._rewrite)
+        made = Container(name, service, address, folder, self._rewrite, within)
         self._mount(made)
         self.running.append(made)
         return made

@@ -14,15 +14,17 @@ _POINTER_TO_NAME, _A, _IN, _TTL_S = 0xC00C, 1, 1, 1
 
 
 @contextmanager
-def answering(addresses: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def answering(addresses: Mapping[str, Sequence[str]], at: str = "127.0.0.1") -> Iterator[str]:
     """Answers with the addresses there are at the moment. Gives its own, with a port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
+        server.bind((at, 0))
         thread = threading.Thread(target=_serve, args=(server, addresses), daemon=True)
         thread.start()
-        yield "{}:{}".format(*server.getsockname())
-        server.sendto(b"", server.getsockname())
-        thread.join()
+        try:
+            yield "{}:{}".format(*server.getsockname())
+        finally:
+            server.sendto(b"", server.getsockname())
+            thread.join()
 
 
 def _serve(server: socket.socket, addresses: Mapping[str, Sequence[str]]) -> None:

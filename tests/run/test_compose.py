@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -136,6 +137,22 @@ def test_secrets_are_made_once_and_nobody_else_gets_at_them(tmp_path: Path) -> N
     assert first["database_password"].strip() in first["lab_database_url"]
 
 
+def test_without_openssl_there_is_no_empty_password(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for each in ("sh", "cat", "chmod", "dirname", "mkdir", "mv", "rm"):
+        (programs / each).symlink_to(shutil.which(each) or "")
+    done = subprocess.run(
+        [programs / "sh", str(ROOT / "deploy" / "secrets.sh")],
+        env={"PATH": str(programs), "LAB_SECRETS": str(tmp_path / "secrets")},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert b"openssl" in done.stderr
+    assert not list((tmp_path / "secrets").iterdir())
+
+
 def test_images_can_be_pinned_by_their_digests(tmp_path: Path) -> None:
     pinned = {
         f"LAB_{name}_IMAGE": f"{name.lower()}@sha256:{'5e' * 32}"
@@ -177,6 +194,8 @@ def test_a_gpu_is_reserved_for_workers_of_its_profiles_alone(services: dict[str,
         if has_gpu:
             (device,) = service["deploy"]["resources"]["reservations"]["devices"]
             assert device["capabilities"] == ["gpu"]
+        trains = has_gpu and "-train" in name
+        assert (int(service.get("shm_size", 0)) >= 2**30) is trains, "NCCL needs more than 64 MB"
 
 
 def test_the_commands_are_those_of_the_supervisor(services: dict[str, Service]) -> None:

@@ -1,30 +1,22 @@
-"""The commands of docker-compose.yml's profile `scale` with a real PostgreSQL, Redis and nginx.
-
-Compose's storage is no package of the system: the tests' own S3 server is in its place.
-"""
+"""The commands of docker-compose.yml's profile `scale` with a real PostgreSQL, Redis and nginx."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
+import re
 import signal
 import ssl
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.admission.people import PASSWORD
-from tests.plugins import needs
-from tests.plugins.lab_process import wait_until
 from tests.run import names
 from tests.run.containers import Container, Containers, containers, make_secrets, read
+from tests.run.servers import start_database, start_proxy, start_storage
 from tests.web.parsing import parsed
 
 pytestmark = [
@@ -52,65 +44,6 @@ def scaled() -> Iterator[Containers]:
             yield running
     finally:
         os.umask(before)
-
-
-def start_database(database: Container) -> None:
-    """What its image does before it runs the command, and where a package has the programs."""
-    programs = needs.postgresql()
-    told = database.service["environment"]
-    data, password = database.paths["/var/lib/postgresql/data"], told["POSTGRES_PASSWORD_FILE"]
-    port = database.here("5432")
-    # For what is run beside it.
-    told |= {"PGPORT": port, "PGPASSFILE": os.devnull}
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        known = {entry.pw_name for entry in pwd.getpwall()}
-        user = "postgres" if "postgres" in known else "nobody"
-        shutil.chown(data, user)
-        as_user = {"user": user, "extra_groups": []}
-        database.folder.chmod(0o711)
-    subprocess.run(
-        [
-            f"{programs}/initdb", "-D", str(data), "-U", told["POSTGRES_USER"],
-            "--auth=scram-sha-256", f"--pwfile={database.here(password)}", "--no-sync",
-        ],
-        check=True, stdout=subprocess.DEVNULL, cwd=data, **as_user,
-    )  # fmt: skip
-    postgres, *options = database.service["command"]
-    command = [
-        f"{programs}/{postgres}", "-D", str(data), "-k", str(data), "-h", database.address,
-        "-p", port, *options,
-    ]  # fmt: skip
-    database.process = subprocess.Popen(command, cwd=data, start_new_session=True, **as_user)
-    database.wait()
-    secret = Path(database.here(password)).read_text().strip()
-    create = [f"{programs}/createdb", "-h", database.address, "-p", port, "-U", "lab", "lab"]
-    subprocess.run(create, check=True, env={**os.environ, "PGPASSWORD": secret})
-
-
-def start_storage(storage: Container) -> None:
-    """Another server of the same kind; it believes whoever has a key."""
-    port = storage.here("8333")
-    storage.start([sys.executable, "-m", "moto.server", "-H", storage.address, "-p", port])
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"http://{storage.address}:{port}/").status_code < 500
-        except httpx.TransportError:
-            return False
-
-    wait_until(answers, "the storage answers")
-
-
-def start_proxy(proxy: Container, resolver: str) -> None:
-    """Debian's nginx is older than the image's: it says `http2` elsewhere."""
-    file = proxy.paths["/etc/nginx"] / "nginx.conf"
-    text = file.read_text().replace("http2 on;", "")
-    assert text.count("resolver 127.0.0.11 ") == 1
-    file.write_text(text.replace("resolver 127.0.0.11 ", f"resolver {resolver} "))
-    _, *options = proxy.service["command"]
-    proxy.start([str(needs.nginx()), "-e", "stderr", "-c", str(file), *options])
-    proxy.wait()
 
 
 @pytest.fixture
@@ -163,11 +96,52 @@ def ada(scaled: Containers, lab: dict[str, Container]) -> Iterator[httpx.Client]
         yield client
 
 
+def buckets(storage: Container) -> set[str]:
+    """All that there are, without s3fs."""
+    answer = httpx.get(f"http://{storage.address}:{storage.here('8333')}/")
+    return set(re.findall(r"<Name>([^<]+)</Name>", answer.text))
+
+
+@pytest.mark.parametrize(
+    ("url", "made"),
+    [
+        ("", {"lab"}),
+        ("s3://team/files?endpoint=http://storage:8333", {"team"}),
+        ("s3://lab?endpoint=http://127.0.0.1:9&region=eu-central-1", set()),
+        ("s3://lab?region=eu-central-1", set()),
+    ],
+)
+def test_a_bucket_is_made_of_its_own_storage_alone(url: str, made: set[str]) -> None:
+    """And where the storage is somebody else's, nothing waits for a bucket that nobody can make."""
+    folder = Path(tempfile.mkdtemp(prefix="lab-"))
+    project = read(make_secrets(folder / "secrets", NAME), LAB_STORAGE_URL=url)
+    with containers(folder, project, PORTS) as running:
+        storage = running.make("storage", "127.0.9.10")
+        start_storage(storage)
+        bucket = running.make("bucket", "127.0.9.11")
+        bucket.run(*bucket.service["command"])
+        assert buckets(storage) == made
+
+
 def ended(client: httpx.Client, job: str) -> str:
     """How it ended, by the stream of its events."""
     with client.stream("GET", f"/api/jobs/{job}/events", timeout=600) as stream:
         list(stream.iter_lines())
     return str(client.get(f"/api/jobs/{job}").json()["status"])
+
+
+def open_job(client: httpx.Client) -> str:
+    """The id of one that nobody runs: there is no worker that trains."""
+    (dataset,) = client.get("/api/datasets").json()
+    training = {"name": "Waits", "dataset": dataset["id"], "architecture": "wrn-10-1"}
+    sent = client.post("/api/jobs", json={"kind": "train", "params": training})
+    assert sent.status_code == 202, sent.text
+    return str(sent.json()["id"])
+
+
+def signalled(container: Container, number: signal.Signals) -> None:
+    assert container.process is not None
+    container.process.send_signal(number)
 
 
 def test_its_commands_make_a_lab_of_two_webs(
@@ -197,6 +171,16 @@ def test_its_commands_make_a_lab_of_two_webs(
     assert ended(ada, sent.json()["id"]) == "failed", "the worker has read what was sent"
 
     assert not any(secret in scaled.shown() for secret in scaled.secrets)
+
+    with ada.stream("GET", f"/api/jobs/{open_job(ada)}/events", timeout=600) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        for name in ("web 1", "web 2"):
+            signalled(lab[name], signal.SIGSTOP)
+        with pytest.raises(httpx.RemoteProtocolError):  # a browser asks the other one then
+            list(lines)
+        for name in ("web 1", "web 2"):
+            signalled(lab[name], signal.SIGCONT)
 
     assert lab["web 1"].stop() in (0, -signal.SIGTERM)
     for _ in range(4):

@@ -69,6 +69,25 @@ def test_checkpoints_that_another_job_goes_on_from_stay(lab: Lab) -> None:
     assert not unwanted.exists()
 
 
+@pytest.mark.parametrize("status", list(JobStatus))
+def test_saves_of_an_evaluation_stay_as_long_as_it_is_not_over(lab: Lab, status: JobStatus) -> None:
+    """Those of its parts too, however long ago they were written; nobody goes on from one that is
+    over."""
+    ended = time.time() if status.is_final else None
+    whole = checkpoints(lab, kind=JobKind.EVALUATE, status=status, finished_at=ended)
+    parts = [lab.files.checkpoints(whole.name + part) for part in ("-part-0", "-figures")]
+    for folder in parts:
+        (folder / "1").mkdir(parents=True)
+        (folder / "1" / "last.pt").write_bytes(b"measured")
+        for path in (folder / "1" / "last.pt", folder / "1", folder):
+            os.utime(path, (1.0, 1.0))
+    sweep(lab)
+    assert all(folder.exists() for folder in parts)
+    clear(lab)
+    left = [folder.exists() for folder in (whole, *parts)]
+    assert left == [not status.is_final] * 3
+
+
 def test_files_that_no_row_names_go_after_a_day(lab: Lab) -> None:
     named, files = stock_model(lab), lab.files
     with lab.database.writing() as session:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import create_engine, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
@@ -31,9 +33,18 @@ from tests.web.example_evaluation import full_evaluation
 WORKERS = 6
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
+@pytest.mark.filterwarnings(
+    "ignore:autogenerate skipping metadata-specified expression-based index"
+)
 def test_migrations_make_the_tables_that_the_code_declares(database: Database) -> None:
     engine = create_engine(database.url)
+    declared = {index.name for table in Table.metadata.tables.values() for index in table.indexes}
+    named = "SELECT name FROM sqlite_master WHERE type = 'index'"
+    if engine.dialect.name == "postgresql":
+        named = "SELECT indexname FROM pg_indexes"
     with engine.connect() as connection:
+        assert declared <= set(connection.scalars(text(named)))
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
         assert context.get_current_revision() == LATEST
@@ -265,6 +276,45 @@ def test_a_database_of_lab_0_2_keeps_its_jobs_and_their_events(
     assert len(job_queries.events_after(database, "a", 0)) == 1
 
 
+def test_the_board_of_an_older_version_is_the_same(old: Callable[[str], Database]) -> None:
+    """As if each evaluation had just ended."""
+    database = old("0015")
+    for job, gone in (("a", None), ("b", None), ("c", None), ("gone", 1.0)):
+        insert_job(database, job, kind="evaluate", deleted_at=gone)
+    for model, archived in (("m", None), ("n", None), ("put away", 1.0)):
+        insert(database, "models", id=model, name=model, created_at=1.0, sha256="0", size_bytes=1,
+               card="{}", archived_at=archived)  # fmt: skip
+    figures = {"dataset_sha256": "0", "dataset_name": "D", "norm": "linf", "epsilon": 0.1,
+               "clean": 1, "at": 1.0, "model_name": "M"}  # fmt: skip
+    for job, position, model, more in (
+        ("a", 0, "m", {"images": 10}),
+        ("b", 0, "m", {"images": 20}),  # the most images
+        ("c", 0, "m", {"images": 30, "light": "red"}),
+        ("a", 1, "n", {"images": 10, "goal": "class"}),
+        ("b", 1, "n", {"images": 10, "epsilon": 0.2}),
+        ("c", 1, "put away", {"images": 10}),
+        ("gone", 0, "n", {"images": 10}),
+    ):
+        facts = {"goal": "untargeted", **figures, **more}
+        insert(database, "measurements", job_id=job, position=position, model_id=model, **facts)
+    database.migrate()
+
+    def standings() -> dict[tuple[str, int], int]:
+        with database.reading() as session:
+            rows = session.scalars(select(MeasurementRow)).all()
+        return {(row.job_id, row.position): row.standing for row in rows}
+
+    found = standings()
+    assert found == {
+        ("a", 0): 1, ("b", 0): 2, ("c", 0): 1, ("a", 1): 0, ("b", 1): 2, ("c", 1): 0,
+        ("gone", 0): 0,
+    }  # fmt: skip
+    with database.writing() as session:
+        session.execute(update(MeasurementRow).values(standing=1))
+        measurements.note_standing(session)
+    assert standings() == found
+
+
 def test_lists_know_the_figures_of_what_older_versions_left(old: Callable[[str], Database]) -> None:
     database = old("0003")
     result = full_evaluation()
@@ -292,7 +342,7 @@ def test_lists_know_the_figures_of_what_older_versions_left(old: Callable[[str],
         stored = session.scalars(select(MeasurementRow).order_by(MeasurementRow.position)).all()
     # As a new evaluation of the same figures is written.
     written = measurements.of_evaluation("e", 9.0, summary)
-    columns = MeasurementRow.__table__.columns.keys()
+    columns = set(MeasurementRow.__table__.columns.keys()) - {"standing"}
     as_dicts = [[{name: getattr(row, name) for name in columns} for row in rows]
                 for rows in (stored, written)]  # fmt: skip
     assert as_dicts[0] == as_dicts[1]
@@ -300,3 +350,15 @@ def test_lists_know_the_figures_of_what_older_versions_left(old: Callable[[str],
     assert (evaluation.clean, evaluation.robust, evaluation.autoattack) == tuple(best.values())
     assert best["autoattack"] is not None
     assert found["f"].robust is None
+
+
+@pytest.mark.postgresql
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up_soon() -> None:
+    """However patient one is with locks: as with a host that is cut off."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        database = Database(f"postgresql://lab@127.0.0.1:{port}/lab", patience_s=300.0)
+        begun = time.monotonic()
+        assert not database.answers()
+        assert time.monotonic() - begun < 120.0
+        database.close()

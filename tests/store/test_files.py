@@ -78,17 +78,15 @@ def test_removing_takes_files_folders_and_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sizes_may_be_forgotten_while_they_are_read(
+def test_sizes_are_measured_again_after_half_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Meanwhile(float):
-        def __sub__(self, earlier: float) -> float:
-            files.forget_sizes()  # by another thread, once they are known to be young
-            return 0.0
-
-    files = Files(tmp_path)
+    files, now = Files(tmp_path), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     files.prepare()
-    files.upload("u").write_bytes(b"x")
-    files.sizes()
-    monkeypatch.setattr(time, "monotonic", lambda: Meanwhile(0))
-    assert files.sizes() == {"u": 1}
+    assert files.used_by("ada", lambda: {"m"}) == 0
+    files.upload("m").write_bytes(b"x")
+    assert files.used_by("ada", lambda: {"m"}) == 0
+    assert files.used_by("rita", lambda: {"n"}) == 0
+    now += 31
+    assert files.used_by("ada", lambda: {"m"}) == 1

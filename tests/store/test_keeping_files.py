@@ -15,12 +15,13 @@ from app.contracts.access import Held
 from app.errors import Damaged, StorageAway
 from app.run import checks, sharing
 from app.run.checks import CannotStart
+from app.services.lab import Lab
 from app.settings import Settings
 from app.store import cache, catalogue, shared_files
 from app.store.bucket import Bucket
 from app.store.cache import Cache
 from app.store.db import Database
-from app.store.files import Files, atomic_write
+from app.store.files import Files, atomic_write, changed
 from app.store.shared_files import SharedFiles, files_of
 from app.store.tables import UploadRow
 from tests.plugins import migrated
@@ -138,8 +139,8 @@ def test_sizes_are_counted_by_what_files_belong_to(site: Site) -> None:
     files.keep(written(files.result(f"{JOB}-1"), b"x" * 10))
     written(files.checkpoints(JOB) / "1" / "last.pt", b"x" * 5)
     files.keep(files.checkpoints(JOB) / "1")
-    files.forget_sizes()
-    assert files.sizes() == {MODEL: 100, JOB: 15}
+    for ids, size in (({MODEL}, 100), ({JOB}, 15), ({MODEL, JOB, "f" * 32}, 115)):
+        assert files.used_by(str(ids), lambda of=ids: of) == size
 
 
 def test_what_attempts_left_is_found_by_their_job(site: Site) -> None:
@@ -311,6 +312,33 @@ def test_a_storage_that_is_away_says_so_and_nothing_secret(
 
 
 @pytest.mark.storage
+def test_a_storage_that_hangs_is_said_soon(
+    s3: S3Server, settings: Settings, tmp_path: Path
+) -> None:
+    """To whoever asks the web: within about three seconds, whatever a transfer may take."""
+    facts = {"storage_url": s3.folder(), "database_url": settings.sql_url}
+    here = Lab.open(settings.model_copy(update=facts))
+    there = Lab.open(settings.model_copy(update={**facts, "data_dir": tmp_path / "there"}))
+    here.files.keep(written(here.files.weights(MODEL)))
+    file = written(there.files.weights(JOB))
+    with away(s3):
+        for ask in (
+            lambda: there.files.here(there.files.weights(MODEL)),
+            lambda: there.files.keep(file),
+        ):
+            came = time.monotonic()
+            with pytest.raises(StorageAway, match="does not answer"):
+                ask()
+            assert time.monotonic() - came < 4
+        came = time.monotonic()
+        assert "does not answer" in str(there.files.trouble())
+        there.files.drop(there.files.weights(MODEL))
+        assert time.monotonic() - came < 8
+    here.close()
+    there.close()
+
+
+@pytest.mark.storage
 def test_who_is_patient_goes_on_when_the_storage_comes_back(
     shared: Callable[..., SharedFiles], s3: S3Server
 ) -> None:
@@ -331,6 +359,58 @@ def test_what_the_scratch_of_a_killed_worker_holds_goes_after_a_day(
     os.utime(old, (0, 0))
     here.prepare()
     assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.storage
+def test_a_process_that_begins_is_not_stopped_by_what_another_is_done_with(
+    shared: Callable[..., SharedFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job's process looks through the scratch of its machine, where others write."""
+    here = shared("here")
+    done = written(here.weights(MODEL))
+
+    def late(path: Path) -> float:
+        done.unlink(missing_ok=True)
+        return changed(path)
+
+    monkeypatch.setattr(shared_files, "changed", late)
+    old = written(here.weights(JOB))
+    os.utime(old, (0, 0))
+    shared("here")
+    assert not old.exists()
+
+
+def test_a_copy_is_whole_or_gone_and_stays_where_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever another process of this machine clears away."""
+    mine, other = Cache(tmp_path, 10), Cache(tmp_path, 10)
+    keys = ["ab" * 32, "cd" * 32]
+
+    def fill(folder: Path) -> None:
+        for name in ("images", "labels"):
+            (folder / name).write_bytes(b"x" * 100)
+
+    mine.prepare()
+    for key in keys:
+        os.utime(mine.get(key, fill), (1.0, 1.0))
+    looked = cache.size_of
+
+    def slowly(entry: os.DirEntry[str]) -> int:
+        if Path(entry.path).parent == tmp_path:
+            mine.get(keys[0], fill)  # somebody reads it by now
+        return looked(entry)
+
+    def stops(path: Path) -> None:
+        assert not (tmp_path / keys[1]).exists(), "nobody is given half of it"
+
+    monkeypatch.setattr(cache, "size_of", slowly)
+    monkeypatch.setattr(cache, "remove", stops)
+    other.prepare()
+    assert (tmp_path / keys[0] / "labels").exists()
+    assert not (tmp_path / keys[1]).exists()
+    mine.forget(keys[0])
+    assert sorted(path.name for path in mine.get(keys[0], fill).iterdir()) == ["images", "labels"]
 
 
 @pytest.mark.storage

@@ -272,7 +272,7 @@ def _attacked(
     answers = looks[number].top[columns - 1 :: columns]
     broke = answers.index(1) if 1 in answers else 17
     return Attacked(
-        changes_png=_grey_png(grey.reshape(rows * SIDE, -1)),
+        changes_png=grey_png(grey.reshape(rows * SIDE, -1)),
         levels=tuple(
             Level(
                 adversarial_png=png(100 + level), max_change=from_255(level), l2_change=0.1 * level
@@ -327,7 +327,7 @@ def _sheet(grids: NDArray[np.float64], columns: int) -> MapSheet:
     """The map of each level, (17, h, w), `columns` times."""
     _, height, width = grids.shape
     pixels = np.rint(255 * np.tile(grids.reshape(-1, width), (1, columns))).astype(np.uint8)
-    return MapSheet(png=_grey_png(pixels), height=height, width=width)
+    return MapSheet(png=grey_png(pixels), height=height, width=width)
 
 
 def _distances(step: float, levels: Sequence[int], columns: int = 1) -> Distances:
@@ -336,7 +336,7 @@ def _distances(step: float, levels: Sequence[int], columns: int = 1) -> Distance
     return Distances(l1=numbers, cosine=numbers, overlap=(1.0,) * len(numbers))
 
 
-def _grey_png(pixels: NDArray[np.uint8]) -> str:
+def grey_png(pixels: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()

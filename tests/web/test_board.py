@@ -16,6 +16,7 @@ from app.contracts.results import Light, Lineage
 from app.contracts.units import from_255
 from app.services import job_changes, models
 from app.services.lab import Lab
+from app.store.measurements import note_standing
 from app.store.tables import DatasetRow, MeasurementRow
 from app.web.charts import palette
 from tests.web.examples import add_dataset, add_model, train_params
@@ -144,6 +145,7 @@ def test_what_is_archived_or_deleted_is_not_on_the_board(
     job_changes.change(lab, [first], JobChanges(archived=True))
     assert rows(board(client)) == ["Teacher"]
     job_changes.change(lab, [first], JobChanges(archived=False))
+    assert rows(board(client)) == ["Student", "Teacher"]
     models.change(lab, [held["teacher"]], Changes(archived=True))
     assert rows(board(client)) == ["Student"]
     models.delete(lab, held["student"])
@@ -165,6 +167,7 @@ def test_no_number_of_later_evaluations_hides_a_stronger_one_or_another_recipe(
         facts = {c.name: getattr(row, c.name) for c in MeasurementRow.__table__.columns}
         more = [facts | {"position": position} for position in range(1, 1200)]
         session.execute(insert(MeasurementRow), more)
+        note_standing(session, MeasurementRow.job_id == weaker)
     assert texts(board(client), "table.board tbody td:nth-child(6)") == ["1,000", "1,000"]
     assert rows(board(client, "?recipe=clean")) == ["Teacher"]
     assert "1,002 more are not shown" in board(client, "?every=true")

@@ -13,7 +13,15 @@ from bs4 import Tag
 from app.contracts.events import MetricsEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, EvaluateParams, Goal, Method, Recipe
-from app.contracts.results import Accuracy, Check, EvaluationResult, JobResult, Light, Verdict
+from app.contracts.results import (
+    Accuracy,
+    Check,
+    EvaluationResult,
+    JobResult,
+    Light,
+    Mapped,
+    Verdict,
+)
 from app.contracts.views import JobView
 from app.services import jobs
 from app.services.lab import Lab
@@ -551,3 +559,43 @@ def test_an_unfinished_evaluation_has_its_estimate_and_nothing_else(
     assert attributes(html, "data-chart") == ["estimate"]
     assert _sections(html) == []
     assert "/compare" not in html
+
+
+@pytest.mark.parametrize(
+    ("mapped", "said"),
+    [
+        (
+            Mapped(outputs=10, left_out=(), renamed=()),
+            "has the dataset's classes in another order, or writes them in another way. Its "
+            "outputs were found by name.",
+        ),
+        (
+            Mapped(outputs=10, left_out=(), renamed=("dog for DOG", "ship for SHIP")),
+            "has the dataset's classes in another order, or writes them in another way. Its "
+            "outputs were found by name; it says dog for DOG, ship for SHIP.",
+        ),
+        (
+            Mapped(outputs=12, left_out=("tram", "van"), renamed=()),
+            "knows 12 classes and was asked to decide among the dataset's 10 alone, which is "
+            "easier; left out: tram, van. Its outputs were found by name.",
+        ),
+        (
+            Mapped(outputs=1000, left_out=("tench", "goldfish"), renamed=()),
+            "knows 1,000 classes and was asked to decide among the dataset's 10 alone, which is "
+            "easier; left out: tench, goldfish, …. Its outputs were found by name.",
+        ),
+    ],
+)
+def test_classes_that_were_found_by_name_are_said(
+    lab: Lab, client: httpx.Client, mapped: Mapped, said: str
+) -> None:
+    """Of the model that has them so, and of no other."""
+    result = full_evaluation()
+    own, other = result.models
+    assert (own.mapped, other.mapped) == (None, None)
+    result = result.model_copy(
+        update={"models": (own, other.model_copy(update={"mapped": mapped}))}
+    )
+    _, html = _shown(lab, client, result)
+    notes = [note for note in texts(html, "p.note") if "found by name" in note]
+    assert notes == [f"{other.name} {said}"]

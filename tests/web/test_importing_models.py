@@ -166,7 +166,13 @@ def test_the_network_and_the_outputs_that_were_typed_reach_the_job(
     assert (params["network"], params["outputs"]) == ("state_dict_ema", [7, 0, 3])
     answer = client.post("/models/import", data={**sent, "outputs": "7, 0"}, files=FILES)
     assert set(errors(answer.text)) == {"model-outputs"}
-    answer = client.post("/models/import", data={**sent, "mean": "125, 123, 114",
-                                                 "std": "63, 62, 67"}, files=FILES)  # fmt: skip
+
+
+def test_a_normalisation_in_grey_levels_is_refused_at_its_field(
+    lab: Lab, client: httpx.Client
+) -> None:
+    sent = {"name": "Net", "dataset": add_dataset(lab), "architecture": "resnet-18",
+            "mean": "125, 123, 114", "std": "63, 62, 67"}  # fmt: skip
+    answer = client.post("/models/import", data=sent, files=FILES)
     assert set(errors(answer.text)) == {"field-mean"}
     assert "divide what is from 0 to 255 by 255" in answer.text

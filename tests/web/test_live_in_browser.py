@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
@@ -19,13 +20,14 @@ from plotly.colors import sample_colorscale
 from app.contracts.events import PreviewEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import Attack, ExplainParams, Goal, Norm, Recipe
+from app.contracts.results import MapSheet
 from app.services import jobs
 from app.services.lab import Lab
 from app.store import jobs as store
 from app.web.charts import palette
 from tests.web.browsing import browser as browser
 from tests.web.browsing import page as page
-from tests.web.examples import add_dataset, add_job, add_model, an_id, explanation
+from tests.web.examples import add_dataset, add_job, add_model, an_id, explanation, grey_png
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -328,6 +330,28 @@ def test_low_confidence_by_design_and_axes_that_fit(
         column(page, 0).locator(f".bars {one}").first.evaluate(width) for one in (".now", ".track")
     )
     assert bar == pytest.approx(track, rel=0.01)
+
+
+def test_a_network_without_a_map_says_so(page: Page, lab: Lab, pair: tuple[str, str]) -> None:
+    result = explanation(*pair)
+    rows, columns = len(result.budgets), len(result.iterates)
+    attacks = []
+    for number, attack in enumerate(result.attacks):
+        wide = columns if number == 1 else 1
+        sheet = MapSheet(png=grey_png(np.zeros((rows, wide), np.uint8)), height=1, width=1)
+        first, second = attack.looks
+        maps = second.attention.model_copy(update={"sheet": sheet})
+        second = second.model_copy(update={"attention": maps})
+        attacks.append(attack.model_copy(update={"looks": (first, second)}))
+    result = result.model_copy(update={"attacks": tuple(attacks)})
+    job = add_job(lab, JobKind.EXPLAIN, result.params, result=result, title="Explain cat.png")
+    opened(page, job)
+    expect(column(page, 0).locator(".moved")).to_contain_text("map moved by")
+    for value in (0, 8):
+        slide(page, "budget", value)
+        expect(column(page, 1).locator(".moved")).to_have_text(
+            "Its last feature map has one position: there is no map of where it looks."
+        )
 
 
 def test_models_have_the_colours_of_other_pages(

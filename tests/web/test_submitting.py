@@ -265,3 +265,28 @@ def test_everything_that_pages_load_is_there(client: httpx.Client) -> None:
     for module in static.glob("*.js"):
         for other in re.findall(r'from "\./([^"]+)"', module.read_text()):
             assert (static / other).exists(), f"{module.name} imports {other}"
+
+
+@pytest.mark.parametrize("path", ["/train", "/evaluate", "/ablation"])
+def test_a_job_gets_the_priority_of_its_form(lab: Lab, client: httpx.Client, path: str) -> None:
+    dataset = add_dataset(lab)
+    model = add_model(lab, dataset)
+    sent = {
+        "/train": {"name": "S", "dataset": dataset, "recipe": "clean"},
+        "/evaluate": {"models": model, "dataset": dataset},
+        "/ablation": {"name": "A", "recipes": "clean", "training.dataset": dataset},
+    }[path]
+    assert chosen(client.get(path).text, "priority") == ["normal"]
+    answer = client.post(path, data={**sent, "priority": "low"})
+    assert answer.status_code == 303, answer.text
+    first = answer.headers["location"].removeprefix("/jobs/")
+    assert jobs.get(lab, first).priority == "low"
+    answer = client.post(path, data={**sent, "priority": "urgent"})
+    assert (answer.status_code, "The priority is none of" in answer.text) == (422, True)
+    answer = client.post(path, data={**sent, "models": "", "name": "", "priority": "low"})
+    assert answer.status_code == 422
+    assert chosen(answer.text, "priority") == ["low"], "nothing that was typed is lost"
+    code = client.post(f"{path}/code", data={**sent, "priority": "low"}).text
+    assert "&#34;priority&#34;: &#34;low&#34;" in code
+    assert "priority=&#39;low&#39;" in code
+    assert "priority" not in client.post(f"{path}/code", data=sent).text

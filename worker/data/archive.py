@@ -22,7 +22,7 @@ from worker.data.errors import DatasetError
 from worker.data.folders import class_folders
 from worker.data.images import Decoded, decode_picture, fitted
 from worker.data.layout import Layout, contents_of, find_layout, unread_files
-from worker.data.members import Listing, open_archive
+from worker.data.members import MOST_BYTES, Listing, open_archive
 from worker.data.names import Encoding, name_list, printable
 from worker.data.sharing import Parts, share_out
 from worker.data.store_format import Progress, remove_partial, write_dataset
@@ -32,7 +32,6 @@ from worker.data.webdataset import webdataset
 IMAGE_SIZES = (32, 64, 96, 128, 224)
 NAMED = 20  # skipped files that a report names
 REPORT_EVERY = 100  # images between two calls of `progress`
-MOST_BYTES = 8 * 2**30  # of all pixels of a dataset
 _EXAMPLE_CLASSES, _EXAMPLES, _EXAMPLE_SIDE = 20, 6, 64
 _READERS = (webdataset, class_folders)
 _OF_DEPTH = {8: Remark.DEPTH_8, 12: Remark.DEPTH_12}
@@ -48,6 +47,7 @@ class Wishes:
         order: how classes are sorted.
         classes: the classes in their order, instead.
         encoding: of names in a zip that does not say it.
+        most_bytes: that the archive may unpack to, and that all pixels may take.
     """
 
     image_size: int
@@ -55,6 +55,7 @@ class Wishes:
     order: Order = "natural"
     classes: Sequence[str] | None = None
     encoding: Encoding = "auto"
+    most_bytes: int = MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def import_archive(
         tempfile.TemporaryFile(dir=folder.parent) as scratch,
     ):
         size = wishes.image_size
-        _check_room(len(layout.samples), size)
+        _check_room(len(layout.samples), wishes)
         shape = (len(layout.samples), size, size, 3)
         make_room(math.prod(shape))
         _reserve(scratch.fileno(), math.prod(shape))
@@ -183,10 +184,10 @@ def _understood(
     path: Path, name: str, wishes: Wishes, scratch: Path, unpack: Unpack | None
 ) -> Iterator[tuple[Layout, Source]]:
     """What is in an archive, and a way to its pictures."""
-    archive = open_archive(path, name=name, encoding=wishes.encoding)
+    archive = open_archive(path, name=name, encoding=wishes.encoding, most_bytes=wishes.most_bytes)
     listing = archive.members()
     contents = contents_of(listing, archive.read)
-    check_room = partial(_check_room, size=wishes.image_size)
+    check_room = partial(_check_room, wishes=wishes)
     with open_containers(archive, contents, scratch, unpack, check_room) as opened:
         if opened is not None:
             found, read = opened
@@ -223,12 +224,14 @@ def _reserve(file: int, size: int) -> None:
         os.posix_fallocate(file, 0, size)
 
 
-def _check_room(images: int, size: int) -> None:
-    needed = images * size * size * 3
-    if needed > MOST_BYTES:
+def _check_room(images: int, wishes: Wishes) -> None:
+    needed = images * wishes.image_size**2 * 3
+    if needed > wishes.most_bytes:
         raise DatasetError(
-            f"{images:,} images of {size} pixels a side take {needed / 2**30:.0f} GiB.",
-            f"A dataset takes at most {MOST_BYTES // 2**30} GiB: choose a smaller image size.",
+            f"{images:,} images of {wishes.image_size} pixels a side take "
+            f"{-(-needed // 2**20):,} MB, more than the {wishes.most_bytes // 2**20:,} MB of a "
+            "dataset.",
+            "Choose a smaller image size, or raise LAB_MAX_DATASET_MB.",
         )
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from worker.data.classes import in_order, name_numbers
 from worker.data.errors import DatasetError
 from worker.data.layout import MAX_CLASSES, Contents, Found, Sample, has_suffix
-from worker.data.members import MAX_TOTAL, Archive, Member
+from worker.data.members import Archive, Member
 from worker.data.names import Path as ArchivePath
 from worker.data.names import printable
 from worker.data.roles import Part, named_part
@@ -104,7 +104,7 @@ def open_containers(
 
 def _containers(contents: Contents) -> tuple[str, list[Member]]:
     """Files of one kind, where they are what the archive is about."""
-    others = [member for member in contents.others if member.size <= MAX_TOTAL]
+    others = contents.others
     names = {member.path[-1] for member in others}
     if "test_batch" in names or {"train", "test", "meta"} <= names:
         return "cifar", [member for member in others if _CIFAR.fullmatch(member.path[-1])]

@@ -23,7 +23,7 @@ from worker.data.names import Encoding, printable
 
 Parsed = TypeVar("Parsed")
 MAX_MEMBERS = 250_000
-MAX_TOTAL = 4 * 2**30  # bytes, uncompressed
+MOST_BYTES = 8 * 2**30  # of an archive unpacked, and of the pixels of a dataset, unless told
 MAX_FILE = 32 * 2**20  # bytes of one file
 LONE_FILES = (b"MATLAB 5.0 MAT-file", b"PAR1")
 """How files begin that are a dataset, or a part of one, with no archive around them."""
@@ -82,12 +82,15 @@ class Archive(Protocol):
         ...
 
 
-def open_archive(path: Path, *, name: str, encoding: Encoding = "auto") -> Archive:
+def open_archive(
+    path: Path, *, name: str, encoding: Encoding = "auto", most_bytes: int = MOST_BYTES
+) -> Archive:
     """The archive at `path`; its kind is told from its first bytes, not from its name.
 
     Args:
         name: what the file is called; of a file of a dataset that is no archive it is the member's.
         encoding: of names in a zip that does not say it.
+        most_bytes: to which it may unpack.
 
     Raises:
         DatasetError: it is no zip or tar archive, and no file of a dataset.
@@ -97,13 +100,13 @@ def open_archive(path: Path, *, name: str, encoding: Encoding = "auto") -> Archi
     if _is_lone(path, name, head):
         return _Lone(path, name)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _Zip(path, encoding)
+        return _Zip(path, encoding, most_bytes)
     if head.startswith(b"\xfd7zXZ\x00"):
-        return _Tar(path, lzma.LZMAFile)
+        return _Tar(path, lzma.LZMAFile, most_bytes)
     if head.startswith(b"\x1f\x8b"):
-        return _Tar(path, gzip.GzipFile)
+        return _Tar(path, gzip.GzipFile, most_bytes)
     if head[257:262] == b"ustar":
-        return _Tar(path, _open_plain)
+        return _Tar(path, _open_plain, most_bytes)
     other = next((said for magic, said in _OTHER_KINDS.items() if head.startswith(magic)), "")
     raise DatasetError(
         f"The file is {other}." if other else "The file is not an archive that the lab can read.",
@@ -143,14 +146,16 @@ class _Lone:
 
 
 class _Zip:
-    def __init__(self, path: Path, encoding: Encoding) -> None:
+    def __init__(self, path: Path, encoding: Encoding, most_bytes: int) -> None:
         self._path = path
         self._encoding = encoding
+        self._most = most_bytes
 
     def members(self) -> Listing:
         with _explained(), zipfile.ZipFile(self._path) as archive:
             infos = archive.infolist()
-            _check_limits(len(infos), sum(info.file_size for info in infos))
+            _check_number(len(infos))
+            _check_size(sum(info.file_size for info in infos), self._most)
             if any(info.flag_bits & 1 for info in infos):
                 raise DatasetError("The archive is encrypted.", "Pack it without a password.")
             decoded = [_zip_name(info, self._encoding) for info in infos]
@@ -183,7 +188,7 @@ class _Zip:
             infos = archive.infolist()
             for ordinal, target in wanted.items():
                 with archive.open(infos[ordinal]) as file, target.open("wb") as out:
-                    _copy(file, out)
+                    _copy(file, out, infos[ordinal].file_size)
 
 
 def _zip_name(info: zipfile.ZipInfo, encoding: Encoding) -> tuple[str, bool]:
@@ -210,14 +215,17 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
 
 
 class _Tar:
-    def __init__(self, path: Path, opener: Callable[[Path], io.BufferedIOBase]) -> None:
+    def __init__(
+        self, path: Path, opener: Callable[[Path], io.BufferedIOBase], most_bytes: int
+    ) -> None:
         self._path = path
         self._open = opener
+        self._most = most_bytes
 
     def members(self) -> Listing:
         found = []
         with _explained(), self._open(self._path) as raw:
-            stream = _Forward(raw)
+            stream = _Forward(raw, self._most)
             for info in _tar_infos(stream):
                 found.append((info.name, info.size, info.isdir(), _tar_kind(info)))
             stream.drain()  # so that a checksum at the end is checked too
@@ -231,7 +239,7 @@ class _Tar:
 
     def read(self, wanted: Mapping[int, int]) -> Iterator[tuple[int, bytes | str]]:
         with _explained(), self._open(self._path) as raw:
-            stream = _Forward(raw)
+            stream = _Forward(raw, self._most)
             for ordinal, info in _wanted_infos(stream, wanted):
                 if info.size > MAX_FILE:
                     yield wanted[ordinal], _too_long()
@@ -241,7 +249,7 @@ class _Tar:
 
     def copy(self, wanted: Mapping[int, Path]) -> None:
         with _explained(), self._open(self._path) as raw:
-            stream = _Forward(raw)
+            stream = _Forward(raw, self._most)
             for ordinal, info in _wanted_infos(stream, wanted):
                 stream.seek(info.offset_data)
                 with wanted[ordinal].open("wb") as out:
@@ -282,13 +290,13 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def _copy(source: _Readable, target: BinaryIO, length: int | None = None) -> None:
-    """All of it, or `length` bytes."""
-    left = MAX_TOTAL if length is None else length
+def _copy(source: _Readable, target: BinaryIO, length: int) -> None:
+    """So many bytes."""
+    left = length
     while left and (block := source.read(min(left, 2**20))):
         target.write(block)
         left -= len(block)
-    if left and length is not None:
+    if left:
         raise EOFError("unexpected end")
 
 
@@ -308,7 +316,7 @@ def _tar_infos(stream: "_Forward") -> Iterator[tarfile.TarInfo]:
         while (info := stream.header(archive.next)) is not None:
             archive.members = []  # type: ignore[attr-defined]  # it would keep every header
             count += 1
-            _check_limits(count, 0)
+            _check_number(count)
             yield info
     if stream.last != bytes(_BLOCK):
         raise tarfile.ReadError("no end of archive")
@@ -317,8 +325,9 @@ def _tar_infos(stream: "_Forward") -> Iterator[tarfile.TarInfo]:
 class _Forward:
     """A stream that is read once, forwards, so that no header can send a compressed one back."""
 
-    def __init__(self, raw: io.BufferedIOBase) -> None:
+    def __init__(self, raw: io.BufferedIOBase, most_bytes: int) -> None:
         self._raw = raw
+        self._most = most_bytes
         self._position = 0
         self._left: int | None = None
         self.last = b""
@@ -350,7 +359,7 @@ class _Forward:
     def _take(self, size: int) -> bytes:
         self.last = self._raw.read(size)
         self._position += len(self.last)
-        _check_limits(0, self._position)
+        _check_size(self._position, self._most)
         return self.last
 
     def seek(self, position: int) -> None:
@@ -379,17 +388,20 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-def _check_limits(members: int, total: int) -> None:
+def _check_number(members: int) -> None:
     if members > MAX_MEMBERS:
         raise DatasetError(
             f"The archive has more than {MAX_MEMBERS:,} files.",
             "Leave out files that are not images, or take fewer images.",
         )
-    if total > MAX_TOTAL:
+
+
+def _check_size(total: int, most: int) -> None:
+    if total > most:
         raise DatasetError(
-            f"The archive unpacks to more than {MAX_TOTAL // 2**30} GiB.",
-            "Resize the images before packing them: the lab stores at most 224 pixels a side. "
-            "LAB_MAX_UPLOAD_MB does not change this limit.",
+            f"The archive unpacks to more than {most // 2**20:,} MB.",
+            "Resize the images before packing them: the lab stores at most 224 pixels a side. Or "
+            "raise LAB_MAX_DATASET_MB.",
         )
 
 

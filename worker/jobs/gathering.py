@@ -38,8 +38,9 @@ class Gathering:
         """`total`: what all takes at most, in passes, with what comes after the parts."""
         self._context, self._ground, self._measured = context, ground, measured
         self.facts = sharding.facts()
-        self._database, self._job = context.lab.database, context.claim.job_id
         self._divide()
+        self._before = {part.number for part in self._parts() if part.finished}
+        """What earlier attempts measured."""
         self._total, self._done, self._made = total, 0.0, 0.0
         self._next = 0
         """The part that comes to the others next."""
@@ -53,13 +54,11 @@ class Gathering:
 
     def _divide(self) -> None:
         """Parts that this worker cannot go on with are said once, and what is kept of them goes."""
-        files, ground = self._context.lab.files, self._ground
-        begun = shards.divide(
-            self._database, self._job, ground.parts, self.facts, shared=ground.shared
-        )
-        useless = [files.checkpoints(self._job + part_of(number)) for number in begun]
-        if files.has_checkpoint(self._job):  # before there were parts
-            useless.append(files.checkpoints(self._job))
+        files, ground, job = self._context.lab.files, self._ground, self._context.claim.job_id
+        begun = self._context.insist(shards.divide, ground.parts, self.facts, shared=ground.shared)
+        useless = [files.checkpoints(job + part_of(number)) for number in begun]
+        if files.has_checkpoint(job):  # before there were parts
+            useless.append(files.checkpoints(job))
         if useless:
             self._context.warn(
                 "It was begun by another version of the lab, on another device or with another "
@@ -78,7 +77,7 @@ class Gathering:
 
     def rest(self) -> Meter:
         """For what comes after the parts, which nobody needs to go on with."""
-        shards.drop(self._database, self._job, first=self._next)
+        self._context.insist(shards.drop, first=self._next)
         meter = Meter(self._context.progress)
         meter.expect(self._total)
         meter.load((self._done_by(self._next), self._made))
@@ -86,7 +85,7 @@ class Gathering:
 
     def _took_one(self) -> bool:
         """Take in the next part; whether it is measured."""
-        left = shards.of_job(self._database, self._job)[self._next :]
+        left = self._parts()[self._next :]
         for shard in left:
             if shard.failure is not None:
                 raise JobError(shard.failure["detail"], hint=shard.failure["hint"])
@@ -94,22 +93,24 @@ class Gathering:
                 raise losses.Loss.of_worker().failure
         if not left[0].finished or not self._took_in(left[0]):
             return False
+        if self._next not in self._before:
+            self._context.got_further()
         self._next += 1
-        self._context.got_further()
         return True
 
     def _took_in(self, shard: Shard) -> bool:
-        files = self._context.lab.files
+        files, name = self._context.lab.files, self._context.claim.job_id + part_of(shard.number)
         try:
-            folder = files.here(files.checkpoints(self._job + part_of(shard.number)))
+            folder = files.here(files.checkpoints(name))
             page = read(latest(folder) / LAST)
             if page["facts"] != self.facts:
                 raise ValueError("of another environment")
             state: dict[str, Any] = page["measured"]
         except UNREADABLE:
             self._context.warn("What came of a part is damaged: it is measured again.")
-            files.drop(files.checkpoints(self._job + part_of(shard.number)))
-            shards.begin_anew(self._database, self._job, shard.number)
+            files.drop(files.checkpoints(name))
+            self._context.insist(shards.begin_anew, shard.number)
+            self._before.discard(shard.number)
             return False
         model = self._measured[self._ground.model_of(shard.number)]
         model.load(state, registry.device(), asked_here=shard.number in self._mine)
@@ -121,9 +122,7 @@ class Gathering:
         """The next part that nobody has; where all are taken, wait a little."""
         context = self._context
         lab = context.lab
-        claim = shards.claim_of(
-            self._database, self._job, worker=lab.offer.name, lease_s=lab.settings.lease_s
-        )
+        claim = context.insist(shards.claim_of, worker=lab.offer.name, lease_s=lab.settings.lease_s)
         if claim is None:
             self._follow("what other workers measure")
             time.sleep(_LOOK_EVERY_S / 2)
@@ -142,7 +141,8 @@ class Gathering:
 
     def _see(self) -> None:
         """How all parts stand, and who has them."""
-        found, me = shards.of_job(self._database, self._job), self._context.lab.offer.name
+        lab, job = self._context.lab, self._context.claim.job_id
+        found, me = shards.of_job(lab.database, job), lab.offer.name
         self._done = max(self._done, sum(shard.done for shard in found))
         others = sorted({each.worker for each in found if each.held and each.worker} - {me})
         named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
@@ -150,5 +150,7 @@ class Gathering:
 
     def _done_by(self, parts: int) -> float:
         """What so many parts take at most."""
-        whole = shards.of_job(self._database, self._job)[:parts]
-        return max(self._done, sum(shard.done for shard in whole))
+        return max(self._done, sum(shard.done for shard in self._parts()[:parts]))
+
+    def _parts(self) -> list[Shard]:
+        return self._context.insist(lambda database, claim: shards.of_job(database, claim.job_id))

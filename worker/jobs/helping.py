@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.contracts.jobs import Queue
@@ -90,11 +91,8 @@ class Helper:
 
     def _give_up(self, claim: ShardClaim, error: Exception) -> None:
         """A disk or a database in trouble is no fault of the part; all else ends its evaluation."""
-        try:
-            if trouble(error) is not None:
-                shards.give_back(self._lab.database, claim)
-            else:
-                failure = explained(error, f"a part of job {claim.job_id}")
-                shards.fail(self._lab.database, claim, failure)
-        except LeaseLost:
-            pass
+        if trouble(error) is not None:
+            return
+        failure = explained(error, f"a part of job {claim.job_id}")
+        with suppress(LeaseLost):
+            shards.fail(self._lab.database, claim, failure)

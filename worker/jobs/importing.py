@@ -97,7 +97,8 @@ def _read(context: JobContext, archive: Path, target: Path, filename: str) -> _F
     seconds = _SECONDS + _SECONDS_A_MB * archive.stat().st_size // 2**20
     try:
         reply = apart.run(
-            "worker.jobs.reading_archive", archive, target, filename, seconds,
+            "worker.jobs.reading_archive", archive, target, filename,
+            context.lab.settings.max_dataset_mb, seconds,
             seconds=seconds, check=context.check, progress=_progress(context, "reading images"),
         )  # fmt: skip
         if "errno" in reply:

@@ -1,12 +1,13 @@
 """An archive becomes a dataset, in a process that can do little else.
 
-    python -m worker.jobs.reading_archive ARCHIVE FOLDER NAME SECONDS
+    python -m worker.jobs.reading_archive ARCHIVE FOLDER NAME MEGABYTES SECONDS
 
 The archive is hostile: it is listed, decoded and written anew with no network and no other file in
 sight but FOLDER, and within limits of memory and time (decision 19). There are the parameters of
-the job, and there the dataset is left, unless it is a preview. NAME is what the archive was called.
-Lines on standard output are `[done, total]` in images; the last is an object: the report and the
-examples of a preview, or what is wrong and what to do.
+the job, and there the dataset is left, unless it is a preview. NAME is what the archive was called;
+MEGABYTES is the most that it may unpack to and that the dataset may take. Lines on standard output
+are `[done, total]` in images; the last is an object: the report and the examples of a preview, or
+what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from app.contracts.params import ImportParams
 from app.contracts.results import DatasetReport, DatasetWarning, LeftOut
 from confinement import allow_memory, confine, die_with_parent, guard, limit
 from worker.data import DatasetError, ImportReport, Wishes, import_archive, load_dataset
-from worker.data.archive import MOST_BYTES
-from worker.data.members import MAX_TOTAL
 from worker.jobs.unpacking.found import Files
 from worker.jobs.unpacking.unpacked import unpack
 from worker.pictures import png
@@ -34,19 +33,18 @@ _SIZES = 6
 of it."""
 _COPIES = 3
 """Of all pixels: as they are decoded, as they are written, and as they are looked at again."""
-_MOST_MB = _SPARE_MB + max(_COPIES * MOST_BYTES, _SIZES * MAX_TOTAL) // 2**20
 
 
-def main(archive: Path, folder: Path, name: str, seconds: int) -> int:
+def main(archive: Path, folder: Path, name: str, megabytes: int, seconds: int) -> int:
     """Read one archive; 0 when it could be read."""
     die_with_parent()
     confine(reads=[archive], writes=[folder])
-    limit(_MOST_MB, seconds)
+    limit(_SPARE_MB + max(_COPIES, _SIZES) * megabytes, seconds)
     _allow(0)
     guard()
     try:
         params = ImportParams.model_validate_json((folder / PARAMS).read_bytes())
-        said = _imported(params, archive, folder / DATASET, name)
+        said = _imported(params, archive, folder / DATASET, name, megabytes * 2**20)
     except DatasetError as error:
         said = {"detail": error.detail, "hint": error.hint}
     except MemoryError:
@@ -67,7 +65,9 @@ def _allow(size: int) -> None:
     allow_memory(_SPARE_MB + size // 2**20)
 
 
-def _imported(params: ImportParams, archive: Path, folder: Path, name: str) -> dict[str, Any]:
+def _imported(
+    params: ImportParams, archive: Path, folder: Path, name: str, most_bytes: int
+) -> dict[str, Any]:
     """Raises DatasetError, MemoryError, OSError."""
     found = import_archive(
         archive,
@@ -78,6 +78,7 @@ def _imported(params: ImportParams, archive: Path, folder: Path, name: str) -> d
             order=params.order.value,
             classes=params.classes,
             encoding=params.encoding.value,
+            most_bytes=most_bytes,
         ),
         label=params.name,
         source=name,
@@ -124,5 +125,5 @@ def _say(said: object) -> None:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    _, given, made, called, time = sys.argv
-    sys.exit(main(Path(given), Path(made), called, int(time)))
+    _, given, made, called, size, time = sys.argv
+    sys.exit(main(Path(given), Path(made), called, int(size), int(time)))

@@ -6,11 +6,13 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from app.errors import trouble
 from app.store import shards
+from app.store.jobs import LeaseLost
 from app.store.shards import ShardClaim
 from worker import registry
 from worker.evaluation.arguments import norm_of, unit_noise
@@ -68,12 +70,20 @@ class ShardContext(JobContext):
 
 @contextmanager
 def held(context: ShardContext) -> Iterator[None]:
-    """Around all work on a part that was claimed."""
+    """Around all work on a part that was claimed: what is no fault of it gives it back."""
     lab, claim = context.lab, context.claim
     renew = partial(shards.renew, lab.database, claim, lease_s=lab.settings.lease_s)
     what = f"part {claim.number} of job {claim.job_id}"
     with renewed(what, renew, lease_s=lab.settings.lease_s), context:
-        yield
+        try:
+            yield
+        except Exception as error:
+            # Also where the evaluation is another worker's now: that need not wait for the lease.
+            if isinstance(error, Interrupted | LeaseLost) or trouble(error) is not None:
+                with suppress(LeaseLost):
+                    context.flush()
+                    shards.give_back(lab.database, claim)
+            raise
 
 
 def run(ground: Ground, context: ShardContext) -> None:
@@ -81,13 +91,8 @@ def run(ground: Ground, context: ShardContext) -> None:
 
     Raises Cancelled, Interrupted, LeaseLost, JobError, OSError where it cannot be kept.
     """
-    try:
-        done = _measure(ground, context)
-        context.insist(shards.finish, done)
-    except Interrupted:
-        context.flush()
-        shards.give_back(context.lab.database, context.claim)
-        raise
+    done = _measure(ground, context)
+    context.insist(shards.finish, done)
 
 
 def _measure(ground: Ground, context: ShardContext) -> float:

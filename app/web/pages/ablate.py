@@ -27,7 +27,16 @@ from app.web.forms.specs import specs
 from app.web.pages.as_code import code_of_form
 from app.web.pages.inputs import Posted
 from app.web.pages.job_params import REPLACED
-from app.web.pages.submitting import AgainFrom, Entries, Messages, kept, prefilled, started
+from app.web.pages.submitting import (
+    AgainFrom,
+    Entries,
+    Messages,
+    kept,
+    prefilled,
+    shown_priority,
+    started,
+    with_priority,
+)
 from app.web.render import Context, render
 
 
@@ -45,6 +54,8 @@ class AblateContext(Context):
     """Ways to fill the shared settings."""
     again: JobView | None
     """The job whose parameters fill the form."""
+    priority: str
+    """Before which others its jobs are to run; outside text."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +109,15 @@ def page(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
 
 @router.post("")
 def start(lab: LabDep, request: Request, posted: Posted) -> Response:
-    return started(lab, request, JobKind.ABLATION, AblationParams, _named(posted), _page)
+    entries = with_priority(_named(posted), posted)
+    return started(lab, request, JobKind.ABLATION, AblationParams, entries, _page)
 
 
 @router.post("/code")
 @asks
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the ablation of the form from elsewhere."""
-    return code_of_form(request, JobKind.ABLATION, _named(posted))
+    return code_of_form(request, JobKind.ABLATION, with_priority(_named(posted), posted))
 
 
 @router.post("/plan")
@@ -151,6 +163,7 @@ def _page(lab: Lab, entries: Entries, again: JobView | None, errors: Messages) -
         has_dataset=bool(held.choices),
         presets=presets.links("/ablation", ways, kept(entries, _OWN)),
         again=again,
+        priority=shown_priority(entries),
     )
 
 

@@ -16,6 +16,7 @@ from fastapi.responses import Response
 from app.admission.routes import ByMethod
 from app.contracts.jobs import JobKind
 from app.contracts.params import NO_ID, PARAMS_OF, Params
+from app.contracts.placement import Priority
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.contracts.units import format_255, parse
 from app.deps import LabDep
@@ -25,7 +26,7 @@ from app.web.forms.specs import specs
 from app.web.pages.inputs import IdPath
 from app.web.pages.job_frame import Way
 from app.web.pages.kinds import KINDS
-from app.web.pages.submitting import Entries
+from app.web.pages.submitting import Entries, priority_of
 from app.web.render import Context, own_address, render
 
 
@@ -68,9 +69,10 @@ def code_of_form(
         entries = {**entries, "upload": (NO_ID,)}
     try:
         params = typed.read(PARAMS_OF[kind], entries)
+        priority = priority_of(entries)
     except typed.Rejected as rejected:
         return render(request, CodeContext("", "", tuple(_said(PARAMS_OF[kind], rejected))))
-    return render(request, code_of(request, kind, params, file, name))
+    return render(request, code_of(request, kind, params, file, name, priority))
 
 
 def _said(params: type[Params], rejected: typed.Rejected) -> Iterator[str]:
@@ -81,7 +83,12 @@ def _said(params: type[Params], rejected: typed.Rejected) -> Iterator[str]:
 
 
 def code_of(
-    request: Request, kind: JobKind, params: Params, file: str = "", name: str = ""
+    request: Request,
+    kind: JobKind,
+    params: Params,
+    file: str = "",
+    name: str = "",
+    priority: Priority = Priority.NORMAL,
 ) -> CodeContext:
     """What starts a job with these parameters; those at their default are left out."""
     way, base = KINDS[kind].way, own_address(request)
@@ -93,6 +100,7 @@ def code_of(
     if way.flat:
         values |= values.pop(way.flat, {})
     named = {"name": name} if name else {}
+    named |= {} if priority is Priority.NORMAL else {"priority": priority.value}
     if way.file:
         curl = _form(base + way.path, way.file, file, values)
     else:

@@ -16,6 +16,7 @@ from app.contracts.attacks import Method
 from app.contracts.changes import JobChanges
 from app.contracts.jobs import JobKind
 from app.contracts.params import EvaluateParams
+from app.contracts.placement import Priority
 from app.contracts.results import ModelCard
 from app.contracts.views import JobView, ModelView
 from app.deps import LabDep
@@ -39,7 +40,9 @@ from app.web.pages.submitting import (
     estimated,
     kept,
     prefilled,
+    shown_priority,
     submit,
+    with_priority,
 )
 from app.web.render import Context, render
 
@@ -76,6 +79,8 @@ class EvaluateContext(Context):
     """What the evaluation is to be called; outside text."""
     called_error: str
     """What is wrong with that."""
+    priority: str
+    """Before which others it is to run; outside text."""
 
 
 router = APIRouter(route_class=ByMethod)
@@ -102,7 +107,7 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
 
 @router.post("/evaluate")
 def start_evaluation(lab: LabDep, request: Request, posted: Posted) -> Response:
-    entries: Entries = typed.posted_entries(EvaluateParams, posted)
+    entries = with_priority(typed.posted_entries(EvaluateParams, posted), posted)
     called = str(posted.get(_CALLED, "")).strip()
     try:
         JobChanges(name=called)
@@ -144,7 +149,7 @@ def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of the form from elsewhere."""
     called = str(posted.get(_CALLED, "")).strip()
-    entries = typed.posted_entries(EvaluateParams, posted)
+    entries = with_priority(typed.posted_entries(EvaluateParams, posted), posted)
     return code_of_form(request, JobKind.EVALUATE, entries, name=called)
 
 
@@ -173,12 +178,14 @@ def _evaluate_page(
     views = {view.id: view for view in known.views}
     form = _fitting(form, views)
     more = _without(form.groups, {*_MODELS, *_STRENGTH})
+    priority = shown_priority(entries)
     return EvaluateContext(
         form=form,
         models=_fields(form, _MODELS),
         strength=_fields(form, _STRENGTH),
         more=more,
-        more_open=any(field.error or field.was for group in more for field in group.fields),
+        more_open=any(field.error or field.was for group in more for field in group.fields)
+        or priority != Priority.NORMAL,
         has_model=bool(known.views),
         has_dataset=bool(held.choices),
         unmatched=_unmatched(lab, entries, known.views),
@@ -187,6 +194,7 @@ def _evaluate_page(
         again=again,
         called=called or (again.name if again is not None else ""),
         called_error=called_error,
+        priority=priority,
     )
 
 

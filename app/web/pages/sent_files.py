@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from starlette.datastructures import FormData, UploadFile
 
@@ -12,7 +13,7 @@ from app.contracts.views import JobView
 from app.errors import InvalidInput
 from app.services import uploads
 from app.services.lab import Lab
-from app.web.forms.entries import Rejected
+from app.web.forms.entries import Rejected, read, rejected_by_service
 from app.web.pages.submitting import Entries, submit
 
 _LONGEST_NAME = 255
@@ -61,21 +62,27 @@ def submit_with_file(
     Raises Rejected, with the file that it keeps, and what storing a file raises; InvalidInput where
     there is neither.
     """
-
-    def start(upload: str) -> JobView:
-        sent: dict[str, tuple[str, ...]] = {"upload": (upload,)}
-        try:
-            return submit(lab, kind, params, {**entries, **sent})
-        except Rejected as rejected:
-            rejected.sent = sent
-            raise
-
     if isinstance(file, UploadFile) and file.filename:
-        return uploads.submit(lab, kind, file.file, file.filename, start, keeps=Rejected)
+        return _submit_with_new(lab, kind, params, file.file, file.filename, entries)
     if names_an_address(entries):  # and not the file of an earlier try
         return submit(lab, kind, params, {**entries, "upload": ()})
     sent = sent_file(lab, entries)
     if sent is None:
         raise InvalidInput("Choose a file; an hour after it was sent, the lab lets go of it.",
                            field="file")  # fmt: skip
-    return start(sent.upload)
+    return submit(lab, kind, params, {**entries, "upload": (sent.upload,)})
+
+
+def _submit_with_new(
+    lab: Lab, kind: JobKind, params: type[Params], stream: BinaryIO, name: str, entries: Entries
+) -> JobView:
+    def typed(upload: str) -> Params:
+        return read(params, {**entries, "upload": (upload,)})
+
+    try:
+        return uploads.submit(lab, kind, stream, name, typed, keeps=True)
+    except uploads.Kept as kept:
+        why = kept.why
+        rejected = why if isinstance(why, Rejected) else rejected_by_service(params, why)
+        rejected.sent = {"upload": (kept.upload,)}
+        raise rejected from None

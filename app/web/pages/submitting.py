@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.contracts.jobs import JobKind
 from app.contracts.params import Params
+from app.contracts.placement import Priority
 from app.contracts.views import Estimate, JobView
 from app.errors import InvalidInput
 from app.services import estimates, jobs
@@ -22,6 +23,28 @@ Entries = Mapping[str, Sequence[str]]
 Messages = Mapping[str, str]
 AgainFrom = Annotated[str | None, Query(alias="from", pattern=r"^[0-9a-f]{32}$")]
 P = TypeVar("P", bound=Params)
+_PRIORITY = "priority"
+"""The one entry of these forms that is no parameter: it says when, and nothing of what."""
+
+
+def with_priority(entries: Entries, posted: typed.Posted) -> dict[str, Sequence[str]]:
+    """What was typed, and the priority where any was chosen."""
+    chosen = [one for one in posted.getlist(_PRIORITY) if isinstance(one, str)]
+    return {**entries, **({_PRIORITY: chosen} if chosen else {})}
+
+
+def priority_of(entries: Entries) -> Priority:
+    """The one that was chosen. Raises Rejected where it is none."""
+    chosen = next(iter(entries.get(_PRIORITY, ())), Priority.NORMAL)
+    try:
+        return Priority(chosen)
+    except ValueError:
+        raise typed.Rejected({"": "The priority is none of the choices."}) from None
+
+
+def shown_priority(entries: Entries) -> str:
+    """What the form shows as chosen; outside text."""
+    return next(iter(entries.get(_PRIORITY, ())), Priority.NORMAL.value)
 
 
 def submit(
@@ -30,14 +53,14 @@ def submit(
     """Start the job that was typed. Raises Rejected with a message for each wrong field."""
     values = typed.read(params, entries)
     try:
-        return jobs.submit(lab, kind, values, name=name)
+        return jobs.submit(lab, kind, values, name=name, priority=priority_of(entries))
     except InvalidInput as error:
         raise typed.rejected_by_service(params, error) from None
 
 
 def prefilled(
     lab: Lab, request: Request, kind: JobKind, params: type[P], again: str | None
-) -> tuple[dict[str, tuple[str, ...]], JobView | None]:
+) -> tuple[dict[str, Sequence[str]], JobView | None]:
     """Entries from an earlier job, then from the address; and that job."""
     entries: dict[str, tuple[str, ...]] = {}
     job = None
@@ -48,7 +71,8 @@ def prefilled(
                 f"That is no {kind} job.", hint="Open the job and choose “Run again” there."
             )
         entries = typed.entries_of(params, job.params)
-    return entries | typed.posted_entries(params, request.query_params), job
+    asked = request.query_params
+    return with_priority(entries | typed.posted_entries(params, asked), asked), job
 
 
 def started(

@@ -29,7 +29,9 @@ from app.web.pages.submitting import (
     estimated,
     kept,
     prefilled,
+    shown_priority,
     started,
+    with_priority,
 )
 from app.web.render import Context, render
 
@@ -48,6 +50,8 @@ class TrainContext(Context):
     """Ways to fill the form."""
     again: JobView | None
     """The job whose parameters fill the form."""
+    priority: str
+    """Before which others it is to run; outside text."""
 
 
 router = APIRouter(route_class=ByMethod)
@@ -61,7 +65,7 @@ def train(lab: LabDep, request: Request, again: AgainFrom = None) -> Response:
 
 @router.post("/train")
 def start_training(lab: LabDep, request: Request, posted: Posted) -> Response:
-    entries = typed.posted_entries(TrainParams, posted)
+    entries = with_priority(typed.posted_entries(TrainParams, posted), posted)
     return started(lab, request, JobKind.TRAIN, TrainParams, entries, _train_page)
 
 
@@ -76,7 +80,8 @@ def estimate(lab: LabDep, request: Request, posted: Posted) -> Response:
 @asks
 def code(request: Request, posted: Posted) -> Response:
     """The fragment with what starts the job of the form from elsewhere."""
-    return code_of_form(request, JobKind.TRAIN, typed.posted_entries(TrainParams, posted))
+    entries = with_priority(typed.posted_entries(TrainParams, posted), posted)
+    return code_of_form(request, JobKind.TRAIN, entries)
 
 
 def _train_page(
@@ -92,7 +97,13 @@ def _train_page(
     }
     form = form_of(TrainParams, entries=entries, offers=offers, errors=errors)
     links = presets.links("/train", presets.training_presets(), kept(entries, _OWN_OF_TRAINING))
-    return TrainContext(form=form, has_dataset=bool(held.choices), presets=links, again=again)
+    return TrainContext(
+        form=form,
+        has_dataset=bool(held.choices),
+        presets=links,
+        again=again,
+        priority=shown_priority(entries),
+    )
 
 
 _OWN_OF_TRAINING = ("name", "dataset", "recipe", "teacher", "seed", "device")

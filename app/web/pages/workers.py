@@ -14,7 +14,6 @@ from app.contracts.jobs import Queue
 from app.contracts.placement import WORKER
 from app.contracts.views import QueueHealth, WorkerView
 from app.deps import LabDep
-from app.services import upkeep
 from app.services import workers as service
 from app.services.lab import Lab
 from app.web.render import Context, render
@@ -31,7 +30,7 @@ class WorkersContext(Context):
     broker: bool
     """Whether the broker answers, by which they are known."""
     queues: tuple[QueueHealth, ...]
-    """What waits and runs; none where the database does not say."""
+    """What waits and runs."""
     unserved: tuple[tuple[Queue, str], ...]
     """Queues that have no worker, and the command of one."""
 
@@ -72,7 +71,7 @@ def rows(lab: LabDep, request: Request) -> Response:
 def _facts(
     lab: Lab,
 ) -> tuple[tuple[WorkerView, ...], bool, tuple[QueueHealth, ...], tuple[tuple[Queue, str], ...]]:
-    found, queues = service.listed(lab), upkeep.health(lab).queues
+    found, queues = service.with_queues(lab)
     unserved = tuple((each.queue, _command(each.queue)) for each in queues if not each.workers)
     return found.items, found.broker, queues, unserved
 
