@@ -97,14 +97,24 @@ class Site:
         return seconds
 
     def _stop_idle(self, kind: str) -> tuple[float, str]:
-        time.sleep(_SETTLES_S)  # the child of the job before is gone, and its heir waits
-        os.kill(self._worker(kind)[-1], signal.SIGSTOP)
+        os.kill(self._idle_child(kind), signal.SIGSTOP)
         begun, job, said = time.time(), self._submit(kind), set[str]()
         while not self._runs(job) and time.time() < begun + GIVEN_UP_S:
             said.add(str((self.lab.ask(f"/api/jobs/{job}") or {}).get("waiting_because")))
             time.sleep(0.5)
         told = any("hangs" in words for words in said)
         return (self._until_running(job, times=1, since=begun) if told else _NEVER), job
+
+    def _idle_child(self, kind: str) -> int:
+        """The one that has waited for a while: that of the job before is gone, and its heir is
+        up."""
+        child, since = 0, time.monotonic()
+        while time.monotonic() < since + _SETTLES_S:
+            *_, newest = self._worker(kind)
+            if newest != child:
+                child, since = newest, time.monotonic()
+            time.sleep(0.5)
+        return child
 
     def _await(self, job: str, moment: str) -> None:
         until(lambda: self._runs(job), every_s=0.05)

@@ -75,6 +75,10 @@ class LabProcess:
                 raise SystemExit("the lab did not start")
             time.sleep(0.5)
 
+    def says_ready(self) -> bool:
+        """Whether it has written so."""
+        return "AGKD-BML Lab is ready" in Path(self._log.name).read_text()
+
     def ask(self, path: str) -> Any:
         """None while it does not answer."""
         try:

@@ -2,10 +2,10 @@
 
     python -m bench.one_writer [--times 50] [--seed 0]      from the root of the repository
 
-Each time a worker, a process of its own, trains or imports with a lease of half a second. At a
-random moment it is stopped by SIGSTOP, its lease runs out, another worker takes the job and ends
-it, and SIGCONT wakes the first one up. Once that one has ended, every row of the job and every file
-that a row names must be what the second worker left.
+Each time a worker, a process of its own, trains, evaluates or imports with a lease of half a
+second. At a random moment it is stopped by SIGSTOP, its lease runs out, another worker takes the
+job and ends it, and SIGCONT wakes the first one up. Once that one has ended, every row of the job
+and every file that a row names must be what the second worker left.
 
 Who is stopped within a transaction holds SQLite's lock, and nobody can take the job or write at
 all until its parent ends it; so it goes on for a millisecond, until it holds none.
@@ -31,7 +31,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import ImportParams, Params, TrainParams
+from app.contracts.params import EvaluateParams, ImportParams, Params, TrainParams
 from app.settings import Settings
 from app.store import catalogue, jobs, losses
 from app.store.db import Database
@@ -42,6 +42,7 @@ from worker.jobs.context import WorkerLab
 
 LEASE_S = 0.5
 _PATIENCE_S = 300.0
+_KINDS = (JobKind.TRAIN, JobKind.EVALUATE, JobKind.IMPORT)
 
 
 def main() -> int:
@@ -73,14 +74,20 @@ class Site:
         database.migrate()
         database.close()
         _wait(self._work(self._add(JobKind.IMPORT, ImportParams(name="First", train_per_class=10))))
+        self._dataset = self._only(DatasetRow)
+        _wait(self._work(self._add(JobKind.TRAIN, self._params(JobKind.TRAIN, "First"))))
+        self._model = self._only(ModelRow)
+
+    def _only(self, table: type[DatasetRow] | type[ModelRow]) -> str:
         lab = self._opened()
         with lab.database.reading() as session:
-            self._dataset = session.scalars(select(DatasetRow.id)).one()
+            (found, *_) = session.scalars(select(table.id))
         lab.database.close()
+        return found
 
     def once(self, number: int, rng: random.Random) -> str:
         """One worker too many; what it changed, empty where that is nothing."""
-        kind = JobKind.IMPORT if number % 3 == 2 else JobKind.TRAIN
+        kind = _KINDS[number % len(_KINDS)]
         job, whole_s = self._stop_within(kind, number, rng)
         while not self._lost(job):
             time.sleep(LEASE_S / 5)
@@ -121,6 +128,11 @@ class Site:
     def _params(self, kind: JobKind, name: str) -> Params:
         if kind is JobKind.IMPORT:
             return ImportParams(name=name, train_per_class=40)
+        if kind is JobKind.EVALUATE:
+            return EvaluateParams(
+                models=(self._model,), dataset=self._dataset, images=20, batch_size=10,
+                keep_adversarial=10,
+            )  # fmt: skip
         return TrainParams(
             name=name, dataset=self._dataset, architecture="wrn-10-1", epochs=1, batch_size=32
         )

@@ -28,9 +28,7 @@ def can_be_known() -> bool:
     return TABLES[0].exists()
 
 
-def uid_of(client: Address, server: Address) -> int | None:
-    """The user whose process holds the client's end of an open connection; None where none is
-    listed."""
+def _listed(tables: tuple[bytes, ...], client: Address, server: Address) -> int | None:
     try:
         both = (ipaddress.ip_address(client[0]), ipaddress.ip_address(server[0]))
     except ValueError:
@@ -38,12 +36,10 @@ def uid_of(client: Address, server: Address) -> int | None:
     needles = [_needle(both, client[1], server[1], mapped=False)]
     if both[0].version == 4:
         needles.append(_needle(both, client[1], server[1], mapped=True))
-    for _ in range(2):  # what changes while it is read can be left out once
-        for table in TABLES:
-            text = _read(table)
-            for needle in needles:
-                if (at := text.find(needle)) >= 0:
-                    return _uid(text, at)
+    for text in tables:
+        for needle in needles:
+            if (at := text.find(needle)) >= 0:
+                return _uid(text, at)
     return None
 
 
@@ -91,6 +87,8 @@ class Peers:
     def __init__(self) -> None:
         self._known: dict[Address, tuple[Address, int]] = {}
         self._trusted = {0, os.geteuid()} - {_NOBODY}
+        self._one_at_a_time = asyncio.Lock()
+        self._next: asyncio.Task[tuple[bytes, ...]] | None = None
 
     async def is_owner(self, client: Address | None, server: tuple[str, int | None] | None) -> bool:
         """Whether the client is a process of the lab's own user, or of root."""
@@ -98,10 +96,31 @@ class Peers:
             return False  # a socket without ports
         known = self._known.get(client)
         if known is None or known[0] is not client:
-            uid = await asyncio.to_thread(uid_of, client, (server[0], server[1]))
+            uid = await self.uid_of(client, (server[0], server[1]))
             if uid is None:
                 return False
             while len(self._known) >= _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
             known = self._known[client] = (client, uid)
         return known[1] in self._trusted
+
+    async def uid_of(self, client: Address, server: Address) -> int | None:
+        """The user whose process holds the client's end of an open connection; None where none is
+        listed."""
+        for _ in range(2):  # what changes while it is read can be left out once
+            uid = _listed(await self._read_tables(), client, server)
+            if uid is not None:
+                return uid
+        return None
+
+    async def _read_tables(self) -> tuple[bytes, ...]:
+        """As they are from now on. The kernel takes milliseconds for a table, however short: all
+        who come while one is read share the next one."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._read_next())
+        return await asyncio.shield(self._next)
+
+    async def _read_next(self) -> tuple[bytes, ...]:
+        async with self._one_at_a_time:
+            self._next = None
+            return await asyncio.to_thread(lambda: tuple(map(_read, TABLES)))

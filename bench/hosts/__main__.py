@@ -1,6 +1,6 @@
 """A lab on ten hosts, and forty faults while it has work: every job ends, and ends the same.
 
-    python -m bench.hosts [--faults 40] [--seed 0] [--json FILE] [FAULT ...]
+    python -m bench.hosts [--faults 40] [--after 0] [--seed 0] [--json FILE] [FAULT ...]
     python -m bench.hosts --short     three faults, all of them short: some minutes
     python -m bench.hosts --clean     removes what a run left that was killed itself
 
@@ -27,10 +27,8 @@ import argparse
 import atexit
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -45,7 +43,6 @@ from bench.hosts.faults import DOING, SHORT, WEB, WORKER, Fault, plan
 from bench.hosts.site import Site, site
 from bench.hosts.work import EVALUATE, IMPORT, KINDS, LIVE, TRAIN, Follower, Visitor, Work
 
-FOLDER = Path(tempfile.gettempdir(), "lab-hosts")
 _UPLOAD_S, _IN_IT_S = 6.0, 2.0
 
 
@@ -86,6 +83,7 @@ def main() -> int:
     """Prints the figures; 0 if all is as it should be, else 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--faults", type=int, default=40)
+    parser.add_argument("--after", type=int, default=0, help="so many of them, which were done")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--json", type=Path, help="a file that gets all of it")
@@ -93,31 +91,27 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help="names of faults, such as `database cut off`")
     options = parser.parse_args()
     if options.clean:
-        clean()
+        network.sweep()
         return 0
     if not network.usable():
         raise SystemExit("no network namespaces: it takes root, iproute2 and a kernel that lets it")
-    if network.left() or FOLDER.exists():
-        raise SystemExit("another run is there, or was killed: python -m bench.hosts --clean")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    atexit.register(clean)
+    atexit.register(network.clear)
     os.umask(0o022)
-    FOLDER.mkdir()
+    (folder := network.folder()).mkdir()
     settings = {
         "LAB_LEASE_S": "10",
         "LAB_CHECKPOINT_S": "1",
         "LAB_SHIPPED_DIR": str(network.ROOT / "bench"),
     }
-    faults = [*SHORT] if options.short else plan(options.seed, options.faults, options.only)
-    with site(FOLDER, **settings) as lab:
-        work = Work(lab, *((6, 32) if options.short else (10, 64)))
+    faults = (
+        [*SHORT]
+        if options.short
+        else plan(options.seed, options.faults, options.only)[options.after :]
+    )
+    with site(folder, **settings) as lab:
+        work = Work(lab, *((6, 24) if options.short else (8, 32)))
         return Trial(lab, work).run(faults, options.json)
-
-
-def clean() -> None:
-    """Whatever a run left."""
-    network.clear()
-    shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 class Trial:

@@ -13,14 +13,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_PREFIX = "lab-hosts-"
-_SWITCH = f"{_PREFIX}switch"
+_NAMED = "lab-hosts-"
+_OWN = f"{_NAMED}{os.getpid()}-"
+"""How what this process makes is called: several may at once."""
+_SWITCH = f"{_OWN}switch"
 _NET, _MASK = "10.77.0", 24
 _PLUG, _LAN = "eth0", "lan"
 
@@ -29,7 +32,7 @@ def usable() -> bool:
     """Whether namespaces can be made here: it takes root, and a kernel that lets root do it."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "setpriv"))):
         return False
-    tried = f"{_PREFIX}try-{os.getpid()}"
+    tried = f"{_OWN}try"
     made = subprocess.run(["ip", "netns", "add", tried], capture_output=True, check=False)
     if made.returncode:
         return False
@@ -40,15 +43,37 @@ def usable() -> bool:
     return not any(each.returncode for each in can)
 
 
-def left() -> list[str]:
-    """Namespaces of such a network, of whatever run."""
-    folder = Path("/run/netns")
-    return sorted(path.name for path in folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []
+def folder() -> Path:
+    """Of this process, for what runs on its hosts."""
+    return Path(tempfile.gettempdir(), _OWN.rstrip("-"))
+
+
+def left(whose: str = _OWN) -> list[str]:
+    """Namespaces of the network that this process made, or of others."""
+    every = Path("/run/netns")
+    return sorted(path.name for path in every.glob(f"{whose}*")) if every.is_dir() else []
 
 
 def clear() -> None:
-    """End whatever runs in them, and remove them."""
-    for name in left():
+    """End whatever runs on the network that this process made, and remove it."""
+    _remove(left())
+    shutil.rmtree(folder(), ignore_errors=True)
+
+
+def sweep() -> None:
+    """The same of processes that have ended, and could not do it."""
+    _remove(name for name in left(_NAMED) if not _lives(_maker(name)))
+    for path in Path(tempfile.gettempdir()).glob(f"{_NAMED}*"):
+        if not _lives(_maker(path.name)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _maker(name: str) -> int:
+    return int(name.removeprefix(_NAMED).partition("-")[0])
+
+
+def _remove(names: Iterable[str]) -> None:
+    for name in names:
         _end(name)
         with suppress(subprocess.CalledProcessError):
             _ip("netns", "del", name)
@@ -72,7 +97,7 @@ class Network:
 
     def add(self, host: str) -> None:
         """Plug it in, with nothing running on it."""
-        space = _PREFIX + host
+        space = _OWN + host
         _ip("netns", "add", space)
         _in(
             _SWITCH,
@@ -105,14 +130,14 @@ class Network:
         process. `log`: what it says goes there."""
         named = f'hostname "$0"; exec "$@" >>{log} 2>&1'
         return [
-            "ip", "netns", "exec", _PREFIX + host,
+            "ip", "netns", "exec", _OWN + host,
             "setpriv", "--pdeathsig", "KILL", "unshare", "--uts", "sh", "-c", named, host,
         ]  # fmt: skip
 
     def enter(self, host: str) -> None:
         """From now on this process and what it starts are there."""
         libc = ctypes.CDLL(None, use_errno=True)
-        with open(f"/run/netns/{_PREFIX}{host}") as space:
+        with open(f"/run/netns/{_OWN}{host}") as space:
             if libc.setns(space.fileno(), 0) != 0:
                 raise OSError(ctypes.get_errno(), f"cannot enter {space.name}")
 
@@ -128,7 +153,7 @@ class Network:
         the kernel's `netem`, or where it has none a wire of our own."""
         told = ["netem", "delay", f"{1000 * delay_s:.0f}ms", "loss", f"{100 * loss}%"]
         try:
-            for space, device in ((_SWITCH, host), (_PREFIX + host, _PLUG)):
+            for space, device in ((_SWITCH, host), (_OWN + host, _PLUG)):
                 _run("tc", "-n", space, "qdisc", "add", "dev", device, "root", *told)
             self._wires[host] = None
             return "netem"
@@ -156,7 +181,7 @@ class Network:
         """As before."""
         wire = self._wires.pop(host)
         if wire is None:
-            for space, device in ((_SWITCH, host), (_PREFIX + host, _PLUG)):
+            for space, device in ((_SWITCH, host), (_OWN + host, _PLUG)):
                 _run("tc", "-n", space, "qdisc", "del", "dev", device, "root")
         else:
             self.heal(host)
@@ -167,19 +192,19 @@ class Network:
     def lose(self, host: str) -> None:
         """It loses its power: first the network, so that nobody hears of the end of anything."""
         self.cut(host)
-        _end(_PREFIX + host)
+        _end(_OWN + host)
         _in(_SWITCH, "link", "del", "dev", host)
-        _ip("netns", "del", _PREFIX + host)
+        _ip("netns", "del", _OWN + host)
 
     def signal(self, host: str, number: signal.Signals) -> None:
         """To all that runs there."""
-        for pid in _running(_PREFIX + host):
+        for pid in _running(_OWN + host):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def ask(self, host: str, *command: str) -> str:
         """What a command says there."""
-        asked = ["ip", "netns", "exec", _PREFIX + host, *command]
+        asked = ["ip", "netns", "exec", _OWN + host, *command]
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
 

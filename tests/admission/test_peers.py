@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.admission import peers
-from app.admission.peers import Address, Peers, uid_of
+from app.admission.peers import Address, Peers
 
 CLIENT, SERVER = ("127.0.0.1", 40_000), ("127.0.0.1", 8000)
 ENDS = {"client": "0100007F:9C40", "server": "0100007F:1F40"}
@@ -58,6 +59,10 @@ def connection(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, 
                 yield client, server
 
 
+def uid_of(client: Address, server: Address) -> int | None:
+    return asyncio.run(Peers().uid_of(client, server))
+
+
 def names(connection: tuple[socket.socket, socket.socket]) -> tuple[Address, Address]:
     client, server = (end.getsockname()[:2] for end in connection)
     return client, server
@@ -102,6 +107,35 @@ def test_who_is(tables: tuple[Path, Path], table: int, ends: dict[str, str]) -> 
     add(tables[table], its("01", OWN, ends))
     assert uid_of(CLIENT, SERVER) == OWN
     assert asyncio.run(Peers().is_owner(CLIENT, SERVER))
+
+
+def test_many_who_come_at_once_share_what_is_read_after_they_came(
+    tables: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that was being read when a connection was made may lack it."""
+    read, reads = peers._read, []
+
+    def slow(table: Path) -> bytes:
+        text = read(table)
+        reads.append(table)
+        time.sleep(0.1)
+        return text
+
+    monkeypatch.setattr(peers, "_read", slow)
+    clients = [("127.0.0.1", port) for port in range(41_000, 41_200)]
+
+    async def come() -> list[bool]:
+        known = Peers()
+        early = asyncio.create_task(known.is_owner(("127.0.0.1", 40_999), SERVER))
+        await asyncio.sleep(0.05)
+        ends = [f"0100007F:{port:04X}" for _, port in clients]
+        add(tables[0], *(line(end, ENDS["server"], "01", OWN) for end in ends))
+        found = await asyncio.gather(*(known.is_owner(client, SERVER) for client in clients))
+        assert not await early
+        return found
+
+    assert asyncio.run(come()) == [True] * 200
+    assert len(reads) <= 3 * len(tables)
 
 
 @pytest.mark.parametrize("address", [None, ("testclient", 1), ("", 0)])

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ import torch
 from sqlalchemy import delete, update
 
 from app.contracts.events import LogEvent, ProgressEvent
-from app.contracts.jobs import JobKind, JobStatus
+from app.contracts.jobs import MAX_ATTEMPTS, JobKind, JobStatus
 from app.contracts.params import EvaluateParams, Method
 from app.contracts.results import EvaluationResult
-from app.store import losses
+from app.store import losses, shards
+from app.store.db import Database
 from app.store.tables import JobRow, ShardRow
 from tests.jobs.evaluations import evaluate, small, untimed
 from tests.jobs.measured import Measured
-from tests.jobs.runs import add_job, events_of, open_lab, row_of
+from tests.jobs.runs import add_job, events_of, lock, open_lab, row_of
 from worker.job_run import run_job
 from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.concluded import Concluded
+from worker.jobs.context import WorkerLab
 from worker.jobs.save_pace import SavePace
 from worker.jobs.saves import LAST, latest, read, write
 
@@ -114,6 +117,47 @@ def test_one_that_dies_after_every_stage_has_the_same_figures(
     assert result_of(measured, torn) == result_of(measured, whole)
     assert kept_by(measured, torn) == kept_by(measured, whole)
     assert not measured.lab.files.all_checkpoints(torn)
+
+
+def test_one_whose_workers_die_and_gain_nothing_is_given_up(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first of them measured is no gain of those that find it."""
+    params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+
+    def dies(*_: object) -> None:
+        raise Dead
+
+    monkeypatch.setattr("worker.jobs.evaluation._samples", dies)
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(Dead):
+            run_job(measured.lab, job_id, stopping=lambda: False)
+        lose(measured, job_id)
+    assert row_of(measured.lab, job_id).status == JobStatus.FAILED
+
+
+def test_one_outlasts_a_locked_database(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = small(measured, images=4, batch_size=4, epsilons=(), step_counts=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    hasty = replace(measured.lab, database=Database(measured.lab.database.url, patience_s=0.02))
+    for name in ("divide", "claim_of", "drop"):
+        monkeypatch.setattr(shards, name, _locked_first(getattr(shards, name), measured.lab))
+    assert run_job(hasty, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+    hasty.database.close()
+
+
+def _locked_first(call: Callable[..., Any], lab: WorkerLab) -> Callable[..., Any]:
+    pending = [lock]
+
+    def locked(*of: Any, **facts: Any) -> Any:
+        if pending:
+            pending.pop()(lab)
+        return call(*of, **facts)
+
+    return locked
 
 
 def _await_save(measured: Measured, job_id: str, *, since: float) -> None:

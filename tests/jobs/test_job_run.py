@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import sqlite3
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from app.store import catalogue, jobs, losses
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow
-from tests.jobs.runs import add_job, events_of, open_lab, row_of
+from tests.jobs.runs import add_job, events_of, lock, open_lab, row_of
 from worker.job_run import run_job, run_next
 from worker.jobs.context import WorkerLab
 
@@ -137,18 +135,17 @@ def test_one_that_always_fills_the_disk_fails_and_says_so(
     assert "Make room" in failure["hint"]
 
 
-def test_a_running_job_outlasts_a_locked_database(lab: WorkerLab) -> None:
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_job_outlasts_a_locked_database(lab: WorkerLab, stops: bool) -> None:
+    """While it runs, and when its worker is stopped: the attempt does not count then."""
     hasty = replace(lab, database=Database(lab.database.url, patience_s=0.02))
-    other = sqlite3.connect(
-        lab.settings.data_dir / "lab.sqlite3", isolation_level=None, check_same_thread=False
-    )
-
-    def lock(_: str) -> None:
-        other.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.5, other.rollback).start()
-
     job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
-    assert run_job(_acting(hasty, lock), job_id, stopping=_never) is JobStatus.SUCCEEDED
+    watched = _acting(hasty, lambda _: lock(lab))
+    status = run_job(watched, job_id, stopping=lambda: stops)
+    row = row_of(lab, job_id)
+    assert (status is None, row.status, row.attempt) == (
+        (True, JobStatus.QUEUED, 0) if stops else (False, JobStatus.SUCCEEDED, 1)
+    )
     hasty.database.close()
 
 

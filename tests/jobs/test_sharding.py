@@ -29,7 +29,7 @@ from tests.jobs.measured import Measured
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
 from worker.job_run import help_out, run_job, run_next
 from worker.jobs import attacking, sharding
-from worker.jobs.bookmark import part_of
+from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.context import JobContext, WorkerLab
 from worker.jobs.gathering import Gathering
 from worker.jobs.ground import Ground
@@ -239,6 +239,27 @@ def test_a_helper_makes_room_for_a_job_that_waits(measured: Measured, queued: st
     run_next(lab, Queue.EVALUATE, stopping=lambda: False)
     assert row_of(lab, waiting).status == JobStatus.SUCCEEDED
     assert not any(part.finished for part in shards.of_job(lab.database, queued))
+
+
+def test_a_part_that_fills_the_disk_is_free_again_and_not_blamed(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch, queued: str
+) -> None:
+    """Its lease need not run out before another worker, which has room, takes it."""
+    lab = measured.lab
+    monkeypatch.setattr(Bookmark, "close", lambda *_: False)
+    assert run_job(lab, queued, stopping=lambda: False) is None
+    assert row_of(lab, queued).status == JobStatus.QUEUED
+    assert [(part.held, part.attempt) for part in shards.of_job(lab.database, queued)] == [
+        (False, 0), (False, 0),
+    ]  # fmt: skip
+
+
+def test_who_has_no_room_does_not_help(measured: Measured, queued: str) -> None:
+    lab = measured.lab
+    is_now(lab, queued, JobStatus.RUNNING)
+    crowded = lab.settings.model_copy(update={"min_free_mb": 2**40})
+    assert not help_out(replace(lab, settings=crowded), stopping=lambda: False)
+    assert not any(part.attempt for part in shards.of_job(lab.database, queued))
 
 
 class _Torn(Files):

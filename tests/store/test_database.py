@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -348,3 +350,15 @@ def test_lists_know_the_figures_of_what_older_versions_left(old: Callable[[str],
     assert (evaluation.clean, evaluation.robust, evaluation.autoattack) == tuple(best.values())
     assert best["autoattack"] is not None
     assert found["f"].robust is None
+
+
+@pytest.mark.postgresql
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up_soon() -> None:
+    """However patient one is with locks: as with a host that is cut off."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        database = Database(f"postgresql://lab@127.0.0.1:{port}/lab", patience_s=300.0)
+        begun = time.monotonic()
+        assert not database.answers()
+        assert time.monotonic() - begun < 120.0
+        database.close()
