@@ -158,6 +158,8 @@ def add_job(lab: Lab, kind: JobKind, params: BaseModel, **values: Any) -> str:
         at = values.get("finished_at") or time.time()
         measured = measurements.of_evaluation(job, at, EvaluationSummary.of(result))
     _write(lab, job_row(**{**defaults, **values}), *measured)
+    with lab.database.writing() as session:
+        measurements.note_standing(session, MeasurementRow.job_id == job)
     return job
 
 

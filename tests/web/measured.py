@@ -12,6 +12,7 @@ from app.contracts.results import Accuracy, EvaluationSummary, Lineage, VerdictS
 from app.contracts.results.verdict import Light
 from app.services.lab import Lab
 from app.store import jobs as store
+from app.store.measurements import note_standing
 from app.store.tables import JobRow, MeasurementRow
 from tests.plugins.families import take
 from tests.web.examples import evaluation
@@ -52,4 +53,5 @@ def add_measured(
                 update(MeasurementRow).where(MeasurementRow.job_id == row.id).values(at=at)
             )
             session.execute(update(JobRow).where(JobRow.id == row.id).values(finished_at=at))
+            note_standing(session, MeasurementRow.job_id == row.id)
     return row.id
