@@ -83,7 +83,7 @@ def test_numbers_and_classes_of_pixels_written_as_bytes_are_said(
 ) -> None:
     files = {
         f"{name}/{n}.png": encode(
-            Image.fromarray((pixels(n + seed) % (highest + 1)).astype(np.uint8))
+            Image.fromarray((pixels(n + seed) % np.uint16(highest + 1)).astype(np.uint8))
         )
         for seed, name in ((0, "cat"), (50, "dog"))
         for n in range(4)
