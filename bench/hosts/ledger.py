@@ -39,10 +39,11 @@ def _of_jobs(session: Session, submitted: Mapping[str, str]) -> Iterator[str]:
         if ends != 1 or gaps > (submitted[job] == "explain"):
             yield f"job {job}: {ends} ends, {gaps} of {row.last_event} events missing"
         yield from _made(session, job, submitted[job])
-        results = select(func.count()).select_from(StoredRow)
-        results = results.where(StoredRow.thing == job, StoredRow.place.startswith("results/"))
-        if (there := session.scalar(results)) != 1:
-            yield f"job {job}: {there} results in the storage"
+        kept = select(StoredRow.name).where(
+            StoredRow.thing == job, StoredRow.place.startswith("results/")
+        )
+        if (there := session.scalars(kept).all()) != [f"results/{row.result_file}"]:
+            yield f"job {job}, a {row.kind}: results {there}, and its own is {row.result_file}"
 
 
 def _made(session: Session, job: str, kind: str) -> Iterator[str]:

@@ -186,7 +186,7 @@ class Network:
         else:
             self.heal(host)
             wire.kill()
-            wire.wait()
+            wire.communicate()  # and let go of what it said
             _in(_SWITCH, "link", "del", "dev", f"{host}-s")
 
     def lose(self, host: str) -> None:

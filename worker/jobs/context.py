@@ -200,8 +200,8 @@ class JobContext:
         self.lab.ring(self.claim.job_id)
 
     def store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call what puts files into storage until it is done, however long that is away: as
-        `insist`.
+        """Call what puts files into storage until it is done, however long that is away, or the
+        database that names them: as `insist`.
 
         Raises Cancelled, Interrupted or LeaseLost when the job must end first.
         """
@@ -210,6 +210,9 @@ class JobContext:
                 return call(*args, **kwargs)
             except StorageAway:
                 self.check()
+            except DBAPIError as error:
+                if trouble(error) is None or self.stopping():
+                    raise
             time.sleep(_AGAIN_AFTER_S)
 
     def insist(
