@@ -51,8 +51,12 @@ fuzz: install-checks ## Ask the API and feed its parsers whatever there is; some
 	$(BIN)/python -m bench.fuzz.api
 	$(BIN)/python -m bench.fuzz
 
-soak: install ## Kill a lab's processes while it works, and see that nothing is lost
+soak: install ## Kill a lab's processes while it works, and see that nothing is lost; two hours
 	$(BIN)/python -m bench.soak
+	$(BIN)/python -m bench.deaths
+	$(BIN)/python -m bench.faults
+	$(BIN)/python -m bench.one_writer
+	$(BIN)/python -m bench.saves
 
 audit: install-checks ## Ask for known vulnerabilities of the packages, and list their licences
 	$(BIN)/python -m bench.supply

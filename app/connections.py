@@ -17,6 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 _HEAD_WITHIN_S = 30.0
 """From the connection, or from the answer before, until all headers of a request are there."""
 _MOST_SILENT = 500
+_MOMENT_S = 5.0
+"""Busy clients connect, and ask later."""
 
 
 class Connection(H11Protocol):
@@ -24,7 +26,7 @@ class Connection(H11Protocol):
     silent for longest makes room for the newest.
 
     A server that is busy accepts many before it reads of any: who has spoken meanwhile is not
-    silent.
+    silent, and who has just come not yet.
     """
 
     _silent: dict[Connection, asyncio.TimerHandle] = {}  # noqa: RUF012 - those of this process
@@ -53,11 +55,19 @@ class Connection(H11Protocol):
     def _await_head(self) -> None:
         self._leave()
         self._silent[self] = self.loop.call_later(_HEAD_WITHIN_S, self.transport.abort)
-        while len(self._silent) > _most_silent():
+        while self._are_too_many():
             oldest = next(iter(self._silent))
             oldest._leave()  # its end comes later, maybe after others have begun
             if not oldest._has_spoken():
                 oldest.transport.abort()
+
+    def _are_too_many(self) -> bool:
+        """The silent ones. A crowd that has just come gets a moment to say what it wants, as long
+        as requests, streams and files have three quarters of the descriptors."""
+        if len(self._silent) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4:
+            return True
+        longest = _HEAD_WITHIN_S - (next(iter(self._silent.values())).when() - self.loop.time())
+        return len(self._silent) > _MOST_SILENT and longest > _MOMENT_S
 
     def _has_spoken(self) -> bool:
         """Whether something of it waits to be read."""
@@ -69,8 +79,3 @@ class Connection(H11Protocol):
         """The silent ones."""
         if (timer := self._silent.pop(self, None)) is not None:
             timer.cancel()
-
-
-def _most_silent() -> int:
-    """A quarter of the descriptors at most: requests, streams and files need the others."""
-    return min(_MOST_SILENT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)

@@ -140,6 +140,8 @@ class Site:
             if self._end_one(kind := order.pop()):
                 self.ended[kind] += 1
                 self.ended_meanwhile[kind] += not submitted.done()
+            else:  # it is not there again yet
+                order.insert(0, kind)
             if (now := self._counted()) != counted:
                 counted, since = now, time.monotonic()
             elif time.monotonic() - since > STANDS_STILL_S:

@@ -1,4 +1,4 @@
-"""The Celery side of a worker: JSON only, one task at a time, acknowledged early.
+"""The Celery side of a worker: JSON only, one task at a time, never acknowledged.
 
 SQL is the truth about jobs, so a lost or repeated message changes nothing. This module runs in the
 parent of the worker's child processes: no database connection may come before the fork, and of

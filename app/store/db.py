@@ -83,7 +83,7 @@ def _postgresql(url: str, patience_s: float) -> Engine:
         "tcp_keepalives_count": "3",
         "tcp_user_timeout": f"{1000 * _SILENT_S}",
     }
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_timeout=patience_s,
@@ -98,6 +98,20 @@ def _postgresql(url: str, patience_s: float) -> Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in told.items()),
         },
     )
+    event.listen(engine, "connect", _take_any_text)
+    return engine
+
+
+def _take_any_text(connection: Any, _record: Any) -> None:
+    """PostgreSQL has no NUL in its texts, and refuses a question that has one: whoever looks for
+    what cannot be there finds nothing, as in SQLite."""
+    from psycopg.types.string import StrDumperUnknown
+
+    class WithoutNul(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+    connection.adapters.register_dumper(str, WithoutNul)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ async def _hold_up(_: Request) -> PlainTextResponse:
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Of a server as the lab's."""
     monkeypatch.setattr(connections, "_MOST_SILENT", _MOST)
+    monkeypatch.setattr(connections, "_MOMENT_S", -1.0)
     monkeypatch.setattr(connections, "_HEAD_WITHIN_S", 1.0)
     command = web_command(Settings())
     config = uvicorn.Config(
@@ -89,6 +90,23 @@ def test_of_many_silent_connections_the_oldest_make_room(
     assert httpx.get(f"http://127.0.0.1:{port}/").text == "Well."
     assert all(_is_closed(each, 5) for each in silent[:_MOST])
     assert not _is_closed(silent[-1], 0.05)
+
+
+@pytest.mark.parametrize("descriptors", [2**16, 4 * _MOST])
+def test_a_crowd_gets_a_moment_where_there_is_room(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, descriptors: int
+) -> None:
+    monkeypatch.setattr(connections, "_MOMENT_S", 2.0)
+    monkeypatch.setattr(connections, "_HEAD_WITHIN_S", 60.0)
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (descriptors, descriptors))
+    crowd = [connect() for _ in range(3 * _MOST)]
+    is_cut = descriptors < 2**16
+    assert _is_closed(crowd[0], 5 if is_cut else 0.5) is is_cut
+    if not is_cut:
+        time.sleep(2)
+        connect()
+        assert all(_is_closed(each, 5) for each in crowd[:_MOST]), "that was a moment"
+        assert not _is_closed(crowd[-1], 0.05)
 
 
 def test_who_asks_while_the_server_is_busy_is_not_silent(

@@ -537,6 +537,18 @@ def test_a_damaged_file_is_refused(measured: Measured, net: Linear) -> None:
     assert "damaged" in failure(measured, take(measured, data[: len(data) // 2], pixels="0-1"))
 
 
+@pytest.mark.parametrize("name", ["x", "logits", "AveragePool", "strides", "weight"])
+def test_names_that_are_no_text_are_refused(tmp_path: Path, net: Linear, name: str) -> None:
+    """Of inputs, outputs, operators, attributes and weights: protobuf gives them as bytes."""
+    data = model_of(net).SerializeToString()
+    length = bytes([len(name)])
+    assert length + name.encode() in data
+    source = tmp_path / "net.onnx"
+    source.write_bytes(data.replace(length + name.encode(), length + b"\xf8" * len(name)))
+    with pytest.raises(Refused, match="names are no text"):
+        reading_onnx.found(source, 32, "", "")
+
+
 def test_it_is_told_by_its_content(net: Linear) -> None:
     assert file_kinds.is_onnx(model_of(net).SerializeToString())
     assert file_kinds.is_onnx(b"\x08\x07\x12\x07pytorch\x1a\x052.9.1:\x10")

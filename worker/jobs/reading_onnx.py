@@ -73,6 +73,8 @@ def found(source: Path, side: int, layout: str, output: str) -> dict[str, Any]:
         raise Refused(
             "The file is damaged, or no ONNX model.", "Copy or export it again."
         ) from error
+    if not _names_are_text(model):
+        raise Refused("The file is damaged: some of its names are no text.", "Export it again.")
     check_operators(model)
     source_name, kind, shape = _input(model)
     chosen = _layout(shape, layout)
@@ -95,6 +97,23 @@ def found(source: Path, side: int, layout: str, output: str) -> dict[str, Any]:
         "parameters": sum(math.prod(t.dims) for t in model.graph.initializer),
         "producer": plain(f"{model.producer_name} {model.producer_version}".strip()),
     }  # fmt: skip
+
+
+def _names_are_text(message: Any) -> bool:
+    """Of all that the file holds; what is not UTF-8 is given as bytes. Of what is only read by
+    people it does not matter."""
+    for field in message.DESCRIPTOR.fields:
+        of_people = field.name == "doc_string"
+        if of_people or field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue  # not looked at either: weights would be copied
+        found = getattr(message, field.name)
+        if not field.is_repeated:
+            found = [found] if message.HasField(field.name) else []
+        if field.type == field.TYPE_STRING and not all(isinstance(each, str) for each in found):
+            return False
+        if field.type == field.TYPE_MESSAGE and not all(map(_names_are_text, found)):
+            return False
+    return True
 
 
 def _input(model: Any) -> tuple[str, str, list[int | None]]:
