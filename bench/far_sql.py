@@ -51,10 +51,6 @@ class Share(NamedTuple):
     """What other threads of its process take of a core."""
     step_s: float
 
-    @property
-    def both(self) -> float:
-        return self.waits + self.works
-
 
 class _Timed(JobContext):
     """Of the steps between the first progress and the last one."""
@@ -124,6 +120,12 @@ def measured(delay_s: float, seconds: float, rounds: int) -> tuple[list[Share], 
         for lab in labs:
             lab.database.close()
     return near, far
+
+
+def more(near: list[Share], far: list[Share]) -> float:
+    """What distance costs: all that is waited for, and what is worked more."""
+    there, here = (statistics.median(each.works for each in shares) for shares in (far, near))
+    return statistics.median(each.waits for each in far) + max(0.0, there - here)
 
 
 def said(shares: list[Share]) -> str:
