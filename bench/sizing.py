@@ -9,7 +9,7 @@ clients submit imports for so long, and simulated workers, threads of another pr
 Redis, claim them as workers do, take half a second for each, report once and settle it.
 
 Each figure comes with what a request or a job took of a processor, of web, PostgreSQL and Redis:
-that is nearly the same beside other work, which times of answers are not.
+beside other work that grows, too, but less than times of answers do.
 
 PASS: some number of browsers got all of their answers, 95 % within 100 ms, and the workers have
 done what was submitted.

@@ -85,8 +85,9 @@ def _run(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatu
     lab.ring(claim.job_id)
     _tell_parent(lab, claim)
     try:
-        with lab.pulse.holding(claim), _lease(lab, claim):
-            status = _attempt(lab, claim, stopping)
+        context = JobContext(lab, claim, stopping)
+        with lab.pulse.holding(claim), _lease(lab, claim), context:
+            status = _attempt(lab, claim, context)
         _log.info("%s: %s", claim.kind, status or "given back", extra={"facts": facts})
         return status
     except LeaseLost:
@@ -139,8 +140,7 @@ def _lease(lab: WorkerLab, claim: Claim) -> AbstractContextManager[None]:
     return renewed(f"job {claim.job_id}", renew, lease_s=lease_s, lost=lab.pulse.lose)
 
 
-def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobStatus | None:
-    context = JobContext(lab, claim, stopping)
+def _attempt(lab: WorkerLab, claim: Claim, context: JobContext) -> JobStatus | None:
     try:
         params = understood(PARAMS_OF[claim.kind], claim.params)
         if params is None:
@@ -168,7 +168,7 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         status = JobStatus.CANCELLED
         context.insist(jobs.settle, status)
     except Interrupted:
-        _give_back(lab, claim)
+        _give_back(context)
         return None
     except AttemptLost as lost:
         context.insist(losses.give_up, lost.loss)
@@ -177,8 +177,8 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
         raise
     except Exception as error:
         if (passing := trouble(error)) is not None:
-            if stopping():  # it was not waited for
-                _give_back(lab, claim)
+            if context.stopping():  # it was not waited for
+                _give_back(context)
             else:
                 context.insist(losses.give_up, losses.Loss.of_room(passing))
             return None
@@ -189,12 +189,13 @@ def _attempt(lab: WorkerLab, claim: Claim, stopping: Callable[[], bool]) -> JobS
     return status
 
 
-def _give_back(lab: WorkerLab, claim: Claim) -> None:
+def _give_back(context: JobContext) -> None:
     """Return a job because its worker is being stopped, which waits only so long for a database
     that is locked, or being started again as well: else the attempt would count."""
     for left in reversed(range(_TRIES)):
         try:
-            jobs.give_back(lab.database, claim)
+            context.flush()
+            jobs.give_back(context.lab.database, context.claim)
             break
         except DBAPIError as error:
             if trouble(error) is None or not left:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
 from app.admission.callers import user_of
 from app.admission.routes import ForEverybodyInside
 from app.contracts.accounts import ApiToken, NewApiToken, Shares, User
+from app.contracts.params import Name
 from app.deps import IdPath, LabDep, shares_of
 from app.services import accounts
 
@@ -22,7 +21,7 @@ class TokenRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+    name: Name
     """What it is for."""
 
 

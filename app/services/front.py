@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.views import JobView
-from app.services import jobs
+from app.services import job_views
 from app.services.job_changes import pinned
 from app.services.lab import Lab
 from app.store import front
@@ -89,7 +89,7 @@ def _newest(
     lab: Lab, kinds: Collection[JobKind], statuses: Collection[JobStatus], limit: int
 ) -> list[JobView]:
     rows = front.newest(lab.database, kinds=kinds, statuses=statuses, limit=limit)
-    return jobs.views(lab, rows)
+    return job_views.views(lab, rows)
 
 
 def _waits(job: JobView) -> bool:

@@ -5,27 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from app.ablations import lifecycle
 from app.contracts import titles
-from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus, Queue
-from app.contracts.params import Params, TrainParams
+from app.contracts.jobs import PARENTS, QUEUE_OF, JobKind, JobStatus
+from app.contracts.params import Params
 from app.contracts.placement import Priority
 from app.contracts.results import JobResult
-from app.contracts.stored import understood
-from app.contracts.views import Failure, JobView, Page, Progress
-from app.contracts.words import duration
+from app.contracts.views import JobView, Page
 from app.errors import Conflict, NotFound
-from app.services import checks, estimates, ownership, placing, room, waiting
-from app.services.changing import utc_or_none
+from app.services import checks, estimates, job_views, ownership, placing, room
 from app.services.lab import Lab
-from app.store import acting, catalogue, job_queries, jobs, marks
+from app.store import acting, catalogue, job_queries, jobs
 from app.store.job_queries import StoredEvent
 from app.store.placement import needs_of
 from app.store.tables import JobRow
@@ -131,7 +126,7 @@ def get(lab: Lab, job_id: str) -> JobView:
 
 def several(lab: Lab, job_ids: Sequence[str]) -> list[JobView]:
     """These jobs, in the order given, in one query. Raises NotFound."""
-    return views(lab, _rows(lab, job_ids))
+    return job_views.views(lab, _rows(lab, job_ids))
 
 
 def _rows(lab: Lab, job_ids: Sequence[str]) -> list[JobRow]:
@@ -178,7 +173,7 @@ def page(
         offset=(page - 1) * page_size,
         limit=page_size,
     )
-    items = tuple(views(lab, rows))
+    items = tuple(job_views.views(lab, rows))
     return _Views(items=items, total=total, page=page, page_size=page_size)
 
 
@@ -188,7 +183,7 @@ def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:
     `text`: only those with it in their title or at the start of their id.
     """
     rows = job_queries.ended_early_like(lab.database, text, limit=limit)
-    return tuple(views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
+    return tuple(job_views.views(lab, [row for row in rows if lab.files.has_checkpoint(row.id)]))
 
 
 def can_go_on(lab: Lab, job: JobView) -> bool:
@@ -200,99 +195,9 @@ def finished_evaluations(lab: Lab, text: str = "", *, limit: int) -> tuple[JobVi
     """Evaluations that succeeded, newest first, with `text` in their title or name, or at the start
     of their id.
     """
-    return tuple(views(lab, job_queries.evaluations_like(lab.database, text, limit=limit)))
-
-
-def views(lab: Lab, rows: Sequence[JobRow]) -> list[JobView]:
-    """What the lab says of these rows, in their order."""
-    reasons = waiting.reasons(lab, rows)
-    parents = [row.id for row in rows if row.kind in PARENTS]
-    children = job_queries.children_counts(lab.database, parents) if parents else {}
-    tags = marks.tags_of(lab.database, JobRow, [row.id for row in rows])
-    owners = ownership.names(lab, JobRow, [row.id for row in rows])
-    return [
-        _view(
-            row,
-            _waits(lab, row, reasons),
-            children.get(row.id, 0),
-            tags.get(row.id, ()),
-            owners.get(row.id),
-        )
-        for row in rows
-    ]
-
-
-def _waits(lab: Lab, row: JobRow, reasons: Mapping[str, str]) -> str | None:
-    if row.status == JobStatus.QUEUED:
-        return reasons.get(row.id)
-    if row.status != JobStatus.RUNNING or row.lease_until is None:
-        return None
-    silent = time.time() + lab.settings.lease_s - row.lease_until
-    if silent < 2 / 3 * lab.settings.lease_s:  # it renews three times as often as it has to
-        return None
-    return (
-        f"Its worker has not been heard of for {duration(silent)}. If it stays silent it is ended, "
-        "and the job goes on."
+    return tuple(
+        job_views.views(lab, job_queries.evaluations_like(lab.database, text, limit=limit))
     )
-
-
-def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | None:
-    """All done is said only of a job that succeeded, and of every one: saving may still fail."""
-    if reported is None:
-        return None
-    if status is JobStatus.SUCCEEDED:
-        return Progress(share=1.0, **{**reported, "eta_s": None})
-    return Progress(share=min(0.99, reported["done"] / reported["total"]), **reported)
-
-
-def _view(
-    row: JobRow, waits: str | None, children: int, tags: tuple[str, ...], owner: str | None
-) -> JobView:
-    status = JobStatus(row.status)
-    return JobView(
-        id=row.id,
-        kind=JobKind(row.kind),
-        status=status,
-        queue=Queue(row.queue),
-        title=row.name or row.title,
-        does=row.title,
-        name=row.name,
-        note=row.note,
-        tags=tags,
-        owner=owner,
-        archived_at=utc_or_none(row.archived_at),
-        pinned_at=utc_or_none(row.pinned_at),
-        params=row.params,
-        progress=_progress(status, row.progress),
-        priority=Priority.of(row.priority),
-        needs=needs_of(row),
-        worker=row.worker,
-        attempt=row.attempt,
-        cancel_requested=row.cancel_requested,
-        created_at=_utc(row.created_at),
-        started_at=utc_or_none(row.started_at),
-        finished_at=utc_or_none(row.finished_at),
-        thinned_at=utc_or_none(row.thinned_at),
-        expected_s=row.expected_s,
-        waiting_because=waits,
-        failure=Failure(**row.failure) if row.failure else None,
-        has_result=row.result_file is not None,
-        result_name=row.result_name,
-        parent=row.parent_id,
-        children=children,
-    )
-
-
-def recipe_name(job: JobView) -> str:
-    """How a training learns, as papers call it; empty for other jobs and unknown parameters."""
-    if job.kind is not JobKind.TRAIN:
-        return ""
-    params = understood(TrainParams, job.params)
-    return "" if params is None else params.recipe_name
-
-
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def result(lab: Lab, job_id: str) -> JobResult:

@@ -12,7 +12,7 @@ from app.contracts.listings import JobFilter, ModelFilter
 from app.contracts.results import Accuracy, Light, ModelCard
 from app.contracts.views import JobView, ModelView, Page
 from app.errors import InvalidInput
-from app.services import jobs, models, ownership
+from app.services import job_views, models, ownership
 from app.services.lab import Lab
 from app.store import catalogue, job_queries, listings, marks, measurements
 from app.store.tables import JobRow, MeasurementRow, ModelRow
@@ -55,14 +55,14 @@ def lines_of(lab: Lab, job_ids: Collection[str]) -> tuple[JobLine, ...]:
 
 
 def _lines(lab: Lab, rows: Sequence[JobRow]) -> tuple[JobLine, ...]:
-    views = jobs.views(lab, rows)
+    views = job_views.views(lab, rows)
     names = catalogue.names(lab.database, {row.dataset_id for row in rows if row.dataset_id})
     figures = _figures_of(lab, rows)
     return tuple(
         JobLine(
             job=view,
             dataset=names.get(row.dataset_id or "", ""),
-            recipe=jobs.recipe_name(view),
+            recipe=job_views.recipe_name(view),
             epochs=row.epochs,
             figures=figures.get(row.id),
         )

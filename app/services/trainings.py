@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.contracts.jobs import JobKind
 from app.contracts.views import JobView
 from app.errors import InvalidInput
-from app.services import jobs
+from app.services import job_views, jobs
 from app.services.lab import Lab
 from app.store import job_queries
 from app.store.job_queries import StoredEvent
@@ -42,7 +42,7 @@ def earlier(lab: Lab, job: JobView) -> tuple[Run, ...]:
         return ()
     rows = job_queries.earlier_runs(lab.database, job.id, most=_MOST_RUNS)
     return tuple(
-        Run(view, tuple(jobs.charts_and_log(lab, view.id))) for view in jobs.views(lab, rows)
+        Run(view, tuple(jobs.charts_and_log(lab, view.id))) for view in job_views.views(lab, rows)
     )
 
 

@@ -83,7 +83,7 @@ def _postgresql(url: str, patience_s: float) -> Engine:
         "tcp_keepalives_count": "3",
         "tcp_user_timeout": f"{1000 * _SILENT_S}",
     }
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_timeout=patience_s,
@@ -98,6 +98,20 @@ def _postgresql(url: str, patience_s: float) -> Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in told.items()),
         },
     )
+    event.listen(engine, "connect", _take_any_text)
+    return engine
+
+
+def _take_any_text(connection: Any, _record: Any) -> None:
+    """PostgreSQL has no NUL in its texts, and refuses a question that has one: whoever looks for
+    what cannot be there finds nothing, as in SQLite."""
+    from psycopg.types.string import StrDumperUnknown
+
+    class WithoutNul(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+    connection.adapters.register_dumper(str, WithoutNul)
 
 
 @contextmanager
@@ -148,7 +162,8 @@ def _upgrade(connection: Connection) -> None:
 
 
 class Database:
-    """Two kinds of transaction: `reading` and `writing`, each committed when its block ends."""
+    """Two kinds of transaction: `reading` and `writing`, each committed when its block ends; and
+    `looking`, which is none."""
 
     def __init__(self, url: str, *, patience_s: float = 15.0) -> None:
         """`patience_s`: how long to wait for what another process has locked, and half of it for a
@@ -157,8 +172,9 @@ class Database:
         self._is_sqlite = url.startswith("sqlite")
         self._engine = (_sqlite if self._is_sqlite else _postgresql)(url, patience_s)
         self._writer = self._engine.execution_options(lab_writes=True)
-        self._reader = self._engine
+        self._reader = self._looker = self._engine
         if not self._is_sqlite:  # where every transaction reads one moment
+            self._looker = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._reader = self._engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -168,6 +184,13 @@ class Database:
         """All that is read inside is of one moment."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """For one query that is asked all the time: with no transaction around it, it takes half of
+        the way there and back."""
+        with self._looker.connect() as connection:
+            yield connection
 
     @contextmanager
     def writing(self, turn: Turn | None = None) -> Iterator[Session]:

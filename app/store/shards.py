@@ -238,9 +238,9 @@ def begin_anew(database: Database, claim: Claim, number: int) -> None:
 
 def must_end(database: Database, claim: ShardClaim) -> bool:
     """Whether the evaluation is to end. Raises LeaseLost, also where it is over."""
-    with database.reading() as session:
-        query = select(JobRow.cancel_requested).join(ShardRow, _JOB)
-        flag = session.scalar(query.where(*_held(claim), JobRow.status.in_(UNFINISHED)))
+    query = select(JobRow.cancel_requested).join(ShardRow, _JOB)
+    with database.looking() as connection:
+        flag = connection.scalar(query.where(*_held(claim), JobRow.status.in_(UNFINISHED)))
     if flag is None:
         raise LeaseLost
     return flag

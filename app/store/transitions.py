@@ -66,21 +66,27 @@ def _drop_passing(session: Session, ids: Collection[str]) -> None:
     session.execute(delete(ShardRow).where(ShardRow.job_id.in_(ids)))
 
 
-def append(session: Session, job_id: str, events: Sequence[Event]) -> None:
-    """Number and write events; the UPDATE of the counter keeps numbers free of gaps."""
+def append(
+    session: Session, job_id: str, events: Sequence[Event], *conditions: Any, **values: Any
+) -> bool:
+    """Number and write events, unless the job's row does not meet the `conditions`; the UPDATE of
+    the counter keeps numbers free of gaps, and sets the `values` too."""
     last = session.execute(
         update(JobRow)
-        .where(JobRow.id == job_id)
-        .values(last_event=JobRow.last_event + len(events))
+        .where(JobRow.id == job_id, *conditions)
+        .values(last_event=JobRow.last_event + len(events), **values)
         .returning(JobRow.last_event)
         .execution_options(synchronize_session=False)
-    ).scalar_one()
+    ).scalar()
+    if last is None:
+        return False
     now, first = time.time(), last - len(events) + 1
     rows = [
         {"job_id": job_id, "seq": first + i, "type": e.type, "at": now, "body": e.model_dump()}
         for i, e in enumerate(events)
     ]
     session.execute(insert(EventRow), rows)
+    return True
 
 
 def hold(session: Session, table: Held, *conditions: Any) -> None:

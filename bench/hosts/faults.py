@@ -54,7 +54,7 @@ _PLAN = (
     *[Fault("stopped", WORKER, "train", 25)] * 2,
     Fault("stopped", WORKER, "evaluate", 25),
 )  # fmt: skip
-"""Forty, in no order. The storage loses no power: the server in its place keeps all in memory."""
+"""What is drawn from. The storage loses no power: the server in its place keeps all in memory."""
 SHORT = (
     Fault("without power", WORKER, "train", 5),
     Fault("cut off", "database", "evaluate", 10),

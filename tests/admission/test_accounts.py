@@ -168,6 +168,19 @@ def test_tokens_of_programs(new_client: NewClient, users: dict[Role, str], lab: 
     problem(new_client().get("/api/account", headers=program), 401)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\x1b[31mb", "a\N{RIGHT-TO-LEFT OVERRIDE}b", "a\nb", ""])
+def test_a_token_is_called_what_can_be_shown(
+    new_client: NewClient, users: dict[Role, str], name: str
+) -> None:
+    """By programs and by its page, where admins see it too."""
+    client = signed_in(new_client, "rita")
+    told = {"X-CSRF-Token": proof(client)}
+    problem(client.post("/api/account/tokens", json={"name": name}, headers=told), 422)
+    page = client.post("/account/tokens", data={"name": name}, headers=told).text
+    assert "lab_" not in page
+    assert client.get("/api/account/tokens").json() == []
+
+
 def test_a_new_password_ends_everything(new_client: NewClient, users: dict[Role, str]) -> None:
     client, elsewhere = signed_in(new_client, "vera"), signed_in(new_client, "vera")
     form = {"old": "wrong wrong wrong", "new": "another long one", "csrf": proof(client)}

@@ -153,6 +153,19 @@ def test_a_database_that_is_away_is_said_and_comes_back(
     assert not [record for record in caplog.records if record.exc_info], "no traceback"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/jobs?q=%00", "/jobs?owner=%00", "/models?q=%00", "/datasets?owner=%00",
+        "/train?dataset=%00", "/train?search.dataset=%00", "/evaluate?models=%00", "/audit?who=%00",
+        "/api/models?name=a%00b", "/board?dataset=%00",
+    ],
+)  # fmt: skip
+def test_a_text_that_a_database_cannot_hold_is_no_fault(client: httpx.Client, path: str) -> None:
+    """PostgreSQL has no NUL in its texts."""
+    assert client.get(path).status_code in (200, 404, 422)
+
+
 def test_a_database_that_hangs_is_said_soon(client: httpx.Client, app: FastAPI) -> None:
     """It takes connections, and says nothing: as one whose disk does."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

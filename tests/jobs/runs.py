@@ -36,8 +36,8 @@ def open_lab(
 
 
 def every_look(lab: WorkerLab) -> WorkerLab:
-    """The lab, for whose jobs so much time passes between two looks that none is left out."""
-    return replace(lab, clock=itertools.count().__next__)
+    """The lab, for whose jobs so much time passes between two steps that each one looks anew."""
+    return replace(lab, clock=itertools.count(step=1000).__next__)
 
 
 def add_job(lab: WorkerLab, kind: JobKind, params: Params) -> str:

@@ -127,19 +127,20 @@ def test_a_cancel_is_noticed_between_two_steps(measured: Measured) -> None:
     job_id = add_job(measured.lab, JobKind.EVALUATE, small(measured))
     claim = jobs.claim(measured.lab.database, job_id, lease_s=60)
     assert claim is not None
-    meter = Meter(JobContext(every_look(measured.lab), claim, lambda: False).progress)
-    model = Watch(meter).over(random_model(3))
-    copy, x = Watch(meter).copy_of(model), torch.zeros(1, 3, 32, 32)
-    assert isinstance(copy, Frozen)
-    memory, rows = copy.remember(x), torch.tensor([0])
-    assert model(x).shape == copy(x).shape == (1, 3)
-    assert meter.made == pytest.approx(1)  # three passes without gradients
-    copy(x.requires_grad_())
-    assert meter.made == pytest.approx(2)
-    jobs.request_cancel(measured.lab.database, job_id)
-    for look in (model, model.outputs, copy, lambda x: memory.look(rows, 0, 0, x)):
-        with pytest.raises(Cancelled):
-            look(x)
+    with JobContext(every_look(measured.lab), claim, lambda: False) as context:
+        meter = Meter(context.progress)
+        model = Watch(meter).over(random_model(3))
+        copy, x = Watch(meter).copy_of(model), torch.zeros(1, 3, 32, 32)
+        assert isinstance(copy, Frozen)
+        memory, rows = copy.remember(x), torch.tensor([0])
+        assert model(x).shape == copy(x).shape == (1, 3)
+        assert meter.made == pytest.approx(1)  # three passes without gradients
+        copy(x.requires_grad_())
+        assert meter.made == pytest.approx(2)
+        jobs.request_cancel(measured.lab.database, job_id)
+        for look in (model, model.outputs, copy, lambda x: memory.look(rows, 0, 0, x)):
+            with pytest.raises(Cancelled):
+                look(x)
 
 
 @pytest.mark.parametrize(

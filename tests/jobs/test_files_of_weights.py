@@ -48,6 +48,12 @@ def normalising(measured: Measured, mean: str, std: str, shape: tuple[int, ...])
     return {mean: own["mean"].view(shape), std: own["std"].view(shape)}
 
 
+def saved(checkpoint: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
 @pytest.fixture(scope="module")
 def expected(measured: Measured) -> float:
     """What the teacher gets right; without its normalisation it is far from that."""
@@ -108,6 +114,39 @@ def test_a_normalisation_of_grey_levels_is_refused_and_taken_when_given(
     given = {n: own[n].tolist() for n in NORMALISATION}
     found = result(measured, bring(measured, bare(measured) | levels, **given))
     assert found.card.test[0].accuracy.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("as_lists", [True, False])
+def test_a_normalisation_beside_the_weights_is_a_question(
+    measured: Measured, expected: float, as_lists: bool
+) -> None:
+    own = teacher(measured)
+    numbers = {n: own[n].tolist() if as_lists else own[n] for n in NORMALISATION}
+    file = saved({"state_dict": bare(measured), "epoch": 9, **numbers})
+    job = bring(measured, file)
+    assert "Beside the weights the file has mean, std" in failure(measured, job)
+    assert job.failure is not None
+    assert job.failure["field"] == "mean"
+    found = result(measured, bring(measured, file, **{n: own[n].tolist() for n in NORMALISATION}))
+    assert found.card.test[0].accuracy.value == pytest.approx(expected)
+
+
+def test_a_normalisation_that_is_added_is_a_question(measured: Measured, expected: float) -> None:
+    own = teacher(measured)
+    job = bring(measured, own | {"mean": -own["mean"]})
+    assert "has a mean below 0" in failure(measured, job)
+    given = {n: own[n].tolist() for n in NORMALISATION}
+    found = result(measured, bring(measured, own | {"mean": -own["mean"]}, **given))
+    assert found.card.test[0].accuracy.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["classes", "class_to_idx", "idx_to_class", "id2label"])
+def test_classes_beside_the_weights_are_said(measured: Measured, name: str) -> None:
+    names = list(measured.dataset.class_names)
+    file = saved({"model": teacher(measured), name: dict(enumerate(names))})
+    (doubt,) = result(measured, bring(measured, file)).card.warnings
+    assert f"the file has {name}, which is not read" in doubt
+    assert result(measured, bring(measured, file, classes=names)).card.warnings == ()
 
 
 def test_the_normalisation_of_another_network_is_a_question(

@@ -192,8 +192,8 @@ from tests.jobs.runs import open_lab, run
 torch.set_num_threads(1)
 lab = open_lab(Path(sys.argv[1]))
 size = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-# Each of the two threads of a run reserves 72 MiB of addresses.
-resource.setrlimit(resource.RLIMIT_AS, (size + 320 * 2**20,) * 2)
+# Each of the three threads of a run reserves 72 MiB of addresses.
+resource.setrlimit(resource.RLIMIT_AS, (size + 392 * 2**20,) * 2)
 job = run(lab, JobKind.TRAIN, TrainParams.model_validate_json(sys.argv[2]))
 print(job.status, job.failure)
 """

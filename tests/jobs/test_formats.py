@@ -60,6 +60,7 @@ NAMES = {
     "`nn.Sequential(Normalize, net)`; `normalize.` beside `model.`": "test_a_normalisation_inside_is_read_and_used",
     "`normalizer.` with copies under `attacker.` (Madry's group)": "test_copies_for_the_attack_are_the_same_network",
     "two normalisations that differ; half of one; another number at every pixel": "test_two_normalisations_that_differ_are_a_question",
+    "entries called `mean` and `std` beside the state dict; a mean below 0": "test_a_normalisation_beside_the_weights_is_a_question",
     "a normalisation in grey levels (`123.7`, …)": "test_a_normalisation_of_grey_levels_is_refused_and_taken_when_given",
     "none, in the file or with the import": "test_without_a_normalisation_the_log_says_what_that_means",
     "a mean or a standard deviation given above 1": "test_a_normalisation_in_grey_levels_is_refused_at_its_field",
@@ -83,6 +84,7 @@ NETWORKS = {
 CLASSES = {
     "as many outputs as classes": "test_a_head_of_another_order_of_classes_is_sorted",
     "an order that nobody gave and that does not fit": "test_an_order_that_nobody_gave_is_found_by_measuring",
+    "names of classes beside the weights (`classes`, `class_to_idx`, `id2label`)": "test_classes_beside_the_weights_are_said",
     "more outputs than classes": "test_more_outputs_than_classes_need_a_mapping",
     "1,000 outputs and classes that are WordNet numbers or ImageNet's names": "test_a_head_for_imagenet_is_mapped_by_the_names_of_the_classes",
     "one output, two classes": "test_one_output_tells_two_classes_apart",

@@ -53,6 +53,9 @@ class Job(SimpleNamespace):
     def got_further(self) -> None:
         self.further += 1
 
+    def flush(self) -> None:
+        pass
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[SlowFiles]:

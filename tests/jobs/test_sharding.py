@@ -133,10 +133,10 @@ def gathered(lab: WorkerLab, job_id: str) -> Gathering:
     is_now(lab, job_id, JobStatus.RUNNING)
     row = row_of(lab, job_id)
     params = EvaluateParams.model_validate(row.params)
-    context = JobContext(lab, jobs.Claim.of(row, row.fence), lambda: False)
-    ground = Ground(context, params)
-    models = [ground.measurement(model) for model in range(len(params.models))]
-    gathering = Gathering(context, ground, models, 1.0)
+    with JobContext(lab, jobs.Claim.of(row, row.fence), lambda: False) as context:
+        ground = Ground(context, params)
+        models = [ground.measurement(model) for model in range(len(params.models))]
+        gathering = Gathering(context, ground, models, 1.0)
     is_now(lab, job_id, JobStatus.QUEUED)
     return gathering
 

@@ -79,7 +79,7 @@ def test_a_row_says_what_a_worker_has_and_runs(
     page = client.get("/workers").text
     ((name, runs, queue, heard, device, memory, speed),) = rows(page)
     assert name == "train@gpu Drain"
-    assert runs.startswith("<b>Long</b> since ")
+    assert runs.startswith("<b>Long</b> begun ")
     assert attributes(page, "href", "table.workers td a") == [f"/jobs/{row.id}"]
     assert (queue, heard, device) == ("train", "just now", "NVIDIA H100 1 core of gpu")
     assert (memory, speed) == ("80 GB", "51,234")

@@ -29,7 +29,7 @@ from worker.data.errors import DatasetError
 from worker.data.layout import MAX_CLASSES, Contents, Found, Sample, has_suffix
 from worker.data.members import Archive, Member
 from worker.data.names import Path as ArchivePath
-from worker.data.names import printable
+from worker.data.names import name_list, printable
 from worker.data.roles import Part, named_part
 from worker.data.weaknesses import Weakness
 
@@ -145,6 +145,7 @@ def _opened(folder: Path, check_room: Callable[[int], None]) -> tuple[Found, Sou
         if len(parts) != len(labels) or (len(parts) and parts.max() >= len(PARTS)):
             raise ValueError("parts")
         names = _names(about["classes"], labels)
+        unused = [n for k, n in enumerate(names) if about["classes"] and k not in labels]
         found = Found(
             kind=str(about["kind"]),
             samples=[
@@ -157,6 +158,9 @@ def _opened(folder: Path, check_room: Callable[[int], None]) -> tuple[Found, Sou
             warnings=[Weakness("unpacked", str(text)) for text in about["warnings"]],
             left_out=Counter({str(k): int(n) for k, n in about["left_out"].items()}),
         )
+        if unused:
+            text = f"Classes that are named and have no image are left out: {name_list(unused)}."
+            found.warnings.append(Weakness("classes_without_images", text, len(unused)))
         if about["ordered"]:
             found.order = in_order(names, {sample.class_name for sample in found.samples})
     except DatasetError:

@@ -382,6 +382,16 @@ def _tell_depth(found: Found, children: Sequence[_Folder]) -> None:
 
 def _check_siblings(children: Sequence[_Folder]) -> None:
     """Refuse folders that are no classes, by what lies in them and by their names."""
+    by_rest: dict[str, dict[Part, str]] = {}
+    for child in children:
+        if child.count and (said := part_and_rest(child.path[-1])) is not None:
+            by_rest.setdefault(said[1], {})[said[0]] = child.path[-1]
+    if pairs := [parts for parts in by_rest.values() if Part.TRAIN in parts and len(parts) > 1]:
+        raise DatasetError(
+            f"{name_list(sorted(pairs[0].values()))} are called like parts of one whole, not like "
+            "classes.",
+            "Name the parts train, validation and test, with a folder for each class in each.",
+        )
     within = {child.path: {f.path[-1] for f in _unwrapped(child).filled()} for child in children}
     parts = [child for child in children if named_part(child.path[-1])]
     deep = [child for child in children if child not in parts and len(within[child.path]) > 1]

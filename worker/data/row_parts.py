@@ -14,7 +14,7 @@ from worker.data.weaknesses import Weakness
 
 _SPLITS = ("split", "subset", "partition", "fold", "set")
 """What a column of parts is called, without spaces and punctuation."""
-_MAY_BE = (*_SPLITS, "usage", "dataset", "datasets")
+SPLITS = (*_SPLITS, "usage", "dataset", "datasets")
 _NUMBERED = {"0": Part.TRAIN, "1": Part.VALIDATION, "2": Part.TEST}
 """As CelebA and WILDS number them."""
 _YES, _NO = ({"true", "1", "1.0", "yes", "y", "t"}, {"false", "0", "0.0", "no", "n", "f", ""})
@@ -25,7 +25,7 @@ def _are_parts(head: Sequence[str], body: Sequence[Sequence[str]], column: int) 
     values = {row[column] for row in body}
     if len(values) > 10:
         return False
-    if plain_name(head[column]) in _MAY_BE:
+    if plain_name(head[column]) in SPLITS:
         return any(named_part(value) for value in values)
     parts = {part_of(value) for value in values}
     return len(parts) > 1 and None not in parts

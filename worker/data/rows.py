@@ -13,6 +13,8 @@ their count."""
 _BOXED = re.compile(r"(n\d{8})(?: \d+){4}(?: \1(?: \d+){4})*")
 _EXCEL = re.compile("sep=(.)")
 """Excel's own first line: the separator."""
+NO_LABEL = frozenset({"", "nan", "none", "null", "?", "-1"})
+"""What stands where there is no label."""
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 

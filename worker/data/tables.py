@@ -14,7 +14,7 @@ from worker.data.names import Path, name_list, printable
 from worker.data.picture_index import PictureIndex, part_of_path, part_of_table
 from worker.data.roles import Part, named_part
 from worker.data.row_parts import Split, split_of
-from worker.data.rows import NUMBER, first_and_rest, plain_name, records, rows_of
+from worker.data.rows import NO_LABEL, NUMBER, first_and_rest, plain_name, records, rows_of
 from worker.data.weaknesses import Weakness
 
 _LABELS = (
@@ -257,8 +257,7 @@ def _labels(
         )
     (column,) = candidates
     values = [row[column] for row in body]
-    missing = {"", "nan", "none", "null", "?", "-1"}
-    of_row = ["" if value.casefold() in missing else value for value in values]
+    of_row = ["" if value.casefold() in NO_LABEL else value for value in values]
     nothing = frozenset(values) - {"", *of_row}
     sure = bool(named) or not has_head
     return _Labels(printable(head[column]), _as_integers(of_row), sure, nothing)
@@ -297,6 +296,8 @@ def _could_label(body: Sequence[Sequence[str]], column: int, has_head: bool, ste
     """
     values = {row[column] for row in body}
     words = any(not NUMBER.fullmatch(value) for value in values if value)
+    if not words and any(value and not float(value).is_integer() for value in values):
+        return False  # shares of a class, or measures
     listed = named_part(stem) is not None and len(body[0]) == 2
     alone = listed and all(value.isdecimal() for value in values)
     return 2 <= len(values) <= len(body) / 2 and (words or has_head or alone)

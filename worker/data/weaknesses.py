@@ -20,6 +20,8 @@ NEAR_BITS = 3
 """Of 64 bits of a difference hash that may differ between near duplicates."""
 NEAR_LEVELS = 6.0
 """Mean difference of near duplicates, in grey levels of 255."""
+_DARK = 16
+"""Grey levels of 255 that hardly any photograph stays below."""
 _BANDS, _NEIGHBOURS = 4, 8
 _BLOCK = 2048
 
@@ -47,6 +49,13 @@ def weaknesses(
     """Of both parts, the validation images among those to train on; `check` is called often."""
     prints = _fingerprints(train, check), _fingerprints(test, check)
     found = list(_twins((train, test), prints))
+    brightest = max(each.brightest for each in prints)
+    if brightest < _DARK:
+        text = (
+            f"No pixel is brighter than {brightest} of 255: numbers from 0 to 1, or the classes of "
+            "pixels, may have been written as bytes."
+        )
+        found.append(Weakness("dark", text, sum(len(each.plain) for each in prints)))
     found += _counts(class_names, train.labels, "training", FEW_TRAIN)
     found += _counts(class_names, test.labels, "test", FEW_TEST)
     return found
@@ -57,12 +66,13 @@ class _Prints:
     exact: NDArray[Any]  # (N,) 16 bytes
     bits: NDArray[np.uint64]  # (N,) difference hash
     plain: NDArray[np.bool_]  # (N,) of one colour
+    brightest: int
 
 
 def _fingerprints(part: Images, check: Callable[[], None]) -> _Prints:
     count = len(part.rows)
     exact, bits = np.empty(count, dtype="V16"), np.empty(count, dtype=np.uint64)
-    plain = np.empty(count, dtype=bool)
+    plain, brightest = np.empty(count, dtype=bool), 0
     for start in range(0, count, _BLOCK):
         check()
         block = np.ascontiguousarray(part.pixels[part.rows[start : start + _BLOCK]])
@@ -70,7 +80,8 @@ def _fingerprints(part: Images, check: Callable[[], None]) -> _Prints:
         exact[here] = [np.void(blake2b(image.data, digest_size=16).digest()) for image in block]
         bits[here] = difference_hash(block)
         plain[here] = (block == block[:, :1, :1]).all(axis=(1, 2, 3))
-    return _Prints(exact, bits, plain)
+        brightest = max(brightest, int(block.max()))
+    return _Prints(exact, bits, plain, brightest)
 
 
 def difference_hash(images: NDArray[np.uint8]) -> NDArray[np.uint64]:

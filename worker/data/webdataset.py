@@ -10,7 +10,9 @@ from worker.data.classes import name_numbers
 from worker.data.errors import DatasetError
 from worker.data.layout import Contents, Found, Sample
 from worker.data.members import Member
+from worker.data.names import name_list
 from worker.data.roles import named_part
+from worker.data.rows import NO_LABEL
 
 _LABELS = ("cls", "json", "txt", "label")
 _LONGEST = 4096  # bytes of a label
@@ -31,11 +33,14 @@ def webdataset(contents: Contents) -> Found | None:
         if isinstance(data, bytes):
             texts[ordinal] = data
     found = Found("WebDataset samples", [])
-    seen = set()
+    seen, nothing = set(), set[str]()
     for picture in sorted(contents.pictures, key=lambda p: p.path[-1].count(".")):
         key = _key(picture)
         member = labels.get(key)
         label = "" if member is None else _label(texts.get(member.ordinal, b""), member)
+        if label.casefold() in NO_LABEL:
+            nothing |= {label} - {""}
+            label = ""
         if not label or key in seen:
             why = "samples without a label" if not label else "further pictures of a sample"
             found.left_out[why] += 1
@@ -50,6 +55,8 @@ def webdataset(contents: Contents) -> Found | None:
             "No sample's label can be read.",
             "A .cls holds a number or a name; a .json has a field label.",
         )
+    if nothing:
+        found.notes.append(f"Taken for no label: {name_list(sorted(nothing))}.")
     name_numbers(found, contents.texts)
     return found
 

@@ -22,6 +22,9 @@ from worker.models.matching import Match, Mismatch, SeveralNetworks, listed, mat
 
 PARITY = 1e-5
 """Of the largest logit: one network computed in two orders differs by rounding."""
+_CLASSES = re.compile(
+    r"classes|class_?names|class_to_idx|idx_to_class|id2label|label2id|label_map", re.IGNORECASE
+)
 _MOST_NAMES = 12
 _PARAMETRISED = re.compile(r"weight_(g|v|u|orig|mask)$|(^|\.)parametrizations\.")
 
@@ -76,6 +79,11 @@ def brought(
         context.log(note)
     for said in filter(None, (changed, taken.said)):
         context.log(said)
+    if params.classes is None and (named := [n for n in file.beside if _CLASSES.fullmatch(n)]):
+        doubts.append(
+            f"Beside the weights the file has {', '.join(map(shown, named))}, which is not read: "
+            "where that is another order than the dataset's, name the classes with the import."
+        )
     assert params.architecture is not None
     return Brought(model.eval().requires_grad_(False), taken, doubts, params.architecture)
 

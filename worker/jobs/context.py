@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -20,12 +21,15 @@ from app.store.db import Database
 from app.store.files import Files
 from app.store.jobs import Claim
 from app.store.losses import Loss
+from worker.jobs.background import Background
 from worker.jobs.throttle import Throttle
 from worker.offer import facts
 from worker.pulse import Pulse
 
 _LOOK_EVERY_S = 0.25
-"""How often a running job asks SQL whether it must end. Steps may take less than the question."""
+"""How often SQL is asked whether a running job must end."""
+_LOOKED_WITHIN_S = 10.0
+"""A job does not go on for longer without the answer: it waits for a database that is away."""
 _PROGRESS_EVERY_S = 1.0
 _AGAIN_AFTER_S = 1.0
 STORAGE_PATIENCE_S = 10.0
@@ -87,7 +91,9 @@ class Outcome:
 
 @dataclass
 class JobContext:
-    """One attempt of one job."""
+    """One attempt of one job. Within a `with`, a thread asks and tells SQL: nothing that a step
+    calls waits for it (`worker.jobs.background`).
+    """
 
     lab: WorkerLab
     claim: Claim
@@ -95,30 +101,51 @@ class JobContext:
     """Whether this worker was asked to stop."""
 
     must_end: ClassVar[Callable[..., bool]] = staticmethod(jobs.cancel_requested)
-    """Asks SQL; it and the next two are `insist`ed upon."""
+    """Asks SQL; it and the next two are called until the database takes them."""
     append: ClassVar[Callable[..., None]] = staticmethod(jobs.report)
     forgive: ClassVar[Callable[..., None]] = staticmethod(jobs.forgive)
 
     def __post_init__(self) -> None:
         self._started = self.lab.clock()
-        self._looks = Throttle(_LOOK_EVERY_S, self.lab.clock)
         self._reports = Throttle(_PROGRESS_EVERY_S, self.lab.clock)
         self._first_progress: tuple[float, int] | None = None
         self._all_done = False
         self._got_further = False
+        self._looked_at: float | None = None
+        self._background = Background(self._write)
+        self.every(_LOOK_EVERY_S, self._look)
+
+    def __enter__(self) -> Self:
+        self._background.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._background.end()
 
     @property
     def seconds(self) -> float:
         """Since this attempt began."""
         return self.lab.clock() - self._started
 
+    def every(self, seconds: float, ask: Callable[[], None]) -> None:
+        """Have something else asked of SQL so often; what it raises, `check` raises."""
+        self._background.every(seconds, partial(self._patiently, ask))
+
+    def _look(self) -> None:
+        now = self.lab.clock()
+        if self.must_end(self.lab.database, self.claim):
+            raise Cancelled
+        self._looked_at = now
+
     def check(self) -> None:
-        """Call at every step, however short: SQL is asked four times a second.
+        """Call at every step, however short: it asks no one, but for the first time.
 
         Raises Cancelled, Interrupted or LeaseLost when the job must end.
         """
-        if self._looks.due() and self.insist(self.must_end):
-            raise Cancelled
+        looked = self._looked_at
+        if looked is None or self.lab.clock() - looked > _LOOKED_WITHIN_S:
+            self._background.ask_now()
+        self._background.check()
         if self.stopping():
             raise Interrupted
 
@@ -161,8 +188,15 @@ class JobContext:
         self.log(text, LogLevel.WARNING)
 
     def report(self, *events: Event) -> None:
-        """Append events to the job. Raises LeaseLost."""
-        self.insist(self.append, events)
+        """Append events to the job, soon and in this order. Raises LeaseLost, of those before."""
+        self._background.say(events)
+
+    def flush(self) -> None:
+        """Wait until all that was reported is written. Raises LeaseLost."""
+        self._background.flush()
+
+    def _write(self, events: Sequence[Event]) -> None:
+        self._patiently(self.append, self.lab.database, self.claim, events)
         self.lab.ring(self.claim.job_id)
 
     def store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -181,12 +215,17 @@ class JobContext:
     def insist(
         self, call: Callable[Concatenate[Database, Any, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call it until the database takes it: hours of work are worth waiting for a disk that is
-        full, or a file that is locked. What it raises otherwise is raised.
+        """Call it, after all that was reported, until the database takes it. What it raises
+        otherwise is raised.
         """
+        self.flush()
+        return self._patiently(call, self.lab.database, self.claim, *args, **kwargs)
+
+    def _patiently(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Hours of work are worth waiting for a disk that is full, or a file that is locked."""
         while True:
             try:
-                return call(self.lab.database, self.claim, *args, **kwargs)
+                return call(*args, **kwargs)
             except DBAPIError as error:
                 if trouble(error) is None or self.stopping():
                     raise

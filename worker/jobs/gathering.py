@@ -21,7 +21,6 @@ from worker.jobs.bookmark import part_of
 from worker.jobs.context import JobContext
 from worker.jobs.ground import Ground
 from worker.jobs.saves import LAST, UNREADABLE, latest, read
-from worker.jobs.throttle import Throttle
 
 _LOOK_EVERY_S = 0.5
 _NAMED = 3
@@ -47,7 +46,9 @@ class Gathering:
         """The part that comes to the others next."""
         self._mine: set[int] = set()
         """What this process measured."""
-        self._looks = Throttle(_LOOK_EVERY_S, context.lab.clock)
+        self._others = ""
+        """Who else measures, in words; empty where nobody does."""
+        context.every(_LOOK_EVERY_S, self._see)
         self.seconds = 0.0
         """What the parts took that are together, on however many workers."""
 
@@ -130,17 +131,22 @@ class Gathering:
         part = sharding.ShardContext(lab, claim, context.stopping, within=context)
         part.follow = self._follow
         try:
-            sharding.run(self._ground, part)
+            with sharding.held(part):
+                sharding.run(self._ground, part)
         except LeaseLost:
             context.check()  # it was the part's, or the job's
 
     def _follow(self, phase: str) -> None:
-        self._context.check()
-        if not self._looks.due():
-            return
-        found = self._parts()
+        self._context.progress(round(self._done), round(self._total), phase + self._others)
+
+    def _see(self) -> None:
+        """How all parts stand, and who has them."""
+        lab, job = self._context.lab, self._context.claim.job_id
+        found, me = shards.of_job(lab.database, job), lab.offer.name
         self._done = max(self._done, sum(shard.done for shard in found))
-        self._context.progress(round(self._done), round(self._total), phase + self._beside(found))
+        others = sorted({each.worker for each in found if each.held and each.worker} - {me})
+        named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+        self._others = f" (with {counted(len(others), 'other worker')}: {named})" if others else ""
 
     def _done_by(self, parts: int) -> float:
         """What so many parts take at most."""
@@ -148,12 +154,3 @@ class Gathering:
 
     def _parts(self) -> list[Shard]:
         return self._context.insist(lambda database, claim: shards.of_job(database, claim.job_id))
-
-    def _beside(self, found: Sequence[Shard]) -> str:
-        """Who else measures, in words; empty where nobody does."""
-        me = self._context.lab.offer.name
-        others = sorted({each.worker for each in found if each.held and each.worker} - {me})
-        if not others:
-            return ""
-        named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-        return f" (with {counted(len(others), 'other worker')}: {named})"

@@ -19,7 +19,6 @@ from worker.jobs import sharding
 from worker.jobs.context import Cancelled, Interrupted, WorkerLab
 from worker.jobs.failing import explained
 from worker.jobs.ground import Ground
-from worker.jobs.throttle import Throttle
 
 _log = logging.getLogger(__name__)
 _PATIENCE_S = (1.0, 4.0)
@@ -34,14 +33,11 @@ class HelpingContext(sharding.ShardContext):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._queue_looks = Throttle(_LOOK_EVERY_S, self.lab.clock)
         self._patience_s = random.uniform(*_PATIENCE_S)
         self._waits_since: float | None = None
+        self.every(_LOOK_EVERY_S, self._look_at_queue)
 
-    def check(self) -> None:
-        super().check()
-        if not self._queue_looks.due():
-            return
+    def _look_at_queue(self) -> None:
         now = self.lab.clock()
         if not jobs.waits(self.lab.database, Queue.EVALUATE, self.lab.offer):
             self._waits_since = None
@@ -88,14 +84,14 @@ class Helper:
         params = understood(EvaluateParams, claim.params)
         if params is None:  # the worker that has the job says so
             raise LeaseLost
-        if self._ground is None or self._ground[0] != claim.job_id:
-            self._ground = claim.job_id, Ground(context, params)
-        sharding.run(self._ground[1], context)
+        with sharding.held(context):
+            if self._ground is None or self._ground[0] != claim.job_id:
+                self._ground = claim.job_id, Ground(context, params)
+            sharding.run(self._ground[1], context)
 
     def _give_up(self, claim: ShardClaim, error: Exception) -> None:
         """A disk or a database in trouble is no fault of the part; all else ends its evaluation."""
         if trouble(error) is not None:
-            sharding.give_back(self._lab, claim)
             return
         failure = explained(error, f"a part of job {claim.job_id}")
         with suppress(LeaseLost):

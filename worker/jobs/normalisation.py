@@ -13,7 +13,7 @@ from app.errors import JobError
 from worker.jobs.weights_file import WeightsFile
 from worker.models import Classifier, TimmClassifier
 from worker.models.matching import Match, shown
-from worker.models.normalising import Half, Pair
+from worker.models.normalising import Half, Pair, names_one
 
 _GREY_LEVELS = 255
 _SAME = 1e-6
@@ -44,6 +44,8 @@ def settled(params: ImportModelParams, match: Match, file: WeightsFile) -> Norma
             raise _half(match.halves[0])
         if match.pairs:
             raise _elsewhere(match)
+        if named := [name for name in file.beside if names_one(name)]:
+            raise _beside(named)
         return Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "", known=False)
     one = found[0]
     for other in found[1:]:
@@ -53,6 +55,13 @@ def settled(params: ImportModelParams, match: Match, file: WeightsFile) -> Norma
                 hint="Give mean and standard deviation with the import, as one of the two.",
                 field="mean",
             )
+    if min(one.mean) < 0:
+        raise JobError(
+            f"The file's normalisation, {_said(one)}, has a mean below 0, which no images have.",
+            hint="Give mean and standard deviation with the import: what is subtracted, and what "
+            "that is divided by.",
+            field="mean",
+        )
     if max(*one.mean, *one.std) > 1:
         mean, std = (_numbers([v / _GREY_LEVELS for v in of]) for of in (one.mean, one.std))
         raise JobError(
@@ -68,14 +77,16 @@ def settled(params: ImportModelParams, match: Match, file: WeightsFile) -> Norma
 def _given(
     mean: tuple[float, ...], std: tuple[float, ...], found: Sequence[Normalisation]
 ) -> Normalisation:
-    """What the job says, unless the file says something else, in units of [0, 1] or of 0 to 255."""
+    """What the job says, unless the file says something else, in units of [0, 1] or of 0 to 255, or
+    as what is added."""
     given = Normalisation(mean, std, "")
     for one in found:
         levels = one._replace(
             mean=tuple(v / _GREY_LEVELS for v in one.mean),
             std=tuple(v / _GREY_LEVELS for v in one.std),
         )
-        if _alike(given, one) or _alike(given, levels):
+        added = one._replace(mean=tuple(-v for v in one.mean))
+        if any(_alike(given, other) for other in (one, levels, added)):
             return given
     if found:
         raise JobError(
@@ -142,6 +153,16 @@ def _elsewhere(match: Match) -> JobError:
     return JobError(
         f"The file's normalisation, {_where(match.pairs[0])}, is in another part of the file than "
         f"the network, which is at “{shown(match.prefix.removesuffix('.'))}”.",
+        hint="Give mean and standard deviation with the import: those, or 0 and 1 where the "
+        "network takes images as they are.",
+        field="mean",
+    )
+
+
+def _beside(named: Sequence[str]) -> JobError:
+    return JobError(
+        f"Beside the weights the file has {', '.join(map(shown, named))}: a normalisation, it "
+        "seems, which is not read there.",
         hint="Give mean and standard deviation with the import: those, or 0 and 1 where the "
         "network takes images as they are.",
         field="mean",

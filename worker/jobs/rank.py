@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import torch
 import torch.distributed as dist
@@ -57,10 +57,19 @@ _PARENT_EVERY_S = 0.25
 class _Follower(JobContext):
     """The job as others than rank 0 have it: they report nothing, and decide nothing."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def check(self) -> None:
         pass
 
     def report(self, *events: Event) -> None:
+        pass
+
+    def flush(self) -> None:
         pass
 
 
@@ -114,10 +123,10 @@ def _train(folder: Path, team: Team, job: dict[str, Any]) -> None:
     files = files_of(facts, database, patience_s=STORAGE_PATIENCE_S)
     lab = WorkerLab(facts, database, files, _quiet)
     kind = JobContext if team.leads else _Follower
-    context = kind(lab, claim, (folder / STOP).exists)
     params = understood(TrainParams, claim.params)
     assert isinstance(params, TrainParams)
-    training.train_to_its_checkpoint(context, params, Named.from_json(job["named"]), team)
+    with kind(lab, claim, (folder / STOP).exists) as context:
+        training.train_to_its_checkpoint(context, params, Named.from_json(job["named"]), team)
 
 
 def _quiet(_: str) -> None:

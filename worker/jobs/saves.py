@@ -115,6 +115,7 @@ class Saves:
         return self._write(save) and self._kept(self._keep)
 
     def _write(self, save: Callable[[Path], None]) -> bool:
+        self._context.flush()  # who goes on from here will not report it again
         try:
             self._own.mkdir(parents=True, exist_ok=True)
             save(self._own)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,9 +18,11 @@ from worker import registry
 from worker.evaluation.arguments import norm_of, unit_noise
 from worker.evaluation.progress import Meter
 from worker.jobs.bookmark import Bookmark
-from worker.jobs.context import Interrupted, JobContext, WorkerLab
+from worker.jobs.context import Interrupted, JobContext
 from worker.jobs.ground import Ground, tell
 from worker.jobs.lease import renewed
+
+_NOTE_EVERY_S = 1.0
 
 
 def facts() -> str:
@@ -43,12 +45,21 @@ class ShardContext(JobContext):
     append = staticmethod(shards.report)
     forgive = staticmethod(shards.forgive)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._done = self._noted = 0
+        self.every(_NOTE_EVERY_S, self._note)
+
     def progress(self, done: int, total: int, phase: str) -> None:
-        """Note how far the part is, at most once a second, and check whether it must end."""
+        """Say how far the part is, and check whether it must end."""
         self.check()
-        if self._reports.due():
-            self.insist(shards.note, done)
+        self._done = done
         self.follow(phase)
+
+    def _note(self) -> None:
+        if (done := self._done) != self._noted:
+            shards.note(self.lab.database, self.claim, done)
+            self._noted = done
 
     def got_further(self) -> None:
         """Of the part, and so of the evaluation."""
@@ -57,26 +68,31 @@ class ShardContext(JobContext):
             self.within.got_further()
 
 
-def run(ground: Ground, context: ShardContext) -> None:
-    """Measure a part that was claimed, and keep what came of it.
-
-    Raises Cancelled, Interrupted, LeaseLost, JobError, OSError where it cannot be kept.
-    """
-    with _lease(context.lab, context.claim):
+@contextmanager
+def held(context: ShardContext) -> Iterator[None]:
+    """Around all work on a part that was claimed: what is no fault of it gives it back."""
+    lab, claim = context.lab, context.claim
+    renew = partial(shards.renew, lab.database, claim, lease_s=lab.settings.lease_s)
+    what = f"part {claim.number} of job {claim.job_id}"
+    with renewed(what, renew, lease_s=lab.settings.lease_s), context:
         try:
-            done = _measure(ground, context)
-            context.insist(shards.finish, done)
+            yield
         except Exception as error:
             # Also where the evaluation is another worker's now: that need not wait for the lease.
             if isinstance(error, Interrupted | LeaseLost) or trouble(error) is not None:
-                give_back(context.lab, context.claim)
+                with suppress(LeaseLost):
+                    context.flush()
+                    shards.give_back(lab.database, claim)
             raise
 
 
-def give_back(lab: WorkerLab, claim: ShardClaim) -> None:
-    """Let another worker take it: that it is not measured is no fault of it."""
-    with suppress(LeaseLost):
-        shards.give_back(lab.database, claim)
+def run(ground: Ground, context: ShardContext) -> None:
+    """Measure a part that is held, and keep what came of it.
+
+    Raises Cancelled, Interrupted, LeaseLost, JobError, OSError where it cannot be kept.
+    """
+    done = _measure(ground, context)
+    context.insist(shards.finish, done)
 
 
 def _measure(ground: Ground, context: ShardContext) -> float:
@@ -96,9 +112,3 @@ def _measure(ground: Ground, context: ShardContext) -> float:
     if not bookmark.close(work):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return units
-
-
-def _lease(lab: WorkerLab, claim: ShardClaim) -> AbstractContextManager[None]:
-    lease_s = lab.settings.lease_s
-    renew = partial(shards.renew, lab.database, claim, lease_s=lease_s)
-    return renewed(f"part {claim.number} of job {claim.job_id}", renew, lease_s=lease_s)

@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class WeightsFile:
     """How the names of the weights begin that are meant, without the last dot."""
     stored: Mapping[str, str] = field(default_factory=dict)
     """What those are called in the file whose names have wrappers."""
+    beside: tuple[str, ...] = ()
+    """What else the checkpoint has, which is not read: the first of its names."""
 
     def same(self, name: str, other: str) -> bool:
         """Whether two tensors are equal, whatever their type."""
@@ -118,8 +120,8 @@ def opened(
         elif start.startswith((b"PK\x03\x04", b"\x80")):
             scratch.mkdir()
             converted = scratch / "weights"
-            notes, within = _convert(path, network, converted, check)
-            yield _safetensors(converted, 0, notes, within)
+            notes, within, beside = _convert(path, network, converted, check)
+            yield replace(_safetensors(converted, 0, notes, within), beside=beside)
         else:
             raise _unknown(start)
     finally:
@@ -163,8 +165,9 @@ def _safetensors(path: Path, header: int, notes: tuple[str, ...], within: str) -
 
 def _convert(
     source: Path, network: str, target: Path, check: Callable[[], None]
-) -> tuple[tuple[str, ...], str]:
-    """Have another process convert a PyTorch file; returns what people should know, `within`."""
+) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+    """Have another process convert a PyTorch file; returns what people should know, `within` and
+    `beside`."""
     megabytes = _SPARE_MB + 4 * source.stat().st_size // 2**20
     try:
         reply = apart.run(
@@ -194,7 +197,7 @@ def _convert(
             field="network" if choices else None,
             choices=choices,
         )
-    return tuple(_notes(reply)), reply["within"]
+    return tuple(_notes(reply)), reply["within"], tuple(map(str, reply["beside"]))
 
 
 def _notes(reply: Mapping[str, Any]) -> Iterator[str]:

@@ -27,6 +27,11 @@ class Half(NamedTuple):
     """What the other would be: `mean` or `std`."""
 
 
+def names_one(name: str) -> bool:
+    """Whether something is called like a mean or a standard deviation of images."""
+    return any(kind.fullmatch(name) for kind in (_MEAN, _STD))
+
+
 def normalisations(
     shapes: Mapping[str, tuple[int, ...]], taken: Collection[str]
 ) -> tuple[tuple[Pair, ...], tuple[Half, ...]]:

@@ -50,8 +50,9 @@ def page(lab: LabDep, request: Request) -> Response:
 @router.post("/tokens")
 def make_token(lab: LabDep, request: Request, name: Typed = "") -> Response:
     user, name = user_of(request), name.strip()
-    if not 1 <= len(name) <= 80:
-        return _page(lab, request, messages={"name": "It has 1 to 80 characters."})
+    if not 1 <= len(name) <= 80 or not name.isprintable():
+        said = "It has 1 to 80 characters, and no control characters among them."
+        return _page(lab, request, messages={"name": said})
     return _page(lab, request, made=accounts.make_token(lab, user, name))
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
+from worker.data.containers import PARTS
+from worker.data.roles import named_part
+from worker.data.row_parts import SPLITS
+from worker.data.rows import plain_name
 from worker.jobs.unpacking.found import Files, Refused, Unpacked
 
 _LONGEST_PICTURE = 32 * 2**20
@@ -29,13 +34,15 @@ def parquet(files: Files) -> Unpacked:
     kept: list[list[bool]] = []
     names: dict[str, int] = {}
     left = Counter[str]()
+    split, by_row = _split([shard for _, shard in shards], label)
     for part, shard in shards:
         values = shard.read(columns=[label]).column(label).to_pylist()
         if texts:
             values = [None if v is None else names.setdefault(v, len(names)) for v in values]
         good = [value is not None and value >= 0 for value in values]
         labels += [int(v) for v, g in zip(values, good, strict=True) if g]
-        parts += [part] * sum(good)
+        said = [next(by_row) or part for _ in good]
+        parts += [p for p, g in zip(said, good, strict=True) if g]
         left["rows without a label"] += len(good) - sum(good)
         kept.append(good)
     found = Unpacked(
@@ -47,8 +54,22 @@ def parquet(files: Files) -> Unpacked:
         files=_pictures([shard for _, shard in shards], image, kept),
     )
     found.notes.append(f"Images are of the column “{image}”, labels of “{label}”.")
+    if split:
+        found.notes.append(f"Parts are those of the column “{split}”.")
     found.warnings, found.left_out = warnings, {k: n for k, n in left.items() if n}
     return found
+
+
+def _split(shards: Sequence[Any], label: str) -> tuple[str, Iterator[int]]:
+    """The column that says parts, and those of all rows as `PARTS` numbers them; 0 for none."""
+    for field in shards[0].schema_arrow:
+        if field.name == label or not _is_text(field.type) or plain_name(field.name) not in SPLITS:
+            continue
+        columns = [shard.read(columns=[field.name]).column(0).to_pylist() for shard in shards]
+        parts = [PARTS.index(named_part(value or "")) for values in columns for value in values]
+        if any(parts):
+            return field.name, iter(parts)
+    return "", repeat(0)
 
 
 class _Columns(NamedTuple):
