@@ -212,7 +212,8 @@ def test_one_that_another_worker_ended_meanwhile_is_left_without_a_fault(
 ) -> None:
     """Its parts are gone, as who was stopped for long finds them."""
     params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
-    job_id, took, stopped = add_job(measured.lab, JobKind.EVALUATE, params), Gathering._took_one, []
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    took, stopped = Gathering._took_one, list[Gathering]()
 
     def late(self: Gathering) -> bool:
         if not stopped:
