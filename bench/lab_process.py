@@ -143,4 +143,5 @@ class LabProcess:
         """Ask it to end, and wait."""
         self.process.terminate()
         self.process.wait(120)
+        self.http.close()
         self._log.close()

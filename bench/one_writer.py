@@ -104,7 +104,8 @@ class Site:
         for again in range(20):
             name = f"{kind} {number} {again}"
             job = self._add(kind, self._params(kind, name))
-            self._stopped, after_s = self._work(job), rng.uniform(0.02, 2.0)
+            latest_s = 2.0 * 0.8**again  # the job was over before
+            self._stopped, after_s = self._work(job), rng.uniform(0.02, latest_s)
             time.sleep(after_s)
             self._stop()
             if self._status(job) == "running":

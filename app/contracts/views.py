@@ -100,7 +100,11 @@ class JobView(_View):
 
 
 class Page(_View, Generic[T]):
-    """One page of a list, newest first."""
+    """One page of a list, newest first.
+
+    `Page[JobView]` makes a class, which takes long, and not two threads at once: name it once,
+    beside the functions that use it.
+    """
 
     items: tuple[T, ...]
     total: int

@@ -24,6 +24,7 @@ from app.services.lab import Lab
 from app.store import catalogue, marks
 from app.store.tables import DatasetRow
 
+_Views = Page[DatasetView]
 SAMPLES_PER_CLASS = 8
 MOST_OFFERED = 100
 
@@ -40,7 +41,7 @@ def page(
     first = (page - 1) * page_size
     rows, total = catalogue.datasets_page(lab.database, shelf, owner, offset=first, limit=page_size)
     items = tuple(_views(lab, rows))
-    return Page[DatasetView](items=items, total=total, page=page, page_size=page_size)
+    return _Views(items=items, total=total, page=page, page_size=page_size)
 
 
 def newest(lab: Lab) -> list[DatasetView]:

@@ -26,6 +26,7 @@ from app.store.placement import needs_of
 from app.store.tables import JobRow
 
 _LOG = logging.getLogger("lab.jobs")
+_Views = Page[JobView]
 CHART_POINTS = 800
 """Points of single steps that pages show of a job."""
 ENDED_EARLY = (JobStatus.CANCELLED, JobStatus.FAILED)
@@ -173,7 +174,7 @@ def page(
         limit=page_size,
     )
     items = tuple(job_views.views(lab, rows))
-    return Page[JobView](items=items, total=total, page=page, page_size=page_size)
+    return _Views(items=items, total=total, page=page, page_size=page_size)
 
 
 def resumable(lab: Lab, text: str = "", *, limit: int) -> tuple[JobView, ...]:

@@ -40,10 +40,13 @@ class ModelLine:
     """By its latest evaluation."""
 
 
+_JobLines, _ModelLines = Page[JobLine], Page[ModelLine]
+
+
 def job_lines(lab: Lab, asked: JobFilter, *, page: int, page_size: int) -> Page[JobLine]:
     """A page of the jobs asked for; parts of ablations are on the ablation's page."""
     rows, total = listings.jobs(lab.database, asked, offset=(page - 1) * page_size, limit=page_size)
-    return Page[JobLine](items=_lines(lab, rows), total=total, page=page, page_size=page_size)
+    return _JobLines(items=_lines(lab, rows), total=total, page=page, page_size=page_size)
 
 
 def lines_of(lab: Lab, job_ids: Collection[str]) -> tuple[JobLine, ...]:
@@ -132,7 +135,7 @@ def model_lines(lab: Lab, asked: ModelFilter, *, page: int, page_size: int) -> P
         ModelLine(view, measured(latest[view.id]) if view.id in latest else None)
         for view in models.views(lab, rows)
     )
-    return Page[ModelLine](items=lines, total=total, page=page, page_size=page_size)
+    return _ModelLines(items=lines, total=total, page=page, page_size=page_size)
 
 
 def latest_evaluations(lab: Lab, model_ids: Sequence[str]) -> list[str]:

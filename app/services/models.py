@@ -16,6 +16,8 @@ from app.services.lab import Lab
 from app.store import catalogue, marks
 from app.store.tables import ModelRow
 
+_Views = Page[ModelView]
+
 
 def page(
     lab: Lab,
@@ -42,7 +44,7 @@ def page(
         limit=page_size,
     )
     items = tuple(views(lab, rows))
-    return Page[ModelView](items=items, total=total, page=page, page_size=page_size)
+    return _Views(items=items, total=total, page=page, page_size=page_size)
 
 
 def search(lab: Lab, text: str, *, limit: int) -> tuple[ModelView, ...]:

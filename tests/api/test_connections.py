@@ -98,7 +98,7 @@ def test_a_crowd_gets_a_moment_where_there_is_room(
 ) -> None:
     monkeypatch.setattr(connections, "_MOMENT_S", 2.0)
     monkeypatch.setattr(connections, "_HEAD_WITHIN_S", 60.0)
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (descriptors, descriptors))
+    monkeypatch.setattr("resource.getrlimit", lambda _: (descriptors, descriptors))
     crowd = [connect() for _ in range(3 * _MOST)]
     is_cut = descriptors < 2**16
     assert _is_closed(crowd[0], 5 if is_cut else 0.5) is is_cut

@@ -31,6 +31,7 @@ from worker.job_run import run_job
 from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.concluded import Concluded
 from worker.jobs.context import WorkerLab
+from worker.jobs.gathering import Gathering
 from worker.jobs.save_pace import SavePace
 from worker.jobs.saves import LAST, latest, read, write
 
@@ -204,6 +205,27 @@ def test_one_that_is_killed_at_ten_random_moments_has_the_same_figures(measured:
         assert row.status == JobStatus.SUCCEEDED, row.failure
         assert result_of(measured, torn) == result_of(measured, whole)
         assert kept_by(measured, torn) == kept_by(measured, whole)
+
+
+def test_one_that_another_worker_ended_meanwhile_is_left_without_a_fault(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its parts are gone, as who was stopped for long finds them."""
+    params = small(measured, images=8, batch_size=4, epsilons=(), step_counts=())
+    job_id = add_job(measured.lab, JobKind.EVALUATE, params)
+    took, stopped = Gathering._took_one, list[Gathering]()
+
+    def late(self: Gathering) -> bool:
+        if not stopped:
+            stopped.append(self)
+            lose(measured, job_id)
+            assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+        return took(self)
+
+    monkeypatch.setattr(Gathering, "_took_one", late)
+    run_job(measured.lab, job_id, stopping=lambda: False)
+    assert row_of(measured.lab, job_id).status == JobStatus.SUCCEEDED
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_one_that_is_stopped_goes_on_and_its_progress_does_not_fall(measured: Measured) -> None:

@@ -86,6 +86,8 @@ class Gathering:
     def _took_one(self) -> bool:
         """Take in the next part; whether it is measured."""
         left = self._parts()[self._next :]
+        if not left:  # they went with the evaluation, which another worker has ended since
+            raise LeaseLost
         for shard in left:
             if shard.failure is not None:
                 raise JobError(shard.failure["detail"], hint=shard.failure["hint"])
