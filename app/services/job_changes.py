@@ -25,14 +25,17 @@ def change(
 ) -> list[JobView]:
     """Change these jobs alike; of the tags that each has, some become more or fewer.
 
-    Raises NotFound, and what `changing.change` and `placing.rank` raise.
+    Raises NotFound, and what `changing.change`, `placing.to_rank` and `placing.rank` raise.
     """
     views = jobs.several(lab, job_ids)
     priority = changes.priority if isinstance(changes, JobChanges) else None
+    ranked = []
     if priority is not None:
         ownership.check(lab, JobRow, job_ids)
-        placing.rank(lab, views, priority)
+        ranked = placing.to_rank(views, priority)
     changing.change(lab, JobRow, job_ids, changes, more_tags=more_tags, fewer_tags=fewer_tags)
+    if priority is not None:
+        placing.rank(lab, ranked, priority)
     return jobs.several(lab, job_ids)
 
 

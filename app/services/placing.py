@@ -31,8 +31,8 @@ def place(lab: Lab, params: Params, rows: Sequence[JobRow], priority: Priority) 
         row.priority, row.needs_memory_mb = priority.rank, memory
 
 
-def rank(lab: Lab, views: Sequence[JobView], priority: Priority) -> None:
-    """Give unfinished jobs another priority, ablations with their jobs.
+def to_rank(views: Sequence[JobView], priority: Priority) -> list[str]:
+    """Those that have another priority now, by id.
 
     Raises Conflict where one is over, and what `check` raises where one would be raised.
     """
@@ -42,7 +42,13 @@ def rank(lab: Lab, views: Sequence[JobView], priority: Priority) -> None:
             check(priority)
         if view.status.is_final:
             raise _over(f"“{view.title}” is {view.status}.")
-    if others and not placement.rank(lab.database, [view.id for view in others], priority):
+    return [view.id for view in others]
+
+
+def rank(lab: Lab, ids: Sequence[str], priority: Priority) -> None:
+    """Give unfinished jobs a priority, ablations with their jobs. Raises Conflict where one ended
+    just now."""
+    if ids and not placement.rank(lab.database, ids, priority):
         raise _over("One of these jobs ended just now.")
 
 

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from app.ablations import lifecycle
-from app.contracts.changes import JobChanges
+from app.contracts.changes import MAX_TAGS, JobChanges
 from app.contracts.jobs import JobKind, JobStatus
-from app.errors import Conflict, NotFound
+from app.contracts.placement import Priority
+from app.errors import Conflict, InvalidInput, NotFound
 from app.services import datasets, job_changes, jobs, models
 from app.services.lab import Lab
 from app.services.upkeep import clear
@@ -36,6 +37,16 @@ def test_a_named_job_is_called_so_and_says_what_it_does(lab: Lab) -> None:
     assert view.pinned_at is not None
     (view,) = job_changes.change(lab, [job], JobChanges(name="", pinned=False))
     assert (view.title, view.name, view.pinned_at) == ("Train Net on Pets", "", None)
+
+
+def test_what_is_refused_in_part_changes_nothing(lab: Lab) -> None:
+    job = job_row()
+    with lab.database.writing() as session:
+        session.add(job)
+    too_many = JobChanges(priority=Priority.LOW, tags=tuple(f"tag {n}" for n in range(MAX_TAGS)))
+    with pytest.raises(InvalidInput, match="tags"):
+        job_changes.change(lab, [job.id], too_many, more_tags=["one more"])
+    assert jobs.get(lab, job.id).priority is Priority.NORMAL
 
 
 def test_pinned_jobs_are_found_the_latest_first_while_they_are_there(lab: Lab) -> None:
