@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -20,6 +21,7 @@ from app.contracts.placement import needs_of
 from app.contracts.stored import UNREAD_PARAMS, understood
 from app.errors import JobError, trouble
 from app.store import job_queries, jobs, losses, shards
+from app.store.files import named_as
 from app.store.jobs import Claim, LeaseLost
 from worker.jobs.context import (
     AttemptLost,
@@ -162,7 +164,7 @@ def _attempt(lab: WorkerLab, claim: Claim, context: JobContext) -> JobStatus | N
         except (LeaseLost, IntegrityError, OSError, Cancelled, Interrupted):
             _withdraw(lab, claim, outcome)
             raise
-        for path in outcome.scratch:
+        for path in (*outcome.scratch, *_of_earlier_attempts(lab, claim)):
             lab.files.drop(path)
     except Cancelled:
         status = JobStatus.CANCELLED
@@ -201,6 +203,12 @@ def _give_back(context: JobContext) -> None:
             if trouble(error) is None or not left:
                 raise
             time.sleep(1.0)
+
+
+def _of_earlier_attempts(lab: WorkerLab, claim: Claim) -> list[Path]:
+    """What a worker left that died between its result and the row that would have named it."""
+    left = lab.files.left_by(claim.job_id)
+    return [path for path in left if named_as(path.parent.name, path.name) != claim.result_name]
 
 
 def _withdraw(lab: WorkerLab, claim: Claim, outcome: Outcome) -> None:

@@ -125,7 +125,7 @@ class Files:
         return self.root / "adversarial" / name
 
     def left_by(self, job_id: str) -> Iterator[Path]:
-        """The files of results that any attempt of a job left."""
+        """What any attempt of a job left: its result, and its adversarial images in a folder."""
         for folder in ("results", "adversarial"):
             yield from (self.root / folder).glob(f"{job_id}*")
 

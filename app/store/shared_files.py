@@ -147,9 +147,9 @@ class SharedFiles(Files):
         return self._bucket.trouble()
 
     def left_by(self, job_id: str) -> Iterator[Path]:
-        for name in stored.of_thing(self._database, job_id):
-            if name.startswith(("results/", "adversarial/")):
-                yield self.root / name
+        for place in stored.places_of(self._database, job_id):
+            if place.startswith(("results/", "adversarial/")):
+                yield self.root / place
 
     def unnamed(self, named: Mapping[str, Collection[str]]) -> Iterator[Path]:
         for place in stored.old_places(self._database, time.time() - WRITTEN_WITHIN_S):

@@ -53,10 +53,11 @@ def replace(database: Database, name: str, rows: Collection[StoredRow]) -> list[
     return before
 
 
-def of_thing(database: Database, id_: str) -> list[str]:
-    """Names of all files of a job, a model, a dataset or an upload."""
+def places_of(database: Database, id_: str) -> list[str]:
+    """The files and folders of a job, a model, a dataset or an upload: `datasets/<id>`."""
+    places = select(StoredRow.place).where(StoredRow.thing == id_).distinct()
     with database.reading() as session:
-        return list(session.scalars(select(StoredRow.name).where(StoredRow.thing == id_)))
+        return list(session.scalars(places))
 
 
 def in_room(database: Database, room: str) -> set[str]:

@@ -57,6 +57,24 @@ def test_a_job_cancelled_while_it_runs_ends_and_leaves_nothing(lab: WorkerLab) -
     assert states == [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED]
 
 
+def test_what_a_worker_left_that_died_with_its_result_written_goes_with_the_next_one(
+    lab: WorkerLab,
+) -> None:
+    job_id = add_job(lab, JobKind.IMPORT, _SHAPES)
+    died = jobs.claim(lab.database, job_id, lease_s=-1)
+    assert died is not None
+    left = lab.files.root / "results" / lab.files.write_result(died.result_name, _SHAPES)
+    kept = lab.files.adversarial(died.result_name)
+    kept.mkdir()
+    other = lab.files.root / "results" / lab.files.write_result("b" * 32 + "-1", _SHAPES)
+    losses.release_expired(lab.database, lease_s=60)
+    assert run_job(lab, job_id, stopping=_never) is JobStatus.SUCCEEDED
+    assert not left.exists()
+    assert not kept.exists()
+    assert other.exists()
+    assert lab.files.result(row_of(lab, job_id).result_name).exists()
+
+
 def test_a_worker_whose_lease_was_lost_changes_nothing_more(lab: WorkerLab) -> None:
     def lose(job_id: str) -> None:
         with lab.database.writing() as session:

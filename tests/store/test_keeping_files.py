@@ -148,7 +148,9 @@ def test_what_attempts_left_is_found_by_their_job(site: Site) -> None:
     files.keep(written(files.result(f"{JOB}-1")))
     written(files.adversarial(f"{JOB}-2") / f"{MODEL}.npz")
     files.keep(files.adversarial(f"{JOB}-2"))
-    for path in list(files.left_by(JOB)):
+    left = {files.result(f"{JOB}-1"), files.adversarial(f"{JOB}-2")}
+    assert set(files.left_by(JOB)) == left
+    for path in left:
         files.drop(path)
     assert list(files.left_by(JOB)) == []
     assert not files.has(files.result(f"{JOB}-1"))

@@ -36,14 +36,12 @@ def test_files_are_found_by_what_they_belong_to(database: Database) -> None:
     put(database, f"results/{JOB}-1.json", "", size=3 * 2**30)
     put(database, f"adversarial/{JOB}-1", "x.npz", size=2)
     put(database, f"datasets/{DATASET}", "dataset.json", size=5)
-    assert set(stored.of_thing(database, JOB)) == {
-        f"results/{JOB}-1.json",
-        f"adversarial/{JOB}-1/x.npz",
-    }
+    of_job = {f"results/{JOB}-1.json", f"adversarial/{JOB}-1"}
+    assert set(stored.places_of(database, JOB)) == of_job
     assert stored.in_room(database, "datasets") == {DATASET}
     assert stored.sizes(database) == {JOB: 3 * 2**30 + 2, DATASET: 5}
     assert len(stored.sums(database)) == 3
-    places = {f"results/{JOB}-1.json", f"adversarial/{JOB}-1", f"datasets/{DATASET}"}
+    places = {*of_job, f"datasets/{DATASET}"}
     assert set(stored.old_places(database, time.time() + 1)) == places
     assert list(stored.old_places(database, time.time() - 100)) == []
 
