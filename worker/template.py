@@ -19,9 +19,12 @@ import select
 import signal
 import socket
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from celery.exceptions import SecurityWarning
 
 from app.settings import code_version
 from worker.job_run import load
@@ -39,6 +42,8 @@ def main() -> None:
     load()
     for module in _OF_CELERY:
         importlib.import_module(module)
+    # The supervisor says it, once and not for each worker in five lines.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     code_version()  # of the code that was imported, whatever the checkout has by then
     gc.collect()
     gc.freeze()  # else every fork would copy what its collector looks at

@@ -62,3 +62,9 @@ def test_a_log_says_where_the_token_lies_and_not_what_it_is(started: LabProcess)
     assert f"[lab] it asks for the token in {started.data_dir / 'token'}" in started.output
     assert token_of(started) not in "\n".join(started.output)
     assert httpx.get(f"{started.url}/jobs").status_code == 401
+    as_owner = {"Authorization": f"Bearer {token_of(started)}"}
+    wait_until(
+        lambda: httpx.get(f"{started.url}/api/health", headers=as_owner).json()["ok"],
+        "every queue has its worker",
+    )
+    assert not any("privileges" in line for line in started.output), "root is told once, by the lab"
