@@ -169,6 +169,7 @@ def test_parts_of_another_environment_begin_anew_whatever_befell_them(database: 
     shards.fail(database, taken(database, claim), {"detail": "Out of memory.", "hint": ""})
     shards.divide(database, claim, 3, "another environment", shared=True)
     assert [part.failure for part in shards.of_job(database, claim.job_id)] == [None] * 3
+    assert [taken(database, claim).number for _ in range(3)] == [0, 1, 2]
 
 
 def test_a_helper_that_speaks_while_the_job_ends_holds_up_nobody(database: Database) -> None:
