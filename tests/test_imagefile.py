@@ -150,8 +150,9 @@ def test_a_photograph_is_as_large_and_as_bright_on_both_ways(lab: Lab) -> None:
 
 
 def test_24_megapixels_are_taken_on_both_ways(lab: Lab, tmp_path: Path) -> None:
-    """As a camera writes them: 6000 x 4000, here of large squares that shrinking does not mix."""
+    """As a camera writes them: 6000 x 4000, of which the middle is shown."""
     squares = np.kron(COLOURS, np.ones((125, 125, 1), np.uint8))
+    middle = Image.fromarray(squares).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     photograph = np.concatenate([squares[:, :1000], squares, squares[:, :1000]], axis=1)
     data = encoded(Image.fromarray(photograph), "JPEG", quality=95, subsampling=0)
     files = train_and_test(cat=2, dog=2) | {"test/cat/photograph.jpg": data}
@@ -160,7 +161,7 @@ def test_24_megapixels_are_taken_on_both_ways(lab: Lab, tmp_path: Path) -> None:
     shown = (live(lab, data), decode_image(data, image_size=SIDE))  # pages keep a smaller picture
     np.testing.assert_allclose(*shown, atol=1)
     for seen in shown:
-        assert np.abs(seen.astype(int) - COLOURS)[1:-1, 1:-1].mean() < 8
+        assert np.abs(seen.astype(int) - np.asarray(middle))[1:-1, 1:-1].mean() < 1
     assert (dataset.arrays["test_images"] == shown[1]).all(axis=(1, 2, 3)).sum() == 1
 
 

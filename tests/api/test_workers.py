@@ -202,9 +202,10 @@ def test_jobs_that_need_a_gpu_are_told_to_workers_that_have_one(
 ) -> None:
     body = train_body(stock_dataset(lab))
     body["params"]["device"] = "gpu"
+    others = lab.broker.waiting(Queue.TRAIN)
     job = client.post("/api/jobs", json=body).json()
     assert job["needs"]["gpus"] == 1
-    assert lab.broker.waiting(Queue.TRAIN) == 0
+    assert lab.broker.waiting(Queue.TRAIN) == others
     assert lab.broker.waiting(Queue.TRAIN, Needs(gpus=1)) == 1
     with redis.Redis.from_url(broker_url) as client_of_broker:
         assert client_of_broker.llen(queue_of_gpus(Queue.TRAIN)) == 1
@@ -242,13 +243,14 @@ def test_idle_workers_hear_of_parts_of_evaluations(lab: Lab, broker: Redis) -> N
     placement.drain(lab.database, named["c"].name, by="ada")
     running = job_row(kind=JobKind.EVALUATE, queue=Queue.EVALUATE)
     jobs.add(lab.database, running)
-    jobs.claim(lab.database, running.id, lease_s=600, worker=named["a"].name)
-    shards.divide(lab.database, running.id, 9, "facts", shared=True)
+    claim = jobs.claim(lab.database, running.id, lease_s=600, worker=named["a"].name)
+    assert claim is not None
+    shards.divide(lab.database, claim, 9, "facts", shared=True)
     assert shards.claim_any(lab.database, "facts", worker=named["d"].name, lease_s=60)
     reconcile(lab)
     reconcile(lab)
     assert lab.broker.waiting(Queue.EVALUATE) == 2, "e and f"
-    shards.drop(lab.database, running.id, first=0)
+    shards.drop(lab.database, claim, first=0)
     broker.forget()
     for offer in named.values():
         broker.say(offer, Queue.EVALUATE)
@@ -258,13 +260,14 @@ def test_idle_workers_hear_of_parts_of_evaluations(lab: Lab, broker: Redis) -> N
 
 def test_a_drained_worker_takes_no_part_of_an_evaluation(lab: Lab) -> None:
     jobs.add(lab.database, row := job_row(kind=JobKind.EVALUATE, queue=Queue.EVALUATE))
-    jobs.claim(lab.database, row.id, lease_s=600, worker="evaluate@has-it")
-    shards.divide(lab.database, row.id, 4, "facts", shared=True)
+    claim = jobs.claim(lab.database, row.id, lease_s=600, worker="evaluate@has-it")
+    assert claim is not None
+    shards.divide(lab.database, claim, 4, "facts", shared=True)
     for name in (CPU.name, "evaluate@has-it"):
         placement.drain(lab.database, name, by="ada")
     assert shards.claim_any(lab.database, "facts", worker=CPU.name, lease_s=60) is None
     assert shards.claim_any(lab.database, "facts", worker="evaluate@other", lease_s=60)
-    own = shards.claim_of(lab.database, row.id, worker="evaluate@has-it", lease_s=60)
+    own = shards.claim_of(lab.database, claim, worker="evaluate@has-it", lease_s=60)
     assert own is not None, "who has the evaluation ends it"
     placement.resume(lab.database, CPU.name)
     assert shards.claim_any(lab.database, "facts", worker=CPU.name, lease_s=60)
