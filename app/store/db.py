@@ -166,8 +166,8 @@ class Database:
     `looking`, which is none."""
 
     def __init__(self, url: str, *, patience_s: float = 15.0) -> None:
-        """`patience_s`: how long to wait for what another process has locked, and half of it for a
-        connection."""
+        """`patience_s`: how long to wait for what another process has locked; for a connection half
+        of it at most."""
         self.url = url
         self._is_sqlite = url.startswith("sqlite")
         self._engine = (_sqlite if self._is_sqlite else _postgresql)(url, patience_s)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import itertools
 import secrets
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import numpy as np
-from PIL import Image
 
 from bench.hosts.site import Site
+from tests.plugins.drawn import archive, picture
 
 FINAL = ("succeeded", "failed", "cancelled")
 TRAIN, EVALUATE, LIVE, IMPORT = KINDS = ("train", "evaluate", "explain", "import")
@@ -38,27 +35,6 @@ class Slow(io.BytesIO):
     def read(self, size: int | None = -1) -> bytes:
         time.sleep(self._pause_s)
         return super().read(size)
-
-
-def picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((32, 32)).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def archive() -> bytes:
-    """Class folders of noise, each class brighter in another colour: some 2 MB."""
-    rng, buffer = np.random.default_rng(0), io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as packed:
-        for (part, count), (colour, name) in itertools.product(
-            (("train", 200), ("test", 50)), enumerate(("red", "green", "blue"))
-        ):
-            for number in range(count):
-                pixels = rng.integers(0, 160, (32, 32, 3), np.uint8)
-                pixels[..., colour] += 90
-                with packed.open(f"{part}/{name}/{number}.png", "w") as file:
-                    Image.fromarray(pixels).save(file, "PNG")
-    return buffer.getvalue()
 
 
 def figures(result: Any) -> Any:
@@ -83,7 +59,7 @@ class Work:
     _model: str = ""
 
     def __post_init__(self) -> None:
-        self._archive, self._picture = archive(), picture()
+        self._archive, self._picture = archive(train=200, test=50), picture()  # 2 MB
 
     def prepare(self) -> None:
         """A dataset to train on, and a model to measure."""

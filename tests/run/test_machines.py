@@ -7,23 +7,18 @@ measures is what the same jobs give on one machine.
 from __future__ import annotations
 
 import hashlib
-import io
-import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, ExplainParams, ImportParams, TrainParams
@@ -35,7 +30,7 @@ from app.store import catalogue
 from app.store.tables import UploadRow
 from tests.e2e.lab_client import Json, LabClient, accepted
 from tests.jobs.runs import open_lab, run
-from tests.plugins import migrated
+from tests.plugins import drawn, migrated
 from tests.plugins.lab_process import (
     NO_MODELS,
     PATIENCE_S,
@@ -130,25 +125,12 @@ def api(machines: Machines) -> Iterator[LabClient]:
 
 @pytest.fixture(scope="module")
 def picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((32, 32)).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
+    return drawn.picture()
 
 
 @pytest.fixture(scope="module")
 def archive() -> bytes:
-    """Class folders of noise, each class brighter in another colour."""
-    rng, buffer = np.random.default_rng(0), io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as packed:
-        for (part, count), (colour, name) in itertools.product(
-            (("train", 40), ("test", 10)), enumerate(("red", "green", "blue"))
-        ):
-            for number in range(count):
-                pixels = rng.integers(0, 160, (32, 32, 3), np.uint8)
-                pixels[..., colour] += 90
-                with packed.open(f"{part}/{name}/{number}.png", "w") as file:
-                    Image.fromarray(pixels).save(file, "PNG")
-    return buffer.getvalue()
+    return drawn.archive(train=40, test=10)
 
 
 @pytest.fixture(scope="module")
