@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 from app.contracts.jobs import JobKind
-from app.contracts.params import Params
+from app.contracts.params import NO_ID, Params
 from app.contracts.views import JobView
 from app.errors import InvalidInput, LabError, OverQuota, StorageAway, TooLarge, Unavailable
 from app.services import jobs, readers, reencoding, room, usage
@@ -24,8 +24,6 @@ from app.store.tables import UploadRow
 MAX_IMAGE_BYTES = 32 * 2**20
 """A photograph of 24 megapixels fits."""
 _DECODES_WITHIN_S = 20.0
-_NO_FILE = "0" * 32
-"""The id of a file that is not stored yet."""
 _CHUNK = 2**20
 
 
@@ -59,7 +57,7 @@ def submit(
     InvalidInput stays, as long as any that no job takes: raises Kept.
     """
     try:
-        jobs.check(lab, kind, params(_NO_FILE), filename, idempotency_key=idempotency_key)
+        jobs.check(lab, kind, params(NO_ID), filename, idempotency_key=idempotency_key)
     except InvalidInput as refused:
         if not keeps:
             raise

@@ -31,6 +31,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -131,9 +132,7 @@ class Trial:
         good = sum(not each.wrong for each in rounds)
         for each in wrong:
             print(each)
-        for name, count in sorted(
-            {each: self._lab.restarts.count(each) for each in self._lab.restarts}.items()
-        ):
+        for name, count in sorted(Counter(self._lab.restarts).items()):
             print(f"{name} ended by itself {count} times, and was started again")
         jobs = len(self._work.submitted)
         verdict = "MISS" if wrong else "PASS"

@@ -118,8 +118,7 @@ class Site:
             self.parts.append(Part(made, run, host))
 
     def _sign_in(self) -> None:
-        (web,) = (part.container for part in self.parts if part.host == "web-1")
-        web.run("python", "-m", "app", "users", "add", "ada", "admin", said=PASSWORD)
+        self._web.run("python", "-m", "app", "users", "add", "ada", "admin", said=PASSWORD)
         known = ssl.create_default_context(cafile=self.containers.secrets_folder / "tls_cert")
         known.check_hostname = False  # it is asked by its address
         host = f"{NAME}:8443"
@@ -132,16 +131,19 @@ class Site:
         self.http.headers["X-CSRF-Token"] = shown[1]
 
     @property
+    def _web(self) -> Container:
+        """The first one."""
+        return next(part.container for part in self.parts if part.host == WEBS[0])
+
+    @property
     def database_url(self) -> str:
         """Of the lab's database, from here."""
-        (web,) = (part.container for part in self.parts if part.host == "web-1")
-        return (web.paths["/run/secrets"] / "lab_database_url").read_text().strip()
+        return (self._web.paths["/run/secrets"] / "lab_database_url").read_text().strip()
 
     @property
     def storage_url(self) -> str:
         """The lab's, from here; its credentials are in the environment from then on."""
-        (web,) = (part.container for part in self.parts if part.host == "web-1")
-        told = web.environment
+        told = self._web.environment
         os.environ["AWS_SHARED_CREDENTIALS_FILE"] = told["AWS_SHARED_CREDENTIALS_FILE"]
         return told["LAB_STORAGE_URL"]
 

@@ -7,12 +7,15 @@ from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse
+from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from app.admission.callers import user_of
 from app.admission.routes import ForEverybodyInside
 from app.admission.signing_in import address_of, signed_out, throttle_of
 from app.contracts.accounts import ApiToken, NewApiToken, Shares, User
+from app.contracts.complaints import message_of
+from app.contracts.params import Name
 from app.deps import IdPath, LabDep, shares_of
 from app.errors import InvalidInput
 from app.services import accounts
@@ -40,6 +43,7 @@ class AccountContext(Context):
 
 router = APIRouter(prefix="/account", route_class=ForEverybodyInside)
 Typed = Annotated[str, Form(max_length=1000)]
+_NAME = TypeAdapter[str](Name)
 
 
 @router.get("")
@@ -49,11 +53,11 @@ def page(lab: LabDep, request: Request) -> Response:
 
 @router.post("/tokens")
 def make_token(lab: LabDep, request: Request, name: Typed = "") -> Response:
-    user, name = user_of(request), name.strip()
-    if not 1 <= len(name) <= 80 or not name.isprintable():
-        said = "It has 1 to 80 characters, and no control characters among them."
-        return _page(lab, request, messages={"name": said})
-    return _page(lab, request, made=accounts.make_token(lab, user, name))
+    try:
+        name = _NAME.validate_python(name)
+    except ValidationError as error:
+        return _page(lab, request, messages={"name": message_of(error.errors()[0])})
+    return _page(lab, request, made=accounts.make_token(lab, user_of(request), name))
 
 
 @router.post("/tokens/{token_id}/revoke")
