@@ -71,7 +71,8 @@ def cluster(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.trains
 def test_it_is_stopped_in_time_and_goes_on(cluster: dict[str, str], tmp_path: Path) -> None:
     lab = open_lab(tmp_path / "data")
-    run(lab, JobKind.IMPORT, ImportParams(name="Shapes", train_per_class=10))
+    # Steps enough that it trains for long after it has first said how far it is.
+    run(lab, JobKind.IMPORT, ImportParams(name="Shapes", train_per_class=100))
     params = {**_NET, "dataset": catalogue.datasets(lab.database)[0].id, "nodes": 2}
     (tmp_path / "params.json").write_text(json.dumps(params))
     batch = {"args": ["bash", "train.sh"], "cwd": tmp_path, "text": True}
