@@ -166,6 +166,8 @@ def test_without_a_file_there_is_a_name_to_fill_in(client: httpx.Client) -> None
     assert "'archive.zip'," in python
     missing = parsed(client.post("/datasets/code", data={"source": "archive"}).text).select("li")
     assert [one.get_text() for one in missing] == ["Name: must be given"]
+    missing = parsed(client.post("/ablation/code").text).select("li")  # where two are called so
+    assert [one.get_text() for one in missing].count("Name: must be given") == 1
 
 
 def test_a_files_name_is_a_name_to_curl_too(

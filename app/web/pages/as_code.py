@@ -71,7 +71,8 @@ def code_of_form(
         params = typed.read(PARAMS_OF[kind], entries)
         priority = priority_of(entries)
     except typed.Rejected as rejected:
-        return render(request, CodeContext("", "", tuple(_said(PARAMS_OF[kind], rejected))))
+        missing = dict.fromkeys(_said(PARAMS_OF[kind], rejected))  # once, of fields of one title
+        return render(request, CodeContext("", "", tuple(missing)))
     return render(request, code_of(request, kind, params, file, name, priority))
 
 
