@@ -99,7 +99,7 @@ def _trouble(lab: Lab) -> str | None:
         lab.database.writes()
     except Exception as error:
         return errors.trouble(error) or "The database cannot be written."
-    return lab.files.trouble() or room.nearly_full(lab)
+    return lab.database.misfit() or lab.files.trouble() or room.nearly_full(lab)
 
 
 def health(lab: Lab) -> Health:
