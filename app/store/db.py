@@ -215,8 +215,10 @@ class Database:
             time.sleep(_IN_THE_WAY_S)
 
     def misfit(self) -> str | None:
-        """Why this code cannot work on the schema, in words; None where it can."""
-        return schema.misfit(schema.revision(self._looker))
+        """Why this code cannot work on the schema that a web has made, in words; None where it
+        can."""
+        with self.looking() as connection:
+            return schema.misfit(connection.scalar(schema.REVISION))
 
     def _alone(self) -> AbstractContextManager[Connection]:
         return (_alone_on_sqlite if self._is_sqlite else _alone_on_postgresql)(self._engine)

@@ -16,6 +16,8 @@ from app.errors import WrongSchema
 _MIGRATIONS = Path(__file__).with_name("migrations")
 LATEST = max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 """The revision that this code works with: its migrations are named by theirs."""
+REVISION = text("SELECT version_num FROM alembic_version")
+"""What a schema is at, where there is one."""
 _NAME = "agkd-bml-lab"
 
 
@@ -29,7 +31,7 @@ def revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        found: str | None = connection.scalar(REVISION)
         return found
 
 
