@@ -241,7 +241,7 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, code: Path = ROOT, **settings: str) -> Iterator[Site]:
+def site(folder: Path, code: Path = ROOT, /, **settings: str) -> Iterator[Site]:
     """Its files go below `folder`. `code`: that of the lab. `settings`: what lab.env says."""
     network = Network(SERVICES)
     network.enter(USER)

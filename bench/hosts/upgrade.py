@@ -204,6 +204,8 @@ class Upgrade:
         for what in ("train 1", "train 2"):
             if not any("Going on after" in text for text in said[what]):
                 found.append(f"{what} did not go on: it was over before its worker was replaced")
+        if not any(EVALUATE in step.had and step.waited_s > 1.0 for step in self._steps):
+            found.append("the evaluation was over before its worker was drained")
         if any("begins anew" in text for text in said[EVALUATE]):
             found.append("the evaluation began anew")
         return found

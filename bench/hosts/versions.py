@@ -42,8 +42,7 @@ def following(folder: Path) -> Path:
     """A copy of this code, in a new folder, as the next version: with another number, and one more
     migration, which adds a column that it writes and reads with each job."""
     for part in _PARTS:
-        left_out = shutil.ignore_patterns("__pycache__", "pictures", "results")
-        shutil.copytree(ROOT / part, folder / part, ignore=left_out)
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for file in (*ROOT.glob("*.py"), *ROOT.glob("*.md")):
         shutil.copy(file, folder)
     major, minor, _ = VERSION.split(".")
