@@ -435,7 +435,7 @@ def test_images_of_one_corruption_have_the_labels_beside_them(tmp_path: Path) ->
         ({"x.npy": IMAGES}, "No images have labels"),
         ({"train/x.npy": IMAGES, "test/y.npy": LABELS}, "No images have labels"),
         ({"train/fog.npy": IMAGES, "test/labels.npy": LABELS}, "No images have labels"),
-        ({"x.npy": IMAGES / 255, "y.npy": LABELS}, "range is not known"),
+        ({"x.npy": IMAGES / 255, "y.npy": LABELS}, "what is white, nobody says"),
         ({"x.npy": IMAGES, "y.npy": 0.25 + 0.5 * np.eye(2)[LABELS % 2]}, "no labels of one class"),
         ({"x.npy": IMAGES, "y.npy": 3 * np.eye(2, dtype=int)[LABELS % 2] - 1},
          "no labels of one class"),
@@ -452,7 +452,7 @@ def test_arrays_that_do_not_fit_are_refused(
 def test_arrays_of_objects_run_nothing(tmp_path: Path) -> None:
     file = io.BytesIO()
     np.save(file, np.array([Evil()], dtype=object), allow_pickle=True)
-    refused(tmp_path, {"x.npy": file.getvalue(), "y.npy": saved(LABELS)}, "damaged, or not what")
+    refused(tmp_path, {"x.npy": file.getvalue(), "y.npy": saved(LABELS)}, "x holds objects of Python")
 
 
 @pytest.mark.parametrize(
