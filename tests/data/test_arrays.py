@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.data.packing import Files, import_files, kinds, pixels, refused, sizes
+from tests.data.packing import Files, folders, import_files, kinds, pixels, refused, sizes
+from tests.data.test_containers import cells, shard
 from worker.data import Dataset
 
 IMAGES = np.stack([pixels(n) for n in range(20)])
@@ -203,7 +204,7 @@ def test_a_file_called_bgr_is_turned_and_colours_that_nobody_said_are_said(tmp_p
     _, dataset = import_files(tmp_path, {"faces_bgr.npz": file})
     assert shown(dataset, "train") | shown(dataset, "test") == rows(range(20))
     report, _ = import_files(tmp_path / "nothing", npz(X=IMAGES, y=LABELS))
-    assert "Colours of X are taken as red, green, blue." in report.notes
+    assert "Colours of arrays are taken as red, green, blue." in report.notes
 
 
 @pytest.mark.parametrize(
@@ -237,3 +238,40 @@ def test_forms_of_images_and_of_labels(
 ) -> None:
     _, dataset = import_files(tmp_path, npz(data=images, target=labels, target_names=NAMES))
     assert shown(dataset, "train") | shown(dataset, "test") == rows(range(20))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("meta.json", '{"classes": 4, "channel_order": "BGR"}'),
+        ("dataset.yaml", "color_space: bgr\n"),
+        ("info.json", '{"channels":"bgr"}'),
+    ],
+)
+def test_arrays_whose_description_says_bgr_are_turned(tmp_path: Path, name: str, text: str) -> None:
+    files = npz(X=IMAGES[..., ::-1], y=LABELS, names=NAMES) | {name: text.encode()}
+    report, dataset = import_files(tmp_path, files)
+    assert shown(dataset, "train") | shown(dataset, "test") == rows(range(20))
+    assert f"Images are turned from blue, green, red, as {name} says." in report.notes
+    once = npz(X_bgr=IMAGES[..., ::-1], y=LABELS, names=NAMES) | {name: text.encode()}
+    _, dataset = import_files(tmp_path / "once", once)
+    assert shown(dataset, "train") | shown(dataset, "test") == rows(range(20))
+
+
+def test_a_description_that_speaks_of_bgr_is_said(tmp_path: Path) -> None:
+    for number, text in enumerate(("Read with cv2.imread.", "Images are in BGR order.")):
+        files = npz(X=IMAGES, y=LABELS) | {"README.md": text.encode()}
+        report, _ = import_files(tmp_path / str(number), files)
+        (doubt,) = [w.text for w in report.warnings if w.kind == "colours_guessed"]
+        assert "README.md speaks of BGR or OpenCV" in doubt
+    pictures = folders("faces_bgr/", 6)
+    report, _ = import_files(tmp_path / "folders", pictures)
+    assert "faces_bgr/cat, faces_bgr/dog says BGR" in {
+        w.text.partition(".")[0] for w in report.warnings if w.kind == "colours_guessed"
+    }
+    rows = {"img_bgr": cells(8, 0), "label": [0, 1] * 4}
+    report, _ = import_files(tmp_path / "column", {"train.parquet": shard(rows)})
+    assert any("column “img_bgr” says BGR" in warning.text for warning in report.warnings)
+    plain = folders("faces/", 6) | {"README.md": b"Resized with OpenCV."}
+    report, _ = import_files(tmp_path / "plain", plain)
+    assert "colours_guessed" not in kinds(report)

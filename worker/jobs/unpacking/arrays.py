@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from worker.data.names import name_list
+from worker.data.one_dataset import check_one_dataset
 from worker.jobs.unpacking.beside_arrays import (
     Parts,
     bgr_by,
@@ -111,7 +112,8 @@ def _unpacked(
     most = max((len(array) for array in arrays.values() if array.ndim > 2), default=0)
     lists = names_of_classes(arrays, most)
     pairs = _pairs({name: array for name, array in arrays.items() if name not in lists})
-    pixels, labels, parts, notes = [], [], [], []
+    check_one_dataset((((pair.images,), "") for pair in pairs), "arrays")
+    pixels, labels, parts, notes, turned = [], [], [], [], None
     for pair in pairs:
         x, y = _coloured(arrays[pair.images], pair.images), _flat(arrays[pair.labels], pair.labels)
         if len(x) != len(y):
@@ -120,10 +122,10 @@ def _unpacked(
                 "Save a label for each image.",
             )
         if said := bgr_by(pair.images, called, arrays):
-            x = x[..., ::-1]
+            x, turned = x[..., ::-1], True
             notes.append(f"{pair.images} is turned from blue, green, red, as “{said}” says.")
         elif x.strides[-1]:  # of more than one grey
-            notes.append(f"Colours of {pair.images} are taken as red, green, blue.")
+            turned = turned or False
         pixels.append(x)
         labels.append(y)
         parts += [part_of[pair.images] if pair.part is None else pair.part] * len(y)
@@ -139,7 +141,8 @@ def _unpacked(
         classes, numbers = np.unique(numbers, return_inverse=True)
     found = Unpacked(
         "arrays of numpy", numbers, parts, None if classes is None else [*map(str, classes)],
-        np.concatenate(pixels), ordered=bool(listing) or labels[0].dtype.kind != "U", notes=notes,
+        np.concatenate(pixels), ordered=bool(listing) or labels[0].dtype.kind != "U",
+        turned=turned, notes=notes,
     )  # fmt: skip
     taken = {name for pair in pairs for name in (pair.images, pair.labels)} | {listing}
     _take_parts(found, {name: array for name, array in arrays.items() if name not in taken})
