@@ -153,8 +153,8 @@ def _normalisations(where: tuple[str, ...], entries: Mapping[str, Any]) -> Itera
         path = _path(where, name)
         text = value[:_LONGEST_TEXT] if isinstance(value, str) and _json(value) is None else ""
         if written := _WRITTEN.search(text):
-            mean, std = (tuple(map(float, numbers.split(","))) for numbers in written.groups())
-            yield Told(path, mean, std)
+            mean, std = ([float(n) for n in numbers.split(",")] for numbers in written.groups())
+            yield Told(path, _of_three(mean), _of_three(std))
         elif _BOTH.fullmatch(name) and isinstance(value, (list, tuple)) and len(value) == 2:
             both = [_numbers(each) for each in value]
             if all(len(each) in (1, 3) for each in both):

@@ -138,10 +138,11 @@ def _unpacked(
     if listing:
         notes.append(f"Classes are named by the array {listing}.")
     elif numbers.dtype.kind == "U":
-        classes, numbers = np.unique(numbers, return_inverse=True)
+        texts, numbers = np.unique(numbers, return_inverse=True)
+        classes = [str(text) for text in texts]
     found = Unpacked(
-        "arrays of numpy", numbers, parts, None if classes is None else [*map(str, classes)],
-        np.concatenate(pixels), ordered=bool(listing) or labels[0].dtype.kind != "U",
+        "arrays of numpy", numbers, parts, classes, np.concatenate(pixels),
+        ordered=bool(listing) or labels[0].dtype.kind != "U",
         turned=turned, notes=notes,
     )  # fmt: skip
     taken = {name for pair in pairs for name in (pair.images, pair.labels)} | {listing}
