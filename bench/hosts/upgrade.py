@@ -28,7 +28,7 @@ from bench.hosts.work import EVALUATE, IMPORT, KINDS, LIVE, TRAIN, Follower, Vis
 _UPLOAD_S, _IN_IT_S = 6.0, 2.0
 _BEGUN = 0.05
 """Share of a job after which it is under way."""
-_TRAININGS, _EVALUATIONS = 8, 12
+_TRAININGS, _EVALUATIONS = 16, 24
 
 
 @dataclass
