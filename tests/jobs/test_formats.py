@@ -64,6 +64,7 @@ NAMES = {
     "a normalisation noted in `config`, `args`, `hparams`, `default_cfg`, a transform's text or metadata of safetensors, and none in the network": "test_a_normalisation_noted_beside_the_weights_is_a_question",
     "such a note against the normalisation in the network": "test_a_normalisation_noted_against_that_of_the_network_is_said",
     "a variance: `var`, `variance`, `pixel_var` beside a mean": "test_a_variance_is_read_as_one_and_said",
+    "a range of pixels in a configuration (`input_range: [0, 255]`); lists of weights without names (`ema.shadow_params`, `master_params`)": "test_a_range_of_pixels_and_an_average_without_names_are_said",
     "`channel_order: bgr` and the like in a configuration; `to_rgb: False`": "test_blue_before_red_by_a_configuration_is_refused_or_said",
     "a normalisation in grey levels (`123.7`, …)": "test_a_normalisation_of_grey_levels_is_refused_and_taken_when_given",
     "none, in the file or with the import": "test_without_a_normalisation_the_log_says_what_that_means",
