@@ -100,13 +100,16 @@ class Interpreter(nn.Module):
 
 
 def _together(given: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """On one device; whole numbers, which are shapes and axes, stay where they are."""
+    """On one device; single numbers, and whole ones, which are shapes and axes, stay where they
+    are."""
     devices = {value.device for value in given if value is not None and value.device.type != "cpu"}
     if not devices:
         return list(given)
     (device,) = devices
     return [
-        value if value is None or value.dtype == torch.int64 else value.to(device)
+        value
+        if value is None or value.dtype == torch.int64 or value.dim() == 0
+        else value.to(device)
         for value in given
     ]
 

@@ -205,7 +205,7 @@ def _folded(function: Callable[[Tensor, Tensor], Tensor]) -> Function:
 def _cast(node: Node, x: Tensor) -> Tensor:
     to = node.get("to")
     if to == _FLOAT:
-        return x.float()
+        return x if x.is_floating_point() else x.float()
     if to == _BOOL and not x.is_floating_point():
         return x.bool()
     if to not in (_INT32, _INT64) or x.is_meta:
@@ -333,7 +333,7 @@ def _gather(node: Node, x: Tensor, places: Tensor) -> Tensor:
     places = places.to(x.device)
     places = torch.where(places < 0, places + x.shape[axis], places)
     found = x.index_select(axis, places.reshape(-1))
-    return found.reshape(*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+    return found.reshape([*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]])
 
 
 def _pad(
