@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from app.contracts.access import Access, Held, Need
+from app.contracts.access import Held, Need
 from app.contracts.onnx import Layout
 from app.contracts.results import (
     EndpointInterface,
@@ -173,13 +173,14 @@ def gives_too_little(row: ModelRow) -> JobError:
     )
 
 
-def load_model(files: Files, row: ModelRow) -> Classifier:
+def load_model(files: Files, row: ModelRow, *, features: bool = True) -> Classifier:
     """The registered white box, on the device, channels-last, in eval mode, without gradients.
 
-    Raises JobError where its file is missing or is not the one that was registered, and for one
-    that gives no gradients or no features.
+    `features`: whether these are wanted too. Raises JobError where its file is missing or is not
+    the one that was registered, and where it does not give what is wanted.
     """
-    if row.access is not Access.WHITE_BOX:
+    needs = {Need.GRADIENTS, Need.FEATURES} if features else {Need.GRADIENTS}
+    if not needs <= row.access.record.gives:
         raise gives_too_little(row)
     return _white_box(files, row)
 
