@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 MOST_NODES = 20_000
 _MOST_NAMES = 200_000
+_WEIGHT = re.compile(r"w\d{1,7}")
 IMAGES = "x"
 """What the network takes in is called so."""
 
@@ -194,6 +196,8 @@ class Graph:
         """Raises ValueError where it is none that can be computed."""
         if len(self.nodes) > MOST_NODES:
             raise ValueError(f"it has {len(self.nodes):,} operations, more than {MOST_NODES:,}")
+        if not all(map(_WEIGHT.fullmatch, self.weights)):
+            raise ValueError("its weights have names that are none")
         there = {IMAGES, *self.weights, *self.known}
         if len(there) != 1 + len(self.weights) + len(self.known) or len(there) > _MOST_NAMES:
             raise ValueError("two of its values have one name, or there are too many")

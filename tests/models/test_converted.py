@@ -235,6 +235,9 @@ BROKEN: dict[str, tuple[str, str]] = {
         "another type",
     ),
     "numbers beyond 64 bits": (plain(known={"k9": ["int64", [1], [2**64]]}), "too large"),
+    "a weight under the name of something else": (
+        plain(weights=["forward"]), "names that are none",
+    ),
     "fewer numbers than they say": (plain(known={"k9": ["int64", [4], [1]]}), "numbers are none"),
 }  # fmt: skip
 

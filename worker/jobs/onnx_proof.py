@@ -23,6 +23,7 @@ from app.store.files import remove
 from worker import apart, registry
 from worker.data import TensorSplit
 from worker.data.augment import to_float
+from worker.models.blocks import BLOCK
 from worker.models.converted import Converted, Unlike, converted
 from worker.onnx_graph import Graph
 from worker.onnx_network import OnnxNetwork
@@ -32,8 +33,9 @@ _SECONDS = 120
 _SPARE_MB = 1024
 TOLERANCE = 1e-4
 """Of the largest logit: one network computed in two orders, in float32, differs by rounding."""
-_BATCH, _FEW = 50, (1, 7)
-"""Images of a pass, and of those that show whether the answers depend on it."""
+_BATCH = 50
+_FEW = (1, 7)
+"""Images of passes that show whether answers depend on these; others have `BLOCK`, as attacks."""
 _NOISE = 8 / 255
 _LEAST_LOG, _MOST_LOGIT = -80.0, 8.0
 """Beyond these, probabilities in float32 do not tell logits apart."""
@@ -143,9 +145,10 @@ def _compared(
         if number == len(theirs):
             theirs.append(network.raw(x))
         asked = theirs[number].to(x.device)
-        parts = (len(x),) if number else (len(x), *_FEW)
-        for size in parts:
-            ours, expected = _comparable(model(x[:size]), asked[:size], model.left_out)
+        passes = [*zip(x.split(BLOCK), asked.split(BLOCK), strict=True)]
+        passes += [(x[:few], asked[:few]) for few in _FEW if number == 0]
+        for part, answers in passes:
+            ours, expected = _comparable(model(part), answers, model.left_out)
             gap = (ours - expected).abs().max().item()
             largest = max(largest, gap) if gap == gap else float("inf")
             scale = max(scale, expected.abs().max().item())

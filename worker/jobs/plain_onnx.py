@@ -53,8 +53,10 @@ def main(source: Path, target: Path, output: str, megabytes: int, seconds: int) 
 
 
 def convert(source: Path, target: Path, output: str) -> int:
-    """Write the network from images to `output`; returns how many operations it has. Raises Unknown
-    and what hostile bytes make the parser raise."""
+    """Write the network from images to `output`; returns how many operations it has.
+
+    Raises Unknown.
+    """
     import safetensors.numpy
 
     graph, weights = plain_graph(_model(source), output)
@@ -66,8 +68,13 @@ def _model(source: Path) -> Any:
     import onnx
     from onnx import inliner
 
-    model = onnx.load_model_from_string(source.read_bytes())
-    return inliner.inline_local_functions(model) if model.functions else model
+    try:
+        model = onnx.load_model_from_string(source.read_bytes())
+        return inliner.inline_local_functions(model) if model.functions else model
+    except MemoryError:
+        raise
+    except Exception as error:  # hostile bytes make these fail in every way there is
+        raise Unknown("its functions cannot be put in their place") from error
 
 
 def plain_graph(model: Any, output: str) -> tuple[Graph, dict[str, Any]]:
@@ -81,7 +88,7 @@ def plain_graph(model: Any, output: str) -> tuple[Graph, dict[str, Any]]:
     try:
         graph = translation.graph(output)
         graph.check()
-    except ValueError as error:
+    except (IndexError, ValueError) as error:
         raise Unknown(plain(error)) from error
     return graph, translation.weights
 
