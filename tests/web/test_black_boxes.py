@@ -76,6 +76,9 @@ def test_a_file_that_was_converted_is_a_white_box_with_its_proof(
     )
     form = client.get(f"/evaluate?models={model}").text
     assert chosen(form, "attack.method") == ["pgd"]
+    attention = parsed(form).select_one('input[type="checkbox"][name="attention"]')
+    assert attention is not None
+    assert attention.has_attr("checked") is (access == "white_box")
     sent = {"models": model, "dataset": dataset, "attack.method": "pgd", "attention": "true"}
     answer = client.post("/evaluate", data=sent)
     assert answer.status_code == (303 if access == "white_box" else 422)
