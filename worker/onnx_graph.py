@@ -273,7 +273,7 @@ def _is(value: Attribute, default: Attribute | type) -> bool:
         return isinstance(value, tuple) and _whole(value)
     if kind is int:
         return isinstance(value, int) and _whole((value,))
-    return isinstance(value, (int, float) if kind is float else kind)
+    return isinstance(value, (int, float)) if kind is float else isinstance(value, str)
 
 
 def _whole(values: Iterable[object]) -> bool:

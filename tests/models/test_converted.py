@@ -171,7 +171,7 @@ def test_shapes_of_one_image_do_not_hold_for_several() -> None:
     with pytest.raises(Unlike, match="Reshape is not computed"):
         network(nodes)
     x = torch.rand(3, 3, SIDE, SIDE)
-    one = torch.cat([by_onnxruntime(nodes, image) for image in x.split(1)])
+    one = torch.cat([by_onnxruntime(nodes, image) for image in torch.split(x, 1)])
     torch.testing.assert_close(network(nodes, one_by_one=True)(x), one, rtol=1e-5, atol=1e-5)
 
 

@@ -200,7 +200,7 @@ def test_gemm_in_all_its_ways() -> None:
     for transposed in (0, 1):
         for bias in ((), (floats(4),), (floats(1, 4),), (floats(2, 1),)):
             weight = floats(4, 108) if transposed else floats(108, 4)
-            said = {"transB": transposed, "alpha": 0.5, "beta": 2.0}
+            said: dict[str, Any] = {"transB": transposed, "alpha": 0.5, "beta": 2.0}
             tensors = {"w": weight, **{f"b{n}": v for n, v in enumerate(bias)}}
             nodes = [
                 helper.make_node("Flatten", ["x"], ["f"]),

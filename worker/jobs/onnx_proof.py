@@ -145,7 +145,7 @@ def _compared(
         if number == len(theirs):
             theirs.append(network.raw(x))
         asked = theirs[number].to(x.device)
-        passes = [*zip(x.split(BLOCK), asked.split(BLOCK), strict=True)]
+        passes = [*zip(torch.split(x, BLOCK), torch.split(asked, BLOCK), strict=True)]
         passes += [(x[:few], asked[:few]) for few in _FEW if number == 0]
         for part, answers in passes:
             ours, expected = _comparable(model(part), answers, model.left_out)

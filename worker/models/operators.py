@@ -362,7 +362,7 @@ def _pad(
 def _expand(_: Node, x: Tensor, shape: Tensor) -> Tensor:
     sizes = _whole(shape)
     _fits(*sizes, *x.shape[: max(x.dim() - len(sizes), 0)])
-    return x.expand(torch.broadcast_shapes(x.shape, sizes))
+    return x.expand(torch.broadcast_shapes(x.shape, sizes))  # type: ignore[no-untyped-call]
 
 
 def _constant_of_shape(_: Node, shape: Tensor, value: Tensor) -> Tensor:

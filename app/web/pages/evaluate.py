@@ -103,7 +103,7 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
         hard = _lacking(Need.SCORES, views)
         entries["attack.method"] = (Method.HOP_SKIP_JUMP if hard else Method.SQUARE,)
     elif "attention" not in entries and _lacking(Need.FEATURES, views):
-        entries["attention"] = ("false",)
+        entries["attention"] = ()
     return render(request, _evaluate_page(lab, entries, job, {}))
 
 
