@@ -37,7 +37,7 @@ def _axes(node: Node, given: Given) -> list[int]:
 
 
 def _fits(*sizes: int) -> None:
-    """Raises ValueError where a value of these sizes would be too large."""
+    """Raises ValueError where a value of these sizes would be too large, image by image."""
     if math.prod(sizes) > MOST:
         raise ValueError(f"a value of {math.prod(sizes):,} numbers")
 
@@ -71,7 +71,7 @@ def _window(
     elif how != "NOTSET":
         raise ValueError(f"padding “{how}” is not known")
     _fits(
-        *x.shape[:2],
+        x.shape[1],
         *(size + sum(two) for size, two in zip(x.shape[2:], around, strict=True)),
     )
     return strides, dilations, around
@@ -346,7 +346,9 @@ def _pad(
     around = [(0, 0)] * x.dim()
     for number, axis in enumerate(axes):
         around[axis % x.dim()] = (sides[number], sides[number + len(axes)])
-    _fits(*(max(size + sum(two), 0) for size, two in zip(x.shape, around, strict=True)))
+    if around[0] != (0, 0):
+        raise ValueError("Pad of the batch is not computed")
+    _fits(*(size + sum(two) for size, two in zip(x.shape[1:], around[1:], strict=True)))
     mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(node.get("mode"))
     if mode is None or min(map(min, around)) < 0:
         raise ValueError("Pad in this mode is not computed")
