@@ -214,6 +214,10 @@ class StorageAway(Unavailable):
         super().__init__(detail, hint="Try again later. Who runs the lab sees more in /api/health.")
 
 
+class WrongSchema(Unavailable):
+    """The database is of another version of the lab, and the two do not work together."""
+
+
 class Damaged(LabError):
     """A file is not the one that was stored."""
 

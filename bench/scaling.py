@@ -4,8 +4,9 @@
 
 Measured, one thread each: an evaluation by `python -m worker evaluate`, alone and with so many
 `python -m worker help` beside it, in turns, as many as there are cores; time is that from the
-job's start to its end. The load of the machine before each run is printed: beside other work the
-figure says little.
+job's start to its end. Then as many evaluations that share nothing, at once: what the machine gives
+to so many processes that have nothing to do with each other, which no division can exceed. The
+load of the machine before each run is printed: beside other work the figures say little.
 
 Simulated: the same rows and leases with parts that only wait, for workers that there are no cores
 for; so the database is real and the work is not. What a worker asks of the database and of the
@@ -27,6 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,9 +38,13 @@ from app.settings import Settings
 from app.store import catalogue, job_queries, jobs, shards
 from app.store.db import Database
 from app.store.files import Files
+from app.store.tables import JobRow
 from worker.evaluation.measurement import PIECE_S
+from worker.models.blocks import BLOCK
 
 TARGET = 1.9
+_EPSILON = 0.1 / 255
+"""So small that images stand, and every attack has its whole work to do, whatever the model is."""
 SIMULATED = (1, 8, 32, 64)
 _PART_S, _NOTES_S, _LEASE_S, _LOOK_S = 1.0, 1.0, 30.0, 0.25
 """Of a simulated part; of a real worker: between two notes of progress, of its lease, between two
@@ -81,16 +87,17 @@ def measured(folder: Path, workers: list[int], images: int, repeats: int) -> flo
     site.run("import", name="Shapes", source="shapes", train_per_class=60)
     dataset = catalogue.datasets(site.database)[0].id
     site.run(
-        "train", name="Student", dataset=dataset, recipe="clean", architecture="wrn-10-1",
+        "train", name="Student", dataset=dataset, recipe="clean", architecture="wrn-16-2",
         epochs=4,
     )  # fmt: skip
     rows, _ = catalogue.models(site.database)
     (model,) = (row.id for row in rows if row.name == "Student")
     asked = {
-        "models": [model], "dataset": dataset, "images": images, "batch_size": max(8, images // 16),
-        "epsilon": 1 / 255, "further": ["apgd_t", "square"], "attention": False,
+        "models": [model], "dataset": dataset, "images": images, "batch_size": BLOCK,
+        "epsilon": _EPSILON, "further": ["apgd_t", "square"], "attention": False,
     }  # fmt: skip
     times: dict[int, list[float]] = {count: [] for count in workers}
+    apart: dict[int, list[float]] = {count: [] for count in workers if count > 1}
     results = []
     for _ in range(repeats):
         for count in workers:
@@ -99,11 +106,18 @@ def measured(folder: Path, workers: list[int], images: int, repeats: int) -> flo
             times[count].append(run.seconds)
             results.append(run.result)
             print(f"{count} workers: {run.seconds:.1f} s (load {load:.1f} before)", flush=True)
+            if count > 1:
+                apart[count].append(site.apart(asked, count))
     if any(result != results[0] for result in results):
         raise SystemExit("MISS scaling: the figures differ")
     medians = {count: statistics.median(found) for count, found in times.items()}
     for count, median in medians.items():
         print(f"measured: {count} workers {medians[min(medians)] / median:.2f} times as fast")
+    if 1 in medians:
+        for count, found in apart.items():
+            gives = count * medians[1] / statistics.median(found)
+            print(f"measured: {count} evaluations at once that share nothing, {gives:.2f} times as "
+                  "much as one alone: what this machine gives")  # fmt: skip
     return medians[1] / medians[2] if {1, 2} <= medians.keys() else None
 
 
@@ -122,9 +136,9 @@ class Site:
 
     def run(self, kind: str, **params: Any) -> str:
         """The id of a job that succeeds."""
-        path = self._folder / "params.json"
-        path.write_text(json.dumps(params))
-        command = [sys.executable, "-m", "worker", kind, str(path)]
+        with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".json", delete=False) as to:
+            json.dump(params, to)
+        command = [sys.executable, "-m", "worker", kind, to.name]
         done = subprocess.run(
             command, env=self._environment, check=True, capture_output=True, text=True
         )
@@ -139,19 +153,34 @@ class Site:
         over.set()
         for thread in threads:
             thread.join()
-        row = job_queries.get(self.database, job_id)
-        assert row is not None
-        assert row.started_at is not None
-        assert row.finished_at is not None
+        row = self._ended(job_id)
         result = json.loads(self.files.result(row.result_name).read_bytes())
         outcomes = {model["name"]: model["outcomes"] for model in result["models"]}
-        return Run(row.finished_at - row.started_at, outcomes)
+        return Run(_took(row), outcomes)
+
+    def apart(self, asked: dict[str, Any], count: int) -> float:
+        """The mean time of so many evaluations at once."""
+        with ThreadPoolExecutor(count) as pool:
+            job_ids = pool.map(lambda _: self.run("evaluate", **asked), range(count))
+        return statistics.mean(_took(self._ended(job_id)) for job_id in job_ids)
+
+    def _ended(self, job_id: str) -> JobRow:
+        row = job_queries.get(self.database, job_id)
+        assert row is not None
+        return row
 
     def _help(self, over: threading.Event) -> None:
         command = [sys.executable, "-m", "worker", "help"]
         while not over.wait(0.05):
             if shards.free_count(self.database, lease_s=_LEASE_S):
                 subprocess.run(command, env=self._environment, check=False)
+
+
+def _took(row: JobRow) -> float:
+    """Seconds from a job's start to its end."""
+    assert row.started_at is not None
+    assert row.finished_at is not None
+    return row.finished_at - row.started_at
 
 
 def simulated(folder: Path, seconds: float) -> None:

@@ -10,7 +10,7 @@ process from its fork to its end; and of the lab before, the memory of all of it
 each has for itself and its part of what it shares (PSS). Then the lab is ended and started again on
 its folder, and the moment that it says it is ready an image is attacked.
 
-PASS: 95 of 100 jobs say something within 1 s, the lab at rest has at most 1,000 MB, and the result
+PASS: 95 of 100 jobs say something within 1 s, the lab at rest has less than 1,500 MB, and the result
 of that attack is there within 5 s of "ready".
 """
 
@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from bench.lab_process import ROOT, LabProcess, until
 
 TARGET_S = 1.0
-TARGET_MB = 1000.0
+TARGET_MB = 1500.0
 TARGET_LIVE_S = 5.0
 _SETTLES_S, _PAUSE_S = 30.0, 3.0
 _IMAGE = ROOT / "static" / "drawn" / "circle.png"

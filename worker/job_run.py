@@ -41,8 +41,8 @@ _TRIES = 5
 def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> JobStatus | None:
     """Run what a queue has next; None when there is nothing, or it was given back.
 
-    Nothing is begun on a full disk, nor while the storage is away; the reconciler tells again of
-    what waits.
+    Nothing is begun on a full disk, while the storage is away, nor on a schema of a version that
+    this code does not know; the reconciler tells again of what waits.
     """
     if not _may_begin(lab):
         return None
@@ -51,6 +51,9 @@ def run_next(lab: WorkerLab, queue: Queue, *, stopping: Callable[[], bool]) -> J
 
 
 def _may_begin(lab: WorkerLab) -> bool:
+    if (why := lab.database.misfit()) is not None:
+        _log.warning("%s", why)
+        return False
     enough = lab.files.free() >= lab.settings.min_free_mb * 2**20
     return enough and lab.files.trouble() is None
 

@@ -128,7 +128,7 @@ def lacking(needs: Needs, offers: Sequence[Offer]) -> str:
         return ""
     able = [offer for offer in offers if offer.release >= needs.release]
     if not able:
-        return "It was submitted by a newer version of the lab than that of the workers."
+        return "It was submitted or begun by a newer version of the lab than that of the workers."
     most = max(len(offer.gpus) for offer in able)
     able = [offer for offer in able if len(offer.gpus) >= needs.gpus]
     if not able:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.contracts.storage import Storage
-from app.errors import field_errors
+from app.errors import WrongSchema, field_errors
 from app.run import lines
 from app.run.lines import say
 from app.settings import Settings
@@ -148,12 +148,16 @@ def _without_secrets(url: str) -> str:
 
 
 def check_database(url: str) -> None:
-    """Raises CannotStart when no PostgreSQL takes writes there in time."""
+    """Raises CannotStart when no PostgreSQL takes writes there in time, or it is of a version that
+    this one does not work with."""
     from app.store.db import Database  # a lab on SQLite starts without
 
     database = Database(url, patience_s=DATABASE_ANSWERS_WITHIN_S)
     try:
         database.writes()
+        database.migrate()
+    except WrongSchema as error:
+        raise CannotStart(error.detail.rstrip(".")) from None
     except Exception as error:
         said = str(getattr(error, "orig", error)).splitlines() or [type(error).__name__]
         raise CannotStart(

@@ -6,7 +6,7 @@ that a run which was interrupted goes on.
 
 from __future__ import annotations
 
-from app.errors import StorageAway
+from app.errors import StorageAway, WrongSchema
 from app.run import checks
 from app.run.checks import CannotStart
 from app.run.lines import announce
@@ -26,14 +26,14 @@ def main() -> int:
     checks.check_storage(settings)
     checks.lock(settings.data_dir)
     database = Database(settings.sql_url)
-    database.migrate()
     shared = files_of(settings, database, patience_s=_PATIENCE_S)
     assert isinstance(shared, SharedFiles)
     here = Files(settings.data_dir)
     here.prepare()
     try:
+        database.migrate()
         count = _copy(here, shared, catalogue.named_files(database))
-    except (StorageAway, OSError) as error:
+    except (StorageAway, WrongSchema, OSError) as error:
         raise CannotStart(f"it is not done: {str(error).rstrip('.')}; give it again") from None
     finally:
         database.close()

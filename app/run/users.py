@@ -46,9 +46,9 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
     keep_private(settings.data_dir)
     database = Database(settings.sql_url)
-    database.migrate()
     act = Act("owner", "", f"users {asked.what}")
     try:
+        database.migrate()
         with acting(act):
             _do(database, asked)
         if act.row is not None:

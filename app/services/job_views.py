@@ -13,6 +13,7 @@ from app.contracts.placement import Priority
 from app.contracts.stored import understood
 from app.contracts.views import Failure, JobView, Progress
 from app.contracts.words import duration
+from app.errors import Unavailable
 from app.services import ownership, waiting
 from app.services.changing import utc_or_none
 from app.services.lab import Lab
@@ -63,13 +64,24 @@ def _progress(status: JobStatus, reported: dict[str, Any] | None) -> Progress | 
     return Progress(share=min(0.99, reported["done"] / reported["total"]), **reported)
 
 
+def _kind(row: JobRow) -> JobKind:
+    """Raises Unavailable where a web of a newer version took it on."""
+    try:
+        return JobKind(row.kind)
+    except ValueError:
+        raise Unavailable(
+            f"There are jobs of a newer version of the lab, such as {row.id}.",
+            hint="This web is about to be replaced by one of that version: ask again.",
+        ) from None
+
+
 def _view(
     row: JobRow, waits: str | None, children: int, tags: tuple[str, ...], owner: str | None
 ) -> JobView:
     status = JobStatus(row.status)
     return JobView(
         id=row.id,
-        kind=JobKind(row.kind),
+        kind=_kind(row),
         status=status,
         queue=Queue(row.queue),
         title=row.name or row.title,

@@ -53,10 +53,11 @@ def clear(lab: Lab) -> None:
         for path in (*lab.files.left_by(job_id), *lab.files.all_checkpoints(job_id)):
             lab.files.drop(path)
     left = {named_as("checkpoints", name) for name in lab.files.with_checkpoints()}
-    left -= {params.get("continue_from") for params in active}
     for job_id in job_queries.going_on_no_more(lab.database, left, older_than_s=_KEPT_S):
-        for path in lab.files.all_checkpoints(job_id):
-            lab.files.drop(path)
+        # Asked only now: what was dropped until here took its time in a storage.
+        if job_queries.going_on_from(lab.database, [job_id]) is None:
+            for path in lab.files.all_checkpoints(job_id):
+                lab.files.drop(path)
     workers.forget_drains(lab, older_than_s=_KEPT_S)
 
 
@@ -98,7 +99,7 @@ def _trouble(lab: Lab) -> str | None:
         lab.database.writes()
     except Exception as error:
         return errors.trouble(error) or "The database cannot be written."
-    return lab.files.trouble() or room.nearly_full(lab)
+    return lab.database.misfit() or lab.files.trouble() or room.nearly_full(lab)
 
 
 def health(lab: Lab) -> Health:

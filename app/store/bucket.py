@@ -65,6 +65,9 @@ class Bucket:
                 "connect_timeout": _CONNECT_S,
                 "read_timeout": self._read_s,
                 "retries": {"total_max_attempts": 1},
+                # The lab holds every file against its SHA-256; and not every server knows others.
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
             },
             use_listings_cache=False,
             skip_instance_cache=True,

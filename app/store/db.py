@@ -8,20 +8,22 @@ What it read before it wrote, it read of rows that it holds, or it asks again in
 from __future__ import annotations
 
 import fcntl
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.store import acting
+from app.errors import WrongSchema
+from app.store import acting, schema
 
-_MIGRATIONS = Path(__file__).with_name("migrations")
-LATEST = max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
-"""The revision of the schema that this code works with: its migrations are named by theirs."""
+_log = logging.getLogger(__name__)
 _LAB = 0x6C6162
 """The lab's own among the advisory locks of a PostgreSQL database."""
 _SILENT_S = 25
@@ -30,6 +32,12 @@ its power must not hold a lock for the two hours that are usual."""
 _CONNECT_S = 5
 """A host that is cut off refuses nothing; and the longer one waits, the more rarely the system asks
 again, so that it is found to be back late."""
+
+
+_IN_THE_WAY_S, _TRIES = 2, 75
+"""For so long a migration keeps others from a table that it waits for, and leaves it to them; so
+often, five minutes in all."""
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 class Turn(IntEnum):
@@ -88,7 +96,7 @@ def _postgresql(url: str, patience_s: float) -> Engine:
         pool_pre_ping=True,
         pool_timeout=patience_s,
         connect_args={
-            "application_name": "agkd-bml-lab",
+            "application_name": schema.called(),
             # A server takes a moment for that. libpq knows whole seconds.
             "connect_timeout": min(_CONNECT_S, max(2, round(patience_s / 2))),
             "keepalives_idle": 10,
@@ -134,31 +142,14 @@ def _alone_on_sqlite(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _alone_on_postgresql(engine: Engine) -> Iterator[Connection]:
-    """The same; all that is done on the connection is one transaction."""
+    """The same; all that is done on the connection is one transaction, which gives up where others
+    hold a table for long."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = 0"))  # however long the others take
         connection.execute(select(func.pg_advisory_xact_lock(*Turn.MIGRATE.key)))
+        # Whoever waits for a table keeps all from it who come later.
+        connection.execute(text(f"SET LOCAL lock_timeout = {1000 * _IN_THE_WAY_S}"))
         yield connection
-
-
-def _revision(engine: Engine) -> str | None:
-    """What the schema is at; None where there is none."""
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        return found
-
-
-def _upgrade(connection: Connection) -> None:
-    # It takes 10 MB, and nearly every process finds the schema as it should be.
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 class Database:
@@ -204,10 +195,30 @@ class Database:
             acting.keep(record)
 
     def migrate(self) -> None:
-        """Bring the schema up to date; safe to run by several processes at once."""
-        with self._alone() as connection:
-            if _revision(self._engine) != LATEST:
-                _upgrade(connection)
+        """Bring the schema up to date, beside whatever the lab does; safe to run by several
+        processes at once. A later one that this code can work on stays as it is.
+
+        Raises WrongSchema where it cannot, or where others could not on what would come.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                with self._alone() as connection:
+                    if schema.is_old(found := schema.revision(self._engine)):
+                        schema.upgrade(connection, found)
+                    elif (why := schema.misfit(found)) is not None:
+                        raise WrongSchema(why)
+                return
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE or not left:
+                    raise
+            _log.warning("The schema waits for a table that others hold.")
+            time.sleep(_IN_THE_WAY_S)
+
+    def misfit(self) -> str | None:
+        """Why this code cannot work on the schema that a web has made, in words; None where it
+        can."""
+        with self.looking() as connection:
+            return schema.misfit(connection.scalar(schema.REVISION))
 
     def _alone(self) -> AbstractContextManager[Connection]:
         return (_alone_on_sqlite if self._is_sqlite else _alone_on_postgresql)(self._engine)

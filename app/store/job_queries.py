@@ -32,6 +32,12 @@ def get(database: Database, job_id: str) -> JobRow | None:
         return session.get(JobRow, job_id)
 
 
+def last_event(database: Database, job_id: str) -> int:
+    """How many events a job has; asked while it runs."""
+    with database.looking() as connection:
+        return connection.scalar(select(JobRow.last_event).where(JobRow.id == job_id)) or 0
+
+
 def by_id(database: Database, ids: Collection[str]) -> dict[str, JobRow]:
     """The jobs among `ids`, in one query; those in the bin are left out."""
     query = select(JobRow).where(JobRow.id.in_(ids), JobRow.deleted_at.is_(None))

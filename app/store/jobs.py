@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -214,6 +214,8 @@ def _take(session: Session, job_id: str, lease_s: float, worker: str | None) -> 
         started_at=func.coalesce(JobRow.started_at, now),
         claimed_at=now,
         worker=worker,
+        # What this code goes on with, older code would not know.
+        release=case((JobRow.release < RELEASE, RELEASE), else_=JobRow.release),
     )
     if not taken:
         return None

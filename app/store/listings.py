@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import reduce
 from typing import Any
 
 from sqlalchemy import ColumnElement, UnaryExpression, case, func, select
@@ -16,6 +17,8 @@ from app.store.tables import DatasetRow, JobRow, MeasurementRow, ModelRow
 
 MOST_CHOICES = 200
 """Datasets that a list can be narrowed to by a choice."""
+_BETWEEN = "\n"
+"""Of texts that are searched as one; nobody types it into a line."""
 
 _JOB_KEYS: dict[JobOrder, ColumnElement[Any]] = {
     JobOrder.NAME: func.lower(case((JobRow.name != "", JobRow.name), else_=JobRow.title)),
@@ -59,9 +62,7 @@ def jobs(
     conditions = [JobRow.parent_id.is_(None), *on_shelf(JobRow, asked.shelf)]
     if asked.text:
         conditions.append(
-            JobRow.title.icontains(asked.text, autoescape=True)
-            | JobRow.name.icontains(asked.text, autoescape=True)
-            | JobRow.note.icontains(asked.text, autoescape=True)
+            _says(asked.text, JobRow.title, JobRow.name, JobRow.note)
             | JobRow.id.startswith(asked.text.lower(), autoescape=True)
         )
     if asked.tag:
@@ -84,8 +85,7 @@ def models(
     conditions = [*on_shelf(ModelRow, asked.shelf)]
     if asked.text:
         conditions.append(
-            ModelRow.name.icontains(asked.text, autoescape=True)
-            | ModelRow.note.icontains(asked.text, autoescape=True)
+            _says(asked.text, ModelRow.name, ModelRow.note)
             | ModelRow.id.startswith(asked.text.lower(), autoescape=True)
         )
     if asked.tag:
@@ -101,6 +101,13 @@ def models(
     )
     query = select(ModelRow).where(*conditions)
     return page_of(database, ModelRow, query, order, offset=offset, limit=limit)
+
+
+def _says(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether one of the columns has the text, in any case: all of them are made lower case at
+    once, which is most of the cost."""
+    whole = reduce(lambda before, column: before + _BETWEEN + column, columns)
+    return whole.icontains(text, autoescape=True)
 
 
 def _in_order(

@@ -2,6 +2,7 @@
 
     python -m bench.hosts [--faults 40] [--after 0] [--seed 0] [--json FILE] [FAULT ...]
     python -m bench.hosts --short     three faults, all of them short: some minutes
+    python -m bench.hosts --upgrade [COMMIT]    another version in place of faults
     python -m bench.hosts --clean     removes what a run left that was killed itself
 
 As root, from the root of the repository. Hosts are network namespaces of this machine with
@@ -39,9 +40,10 @@ from typing import Any
 
 from app.store import job_queries, shards
 from app.store.db import Database
-from bench.hosts import ledger, network
+from bench.hosts import ledger, network, versions
 from bench.hosts.faults import DOING, SHORT, WEB, WORKER, Fault, plan
 from bench.hosts.site import Site, site
+from bench.hosts.upgrade import Upgrade
 from bench.hosts.work import EVALUATE, IMPORT, KINDS, LIVE, TRAIN, Follower, Visitor, Work
 
 _UPLOAD_S, _IN_IT_S = 6.0, 2.0
@@ -88,6 +90,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--json", type=Path, help="a file that gets all of it")
+    parser.add_argument("--upgrade", nargs="?", const="", metavar="COMMIT", help="from the code of "
+                        "a commit to this one; without it from this one to a copy with another "
+                        "number and one more migration")  # fmt: skip
     parser.add_argument("--clean", action="store_true")
     parser.add_argument("only", nargs="*", help="names of faults, such as `database cut off`")
     options = parser.parse_args()
@@ -110,6 +115,11 @@ def main() -> int:
         if options.short
         else plan(options.seed, options.faults, options.only)[options.after :]
     )
+    if options.upgrade is not None:
+        older = versions.committed(options.upgrade, folder / "older") if options.upgrade else None
+        newer = network.ROOT if older else versions.following(folder / "newer")
+        with site(folder, older or network.ROOT, **settings) as lab:
+            return Upgrade(lab, Work(lab, 200, 600), newer).run(options.json)
     with site(folder, **settings) as lab:
         work = Work(lab, *((6, 24) if options.short else (8, 32)))
         return Trial(lab, work).run(faults, options.json)
@@ -125,9 +135,9 @@ class Trial:
 
     def run(self, faults: list[Fault], file: Path | None) -> int:
         """Prints the figures; 0 if all is as it should be, else 1."""
-        wrong = self._in_peace()
+        self._calm, wrong = self._work.in_peace()
         rounds = [self._stand(number, fault) for number, fault in enumerate(faults, 1)]
-        wrong += self._in_the_end()
+        wrong += ledger.settled(self._lab, self._database, self._work.submitted)
         wrong += [f"{each.fault} {each.during}: {each.wrong}" for each in rounds if each.wrong]
         good = sum(not each.wrong for each in rounds)
         for each in wrong:
@@ -144,18 +154,6 @@ class Trial:
                     "cores": os.cpu_count()}  # fmt: skip
             file.write_text(json.dumps(told, indent=1) + "\n")
         return 1 if wrong else 0
-
-    def _in_peace(self) -> list[str]:
-        self._work.prepare()
-        wrong = []
-        for kind in KINDS:
-            begun = time.monotonic()
-            self._calm[kind] = self._work.outcome(self._work.submit(kind))
-            seconds = time.monotonic() - begun
-            if self._work.outcome(self._work.submit(kind)) != self._calm[kind]:
-                wrong.append(f"{kind}: two calm runs differ")
-            print(f"in peace: {kind} {seconds:.0f} s, load {os.getloadavg()[0]:.0f}", flush=True)
-        return wrong
 
     def _stand(self, number: int, fault: Fault) -> Round:
         jobs, threads = {kind: self._work.submit(kind) for kind in (TRAIN, EVALUATE)}, []
@@ -229,17 +227,6 @@ class Trial:
         except (RuntimeError, TimeoutError) as error:
             said.append(f"{type(error).__name__}: {error}")
         return "; ".join(said)
-
-    def _in_the_end(self) -> list[str]:
-        self._lab.until(
-            lambda: (self._lab.ask("/api/health") or {}).get("ok"), "a lab that is well"
-        )
-        wrong = ledger.wrong(self._database, self._work.submitted)
-        objects = ledger.objects(self._database, self._lab.storage_url)
-        print(f"objects of the storage: {dict(objects)}")
-        if objects["missing"]:
-            wrong.append(f"{objects['missing']} objects that rows name are not there")
-        return wrong + [f"{each} ended" for each in self._lab.dead()]
 
 
 def _is_over(thread: threading.Thread) -> bool:

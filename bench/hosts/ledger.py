@@ -13,6 +13,18 @@ from app.contracts.storage import Storage
 from app.store.bucket import Bucket
 from app.store.db import Database
 from app.store.tables import DatasetRow, EventRow, JobRow, ModelRow, ShardRow, StoredRow
+from bench.hosts.site import Site
+
+
+def settled(lab: Site, database: Database, submitted: Mapping[str, str]) -> list[str]:
+    """What is wrong with a lab that has done all; empty where nothing is."""
+    lab.until(lambda: (lab.ask("/api/health") or {}).get("ok"), "a lab that is well")
+    found = wrong(database, submitted)
+    there = objects(database, lab.storage_url)
+    print(f"objects of the storage: {dict(there)}")
+    if there["missing"]:
+        found.append(f"{there['missing']} objects that rows name are not there")
+    return found + [f"{each} ended" for each in lab.dead()]
 
 
 def wrong(database: Database, submitted: Mapping[str, str]) -> list[str]:

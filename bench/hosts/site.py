@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from bench.hosts.network import Network
+from bench.hosts.network import ROOT, Network
 from tests.run import names, servers
 from tests.run.containers import Container, Containers, make_secrets, read
 
@@ -69,6 +69,8 @@ class Site:
     resolver: str
     logs: Path
     settings: Mapping[str, str]
+    code: Path
+    """What its webs and workers run."""
     parts: list[Part] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
     """Hosts that have lost their power."""
@@ -105,6 +107,7 @@ class Site:
         made = self.containers.make(service, self.network.address(host), within)
         if "env_file" in made.service or service.startswith(("web", "worker")):
             made.service["environment"] = {**made.service["environment"], **self.settings}
+            made.code = self.code
         return made
 
     def _place(self, host: str) -> None:
@@ -238,8 +241,8 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, **settings: str) -> Iterator[Site]:
-    """Its files go below `folder`. `settings`: what lab.env says."""
+def site(folder: Path, code: Path = ROOT, /, **settings: str) -> Iterator[Site]:
+    """Its files go below `folder`. `code`: that of the lab. `settings`: what lab.env says."""
     network = Network(SERVICES)
     network.enter(USER)
     front = f"{network.address('proxy')}/32"
@@ -250,7 +253,7 @@ def site(folder: Path, **settings: str) -> Iterator[Site]:
     logs.chmod(0o777)  # PostgreSQL runs as somebody else
     containers = Containers(folder, project, [], "web-scale")
     with names.answering(containers.addresses, network.address(USER)) as resolver:
-        made = Site(network, containers, resolver, logs, settings)
+        made = Site(network, containers, resolver, logs, settings, code)
         made.start()
         try:
             yield made

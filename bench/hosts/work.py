@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import threading
 import time
@@ -67,6 +68,19 @@ class Work:
         result = self.over(self._send(IMPORT, "/api/datasets", lambda: {"data": drawn}))
         self._dataset = result["dataset"]
         self._model = self.over(self.submit(TRAIN))["model"]
+
+    def in_peace(self) -> tuple[dict[str, Any], list[str]]:
+        """What each kind of job gives, and what is wrong where it gives something else again."""
+        calm, wrong = dict[str, Any](), []
+        self.prepare()
+        for kind in KINDS:
+            begun = time.monotonic()
+            calm[kind] = self.outcome(self.submit(kind))
+            seconds = time.monotonic() - begun
+            if self.outcome(self.submit(kind)) != calm[kind]:
+                wrong.append(f"{kind}: two calm runs differ")
+            print(f"in peace: {kind} {seconds:.0f} s, load {os.getloadavg()[0]:.0f}", flush=True)
+        return calm, wrong
 
     def submit(self, kind: str) -> str:
         """The id of the job."""

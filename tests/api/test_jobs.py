@@ -41,6 +41,17 @@ def test_a_job_is_taken_on_and_its_queue_is_woken(
     assert TASK_OF[Queue.TRAIN] == "lab.train"
 
 
+@pytest.mark.parametrize("address", ["/api/jobs", f"/api/jobs/{NOBODY}", "/jobs"])
+def test_a_web_asks_to_wait_where_a_newer_one_has_taken_on_what_it_does_not_know(
+    client: httpx.Client, lab: Lab, address: str
+) -> None:
+    jobs.add(lab.database, job_row(id=NOBODY, kind="polish"))
+    answer = client.get(address)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert f"a newer version of the lab, such as {NOBODY}" in answer.text
+
+
 @pytest.mark.parametrize(
     ("change", "fields"),
     [

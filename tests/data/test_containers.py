@@ -87,12 +87,12 @@ def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
 def test_two_datasets_of_cifar_in_one_archive_are_refused(tmp_path: Path) -> None:
     """Their numbers stand for other classes."""
     fine = cifar_batch(6, 90, fine_labels=[n % 3 for n in range(6)])
-    ten = {"a/data_batch_1": cifar_batch(6, 0), "a/test_batch": cifar_batch(6, 50)}
-    refused(tmp_path, ten | {"b/test": fine}, "holds CIFAR-10 and CIFAR-100")
-    again = ten | {"b/test_batch": cifar_batch(6, 190)}
+    ten = {"1/data_batch_1": cifar_batch(6, 0), "1/test_batch": cifar_batch(6, 50)}
+    refused(tmp_path, ten | {"2/test": fine}, "holds CIFAR-10 and CIFAR-100")
+    again = ten | {"2/test_batch": cifar_batch(6, 190)}
     refused(tmp_path / "again", again, "Several files are called test_batch")
     test, (train, _) = batch(range(3), 0)[0], batch(range(3), 50, coarse=True)
-    for_c = {"a/data_batch_1.bin": test, "a/test_batch.bin": test, "b/train.bin": train}
+    for_c = {"1/data_batch_1.bin": test, "1/test_batch.bin": test, "2/train.bin": train}
     refused(tmp_path / "for_c", for_c, "holds CIFAR-10 and CIFAR-100")
 
 
@@ -383,7 +383,7 @@ def test_stl_10_as_it_is_distributed(tmp_path: Path) -> None:
     assert dataset.class_names == ("airplane", "bird")
     np.testing.assert_array_equal(dataset.arrays["test_images"][:2], images[[0, 2]])
     assert report.left_out == {"files that are no pictures": 1}
-    twice = {f"{folder}/{name}.bin": planes for folder in "ab" for name in ("train_X", "train_y")}
+    twice = {f"{folder}/{name}.bin": planes for folder in "12" for name in ("train_X", "train_y")}
     refused(tmp_path / "twice", twice, "Several files have one name")
     short = {"train_X.bin": planes[1:], "train_y.bin": bytes([1, 2] * 10)}
     refused(tmp_path / "short", short, "do not belong together")
@@ -431,11 +431,11 @@ def test_images_of_one_corruption_have_the_labels_beside_them(tmp_path: Path) ->
     [
         ({"x.npy": IMAGES, "y.npy": LABELS[:-1]}, "12 images, y 11 labels"),
         ({"x.npy": IMAGES, "images.npy": IMAGES, "y.npy": LABELS}, "may be the same"),
-        ({"a/x.npy": IMAGES, "b/x.npy": IMAGES, "y.npy": LABELS}, "Several files are called x"),
+        ({"1/x.npy": IMAGES, "2/x.npy": IMAGES, "y.npy": LABELS}, "Several files are called x"),
         ({"x.npy": IMAGES}, "No images have labels"),
         ({"train/x.npy": IMAGES, "test/y.npy": LABELS}, "No images have labels"),
         ({"train/fog.npy": IMAGES, "test/labels.npy": LABELS}, "No images have labels"),
-        ({"x.npy": IMAGES / 255, "y.npy": LABELS}, "range is not known"),
+        ({"x.npy": IMAGES / 255, "y.npy": LABELS}, "what is white, nobody says"),
         ({"x.npy": IMAGES, "y.npy": 0.25 + 0.5 * np.eye(2)[LABELS % 2]}, "no labels of one class"),
         ({"x.npy": IMAGES, "y.npy": 3 * np.eye(2, dtype=int)[LABELS % 2] - 1},
          "no labels of one class"),
@@ -452,7 +452,8 @@ def test_arrays_that_do_not_fit_are_refused(
 def test_arrays_of_objects_run_nothing(tmp_path: Path) -> None:
     file = io.BytesIO()
     np.save(file, np.array([Evil()], dtype=object), allow_pickle=True)
-    refused(tmp_path, {"x.npy": file.getvalue(), "y.npy": saved(LABELS)}, "damaged, or not what")
+    files = {"x.npy": file.getvalue(), "y.npy": saved(LABELS)}
+    refused(tmp_path, files, "x holds objects of Python")
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,11 @@ def test_emnist_lies_on_its_side_and_is_named_by_its_mapping(tmp_path: Path) -> 
 
 def test_several_datasets_of_idx_are_refused(tmp_path: Path) -> None:
     error = refusal(tmp_path, emnist("digits") | emnist("mnist"))
+    assert "are of several datasets: gzip/emnist-digits-train and gzip/emnist-mn" in error.detail
+    named = {f"{kind}-{what}": data for kind in ("digits", "letters")
+             for what, data in (("images-idx3-ubyte", idx(grey(6, 0))),
+                                ("labels-idx1-ubyte", idx(np.arange(6) % 3)))}  # fmt: skip
+    error = refusal(tmp_path / "named", named)
     assert "several datasets are packed together" in error.detail
     assert "Pack the files of one of them" in error.hint
 

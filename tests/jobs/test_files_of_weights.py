@@ -7,6 +7,7 @@ where the file was understood.
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import struct
 import zipfile
@@ -131,6 +132,75 @@ def test_a_normalisation_beside_the_weights_is_a_question(
     assert found.card.test[0].accuracy.value == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("kind", ["config", "args", "default_cfg", "metadata", "many"])
+def test_a_normalisation_noted_beside_the_weights_is_a_question(
+    measured: Measured, expected: float, kind: str
+) -> None:
+    own = {n: teacher(measured)[n].tolist() for n in NORMALISATION}
+    beside: dict[str, Any] = {
+        "config": {"config": {"data": own}},
+        "args": {"args": Namespace(lr=0.1, **own)},
+        "default_cfg": {"default_cfg": {**own, "variance": 1}},
+        "many": {f"a{n}": n for n in range(20)} | own,
+    }.get(kind, {})
+    if kind == "metadata":
+        file = save(bare(measured), {"config": json.dumps({"data": own})})
+    else:
+        file = saved({"state_dict": bare(measured), **beside})
+    job = bring(measured, file)
+    said = failure(measured, job)
+    assert "Beside the weights the file has " in said
+    assert f"with the import: {own['mean'][0]:.4g}, " in said
+    assert job.failure is not None
+    assert job.failure["field"] == "mean"
+    found = result(measured, bring(measured, file, **own))
+    assert found.card.test[0].accuracy.value == pytest.approx(expected)
+
+
+def test_a_normalisation_noted_against_that_of_the_network_is_said(measured: Measured) -> None:
+    own = {n: teacher(measured)[n].tolist() for n in NORMALISATION}
+    other = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    file = saved({"state_dict": teacher(measured), "config": other})
+    (doubt,) = result(measured, bring(measured, file)).card.warnings
+    assert "Beside the weights config.mean, config.std says 0.5, 0.5, 0.5" in doubt
+    levels = {n: [255 * v for v in values] for n, values in own.items()}
+    file = saved({"state_dict": teacher(measured), "config": levels})
+    assert result(measured, bring(measured, file)).card.warnings == ()
+
+
+def test_blue_before_red_by_a_configuration_is_refused_or_said(measured: Measured) -> None:
+    file = saved({"state_dict": teacher(measured), "config": {"channel_order": "BGR"}})
+    said = failure(measured, bring(measured, file))
+    assert "Images are blue, green, red, by config.channel_order" in said
+    assert "weight.flip(1)" in said
+    file = saved({"state_dict": teacher(measured), "meta": {"cfg": "dict(to_rgb=False)"}})
+    (doubt,) = result(measured, bring(measured, file)).card.warnings
+    assert "By meta.cfg beside the weights images were not turned" in doubt
+
+
+@pytest.mark.parametrize(
+    ("mean", "var"),
+    [("mean", "var"), ("pixel_mean", "pixel_var"), ("0.mean", "0.variance")],
+)
+def test_a_variance_is_read_as_one_and_said(
+    measured: Measured, expected: float, mean: str, var: str
+) -> None:
+    own = teacher(measured)
+    state = prefixed("1." if mean.startswith("0") else "", bare(measured))
+    numbers = {mean: own["mean"], var: own["std"] ** 2}
+    job = bring(measured, state | numbers)
+    assert result(measured, job).card.test[0].accuracy.value == pytest.approx(expected)
+    assert f"Normalisation from the file ({mean}, with the square root of {var})" in log(
+        measured, job
+    )
+    both = numbers | {var.replace("variance", "std").replace("var", "std"): own["std"]}
+    result(measured, bring(measured, state | both))
+    wrong = both | {var: own["std"].clone()}
+    assert "two normalisations" in failure(measured, bring(measured, state | wrong))
+    alone = {var: own["std"]}
+    assert "half a normalisation" in failure(measured, bring(measured, state | alone))
+
+
 def test_a_normalisation_that_is_added_is_a_question(measured: Measured, expected: float) -> None:
     own = teacher(measured)
     job = bring(measured, own | {"mean": -own["mean"]})
@@ -143,6 +213,9 @@ def test_a_normalisation_that_is_added_is_a_question(measured: Measured, expecte
 @pytest.mark.parametrize("name", ["classes", "class_to_idx", "idx_to_class", "id2label"])
 def test_classes_beside_the_weights_are_said(measured: Measured, name: str) -> None:
     names = list(measured.dataset.class_names)
+    within = saved({"model": teacher(measured), "config": {name: names}})
+    (doubt,) = result(measured, bring(measured, within)).card.warnings
+    assert f"the file has config.{name}, which is not read" in doubt
     file = saved({"model": teacher(measured), name: dict(enumerate(names))})
     (doubt,) = result(measured, bring(measured, file)).card.warnings
     assert f"the file has {name}, which is not read" in doubt

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from app.contracts.events import LogEvent, StateEvent
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.params import EvaluateParams, ImportParams, Params, TrainParams
-from app.store import catalogue, jobs, losses
+from app.store import catalogue, jobs, losses, schema
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow
@@ -108,6 +108,24 @@ def test_what_was_interrupted_goes_on_before_what_came_later(lab: WorkerLab) -> 
         assert row_of(lab, job_id).status == JobStatus.SUCCEEDED
         assert row_of(lab, later).status == other
     assert run_next(lab, Queue.EVALUATE, stopping=_never) is None
+
+
+def test_a_worker_takes_nothing_on_a_schema_that_its_code_does_not_know(
+    lab: WorkerLab, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id, known = add_job(lab, JobKind.IMPORT, _SHAPES), schema.LATEST
+
+    def at(revision: str) -> None:
+        with lab.database.writing() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :at"), {"at": revision})
+
+    for revision, version in (("9900", "a newer"), ("0001", "an older")):
+        at(revision)
+        assert run_next(lab, Queue.EVALUATE, stopping=_never) is None
+        assert f"The database is of {version} version of the lab" in caplog.text
+    at(known)
+    assert row_of(lab, job_id).attempt == 0
+    assert run_next(lab, Queue.EVALUATE, stopping=_never) is JobStatus.SUCCEEDED
 
 
 def _full(monkeypatch: pytest.MonkeyPatch, times: int) -> None:

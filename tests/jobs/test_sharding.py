@@ -275,7 +275,7 @@ class _Torn(Files):
         return path
 
     def drop(self, path: Path) -> None:
-        self._torn.discard(path)
+        self._torn -= {path, path.parent}
         super().drop(path)
 
 
@@ -319,6 +319,33 @@ def test_a_damaged_part_is_measured_again(
     assert result_of(measured, queued) == untimed(evaluate(measured, params))
     told = [event.text for event in events_of(lab, queued) if isinstance(event, LogEvent)]
     assert len([text for text in told if "damaged" in text]) == 1
+
+
+class _Overtaken(_Torn):
+    """A part is found damaged by a worker that was stopped for so long that another has the job."""
+
+    def __init__(self, lab: WorkerLab, job_id: str, part: Path) -> None:
+        super().__init__(lab.settings.data_dir, {part})
+        self._lab, self._job = lab, job_id
+
+    def here(self, path: Path) -> Path:
+        if path in self._torn:
+            with self._lab.database.writing() as session:
+                taken = update(JobRow).where(JobRow.id == self._job)
+                session.execute(taken.values(fence=JobRow.fence + 1))
+        return super().here(path)
+
+
+def test_who_has_lost_the_job_drops_no_part_of_it(measured: Measured, queued: str) -> None:
+    lab = measured.lab
+    is_now(lab, queued, JobStatus.RUNNING)
+    assert help_out(lab, stopping=lambda: False)
+    is_now(lab, queued, JobStatus.QUEUED)
+    part = lab.files.checkpoints(queued + part_of(0))
+    late = replace(lab, files=_Overtaken(lab, queued, part))
+    assert run_job(late, queued, stopping=lambda: False) is None
+    assert (latest(part) / LAST).exists()
+    assert all(part.finished for part in shards.of_job(lab.database, queued))
 
 
 def test_a_network_is_prepared_once_for_all_parts(

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.distributed.elastic.multiprocessing import ProcessFailure
+from torch.distributed.elastic.multiprocessing import ProcessFailure, RunProcsResult
 
-from app.contracts.events import LogLevel, ProgressEvent
+from app.contracts.events import LogEvent, LogLevel, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus
 from app.contracts.params import ImportParams, TrainParams
 from app.errors import JobError
@@ -24,10 +26,12 @@ from app.store.jobs import LeaseLost
 from tests.jobs.runs import add_job, events_of, open_lab, row_of, run
 from tests.jobs.teams import images_of, network, params_of
 from tests.jobs.trainings import lines, models_of
+from tests.plugins.statements import statements
 from worker.job_run import run_job
 from worker.jobs import refusing, together
-from worker.jobs.context import AttemptLost, Cancelled, Interrupted, WorkerLab
+from worker.jobs.context import AttemptLost, Cancelled, Interrupted, JobContext, WorkerLab
 from worker.jobs.last_words import End, Word, leave, words
+from worker.jobs.named import Named
 from worker.jobs.training_state import TrainingState
 from worker.team import Team
 
@@ -159,6 +163,50 @@ def test_without_the_worker_no_process_trains_on(lab: WorkerLab, tmp_path: Path)
     while dict(_running()).keys() & ranks:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+class _Running:
+    """Processes that run for so many looks at them, and end well."""
+
+    def __init__(self, looks: int, at: int, act: Callable[[], None]) -> None:
+        self._looks, self._at, self._act, self._looked = looks, at, act, 0
+
+    def wait(self, _timeout: float) -> RunProcsResult | None:
+        self._looked += 1
+        if self._looked == self._at:
+            self._act()
+        return None if self._looked < self._looks else RunProcsResult()
+
+
+def test_followers_hear_soon_and_sql_is_not_asked_at_every_look(
+    lab: WorkerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, reported, heard = [0.0], list[float](), list[float]()
+    job = add_job(lab, JobKind.TRAIN, _params(lab))
+    claim = jobs.claim(lab.database, job, lease_s=60)
+    assert claim is not None
+
+    def report() -> None:
+        reported.append(now[0])
+        jobs.report(lab.database, claim, [LogEvent(text="epoch 1")])
+
+    @contextmanager
+    def started(*_: Any) -> Iterator[_Running]:
+        yield _Running(101, 38, report)
+
+    def later(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(together, "_started", started)
+    monkeypatch.setattr(together.time, "sleep", later)  # type: ignore[attr-defined]
+    waits = replace(lab, clock=lambda: now[0], ring=lambda _: heard.append(now[0]))
+    context = JobContext(waits, claim, lambda: False)
+    with statements() as said:
+        together.train(context, _params(lab), Named.of(lab.database, _params(lab)))
+    asked = [each for each in said if "FROM jobs" in each]
+    assert now[0] == pytest.approx(10.0)
+    assert len(asked) <= 10.0 / 0.4 + 2
+    assert any(reported[0] <= each <= reported[0] + 0.5 for each in heard)
 
 
 _REFUSED = Word(End.FAILED, "The batch is too large.", "Halve it.", "batch_size", at=2.0)

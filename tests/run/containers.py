@@ -74,6 +74,8 @@ class Container:
     """The command by which another runs where this one is."""
     paths: dict[str, Path] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    code: Path = ROOT
+    """What its image has of the lab."""
 
     def here(self, text: str) -> str:
         """What a container is told, for this machine."""
@@ -90,13 +92,18 @@ class Container:
     @property
     def environment(self) -> Mapping[str, str]:
         own = {name: self.here(value) for name, value in self.service["environment"].items()}
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **own}
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(self.code),
+            "OMP_NUM_THREADS": "1",
+            **own,
+        }
 
-    def start(self, command: Sequence[str] = (), cwd: Path = ROOT) -> None:
+    def start(self, command: Sequence[str] = (), cwd: Path | None = None) -> None:
         """`command`: what stands in for the service's own."""
         self.process = subprocess.Popen(
             [*self.within, *command] if command else self.command(self.service["command"]),
-            cwd=cwd,
+            cwd=cwd or self.code,
             env=self.environment,
             start_new_session=True,
         )
@@ -115,7 +122,7 @@ class Container:
     def run(self, *command: str, said: str = "") -> None:
         """What `docker compose exec` runs; fails where that does. `said`: its standard input."""
         subprocess.run(
-            self.command(command), cwd=ROOT, env=self.environment, input=said.encode(),
+            self.command(command), cwd=self.code, env=self.environment, input=said.encode(),
             check=True,
         )  # fmt: skip
 
@@ -123,7 +130,11 @@ class Container:
         kind, *test = self.service["healthcheck"]["test"]
         assert kind == "CMD"
         done = subprocess.run(
-            self.command(test), cwd=ROOT, env=self.environment, capture_output=True, check=False
+            self.command(test),
+            cwd=self.code,
+            env=self.environment,
+            capture_output=True,
+            check=False,
         )
         return done.returncode == 0
 

@@ -101,6 +101,20 @@ def test_faults_of_hosts_change_nothing_that_the_lab_measures() -> None:
 
 
 @pytest.mark.containers
+@pytest.mark.nginx
+@pytest.mark.postgresql
+@pytest.mark.redis
+@pytest.mark.storage
+def test_an_upgrade_of_every_web_and_worker_changes_nothing_either() -> None:
+    done = subprocess.run(
+        [*BENCH, "--upgrade"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS upgrade: 8 processes replaced" in done.stdout
+    assert not network.left()
+
+
+@pytest.mark.containers
 def test_what_a_killed_run_left_can_be_removed() -> None:
     with subprocess.Popen([*BENCH, "--short"], cwd=ROOT, stderr=subprocess.DEVNULL) as running:
         its = f"lab-hosts-{running.pid}-"

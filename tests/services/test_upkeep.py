@@ -69,6 +69,28 @@ def test_checkpoints_that_another_job_goes_on_from_stay(lab: Lab) -> None:
     assert not unwanted.exists()
 
 
+def test_a_checkpoint_that_a_new_job_goes_on_from_stays(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it was submitted while others were dropped, which takes a while in a storage."""
+    ended = {"status": JobStatus.CANCELLED, "finished_at": time.time() - 8 * DAY_S}
+    folders = {checkpoints(lab, **ended) for _ in range(3)}
+    drop, dropped, wanted = lab.files.drop, list[Path](), list[Path]()
+
+    def slow(path: Path) -> None:
+        if not wanted:  # when it was known for long which are old
+            wanted.append((folders - {path}).pop())
+            with lab.database.writing() as session:
+                session.add(job_row(params={"continue_from": wanted[0].name}))
+        dropped.append(path)
+        drop(path)
+
+    monkeypatch.setattr(lab.files, "drop", slow)
+    clear(lab)
+    assert {*dropped} == folders - {*wanted}
+    assert (wanted[0] / "checkpoint.pt").exists()
+
+
 @pytest.mark.parametrize("status", list(JobStatus))
 def test_saves_of_an_evaluation_stay_as_long_as_it_is_not_over(lab: Lab, status: JobStatus) -> None:
     """Those of its parts too, however long ago they were written; nobody goes on from one that is

@@ -23,8 +23,9 @@ from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus, Queue
 from app.contracts.results import EvaluationSummary
 from app.store import db, job_queries, jobs, losses, measurements
-from app.store.db import LATEST, Database
+from app.store.db import Database
 from app.store.jobs import DuplicateKey
+from app.store.schema import LATEST
 from app.store.tables import MeasurementRow, ModelRow, Table
 from tests.plugins.meanwhile import at_once
 from tests.plugins.rows import WORKER, job_row

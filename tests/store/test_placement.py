@@ -418,7 +418,7 @@ def _old(folder: Path) -> Path:
         (Needs(memory_mb=2048), [WORKER.model_copy(update={"memory_mb": 1024})],
          "It needs 2 GB of memory: the most that a worker for it has is 1 GB."),
         (Needs(release=RELEASE + 1), [WORKER],
-         "It was submitted by a newer version of the lab than that of the workers."),
+         "It was submitted or begun by a newer version of the lab than that of the workers."),
         (Needs(gpus=1), [WORKER, GPU], ""),
         (Needs(memory_mb=10**6), [WORKER], ""),
         (Needs(gpus=9), [], ""),
@@ -442,6 +442,20 @@ def test_what_workers_lack_is_said(needs: Needs, offers: list[Offer], said: str)
 def test_parameters_say_how_many_gpus_a_job_needs(params: Params, gpus: int) -> None:
     row = jobs.queued(JobKind.TRAIN, "T", params)
     assert (row.needs_gpus, row.release) == (gpus, RELEASE)
+
+
+def test_what_a_newer_worker_has_begun_no_older_one_goes_on_with(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.add(database, job_row())
+    newer = WORKER.model_copy(update={"release": RELEASE + 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "RELEASE", RELEASE + 1)
+        claim = take(database, newer)
+    assert claim is not None
+    jobs.give_back(database, claim)
+    assert take(database) is None
+    assert take(database, newer) is not None
 
 
 def test_the_jobs_of_an_ablation_run_where_and_when_it_does(database: Database) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from imagefile import Remark, UnreadableImageError
 from worker.data.classes import Order
+from worker.data.colour_order import doubts_of_pictures
 from worker.data.containers import Source, Unpack, open_containers
 from worker.data.errors import DatasetError
 from worker.data.folders import class_folders
@@ -199,7 +200,8 @@ def _understood(
             return
     with _with_reasons(listing.left_out + unread_files(contents)):
         layout = find_layout(contents, _READERS, order=wishes.order, given=wishes.classes)
-    yield _with_names(layout, listing), archive.read
+    warnings = (*layout.warnings, *doubts_of_pictures(contents))
+    yield _with_names(replace(layout, warnings=warnings), listing), archive.read
 
 
 def _with_names(layout: Layout, listing: Listing) -> Layout:

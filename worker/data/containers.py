@@ -6,7 +6,8 @@ arrays; what these say is checked here, since that process had hostile bytes in 
     labels.npy (N,) int64        parts.npy (N,) uint8, by `PARTS`
     pixels.npy (N, H, W, 3) uint8, or else files.bin and ends.npy (N,) int64: pictures end to end
     about.json: classes (a list of names, or null), ordered (whether that order is the source's
-    own), kind, notes, warnings, left_out
+    own), turned (whether pixels were blue, green, red and have been turned; null where they are
+    grey, or their order is known), kind, notes, warnings, left_out
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.data.classes import in_order, name_numbers
+from worker.data.colour_order import declared_bgr, doubts_of_arrays
 from worker.data.errors import DatasetError
 from worker.data.layout import MAX_CLASSES, Contents, Found, Sample, has_suffix
 from worker.data.members import Archive, Member
 from worker.data.names import Path as ArchivePath
 from worker.data.names import name_list, printable
+from worker.data.one_dataset import check_one_dataset
 from worker.data.roles import Part, named_part
 from worker.data.weaknesses import Weakness
 
@@ -83,6 +86,11 @@ def open_containers(
             f"The archive has {len(members):,} files of many images.",
             f"Pack at most {MOST_FILES:,}: join shards to larger ones, or take fewer.",
         )
+    if kind != "pixels":  # of tables only some may have pictures
+        by_name = kind in ("parquet", "idx")
+        check_one_dataset(
+            (m.path[:-1], _TAIL.sub("", m.path[-1]) if by_name else "") for m in members
+        )
     folder = Path(tempfile.mkdtemp(prefix=".unpacking.", suffix=".partial", dir=scratch))
     try:
         files = {m.ordinal: folder / f"{number}.source" for number, m in enumerate(members)}
@@ -94,7 +102,7 @@ def open_containers(
             for m in members
         ]
         unpack(kind, told, target)
-        found, read = _opened(target, check_room)
+        found, read = _opened(target, contents, check_room)
         found.used |= {member.path for member in members}
         name_numbers(found, contents.texts)
         yield found, read
@@ -134,14 +142,17 @@ def _part_of(path: ArchivePath) -> Part | None:
     return next((part for name in said if (part := named_part(name)) is not None), None)
 
 
-def _opened(folder: Path, check_room: Callable[[int], None]) -> tuple[Found, Source]:
+def _opened(
+    folder: Path, contents: Contents, check_room: Callable[[int], None]
+) -> tuple[Found, Source]:
     """What was unpacked. Raises DatasetError where it is not what it has to be."""
     try:
         about: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         labels = _array(folder / "labels.npy", np.int64, 1)
         check_room(len(labels))
         parts = _array(folder / "parts.npy", np.uint8, 1)
-        read = _reader(folder, len(labels))
+        bgr = declared_bgr(contents) if about["turned"] is False else ""
+        read = _reader(folder, len(labels), turn=bool(bgr))
         if len(parts) != len(labels) or (len(parts) and parts.max() >= len(PARTS)):
             raise ValueError("parts")
         names = _names(about["classes"], labels)
@@ -158,6 +169,11 @@ def _opened(folder: Path, check_room: Callable[[int], None]) -> tuple[Found, Sou
             warnings=[Weakness("unpacked", str(text)) for text in about["warnings"]],
             left_out=Counter({str(k): int(n) for k, n in about["left_out"].items()}),
         )
+        if bgr:
+            found.notes.append(f"Images are turned from blue, green, red, as {bgr} says.")
+        elif about["turned"] is False:
+            found.notes.append("Colours of arrays are taken as red, green, blue.")
+            found.warnings += doubts_of_arrays(contents)
         if unused:
             text = f"Classes that are named and have no image are left out: {name_list(unused)}."
             found.warnings.append(Weakness("classes_without_images", text, len(unused)))
@@ -190,11 +206,13 @@ def _names(listed: Sequence[Any] | None, labels: NDArray[np.int64]) -> list[str]
     return names
 
 
-def _reader(folder: Path, count: int) -> Source:
+def _reader(folder: Path, count: int, *, turn: bool) -> Source:
+    """Of the pictures that were unpacked; `turn` says to exchange red and blue of pixels."""
     if (folder / "pixels.npy").exists():
         pixels = _array(folder / "pixels.npy", np.uint8, 4)
         if len(pixels) != count or pixels.shape[-1] != 3:
             raise ValueError(f"pixels are {pixels.shape}")
+        pixels = pixels[..., ::-1] if turn else pixels
         return lambda wanted: ((row, pixels[ordinal]) for ordinal, row in wanted.items())
     ends = _array(folder / "ends.npy", np.int64, 1)
     if len(ends) != count or (np.diff(ends, prepend=0) < 0).any():

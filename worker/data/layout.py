@@ -67,6 +67,8 @@ class Contents:
     read: Callable[[Mapping[int, int]], Iterable[tuple[int, bytes | str]]]
     guessed: frozenset[Path] = frozenset()
     """The texts whose encoding is a guess."""
+    prose: Mapping[Path, str] = field(default_factory=dict)
+    """What people wrote about it for people, among the others: `README.md`."""
 
 
 Reader = Callable[[Contents], Found | None]
@@ -88,6 +90,8 @@ class Layout:
 _WORD = re.compile(r"[^\W\d_]")
 _TEXTS = (".csv", ".tsv", ".txt", ".json", ".jsonl")
 _NO_PICTURES = "files that are no pictures"
+_PROSE = (".md", ".rst", ".yaml", ".yml", "readme")
+_MOST_PROSE, _LONGEST_PROSE = 10, 2**18
 _MOST_TEXTS, _LONGEST_TEXT, _ALL_TEXTS = 50, 16 * 2**20, 64 * 2**20
 
 
@@ -104,15 +108,20 @@ def contents_of(
     texts.sort(key=lambda member: (len(member.path), member.path))
     sums = accumulate(member.size for member in texts)
     few = [m for m, sum_ in zip(texts, sums, strict=True) if sum_ <= _ALL_TEXTS][:_MOST_TEXTS]
-    by_ordinal = {member.ordinal: member.path for member in few}
-    found, guessed = {}, set()
+    prose = [o for o in others if has_suffix(o, _PROSE) and o.size <= _LONGEST_PROSE]
+    prose = sorted(prose, key=lambda member: (len(member.path), member.path))[:_MOST_PROSE]
+    by_ordinal = {member.ordinal: member.path for member in (*few, *prose)}
+    found, guessed, told = {}, set(), {member.path for member in prose}
     if by_ordinal:
         for ordinal, data in read({ordinal: ordinal for ordinal in by_ordinal}):
             if isinstance(data, bytes):
                 path = by_ordinal[ordinal]
                 found[path], known = _text(data)
                 guessed |= set() if known else {path}
-    return Contents(pictures, frozenset(folders), others, found, read, frozenset(guessed))
+    about = {path: found.pop(path) for path in told & found.keys()}
+    return Contents(
+        pictures, frozenset(folders), others, found, read, frozenset(guessed - told), about
+    )
 
 
 def _text(data: bytes) -> tuple[str, bool]:

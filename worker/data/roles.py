@@ -28,6 +28,11 @@ _FILLERS = (
     "part", "seg", "x", "the", "cropped", "final", "new", "full", "original", "batch", "of",
 )  # fmt: skip
 """Words beside one of these that say nothing of their own, as in `seg_train` or `test_set_2`."""
+_OF_A_SERIES = (
+    "shard", "shards", "chunk", "chunks", "file", "files", "label", "labels", "target", "targets",
+    "annotation", "annotations", "parquet", "arrays",
+)  # fmt: skip
+"""Words that files of one dataset are called by and numbered."""
 _GLUED = re.compile(f"({'|'.join(_PART_OF)})(?:set|data|dataset|images|imgs)")
 
 
@@ -49,6 +54,20 @@ def named_part(name: str) -> Part | None:
     """The part that a name says, alone or at one of its ends."""
     said = part_and_rest(name)
     return part_of(name) or (said[0] if said else None)
+
+
+def own_words(name: str) -> tuple[str, ...]:
+    """What a name says of its own: neither a part, nor what all such files are called, nor a number
+    of a series; `cifar10_train_3` has `cifar` and `10`."""
+    kept: list[str] = []
+    before = ""
+    for word in _words(name):
+        if word.isdigit():
+            kept += [word] if kept and before == kept[-1] else []
+        elif _part(word) is None and word not in _FILLERS + _OF_A_SERIES:
+            kept.append(word)
+        before = word
+    return tuple(kept)
 
 
 def _words(name: str) -> list[str]:

@@ -22,9 +22,6 @@ from worker.models.matching import Match, Mismatch, SeveralNetworks, listed, mat
 
 PARITY = 1e-5
 """Of the largest logit: one network computed in two orders differs by rounding."""
-_CLASSES = re.compile(
-    r"classes|class_?names|class_to_idx|idx_to_class|id2label|label2id|label_map", re.IGNORECASE
-)
 _MOST_NAMES = 12
 _PARAMETRISED = re.compile(r"weight_(g|v|u|orig|mask)$|(^|\.)parametrizations\.")
 
@@ -79,13 +76,32 @@ def brought(
         context.log(note)
     for said in filter(None, (changed, taken.said)):
         context.log(said)
-    if params.classes is None and (named := [n for n in file.beside if _CLASSES.fullmatch(n)]):
-        doubts.append(
-            f"Beside the weights the file has {', '.join(map(shown, named))}, which is not read: "
-            "where that is another order than the dataset's, name the classes with the import."
-        )
+    doubts += filter(None, (normalisation.contradicted(normalised, file), *_doubts(params, file)))
     assert params.architecture is not None
     return Brought(model.eval().requires_grad_(False), taken, doubts, params.architecture)
+
+
+def _doubts(params: ImportModelParams, file: WeightsFile) -> Iterator[str]:
+    """About what the file notes beside its weights. Raises JobError where these cannot be used."""
+    if file.noted.bgr:
+        raise JobError(
+            f"Images are blue, green, red, by {', '.join(map(shown, file.noted.bgr))} beside the "
+            "weights; the lab gives red, green, blue.",
+            hint="Turn the channels of the first layer, `weight.flip(1)`, and the mean and the "
+            "deviation, and save the state dict alone.",
+        )
+    if file.noted.maybe_bgr:
+        yield (
+            f"By {', '.join(map(shown, file.noted.maybe_bgr))} beside the weights images were not "
+            "turned to red, green, blue, as the lab gives them: where they were read by OpenCV, "
+            "the network takes blue, green, red."
+        )
+    if params.classes is None and file.noted.classes:
+        yield (
+            f"Beside the weights the file has {', '.join(map(shown, file.noted.classes))}, which "
+            "is not read: where that is another order than the dataset's, name the classes with "
+            "the import."
+        )
 
 
 def _network(params: ImportModelParams, dataset: Dataset, num_classes: int) -> Classifier:

@@ -157,6 +157,7 @@ def _state(loaded: Any, network: str) -> tuple[dict[str, Any], dict[str, Any]]:
     import torch
 
     from worker.jobs.checkpoint import choose
+    from worker.jobs.noted import noted
     from worker.models.matching import SeveralNetworks
 
     if not isinstance(loaded, dict):
@@ -180,6 +181,7 @@ def _state(loaded: Any, network: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "beside": [name[:60] for name in chosen.beside[:_SHOWN]],
         "ignored": len(chosen.beside),
         "copies": list(chosen.copies[:_SHOWN]),
+        "noted": noted(loaded, chosen.entries).plain(),
     }
 
 

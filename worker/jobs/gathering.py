@@ -55,16 +55,17 @@ class Gathering:
     def _divide(self) -> None:
         """Parts that this worker cannot go on with are said once, and what is kept of them goes."""
         files, ground, job = self._context.lab.files, self._ground, self._context.claim.job_id
+        # Those that are there now: once the parts are divided, others write to folders beside them.
+        kept = {folder.name: files.attempts(folder.name) for folder in files.all_checkpoints(job)}
         begun = self._context.insist(shards.divide, ground.parts, self.facts, shared=ground.shared)
-        useless = [files.checkpoints(job + part_of(number)) for number in begun]
-        if files.has_checkpoint(job):  # before there were parts
-            useless.append(files.checkpoints(job))
-        if useless:
+        before_parts = kept.get(job, set())
+        if begun or before_parts:
             self._context.warn(
                 "It was begun by another version of the lab, on another device or with another "
                 "number of threads, and figures would not be those of one run: it begins anew."
             )
-        for path in useless:
+        of_parts = (kept.get(job + part_of(number), set()) for number in begun)
+        for path in before_parts.union(*of_parts):
             files.drop(path)
 
     def batches(self) -> Iterator[int]:
@@ -110,8 +111,12 @@ class Gathering:
             state: dict[str, Any] = page["measured"]
         except UNREADABLE:
             self._context.warn("What came of a part is damaged: it is measured again.")
-            files.drop(files.checkpoints(name))
+            # Those that are there now: once the part is free, somebody writes to a folder beside
+            # them. And not before: whoever has lost the job finds what its new worker measured.
+            damaged = files.attempts(name)
             self._context.insist(shards.begin_anew, shard.number)
+            for path in damaged:
+                files.drop(path)
             self._before.discard(shard.number)
             return False
         model = self._measured[self._ground.model_of(shard.number)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from app.contracts.params import ImportModelParams
 from app.errors import JobError
+from worker.jobs.noted import Noted
 from worker.jobs.weights_file import WeightsFile
 from worker.models import Classifier, TimmClassifier
 from worker.models.matching import Match, shown
-from worker.models.normalising import Half, Pair, names_one
+from worker.models.normalising import Half, Pair
 
 _GREY_LEVELS = 255
 _SAME = 1e-6
@@ -44,8 +46,8 @@ def settled(params: ImportModelParams, match: Match, file: WeightsFile) -> Norma
             raise _half(match.halves[0])
         if match.pairs:
             raise _elsewhere(match)
-        if named := [name for name in file.beside if names_one(name)]:
-            raise _beside(named)
+        if file.noted.normalisations or file.noted.named:
+            raise _beside(file.noted)
         return Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "", known=False)
     one = found[0]
     for other in found[1:]:
@@ -101,9 +103,11 @@ def _given(
 def _within(match: Match, file: WeightsFile) -> Iterator[tuple[Pair, Normalisation]]:
     """Those of the file, checked; the network's own, which stands next to its weights, first."""
     for pair in sorted(match.pairs, key=lambda pair: not pair.mean.startswith(match.prefix)):
-        mean, std = (_channels(name, file.numbers(name)) for name in pair)
+        mean, std = (_channels(name, file.numbers(name)) for name in (pair.mean, pair.std))
         if not all(value > 0 for value in std):
             raise JobError(f"The file's {shown(pair.std)} is {_numbers(std)}; it must be above 0.")
+        if pair.squared:
+            std = tuple(math.sqrt(value) for value in std)
         yield pair, Normalisation(mean, std, _where(pair))
 
 
@@ -159,18 +163,46 @@ def _elsewhere(match: Match) -> JobError:
     )
 
 
-def _beside(named: Sequence[str]) -> JobError:
+def _beside(noted: Noted) -> JobError:
+    """The question about a normalisation that is noted beside the weights, with what is there."""
+    named = list(dict.fromkeys((*(t.where for t in noted.normalisations), *noted.named)))
+    named = [name for name in named if not any(f"{name}," in o or f" {name}" in o for o in named)]
+    those = "those"
+    if noted.normalisations:
+        one = noted.normalisations[0]
+        units = _GREY_LEVELS if max(*one.mean, *one.std) > 1 else 1
+        mean, std = (_numbers([v / units for v in of]) for of in (one.mean, one.std))
+        those = f"{mean} and {std}, as {shown(one.where)} has them"
+        those += " in units of [0, 1]" if units > 1 else ""
     return JobError(
         f"Beside the weights the file has {', '.join(map(shown, named))}: a normalisation, it "
         "seems, which is not read there.",
-        hint="Give mean and standard deviation with the import: those, or 0 and 1 where the "
+        hint=f"Give mean and standard deviation with the import: {those}, or 0 and 1 where the "
         "network takes images as they are.",
         field="mean",
     )
 
 
+def contradicted(one: Normalisation, file: WeightsFile) -> str:
+    """The doubt about a normalisation of the file beside which another one is noted; empty where
+    there is none."""
+    told = file.noted.normalisations
+    if not one.source or not told:
+        return ""
+    for other in told:
+        for units in (1, _GREY_LEVELS):
+            mean, std = (tuple(v / units for v in of) for of in (other.mean, other.std))
+            if _alike(one, Normalisation(mean, std, "")):
+                return ""
+    return (
+        f"The network normalises by {_said(one)}. Beside the weights {shown(told[0].where)} says "
+        f"{_numbers(told[0].mean)} and {_numbers(told[0].std)}, which is not used."
+    )
+
+
 def _where(pair: Pair) -> str:
-    return shown(pair.mean)
+    said = f"{pair.mean}, with the square root of {pair.std}" if pair.squared else pair.mean
+    return shown(said)
 
 
 def _said(one: Normalisation) -> str:

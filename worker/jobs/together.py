@@ -43,9 +43,12 @@ from worker import registry
 from worker.jobs.context import AttemptLost, Cancelled, Interrupted, JobContext
 from worker.jobs.last_words import JOB, STOP, End, Word, words
 from worker.jobs.named import Named
+from worker.jobs.throttle import Throttle
 from worker.room import cores
 
 _LOOK_EVERY_S = 0.1
+_RING_EVERY_S = 0.4
+"""Followers hear of what the processes report within half a second."""
 _ROOT = Path(__file__).resolve().parents[2]
 logging.getLogger(PContext.__module__).setLevel(logging.CRITICAL)
 """What it has to say, the job says."""
@@ -64,13 +67,15 @@ def train(context: JobContext, params: TrainParams, named: Named) -> None:
         )
     with TemporaryDirectory(prefix="lab-") as name:
         folder, seen = Path(name), -1
+        rings = Throttle(_RING_EVERY_S, context.lab.clock)
         job = {"claim": asdict(context.claim), "named": named.as_json()}
         (folder / JOB).write_text(json.dumps(job))
         with _started(facts, params, folder) as processes:
             while (result := processes.wait(0)) is None:
                 if context.stopping():
                     (folder / STOP).touch()
-                seen = _ring(context, seen)
+                if rings.due():
+                    seen = _ring(context, seen)
                 time.sleep(_LOOK_EVERY_S)
         _ring(context, seen)
         if result.is_failed():
@@ -161,10 +166,10 @@ def _environment(facts: Settings, params: TrainParams, local: int) -> dict[str, 
 def _ring(context: JobContext, seen: int) -> int:
     """Tell followers where events have come; how many there are."""
     with suppress(DBAPIError):  # it is asked again
-        row = job_queries.get(context.lab.database, context.claim.job_id)
-        if row is not None and row.last_event != seen:
+        last = job_queries.last_event(context.lab.database, context.claim.job_id)
+        if last != seen:
             context.lab.ring(context.claim.job_id)
-            return row.last_event
+            return last
     return seen
 
 

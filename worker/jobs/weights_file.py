@@ -18,6 +18,7 @@ from app.errors import JobError
 from app.store.files import remove
 from worker import apart
 from worker.jobs import file_kinds
+from worker.jobs.noted import Noted, noted
 from worker.models.matching import TOP, Shape, shown
 
 CONVERSION_S = 120
@@ -49,8 +50,8 @@ class WeightsFile:
     """How the names of the weights begin that are meant, without the last dot."""
     stored: Mapping[str, str] = field(default_factory=dict)
     """What those are called in the file whose names have wrappers."""
-    beside: tuple[str, ...] = ()
-    """What else the checkpoint has, which is not read: the first of its names."""
+    noted: Noted = field(default_factory=Noted)
+    """What the file says beside its tensors, which is not read."""
 
     def same(self, name: str, other: str) -> bool:
         """Whether two tensors are equal, whatever their type."""
@@ -121,7 +122,7 @@ def opened(
             scratch.mkdir()
             converted = scratch / "weights"
             notes, within, beside = _convert(path, network, converted, check)
-            yield replace(_safetensors(converted, 0, notes, within), beside=beside)
+            yield replace(_safetensors(converted, 0, notes, within), noted=beside)
         else:
             raise _unknown(start)
     finally:
@@ -147,6 +148,7 @@ def _safetensors(path: Path, header: int, notes: tuple[str, ...], within: str) -
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            beside = noted(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise JobError(
             "The file is no valid safetensors file: damaged, cut short, or not written whole.",
@@ -156,18 +158,19 @@ def _safetensors(path: Path, header: int, notes: tuple[str, ...], within: str) -
         raise JobError(f"A weight's name is longer than {_LONGEST_NAME} characters: none is.")
     stored = {_WRAPPERS.sub("", name): name for name in shapes if _WRAPPERS.search(name)}
     if not stored or len({*stored} | {*shapes} - {*stored.values()}) < len(shapes):
-        return WeightsFile(path, shapes, notes, within)
+        return WeightsFile(path, shapes, notes, within, noted=beside)
     words = sorted({word for name in stored.values() for word in _WRAPPERS.findall(name)})
     note = f"Names have {' and '.join(words)} in them, of what wrapped the network; left out."
     plain = {_WRAPPERS.sub("", name): shape for name, shape in shapes.items()}
-    return WeightsFile(path, plain, (*notes, note), _WRAPPERS.sub("", f"{within}.")[:-1], stored)
+    within = _WRAPPERS.sub("", f"{within}.")[:-1]
+    return WeightsFile(path, plain, (*notes, note), within, stored, beside)
 
 
 def _convert(
     source: Path, network: str, target: Path, check: Callable[[], None]
-) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+) -> tuple[tuple[str, ...], str, Noted]:
     """Have another process convert a PyTorch file; returns what people should know, `within` and
-    `beside`."""
+    `noted`."""
     megabytes = _SPARE_MB + 4 * source.stat().st_size // 2**20
     try:
         reply = apart.run(
@@ -197,7 +200,7 @@ def _convert(
             field="network" if choices else None,
             choices=choices,
         )
-    return tuple(_notes(reply)), reply["within"], tuple(map(str, reply["beside"]))
+    return tuple(_notes(reply)), reply["within"], Noted.of(reply["noted"])
 
 
 def _notes(reply: Mapping[str, Any]) -> Iterator[str]:

@@ -140,7 +140,10 @@ def match(
     )
     found, copies = naming.network(same)
     pairs, halves = normalisations(shapes, taken=found.values())
-    normalising = {*(name for pair in pairs for name in pair), *(half.name for half in halves)}
+    normalising = {
+        *(name for pair in pairs for name in (pair.mean, pair.std)),
+        *(half.name for half in halves),
+    }
     known = {*found.values(), *normalising}
     rest = [name for name in shapes if name not in known]
     left_out: list[str] = []

@@ -10,6 +10,8 @@ from typing import NamedTuple
 _WHOSE = r"_?(?P<whose>(new|pixel|channel|image|img|input|data|dataset|norm|normali[sz]e)_)?"
 _MEAN = re.compile(_WHOSE + "(means?|mu)")
 _STD = re.compile(_WHOSE + "(stds?|sigmas?|sd)")
+_VAR = re.compile(_WHOSE + "(vars?|variances?)")
+_KINDS = {"mean": _MEAN, "std": _STD, "var": _VAR}
 
 
 class Pair(NamedTuple):
@@ -17,6 +19,8 @@ class Pair(NamedTuple):
 
     mean: str
     std: str
+    squared: bool = False
+    """Whether `std` is the name of a variance."""
 
 
 class Half(NamedTuple):
@@ -27,9 +31,19 @@ class Half(NamedTuple):
     """What the other would be: `mean` or `std`."""
 
 
-def names_one(name: str) -> bool:
-    """Whether something is called like a mean or a standard deviation of images."""
-    return any(kind.fullmatch(name) for kind in (_MEAN, _STD))
+class Read(NamedTuple):
+    """What a name says."""
+
+    what: str
+    """`mean`, `std` or `var`."""
+    whose: str | None
+
+
+def read_name(name: str) -> Read | None:
+    """What something is that is called like a mean, a standard deviation or a variance of images;
+    None where it is not called so."""
+    matches = ((what, kind.fullmatch(name)) for what, kind in _KINDS.items())
+    return next((Read(what, found["whose"]) for what, found in matches if found), None)
 
 
 def normalisations(
@@ -42,25 +56,19 @@ def normalisations(
         taken: names of other weights.
     """
     other = set(taken)
-    means, stds = (
-        {
-            (parent, found["whose"]): name
-            for name in shapes
-            if name not in other and _is_of_channels(shapes[name])
-            for parent, last in [_parted(name)]
-            if (found := kind.fullmatch(last)) is not None
-        }
-        for kind in (_MEAN, _STD)
-    )
-    pairs = tuple(Pair(means[key], stds[key]) for key in means if key in stds)
-    halves = [Half(name, "std") for key, name in means.items() if key not in stds]
-    halves += [Half(name, "mean") for key, name in stds.items() if key not in means]
-    return pairs, tuple(halves)
-
-
-def _parted(name: str) -> tuple[str, str]:
-    parent, _, last = name.rpartition(".")
-    return parent, last
+    found: dict[str, dict[tuple[str, str | None], str]] = {what: {} for what in _KINDS}
+    for name in shapes:
+        parent, _, last = name.rpartition(".")
+        read = read_name(last)
+        if read is not None and name not in other and _is_of_channels(shapes[name]):
+            found[read.what][parent, read.whose] = name
+    means, stds, variances = found.values()
+    pairs = [Pair(means[key], stds[key]) for key in means if key in stds]
+    pairs += [Pair(means[key], variances[key], True) for key in means if key in variances]
+    halves = [Half(n, "std") for key, n in means.items() if key not in {*stds, *variances}]
+    halves += [Half(n, "mean") for of in (stds, variances) for key, n in of.items()
+               if key not in means]  # fmt: skip
+    return tuple(pairs), tuple(halves)
 
 
 def _is_of_channels(shape: tuple[int, ...]) -> bool:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
+from worker.data.names import name_list
+from worker.data.one_dataset import check_one_dataset
+from worker.jobs.unpacking.beside_arrays import (
+    Parts,
+    bgr_by,
+    check_texts,
+    is_column,
+    named,
+    names_of_classes,
+    parts_of,
+    rows_part,
+    texts_of,
+    words_of,
+)
 from worker.jobs.unpacking.found import TEST, TRAIN, VALIDATION, Files, Refused, Unpacked
 
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z](?![a-z])|\d+")
 _IMAGES = {"x", "image", "images", "data", "img", "imgs"}
 _LABELS = {"y", "label", "labels", "target", "targets"}
+_ORDERS = {"bgr", "rgb"}
+"""Of colours; they are no part of what an array is called."""
 _PARTS = {
     "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION,
     "validation": VALIDATION, "dev": VALIDATION, "test": TEST, "testing": TEST, "eval": TEST,
@@ -30,29 +44,50 @@ class _Pair(NamedTuple):
 
 def npz(files: Files) -> Unpacked:
     """A file of arrays, named as Keras (`x_train`, `y_train`) or MedMNIST (`train_images`) does."""
-    import numpy as np
-
-    pages = []
-    for name, part, path in files:
-        with np.load(path, allow_pickle=False) as page:
-            pages.append((name, part, {array: page[array] for array in page.files}))
+    pages = [(name, part, _arrays(name, path)) for name, part, path in files]
     if len(pages) > 1 and all(len(page) == 1 for *_, page in pages):  # as KMNIST is published
         return _a_file_each((name, part, *page.values()) for name, part, page in pages)
     if len(pages) > 1:
         raise Refused("The archive holds several .npz files.", "Upload one of them.")
-    _, part, page = pages[0]
-    return _unpacked(page, dict.fromkeys(page, part))
+    name, part, page = pages[0]
+    return _unpacked(page, dict.fromkeys(page, part), [name])
 
 
 def npy(files: Files) -> Unpacked:
     """A file an array, as CIFAR-10.1 (Recht et al., 2018) and CIFAR-10-C (Hendrycks and Dietterich,
     2019) are published: `cifar10.1_v6_data.npy`, `cifar10.1_v6_labels.npy`.
     """
+    return _a_file_each((name, part, *_arrays(name, path).values()) for name, part, path in files)
+
+
+def _arrays(name: str, path: Path) -> dict[str, Any]:
+    """Those of a file by their names; of one without names under its own. Raises Refused."""
     import numpy as np
 
-    return _a_file_each(
-        (name, part, np.load(path, allow_pickle=False)) for name, part, path in files
-    )
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            file.seek(0)
+            _check_plain(name, file)
+            return {name: np.load(path, allow_pickle=False)}
+    with np.load(path, allow_pickle=False) as page:
+        for array in page.files:
+            with page.zip.open(f"{array}.npy") as member:
+                _check_plain(array, member)
+        return {array: page[array] for array in page.files}
+
+
+def _check_plain(name: str, file: IO[bytes]) -> None:
+    """Raises Refused where an array holds objects of Python, whose reading may run code."""
+    from numpy.lib import format as npy
+
+    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    read = header.get(npy.read_magic(file))
+    if read is not None and read(file)[2].hasobject:
+        raise Refused(
+            f"{name.removesuffix('.npy')} holds objects of Python; reading them may run code, "
+            "which the lab never does.",
+            "Save numbers of one shape, and texts as `np.array(names, dtype=str)`.",
+        )
 
 
 def _a_file_each(files: Iterable[tuple[str, int, Any]]) -> Unpacked:
@@ -60,7 +95,7 @@ def _a_file_each(files: Iterable[tuple[str, int, Any]]) -> Unpacked:
     arrays = {}
     for name, part, array in files:
         called = name.rpartition(".")[0]
-        if part and _part(_words(called)) is None:  # by its folder
+        if part and _part(words_of(called)) is None:  # by its folder
             called = f"{_SAID[part]} {called}"
         if called in arrays:
             raise Refused(f"Several files are called {name}.", _NAMES)
@@ -68,11 +103,17 @@ def _a_file_each(files: Iterable[tuple[str, int, Any]]) -> Unpacked:
     return _unpacked(arrays, dict.fromkeys(arrays, 0))
 
 
-def _unpacked(arrays: Mapping[str, Any], part_of: Mapping[str, int]) -> Unpacked:
+def _unpacked(
+    arrays: Mapping[str, Any], part_of: Mapping[str, int], called: Collection[str] = ()
+) -> Unpacked:
+    """`called`: what the file is called that holds them all."""
     import numpy as np
 
-    pixels, labels, parts = [], [], []
-    pairs = _pairs(arrays)
+    most = max((len(array) for array in arrays.values() if array.ndim > 2), default=0)
+    lists = names_of_classes(arrays, most)
+    pairs = _pairs({name: array for name, array in arrays.items() if name not in lists})
+    check_one_dataset((((pair.images,), "") for pair in pairs), "arrays")
+    pixels, labels, parts, notes, turned = [], [], [], [], None
     for pair in pairs:
         x, y = _coloured(arrays[pair.images], pair.images), _flat(arrays[pair.labels], pair.labels)
         if len(x) != len(y):
@@ -80,17 +121,63 @@ def _unpacked(arrays: Mapping[str, Any], part_of: Mapping[str, int]) -> Unpacked
                 f"{pair.images} holds {len(x):,} images, {pair.labels} {len(y):,} labels.",
                 "Save a label for each image.",
             )
+        if said := bgr_by(pair.images, called, arrays):
+            x, turned = x[..., ::-1], True
+            notes.append(f"{pair.images} is turned from blue, green, red, as “{said}” says.")
+        elif x.strides[-1]:  # of more than one grey
+            turned = turned or False
         pixels.append(x)
         labels.append(y)
         parts += [part_of[pair.images] if pair.part is None else pair.part] * len(y)
     if len({x.shape[1:] for x in pixels}) > 1:
         sizes = ", ".join(f"{x.shape[1]} × {x.shape[2]}" for x in pixels)
         raise Refused(f"The images are of several sizes: {sizes}.", "Save them in one.")
-    left = Counter({"arrays without their images or labels": len(arrays) - 2 * len(pairs)})
-    return Unpacked(
-        "arrays of numpy", np.concatenate(labels), parts, None, np.concatenate(pixels),
-        left_out=dict(+left),
+    if len({y.dtype.kind for y in labels}) > 1:
+        raise Refused("Some labels are numbers, and others texts.", "Save them alike.")
+    numbers, classes, listing = named(np.concatenate(labels), lists)
+    if listing:
+        notes.append(f"Classes are named by the array {listing}.")
+    elif numbers.dtype.kind == "U":
+        texts, numbers = np.unique(numbers, return_inverse=True)
+        classes = [str(text) for text in texts]
+    found = Unpacked(
+        "arrays of numpy", numbers, parts, classes, np.concatenate(pixels),
+        ordered=bool(listing) or labels[0].dtype.kind != "U",
+        turned=turned, notes=notes,
     )  # fmt: skip
+    taken = {name for pair in pairs for name in (pair.images, pair.labels)} | {listing}
+    _take_parts(found, {name: array for name, array in arrays.items() if name not in taken})
+    return found
+
+
+def _take_parts(found: Unpacked, others: Mapping[str, Any]) -> None:
+    """The parts that the other arrays say, where the names of images say none, and what of them is
+    not used. Raises Refused."""
+    import numpy as np
+
+    own = np.array(found.parts, dtype=np.uint8)
+    if own.any():
+        beside = [n for n, a in others.items() if rows_part(n, a) is not None or is_column(n, a)]
+        said = Parts(names=beside)
+        if beside:
+            said.warnings.append(
+                f"The names of the arrays say their parts; not used are {name_list(beside)}."
+            )
+    else:
+        said = parts_of(others, len(own))
+    found.warnings += said.warnings
+    if said.of_row is not None:
+        found.parts = said.of_row
+        found.notes.append(f"Parts are those of {name_list(said.names)}.")
+        if not (kept := said.of_row > 0).all():
+            found.parts, found.labels, found.pixels = (
+                of[kept] for of in (found.parts, found.labels, found.pixels)
+            )
+            found.left_out["images that the arrays give no part"] = int((~kept).sum())
+    unused = [name for name in others if name not in said.names]
+    if unused:
+        found.left_out["arrays without their images or labels"] = len(unused)
+        found.notes.append(f"Arrays that are not used: {name_list(unused)}.")
 
 
 def _pairs(arrays: Mapping[str, Any]) -> list[_Pair]:
@@ -105,7 +192,7 @@ def _pairs(arrays: Mapping[str, Any]) -> list[_Pair]:
     pictures = [name for name, array in arrays.items() if array.ndim > 2]
     if len(pictures) == len(labels) == 1:
         ((key, name),) = labels.items()
-        parts = {_part(key), _part(_words(pictures[0]))} - {None}
+        parts = {_part(key), _part(words_of(pictures[0]))} - {None}
         if len(parts) < 2:
             return [_Pair(pictures[0], name, *(parts or {None}))]
     if len(pictures) > 1 and len(labels) == 1:
@@ -122,18 +209,14 @@ def _named(arrays: Mapping[str, Any], role: set[str]) -> dict[tuple[str, ...], s
     """Arrays of a role by the rest of their names, in the order of the file."""
     found: dict[tuple[str, ...], str] = {}
     for name in arrays:
-        words = _words(name)
+        words = words_of(name)
         if role.isdisjoint(words):
             continue
-        rest = tuple(word for word in words if word not in role)
+        rest = tuple(word for word in words if word not in role | _ORDERS)
         if rest in found:
             raise Refused(f"{found[rest]} and {name} may be the same.", "Keep one of them.")
         found[rest] = name
     return found
-
-
-def _words(name: str) -> tuple[str, ...]:
-    return tuple(word.lower() for word in _WORD.findall(name))
 
 
 def _part(words: tuple[str, ...]) -> int | None:
@@ -144,24 +227,50 @@ def _coloured(images: Any, name: str) -> Any:
     """(N, H, W, 3) of bytes."""
     import numpy as np
 
-    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+    if images.ndim not in (3, 4):
         raise Refused(
-            f"{name} is of {images.dtype} and of shape {images.shape}: whose range is not known.",
-            "Save images as (N, H, W, 3) or (N, H, W) of unsigned bytes.",
+            f"{name} is of shape {images.shape}: that is no stack of pictures.",
+            "Save images as (N, H, W, 3) or (N, H, W).",
+        )
+    if images.dtype != np.uint8:
+        raise Refused(
+            f"{name} is of {images.dtype}, {_values(images)}: what is white, nobody says.",
+            "Save images as unsigned bytes: of 0 to 1 `(255 * x).round().astype('uint8')`, of −1 "
+            "to 1 `(127.5 * (x + 1)).round().astype('uint8')`, of 0 to 255 `x.astype('uint8')`.",
         )
     images = images[..., None] if images.ndim == 3 else images
     if images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
         images = images.transpose(0, 2, 3, 1)
     if images.shape[-1] not in (1, 3):
-        raise Refused(f"{name} has {images.shape[-1]} channels.", "Save one or three.")
+        raise Refused(
+            f"{name} is of shape {images.shape}: neither its last axis nor its second has one or "
+            "three channels.",
+            "Save one or three; of opacity leave the fourth out, `x[..., :3]`.",
+        )
     return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
+def _values(images: Any) -> str:
+    """Of numbers that are no bytes: from where to where they go."""
+    import numpy as np
+
+    if not images.size or images.dtype.kind not in "iuf":
+        return "which are no grey levels"
+    if not np.isfinite(images).all():
+        return "with NaN or infinity among them"
+    return f"from {images.min():.4g} to {images.max():.4g}"
+
+
 def _flat(labels: Any, name: str) -> Any:
+    """(N,) of int64, or of texts. Raises Refused."""
     import numpy as np
 
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    if labels.dtype.kind in "US" and labels.ndim == 1:
+        texts = texts_of(labels)
+        check_texts(texts, name)
+        return np.array(texts)
     if labels.ndim == 2 and np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all():
         return labels.argmax(axis=1)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):

@@ -27,6 +27,9 @@ class Unpacked:
     pixels: Any = None
     ordered: bool = True
     """Whether the order of the classes is the source's own."""
+    turned: bool | None = None
+    """Whether pixels were blue, green, red and have been turned; None where they are grey, or their
+    order is that of a published dataset."""
     files: Iterator[bytes] | None = None
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from worker.data.containers import PARTS
+from worker.data.one_dataset import check_one_dataset
 from worker.data.roles import named_part
 from worker.jobs.unpacking.found import TEST, VALIDATION, Files, Refused, Unpacked
 
@@ -40,14 +41,17 @@ def pixel_tables(files: Files) -> Unpacked:
     import numpy as np
 
     taken, bare, left, notes = list[_Rows](), list[_Bare](), Counter[str](), list[str]()
+    names = list[str]()
     for name, part, path in sorted(files):
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             first = next(csv.reader(stream), [])
         head = [cell.strip().casefold() for cell in first]
         if "pixels" in head:
             taken.append(_written_out(name, path, head, part))
+            names.append(name)
         elif (column := _label_column(head)) is not None:
             taken.append(_Bare(name, part, _numbers(name, path, skip=1)).rows(column))
+            names.append(name)
             notes.append(f"Labels of {name} are those of column {column + 1}.")
         elif _side(len(head) - 1) is not None and all(map(_is_number, head)):
             renamed = any(map(_RENAMED.fullmatch, head))
@@ -62,6 +66,10 @@ def pixel_tables(files: Files) -> Unpacked:
         column, end = (0, "first") if _labels_are_first(bare) else (-1, "last")
         taken += [table.rows(column) for table in bare]
         notes += [f"Labels of {table.name} are those of its {end} column." for table in bare]
+    names += [table.name for table in bare]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise Refused(f"Several tables are called {twice[0]}.", "Pack those of one dataset.")
+    check_one_dataset((((), name.removesuffix(".csv")) for name in names), "tables")
     if not taken:
         raise Refused("The tables hold no pictures that the lab finds, with labels.", _ADVICE)
     if len({rows.pixels.shape[1:] for rows in taken}) > 1:

@@ -12,6 +12,7 @@ from worker.data.containers import PARTS
 from worker.data.roles import named_part
 from worker.data.row_parts import SPLITS
 from worker.data.rows import plain_name
+from worker.jobs.unpacking.beside_arrays import words_of
 from worker.jobs.unpacking.found import Files, Refused, Unpacked
 
 _LONGEST_PICTURE = 32 * 2**20
@@ -56,6 +57,11 @@ def parquet(files: Files) -> Unpacked:
     found.notes.append(f"Images are of the column “{image}”, labels of “{label}”.")
     if split:
         found.notes.append(f"Parts are those of the column “{split}”.")
+    if "bgr" in words_of(image):
+        warnings.append(
+            f"The column “{image}” says BGR. Its pictures are shown as their files have them: look "
+            "whether red and blue are exchanged."
+        )
     found.warnings, found.left_out = warnings, {k: n for k, n in left.items() if n}
     return found
 

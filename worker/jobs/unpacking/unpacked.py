@@ -24,7 +24,7 @@ def unpack(kind: str, files: Files, target: Path) -> None:
         _write(target, _KINDS[kind](files))
     except Refused as refused:
         raise DatasetError(refused.detail, refused.hint) from refused
-    except MemoryError:
+    except (DatasetError, MemoryError):
         raise
     except Exception as error:  # hostile bytes make parsers fail in every way, by OSError, too
         if trouble(error) is not None:
@@ -54,7 +54,8 @@ def _write(target: Path, found: Unpacked) -> None:
         np.save(target / "ends.npy", np.array(ends, dtype=np.int64), allow_pickle=False)
     about = {
         "kind": found.kind, "classes": found.classes, "ordered": found.ordered,
-        "notes": found.notes, "warnings": found.warnings, "left_out": found.left_out,
+        "turned": found.turned, "notes": found.notes, "warnings": found.warnings,
+        "left_out": found.left_out,
     }  # fmt: skip
     (target / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
