@@ -240,8 +240,8 @@ def _known(kind: Any, shape: Any, numbers: Any) -> Known:
         raise ValueError("its numbers are none")
     if not all(isinstance(size, int) and size >= 0 for size in shape):
         raise ValueError("its numbers have no shape")
-    of = {"int64": int, "bool": bool, "float32": (int, float)}[kind]
-    if not all(isinstance(number, of) for number in numbers):
+    of = {"int64": (int,), "bool": (bool,), "float32": (int, float)}
+    if not all(isinstance(number, of[kind]) for number in numbers):
         raise ValueError("its numbers are of another type than they say")
     if kind == "int64" and not all(-(2**63) <= number < 2**63 for number in numbers):
         raise ValueError("its numbers are too large")
