@@ -119,7 +119,7 @@ def main() -> int:
         older = versions.committed(options.upgrade, folder / "older") if options.upgrade else None
         newer = network.ROOT if older else versions.following(folder / "newer")
         with site(folder, older or network.ROOT, **settings) as lab:
-            return Upgrade(lab, Work(lab, 200, 600), newer).run(options.json)
+            return Upgrade(lab, Work(lab, 50, 400), newer).run(options.json)
     with site(folder, **settings) as lab:
         work = Work(lab, *((6, 24) if options.short else (8, 32)))
         return Trial(lab, work).run(faults, options.json)

@@ -1,11 +1,11 @@
 """Every web and every worker is replaced by one of another version, one at a time, while the lab
 has work.
 
-In the midst of two trainings and of an evaluation that the workers share. Webs are stopped while
-they take an upload, workers that train in the midst of it; those that evaluate are drained first.
-PASS: all jobs have the figures of a calm run, bit for bit; both trainings went on by the other
-version, and the evaluation was measured by one version alone; the database and the storage have
-each job once, as after faults.
+Trainings, and evaluations that the workers share, are submitted to the version before, more than it
+ends meanwhile. Webs are stopped while they take an upload, workers that train in the midst of it;
+those that evaluate are drained in the midst of it. PASS: all jobs have the figures of a calm run,
+bit for bit; trainings went on by the other version, and each evaluation was measured by one version
+alone; the database and the storage have each job once, as after faults.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.contracts.events import LogEvent
 from app.store import job_queries
 from app.store.db import Database
 from bench.hosts import ledger
-from bench.hosts.site import WEBS, Part, Site
+from bench.hosts.site import Part, Site
 from bench.hosts.work import EVALUATE, IMPORT, KINDS, LIVE, TRAIN, Follower, Visitor, Work
 
 _UPLOAD_S, _IN_IT_S = 6.0, 2.0
 _BEGUN = 0.05
 """Share of a job after which it is under way."""
+_TRAININGS, _EVALUATIONS = 10, 10
 
 
 @dataclass
@@ -39,7 +38,7 @@ class Step:
     host: str
     what: str
     had: str
-    """Kind of the job that it had, empty where none, and whether that was waited for."""
+    """Kinds of the jobs that it had."""
     seconds: float = 0.0
     """From the end of the old one until the new one is there."""
     waited_s: float = 0.0
@@ -54,7 +53,7 @@ class Upgrade:
         self._lab, self._work, self._newer = lab, work, newer
         self._database = Database(lab.database_url)
         self._jobs: dict[str, str] = {}
-        """Of each kind one that the version before began; ids by what they are called here."""
+        """What was asked for while both versions were there; ids by what they are called here."""
         self._steps: list[Step] = []
 
     def run(self, file: Path | None) -> int:
@@ -62,23 +61,22 @@ class Upgrade:
         calm, wrong = self._work.in_peace()
         before = {each["version"] for each in self._workers()}
         begun, load = time.monotonic(), os.getloadavg()[0]
-        self._jobs = {"train 1": self._work.submit(TRAIN), "train 2": self._work.submit(TRAIN),
-                      EVALUATE: self._work.submit(EVALUATE)}  # fmt: skip
-        for what, job in self._jobs.items():
-            self._lab.until(partial(self._is_under_way, job), f"{what} is under way")
-        visitor, follower = Visitor(self._lab), Follower(self._lab, self._jobs["train 1"])
+        for kind, count in ((TRAIN, _TRAININGS), (EVALUATE, _EVALUATIONS)):
+            self._jobs |= {f"{kind} {number}": self._work.submit(kind) for number in range(count)}
+        first = self._jobs[f"{TRAIN} 0"]
+        self._lab.until(lambda: self._is_under_way(first), "a training is under way")
+        visitor, follower = Visitor(self._lab), Follower(self._lab, first)
         visitor.start()
         follower.start()
         sending = [self._replace_web(part) for part in self._parts("web-scale")]
         for part in self._parts("worker-live-scale"):
-            later = self._beside("live", lambda: self._work.submit(LIVE))
+            later = self._beside(LIVE, lambda: self._work.submit(LIVE))
             self._replace(part)
             sending.append(later)
-        for part in self._in_turn("worker-train-scale", "train 1", "train 2"):
-            self._replace(part)
-        # Who has the evaluation comes last: the others help as long as they are of its version.
-        for part in reversed([*self._in_turn("worker-evaluate-scale", EVALUATE)]):
-            self._replace(part, drained=True)
+        for part in self._parts("worker-train-scale"):
+            self._replace(part, during=TRAIN)
+        for part in self._parts("worker-evaluate-scale"):
+            self._replace(part, during=EVALUATE, drained=True)
         seconds = time.monotonic() - begun
         for thread in sending:
             self._lab.until(lambda thread=thread: not thread.is_alive(), thread.name)  # type: ignore[misc]
@@ -122,15 +120,6 @@ class Upgrade:
     def _parts(self, service: str) -> list[Part]:
         return [part for part in self._lab.parts if part.container.name == service]
 
-    def _in_turn(self, service: str, *jobs: str) -> list[Part]:
-        """Who has the first of these jobs first, and who has none last."""
-        have = [self._host_of(self._jobs[job]) for job in jobs]
-        order = {host: number for number, host in reversed([*enumerate(have)])}
-        return sorted(self._parts(service), key=lambda part: order.get(part.host, len(have)))
-
-    def _host_of(self, job: str) -> str:
-        return str(self._work.job(job).get("worker")).partition("@")[2]
-
     def _is_under_way(self, job: str) -> bool:
         progress = self._work.job(job).get("progress") or {"done": 0, "total": 1}
         return bool(progress["done"] >= _BEGUN * progress["total"])
@@ -150,10 +139,14 @@ class Upgrade:
         self._replace(part)
         return sent
 
-    def _replace(self, part: Part, *, drained: bool = False) -> None:
-        """Stop it, and start the next version in its place."""
+    def _replace(self, part: Part, *, during: str = "", drained: bool = False) -> None:
+        """Stop it, in the midst of a job where it has one, and start the next version in its
+        place."""
         name = f"{part.container.name.split('-')[1]}@{part.host}"
-        step = Step(part.host, part.container.name, self._had(name), load=os.getloadavg()[0])
+        if during:
+            self._lab.until(lambda: self._is_in_the_midst(name, during), f"{name} has work")
+        had = self._runs(name) if during else []
+        step = Step(part.host, part.container.name, self._kinds(had), load=os.getloadavg()[0])
         if drained:
             begun = time.monotonic()
             self._tell_worker(name, "drain")
@@ -174,6 +167,13 @@ class Upgrade:
             flush=True,
         )
 
+    def _is_in_the_midst(self, name: str, kind: str) -> bool:
+        """Or nothing is left that it could be in the midst of."""
+        asked = [job for what, job in self._jobs.items() if what.startswith(kind)]
+        if all(self._work.job(job).get("finished_at") for job in asked):
+            return True
+        return any(job in asked and self._is_under_way(job) for job in self._runs(name))
+
     def _tell_worker(self, name: str, what: str) -> None:
         self._lab.http.post(f"/api/workers/{name}/{what}").raise_for_status()
 
@@ -181,10 +181,8 @@ class Upgrade:
         return [run["job"] for each in self._workers() if each["name"] == name
                 for run in each["runs"]]  # fmt: skip
 
-    def _had(self, name: str) -> str:
-        if name.partition("@")[2] in WEBS:
-            return ""
-        return ", ".join(str(self._work.job(job).get("kind")) for job in self._runs(name))
+    def _kinds(self, jobs: list[str]) -> str:
+        return ", ".join(self._work.submitted[job] for job in jobs)
 
     def _differences(self, calm: dict[str, Any]) -> list[str]:
         """What is wrong with the jobs that both versions had to do with."""
@@ -195,17 +193,14 @@ class Upgrade:
                     found.append(f"{what} {job}: other figures")
             except (RuntimeError, TimeoutError) as error:
                 found.append(f"{what}: {error}")
-        said = {
-            what: [event.body["text"] for event in
-                   job_queries.events_after(self._database, job, 0, limit=10_000)
-                   if event.body["type"] == LogEvent.model_fields["type"].default]
-            for what, job in self._jobs.items()
-        }  # fmt: skip
-        for what in ("train 1", "train 2"):
-            if not any("Going on after" in text for text in said[what]):
-                found.append(f"{what} did not go on: it was over before its worker was replaced")
-        if not any(EVALUATE in step.had and step.waited_s > 1.0 for step in self._steps):
-            found.append("the evaluation was over before its worker was drained")
-        if any("begins anew" in text for text in said[EVALUATE]):
-            found.append("the evaluation began anew")
-        return found
+        for kind in (TRAIN, EVALUATE):
+            if not any(kind in step.had for step in self._steps):
+                found.append(f"no worker was replaced in the midst of what is to {kind}")
+        said = [text for what, job in self._jobs.items() for text in self._lines(what, job)]
+        if not any("train" in line and "Going on after" in line for line in said):
+            found.append("no training went on by the other version")
+        return found + [line for line in said if "begins anew" in line]
+
+    def _lines(self, what: str, job: str) -> list[str]:
+        events = job_queries.events_after(self._database, job, 0, limit=10_000)
+        return [f"{what}: {each.body['text']}" for each in events if each.body["type"] == "log"]
