@@ -28,7 +28,7 @@ from bench.hosts.work import EVALUATE, IMPORT, KINDS, LIVE, TRAIN, Follower, Vis
 _UPLOAD_S, _IN_IT_S = 6.0, 2.0
 _BEGUN = 0.05
 """Share of a job after which it is under way."""
-_TRAININGS, _EVALUATIONS = 10, 10
+_TRAININGS, _EVALUATIONS = 8, 12
 
 
 @dataclass
@@ -73,10 +73,10 @@ class Upgrade:
             later = self._beside(LIVE, lambda: self._work.submit(LIVE))
             self._replace(part)
             sending.append(later)
-        for part in self._parts("worker-train-scale"):
-            self._replace(part, during=TRAIN)
         for part in self._parts("worker-evaluate-scale"):
             self._replace(part, during=EVALUATE, drained=True)
+        for part in self._parts("worker-train-scale"):
+            self._replace(part, during=TRAIN)
         seconds = time.monotonic() - begun
         for thread in sending:
             self._lab.until(lambda thread=thread: not thread.is_alive(), thread.name)  # type: ignore[misc]
