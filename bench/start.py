@@ -10,8 +10,8 @@ process from its fork to its end; and of the lab before, the memory of all of it
 each has for itself and its part of what it shares (PSS). Then the lab is ended and started again on
 its folder, and the moment that it says it is ready an image is attacked.
 
-PASS: 95 of 100 jobs say something within 1 s, the lab at rest has less than 1,500 MB, and the result
-of that attack is there within 5 s of "ready".
+PASS: 95 of 100 jobs say something within 1 s, the lab at rest has less than 1,500 MB, and the
+result of that attack is there within 5 s of "ready".
 """
 
 from __future__ import annotations

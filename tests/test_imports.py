@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CORES = (
     "worker.agkd_bml", "worker.attacks", "worker.models", "worker.data", "worker.recipes",
-    "worker.team",
+    "worker.team", "worker.onnx_graph",
 )  # fmt: skip
 """Code that also runs alone, without the service."""
 

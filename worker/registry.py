@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from app.contracts.access import Access, Held
+from app.contracts.access import Held, Need
 from app.contracts.onnx import Layout
 from app.contracts.results import (
     EndpointInterface,
@@ -33,6 +33,7 @@ from worker.data import Dataset, DatasetError, load_dataset
 from worker.endpoint import Reach
 from worker.endpoint_network import EndpointNetwork
 from worker.models import AnyModel, BlackBox, Classifier, build
+from worker.models.converted import Converted, stored
 from worker.onnx_network import OnnxNetwork
 
 
@@ -134,8 +135,8 @@ def load(files: Files, row: ModelRow, reach: Reach) -> AnyModel:
     Raises JobError as `load_model` does, and where an address may not be asked, does not answer or
     answers with another model.
     """
-    if row.held is Held.WEIGHTS:
-        return load_model(files, row)
+    if Need.GRADIENTS in row.access.record.gives:
+        return _white_box(files, row)
     data = _data(files, row)
     if row.held is Held.ONNX:
         told = OnnxInterface.model_validate(row.card["onnx"])
@@ -162,23 +163,46 @@ def onnx_network(data: bytes, asked: OnnxInterface) -> OnnxNetwork:
     )
 
 
-def is_black_box(row: ModelRow) -> JobError:
+def gives_too_little(row: ModelRow) -> JobError:
     """Why it is not taken where gradients or features are needed."""
+    access = row.access.record
+    none = "no" if Need.GRADIENTS in access.gives else "neither gradients nor"
     return JobError(
-        f"“{row.name}” is a black box: it gives neither gradients nor features.",
+        f"“{row.name}” is a {access.title}: it gives {none} features.",
         hint="Choose a model whose weights are in the lab.",
     )
 
 
-def load_model(files: Files, row: ModelRow) -> Classifier:
+def load_model(files: Files, row: ModelRow, *, features: bool = True) -> Classifier:
     """The registered white box, on the device, channels-last, in eval mode, without gradients.
 
-    Raises JobError where its file is missing or is not the one that was registered, and for a black
-    box.
+    `features`: whether these are wanted too. Raises JobError where its file is missing or is not
+    the one that was registered, and where it does not give what is wanted.
     """
-    if row.access is not Access.WHITE_BOX:
-        raise is_black_box(row)
+    needs = {Need.GRADIENTS, Need.FEATURES} if features else {Need.GRADIENTS}
+    if not needs <= row.access.record.gives:
+        raise gives_too_little(row)
+    return _white_box(files, row)
+
+
+def _white_box(files: Files, row: ModelRow) -> Classifier:
     data = _data(files, row)
+    model = _of_architecture(data, row) if row.card.get("onnx") is None else _of_graph(data, row)
+    model = model.to(device()).to(memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)
+
+
+def _of_graph(data: bytes, row: ModelRow) -> Converted:
+    """A network that was an ONNX file's: what it computes stands in the header."""
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        facts = json.loads(header["__metadata__"]["lab"])
+        return stored(facts["graph"], safetensors.torch.load(data))
+    except (KeyError, RuntimeError, SafetensorError, ValueError) as error:
+        raise JobError(f"The weights of “{row.name}” do not fit its network.") from error
+
+
+def _of_architecture(data: bytes, row: ModelRow) -> Classifier:
     # The stored buffers bring their own normalisation.
     model = new_model(
         row.card["architecture"],
@@ -191,8 +215,7 @@ def load_model(files: Files, row: ModelRow) -> Classifier:
         model.load_state_dict(safetensors.torch.load(data))
     except (SafetensorError, RuntimeError) as error:
         raise JobError(f"The weights of “{row.name}” do not fit its architecture.") from error
-    model = model.to(device()).to(memory_format=torch.channels_last)
-    return model.eval().requires_grad_(False)
+    return model
 
 
 def _data(files: Files, row: ModelRow) -> bytes:
@@ -229,13 +252,19 @@ def register(
     model_id: str,
     job_id: str,
     dataset_id: str | None,
+    graph: str | None = None,
 ) -> ModelRow:
-    """Write the weights; returns the row that makes them a model of the lab, to be added."""
+    """Write the weights; returns the row that makes them a model of the lab, to be added.
+
+    `graph`: what is computed with them, where no architecture says it.
+    """
     facts: dict[str, object] = {
         "architecture": card.architecture,
         "classes": list(card.classes),
         "image_size": card.image_size,
     }
+    if graph is not None:
+        facts["graph"] = graph
     sha256, size = save_weights(files, model_id, weights, facts)
     return _row_of(card, sha256, size, model_id=model_id, job_id=job_id, dataset_id=dataset_id)
 

@@ -207,10 +207,10 @@ class Lab:
         Args:
             dataset: Whose classes and image size the model has; its test images are the check.
             architecture: `wrn-28-10`, `preactresnet-18`, `timm:<name>` or `plugin:<name>`;
-                none for an ONNX file and for an address, which become black boxes.
+                none for an ONNX file, which holds its own network, and for an address.
             options: Those of `ImportModelParams`: classes, mean, std, expected, tolerance; of an
-                ONNX file also pixels and layout; of an address these, sends, at_once, per_second,
-                budget and patience_s.
+                ONNX file also pixels, layout and black_box; of an address pixels, layout, sends,
+                at_once, per_second, budget and patience_s.
         """
         values = {"name": name, "dataset": self._dataset_id(dataset)}
         if architecture is not None:

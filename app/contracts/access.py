@@ -40,6 +40,11 @@ class Access(Option):
         title="white box", summary="Its weights are here, and everything follows from them.",
         gives=frozenset(Need),
     )  # fmt: skip
+    NO_FEATURES = "no_features", AccessRecord(
+        title="white box without features",
+        summary="It gives gradients and scores; which of its values are features nobody knows.",
+        gives=frozenset(Need) - {Need.FEATURES},
+    )  # fmt: skip
     BLACK_BOX = "black_box", AccessRecord(
         title="black box",
         summary="It gives scores alone: neither gradients nor features.",

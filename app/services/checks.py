@@ -26,6 +26,7 @@ _ONLY_ASK = (
     "Take `square` as the first attack, or `hop_skip_jump` where there are no scores, and only "
     "such and `transfer` as further ones; leave attention and features out."
 )
+_NO_FEATURES = "Leave attention, the feature view, `feature` and `adaptive` out."
 
 
 def _stored_file(lab: Lab, upload_id: str) -> str:
@@ -110,7 +111,9 @@ def _check_evaluate(lab: Lab, params: Params) -> None:
             fitting.says_scores_of_some(found[model_id], dataset.report["classes"], field, other)
             fitting.same_size(found[model_id], dataset.report["image_size"], field, other)
     for model_id in params.models:
-        fitting.gives(found[model_id], params.needs, "models", _ONLY_ASK)
+        asked = Need.GRADIENTS not in found[model_id].access.record.gives
+        hint = _ONLY_ASK if asked else _NO_FEATURES
+        fitting.gives(found[model_id], params.needs, "models", hint)
     for model_id in params.sources:
         fitting.gives(found[model_id], {Need.GRADIENTS}, "sources", fitting.ITS_WEIGHTS)
     _check_transfer(params, found)
@@ -173,9 +176,7 @@ def _check_explain(lab: Lab, params: Params) -> None:
 def _check_release(lab: Lab, params: Params) -> None:
     assert isinstance(params, ReleaseParams)
     model = fitting.model(lab, params.model, "model")
-    fitting.gives(
-        model, {Need.GRADIENTS, Need.FEATURES}, "model", "Download the file that it came as."
-    )
+    fitting.gives(model, {Need.GRADIENTS}, "model", "Download the file that it came as.")
 
 
 _CHECKS: dict[JobKind, Callable[[Lab, Params], None]] = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import ColumnElement, UnaryExpression, case, func, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, UnaryExpression, case, func, select
 
 from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder, Shelf
 from app.store.catalogue import is_best
@@ -75,7 +76,8 @@ def jobs(
     key = _JOB_KEYS[asked.order]
     order = _in_order(JobRow, key, unique=asked.order is JobOrder.CREATED, falling=asked.falling)
     query = select(JobRow).where(*conditions)
-    return page_of(database, JobRow, query, order, offset=offset, limit=limit)
+    at_once = bool(asked.text)
+    return page_of(database, JobRow, query, order, offset=offset, limit=limit, at_once=at_once)
 
 
 def models(
@@ -100,14 +102,17 @@ def models(
         ModelRow, key, unique=asked.order is ModelOrder.CREATED, falling=asked.falling
     )
     query = select(ModelRow).where(*conditions)
-    return page_of(database, ModelRow, query, order, offset=offset, limit=limit)
+    at_once = bool(asked.text)
+    return page_of(database, ModelRow, query, order, offset=offset, limit=limit, at_once=at_once)
 
 
-def _says(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether one of the columns has the text, in any case: all of them are made lower case at
-    once, which is most of the cost."""
+def _says(text: str, *columns: SQLColumnExpression[str]) -> ColumnElement[bool]:
+    """Whether one of the columns has the text, in any case. All of them are made lower case at
+    once, which is most of the cost, and before they are compared: PostgreSQL's ILIKE takes twice as
+    long."""
     whole = reduce(lambda before, column: before + _BETWEEN + column, columns)
-    return whole.icontains(text, autoescape=True)
+    plain = re.sub("([/%_])", r"/\1", text)
+    return func.lower(whole).contains(func.lower(plain), escape="/")
 
 
 def _in_order(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, func, select
@@ -21,22 +22,34 @@ def page_of(
     *,
     offset: int,
     limit: int,
+    at_once: bool = False,
 ) -> tuple[list[Row], int]:
     """The rows of `table` that `query` finds, in order, and how many there are in all.
 
     Sorting whole rows would carry their parameters and cards along, which are long.
+
+    Args:
+        at_once: every row has to be read to know which are found, as for a search in texts: they
+            are counted where they are sorted. Otherwise an index may give a page without the rest.
     """
+    ids = query.with_only_columns(table.id).order_by(*order).offset(offset).limit(limit)
     with database.reading() as session:
-        total = (
-            session.scalar(query.with_only_columns(func.count(), maintain_column_froms=True)) or 0
-        )
-        ids = query.with_only_columns(table.id).order_by(*order).offset(offset).limit(limit)
+        if at_once:
+            found = session.execute(ids.add_columns(func.count().over())).all()
+            if found or offset == 0:
+                total = found[0][1] if found else 0
+                return _whole(session, table, [id_ for id_, _ in found]), total
+        counted = query.with_only_columns(func.count(), maintain_column_froms=True)
+        total = session.scalar(counted) or 0
         return rows_of(session, table, ids), total
 
 
 def rows_of(session: Session, table: type[Row], ids: Select[str]) -> list[Row]:
     """The rows with the ids that a query finds, in its order."""
-    shown = list(session.scalars(ids))
-    found = session.scalars(select(table).where(table.id.in_(shown))) if shown else ()
+    return _whole(session, table, session.scalars(ids).all())
+
+
+def _whole(session: Session, table: type[Row], ids: Sequence[str]) -> list[Row]:
+    found = session.scalars(select(table).where(table.id.in_(ids))) if ids else ()
     rows = {row.id: row for row in found}
-    return [rows[id_] for id_ in shown if id_ in rows]
+    return [rows[id_] for id_ in ids if id_ in rows]

@@ -354,7 +354,8 @@ class ModelRow(Table):
         """As `ModelCard.held`."""
         if self.card.get("endpoint") is not None:
             return Held.ADDRESS
-        return Held.WEIGHTS if self.card.get("onnx") is None else Held.ONNX
+        asked = self.card.get("onnx") is not None and self.access is Access.BLACK_BOX
+        return Held.ONNX if asked else Held.WEIGHTS
 
 
 class MeasurementRow(Table):

@@ -57,6 +57,88 @@ def test_a_column_of_parts_in_shards_is_used(tmp_path: Path) -> None:
     assert "Parts are those of the column “split”." in report.notes
 
 
+@pytest.mark.parametrize(
+    ("column", "sized", "said"),
+    [
+        ({"is_valid": [n % 7 == 0 for n in range(14)]}, (12, 0, 2), ""),
+        ({"is_test": [int(n > 9) for n in range(14)]}, (10, 0, 4), ""),
+        ({"split": [0] * 8 + [1] * 2 + [2] * 4}, (8, 2, 4), "taken for train, validation and test"),
+        ({"fold": [n % 3 for n in range(14)]}, (12, 0, 2), "says 0, 1, 2, which names no part"),
+        ({"split": ["a", "b"] * 7}, (12, 0, 2), "says a, b, which names no part"),
+    ],
+    ids=lambda column: str(*column) if isinstance(column, dict) else None,
+)
+def test_columns_of_parts_in_shards_are_read_as_those_of_tables(
+    tmp_path: Path, column: dict[str, list[object]], sized: tuple[int, int, int], said: str
+) -> None:
+    rows = {"img": cells(14, 0), "label": [n % 2 for n in range(14)], **column}
+    report, dataset = import_files(tmp_path, {"all.parquet": shard(rows, None)})
+    assert sum(sizes(dataset)[:2]) == sum(sized[:2])
+    assert any(said in warning.text for warning in report.warnings if said) == bool(said)
+    assert ("test_drawn" in kinds(report)) == ("no part" in said)
+    files = {"a.parquet": shard(rows, None), "b.parquet": shard(dict(list(rows.items())[:2]))}
+    with pytest.raises(DatasetError, match="Some shards lack the column"):
+        import_files(tmp_path / "lacking", files)
+
+
+def test_labels_of_shards_that_are_none_categories_or_guessed(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    texts = [("cat", "dog", "nan", "")[n % 4] for n in range(24)]
+    rows = {"img": cells(24, 0), "label": arrow.array(texts).dictionary_encode()}
+    report, dataset = import_files(tmp_path, {"a.parquet": shard(rows)})
+    assert dataset.class_names == ("cat", "dog")
+    assert report.left_out == {"rows without a label": 12}
+    rows = {"img": cells(12, 0), "width": [n % 2 for n in range(12)]}
+    report, _ = import_files(tmp_path / "guessed", {"a.parquet": shard(rows)})
+    assert any("“width” is taken for it" in warning.text for warning in report.warnings)
+    rows = {"img": cells(12, 0), "breed": arrow.array(["a", "b"] * 6).dictionary_encode(),
+            "id": list(range(12))}  # fmt: skip
+    with pytest.raises(DatasetError, match="Several columns may be the label: breed, id"):
+        import_files(tmp_path / "several", {"a.parquet": shard(rows)})
+
+
+def test_shards_with_paths_in_place_of_pictures_are_refused(tmp_path: Path) -> None:
+    paths = [{"bytes": None, "path": f"/data/{n}.png"} for n in range(12)]
+    arrow = pytest.importorskip("pyarrow")
+    kind = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
+    rows = {"image": arrow.array(paths, kind), "label": [n % 2 for n in range(12)]}
+    with pytest.raises(DatasetError, match="“image” holds no picture, at most where they lie"):
+        import_files(tmp_path, {"train.parquet": shard(rows)})
+
+
+LABELS = ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        table("file;label", *(f"{n}.png;{LABELS[n % 2]}" for n in range(12))),
+        table("file\tlabel", *(f"{n}.png\t{LABELS[n % 2]}" for n in range(12))),
+        b"\xef\xbb\xbf" + table("file,label", *(f"{n}.png,{LABELS[n % 2]}" for n in range(12))),
+        table("file,label", *(f"{n}.png,{LABELS[n % 2]}" for n in range(12)))
+        .decode().encode("utf-16"),
+        table("file,label,said", *(f'"{n}.png","{LABELS[n % 2]}","a, b"' for n in range(12))),
+        table("file,label", *(f"C:\\im\\{n}.png,{LABELS[n % 2]}" for n in range(12))),
+        table("file,label", *(f"{n}.png,{LABELS[n % 2]}" for n in range(12)))
+        .replace(b"\n", b"\r"),
+        table("file;label;score", *(f"{n}.png;{LABELS[n % 2]};0,{n}" for n in range(12))),
+    ],
+    ids=["semicolons", "tabs", "BOM", "UTF-16", "quotes", "Windows", "\\r", "decimal commas"],
+)  # fmt: skip
+def test_tables_as_programs_write_them(tmp_path: Path, data: bytes) -> None:
+    files = {f"im/{n}.png": png(n) for n in range(12)} | {"labels.csv": data}
+    report, dataset = import_files(tmp_path, files)
+    assert (dataset.class_names, sum(sizes(dataset)), report.left_out) == (LABELS, 12, {})
+
+
+def test_rows_that_name_no_picture_are_said(tmp_path: Path) -> None:
+    rows = (f"{n}.png,{LABELS[n % 2]}" for n in range(20))
+    files = {f"im/{n}.png": png(n) for n in range(12)} | {"a.csv": table("file,label", *rows)}
+    report, _ = import_files(tmp_path, files)
+    (doubt,) = [w for w in report.warnings if w.kind == "rows_without_pictures"]
+    assert doubt.text == "Of 20 rows of a.csv, 8 name no picture that is there, or several."
+
+
 def test_classes_that_are_declared_and_have_no_image_are_said(tmp_path: Path) -> None:
     label = {"_type": "ClassLabel", "names": ["cat", "eel", "dog"]}
     features = {"img": {"_type": "Image"}, "label": label}

@@ -40,7 +40,8 @@ SQUARE = Attack(method=Method.SQUARE)
 def black_box(measured: Measured) -> str:
     """The id of a black box."""
     data = model_of(fitted(measured.dataset)).SerializeToString()
-    return result(measured, bring(measured, data, architecture=None, pixels="0-1")).model
+    job = bring(measured, data, architecture=None, pixels="0-1", black_box=True)
+    return result(measured, job).model
 
 
 @pytest.fixture(scope="module")

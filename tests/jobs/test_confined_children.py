@@ -62,12 +62,18 @@ def network(given: Path, made: Path) -> tuple[object, ...]:
     return given, 32, "", "", 1024, 100
 
 
+def plain_network(given: Path, made: Path) -> tuple[object, ...]:
+    network(given, made)
+    return given, made / "network", "logits", 1024, 100
+
+
 @pytest.mark.parametrize(
     ("module", "prepare", "left"),
     [
         ("reading_archive", archive, DATASET),
         ("converting", weights, "weights"),
         ("reading_onnx", network, ""),
+        ("plain_onnx", plain_network, "network"),
     ],
 )
 def test_it_reads_its_file_and_reaches_nothing_else(

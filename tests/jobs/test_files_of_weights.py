@@ -178,6 +178,14 @@ def test_blue_before_red_by_a_configuration_is_refused_or_said(measured: Measure
     assert "By meta.cfg beside the weights images were not turned" in doubt
 
 
+def test_a_range_of_pixels_and_an_average_without_names_are_said(measured: Measured) -> None:
+    beside = {"config": {"input_range": [0, 255]}, "ema": {"shadow_params": [torch.ones(2, 2)] * 9}}
+    file = saved({"model": teacher(measured), **beside})
+    levels, average = result(measured, bring(measured, file)).card.warnings
+    assert "By config.input_range beside the weights pixels end above 1" in levels
+    assert "ema.shadow_params holds weights without names, perhaps an average" in average
+
+
 @pytest.mark.parametrize(
     ("mean", "var"),
     [("mean", "var"), ("pixel_mean", "pixel_var"), ("0.mean", "0.variance")],

@@ -5,7 +5,9 @@
 import re
 from pathlib import Path
 
+from tests.jobs.test_converted_models import LEFT
 from tests.jobs.test_onnx_models import REFUSED, REFUSED_ELSEWHERE
+from worker.onnx_graph import OPERATORS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -19,7 +21,7 @@ FILES = {
     "a pickle that `torch.save` did not write": "test_a_pickle_of_arrays_has_a_way_out",
     "a pickled model, anything else that needs code to be read": "test_what_is_no_state_dict_is_refused",
     "TorchScript, `.pt2` of `torch.export`": "test_what_a_zip_is_instead_of_weights_is_named",
-    "ONNX": "test_a_file_becomes_a_black_box_that_answers_as_it_does",
+    "ONNX": "test_a_network_that_was_exported_is_a_white_box_with_the_same_gradient",
     "`.npz`, `.npy`": "test_what_another_file_is_instead_of_weights_is_named",
     "`.keras`, HDF5, TensorFlow's SavedModel, TensorFlow Lite": "test_what_another_file_is_instead_of_weights_is_named",
     "GGUF, quantised codes": "test_weights_that_do_not_fit_are_named",
@@ -37,6 +39,13 @@ ONNX = {
     "one output of scores, `N×K`": "test_the_output_that_is_named_is_taken",
     "probabilities: never negative on test images, with a sum of 1": "test_probabilities_are_known_and_their_logarithms_taken",
     "outputs and classes": "test_outputs_are_mapped_as_those_of_weights_are",
+    "float32, and operators among those below": "test_a_network_that_was_exported_is_a_white_box_with_the_same_gradient",
+    "a last linear layer": "test_the_head_is_found_where_there_is_one",
+    "another end, such as a convolution and an average": "test_without_a_linear_layer_it_gives_gradients_and_no_features",
+    "a last softmax, or a sigmoid of one output": "test_of_probabilities_the_logits_before_them_are_taken",
+    "a number of images in its shapes, which is one": "test_its_gradient_is_by_the_pixels_of_the_lab",
+    **dict.fromkeys(LEFT, "test_what_is_not_shown_to_be_the_same_stays_a_black_box_and_says_why"),
+    "a network that is wanted as a black box": "test_whoever_wants_a_black_box_gets_one",
     **dict.fromkeys(REFUSED, "test_what_is_refused"),
     **REFUSED_ELSEWHERE,
 }
@@ -64,6 +73,7 @@ NAMES = {
     "a normalisation noted in `config`, `args`, `hparams`, `default_cfg`, a transform's text or metadata of safetensors, and none in the network": "test_a_normalisation_noted_beside_the_weights_is_a_question",
     "such a note against the normalisation in the network": "test_a_normalisation_noted_against_that_of_the_network_is_said",
     "a variance: `var`, `variance`, `pixel_var` beside a mean": "test_a_variance_is_read_as_one_and_said",
+    "a range of pixels in a configuration (`input_range: [0, 255]`); lists of weights without names (`ema.shadow_params`, `master_params`)": "test_a_range_of_pixels_and_an_average_without_names_are_said",
     "`channel_order: bgr` and the like in a configuration; `to_rgb: False`": "test_blue_before_red_by_a_configuration_is_refused_or_said",
     "a normalisation in grey levels (`123.7`, …)": "test_a_normalisation_of_grey_levels_is_refused_and_taken_when_given",
     "none, in the file or with the import": "test_without_a_normalisation_the_log_says_what_that_means",
@@ -97,6 +107,14 @@ CLASSES = {
     "evaluating on a class that the model does not know": "test_a_class_that_the_model_does_not_know_is_refused_by_name",
 }
 TABLES = (FILES, ONNX, ADDRESSES, NAMES, NETWORKS, CLASSES)
+
+
+def test_the_page_names_the_operators_that_are_computed() -> None:
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    found = re.search(r"^Computed are: (.*?);", page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    own = {name for name in OPERATORS if "-" not in name}
+    assert re.split(r",\s+", found[1]) == sorted(own | {"Constant"})
 
 
 def test_every_row_about_weights_is_held_by_a_test() -> None:

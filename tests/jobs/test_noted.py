@@ -76,10 +76,20 @@ def test_other_settings_are_no_normalisation_and_no_classes(beside: dict[str, An
         {"args": Namespace(bgr=True)},
         {"cfg": {"INPUT": {"FORMAT": "BGR"}}},
         {"data_cfg": json.dumps({"color_space": "bgr"})},
+        {"pretrained_cfg": {"input_space": "BGR"}},
     ],
 )
 def test_the_order_of_colours_is_found(beside: dict[str, Any]) -> None:
     assert len(noted({"model": STATE, **beside}, STATE).bgr) == 1
+
+
+def test_ranges_of_pixels_and_weights_without_names_are_found() -> None:
+    layers = [torch.ones(2, 2) for _ in range(5)]
+    beside = {"config": {"input_range": [0, 255]}, "ema": {"decay": 0.9, "shadow_params": layers}}
+    found = noted({"model": STATE, **beside}, STATE)
+    assert (found.levels, found.unnamed) == (("config.input_range",), ("ema.shadow_params",))
+    plain = {"config": {"input_range": [0, 1]}, "losses": [torch.ones(1)] * 9}
+    assert noted({"model": STATE, **plain}, STATE) == Noted()
 
 
 def test_deep_and_wide_notes_come_to_an_end() -> None:

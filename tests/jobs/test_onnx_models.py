@@ -43,9 +43,9 @@ def net(measured: Measured) -> Linear:
 
 
 def take(measured: Measured, model: onnx.ModelProto | bytes, **params: Any) -> JobRow:
-    """Run an import without an architecture."""
+    """Run an import as a black box."""
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    return bring(measured, data, **{"architecture": None, **params})
+    return bring(measured, data, **{"architecture": None, "black_box": True, **params})
 
 
 def loaded(measured: Measured, job: JobRow) -> BlackBox:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder
-from app.store import listings, measurements
+from app.contracts.params import ImportParams
+from app.store import jobs, listings, measurements
 from app.store.db import Database
 from app.store.measurements import Threat
 
@@ -61,3 +63,36 @@ def test_an_index_has_the_order_of_the_list(database: Database, ask: Ask, index:
     found = [plan for plan in plans if f"using {index} " in plan]
     assert found
     assert "_by_" not in index or any("Sort" not in plan for plan in found)
+
+
+def test_a_search_reads_title_name_and_note(database: Database) -> None:
+    for number, (title, name, note) in enumerate(SEARCHED):
+        row = jobs.queued(JobKind.IMPORT, title, ImportParams(name=f"Shapes {number}"))
+        row.name, row.note, row.created_at = name, note, float(number)
+        jobs.add(database, row)
+
+    def titles(text: str, offset: int = 0, limit: int = 9) -> tuple[list[str], int]:
+        asked = JobFilter(text=text)
+        rows, total = listings.jobs(database, asked, offset=offset, limit=limit)
+        return [row.title for row in rows], total
+
+    assert titles("STUDENT") == (["c", "b", "a student"], 3)
+    assert titles("student", limit=1) == (["c"], 3)
+    assert titles("student", offset=2) == (["a student"], 3)
+    assert titles("student", offset=7) == ([], 3)  # beyond the end; there are three all the same
+    assert titles("teacher") == ([], 0)
+    assert titles("50%") == (["d"], 1)
+    assert titles("_x") == (["d"], 1)
+    assert titles("a/b") == (["e"], 1)
+    assert titles("tb") == ([], 0)  # the end of one text and the beginning of the next
+
+
+SEARCHED = (
+    ("a student", "", ""),
+    ("b", "The Student", ""),
+    ("c", "", "of a student, at night"),
+    ("d", "50% of_x", ""),
+    ("e", "", "folder a/b"),
+    ("f", "50 of x", "a or b"),
+)
+"""Title, name and note of jobs, the oldest first."""

@@ -42,6 +42,50 @@ def test_its_page_says_what_it_takes_and_what_remains(client: httpx.Client, blac
     assert "ONNX file" in " ".join(texts(page, ".heading a.button"))
 
 
+WHY = "it has operators that the lab does not compute: <b>Cos</b>"
+PROOF = {"images": 1100, "difference": 3e-6, "tolerance": 2e-3}
+
+
+def test_a_file_that_was_not_converted_says_why(
+    client: httpx.Client, lab: Lab, dataset: str
+) -> None:
+    asked = BLACK_BOX["onnx"] | {"why_asked": WHY}
+    page = client.get(f"/models/{add_model(lab, dataset, **BLACK_BOX | {'onnx': asked})}").text
+    assert "<b>Cos</b>" not in page
+    section = parsed(page).select_one('section[aria-label="Black box"]')
+    assert section is not None
+    assert f"Why it is one: {WHY}." in " ".join(section.text.split())
+
+
+@pytest.mark.parametrize("access", ["white_box", "no_features"])
+def test_a_file_that_was_converted_is_a_white_box_with_its_proof(
+    client: httpx.Client, lab: Lab, dataset: str, access: str
+) -> None:
+    given = BLACK_BOX | {"access": access, "onnx": BLACK_BOX["onnx"] | {"proof": PROOF}}
+    model = add_model(lab, dataset, **given)
+    page = client.get(f"/models/{model}").text
+    section = parsed(page).select_one('section[aria-label="From an ONNX file"]')
+    assert section is not None
+    said = " ".join(section.text.split())
+    assert "on 1,100 images its logits differ from those of onnxruntime by at most 3.0e-06" in said
+    assert ("which of its values are features" in said) is (access == "no_features")
+    assert parsed(page).select_one('form[action$="/release"]') is not None
+    assert "Weights" in " ".join(texts(page, ".heading a.button"))
+    assert live_models(client.get(f"/live?models={model}").text) == (
+        [model] if access == "white_box" else []
+    )
+    form = client.get(f"/evaluate?models={model}").text
+    assert chosen(form, "attack.method") == ["pgd"]
+    attention = parsed(form).select_one('input[type="checkbox"][name="attention"]')
+    assert attention is not None
+    assert attention.has_attr("checked") is (access == "white_box")
+    sent = {"models": model, "dataset": dataset, "attack.method": "pgd", "attention": "true"}
+    answer = client.post("/evaluate", data=sent)
+    assert answer.status_code == (303 if access == "white_box" else 422)
+    if access == "no_features":
+        assert "it gives no features" in errors(answer.text)["field-models"]
+
+
 def test_its_file_is_downloaded_as_it_came(client: httpx.Client, lab: Lab, black_box: str) -> None:
     lab.files.weights(black_box, Held.ONNX).write_bytes(b"its file")
     answer = client.get(f"/api/models/{black_box}/weights")

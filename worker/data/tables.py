@@ -237,11 +237,21 @@ def _filled(
         column = printable(split.name)
         no_parts = f"The column “{column}” of {name} says: {name_list(sorted(strange))}."
     several = combined(name, labels.column, set(said.values()))
-    doubts = (*(split.doubts if split else ()), *([several] if several else []))
+    missing = sum(picture is None for picture in pictures)
+    doubts = (
+        *(split.doubts if split else ()),
+        *([several] if several else []),
+        *([_missing(name, missing, len(pictures))] if missing else []),
+    )
     return Table(
         path, name, labels.column, said, parts, frozenset(torn), no_parts, labels.sure,
         labels.nothing, doubts=doubts,
     )  # fmt: skip
+
+
+def _missing(name: str, missing: int, rows: int) -> Weakness:
+    text = f"Of {rows:,} rows of {name}, {missing:,} name no picture that is there, or several."
+    return Weakness("rows_without_pictures", text, missing)
 
 
 def listed_parts(

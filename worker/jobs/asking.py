@@ -1,4 +1,4 @@
-"""An ONNX file from outside as a black box: how it is asked, and what its answers mean."""
+"""An ONNX file from outside: how it is asked, what its answers mean, and what its network gives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from worker.data.augment import to_float
 from worker.jobs import outputs
 from worker.jobs.bringing import PARITY
 from worker.jobs.context import JobContext
+from worker.jobs.onnx_proof import proven
 from worker.models import BlackBox
+from worker.models.converted import Converted, Unlike
 from worker.onnx_network import are_probabilities
 
 _SECONDS = 120
@@ -31,9 +33,9 @@ _LOOKED_AT = 100
 
 @dataclass(frozen=True)
 class Asked:
-    """A network that only answers."""
+    """A network that was asked: it only answers, or it was converted too."""
 
-    model: BlackBox
+    model: BlackBox | Converted
     """With all of its outputs; of one output, with a second that is always 0."""
     outputs: outputs.Taken
     doubts: list[str]
@@ -43,9 +45,15 @@ class Asked:
     parameters: int
     asked: OnnxInterface
     """Without the choice among its outputs."""
-    access: Access = Access.BLACK_BOX
     architecture: str = "ONNX"
     rounding: float = PARITY
+
+    @property
+    def access(self) -> Access:
+        """What it gives."""
+        if isinstance(self.model, BlackBox):
+            return Access.BLACK_BOX
+        return Access.WHITE_BOX if self.model.shows else Access.NO_FEATURES
 
     @property
     def interface(self) -> OnnxInterface:
@@ -59,8 +67,9 @@ def asked(
     dataset: Dataset,
     images: TensorSplit,
     path: Path,
+    scratch: Path,
 ) -> Asked:
-    """The network in an ONNX file. Raises JobError."""
+    """The network in an ONNX file, with a folder to convert it in. Raises JobError."""
     if params.architecture is not None:
         raise JobError(
             f"The file is an ONNX model, which holds its own network: it is no matter of "
@@ -91,8 +100,27 @@ def asked(
         network.probabilities = True
     for note in (*_notes(facts, told), *([taken.said] if taken.said else [])):
         context.log(note)
-    model = BlackBox(network, told.outputs)
+    model: BlackBox | Converted = BlackBox(network, told.outputs)
+    try:
+        if params.black_box:
+            raise Unlike("it was imported as one")
+        model, proof = proven(path, told, network, images, scratch=scratch, check=context.check)
+        told = told.model_copy(update={"proof": proof})
+    except Unlike as unlike:
+        told = told.model_copy(update={"why_asked": str(unlike)})
+    context.log(_outcome(told))
     return Asked(model, taken, doubts, data, facts["parameters"], told)
+
+
+def _outcome(told: OnnxInterface) -> str:
+    """What the network became."""
+    if told.proof is None:
+        return f"A black box: {told.why_asked}."
+    return (
+        f"A white box: on {told.proof.images:,} images its logits, computed by the lab, differ "
+        f"from those of onnxruntime by at most {told.proof.difference:.1e}; up to "
+        f"{told.proof.tolerance:.1e} would be rounding."
+    )
 
 
 def _read(

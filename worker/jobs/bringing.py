@@ -96,6 +96,16 @@ def _doubts(params: ImportModelParams, file: WeightsFile) -> Iterator[str]:
             "turned to red, green, blue, as the lab gives them: where they were read by OpenCV, "
             "the network takes blue, green, red."
         )
+    if file.noted.levels:
+        yield (
+            f"By {', '.join(map(shown, file.noted.levels))} beside the weights pixels end above 1; "
+            "the lab normalises images in [0, 1]."
+        )
+    if file.noted.unnamed:
+        yield (
+            f"Beside the weights {', '.join(map(shown, file.noted.unnamed))} holds weights without "
+            "names, perhaps an average (EMA) or the same in another precision: they are not read."
+        )
     if params.classes is None and file.noted.classes:
         yield (
             f"Beside the weights the file has {', '.join(map(shown, file.noted.classes))}, which "

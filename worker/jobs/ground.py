@@ -89,7 +89,7 @@ class Ground:
         wanted = params.sources if any(m.record.needs_source for m in params.further) else ()
         others = map(self._shelf.row, wanted)
         if params.needs - row.access.record.gives:
-            raise registry.is_black_box(row)
+            raise registry.gives_too_little(row)
         sources = [_source(self._shelf, other) for other in others]
         return _target_model(self._shelf, row), sources
 
@@ -140,7 +140,7 @@ class _Shelf:
         """Raises JobError where it is none."""
         model = self.model(row)
         if not isinstance(model, Classifier):
-            raise registry.is_black_box(row)
+            raise registry.gives_too_little(row)
         return model
 
     def mapped(self, row: ModelRow) -> Mapped | None:

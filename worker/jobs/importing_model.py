@@ -39,7 +39,8 @@ from worker.jobs.connecting import Connected, connected
 from worker.jobs.context import JobContext, Outcome
 from worker.jobs.validation import clean_guesses
 from worker.jobs.weights_file import opened
-from worker.models import AnyModel, TimmClassifier
+from worker.models import AnyModel, BlackBox, TimmClassifier
+from worker.models.converted import Converted
 
 CHECKED_IMAGES = 1000
 _SEED = 0
@@ -74,6 +75,8 @@ def run(context: JobContext, params: ImportModelParams) -> Outcome:
         kept = _register(context, card, network, model_id, row.id)
         again = registry.load(lab.files, kept, Reach(lab.settings, context.check))
         parity = _parity(again, images, expected, network.rounding)
+        if card.onnx is not None and card.onnx.proof is not None:
+            parity = max(parity, card.onnx.proof.difference)
         context.progress(2, 3, "measuring the accuracy")
         guesses = clean_guesses(context.check, again, images, _BATCH)
         found = Accuracy.of(int((guesses == images.labels).sum()), len(images.labels))
@@ -109,12 +112,19 @@ def _of_file(
     for gap in gaps():
         context.log(gap)
     if is_onnx:
-        return asked(context, params, dataset, images, path)
+        scratch = files.weights(model_id).with_suffix(".converted")
+        return asked(context, params, dataset, images, path, scratch)
     if params.architecture is None:
         raise JobError(
             "Weights need the architecture that they belong to.",
             hint="Say which network it is. Only an ONNX file holds its own.",
             field="architecture",
+        )
+    if params.black_box:
+        raise JobError(
+            "The file holds weights, which are no black box.",
+            hint="Leave that out, and ask it by `square` alone where that is wanted.",
+            field="black_box",
         )
     for field, told in (("pixels", params.pixels), ("layout", params.layout)):
         if told is not None:
@@ -213,17 +223,20 @@ def _register(
     dataset_id: str,
 ) -> ModelRow:
     files, job_id = context.lab.files, context.claim.job_id
-    if not isinstance(network, Brought):
+    model = network.model
+    if isinstance(model, BlackBox):
+        assert not isinstance(network, Brought)
         return registry.register_black_box(
             files, card, network.data, model_id=model_id, job_id=job_id, dataset_id=dataset_id
         )
     return registry.register(
         files,
         card,
-        network.model.state_dict(),
+        model.state_dict(),
         model_id=model_id,
         job_id=job_id,
         dataset_id=dataset_id,
+        graph=model.graph.plain if isinstance(model, Converted) else None,
     )
 
 

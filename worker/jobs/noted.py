@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor
 
@@ -29,11 +29,14 @@ _CLASSES = re.compile(
     re.IGNORECASE,
 )
 _COLOURS = re.compile(
-    r"(input_?)?(channels?|colou?rs?)(_?(order|format|space|mode))?|(input_?|image_?)?format",
+    r"(input_?)?(channels?|colou?rs?)(_?(order|format|space|mode))?|(input_?|image_?)?format"
+    r"|(input|image)_?space",
     re.IGNORECASE,
 )
 _TAKES_BGR = re.compile(r"(is_|use_|to_)?bgr", re.IGNORECASE)
 _TO_RGB = re.compile(r"(bgr_)?to_rgb", re.IGNORECASE)
+_RANGE = re.compile(r"(input|image|pixel)_?range", re.IGNORECASE)
+_FEWEST_UNNAMED = 4
 _WRITTEN_BGR = re.compile(r"to_rgb\W{1,4}false", re.IGNORECASE)
 
 
@@ -62,6 +65,10 @@ class Noted:
     """Where it stands that images are blue, green, red."""
     maybe_bgr: tuple[str, ...] = ()
     """Where it stands that images are not turned to red, green, blue."""
+    levels: tuple[str, ...] = ()
+    """Where a range of pixels stands that ends above 1."""
+    unnamed: tuple[str, ...] = ()
+    """Lists of weights without names, as averages and copies of another precision are kept."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -74,7 +81,7 @@ class Noted:
             Told(str(t["where"]), *(tuple(map(float, t[of])) for of in ("mean", "std")))
             for t in plain["normalisations"]
         ]
-        texts = ("named", "classes", "bgr", "maybe_bgr")
+        texts = ("named", "classes", "bgr", "maybe_bgr", "levels", "unnamed")
         return cls(tuple(told), *(tuple(map(str, plain[of])) for of in texts))
 
 
@@ -82,6 +89,7 @@ def noted(loaded: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -
     """What `loaded` notes beside `weights`, a dict in it or itself."""
     normalisations: list[Told] = []
     named, classes, bgr, maybe = list[str](), list[str](), list[str](), list[str]()
+    levels, unnamed = list[str](), list[str]()
     for where, entries in _mappings(loaded):
         beside = {
             name: value
@@ -99,9 +107,12 @@ def noted(loaded: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -
                 classes.append(path)
             bgr += [path] if _says_bgr(name, value) else []
             maybe += [path] if _says_not_rgb(name, value) else []
-    return Noted(
-        tuple(normalisations[:_MOST]), *(tuple(of[:_MOST]) for of in (named, classes, bgr, maybe))
-    )
+            levels += (
+                [path] if _RANGE.fullmatch(name) and max(_numbers(value), default=0) > 1 else []
+            )
+            unnamed += [path] if _are_weights(value) else []
+    texts = (named, classes, bgr, maybe, levels, unnamed)
+    return Noted(tuple(normalisations[:_MOST]), *(tuple(of[:_MOST]) for of in texts))
 
 
 def _says_bgr(name: str, value: Any) -> bool:
@@ -113,6 +124,15 @@ def _says_not_rgb(name: str, value: Any) -> bool:
     if isinstance(value, str):
         return bool(_WRITTEN_BGR.search(value[:_LONGEST_TEXT]))
     return bool(_TO_RGB.fullmatch(name) and value is False)
+
+
+def _are_weights(value: Any) -> bool:
+    of_layers = [isinstance(v, Tensor) and v.dim() > 1 for v in value] if _is_list(value) else []
+    return sum(of_layers) >= _FEWEST_UNNAMED
+
+
+def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, (list, tuple))
 
 
 def _mappings(loaded: Any) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
@@ -129,7 +149,7 @@ def _mappings(loaded: Any) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]
                 continue
             yield where, value
             inner: Sequence[tuple[Any, Any]] = list(value.items())
-        elif isinstance(value, (list, tuple)) and 0 < len(value) <= _MOST:
+        elif _is_list(value) and 0 < len(value) <= _MOST:
             inner = list(enumerate(value))
         else:
             continue
@@ -155,7 +175,7 @@ def _normalisations(where: tuple[str, ...], entries: Mapping[str, Any]) -> Itera
         if written := _WRITTEN.search(text):
             mean, std = ([float(n) for n in numbers.split(",")] for numbers in written.groups())
             yield Told(path, _of_three(mean), _of_three(std))
-        elif _BOTH.fullmatch(name) and isinstance(value, (list, tuple)) and len(value) == 2:
+        elif _BOTH.fullmatch(name) and _is_list(value) and len(value) == 2:
             both = [_numbers(each) for each in value]
             if all(len(each) in (1, 3) for each in both):
                 yield Told(path, *(_of_three(each) for each in both))
@@ -185,7 +205,7 @@ def _numbers(value: Any) -> list[float]:
     if isinstance(value, Tensor):
         value = value.flatten().tolist() if value.numel() <= 3 else None
     value = [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-    if not isinstance(value, (list, tuple)) or len(value) > 3:
+    if not _is_list(value) or len(value) > 3:
         return []
     plain = [v.item() if hasattr(v, "item") and getattr(v, "size", 1) == 1 else v for v in value]
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in plain):
@@ -207,11 +227,7 @@ def _are_names(value: Any) -> bool:
     if isinstance(value, Mapping):
         texts = [any(isinstance(side, str) for side in pair) for pair in value.items()]
         return len(texts) > 1 and all(texts)
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) > 1
-        and all(isinstance(each, str) for each in value)
-    )
+    return _is_list(value) and len(value) > 1 and all(isinstance(each, str) for each in value)
 
 
 def _path(where: tuple[str, ...], name: str) -> str:

@@ -19,7 +19,7 @@ from worker.jobs.context import JobContext, Outcome
 def run(context: JobContext, params: ReleaseParams) -> Outcome:
     """Write and check the file. Raises JobError where it cannot be made, or computes otherwise."""
     row = registry.model_row(context.lab.database, params.model)
-    model = registry.load_model(context.lab.files, row).to("cpu")
+    model = registry.load_model(context.lab.files, row, features=False).to("cpu")
     side, path = row.card["image_size"], context.lab.files.onnx(context.claim.result_name)
     context.progress(0, 2, "writing ONNX")
     try:

@@ -38,7 +38,7 @@ class ImportModelParams(Params):
         None,
         title="File",
         help="The uploaded file: `.safetensors`, a `.pt` or `.pth` that holds a state dict, or "
-        "`.onnx`, whose network becomes a black box.",
+        "`.onnx`, which holds its own network.",
     )
     address: Address | None = parameter(
         None,
@@ -113,6 +113,12 @@ class ImportModelParams(Params):
         "asks.",
         group="Pixels",
     )
+    black_box: bool = parameter(
+        False,
+        title="As a black box",
+        help="Of an ONNX file: only ask its network, also where the lab can follow its gradients.",
+        group="Pixels",
+    )
     sends: Sends = parameter(
         Sends.PNG,
         title="An image is sent as",
@@ -183,6 +189,7 @@ class ImportModelParams(Params):
             return self
         for field, of_a_file in (
             ("upload", self.upload), ("architecture", self.architecture), ("network", self.network),
+            ("black_box", self.black_box or None),
         ):  # fmt: skip
             if of_a_file is not None:
                 raise invalid(field, "leave it empty where the model is behind an address")

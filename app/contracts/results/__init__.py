@@ -69,6 +69,7 @@ from app.contracts.results.models import (
     ImportModelResult,
     ModelCard,
     OnnxInterface,
+    OnnxProof,
     TestAccuracy,
     TrainResult,
 )
@@ -144,6 +145,7 @@ __all__ = [
     "ModelSummary",
     "OnnxFile",
     "OnnxInterface",
+    "OnnxProof",
     "Outcomes",
     "Pace",
     "PairedTest",

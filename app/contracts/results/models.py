@@ -48,6 +48,17 @@ def _as_far_as_read(value: Any, read: ValidatorFunctionWrapHandler) -> TrainPara
     return params
 
 
+class OnnxProof(Result):
+    """That a network computes in the lab what onnxruntime makes of its file."""
+
+    images: int
+    """On which the two were compared."""
+    difference: float
+    """The largest one between logits; of a file of probabilities, between their logarithms."""
+    tolerance: float
+    """What would have been rounding."""
+
+
 class OnnxInterface(Result):
     """How the network in an ONNX file is asked, and what is made of its answers."""
 
@@ -70,6 +81,11 @@ class OnnxInterface(Result):
     what is opposite to it."""
     opset: int
     """The version of ONNX's operators."""
+    proof: OnnxProof | None = None
+    """Of a white box, which was converted; None of a black box, whose file is asked."""
+    why_asked: str = ""
+    """Why a file is a black box, in words that end a sentence; empty where an earlier version
+    imported it."""
 
 
 class EndpointInterface(Result):
@@ -107,12 +123,12 @@ class ModelCard(Result):
 
     name: str
     architecture: str
-    """Of a network in an ONNX file `ONNX`, behind an address `HTTP`."""
+    """Of a network from an ONNX file `ONNX`, behind an address `HTTP`."""
     parameters: int | None
     """None behind an address, where nobody can count them."""
     access: Access = Access.WHITE_BOX
     onnx: OnnxInterface | None = None
-    """None but for an ONNX file."""
+    """None but for a network from an ONNX file."""
     endpoint: EndpointInterface | None = None
     """None but for a model behind an address."""
     classes: tuple[str, ...]
@@ -149,7 +165,8 @@ class ModelCard(Result):
         """What the lab has of it."""
         if self.endpoint is not None:
             return Held.ADDRESS
-        return Held.WEIGHTS if self.onnx is None else Held.ONNX
+        asked = self.onnx is not None and not self.gives(Need.GRADIENTS)
+        return Held.ONNX if asked else Held.WEIGHTS
 
     @property
     def recipe(self) -> Recipe | None:

@@ -102,6 +102,8 @@ def evaluate(lab: LabDep, request: Request, again: AgainFrom = None) -> Response
     if "attack.method" not in entries and _lacking(Need.GRADIENTS, views):
         hard = _lacking(Need.SCORES, views)
         entries["attack.method"] = (Method.HOP_SKIP_JUMP if hard else Method.SQUARE,)
+    elif "attention" not in entries and _lacking(Need.FEATURES, views):
+        entries["attention"] = ()
     return render(request, _evaluate_page(lab, entries, job, {}))
 
 

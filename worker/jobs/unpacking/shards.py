@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import repeat
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from worker.data.containers import PARTS
-from worker.data.roles import named_part
-from worker.data.row_parts import SPLITS
-from worker.data.rows import plain_name
+from worker.data.names import name_list
+from worker.data.row_parts import SPLITS, Split, split_of
+from worker.data.rows import NO_LABEL, plain_name
+from worker.data.weaknesses import Weakness
 from worker.jobs.unpacking.beside_arrays import words_of
 from worker.jobs.unpacking.found import Files, Refused, Unpacked
 
@@ -35,14 +35,23 @@ def parquet(files: Files) -> Unpacked:
     kept: list[list[bool]] = []
     names: dict[str, int] = {}
     left = Counter[str]()
-    split, by_row = _split([shard for _, shard in shards], label)
+    split = _split([shard for _, shard in shards], (image, label))
+    warnings += [doubt.text for doubt in split.doubts] if split else []
+    row = 0
     for part, shard in shards:
         values = shard.read(columns=[label]).column(label).to_pylist()
         if texts:
-            values = [None if v is None else names.setdefault(v, len(names)) for v in values]
+            values = [
+                None if v is None or v.strip().casefold() in NO_LABEL
+                else names.setdefault(v, len(names))
+                for v in values
+            ]  # fmt: skip
         good = [value is not None and value >= 0 for value in values]
         labels += [int(v) for v, g in zip(values, good, strict=True) if g]
-        said = [next(by_row) or part for _ in good]
+        by_row = split.of_row[row : row + len(good)] if split else [None] * len(good)
+        otherwise = part or PARTS.index(split.otherwise if split else None)
+        said = [PARTS.index(own) or otherwise for own in by_row]
+        row += len(good)
         parts += [p for p, g in zip(said, good, strict=True) if g]
         left["rows without a label"] += len(good) - sum(good)
         kept.append(good)
@@ -55,8 +64,8 @@ def parquet(files: Files) -> Unpacked:
         files=_pictures([shard for _, shard in shards], image, kept),
     )
     found.notes.append(f"Images are of the column “{image}”, labels of “{label}”.")
-    if split:
-        found.notes.append(f"Parts are those of the column “{split}”.")
+    if split and any(split.of_row):
+        found.notes.append(f"Parts are those of the column “{split.name}”.")
     if "bgr" in words_of(image):
         warnings.append(
             f"The column “{image}” says BGR. Its pictures are shown as their files have them: look "
@@ -66,16 +75,38 @@ def parquet(files: Files) -> Unpacked:
     return found
 
 
-def _split(shards: Sequence[Any], label: str) -> tuple[str, Iterator[int]]:
-    """The column that says parts, and those of all rows as `PARTS` numbers them; 0 for none."""
-    for field in shards[0].schema_arrow:
-        if field.name == label or not _is_text(field.type) or plain_name(field.name) not in SPLITS:
-            continue
-        columns = [shard.read(columns=[field.name]).column(0).to_pylist() for shard in shards]
-        parts = [PARTS.index(named_part(value or "")) for values in columns for value in values]
-        if any(parts):
-            return field.name, iter(parts)
-    return "", repeat(0)
+def _split(shards: Sequence[Any], others: Collection[str]) -> Split | None:
+    """What columns say of the parts of all rows: by words, numbers, or yes and no (`is_valid`)."""
+    import pyarrow as pa
+
+    kinds = (pa.types.is_integer, pa.types.is_boolean, _is_text)
+    names = [
+        f.name
+        for f in shards[0].schema_arrow
+        if f.name not in others
+        and any(is_of(f.type) for is_of in kinds)
+        and (plain_name(f.name) in SPLITS or f.name.casefold().startswith("is"))
+    ]
+    if not names:
+        return None
+    if lacking := [n for n in names if any(n not in shard.schema_arrow.names for shard in shards)]:
+        raise Refused(
+            f"Some shards lack the column “{lacking[0]}”, which says parts in others.",
+            "Pack those of one dataset, which declare the same.",
+        )
+    columns = [
+        [str(v) for shard in shards for v in shard.read(columns=[name]).column(0).to_pylist()]
+        for name in names
+    ]
+    body = list(zip(*columns, strict=True))
+    split = split_of("the table", names, body, -1)
+    unused = [name for name in names if plain_name(name) in SPLITS]
+    if split is None and unused:
+        said = name_list(sorted({row[names.index(unused[0])] for row in body}))
+        text = f"The column “{unused[0]}” says {said}, which names no part: it is not used."
+        doubt = Weakness("split_not_used", text, len(body))
+        return Split(frozenset(), unused[0], [None] * len(body), [], doubts=(doubt,))
+    return split
 
 
 class _Columns(NamedTuple):
@@ -130,14 +161,17 @@ def _columns(schema: Any) -> tuple[_Columns, Sequence[str]]:
         )
     best = ("label", "fine_label")
     label, more = _the_one(declared or usual or plain, best, "labels", "the label")
+    if not declared and not usual:
+        more.append(f"No column is called a label; “{label}” is taken for it.")
     texts = _is_text(schema.field(label).type)
     return _Columns(image, label, texts, features.get(label, {}).get("names")), said + more
 
 
 def _is_text(kind: Any) -> bool:
-    """Also as Polars writes it."""
+    """Also as Polars writes it, and as categories of pandas."""
     import pyarrow as pa
 
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
@@ -166,14 +200,22 @@ def _features(schema: Any) -> dict[str, Any]:
 
 
 def _pictures(shards: Sequence[Any], image: str, kept: Sequence[Sequence[bool]]) -> Iterator[bytes]:
+    """Raises Refused at the end where there was none."""
+    there = False
     for shard, good in zip(shards, kept, strict=True):
         at = 0
         for batch in shard.iter_batches(batch_size=256, columns=[image]):
             for value in batch.column(0):
                 data: Any = value.as_py()
                 data = data.get("bytes") if isinstance(data, dict) else data
+                there = there or bool(data)
                 if good[at]:
                     # An empty one is reported like any other picture that cannot be read.
                     whole = isinstance(data, bytes) and len(data) <= _LONGEST_PICTURE
                     yield data if whole else b""
                 at += 1
+    if not there:
+        raise Refused(
+            f"The column “{image}” holds no picture, at most where they lie.",
+            "Save the bytes of picture files in it, or pack the pictures with a table of labels.",
+        )
