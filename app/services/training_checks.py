@@ -58,13 +58,13 @@ def _check_teacher(teacher: ModelRow, dataset: DatasetRow, params: TrainParams) 
     # Attention maps are compared position by position, so they need one resolution.
     if params.recipe.compares_attention and family(theirs) != family(ours):
         raise InvalidInput(
-            f"The teacher is a {theirs}, whose attention maps do not fit those of a {ours}.",
+            f"The teacher is of {theirs}, whose attention maps do not fit those of {ours}.",
             hint="Choose an architecture of the teacher's family.",
             field="architecture",
         )
     if params.start_from_teacher and theirs != ours:
         raise InvalidInput(
-            f"A {ours} cannot start from the weights of a {theirs}.",
+            f"{ours} cannot start from the weights of {theirs}.",
             hint=f"Switch “Start from the teacher” off, or use {theirs}.",
             field="start_from_teacher",
         )
