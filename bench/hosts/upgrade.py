@@ -99,7 +99,7 @@ class Upgrade:
 
     def _tell(self, file: Path | None, wrong: list[str], told: dict[str, Any]) -> int:
         for line in wrong:
-            print(line)
+            print(f"wrong: {line}")
         print(f"no page for {told['away_s']:.1f} s at most ({told['shown']} of {told['asked']} "
               f"shown), no event for {told['silent_s']:.0f} s, load {told['load_before']:.0f} to "
               f"{told['load_after']:.0f}")  # fmt: skip
