@@ -55,6 +55,24 @@ def test_shards_of_one_dataset_are_joined(tmp_path: Path, names: tuple[str, str]
     assert sum(sizes(dataset)) == 12
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("cifar10", "cifar100"), ["cifar10, cifar100"]),
+        (("mnist", "kmnist"), ["kmnist, mnist"]),
+        (("0000", "0001"), []),
+        (("shard-000001", "shard-000002"), []),
+    ],
+)
+def test_files_that_are_called_differently_are_said(
+    tmp_path: Path, names: tuple[str, str], said: list[str]
+) -> None:
+    files = {f"{name}.parquet": parquet_shard(6, 50 * n) for n, name in enumerate(names)}
+    report, _ = import_files(tmp_path, files)
+    warnings = [each.text for each in report.warnings if each.kind == "labels_guessed"]
+    assert [text.partition(": ")[2].rstrip(".") for text in warnings] == said
+
+
 def pairs_of_idx(*names: str) -> Files:
     files = {}
     for seed, name in enumerate(names):

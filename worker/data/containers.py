@@ -33,7 +33,7 @@ from worker.data.members import Archive, Member
 from worker.data.names import Path as ArchivePath
 from worker.data.names import name_list, printable
 from worker.data.one_dataset import check_one_dataset
-from worker.data.roles import Part, named_part
+from worker.data.roles import Part, named_part, own_words
 from worker.data.weaknesses import Weakness
 
 PARTS: tuple[Part | None, ...] = (None, *Part)
@@ -104,10 +104,26 @@ def open_containers(
         unpack(kind, told, target)
         found, read = _opened(target, contents, check_room)
         found.used |= {member.path for member in members}
+        if kind in ("parquet", "npz"):
+            found.warnings += _doubts_of_names(members, len(found.samples))
         name_numbers(found, contents.texts)
         yield found, read
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _doubts_of_names(members: Sequence[Member], images: int) -> list[Weakness]:
+    """Files that no part tells apart may be numbered, or of datasets that have nothing to do with
+    each other: their names do not show which."""
+    stems = [_TAIL.sub("", member.path[-1]) for member in members]
+    called = {own_words(stem): printable(stem) for stem in stems if named_part(stem) is None}
+    if len(called) < 2:
+        return []
+    text = (
+        "Files that are called differently are read as one dataset, and their labels as of the "
+        f"same classes: {name_list(sorted(called.values()))}."
+    )
+    return [Weakness("labels_guessed", text, images)]
 
 
 def _containers(contents: Contents) -> tuple[str, list[Member]]:
