@@ -78,6 +78,12 @@ def numbered(number: int, folder: Path) -> None:
     (folder / LAST).write_bytes(b"%d" % number)
 
 
+def is_sent(saves: Saves, number: int) -> bool:
+    """Whether a save was due, and goes to the storage."""
+    saves.when_due(lambda folder: numbered(number, folder))
+    return saves._sent is not None
+
+
 def test_the_work_goes_on_while_a_save_is_sent(files: SlowFiles, job: Job) -> None:
     saves = saves_of(job)
     with saves.until_sent():
@@ -89,7 +95,7 @@ def test_the_work_goes_on_while_a_save_is_sent(files: SlowFiles, job: Job) -> No
         files.takes.set()
         wait_until(lambda: files.kept, "the save in the storage")
         wait_until(lambda: saves._sent is not None and saves._sent.done(), "the end of sending")
-        saves.when_due(lambda folder: numbered(7, folder))
+        wait_until(lambda: is_sent(saves, 7), "a save is due again")
     assert files.kept == [b"0", b"7"]
     assert job.further == 2
     assert job.said == []

@@ -192,9 +192,9 @@ def test_it_takes_images_as_the_file_does() -> None:
 def test_what_is_stored_is_the_same_network() -> None:
     model, x = network(HEADS["a softmax"][0]), torch.rand(2, 3, SIDE, SIDE)
     again = stored(model.graph.plain, model.state_dict())
-    assert torch.equal(again(x), model(x))
+    torch.testing.assert_close(again(x), model(x))
     again.choose_outputs([2, 0])
-    assert torch.equal(again(x), model(x)[:, [2, 0]])
+    torch.testing.assert_close(again(x), model(x)[:, [2, 0]])
     with pytest.raises(KeyError):
         stored(model.graph.plain, {})
 
