@@ -86,15 +86,18 @@ def test_whoever_is_stopped_goes_on(hosts: Network) -> None:
     assert answers_after(hosts, 60.0) is not None
 
 
+def ran(option: str) -> subprocess.CompletedProcess[str]:
+    """The bench, once it is over."""
+    return subprocess.run([*BENCH, option], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.containers
 @pytest.mark.nginx
 @pytest.mark.postgresql
 @pytest.mark.redis
 @pytest.mark.storage
 def test_faults_of_hosts_change_nothing_that_the_lab_measures() -> None:
-    done = subprocess.run(
-        [*BENCH, "--short"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = ran("--short")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS hosts: 3 of 3 faults" in done.stdout
     assert not network.left()
@@ -106,9 +109,7 @@ def test_faults_of_hosts_change_nothing_that_the_lab_measures() -> None:
 @pytest.mark.redis
 @pytest.mark.storage
 def test_an_upgrade_of_every_web_and_worker_changes_nothing_either() -> None:
-    done = subprocess.run(
-        [*BENCH, "--upgrade"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = ran("--upgrade")
     assert " upgrade: 8 processes replaced" in done.stdout, done.stdout + done.stderr
     # Which jobs are left when a worker's turn comes is the machine's affair; whoever wants to see
     # them all in the midst of one runs the bench.
