@@ -275,3 +275,10 @@ def test_a_description_that_speaks_of_bgr_is_said(tmp_path: Path) -> None:
     plain = folders("faces/", 6) | {"README.md": b"Resized with OpenCV."}
     report, _ = import_files(tmp_path / "plain", plain)
     assert "colours_guessed" not in kinds(report)
+
+
+def test_parts_in_names_of_arrays_are_those_of_folders(tmp_path: Path) -> None:
+    files = npz(x_trn=IMAGES[:12], y_trn=LABELS[:12], x_tst=IMAGES[12:], y_tst=LABELS[12:])
+    _, dataset = import_files(tmp_path, files)
+    assert len(shown(dataset, "train")) == 12
+    assert len(shown(dataset, "test")) == 8

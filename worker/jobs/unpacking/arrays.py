@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from worker.data.containers import PARTS
 from worker.data.names import name_list
 from worker.data.one_dataset import check_one_dataset
+from worker.data.roles import Part, part_of
 from worker.jobs.unpacking.beside_arrays import (
     Parts,
     bgr_by,
@@ -26,11 +28,6 @@ _IMAGES = {"x", "image", "images", "data", "img", "imgs"}
 _LABELS = {"y", "label", "labels", "target", "targets"}
 _ORDERS = {"bgr", "rgb"}
 """Of colours; they are no part of what an array is called."""
-_PARTS = {
-    "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION,
-    "validation": VALIDATION, "dev": VALIDATION, "test": TEST, "testing": TEST, "eval": TEST,
-    "evaluation": TEST, "holdout": TEST,
-}  # fmt: skip
 _SAID = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 _NAMES = "Name them x_train, y_train, x_test, y_test, or train_images, train_labels and so on."
 
@@ -104,9 +101,10 @@ def _a_file_each(files: Iterable[tuple[str, int, Any]]) -> Unpacked:
 
 
 def _unpacked(
-    arrays: Mapping[str, Any], part_of: Mapping[str, int], called: Collection[str] = ()
+    arrays: Mapping[str, Any], by_file: Mapping[str, int], called: Collection[str] = ()
 ) -> Unpacked:
-    """`called`: what the file is called that holds them all."""
+    """`by_file`: the part of each array, by its file. `called`: what the file is called that holds
+    them all."""
     import numpy as np
 
     most = max((len(array) for array in arrays.values() if array.ndim > 2), default=0)
@@ -128,7 +126,7 @@ def _unpacked(
             turned = turned or False
         pixels.append(x)
         labels.append(y)
-        parts += [part_of[pair.images] if pair.part is None else pair.part] * len(y)
+        parts += [by_file[pair.images] if pair.part is None else pair.part] * len(y)
     if len({x.shape[1:] for x in pixels}) > 1:
         sizes = ", ".join(f"{x.shape[1]} × {x.shape[2]}" for x in pixels)
         raise Refused(f"The images are of several sizes: {sizes}.", "Save them in one.")
@@ -220,7 +218,9 @@ def _named(arrays: Mapping[str, Any], role: set[str]) -> dict[tuple[str, ...], s
 
 
 def _part(words: tuple[str, ...]) -> int | None:
-    return next((_PARTS[word] for word in words if word in _PARTS), None)
+    """That which the first word that says one says, as `PARTS` numbers them."""
+    said = (part_of(word) for word in words)
+    return next((PARTS.index(p) for p in said if p not in (None, Part.UNLABELLED)), None)
 
 
 def _coloured(images: Any, name: str) -> Any:
