@@ -181,6 +181,16 @@ def test_a_token_is_called_what_can_be_shown(
     assert client.get("/api/account/tokens").json() == []
 
 
+def test_a_token_that_is_refused_keeps_what_was_typed(
+    new_client: NewClient, users: dict[Role, str]
+) -> None:
+    client, name = signed_in(new_client, "rita"), "n" * 81
+    told = {"X-CSRF-Token": proof(client)}
+    page = parsed(client.post("/account/tokens", data={"name": name}, headers=told).text)
+    (field,) = page.select("#token-name")
+    assert field["value"] == name
+
+
 def test_a_new_password_ends_everything(new_client: NewClient, users: dict[Role, str]) -> None:
     client, elsewhere = signed_in(new_client, "vera"), signed_in(new_client, "vera")
     form = {"old": "wrong wrong wrong", "new": "another long one", "csrf": proof(client)}

@@ -37,6 +37,8 @@ class AccountContext(Context):
     """One that was just made, shown this once."""
     messages: dict[str, str]
     """What is wrong with a field."""
+    token_name: str
+    """What was typed for one that could not be made."""
     shares: Shares
     """What it uses of the lab."""
 
@@ -56,7 +58,8 @@ def make_token(lab: LabDep, request: Request, name: Typed = "") -> Response:
     try:
         name = _NAME.validate_python(name)
     except ValidationError as error:
-        return _page(lab, request, messages={"name": message_of(error.errors()[0])})
+        said = {"name": message_of(error.errors()[0])}
+        return _page(lab, request, messages=said, token_name=name)
     return _page(lab, request, made=accounts.make_token(lab, user_of(request), name))
 
 
@@ -89,6 +92,7 @@ def _page(
     *,
     made: NewApiToken | None = None,
     messages: dict[str, str] | None = None,
+    token_name: str = "",
 ) -> Response:
     user = user_of(request)
     tokens = tuple(accounts.tokens(lab, user.id))
@@ -97,6 +101,7 @@ def _page(
         tokens=tokens,
         made=made,
         messages=messages or {},
+        token_name=token_name,
         shares=shares_of(request, user.id),
     )
     return render(request, context, status=422 if messages else 200)
