@@ -282,3 +282,14 @@ def test_parts_in_names_of_arrays_are_those_of_folders(tmp_path: Path) -> None:
     _, dataset = import_files(tmp_path, files)
     assert len(shown(dataset, "train")) == 12
     assert len(shown(dataset, "test")) == 8
+
+
+def test_a_file_for_images_and_one_for_labels_are_no_two_datasets(tmp_path: Path) -> None:
+    files = {}
+    for name, array in (("X", IMAGES), ("y", LABELS)):
+        file = io.BytesIO()
+        np.savez_compressed(file, array)
+        files[f"{name}.npz"] = file.getvalue()
+    report, dataset = import_files(tmp_path, files)
+    assert sum(sizes(dataset)) == len(IMAGES)
+    assert "labels_guessed" not in kinds(report)

@@ -80,7 +80,7 @@ TEST_OF = {
     "Parquet that declares classes of which there is no image": "test_classes_that_are_declared_and_have_no_image_are_said",
     "Parquet with several columns that may be the pictures or the label, shards that declare other columns or classes": "test_shards_that_declare_other_classes_are_refused",
     "files of many images in several folders, or under several names around their part (`plain_text/train`, `other_config/train`; `mnist-train`, `kmnist-test`), tables of pixels and arrays, too": "test_two_configurations_in_one_archive_are_refused",
-    "Parquet and `.npz` files without a part in their names that are called differently (`cifar10`, `cifar100`)": "test_files_that_are_called_differently_are_said",
+    "Parquet files without a part in their names that are called differently (`cifar10`, `cifar100`)": "test_files_that_are_called_differently_are_said",
     "samples of WebDataset in several folders that have classes in common": "test_samples_of_two_datasets_are_refused_and_class_folders_are_none",
     "a `.json`, `.txt` or `.label` beside a `.cls` that says another class": "test_a_second_label_that_contradicts_the_first_is_refused",
     "archives within an archive": "test_archives_within_an_archive_are_named",

@@ -104,7 +104,7 @@ def open_containers(
         unpack(kind, told, target)
         found, read = _opened(target, contents, check_room)
         found.used |= {member.path for member in members}
-        if kind in ("parquet", "npz"):
+        if kind == "parquet":  # of arrays, names say which belong together
             found.warnings += _doubts_of_names(members, len(found.samples))
         name_numbers(found, contents.texts)
         yield found, read
