@@ -62,6 +62,7 @@ def test_grey_levels_in_a_configuration_that_is_a_text() -> None:
         {"args": {"format": "png", "color_mode": "rgb", "to_rgb": True, "bgr": False}},
         {"history": {"labels": [0.1, 0.2], "class_names": "cat"}},
         {"args": {"text": "mean=" * 100_000}},
+        {"args": {"text": "mean: " + 2**20 // 2 * "1"}},  # in time that grows with the digits
         {"args": {"mean": [10**400] * 3, "std": STD}},
     ],
 )

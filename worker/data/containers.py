@@ -49,7 +49,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "npy": (".npy",),
 }
 _TAIL = re.compile(
-    r"([-_.](images|labels))?([-.]idx\d)?[-.]ubyte(\.gz)?$|(-\d+-of-\d+[^.]*)?\.\w+$"
+    r"([-_.](images|labels))?([-.]idx\d)?[-.]ubyte(\.gz)?$|(-\d+-of-\d+[^.-]*(-[^.-]*)?)?\.\w+$"
 )
 """What follows the part in a file's name: `-images-idx3-ubyte.gz`, `-00000-of-00002.parquet`."""
 Unpack = Callable[[str, Sequence[tuple[str, int, Path]], Path], None]

@@ -18,7 +18,8 @@ from worker.models.normalising import read_name
 _DEEPEST, _MOST_VALUES, _LONGEST_TEXT = 6, 200_000, 2**20
 _MAY_HOLD_MORE = (Mapping, Namespace, list, tuple, str)
 _SHOWN, _MOST = 120, 12
-_NUMBER = r"-?\d+\.?\d*(?:[eE][-+]?\d+)?"
+_NUMBER = r"-?\d{1,4}(?:\.\d{0,20})?(?:[eE][-+]?\d{1,3})?"
+"""Of so many digits at most: a run of them without end would be tried in every two parts."""
 _THREE = rf"\W{{1,4}}(?:[a-z.]{{1,12}}\W{{1,3}})?({_NUMBER}(?:\s*,\s*{_NUMBER}){{2}})"
 _WRITTEN = re.compile(rf"mean{_THREE}\W{{1,12}}[a-z_]{{0,12}}std{_THREE}", re.IGNORECASE)
 """As configurations and transforms are written out: `Normalize(mean=[…], std=[…])`."""
