@@ -175,7 +175,7 @@ def shared(s3: S3Server, tmp_path: Path) -> Iterator[Callable[..., SharedFiles]]
     url = migrated.lay_out(tmp_path / "sql")
     database, folder = Database(url), s3.folder()
 
-    def machine(name: str, patience_s: float = 0, **facts: object) -> SharedFiles:
+    def machine(name: str, patience_s: float = 30, **facts: object) -> SharedFiles:
         settings = Settings.model_validate(
             {"data_dir": tmp_path / name, "database_url": url, "storage_url": folder, **facts}
         )
@@ -303,7 +303,7 @@ def test_a_copy_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
 def test_a_storage_that_is_away_says_so_and_nothing_secret(
     shared: Callable[..., SharedFiles], s3: S3Server, tmp_path: Path
 ) -> None:
-    here = shared("here", storage_url="s3://lab/x?endpoint=http://127.0.0.1:9")
+    here = shared("here", 0, storage_url="s3://lab/x?endpoint=http://127.0.0.1:9")
     with pytest.raises(StorageAway, match="does not answer") as said:
         here.keep(written(here.weights(MODEL)))
     assert here.trouble() == said.value.detail
@@ -345,7 +345,7 @@ def test_a_storage_that_hangs_is_said_soon(
 def test_who_is_patient_goes_on_when_the_storage_comes_back(
     shared: Callable[..., SharedFiles], s3: S3Server
 ) -> None:
-    here = shared("here", patience_s=60)
+    here = shared("here")
     back = threading.Timer(0.5, s3.go_on)
     with away(s3):
         back.start()
