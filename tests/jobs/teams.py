@@ -117,6 +117,7 @@ def main(plan: str, folder: Path) -> None:
     if team.leads:
         (folder / "report.json").write_text(json.dumps(found))
     dist.destroy_process_group()
+    os._exit(0)  # as `worker.jobs.rank` ends, and for the same reason
 
 
 def _made(folder: Path) -> Path:

@@ -165,6 +165,19 @@ def test_without_the_worker_no_process_trains_on(lab: WorkerLab, tmp_path: Path)
         time.sleep(0.1)
 
 
+@pytest.mark.slow
+@pytest.mark.trains
+def test_after_a_training_no_interpreter_is_taken_down(
+    lab: WorkerLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of gloo that let go of their last tensors then would abort the process."""
+    aborts = "import atexit, os\nif 'RANK' in os.environ:\n    atexit.register(os.abort)\n"
+    (tmp_path / "sitecustomize.py").write_text(aborts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    job = add_job(lab, JobKind.TRAIN, _params(lab, epochs=1))
+    assert run_job(lab, job, stopping=lambda: False) == JobStatus.SUCCEEDED
+
+
 class _Running:
     """Processes that run for so many looks at them, and end well."""
 

@@ -83,7 +83,9 @@ def main(folder: Path, parent: int) -> None:
         with _joined(folder, rank, int(os.environ["WORLD_SIZE"]), local) as (team, job):
             _train(folder, team, job)
     except Exception as error:
-        _leave(folder, rank, _word_of(error))
+        leave(folder, rank, _word_of(error))
+        _end(1)
+    _end(0)
 
 
 @contextmanager
@@ -152,11 +154,13 @@ def _is_of_contact(error: Exception) -> bool:
     )
 
 
-def _leave(folder: Path, rank: int, word: Word) -> NoReturn:
-    """At once: what tidies up would wait for processes that wait for this one."""
-    leave(folder, rank, word)
+def _end(code: int) -> NoReturn:
+    """At once. What tidies up would wait for processes that wait for this one; and after all went
+    well, gloo's threads may still be letting go of tensors, which aborts a process whose
+    interpreter is taken down meanwhile (github.com/pytorch/pytorch/issues/190489)."""
+    sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(code)
 
 
 def _end_with(parent: int) -> None:
