@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from app.contracts.params import ImportParams, TrainParams
 from app.errors import JobError
 from app.store import catalogue, jobs
 from app.store.jobs import LeaseLost
+from app.store.tables import ModelRow
 from tests.jobs.runs import add_job, events_of, open_lab, row_of, run
 from tests.jobs.teams import images_of, network, params_of
 from tests.jobs.trainings import lines, models_of
@@ -220,6 +222,19 @@ def test_followers_hear_soon_and_sql_is_not_asked_at_every_look(
     assert now[0] == pytest.approx(10.0)
     assert len(asked) <= 10.0 / 0.4 + 2
     assert any(reported[0] <= each <= reported[0] + 0.5 for each in heard)
+
+
+def test_each_process_knows_the_teacher_without_a_database(lab: WorkerLab) -> None:
+    row = ModelRow(id="e" * 32, name="Teacher", created_at=1.0, sha256="0" * 64, size_bytes=1,
+                   card={"name": "Teacher"})  # fmt: skip
+    with lab.database.writing() as session:
+        session.add(row)
+    params = _params(lab, recipe="agkd_bml", teacher=row.id)
+    told = json.loads(json.dumps(Named.of(lab.database, params).as_json()))
+    named = Named.from_json(told)
+    assert named.teacher is not None
+    assert (named.teacher.name, named.teacher.card) == ("Teacher", {"name": "Teacher"})
+    assert named.dataset.id == params.dataset
 
 
 _REFUSED = Word(End.FAILED, "The batch is too large.", "Halve it.", "batch_size", at=2.0)

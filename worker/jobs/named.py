@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from sqlalchemy import inspect
+
 from app.contracts.params import TrainParams
 from app.store.db import Database
 from app.store.tables import DatasetRow, ModelRow
@@ -35,4 +37,6 @@ class Named(NamedTuple):
 
 
 def _columns(row: DatasetRow | ModelRow) -> dict[str, Any]:
-    return {column.name: getattr(row, column.name) for column in row.__table__.columns}
+    """What was read of a row."""
+    read = {column.name for column in row.__table__.columns} - inspect(row).unloaded
+    return {name: getattr(row, name) for name in sorted(read)}
