@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import inspect
+from sqlalchemy.orm.attributes import instance_state
 
 from app.contracts.params import TrainParams
 from app.store.db import Database
@@ -38,5 +38,5 @@ class Named(NamedTuple):
 
 def _columns(row: DatasetRow | ModelRow) -> dict[str, Any]:
     """What was read of a row."""
-    read = {column.name for column in row.__table__.columns} - inspect(row).unloaded
+    read = {column.name for column in row.__table__.columns} - instance_state(row).unloaded
     return {name: getattr(row, name) for name in sorted(read)}

@@ -74,7 +74,7 @@ def number(kind: Kind, data: bytes | str) -> float:
     return float(value) if isinstance(value, float) else int(value)
 
 
-_PARTS = {
+_PARTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "multiarray": {"_reconstruct": _begin, "scalar": number},
     "numeric": {"_frombuffer": _of_buffer},
 }
