@@ -107,8 +107,10 @@ def _watched(
         thread = threading.Thread(target=fetch, daemon=True)
         thread.start()
         quiet, seen = 0.0, 0
-        while thread.is_alive() and quiet < STALLED:
+        is_on = True
+        while is_on and quiet < STALLED:
             thread.join(_POLL)
+            is_on = thread.is_alive()
             arrived = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
             quiet = 0.0 if arrived > seen or arrived >= builtin.size else quiet + _POLL
             seen = arrived
