@@ -68,7 +68,8 @@ def _vacuum(url: str) -> None:
 
 
 def _all(table: Any) -> Any:
-    return select(table.__table__)
+    """But for what the database makes of it itself."""
+    return select(*(column for column in table.__table__.columns if column.name != "searched"))
 
 
 def _by_job(rows: Any) -> dict[str, list[Any]]:

@@ -2,11 +2,11 @@
 
     python -m bench.scaling [--workers 1 2] [--images 400] [--seconds 20]
 
-Measured, one thread each: an evaluation by `python -m worker evaluate`, alone and with so many
-`python -m worker help` beside it, in turns, as many as there are cores; time is that from the
-job's start to its end. Then as many evaluations that share nothing, at once: what the machine gives
-to so many processes that have nothing to do with each other, which no division can exceed. The
-load of the machine before each run is printed: beside other work the figures say little.
+Measured, one thread each: an evaluation by one worker and by so many, in turns, as many as there
+are cores; each is there and waits, as in a lab. Time is that from the job's start to its end. Then
+as many evaluations that share nothing, at once: what the machine gives to so many processes that
+have nothing to do with each other, which no division can exceed. The load of the machine before
+each run is printed: beside other work the figures say little.
 
 Simulated: the same rows and leases with parts that only wait, for workers that there are no cores
 for; so the database is real and the work is not. What a worker asks of the database and of the
@@ -20,26 +20,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.contracts.jobs import JobKind
-from app.contracts.params import EvaluateParams
+import torch
+
+from app.contracts.jobs import JobKind, JobStatus, Queue
+from app.contracts.params import PARAMS_OF, EvaluateParams, ImportParams, Params, TrainParams
 from app.settings import Settings
 from app.store import catalogue, job_queries, jobs, shards
 from app.store.db import Database
 from app.store.files import Files
 from app.store.tables import JobRow
 from worker.evaluation.measurement import PIECE_S
+from worker.job_run import help_out, load, run_next
+from worker.jobs.context import WorkerLab
+from worker.memory import keep_freed_memory
 from worker.models.blocks import BLOCK
 
 TARGET = 1.9
@@ -55,6 +61,8 @@ ASSUMED = {
     "MB/s of the storage": 500.0,
     "messages/s of the broker": 10000.0,
 }
+_RING_S = 0.1
+"""Until a worker that waits hears of a job."""
 _SAVE_S, _WAKES_S, _PARTS = 60.0, 2.0, 5000
 _WORKERS = 1000
 
@@ -84,25 +92,26 @@ def main() -> int:
 def measured(folder: Path, workers: list[int], images: int, repeats: int) -> float | None:
     """The ratio of median times of one worker and of two; None where these were not asked for."""
     site = Site(folder)
-    site.run("import", name="Shapes", source="shapes", train_per_class=60)
+    site.run(ImportParams(name="Shapes", train_per_class=60))
     dataset = catalogue.datasets(site.database)[0].id
     site.run(
-        "train", name="Student", dataset=dataset, recipe="clean", architecture="wrn-16-2",
-        epochs=4,
-    )  # fmt: skip
+        TrainParams(
+            name="Student", dataset=dataset, recipe="clean", architecture="wrn-16-2", epochs=4
+        )
+    )
     rows, _ = catalogue.models(site.database)
     (model,) = (row.id for row in rows if row.name == "Student")
-    asked = {
-        "models": [model], "dataset": dataset, "images": images, "batch_size": BLOCK,
-        "epsilon": _EPSILON, "further": ["apgd_t", "square"], "attention": False,
-    }  # fmt: skip
+    asked = EvaluateParams(
+        models=(model,), dataset=dataset, images=images, batch_size=BLOCK, epsilon=_EPSILON,
+        further=("apgd_t", "square"), attention=False,
+    )  # fmt: skip
     times: dict[int, list[float]] = {count: [] for count in workers}
     apart: dict[int, list[float]] = {count: [] for count in workers if count > 1}
     results = []
     for _ in range(repeats):
         for count in workers:
             load = os.getloadavg()[0]
-            run = site.evaluate(asked, count - 1)
+            run = site.evaluate(asked, count)
             times[count].append(run.seconds)
             results.append(run.result)
             print(f"{count} workers: {run.seconds:.1f} s (load {load:.1f} before)", flush=True)
@@ -122,58 +131,85 @@ def measured(folder: Path, workers: list[int], images: int, repeats: int) -> flo
 
 
 class Site:
-    """A data folder on which workers run that have no broker."""
+    """A data folder on which workers run that have no broker: they look for themselves."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir()
-        self._environment = os.environ | {
-            "LAB_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-        }  # fmt: skip
         settings = Settings(data_dir=folder)
         self.files, self.database = Files(folder), Database(settings.sql_url)
+        self.files.prepare()
         self.database.migrate()
 
-    def run(self, kind: str, **params: Any) -> str:
+    def run(self, params: Params) -> str:
         """The id of a job that succeeds."""
-        with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".json", delete=False) as to:
-            json.dump(params, to)
-        command = [sys.executable, "-m", "worker", kind, to.name]
-        done = subprocess.run(
-            command, env=self._environment, check=True, capture_output=True, text=True
-        )
-        return done.stdout.split()[1]
+        with self._workers(1, helps=False):
+            return self._ended([self._submitted(params)])[0].id
 
-    def evaluate(self, asked: dict[str, Any], helpers: int) -> Run:
-        over = threading.Event()
-        threads = [threading.Thread(target=self._help, args=(over,)) for _ in range(helpers)]
-        for thread in threads:
-            thread.start()
-        job_id = self.run("evaluate", **asked)
-        over.set()
-        for thread in threads:
-            thread.join()
-        row = self._ended(job_id)
+    def evaluate(self, params: Params, workers: int) -> Run:
+        with self._workers(workers, helps=True):
+            (row,) = self._ended([self._submitted(params)])
         result = json.loads(self.files.result(row.result_name).read_bytes())
         outcomes = {model["name"]: model["outcomes"] for model in result["models"]}
         return Run(_took(row), outcomes)
 
-    def apart(self, asked: dict[str, Any], count: int) -> float:
-        """The mean time of so many evaluations at once."""
-        with ThreadPoolExecutor(count) as pool:
-            job_ids = pool.map(lambda _: self.run("evaluate", **asked), range(count))
-        return statistics.mean(_took(self._ended(job_id)) for job_id in job_ids)
+    def apart(self, params: Params, count: int) -> float:
+        """The mean time of so many evaluations at once, with a worker each."""
+        with self._workers(count, helps=False):
+            rows = self._ended([self._submitted(params) for _ in range(count)])
+        return statistics.mean(map(_took, rows))
 
-    def _ended(self, job_id: str) -> JobRow:
-        row = job_queries.get(self.database, job_id)
-        assert row is not None
-        return row
+    @contextmanager
+    def _workers(self, count: int, *, helps: bool) -> Iterator[None]:
+        """So many processes that are there, and wait, as those of a lab do."""
+        context = multiprocessing.get_context("spawn")
+        over, waiting = context.Event(), context.Barrier(count + 1)
+        processes = [
+            context.Process(target=_work, args=(self._folder, helps, waiting, over))
+            for _ in range(count)
+        ]
+        for process in processes:
+            process.start()
+        waiting.wait()
+        try:
+            yield
+        finally:
+            over.set()
+            for process in processes:
+                process.join()
 
-    def _help(self, over: threading.Event) -> None:
-        command = [sys.executable, "-m", "worker", "help"]
-        while not over.wait(0.05):
-            if shards.free_count(self.database, lease_s=_LEASE_S):
-                subprocess.run(command, env=self._environment, check=False)
+    def _submitted(self, params: Params) -> str:
+        kind = next(kind for kind, of in PARAMS_OF.items() if isinstance(params, of))
+        row = jobs.queued(kind, kind, params)
+        jobs.add(self.database, row)
+        return row.id
+
+    def _ended(self, job_ids: list[str]) -> list[JobRow]:
+        while True:
+            rows = list(job_queries.by_id(self.database, job_ids).values())
+            if all(JobStatus(row.status).is_final for row in rows):
+                break
+            time.sleep(0.2)
+        for row in rows:
+            if row.status != JobStatus.SUCCEEDED:
+                raise SystemExit(f"{row.title}: {row.status}, {row.failure}")
+        return rows
+
+
+def _work(folder: Path, helps: bool, waiting: Barrier, over: Event) -> None:
+    """A worker, which takes jobs and then helps with those of others (`worker.tasks`)."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    load()
+    settings = Settings(data_dir=folder)
+    lab = WorkerLab(settings, Database(settings.sql_url), Files(folder), lambda _: None)
+    waiting.wait()
+    while not over.is_set():
+        ran = [
+            run_next(lab, queue, stopping=over.is_set) for queue in (Queue.TRAIN, Queue.EVALUATE)
+        ]
+        if not any(ran) and not (helps and help_out(lab, stopping=over.is_set)):
+            over.wait(_RING_S)
 
 
 def _took(row: JobRow) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError
@@ -183,6 +183,10 @@ class Database:
         with self._looker.connect() as connection:
             yield connection
 
+    def lookout(self) -> Lookout:
+        """For one thread that asks so all the time."""
+        return Lookout(self._looker)
+
     @contextmanager
     def writing(self, turn: Turn | None = None) -> Iterator[Session]:
         """`turn`: what no other transaction does meanwhile."""
@@ -243,6 +247,37 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+class Looks(Protocol):
+    """Where one query may be asked without a transaction around it."""
+
+    def looking(self) -> AbstractContextManager[Connection]: ...
+
+
+class Lookout:
+    """Keeps its connection between two looks, so that each goes there and back once. One that broke
+    is replaced by the look after that."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            with self._connection.begin():  # SQLite's log would grow for a look that never ends
+                yield self._connection
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 class Duty:

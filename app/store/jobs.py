@@ -23,7 +23,7 @@ from app.contracts.placement import Offer, needs_of
 from app.contracts.results import EvaluationSummary
 from app.settings import RELEASE
 from app.store import acting, measurements, placement
-from app.store.db import Database, Turn
+from app.store.db import Database, Looks, Turn
 from app.store.job_queries import UNFINISHED, unfinished_of, with_key
 from app.store.tables import EventRow, JobRow, MeasurementRow
 from app.store.transitions import append, move, touched
@@ -258,9 +258,9 @@ def forgive(database: Database, claim: Claim) -> None:
             raise LeaseLost
 
 
-def cancel_requested(database: Database, claim: Claim) -> bool:
+def cancel_requested(looks: Looks, claim: Claim) -> bool:
     """Whether someone asked for the job's end. Raises LeaseLost."""
-    with database.looking() as connection:
+    with looks.looking() as connection:
         which = {"job_id": claim.job_id, "fence": claim.fence}
         flag = connection.scalar(_CANCEL_REQUESTED, which)
     if flag is None:

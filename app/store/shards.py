@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.contracts.events import Event
 from app.contracts.jobs import MAX_ATTEMPTS, JobKind
-from app.store.db import Database
+from app.store.db import Database, Looks
 from app.store.job_queries import UNFINISHED
 from app.store.jobs import Claim, LeaseLost, held
 from app.store.placement import is_drained
@@ -236,10 +236,10 @@ def begin_anew(database: Database, claim: Claim, number: int) -> None:
         session.execute(anew)
 
 
-def must_end(database: Database, claim: ShardClaim) -> bool:
+def must_end(looks: Looks, claim: ShardClaim) -> bool:
     """Whether the evaluation is to end. Raises LeaseLost, also where it is over."""
     query = select(JobRow.cancel_requested).join(ShardRow, _JOB)
-    with database.looking() as connection:
+    with looks.looking() as connection:
         flag = connection.scalar(query.where(*_held(claim), JobRow.status.in_(UNFINISHED)))
     if flag is None:
         raise LeaseLost

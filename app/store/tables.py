@@ -10,6 +10,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     ColumnElement,
+    FetchedValue,
     ForeignKey,
     Index,
     Integer,
@@ -94,6 +95,9 @@ class JobRow(Table):
     name: Mapped[str] = mapped_column(String(80), default="", server_default="")
     """What its user calls it; empty where the title does."""
     note: Mapped[str] = mapped_column(Text, default="", server_default="")
+    searched: Mapped[str | None] = mapped_column(Text, FetchedValue(), deferred=True)
+    """Title, name and note in small letters, a line each; the database makes it of them, since to
+    make it takes longer than to search it."""
     params: Mapped[dict[str, Any]]
     dataset_id: Mapped[str | None] = mapped_column(
         String(32), default=_within("params", "dataset", "training.dataset")
@@ -289,6 +293,8 @@ class ModelRow(Table):
     name: Mapped[str] = mapped_column(String(80))
     """What the lab calls it; its card has the name that it began with."""
     note: Mapped[str] = mapped_column(Text, default="", server_default="")
+    searched: Mapped[str | None] = mapped_column(Text, FetchedValue(), deferred=True)
+    """Name and note, as with jobs."""
     job_id: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[float]
     archived_at: Mapped[float | None]

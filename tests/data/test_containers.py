@@ -23,15 +23,18 @@ from tests.data.packing import (
     refused,
     sizes,
 )
+from tests.plugins import hostile
 from worker.data import DatasetError, containers
+from worker.jobs import pickled
 from worker.jobs.unpacking import matlab
 
 
-def cifar_batch(count: int, seed: int, **more: Any) -> bytes:
+def cifar_batch(count: int, seed: int, protocol: int = 2, **more: Any) -> bytes:
     images = np.stack([pixels(seed + n) for n in range(count)])
     data = images.transpose(0, 3, 1, 2).reshape(count, 3072)
     labels = [n % 3 for n in range(count)]
-    return pickle.dumps({b"data": data, b"labels": labels, b"filenames": ["x"] * count, **more}, 2)
+    page = {b"data": data, b"labels": labels, b"filenames": ["x"] * count, **more}
+    return pickle.dumps(page, protocol)
 
 
 def test_cifar_10_for_python_as_it_is_distributed(tmp_path: Path) -> None:
@@ -77,6 +80,43 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     files = {"c/data_batch_1": pickle.dumps({"data": Evil()}), "c/test_batch": cifar_batch(6, 0)}
     refused(tmp_path, files, "holds more than images", "tar")
     assert not Path("/tmp/evil-was-here").exists()
+
+
+def test_a_type_that_numpy_would_believe_is_refused(tmp_path: Path) -> None:
+    begin: Any = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+    data = hostile.Reduced(
+        begin, (np.ndarray, (0,), b"b"), (1, (2, 3072), hostile.KIND, False, bytes(6144))
+    )
+    sent = pickle.dumps({b"data": data, b"labels": [0, 1]}, 2)
+    files = {"c/data_batch_1": sent, "c/test_batch": cifar_batch(6, 0)}
+    refused(tmp_path, files, "arrays of records are not read")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_cifar_that_was_pickled_again_is_the_same(tmp_path: Path, protocol: int) -> None:
+    files = {"c/data_batch_1": cifar_batch(6, 0, protocol), "c/test_batch": cifar_batch(6, 90)}
+    _, dataset = import_files(tmp_path, files, "tar")
+    first = dataset.arrays["train_images"][dataset.arrays["train_labels"] == 0]
+    np.testing.assert_array_equal(first, [pixels(0), pixels(3)])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"a": np.arange(6, dtype=">i4").reshape(2, 3)},
+        {"a": np.asfortranarray(np.linspace(-1, 1, 6, dtype="<f8").reshape(2, 3))},
+        {"a": np.array([True, False]), "b": [1, "two", {"three": 3.0}]},
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_plain_pickles_are_read_as_pickle_reads_them(page: dict[str, Any], protocol: int) -> None:
+    written = pickle.dumps(page, protocol)
+    found, expected = pickled.load(io.BytesIO(written)), pickle.loads(written)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value)
+        if isinstance(value, np.ndarray):  # in either order of bytes
+            assert found[key].dtype == value.dtype.newbyteorder(found[key].dtype.byteorder)
 
 
 def test_a_damaged_container_is_refused(tmp_path: Path) -> None:

@@ -89,6 +89,10 @@ TEST_OF = {
     "pictures with boxes: COCO, Pascal VOC, YOLO": "test_what_is_there_is_named_with_the_way_out",
     "labels in Excel or MATLAB files": "test_what_is_there_is_named_with_the_way_out",
     "a pickle that asks for more than arrays": "test_a_pickle_that_runs_code_is_refused",
+    "CIFAR that was pickled again, in any protocol": "test_cifar_that_was_pickled_again_is_the_same",
+    "a pickle that gives NumPy's types a state of its own making": (
+        "test_a_type_that_numpy_would_believe_is_refused"
+    ),
     "backslashes in a zip that Windows made": "test_backslashes_of_windows_are_separators",
     "names in UTF-8 without the flag that says so": "test_names_in_utf8_without_the_flag",
     "names in another encoding": "test_names_in_another_encoding_are_said_and_chosen",

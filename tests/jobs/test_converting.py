@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from app.errors import JobError
+from tests.plugins import hostile
 from worker.jobs import weights_file
 from worker.jobs.converting import Refused, convert
 from worker.jobs.weights_file import opened
@@ -96,6 +98,13 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(
     source.write_bytes(pickle.dumps(RunsCode(marker), protocol=2))
     refusal(source, target)
     assert not marker.exists()
+
+
+def test_a_type_that_numpy_would_believe_is_refused(source: Path, target: Path) -> None:
+    scalar: Any = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    best = hostile.Reduced(scalar, (hostile.KIND, b"1"))
+    torch.save({"state_dict": STATE, "best": best}, source)
+    assert "did not write" in refusal(source, target)
 
 
 @pytest.mark.parametrize(

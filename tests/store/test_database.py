@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -17,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.contracts.events import LogEvent, MetricsEvent, ProgressEvent
 from app.contracts.jobs import JobKind, JobStatus, Queue
@@ -26,8 +27,9 @@ from app.store import db, job_queries, jobs, losses, measurements
 from app.store.db import Database
 from app.store.jobs import DuplicateKey
 from app.store.schema import LATEST
-from app.store.tables import MeasurementRow, ModelRow, Table
+from app.store.tables import JobRow, MeasurementRow, ModelRow, Table
 from tests.plugins.meanwhile import at_once
+from tests.plugins.postgresql import Cluster
 from tests.plugins.rows import WORKER, job_row
 from tests.web.example_evaluation import full_evaluation
 
@@ -351,6 +353,44 @@ def test_lists_know_the_figures_of_what_older_versions_left(old: Callable[[str],
     assert (evaluation.clean, evaluation.robust, evaluation.autoattack) == tuple(best.values())
     assert best["autoattack"] is not None
     assert found["f"].robust is None
+
+
+def test_who_looks_all_the_time_sees_what_is_now_and_keeps_nobody_from_writing(
+    database: Database,
+) -> None:
+    jobs.add(database, job_row(id="a" * 32))
+    lookout, query = database.lookout(), select(JobRow.title).where(JobRow.id == "a" * 32)
+    for title in ("one", "another"):
+        with database.writing() as session:
+            session.execute(update(JobRow).values(title=title))
+        with lookout.looking() as connection:
+            assert connection.scalar(query) == title
+    lookout.close()
+
+
+@pytest.mark.postgresql
+def test_a_look_goes_there_and_back_once_and_a_broken_one_is_asked_again(
+    postgresql: Cluster, tmp_path: Path
+) -> None:
+    with postgresql.migrated() as url, (tmp_path / "trace").open("w+") as trace:
+        database = Database(url)
+        lookout = database.lookout()
+        with lookout.looking() as connection:
+            driven: Any = connection.connection.driver_connection
+        driven.pgconn.trace(trace.fileno())
+        for _ in range(3):
+            with lookout.looking() as connection:
+                connection.scalar(text("SELECT 1"))
+        driven.pgconn.untrace()
+        trace.seek(0)
+        assert trace.read().count("ReadyForQuery") == 3
+        postgresql.end_connections(url)
+        with pytest.raises(OperationalError), lookout.looking() as connection:
+            connection.scalar(text("SELECT 1"))
+        with lookout.looking() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
+        lookout.close()
+        database.close()
 
 
 @pytest.mark.postgresql

@@ -11,9 +11,10 @@ from sqlalchemy import Engine, event
 from app.contracts.jobs import JobKind
 from app.contracts.listings import JobFilter, JobOrder, ModelFilter, ModelOrder
 from app.contracts.params import ImportParams
-from app.store import jobs, listings, measurements
+from app.store import jobs, listings, marks, measurements
 from app.store.db import Database
 from app.store.measurements import Threat
+from app.store.tables import JobRow, ModelRow
 
 THREAT = Threat("0" * 64, "linf", 0.1, "untargeted")
 Ask = Callable[[Database], object]
@@ -85,8 +86,43 @@ def test_a_search_reads_title_name_and_note(database: Database) -> None:
     assert titles("_x") == (["d"], 1)
     assert titles("a/b") == (["e"], 1)
     assert titles("tb") == ([], 0)  # the end of one text and the beginning of the next
+    assert titles("NEEDLE_%") == (["h"], 1)
+    assert titles("hay") == (["h", "g"], 2)
+    assert titles("needle", offset=1) == ([], 1)
 
 
+def test_a_search_of_models_reads_name_and_note(database: Database) -> None:
+    with database.writing() as session:
+        for number, (_, name, note) in enumerate(SEARCHED):
+            session.add(
+                ModelRow(id=f"{number}" * 32, name=name, note=note, created_at=float(number),
+                         sha256="0" * 64, size_bytes=1, card={})
+            )  # fmt: skip
+
+    def found(text: str) -> list[str]:
+        rows, total = listings.models(database, ModelFilter(text=text), offset=0, limit=9)
+        assert total == len(rows)
+        return [row.id[0] for row in rows]
+
+    assert found("STUDENT") == ["2", "1"]
+    assert found("50%") == ["3"]
+    assert found("NEEDLE_%") == ["7"]
+    assert found("444") == ["4"]
+
+
+def test_a_search_finds_what_a_text_has_become(database: Database) -> None:
+    row = jobs.queued(JobKind.IMPORT, "Import", ImportParams(name="Shapes"))
+    jobs.add(database, row)
+    for note, words in (("Of Cats", "CATS"), (LONG + "Dogs", "dogs"), ("of birds", "BIRDS")):
+        marks.change(database, JobRow, [row.id], {"note": note})
+        for text in ("cats", "dogs", "birds"):
+            asked = JobFilter(text=text)
+            _, total = listings.jobs(database, asked, offset=0, limit=9)
+            assert total == (text == words.lower())
+
+
+LONG = "hay" + "".join(chr(0x4E00 + number * 7919 % 20000) for number in range(1900))
+"""Of three bytes each."""
 SEARCHED = (
     ("a student", "", ""),
     ("b", "The Student", ""),
@@ -94,5 +130,7 @@ SEARCHED = (
     ("d", "50% of_x", ""),
     ("e", "", "folder a/b"),
     ("f", "50 of x", "a or b"),
+    ("g", "", LONG),
+    ("h", "", LONG + " Needle_%"),
 )
 """Title, name and note of jobs, the oldest first."""

@@ -131,9 +131,9 @@ def _read(bind: Engine | Connection) -> Inspector:
         ("CREATE TABLE x (id INTEGER PRIMARY KEY)", None),
         ("CREATE INDEX x ON jobs (note)", None),
         ("ALTER TABLE jobs ADD COLUMN x INTEGER NOT NULL", "jobs.x has to be given"),
-        ("ALTER TABLE jobs DROP COLUMN note", "jobs.note is gone"),
-        ("ALTER TABLE jobs RENAME note TO remark", "jobs.note is gone"),
-        ("ALTER TABLE jobs ALTER COLUMN note TYPE VARCHAR(9)", "jobs.note: another type"),
+        ("ALTER TABLE jobs DROP COLUMN worker", "jobs.worker is gone"),
+        ("ALTER TABLE jobs RENAME worker TO host", "jobs.worker is gone"),
+        ("ALTER TABLE jobs ALTER COLUMN worker TYPE VARCHAR(9)", "jobs.worker: another type"),
         ("ALTER TABLE jobs ALTER COLUMN owner_id SET NOT NULL", "jobs.owner_id: another nullable"),
         ("ALTER TABLE jobs ALTER COLUMN note DROP DEFAULT", "jobs.note: another default"),
         ("ALTER TABLE jobs ADD UNIQUE (title)", "jobs: ('unique', 'title')"),
@@ -209,18 +209,18 @@ def next_hundred(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     (folder / "versions" / f"{_NEXT_HUNDRED}_drop.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
         f'revision, down_revision = "{_NEXT_HUNDRED}", "{LATEST}"\n'
-        'def upgrade():\n    op.drop_column("jobs", "note")\n'
+        'def upgrade():\n    op.drop_column("jobs", "worker")\n'
     )
     monkeypatch.setattr(schema, "_MIGRATIONS", folder)
     monkeypatch.setattr(schema, "LATEST", _NEXT_HUNDRED)
     return _NEXT_HUNDRED
 
 
-def _has_note(url: str) -> bool:
+def _has_worker(url: str) -> bool:
     engine = create_engine(url)
     found = {column["name"] for column in inspect(engine).get_columns("jobs")}
     engine.dispose()
-    return "note" in found
+    return "worker" in found
 
 
 @pytest.mark.postgresql
@@ -238,11 +238,11 @@ def test_no_schema_is_changed_under_code_that_could_not_go_on(
             newer.migrate()
         with pytest.raises(checks.CannotStart, match="Stop all webs and workers"):
             checks.check_database(url)
-        assert _has_note(url)
+        assert _has_worker(url)
         assert older.answers()
         older.close()
         newer.migrate()
-        assert not _has_note(url)
+        assert not _has_worker(url)
         assert newer.misfit() is None
         newer.close()
         assert number == schema.LATEST
@@ -272,6 +272,6 @@ def test_a_migration_that_waits_for_a_table_lets_others_pass(
             reader.execute(text("SELECT count(*) FROM jobs"))
             database.migrate()
         assert len(seen) == 2
-        assert not _has_note(url)
+        assert not _has_worker(url)
         engine.dispose()
         database.close()

@@ -113,6 +113,7 @@ class JobContext:
         self._got_further = False
         self._looked_at: float | None = None
         self._background = Background(self._write)
+        self._lookout = self.lab.database.lookout()
         self.every(_LOOK_EVERY_S, self._look)
 
     def __enter__(self) -> Self:
@@ -121,6 +122,7 @@ class JobContext:
 
     def __exit__(self, *_: object) -> None:
         self._background.end()
+        self._lookout.close()
 
     @property
     def seconds(self) -> float:
@@ -133,7 +135,7 @@ class JobContext:
 
     def _look(self) -> None:
         now = self.lab.clock()
-        if self.must_end(self.lab.database, self.claim):
+        if self.must_end(self._lookout, self.claim):
             raise Cancelled
         self._looked_at = now
 

@@ -22,14 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from confinement import confine, die_with_parent, guard, limit
-from worker.jobs import file_kinds
+from worker.jobs import file_kinds, pickled
 
 _MOST_TENSORS = 20_000
 _LONGEST_NAME = 300
 _SHOWN = 12
 """Names of one kind that are told."""
-_SCALAR = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-"""What files call a number of NumPy 1, and of NumPy 2."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -117,12 +115,7 @@ def _plain_values() -> list[Any]:
     arguments, and numbers of NumPy."""
     import argparse
 
-    import numpy as np
-
-    of_numbers = {type(np.dtype(kind)) for kind in "dflibq?"}
-    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    named = [(scalar, name) for name in _SCALAR]
-    return [argparse.Namespace, np.dtype, *of_numbers, *named]
+    return [argparse.Namespace, *((reads, name) for name, reads in pickled.KNOWN.items())]
 
 
 def _loaded(source: Path) -> Any:

@@ -22,6 +22,8 @@ from app.contracts.params.base import (
 Channels = tuple[Finite, Finite, Finite]
 MOST_OUTPUTS = 25_000
 """More than ImageNet-21k has."""
+OF_AN_ADDRESS = ("sends", "at_once", "per_second", "budget", "patience_s")
+"""How a model is asked that is behind one."""
 Output = Annotated[int, Field(ge=0, lt=MOST_OUTPUTS)]
 Network = Annotated[
     str,
@@ -203,7 +205,7 @@ class ImportModelParams(Params):
 
     def _asks_nobody(self) -> None:
         """Raises what a validator does where something is said of how an address is asked."""
-        for field in ("sends", "at_once", "per_second", "budget", "patience_s"):
+        for field in OF_AN_ADDRESS:
             if getattr(self, field) != type(self).model_fields[field].default:
                 raise invalid(field, "is said of an address, and a file is imported: leave it out")
 

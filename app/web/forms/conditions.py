@@ -14,6 +14,7 @@ from app.contracts.params import (
     EvaluateParams,
     ExplainParams,
     Goal,
+    ImportModelParams,
     Method,
     Params,
     Recipe,
@@ -21,12 +22,14 @@ from app.contracts.params import (
     TrainParams,
 )
 from app.contracts.params.evaluation import ALONG_GRADIENTS
+from app.contracts.params.model_import import OF_AN_ADDRESS
 from app.contracts.recipes import READ_BY_SOME
 
 
 @dataclass(frozen=True)
 class When:
-    """One of `values` must be chosen in `field`, or what `otherwise` says; and what `also` says."""
+    """One of `values` must be chosen in `field`, or what `otherwise` says; and what `also` says.
+    Without values, anything."""
 
     field: str
     values: tuple[str, ...]
@@ -36,7 +39,8 @@ class When:
     """None of `values` may be chosen."""
 
     def met(self, entries: Mapping[str, Sequence[str]]) -> bool:
-        chosen = any(entry in self.values for entry in entries.get(self.field, ())) != self.none
+        said = entries.get(self.field, ())
+        chosen = any(entry in self.values if self.values else entry for entry in said) != self.none
         met = chosen or (self.otherwise is not None and self.otherwise.met(entries))
         return met and (self.also is None or self.also.met(entries))
 
@@ -107,6 +111,7 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
         **dict.fromkeys(ALONG_GRADIENTS, _IN_STEPS),
     },
     ExplainParams: _ATTACK,
+    ImportModelParams: dict.fromkeys(OF_AN_ADDRESS, When("address", ())),
     AblationParams: {
         **dict.fromkeys(("recipes", "grid", "own"), _IN_GRID),
         **{f"training.{name}": _of_several(name, when) for name, when in _TRAINING.items()},

@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 from app.admission.routes import ByMethod, asks
 from app.contracts.jobs import JobKind
 from app.contracts.params import ImportModelParams
+from app.contracts.params.model_import import OF_AN_ADDRESS
 from app.deps import LabDep
 from app.errors import InvalidInput, TooLarge
 from app.services.lab import Lab
@@ -73,7 +74,6 @@ router = APIRouter(prefix="/models/import", route_class=ByMethod)
 
 _OWN_FIELDS = ("upload", "classes", "outputs", "network")
 """Those that the template draws itself."""
-_OF_AN_ADDRESS = ("address", "sends", "at_once", "per_second", "budget", "patience_s")
 
 
 @router.get("")
@@ -142,7 +142,7 @@ def _context(
         entries=entries,
         offers={"dataset": datasets, "address": addresses},
         errors=messages,
-        without=_OWN_FIELDS if listed else (*_OWN_FIELDS, *_OF_AN_ADDRESS),
+        without=_OWN_FIELDS if listed else (*_OWN_FIELDS, "address", *OF_AN_ADDRESS),
         wrong_beside=any(own.values()) and not asks,
     )
     return ImportModelContext(

@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import gzip
-import pickle
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from worker.jobs import pickled
 from worker.jobs.unpacking import matlab
 from worker.jobs.unpacking.found import TEST, TRAIN, Files, Refused, Unpacked
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Builds plain containers and numpy arrays, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        import numpy as np
-
-        if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray"):
-            known = {
-                "ndarray": np.ndarray,
-                "dtype": np.dtype,
-                "_reconstruct": np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-            }
-            if name in known:
-                return known[name]
-        if (module, name) == ("_codecs", "encode"):  # bytes of Python 2, written by Python 3
-            return lambda text, encoding: text.encode("latin-1")
-        raise Refused(
-            f"The file holds more than images ({module}.{name}); reading that would run its code, "
-            "which the lab never does.",
-            "Upload the archive as it is published, or class folders.",
-        )
-
-
 def _pickled(path: Path) -> Mapping[str, Any]:
-    with path.open("rb") as file:
-        found = _ArraysOnly(file, encoding="latin-1").load()
+    try:
+        with path.open("rb") as file:
+            found = pickled.load(file)
+    except pickled.NotPlain as other:
+        raise Refused(
+            f"The file holds more than images ({other}); reading that would run its code, which "
+            "the lab never does.",
+            "Upload the archive as it is published, or class folders.",
+        ) from None
     if not isinstance(found, dict):
         raise Refused("The pickle holds no dictionary.", "Upload the archive as it is published.")
     return {key.decode() if isinstance(key, bytes) else str(key): v for key, v in found.items()}
