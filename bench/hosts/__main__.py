@@ -2,7 +2,8 @@
 
     python -m bench.hosts [--faults 40] [--after 0] [--seed 0] [--json FILE] [FAULT ...]
     python -m bench.hosts --short     three faults, all of them short: some minutes
-    python -m bench.hosts --upgrade [COMMIT]    another version in place of faults
+    python -m bench.hosts --upgrade [COMMIT]    another version in place of faults; with --short
+                                                while it has little work
     python -m bench.hosts --clean     removes what a run left that was killed itself
 
 As root, from the root of the repository. Hosts are network namespaces of this machine with
@@ -119,7 +120,8 @@ def main() -> int:
         older = versions.committed(options.upgrade, folder / "older") if options.upgrade else None
         newer = network.ROOT if older else versions.following(folder / "newer")
         with site(folder, older or network.ROOT, **settings) as lab:
-            return Upgrade(lab, Work(lab, 50, 400), newer).run(options.json)
+            work = Work(lab, *((30, 200) if options.short else (50, 400)))
+            return Upgrade(lab, work, newer, short=options.short).run(options.json)
     with site(folder, **settings) as lab:
         work = Work(lab, *((6, 24) if options.short else (8, 32)))
         return Trial(lab, work).run(faults, options.json)

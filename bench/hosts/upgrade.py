@@ -2,8 +2,9 @@
 has work.
 
 Trainings, and evaluations that the workers share, are submitted to the version before, more than it
-ends meanwhile. Webs are stopped while they take an upload, workers that train in the midst of it;
-those that evaluate are drained in the midst of it. PASS: all jobs have the figures of a calm run,
+ends meanwhile; in the short form one for each worker, and the workers are drained until their turn
+comes. Webs are stopped while they take an upload, workers that train in the midst of it; those that
+evaluate are drained in the midst of it. PASS: all jobs have the figures of a calm run,
 bit for bit; trainings went on by the other version, and each evaluation was measured by one version
 alone; the database and the storage have each job once, as after faults.
 """
@@ -28,7 +29,8 @@ from bench.hosts.work import EVALUATE, IMPORT, KINDS, LIVE, TRAIN, Follower, Vis
 _UPLOAD_S, _IN_IT_S = 6.0, 2.0
 _BEGUN = 0.05
 """Share of a job after which it is under way."""
-_TRAININGS, _EVALUATIONS = 16, 24
+_MANY = {TRAIN: 15, EVALUATE: 24}
+"""Jobs that follow the first training."""
 
 
 @dataclass
@@ -49,22 +51,33 @@ class Step:
 class Upgrade:
     """One lab, a calm run, and the way from one version to the other."""
 
-    def __init__(self, lab: Site, work: Work, newer: Path) -> None:
-        self._lab, self._work, self._newer = lab, work, newer
+    def __init__(self, lab: Site, work: Work, newer: Path, *, short: bool) -> None:
+        self._lab, self._work, self._newer, self._short = lab, work, newer, short
         self._database = Database(lab.database_url)
         self._jobs: dict[str, str] = {}
         """What was asked for while both versions were there; ids by what they are called here."""
         self._steps: list[Step] = []
+        self._held: set[str] = set()
+        """Workers that are drained but for their turn."""
 
     def run(self, file: Path | None) -> int:
         """Prints the figures; 0 if all is as it should be, else 1."""
         calm, wrong = self._work.in_peace()
         before = {each["version"] for each in self._workers()}
         begun, load = time.monotonic(), os.getloadavg()[0]
-        for kind, count in ((TRAIN, _TRAININGS), (EVALUATE, _EVALUATIONS)):
-            self._jobs |= {f"{kind} {number}": self._work.submit(kind) for number in range(count)}
-        first = self._jobs[f"{TRAIN} 0"]
+        first = self._jobs[f"{TRAIN} 0"] = self._work.submit(TRAIN)
         self._lab.until(lambda: self._is_under_way(first), "a training is under way")
+        trainers = self._parts("worker-train-scale")
+        evaluators = self._parts("worker-evaluate-scale")
+        count = _MANY
+        if self._short:
+            self._held = {_name(part) for part in (*trainers, *evaluators)}
+            count = {TRAIN: len(trainers), EVALUATE: len(evaluators)}
+        for name in self._held:
+            self._tell_worker(name, "drain")
+        for kind in count:
+            for number in range(1, count[kind] + 1):
+                self._jobs[f"{kind} {number}"] = self._work.submit(kind)
         visitor, follower = Visitor(self._lab), Follower(self._lab, first)
         visitor.start()
         follower.start()
@@ -73,10 +86,12 @@ class Upgrade:
             later = self._beside(LIVE, lambda: self._work.submit(LIVE))
             self._replace(part)
             sending.append(later)
-        for part in self._parts("worker-evaluate-scale"):
+        for part in evaluators:
             self._replace(part, during=EVALUATE, drained=True)
-        for part in self._parts("worker-train-scale"):
+        for part in trainers:
             self._replace(part, during=TRAIN)
+        for name in self._held:
+            self._tell_worker(name, "resume")
         seconds = time.monotonic() - begun
         for thread in sending:
             self._lab.until(lambda thread=thread: not thread.is_alive(), thread.name)  # type: ignore[misc]
@@ -142,14 +157,18 @@ class Upgrade:
     def _replace(self, part: Part, *, during: str = "", drained: bool = False) -> None:
         """Stop it, in the midst of a job where it has one, and start the next version in its
         place."""
-        name = f"{part.container.name.split('-')[1]}@{part.host}"
+        name = _name(part)
+        held = name in self._held
+        if held:
+            self._tell_worker(name, "resume")
         if during:
             self._lab.until(lambda: self._is_in_the_midst(name, during), f"{name} has work")
         had = self._runs(name) if during else []
         step = Step(part.host, part.container.name, self._kinds(had), load=os.getloadavg()[0])
+        if drained or held:
+            self._tell_worker(name, "drain")
         if drained:
             begun = time.monotonic()
-            self._tell_worker(name, "drain")
             self._lab.until(lambda: not self._runs(name), f"{name} has nothing to do")
             step.waited_s = time.monotonic() - begun
         begun = time.monotonic()
@@ -158,7 +177,7 @@ class Upgrade:
         part.start()
         part.container.wait()
         step.seconds = time.monotonic() - begun
-        if drained:
+        if drained and not held:
             self._tell_worker(name, "resume")
         self._steps.append(step)
         print(
@@ -204,3 +223,8 @@ class Upgrade:
     def _lines(self, what: str, job: str) -> list[str]:
         events = job_queries.events_after(self._database, job, 0, limit=10_000)
         return [f"{what}: {each.body['text']}" for each in events if each.body["type"] == "log"]
+
+
+def _name(part: Part) -> str:
+    """Of a worker, as the lab has it."""
+    return f"{part.container.name.split('-')[1]}@{part.host}"

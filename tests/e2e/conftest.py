@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.lab_client import LabClient
-from tests.plugins.images import MINI
+from tests.plugins.images import few
 from tests.plugins.lab_process import LabProcess
 from tests.plugins.postgresql import POSTGRESQL
 
@@ -28,9 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def archive() -> Path:
-    """A thousand real images to train on and 500 to test on."""
-    return MINI
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 real images to train on and 100 to test on."""
+    return few(tmp_path_factory.mktemp("archive") / "few.zip")
 
 
 @pytest.fixture(scope="session")

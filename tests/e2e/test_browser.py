@@ -147,7 +147,7 @@ def _evaluate(page: Page, made: Json) -> str:
     page.get_by_label("Dataset", exact=True).select_option(made["dataset"])
     page.locator("details.more > summary").click()
     page.locator("details.more details > summary", has_text="Curves").click()
-    _fill(page, Test_images="40", Budgets_ε="0, 4, 16", Step_counts="1, 3", Steps="3")
+    _fill(page, Test_images="16", Budgets_ε="0, 4, 16", Step_counts="1, 3", Steps="3")
     return _submit(page)
 
 

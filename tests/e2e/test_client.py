@@ -54,7 +54,7 @@ def shell(api: LabClient, tmp_path_factory: pytest.TempPathFactory) -> Shell:
 @pytest.fixture(scope="module")
 def models(lab: Lab, shell: Shell, archive: Path) -> tuple[str, str]:
     """A teacher and a student, trained by the command line; their ids."""
-    assert "1,000 training and 500 test images" in shell("import", archive, "--name", DATASET)
+    assert "300 training and 100 test images" in shell("import", archive, "--name", DATASET)
     shell("train", TEACHER, "--dataset", DATASET, *TINY)
     shell("train", STUDENT, "--dataset", DATASET, "--teacher", TEACHER, "--set", "steps=1", *TINY)
     return lab.model(TEACHER).id, lab.model(STUDENT).id
@@ -84,11 +84,11 @@ def test_an_import_is_looked_at_first(lab: Lab, shell: Shell, archive: Path) -> 
     looked = lab.import_dataset(archive, name="Looked at", image_size=64, preview=True).wait()
     report = looked.result().report
     assert looked.result().dataset is None
-    assert (report.train_images, report.test_images, report.image_size) == (1000, 500, 64)
+    assert (report.train_images, report.test_images, report.image_size) == (300, 100, 64)
     assert report.classes[:2] == ("airplane", "automobile")
     assert len(looked.result().examples) == 10
     said = shell("import", archive, "--name", "Looked at", "--preview")
-    assert "1,000 training and 500 test images" in said
+    assert "300 training and 100 test images" in said
     assert lab.datasets() == before
 
 

@@ -31,13 +31,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
+def wait_until(
+    condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S, every_s: float = 0.1
+) -> Any:
     """The condition's first true value. Fails, naming `what`, when there is none in time."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {within_s:.0f} s in vain: {what}")
-        time.sleep(0.1)
+        time.sleep(every_s)
     return value
 
 

@@ -15,13 +15,15 @@ from xdist.scheduler import LoadFileScheduling
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-# By their time on two cores at rest, measured with `--durations=0`; the rest take seconds each.
+# By their time on two cores, measured with `--durations=0`; the rest take seconds each.
 LONG = (
+    "run/test_hosts.py",
     "e2e/test_docs.py",
     "e2e/test_browser.py",
     "e2e/test_client.py",
     "e2e/test_rest.py",
     "web/test_layout_in_browser.py",
+    "jobs/test_cluster.py",
     "jobs/test_resume.py",
     "web/test_in_browser.py",
     "web/test_live_in_browser.py",
@@ -35,6 +37,9 @@ LONG = (
     "jobs/test_evaluation_tables.py",
     "jobs/test_rerun.py",
     "run/test_compose.py",
+    "run/test_compose_scaled.py",
+    "jobs/test_any_division.py",
+    "run/test_first_lines.py",
     "attacks/test_autoattack.py",
     "run/test_cannot_start.py",
 )

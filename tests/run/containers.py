@@ -117,7 +117,8 @@ class Container:
             assert running.poll() is None, f"{self.name} ended with {running.returncode}"
             return self.healthy()
 
-        wait_until(begun, f"{self.name} is healthy")
+        # Its check is a command that has to start as well.
+        wait_until(begun, f"{self.name} is healthy", every_s=0.5)
 
     def run(self, *command: str, said: str = "") -> None:
         """What `docker compose exec` runs; fails where that does. `said`: its standard input."""

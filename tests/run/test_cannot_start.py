@@ -6,36 +6,32 @@ import fcntl
 import os
 import resource
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app import settings
 from app.run.checks import CannotStart, prepare_folder, read_settings
-from tests.plugins.lab_process import LabProcess, free_port
+from tests.plugins.forked import python_m
+from tests.plugins.lab_process import free_port
 
 Refuses = Callable[..., str]
 
 
 @pytest.fixture
-def refuses(tmp_path: Path) -> Iterator[Refuses]:
+def refuses(tmp_path: Path) -> Refuses:
     """Start a lab that must not start; returns the one line that it said."""
 
-    started: list[LabProcess] = []
-
     def start(data_dir: Path = tmp_path / "data", **environment: str) -> str:
-        lab = LabProcess(data_dir, **environment)
-        started.append(lab)
-        assert lab.wait() == 1
-        assert len(lab.output) == 1, lab.output
-        return lab.output[0]
+        told = {"LAB_PORT": str(free_port()), "LAB_DATA_DIR": str(data_dir), **environment}
+        done = python_m("app", environment=told)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        return line
 
-    yield start
-    for lab in started:
-        lab.clean_up()
+    return start
 
 
 def test_a_port_in_use(refuses: Refuses) -> None:
@@ -73,9 +69,7 @@ def test_a_data_folder_without_permission(refuses: Refuses, tmp_path: Path) -> N
 
 
 def test_arguments_are_refused_since_there_are_none() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "--port", "8100"], capture_output=True, text=True, timeout=60
-    )
+    done = python_m("app", "--port", "8100", environment={})
     assert done.returncode == 2
     assert "unrecognized arguments: --port 8100" in done.stderr
 

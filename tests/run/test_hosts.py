@@ -86,9 +86,9 @@ def test_whoever_is_stopped_goes_on(hosts: Network) -> None:
     assert answers_after(hosts, 60.0) is not None
 
 
-def ran(option: str) -> subprocess.CompletedProcess[str]:
+def ran(*options: str) -> subprocess.CompletedProcess[str]:
     """The bench, once it is over."""
-    return subprocess.run([*BENCH, option], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run([*BENCH, *options], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.containers
@@ -109,10 +109,9 @@ def test_faults_of_hosts_change_nothing_that_the_lab_measures() -> None:
 @pytest.mark.redis
 @pytest.mark.storage
 def test_an_upgrade_of_every_web_and_worker_changes_nothing_either() -> None:
-    done = ran("--upgrade")
+    done = ran("--upgrade", "--short")
     assert " upgrade: 8 processes replaced" in done.stdout, done.stdout + done.stderr
-    # Which jobs are left when a worker's turn comes is the machine's affair; whoever wants to see
-    # them all in the midst of one runs the bench.
+    # A job may end between the look at it and the stop of its worker.
     wrong = [line for line in done.stdout.splitlines() if line.startswith("wrong: ")]
     assert not [line for line in wrong if "in the midst" not in line and "went on" not in line]
     assert not network.left()

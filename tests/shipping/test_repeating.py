@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,12 @@ from app.store.shipped import listed, read_card, register
 from app.store.tables import JobRow, ModelRow, UploadRow
 from tests.jobs.runs import open_lab, run
 from tests.plugins.forked import python_m
-from tests.plugins.images import MINI
+from tests.plugins.images import few
 from worker.jobs.context import WorkerLab
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "models" / "jobs"
-TINY = {"architecture": "wrn-10-1", "epochs": 1, "batch_size": 250, "steps": 1}
+TINY = {"architecture": "wrn-10-1", "epochs": 1, "batch_size": 64, "steps": 1}
 CHEAP = {"images": 10, "epsilons": [], "step_counts": [],
          "minimal_epsilon": False, "attention": False}  # fmt: skip
 
@@ -54,20 +53,11 @@ def _repeat(folder: Path) -> tuple[str, ...]:
     return ("repeat", str(folder / "few.zip"), "--jobs", str(folder / "jobs"))
 
 
-def _few(folder: Path) -> None:
-    """The first of the small archive's images: 30 of a class to train on, and 10 to test on."""
-    with zipfile.ZipFile(MINI) as whole, zipfile.ZipFile(folder / "few.zip", "w") as few:
-        for name in whole.namelist():
-            part, _, file = name.split("/")[-3:] if name.endswith(".jpg") else ("", "", "")
-            if part and int(Path(file).stem) < {"train": 30, "test": 10}[part]:
-                few.writestr(name, whole.read(name))
-
-
 @pytest.fixture(scope="module")
 def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the images, a lab, and the box that came of it."""
     folder = tmp_path_factory.mktemp("repeated")
-    _few(folder)
+    few(folder / "few.zip")
     (folder / "box").mkdir()
     for slug in ("clean", "agkd-bml"):
         job = json.loads((JOBS / f"{slug}.json").read_text())
@@ -173,8 +163,8 @@ def test_a_lab_without_images_attacks_a_photograph(repeated: Path, elsewhere: Wo
 def test_images_of_the_same_classes_measure_and_train(repeated: Path, elsewhere: WorkerLab) -> None:
     box = {shipped.slug: shipped.id for shipped in listed(repeated / "box")}
     upload = "a" * 32
-    elsewhere.files.upload(upload).write_bytes(MINI.read_bytes())
-    row = UploadRow(id=upload, filename=MINI.name, sha256="", size_bytes=0, created_at=0.0)
+    elsewhere.files.upload(upload).write_bytes((repeated / "few.zip").read_bytes())
+    row = UploadRow(id=upload, filename="few.zip", sha256="", size_bytes=0, created_at=0.0)
     catalogue.add_upload(elsewhere.database, row)
     imported = run(
         elsewhere, JobKind.IMPORT, ImportParams(name="Anew", source=Source.ARCHIVE, upload=upload)
