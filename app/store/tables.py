@@ -54,6 +54,8 @@ _BYTES = BigInteger().with_variant(Integer(), "sqlite")  # whose integers have 6
 class Table(DeclarativeBase):
     # Of the two nulls the one that `IS NULL` finds, also in an UPDATE.
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON(none_as_null=True)}
+    # Who writes a row does not ask what the database has made of it.
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - as its base class types it
 
 
 def _sorted_by(figure: str, *listed: str) -> Index:
