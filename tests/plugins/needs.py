@@ -19,11 +19,7 @@ from playwright.sync_api import sync_playwright
 
 from bench.hosts import network
 
-_SYSTEM_CHROMIUM = (
-    "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable",
-    "google-chrome",
-)  # fmt: skip
-"""The first has no windows: a page costs it a fifth of the processor's time."""
+_SYSTEM_CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 
 @lru_cache
