@@ -7,9 +7,9 @@ function values(form, name) {
   return chosen.filter((one) => !one.closest(".field")?.hidden).map((one) => one.value);
 }
 
-// Among no values in particular, anything is chosen that is not empty.
+// Where nothing is said of values, anything is chosen that is not empty.
 function isChosen(form, name, among) {
-  return values(form, name).some((one) => (among === "" ? one !== "" : among.split(" ").includes(one)));
+  return values(form, name).some((one) => (among === undefined ? one !== "" : among.split(" ").includes(one)));
 }
 
 function isMeant(form, { dataset: { when, is, orWhen, orIs, andWhen, andIs, andNone } }) {

@@ -110,11 +110,12 @@ def test_conditions_name_parameters_and_values_that_exist(params: Any) -> None:
     for name, when in SHOWN_WHEN[params].items():
         assert _spec(params, name)
         field = _spec(params, when.field)
-        if not when.values:
+        if when.values is None:
             assert not field.required, "it can be left empty"
             continue
         known = {choice.value for choice in field.choices} or {"true"}
         assert field.choices or field.widget == "check"
+        assert when.values
         assert set(when.values) <= known
 
 

@@ -28,21 +28,23 @@ from app.contracts.recipes import READ_BY_SOME
 
 @dataclass(frozen=True)
 class When:
-    """One of `values` must be chosen in `field`, or what `otherwise` says; and what `also` says.
-    Without values, anything."""
+    """One of `values` must be chosen in `field`, or what `otherwise` says; and what `also` says."""
 
     field: str
-    values: tuple[str, ...]
+    values: tuple[str, ...] | None
+    """None stands for anything."""
     otherwise: When | None = None
     also: When | None = None
     none: bool = False
     """None of `values` may be chosen."""
 
     def met(self, entries: Mapping[str, Sequence[str]]) -> bool:
-        said = entries.get(self.field, ())
-        chosen = any(entry in self.values if self.values else entry for entry in said) != self.none
+        chosen = any(map(self._is_meant, entries.get(self.field, ()))) != self.none
         met = chosen or (self.otherwise is not None and self.otherwise.met(entries))
         return met and (self.also is None or self.also.met(entries))
+
+    def _is_meant(self, entry: str) -> bool:
+        return entry != "" if self.values is None else entry in self.values
 
 
 def _attacks(parameter: str) -> When:
@@ -83,7 +85,7 @@ _IN_GRID = When("design", (Design.GRID,))
 def _of_several(name: str, when: When) -> When:
     """The same for a shared setting of an ablation: for one of its recipes, or its design."""
     if when.field == "recipe":
-        return When("recipes", when.values, _left_open(name, when.values))
+        return When("recipes", when.values, _left_open(name, when.values or ()))
     return When(f"training.{when.field}", when.values)
 
 
@@ -111,7 +113,7 @@ SHOWN_WHEN: Mapping[type[Params], Mapping[str, When]] = {
         **dict.fromkeys(ALONG_GRADIENTS, _IN_STEPS),
     },
     ExplainParams: _ATTACK,
-    ImportModelParams: dict.fromkeys(OF_AN_ADDRESS, When("address", ())),
+    ImportModelParams: dict.fromkeys(OF_AN_ADDRESS, When("address", None)),
     AblationParams: {
         **dict.fromkeys(("recipes", "grid", "own"), _IN_GRID),
         **{f"training.{name}": _of_several(name, when) for name, when in _TRAINING.items()},
