@@ -115,7 +115,7 @@ def _plain_values() -> list[Any]:
     arguments, and numbers of NumPy."""
     import argparse
 
-    return [argparse.Namespace, *((reads, name) for name, reads in pickled.KNOWN.items())]
+    return [argparse.Namespace, *((reads, name) for name, reads in pickled.NUMBERS.items())]
 
 
 def _loaded(source: Path) -> Any:

@@ -74,21 +74,22 @@ def number(kind: Kind, data: bytes | str) -> float:
     return float(value) if isinstance(value, float) else int(value)
 
 
-_PARTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
-    "multiarray": {"_reconstruct": _begin, "scalar": number},
-    "numeric": {"_frombuffer": _of_buffer},
-}
-KNOWN: Mapping[str, Callable[..., Any]] = {
-    "numpy.ndarray": Array,
+def _of_numpy(part: str, reads: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """Under its name in NumPy 1, and in NumPy 2."""
+    return {f"numpy.{core}.{part}": reads for core in ("core", "_core")}
+
+
+NUMBERS: Mapping[str, Callable[..., Any]] = {
     "numpy.dtype": Kind,
-    **{
-        f"numpy.{core}.{part}.{name}": reads
-        for core in ("core", "_core")  # of NumPy 1, and of NumPy 2
-        for part, names in _PARTS.items()
-        for name, reads in names.items()
-    },
+    **_of_numpy("multiarray.scalar", number),
 }
-"""What stands for a name of NumPy's."""
+"""What stands for the names by which NumPy pickles a number."""
+_KNOWN: Mapping[str, Callable[..., Any]] = {
+    **NUMBERS,
+    "numpy.ndarray": Array,
+    **_of_numpy("multiarray._reconstruct", _begin),
+    **_of_numpy("numeric._frombuffer", _of_buffer),
+}
 
 
 class _Plain(pickle._Unpickler):
@@ -98,7 +99,7 @@ class _Plain(pickle._Unpickler):
         if (module, name) == ("_codecs", "encode"):  # bytes of Python 2, written by Python 3
             return lambda text, encoding: text.encode("latin-1")
         try:
-            return KNOWN[f"{module}.{name}"]
+            return _KNOWN[f"{module}.{name}"]
         except KeyError:
             raise NotPlain(f"{module}.{name}") from None
 
