@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
 import time
@@ -27,6 +26,7 @@ from app.store.tables import JobRow, ShardRow
 from tests.jobs.evaluations import evaluate, small, untimed
 from tests.jobs.measured import Measured
 from tests.jobs.runs import add_job, events_of, lock, open_lab, row_of
+from tests.plugins.forked import apart
 from worker.job_run import run_job
 from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.concluded import Concluded
@@ -176,19 +176,21 @@ def _kill_again_and_again(measured: Measured, job_id: str, rng: random.Random, m
     folder, facts = measured.lab.settings.data_dir, {"lease_s": 0.3, "checkpoint_s": 0.001}
     kills = 0
     while not JobStatus(row_of(measured.lab, job_id).status).is_final:
-        worker = os.fork()
-        if worker == 0:
-            run_job(open_lab(folder, **facts), job_id, stopping=lambda: False)
-            os._exit(0)
+        began, worker = time.time(), apart(_run, folder, facts, job_id)
         if kills < most:
-            _await_save(measured, job_id, since=time.time())
+            _await_save(measured, job_id, since=began)
             time.sleep(rng.uniform(0.0, 0.3))
-            os.kill(worker, signal.SIGKILL)
-        _, status = os.waitpid(worker, 0)
-        if os.WIFSIGNALED(status) and row_of(measured.lab, job_id).status == JobStatus.RUNNING:
+            worker.kill()
+        worker.join()
+        killed = worker.exitcode == -signal.SIGKILL
+        if killed and row_of(measured.lab, job_id).status == JobStatus.RUNNING:
             kills += 1
             lose(measured, job_id)
     return kills
+
+
+def _run(folder: Path, facts: dict[str, float], job_id: str) -> None:
+    run_job(open_lab(folder, **facts), job_id, stopping=lambda: False)
 
 
 @pytest.mark.slow

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from app.store.tables import JobRow, ShardRow
 from tests.jobs.evaluations import evaluate, small, untimed
 from tests.jobs.measured import Measured
 from tests.jobs.runs import add_job, events_of, open_lab, row_of
-from worker.job_run import help_out, run_job, run_next
+from tests.plugins.forked import apart
+from worker.job_run import help_out, load, run_job, run_next
 from worker.jobs import attacking, sharding
 from worker.jobs.bookmark import Bookmark, part_of
 from worker.jobs.context import JobContext, WorkerLab
@@ -65,23 +67,29 @@ def count_of(lab: WorkerLab) -> int:
         return session.scalar(select(func.count()).select_from(ShardRow)) or 0
 
 
-@contextmanager
-def helpers(measured: Measured, job_id: str, count: int, **facts: float) -> Iterator[list[int]]:
-    """Processes that help until the job is over; each ends with 1 where it had a part."""
-    pids = []
-    for _ in range(count):
-        if (pid := os.fork()) == 0:
-            lab, helped = open_lab(measured.lab.settings.data_dir, **facts), False
-            while not is_over(lab, job_id):
-                helped = help_out(lab, stopping=lambda: False) or helped
-                time.sleep(0.2)
-            os._exit(helped)
-        pids.append(pid)
-    yield pids
+def helpers(measured: Measured, job_id: str, count: int) -> list[BaseProcess]:
+    """Processes that help until the job is over, and wait for it; each ends with 1 where it had a
+    part."""
+    folder, waiting = measured.lab.settings.data_dir, get_context("forkserver").Barrier(count + 1)
+    processes = [apart(_help_until_over, folder, job_id, waiting) for _ in range(count)]
+    waiting.wait(120)
+    return processes
 
 
-def helped(pids: list[int]) -> int:
-    return sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1 for pid in pids)
+def _help_until_over(folder: Path, job_id: str, waiting: Barrier) -> None:
+    lab, helped = open_lab(folder), False
+    load()
+    waiting.wait(120)
+    while not is_over(lab, job_id):
+        helped = help_out(lab, stopping=lambda: False) or helped
+        time.sleep(0.2)
+    sys.exit(helped)
+
+
+def helped(processes: list[BaseProcess]) -> int:
+    for process in processes:
+        process.join()
+    return sum(process.exitcode == 1 for process in processes)
 
 
 @pytest.mark.slow
@@ -91,9 +99,9 @@ def test_any_number_of_workers_gives_the_same_figures(measured: Measured) -> Non
     alone = untimed(evaluate(measured, params))
     for count in (2, 5):
         job_id = add_job(measured.lab, JobKind.EVALUATE, params)
-        with helpers(measured, job_id, count - 1) as pids:
-            assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
-            assert helped(pids) == count - 1
+        processes = helpers(measured, job_id, count - 1)
+        assert run_job(measured.lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
+        assert helped(processes) == count - 1
         assert result_of(measured, job_id).model_copy(update={"pace": None}) == alone.model_copy(
             update={"pace": None}
         )
@@ -107,19 +115,20 @@ def test_a_lost_helper_costs_its_part_only(measured: Measured) -> None:
     job_id = add_job(lab, JobKind.EVALUATE, params)
     gathered(lab, job_id)
     is_now(lab, job_id, JobStatus.RUNNING)
-    pid = os.fork()
-    if pid == 0:
-        help_out(open_lab(lab.settings.data_dir, lease_s=0.5), stopping=lambda: False)
-        os._exit(0)
+    helper = apart(_help, lab.settings.data_dir)
     while sum(part.finished for part in shards.of_job(lab.database, job_id)) < 3:
         time.sleep(0.02)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    helper.kill()
+    helper.join()
     done = [part for part in shards.of_job(lab.database, job_id) if part.finished]
     assert len(done) in (3, 4)
     is_now(lab, job_id, JobStatus.QUEUED)
     assert run_job(lab, job_id, stopping=lambda: False) is JobStatus.SUCCEEDED
     assert result_of(measured, job_id) == untimed(evaluate(measured, params))
+
+
+def _help(folder: Path) -> None:
+    help_out(open_lab(folder, lease_s=0.5), stopping=lambda: False)
 
 
 def is_now(lab: WorkerLab, job_id: str, status: JobStatus) -> None:

@@ -1,4 +1,4 @@
-"""Commands of Python in processes of their own that need not import torch first.
+"""Commands and functions in processes of their own that need not import torch first.
 
 They are forks of a server that has imported the large libraries, and nothing of this project. What
 a fork runs, says and returns is what `python -m` would; only its start takes 0.2 s instead of 3.
@@ -13,7 +13,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
+
+import torch
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FORKS = multiprocessing.get_context("forkserver")
@@ -42,6 +46,19 @@ def python_m(
         return subprocess.CompletedProcess(
             [module, *arguments], process.exitcode, *(file.read_text() for file in said)
         )
+
+
+def apart(call: Callable[..., Any], *arguments: Any) -> BaseProcess:
+    """A process that calls a function of a module, with as many threads as this one has; it is
+    started. No fork of this one: where torch has begun threads for gradients, those have none."""
+    process = _FORKS.Process(target=_call, args=(torch.get_num_threads(), call, arguments))
+    process.start()
+    return process
+
+
+def _call(threads: int, call: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    torch.set_num_threads(threads)
+    call(*arguments)
 
 
 def _run(
