@@ -101,7 +101,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(
 
 
 def test_a_type_that_numpy_would_believe_is_refused(source: Path, target: Path) -> None:
-    scalar: Any = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    scalar = np.float64(0).__reduce__()[0]
     best = hostile.Reduced(scalar, (hostile.KIND, b"1"))
     torch.save({"state_dict": STATE, "best": best}, source)
     assert "did not write" in refusal(source, target)

@@ -183,6 +183,7 @@ def _kill_again_and_again(measured: Measured, job_id: str, rng: random.Random, m
             worker.kill()
         worker.join()
         killed = worker.exitcode == -signal.SIGKILL
+        assert killed or worker.exitcode == 0
         if killed and row_of(measured.lab, job_id).status == JobStatus.RUNNING:
             kills += 1
             lose(measured, job_id)

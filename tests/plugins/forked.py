@@ -17,8 +17,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 _ROOT = Path(__file__).resolve().parents[2]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["torch", "torchvision", "sqlalchemy.orm", "alembic", "pydantic"])
@@ -51,12 +49,16 @@ def python_m(
 def apart(call: Callable[..., Any], *arguments: Any) -> BaseProcess:
     """A process that calls a function of a module, with as many threads as this one has; it is
     started. No fork of this one: where torch has begun threads for gradients, those have none."""
+    import torch
+
     process = _FORKS.Process(target=_call, args=(torch.get_num_threads(), call, arguments))
     process.start()
     return process
 
 
 def _call(threads: int, call: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    import torch
+
     torch.set_num_threads(threads)
     call(*arguments)
 

@@ -67,6 +67,25 @@ def test_fields_of_the_student_appear_with_its_recipe(page: Page, lab: Lab) -> N
         expect(page.locator(f"#field-{name}")).to_be_hidden()
 
 
+def test_how_an_address_is_asked_is_a_question_once_there_is_one(
+    page: Page, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "https://models.example.org/v1/predict"
+    monkeypatch.setattr(lab.settings, "endpoints", (address,))
+    add_dataset(lab)
+    page.goto("/models/import")
+    budget = page.locator("#field-budget")
+    group = page.locator("details:has(#field-budget) > summary")
+    expect(group).to_have_count(1)
+    expect(group).to_be_hidden()
+    expect(budget).to_be_disabled()
+    page.select_option("#field-address", address)
+    group.click()
+    expect(budget).to_be_editable()
+    page.select_option("#field-address", "")
+    expect(budget).to_be_hidden()
+
+
 def test_a_preset_fills_its_fields_and_leaves_the_others(page: Page, lab: Lab) -> None:
     add_dataset(lab)
     page.goto("/train")

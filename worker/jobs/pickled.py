@@ -68,10 +68,10 @@ def _of_buffer(data: Any, kind: Kind, shape: Any, order: str) -> Array:
     return made
 
 
-def number(kind: Kind, data: bytes | str) -> float:
-    """`numpy.core.multiarray.scalar`."""
-    (value,) = _array(data, kind, -1, "C").tolist()
-    return float(value) if isinstance(value, float) else int(value)
+def _number(kind: Kind, data: bytes | str) -> Any:
+    """`numpy.core.multiarray.scalar`, as a number of Python. Raises ValueError where it is more
+    than one."""
+    return _array(data, kind, -1, "C").item()
 
 
 def _of_numpy(part: str, reads: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
@@ -81,7 +81,7 @@ def _of_numpy(part: str, reads: Callable[..., Any]) -> dict[str, Callable[..., A
 
 NUMBERS: Mapping[str, Callable[..., Any]] = {
     "numpy.dtype": Kind,
-    **_of_numpy("multiarray.scalar", number),
+    **_of_numpy("multiarray.scalar", _number),
 }
 """What stands for the names by which NumPy pickles a number."""
 _KNOWN: Mapping[str, Callable[..., Any]] = {
